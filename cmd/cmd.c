@@ -1,0 +1,105 @@
+#include "cmd/cmd.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "formats/json.h"
+
+volatile int cmd_stop;
+bool cmd_quiet;
+static bool progress_open; /* a line without its newline is on the terminal */
+
+static double now_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void cmd_progress(const char *fmt, ...) {
+    static double last;
+    if (cmd_quiet) return;
+    bool terminal = isatty(STDERR_FILENO);
+    double now = now_seconds();
+    if (last != 0 && now - last < (terminal ? 0.1 : 10.0)) return;
+    last = now;
+    va_list ap;
+    va_start(ap, fmt);
+    if (terminal) fputs("\r", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputs(terminal ? "\033[K" : "\n", stderr);
+    va_end(ap);
+    fflush(stderr);
+    progress_open = terminal;
+}
+
+void cmd_progress_end(void) {
+    if (progress_open) fputc('\n', stderr);
+    progress_open = false;
+}
+
+void cmd_note(const char *fmt, ...) {
+    if (cmd_quiet) return;
+    cmd_progress_end();
+    va_list ap;
+    va_start(ap, fmt);
+    fputs("note: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+}
+
+void cmd_print_json(const json_t *v) {
+    Buffer b = {0};
+    json_print(v, 2, &b);
+    buffer_byte(&b, '\n');
+    fwrite(b.data, 1, b.size, stdout);
+    buffer_free(&b);
+}
+
+bool cmd_usage(Error *e, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    e->code = ERR_USAGE;
+    vsnprintf(e->message, sizeof e->message, fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+bool cmd_parse_u64(const char *option, const char *text, uint64_t *out, Error *e) {
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 10);
+    if (end == text || errno || !isdigit((unsigned char)text[0]))
+        return cmd_usage(e, "%s: '%s' is not a whole number", option, text);
+    uint64_t unit = 1, base = 1000;
+    const char *units = "kmgt";
+    if (*end) {
+        const char *u = strchr(units, tolower((unsigned char)*end));
+        if (!u)
+            return cmd_usage(e, "%s: '%s': unknown unit '%s' (k, M, G, T; Ki, Mi, Gi, Ti)", option, text,
+                             end);
+        end++;
+        if (*end == 'i') {
+            base = 1024;
+            end++;
+        }
+        if (*end == 'B') end++;
+        for (const char *p = units; p <= u; p++)
+            unit *= base;
+    }
+    if (*end || !mul_u64(v, unit, out)) return cmd_usage(e, "%s: '%s' is not a size", option, text);
+    return true;
+}
+
+bool cmd_parse_f64(const char *option, const char *text, double *out, Error *e) {
+    char *end;
+    errno = 0;
+    *out = strtod(text, &end);
+    if (end == text || *end || errno) return cmd_usage(e, "%s: '%s' is not a number", option, text);
+    return true;
+}

@@ -1,0 +1,46 @@
+/* What the verbs share. A verb is a file in cmd/ and a line in the table of cmd/main.c. */
+#ifndef DEROPE_CMD_CMD_H
+#define DEROPE_CMD_CMD_H
+
+#include <stdio.h>
+
+#include "surgery/model.h"
+
+#define DEROPE_VERSION "0.1.0"
+
+typedef struct Verb {
+    const char *name;
+    const char *summary; /* one line in `derope --help` */
+    const char *help;    /* the whole of `derope VERB --help` */
+    /* Parses its own arguments with getopt_long (argv[0] is the verb). Returns false with `e` filled. */
+    bool (*run)(int argc, char **argv, Error *e);
+} Verb;
+
+extern const Verb verb_inspect, verb_convert, verb_ppl, verb_logits, verb_tokenize, verb_detokenize,
+    verb_recal, verb_generate, verb_diff, verb_verify, verb_plan, verb_run;
+
+/* Set by SIGINT/SIGTERM; long loops look at it. */
+extern volatile int cmd_stop;
+extern bool cmd_quiet;
+
+/* A progress line on stderr: rewritten in place on a terminal, a plain line at most every 10 s otherwise,
+ * nothing when quiet. */
+void cmd_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void cmd_progress_end(void);
+/* "note: ..." on stderr unless quiet. */
+void cmd_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A JSON value on stdout, indented, with a newline. */
+void cmd_print_json(const json_t *v);
+bool cmd_usage(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* ERR_USAGE, false */
+/* Whole-number argument with optional k/M/G (powers of 1000; KiB.. with Ki/Mi/Gi). */
+bool cmd_parse_u64(const char *option, const char *text, uint64_t *out, Error *e);
+bool cmd_parse_f64(const char *option, const char *text, double *out, Error *e);
+
+/* The surgery flags shared by convert, ppl, logits, generate and recal. cmd_surgery_option handles one
+ * getopt result (true: it was ours), cmd_surgery_apply runs the passes on the model in a fixed order:
+ * drop_rope, sliding_window, rope_scaling, scale_attention, set_context. */
+typedef struct SurgeryFlags {
+    json_t *passes; /* array of {"pass": name, args...} */
+} SurgeryFlags;
+
+#endif

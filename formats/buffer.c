@@ -1,0 +1,159 @@
+#include "formats/buffer.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void out_of_memory(size_t n) {
+    fprintf(stderr, "derope: out of memory (asked for %zu bytes)\n", n);
+    exit(ERR_FAILED);
+}
+
+void *xmalloc(size_t n) {
+    void *p = malloc(n ? n : 1);
+    if (!p) out_of_memory(n);
+    return p;
+}
+
+void *xcalloc(size_t count, size_t size) {
+    void *p = calloc(count ? count : 1, size ? size : 1);
+    if (!p) out_of_memory(count);
+    return p;
+}
+
+void *xrealloc(void *p, size_t n) {
+    p = realloc(p, n ? n : 1);
+    if (!p) out_of_memory(n);
+    return p;
+}
+
+char *xstrdup(const char *s) {
+    size_t n = strlen(s) + 1;
+    return memcpy(xmalloc(n), s, n);
+}
+
+void *big_alloc(size_t count, size_t size, const char *what, Error *e) {
+    uint64_t n;
+    if (!mul_u64(count, size, &n) || n > SIZE_MAX - 64) {
+        error_set(e, ERR_FAILED, "%s: %zu x %zu bytes is more than an address can reach", what, count, size);
+        return NULL;
+    }
+    n = (n + 63) / 64 * 64;
+    void *p = aligned_alloc(64, n ? n : 64);
+    if (!p) {
+        error_set(e, ERR_FAILED, "%s: no memory for %.1f MB", what, (double)n / 1e6);
+        return NULL;
+    }
+    return memset(p, 0, n ? n : 64);
+}
+
+void buffer_reserve(Buffer *b, size_t more) {
+    if (more <= b->capacity - b->size) return;
+    if (more > SIZE_MAX / 2 - b->size) out_of_memory(more);
+    size_t cap = b->capacity ? b->capacity : 256;
+    while (cap < b->size + more)
+        cap *= 2;
+    b->data = xrealloc(b->data, cap);
+    b->capacity = cap;
+}
+
+void buffer_append(Buffer *b, const void *bytes, size_t n) {
+    if (n == 0) return;
+    buffer_reserve(b, n);
+    memcpy(b->data + b->size, bytes, n);
+    b->size += n;
+}
+
+void buffer_byte(Buffer *b, uint8_t byte) {
+    buffer_append(b, &byte, 1);
+}
+
+void buffer_printf(Buffer *b, const char *fmt, ...) {
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n > 0) {
+        buffer_reserve(b, (size_t)n + 1);
+        vsnprintf((char *)b->data + b->size, (size_t)n + 1, fmt, again);
+        b->size += (size_t)n;
+    }
+    va_end(again);
+}
+
+char *buffer_string(Buffer *b) {
+    buffer_reserve(b, 1);
+    b->data[b->size] = 0;
+    return (char *)b->data;
+}
+
+void buffer_free(Buffer *b) {
+    free(b->data);
+    *b = (Buffer){0};
+}
+
+typedef struct ArenaBlock {
+    struct ArenaBlock *next;
+    size_t used, capacity;
+    _Alignas(16) uint8_t data[];
+} ArenaBlock;
+
+enum { ARENA_BLOCK = 64 * 1024 };
+
+void *arena_alloc(Arena *a, size_t n) {
+    if (n > SIZE_MAX - 64) out_of_memory(n);
+    n = (n + 15) / 16 * 16;
+    ArenaBlock *b = a->blocks;
+    if (!b || b->capacity - b->used < n) {
+        size_t cap = n > ARENA_BLOCK / 4 ? n : ARENA_BLOCK;
+        ArenaBlock *fresh = xmalloc(sizeof *fresh + cap);
+        fresh->used = 0;
+        fresh->capacity = cap;
+        if (b && cap == n) { /* a large one goes behind the block that still has room */
+            fresh->next = b->next;
+            b->next = fresh;
+        } else {
+            fresh->next = b;
+            a->blocks = fresh;
+        }
+        b = fresh;
+    }
+    void *p = b->data + b->used;
+    b->used += n;
+    return memset(p, 0, n);
+}
+
+char *arena_strndup(Arena *a, const char *s, size_t n) {
+    char *p = arena_alloc(a, n + 1);
+    memcpy(p, s, n);
+    return p;
+}
+
+char *arena_strdup(Arena *a, const char *s) {
+    return arena_strndup(a, s, strlen(s));
+}
+
+char *arena_printf(Arena *a, const char *fmt, ...) {
+    Buffer b = {0};
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    buffer_reserve(&b, (size_t)(n < 0 ? 0 : n) + 1);
+    vsnprintf((char *)b.data, b.capacity, fmt, again);
+    va_end(again);
+    char *s = arena_strdup(a, (char *)b.data);
+    buffer_free(&b);
+    return s;
+}
+
+void arena_free(Arena *a) {
+    for (ArenaBlock *b = a->blocks, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    a->blocks = NULL;
+}

@@ -1,0 +1,18 @@
+/* The readers behind checkpoint_open, one per container. Each adds to an empty checkpoint or fails with an
+ * ERR_INPUT that names file, offset, what was found and what was expected. */
+#ifndef DEROPE_FORMATS_CONTAINERS_H
+#define DEROPE_FORMATS_CONTAINERS_H
+
+#include "formats/checkpoint.h"
+
+/* A folder: config.json and its companions, then model.safetensors, model.safetensors.index.json and its
+ * shards, pytorch_model.bin or pytorch_model.bin.index.json, in that order of preference. */
+bool hf_read(Checkpoint *c, const char *folder, Error *e);
+/* One safetensors file (header: https://github.com/huggingface/safetensors, "Format"). */
+bool safetensors_read(Checkpoint *c, const char *path, Error *e);
+/* GGUF v2 or v3, little-endian (ggml docs/gguf.md). */
+bool gguf_read(Checkpoint *c, const char *path, Error *e);
+/* A state dict saved by torch.save in its zip form. */
+bool torch_zip_read(Checkpoint *c, const char *path, Error *e);
+
+#endif

@@ -1,0 +1,42 @@
+#include "formats/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+bool error_set(Error *e, ErrorCode code, const char *fmt, ...) {
+    if (!e) return false;
+    e->code = code;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(e->message, sizeof e->message, fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+bool error_errno(Error *e, const char *fmt, ...) {
+    int saved = errno;
+    if (!e) return false;
+    e->code = ERR_FAILED;
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(e->message, sizeof e->message, fmt, ap);
+    va_end(ap);
+    if (n >= 0 && (size_t)n < sizeof e->message)
+        snprintf(e->message + n, sizeof e->message - (size_t)n, ": %s", strerror(saved));
+    return false;
+}
+
+bool error_place(Error *e, const char *fmt, ...) {
+    if (!e) return false;
+    char old[sizeof e->message];
+    memcpy(old, e->message, sizeof old);
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(e->message, sizeof e->message, fmt, ap);
+    va_end(ap);
+    if (n >= 0 && (size_t)n < sizeof e->message)
+        snprintf(e->message + n, sizeof e->message - (size_t)n, ": %.*s", (int)sizeof old - n, old);
+    return false;
+}

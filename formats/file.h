@@ -1,0 +1,47 @@
+/* Files in and out: mapped for reading; temporary name, fsync, rename for writing. */
+#ifndef DEROPE_FORMATS_FILE_H
+#define DEROPE_FORMATS_FILE_H
+
+#include <stdio.h>
+
+#include "formats/checkpoint.h"
+
+/* A mapping kept by a checkpoint until it is closed. */
+typedef struct Mapping {
+    struct Mapping *next;
+    ByteSource source;
+    void (*close)(struct Mapping *m);
+} Mapping;
+
+/* Maps a regular file read-only and hangs it on `c`. An empty file maps to size 0. */
+const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e);
+/* Hangs a source of another kind (a zip entry) on `c`; close(m) is called by checkpoint_close. */
+Mapping *checkpoint_hang(Checkpoint *c, const ByteSource *s, void (*close)(Mapping *));
+
+/* Whole small file into `out`; refuses more than `limit` bytes. */
+bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e);
+
+/* A file or folder being written under a temporary name in the same directory. */
+typedef struct Output {
+    char *path; /* final name */
+    char *temp; /* name until output_commit */
+    bool is_folder;
+    bool force;
+} Output;
+
+/* Refuses an existing `path` unless `force`. Remembers the temporary name so that a signal handler or
+ * output_discard can remove it. */
+bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e);
+/* fsync (files in a folder too), rename over `path`, fsync the parent. */
+bool output_commit(Output *o, Error *e);
+/* Removes what was written; safe after any failure and after commit (then does nothing). */
+void output_discard(Output *o);
+/* Removes every output begun and not committed; async-signal-safe enough for a fatal handler. */
+void output_discard_all(void);
+
+/* write() until done; on failure the error names `path` and the offset. */
+bool fd_write(int fd, const void *bytes, size_t n, const char *path, Error *e);
+/* Writes a small file atomically. */
+bool file_write(const char *path, const void *bytes, size_t n, bool force, Error *e);
+
+#endif

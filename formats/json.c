@@ -1,0 +1,185 @@
+#include "formats/json.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* jansson refuses integers beyond 64 bits. Published tokenizer configs hold 1e30 written out, so such
+ * literals get ".0" appended before parsing. False if there are none. */
+static bool widen_long_integers(const char *s, size_t n, Buffer *out) {
+    bool found = false, in_string = false;
+    for (size_t i = 0; i < n;) {
+        if (in_string) {
+            size_t step = s[i] == '\\' && i + 1 < n ? 2 : 1;
+            if (s[i] == '"') in_string = false;
+            buffer_append(out, s + i, step);
+            i += step;
+        } else if (isdigit((unsigned char)s[i]) || s[i] == '-') {
+            size_t j = i + 1;
+            while (j < n && isdigit((unsigned char)s[j]))
+                j++;
+            bool integer = j == n || (s[j] != '.' && s[j] != 'e' && s[j] != 'E');
+            buffer_append(out, s + i, j - i);
+            if (integer && j - i > 18) {
+                buffer_append(out, ".0", 2);
+                found = true;
+            } else if (!integer) {
+                i = j;
+                while (j < n && (isalnum((unsigned char)s[j]) || strchr(".+-", s[j])))
+                    j++;
+                buffer_append(out, s + i, j - i);
+            }
+            i = j;
+        } else {
+            in_string = s[i] == '"';
+            buffer_byte(out, (uint8_t)s[i++]);
+        }
+    }
+    return found;
+}
+
+json_t *json_parse(const char *where, const void *bytes, size_t n, Error *e) {
+    json_error_t je;
+    json_t *v = json_loadb(bytes, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
+    if (!v && json_error_code(&je) == json_error_numeric_overflow) {
+        Buffer wide = {0};
+        if (widen_long_integers(bytes, n, &wide))
+            v = json_loadb((char *)wide.data, wide.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
+        buffer_free(&wide);
+    }
+    if (!v) error_set(e, ERR_INPUT, "%s:%d:%d: not valid JSON: %s", where, je.line, je.column, je.text);
+    return v;
+}
+
+static void print_string(const char *s, size_t n, Buffer *out) {
+    buffer_byte(out, '"');
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        switch (c) {
+        case '"':
+            buffer_append(out, "\\\"", 2);
+            break;
+        case '\\':
+            buffer_append(out, "\\\\", 2);
+            break;
+        case '\n':
+            buffer_append(out, "\\n", 2);
+            break;
+        case '\r':
+            buffer_append(out, "\\r", 2);
+            break;
+        case '\t':
+            buffer_append(out, "\\t", 2);
+            break;
+        case '\b':
+            buffer_append(out, "\\b", 2);
+            break;
+        case '\f':
+            buffer_append(out, "\\f", 2);
+            break;
+        default:
+            if (c < 0x20)
+                buffer_printf(out, "\\u%04x", c);
+            else
+                buffer_byte(out, c);
+        }
+    }
+    buffer_byte(out, '"');
+}
+
+static void print_real(double x, Buffer *out) {
+    char text[40];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+        if (strtod(text, NULL) == x) break;
+    }
+    buffer_append(out, text, strlen(text));
+    if (!strpbrk(text, ".en")) buffer_append(out, ".0", 2);
+}
+
+static void newline(int indent, int depth, Buffer *out) {
+    if (indent) buffer_printf(out, "\n%*s", indent * depth, "");
+}
+
+static void print_value(const json_t *v, int indent, int depth, Buffer *out) {
+    switch (json_typeof(v)) {
+    case JSON_OBJECT: {
+        const char *key;
+        json_t *item;
+        bool first = true;
+        buffer_byte(out, '{');
+        json_object_foreach((json_t *)v, key, item) {
+            if (!first) buffer_append(out, indent ? "," : ", ", indent ? 1 : 2);
+            newline(indent, depth + 1, out);
+            print_string(key, strlen(key), out);
+            buffer_append(out, ": ", 2);
+            print_value(item, indent, depth + 1, out);
+            first = false;
+        }
+        if (!first) newline(indent, depth, out);
+        buffer_byte(out, '}');
+        break;
+    }
+    case JSON_ARRAY: {
+        size_t n = json_array_size(v);
+        buffer_byte(out, '[');
+        for (size_t i = 0; i < n; i++) {
+            if (i) buffer_append(out, indent ? "," : ", ", indent ? 1 : 2);
+            newline(indent, depth + 1, out);
+            print_value(json_array_get(v, i), indent, depth + 1, out);
+        }
+        if (n) newline(indent, depth, out);
+        buffer_byte(out, ']');
+        break;
+    }
+    case JSON_STRING:
+        print_string(json_string_value(v), json_string_length(v), out);
+        break;
+    case JSON_INTEGER:
+        buffer_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+        break;
+    case JSON_REAL:
+        print_real(json_real_value(v), out);
+        break;
+    case JSON_TRUE:
+        buffer_append(out, "true", 4);
+        break;
+    case JSON_FALSE:
+        buffer_append(out, "false", 5);
+        break;
+    case JSON_NULL:
+        buffer_append(out, "null", 4);
+        break;
+    }
+}
+
+void json_print(const json_t *value, int indent, Buffer *out) {
+    print_value(value, indent, 0, out);
+}
+
+bool json_get_u64(const json_t *object, const char *key, uint64_t *out) {
+    const json_t *v = json_object_get(object, key);
+    if (!json_is_integer(v) || json_integer_value(v) < 0) return false;
+    *out = (uint64_t)json_integer_value(v);
+    return true;
+}
+
+bool json_get_f64(const json_t *object, const char *key, double *out) {
+    const json_t *v = json_object_get(object, key);
+    if (!json_is_number(v)) return false;
+    *out = json_number_value(v);
+    return true;
+}
+
+bool json_get_bool(const json_t *object, const char *key, bool *out) {
+    const json_t *v = json_object_get(object, key);
+    if (!json_is_boolean(v)) return false;
+    *out = json_is_true(v);
+    return true;
+}
+
+const char *json_get_string(const json_t *object, const char *key) {
+    return json_string_value(json_object_get(object, key));
+}

@@ -1,0 +1,17 @@
+/* Text from files, folders, JSONL (a field), gzip and zstd, as tokens. */
+#ifndef DEROPE_RECAL_DATA_H
+#define DEROPE_RECAL_DATA_H
+
+#include "recal/tokenizer.h"
+
+/* Reads `path` (a file, or a folder walked in sorted order; .jsonl: one object a line, `field` of it;
+ * .gz and .zst are unpacked) and calls `sink` once per document. Errors name file and line. */
+typedef bool (*TextSink)(void *context, const char *path, const char *text, size_t n, Error *e);
+bool data_read(const char *path, const char *field, TextSink sink, void *context, Error *e);
+
+/* All documents of all paths as one packed stream, EOS between documents (if there is one). Stops reading
+ * once `max_tokens` are there (0: all). */
+bool data_pack(const Tokenizer *t, const char *const *paths, size_t n_paths, const char *field,
+               uint64_t max_tokens, TokenList *out, Error *e);
+
+#endif

@@ -1,0 +1,34 @@
+/* Text to tokens and back, from tokenizer.json or GGUF metadata. Equal to HF `tokenizers` on valid UTF-8. */
+#ifndef DEROPE_RECAL_TOKENIZER_H
+#define DEROPE_RECAL_TOKENIZER_H
+
+#include "formats/checkpoint.h"
+
+typedef struct Tokenizer Tokenizer;
+
+/* Picks tokenizer.json if the checkpoint has one, else the GGUF keys tokenizer.ggml.*. */
+Tokenizer *tokenizer_open(const Checkpoint *c, Error *e);
+void tokenizer_close(Tokenizer *t);
+
+typedef struct TokenList {
+    int32_t *ids;
+    size_t n, capacity;
+} TokenList;
+
+/* Appends the tokens of `text`. With `add_special`, BOS/EOS are added as the model's own tokenizer does.
+ * Added/special tokens written out in the text are recognised, as HF does. Invalid UTF-8 is an ERR_INPUT
+ * with the byte's offset. */
+bool tokenizer_encode(const Tokenizer *t, const char *text, size_t n, bool add_special, TokenList *out,
+                      Error *e);
+/* Appends the bytes of the tokens; special tokens are skipped unless `keep_special`. */
+bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool keep_special, Buffer *out,
+                      Error *e);
+uint32_t tokenizer_vocab_size(const Tokenizer *t);
+/* -1 where there is none. */
+int32_t tokenizer_bos(const Tokenizer *t);
+int32_t tokenizer_eos(const Tokenizer *t);
+/* True if encode with add_special would put BOS first. */
+bool tokenizer_adds_bos(const Tokenizer *t);
+void token_list_free(TokenList *l);
+
+#endif

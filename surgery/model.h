@@ -1,0 +1,93 @@
+/* A checkpoint understood: its spec, and its tensors under HF names and in HF layout whatever file they
+ * came from (q and k rows half-split, not GGUF's interleaved). Passes change the spec, the tensors'
+ * descriptions and the configuration; export turns the result into a checkpoint of either format. */
+#ifndef DEROPE_SURGERY_MODEL_H
+#define DEROPE_SURGERY_MODEL_H
+
+#include "formats/checkpoint.h"
+#include "surgery/spec.h"
+
+typedef enum TensorRole {
+    ROLE_EMBED,
+    ROLE_HEAD,
+    ROLE_FINAL_NORM,
+    ROLE_ATTN_NORM,
+    ROLE_Q,
+    ROLE_K,
+    ROLE_V,
+    ROLE_O,
+    ROLE_Q_BIAS,
+    ROLE_K_BIAS,
+    ROLE_V_BIAS,
+    ROLE_O_BIAS,
+    ROLE_Q_NORM,
+    ROLE_K_NORM,
+    ROLE_SINKS,
+    ROLE_FFN_NORM,
+    ROLE_GATE,
+    ROLE_UP,
+    ROLE_DOWN,
+    ROLE_GATE_BIAS,
+    ROLE_UP_BIAS,
+    ROLE_DOWN_BIAS,
+    ROLE_OTHER, /* carried, not understood (rotary inv_freq buffers, ...) */
+    ROLE_COUNT
+} TensorRole;
+
+struct Carrier; /* surgery/carrier.h */
+
+typedef struct ModelTensor {
+    TensorRole role;
+    int layer;            /* -1: not in a layer */
+    Tensor tensor;        /* name and layout as HF has it */
+    const Tensor *origin; /* the source checkpoint's own tensor; NULL if new */
+} ModelTensor;
+
+typedef struct Model {
+    Checkpoint *source;          /* borrowed; must outlive the model */
+    const struct Family *family; /* surgery/family.h */
+    ModelSpec spec;              /* what it is now */
+    ModelSpec source_spec;       /* what it was when opened */
+    json_t *config; /* HF config as passes changed it; from GGUF: rebuilt, or restored from derope.* */
+    ModelTensor *tensors;
+    size_t n_tensors;
+    uint64_t new_context;  /* set_context, 0: kept */
+    bool quantized_config; /* source has a quantization_config: only metadata may change */
+    json_t *passes;        /* array: what was applied, with arguments, for the manifest */
+    json_t *notices;       /* array of strings: what a person should know ("context kept at 2048 ...") */
+    Arena arena;
+} Model;
+
+/* Reads the spec by the family's table and binds every tensor to its role, checking shapes against the spec.
+ * Errors name the tensor or the key, what was found and what was expected. */
+Model *model_open(Checkpoint *source, Error *e);
+void model_close(Model *m);
+/* NULL if the model has none. `layer` -1 for EMBED, HEAD, FINAL_NORM. */
+ModelTensor *model_tensor(const Model *m, TensorRole role, int layer);
+/* Adds or replaces a tensor (it becomes TENSOR_NEW or CHANGED by its description). */
+ModelTensor *model_set_tensor(Model *m, TensorRole role, int layer, const Tensor *t);
+void model_notice(Model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The spec as JSON: what `inspect --json` prints as .spec (see README). New reference. */
+json_t *spec_to_json(const ModelSpec *s);
+
+/* ---- export: model -> checkpoint of a format, by a carrier ---- */
+
+typedef struct ExportOptions {
+    Format format;       /* FORMAT_HF or FORMAT_GGUF */
+    const char *carrier; /* NULL: the first that can */
+    bool has_dtype;      /* convert 2-D weights (norms, biases, sinks stay F32 in GGUF) */
+    DType dtype;
+} ExportOptions;
+
+/* Builds the output checkpoint: tensors (still lazy, over the source's bytes), configuration or metadata,
+ * tokenizer in the form the target wants, derope.* keys. It borrows from the model. `*carrier` (may be NULL)
+ * receives the carrier chosen. */
+Checkpoint *model_export(Model *m, const ExportOptions *o, const struct Carrier **carrier, Error *e);
+
+/* The manifest (derope.json): tool version, source with hash, passes, carrier, per tensor hash and status,
+ * `extra` (tokens seen, losses, recipe; may be NULL) merged in. `out` is what model_export gave and a writer
+ * hashed. New reference. */
+json_t *manifest_build(const Model *m, const struct Carrier *carrier, const Checkpoint *out,
+                       const json_t *extra, Error *e);
+
+#endif

@@ -1,0 +1,67 @@
+/* The model spec: the one description of a model that drives the forward pass, the backward pass, both
+ * exporters and inspect. Per layer it says how position enters. Nothing else asks "is this a Llama?". */
+#ifndef DEROPE_SURGERY_SPEC_H
+#define DEROPE_SURGERY_SPEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum RopeScalingKind {
+    ROPE_SCALING_NONE,
+    ROPE_SCALING_LINEAR,  /* position interpolation: angles / factor */
+    ROPE_SCALING_DYNAMIC, /* NTK by length, transformers' "dynamic" */
+    ROPE_SCALING_YARN,    /* arXiv 2309.00071, as transformers computes it */
+    ROPE_SCALING_LLAMA3,  /* Llama 3.1's frequency bands */
+} RopeScalingKind;
+
+typedef struct RopeScaling {
+    RopeScalingKind kind;
+    double factor;
+    double original_context;                  /* yarn, llama3; 0: the model's own context */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double beta_fast, beta_slow;              /* yarn: 32 and 1 */
+    double attention_factor; /* yarn: cos and sin are multiplied by it; 0: 0.1 ln(factor) + 1 */
+    bool truncate;           /* yarn: round the ramp's ends to whole dimensions */
+} RopeScaling;
+
+typedef enum Position { POSITION_ROPE, POSITION_PARTIAL, POSITION_NOPE } Position;
+
+typedef enum QkNorm { QK_NORM_NONE, QK_NORM_HEAD, QK_NORM_FULL } QkNorm; /* per head, or over all heads */
+
+typedef struct LayerSpec {
+    uint32_t n_heads, n_kv_heads, head_dim;
+    Position position;
+    uint32_t rotary_dim; /* rotated dimensions of head_dim; 0 when POSITION_NOPE */
+    double rope_base;    /* kept when rotation is dropped, so that it can be told what was */
+    RopeScaling scaling;
+    uint32_t window;      /* a query sees itself and window-1 tokens before; 0: all (global attention) */
+    double softmax_scale; /* scores are multiplied by it; 1/sqrt(head_dim) usually */
+    bool q_bias, k_bias, v_bias, o_bias, mlp_bias;
+    QkNorm qk_norm;
+    bool sinks; /* one learned logit per head in the softmax's denominator */
+    uint32_t ffn_dim;
+} LayerSpec;
+
+typedef struct ModelSpec {
+    uint32_t n_layers, width, vocab;
+    uint32_t context; /* trained length, as the checkpoint states it */
+    double rms_eps;
+    bool tied_head;         /* logits use the embedding matrix */
+    double embedding_scale; /* embeddings are multiplied by it; 1 */
+    double residual_scale;  /* each block's output is multiplied by it before it is added; 1 */
+    double logit_scale;     /* logits are multiplied by it; 1 (Granite's logits_scaling is its inverse) */
+    LayerSpec *layers;      /* n_layers, owned by the model's arena */
+} ModelSpec;
+
+/* Inverse frequencies (rotary_dim / 2 of them, radians per position) of a layer, scaling applied, for a text
+ * of `n_tokens` (only "dynamic" depends on it). Returns the factor by which cos and sin are multiplied. */
+double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_tokens, double *inv_freq);
+
+/* "rope", "partial", "nope" */
+const char *position_name(Position p);
+/* "none", "linear", "dynamic", "yarn", "llama3" */
+const char *rope_scaling_name(RopeScalingKind k);
+/* True if all layers agree on base, scaling, window and position: most models. */
+bool spec_is_uniform(const ModelSpec *s);
+
+#endif
