@@ -18,6 +18,7 @@ SOURCES := $(sort $(wildcard formats/*.c surgery/*.c surgery/*/*.c recal/*.c rec
 LIB_SOURCES := $(filter-out cmd/main.c,$(SOURCES))
 LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/test_*.c)))
+TOOLS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/tool_*.c)))
 LDLIBS := $(PKG_LIBS) -lm
 
 all: $(BUILD)/derope
@@ -39,6 +40,11 @@ $(BUILD)/%.o: %.c
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libderope.a
 	$(CC) $(CFLAGS) $(SANITIZE) -pthread -o $@ $^ $(LDLIBS) -lcmocka
 
+$(BUILD)/tests/tool_%: $(BUILD)/tests/tool_%.o $(BUILD)/libderope.a
+	$(CC) $(CFLAGS) $(SANITIZE) -pthread -o $@ $^ $(LDLIBS)
+
+tools: $(TOOLS)
+
 # One test program: make build/tests/test_json && build/tests/test_json
 test: $(TESTS) $(BUILD)/derope
 	@failed=0; for t in $(TESTS); do DEROPE=$(BUILD)/derope $$t || failed=1; done; exit $$failed
@@ -49,6 +55,6 @@ format:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all test format clean
+.PHONY: all tools test format clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,72 @@
+"""What the comparisons with other people's programs share.
+
+Every test here holds our output against something nobody here wrote: transformers, torch, safetensors,
+tokenizers, gguf, llama.cpp. `make check-peers` runs them; a test whose data is missing skips by name.
+
+  DEROPE          the binary                          (build/derope)
+  PEERS           folder with venv/ and tf5/          (.peers)
+  DEROPE_SHARED   books and small models              (../shared)
+  DEROPE_SMOLLM2  SmolLM2-135M as GGUF                (.peers/smollm2.gguf)
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PEERS = Path(os.environ.get("PEERS", ROOT / ".peers")).resolve()
+BUILD = Path(os.environ.get("DEROPE", ROOT / "build" / "derope")).resolve().parent
+
+
+def run_derope(*args, ok=True, **kw):
+    """Runs the binary; returns the completed process, failing the test if `ok` and it did not exit with 0."""
+    p = subprocess.run([BUILD / "derope", *map(str, args)], capture_output=True, text=True, **kw)
+    if ok:
+        assert p.returncode == 0, f"derope {' '.join(map(str, args))}: exit {p.returncode}\n{p.stderr}"
+    return p
+
+
+def run_tool(name, *args, **kw):
+    """Runs a helper program built from tests/tool_NAME.c."""
+    p = subprocess.run([BUILD / "tests" / f"tool_{name}", *map(str, args)], capture_output=True, **kw)
+    assert p.returncode == 0, f"tool_{name}: exit {p.returncode}\n{p.stderr.decode()}"
+    return p.stdout
+
+
+def run_tf5(script, *args):
+    """Runs Python source under transformers 5; it prints one JSON value, which is returned."""
+    env = dict(os.environ, PYTHONPATH=str(PEERS / "tf5"))
+    p = subprocess.run([sys.executable, "-c", script, *map(str, args)], capture_output=True, text=True, env=env)
+    assert p.returncode == 0, p.stderr[-4000:]
+    return json.loads(p.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def shared():
+    path = Path(os.environ.get("DEROPE_SHARED", ROOT.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip(f"no shared data at {path} (set DEROPE_SHARED)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def smollm2():
+    path = Path(os.environ.get("DEROPE_SMOLLM2", PEERS / "smollm2.gguf"))
+    if not path.is_file():
+        pytest.skip(f"no SmolLM2-135M GGUF at {path} (make peers, or set DEROPE_SMOLLM2)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tf5():
+    if not (PEERS / "tf5" / "transformers").is_dir():
+        pytest.skip(f"no transformers 5 at {PEERS / 'tf5'} (make peers)")
+    return run_tf5
