@@ -1,7 +1,8 @@
-# derope: `make` builds ./build/derope, `make check` tests it. README.md lists the rest.
+# derope: `make demo` shows it, `make` builds ./build/derope, `make check` tests it. README.md lists the rest.
 CC ?= gcc
 BUILD ?= build
 PREFIX ?= /usr/local
+PEERS ?= .peers
 SANITIZE ?=
 
 LIBS := libzip yaml-0.1 libxxhash openblas jansson libpcre2-8 libutf8proc zlib libzstd
@@ -15,16 +16,16 @@ MATH_CFLAGS := -ffp-contract=off
 RECAL_CFLAGS := -O3 -fno-math-errno -fno-trapping-math
 
 SOURCES := $(sort $(wildcard formats/*.c surgery/*.c surgery/*/*.c recal/*.c recal/*/*.c cmd/*.c))
-LIB_SOURCES := $(filter-out cmd/main.c,$(SOURCES))
-LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
+LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out cmd/main.c,$(SOURCES)))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/test_*.c)))
 TOOLS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/tool_*.c)))
 LDLIBS := $(PKG_LIBS) -lm
+LINK = $(CC) $(CFLAGS) $(SANITIZE) -pthread -o $@ $^ $(LDLIBS)
 
 all: $(BUILD)/derope
 
 $(BUILD)/derope: $(BUILD)/cmd/main.o $(BUILD)/libderope.a
-	$(CC) $(CFLAGS) $(SANITIZE) -pthread -o $@ $^ $(LDLIBS)
+	$(LINK)
 
 $(BUILD)/libderope.a: $(LIB_OBJECTS)
 	rm -f $@ && ar rcs $@ $^
@@ -37,24 +38,71 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(BASE_CFLAGS) $(MATH_CFLAGS) -c -o $@ $<
 
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libderope.a
-	$(CC) $(CFLAGS) $(SANITIZE) -pthread -o $@ $^ $(LDLIBS) -lcmocka
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/libderope.a
+	$(LINK) -lcmocka
 
 $(BUILD)/tests/tool_%: $(BUILD)/tests/tool_%.o $(BUILD)/libderope.a
-	$(CC) $(CFLAGS) $(SANITIZE) -pthread -o $@ $^ $(LDLIBS)
+	$(LINK)
 
 tools: $(TOOLS)
+tests: $(TESTS) $(TOOLS) $(BUILD)/derope
 
-# One test program: make build/tests/test_json && build/tests/test_json
-test: $(TESTS) $(BUILD)/derope
-	@failed=0; for t in $(TESTS); do DEROPE=$(BUILD)/derope $$t || failed=1; done; exit $$failed
+# The cmocka programs, without set-up. One alone: make build/tests/test_json && build/tests/test_json
+test: tests
+	@failed=; for t in $(TESTS); do DEROPE=$(BUILD)/derope $$t || failed="$$failed $$(basename $$t)"; done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+# ---- what a person types: each brings its own libraries (.ci/setup) ----
+
+check:
+	@.ci/setup check
+	@$(MAKE) --no-print-directory test
+
+demo:
+	@.ci/setup build
+	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -C examples/embedded demo DEROPE=$(abspath $(BUILD)/derope)
+
+install: all
+	install -D -m 755 $(BUILD)/derope $(DESTDIR)$(PREFIX)/bin/derope
+
+# ---- against what nobody here wrote ----
+
+peers:
+	@.ci/setup ci
+	@.ci/peers $(PEERS)
+
+PYTEST = DEROPE=$(abspath $(BUILD)/derope) PEERS=$(abspath $(PEERS)) $(PEERS)/venv/bin/python -m pytest -q -rs -p no:cacheprovider
+
+check-peers: peers
+	@$(MAKE) --no-print-directory all tools
+	$(PYTEST) -m "not long" tests/peers
+
+check-long: peers
+	@$(MAKE) --no-print-directory all tools
+	$(PYTEST) -m long tests/peers
+
+# ---- other ways to build and look ----
+
+check-sanitize:
+	@$(MAKE) --no-print-directory test BUILD=build/sanitize \
+	    SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" CFLAGS="-O1 -g"
+
+check-clang:
+	@$(MAKE) --no-print-directory tests BUILD=build/clang CC=clang
+
+FORMATTED := $(SOURCES) $(sort $(wildcard tests/*.c tests/*.h tests/*/*.c formats/*.h surgery/*.h surgery/*/*.h recal/*.h recal/*/*.h cmd/*.h examples/*/*.c))
+# The layout is clang-format 14's; other versions disagree with it in details.
+check-style:
+	@if clang-format --version | grep -q 'version 14\.'; then clang-format --dry-run -Werror $(FORMATTED); \
+	else echo "check-style: skipped, needs clang-format 14"; fi
 
 format:
-	clang-format -i $(SOURCES) $(wildcard tests/*.c tests/*.h) $(wildcard */*.h */*/*.h)
+	clang-format -i $(FORMATTED)
 
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all tools test format clean
+.PHONY: all tools tests test check demo install peers check-peers check-long check-sanitize check-clang check-style format clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
