@@ -106,6 +106,8 @@ typedef struct Checkpoint {
     json_t *st_metadata; /* safetensors __metadata__ (object of strings) or NULL */
     uint32_t alignment;  /* GGUF; 32 unless it says otherwise */
     uint32_t gguf_version;
+    size_t *tensor_index; /* checkpoint_find's table */
+    size_t tensor_capacity, index_capacity;
     Arena arena;              /* owns names, parts, tables */
     struct Mapping *mappings; /* owns the mapped files and zip handles */
 } Checkpoint;
@@ -120,6 +122,8 @@ Tensor *checkpoint_add_tensor(Checkpoint *c, const Tensor *t);
 const Tensor *checkpoint_find(const Checkpoint *c, const char *name);
 const SideFile *checkpoint_file(const Checkpoint *c, const char *name);
 void checkpoint_set_file(Checkpoint *c, const char *name, const void *bytes, size_t n); /* copies */
+/* Same without the copy: `bytes` lives as long as the checkpoint (its mapping or arena). */
+void checkpoint_add_file(Checkpoint *c, const char *name, const uint8_t *bytes, uint64_t size);
 void checkpoint_remove_file(Checkpoint *c, const char *name);
 /* Parses a side file; new reference. NULL without error if the file is absent (`e->code` ERR_NONE). */
 json_t *checkpoint_json(const Checkpoint *c, const char *name, Error *e);

@@ -54,6 +54,7 @@ typedef enum DType {
     DTYPE_TQ2_0,
     DTYPE_MXFP4,
     DTYPE_NVFP4,
+    DTYPE_Q1_0,
     DTYPE_COUNT
 } DType;
 

@@ -1,0 +1,142 @@
+#include "formats/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/file.h"
+#include "formats/json.h"
+
+Checkpoint *checkpoint_new(Format format) {
+    Checkpoint *c = xcalloc(1, sizeof *c);
+    c->format = format;
+    c->path = "";
+    c->alignment = 32;
+    c->gguf_version = 3;
+    return c;
+}
+
+void checkpoint_close(Checkpoint *c) {
+    if (!c) return;
+    for (Mapping *m = c->mappings; m; m = m->next)
+        if (m->close) m->close(m);
+    json_decref(c->st_metadata);
+    free(c->tensors);
+    free(c->tensor_index);
+    free(c->meta);
+    free(c->files);
+    arena_free(&c->arena);
+    free(c);
+}
+
+/* ---- tensors, found by name through an open-addressing table of positions + 1 ---- */
+
+static uint64_t name_hash(const char *s) {
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
+    for (; *s; s++)
+        h = (h ^ (uint8_t)*s) * 0x100000001b3u;
+    return h ^ h >> 29;
+}
+
+static size_t *index_slot(const Checkpoint *c, const char *name) {
+    size_t mask = c->index_capacity - 1;
+    for (size_t i = name_hash(name) & mask;; i = (i + 1) & mask) {
+        size_t at = c->tensor_index[i];
+        if (!at || strcmp(c->tensors[at - 1].name, name) == 0) return &c->tensor_index[i];
+    }
+}
+
+static void index_grow(Checkpoint *c) {
+    free(c->tensor_index);
+    c->index_capacity = c->index_capacity ? 2 * c->index_capacity : 256;
+    c->tensor_index = xcalloc(c->index_capacity, sizeof *c->tensor_index);
+    for (size_t i = 0; i < c->n_tensors; i++) {
+        size_t *slot = index_slot(c, c->tensors[i].name);
+        if (!*slot) *slot = i + 1;
+    }
+}
+
+Tensor *checkpoint_add_tensor(Checkpoint *c, const Tensor *t) {
+    if (2 * (c->n_tensors + 1) > c->index_capacity) index_grow(c);
+    if (c->n_tensors == c->tensor_capacity) {
+        c->tensor_capacity = c->tensor_capacity ? 2 * c->tensor_capacity : 64;
+        c->tensors = xrealloc(c->tensors, c->tensor_capacity * sizeof *c->tensors);
+    }
+    Tensor *added = &c->tensors[c->n_tensors];
+    *added = *t;
+    added->name = arena_strdup(&c->arena, t->name);
+    TensorPart *parts = arena_alloc(&c->arena, t->n_parts * sizeof *parts);
+    memcpy(parts, t->parts, t->n_parts * sizeof *parts);
+    added->parts = parts;
+    size_t *slot = index_slot(c, added->name);
+    c->n_tensors++;
+    if (!*slot) *slot = c->n_tensors;
+    return added;
+}
+
+const Tensor *checkpoint_find(const Checkpoint *c, const char *name) {
+    if (!c->n_tensors) return NULL;
+    size_t at = *index_slot(c, name);
+    return at ? &c->tensors[at - 1] : NULL;
+}
+
+/* ---- side files, sorted by name ---- */
+
+static size_t file_position(const Checkpoint *c, const char *name, bool *found) {
+    size_t low = 0, high = c->n_files;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        int order = strcmp(c->files[mid].name, name);
+        if (order == 0) {
+            *found = true;
+            return mid;
+        }
+        if (order < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    *found = false;
+    return low;
+}
+
+const SideFile *checkpoint_file(const Checkpoint *c, const char *name) {
+    bool found;
+    size_t at = file_position(c, name, &found);
+    return found ? &c->files[at] : NULL;
+}
+
+void checkpoint_add_file(Checkpoint *c, const char *name, const uint8_t *bytes, uint64_t size) {
+    bool found;
+    size_t at = file_position(c, name, &found);
+    if (!found) {
+        c->files = xrealloc(c->files, (c->n_files + 1) * sizeof *c->files);
+        memmove(c->files + at + 1, c->files + at, (c->n_files - at) * sizeof *c->files);
+        c->n_files++;
+        c->files[at].name = arena_strdup(&c->arena, name);
+    }
+    c->files[at].bytes = bytes;
+    c->files[at].size = size;
+}
+
+void checkpoint_set_file(Checkpoint *c, const char *name, const void *bytes, size_t n) {
+    checkpoint_add_file(c, name, (uint8_t *)arena_strndup(&c->arena, bytes, n), n);
+}
+
+void checkpoint_remove_file(Checkpoint *c, const char *name) {
+    bool found;
+    size_t at = file_position(c, name, &found);
+    if (!found) return;
+    c->n_files--;
+    memmove(c->files + at, c->files + at + 1, (c->n_files - at) * sizeof *c->files);
+}
+
+json_t *checkpoint_json(const Checkpoint *c, const char *name, Error *e) {
+    if (e) e->code = ERR_NONE;
+    const SideFile *f = checkpoint_file(c, name);
+    if (!f) return NULL;
+    Buffer where = {0};
+    buffer_printf(&where, "%s/%s", c->path, name);
+    json_t *v = json_parse(buffer_string(&where), f->bytes, f->size, e);
+    buffer_free(&where);
+    return v;
+}

@@ -1,0 +1,249 @@
+#include "formats/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- in ---- */
+
+static void unmap(Mapping *m) {
+    if (m->source.size) munmap((void *)m->source.map, m->source.size);
+}
+
+Mapping *checkpoint_hang(Checkpoint *c, const ByteSource *s, void (*close_mapping)(Mapping *)) {
+    Mapping *m = arena_alloc(&c->arena, sizeof *m);
+    m->source = *s;
+    m->close = close_mapping;
+    m->next = c->mappings;
+    c->mappings = m;
+    return m;
+}
+
+const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        error_errno(e, "%s", path);
+        if (e && errno == ENOENT) e->code = ERR_INPUT;
+        return NULL;
+    }
+    struct stat st;
+    void *map = NULL;
+    bool ok = fstat(fd, &st) == 0 || error_errno(e, "%s", path);
+    if (ok && !S_ISREG(st.st_mode)) ok = error_set(e, ERR_INPUT, "%s: not a regular file", path);
+    if (ok && st.st_size > 0) {
+        map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (map == MAP_FAILED) ok = error_errno(e, "%s: cannot map %lld bytes", path, (long long)st.st_size);
+    }
+    close(fd);
+    if (!ok) return NULL;
+    ByteSource s = {
+        .path = arena_strdup(&c->arena, path),
+        .map = map ? map : (const uint8_t *)"",
+        .size = (uint64_t)st.st_size,
+    };
+    return &checkpoint_hang(c, &s, unmap)->source;
+}
+
+bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        error_errno(e, "%s", path);
+        if (e && errno == ENOENT) e->code = ERR_INPUT;
+        return false;
+    }
+    bool ok = true;
+    size_t start = out->size;
+    for (;;) {
+        buffer_reserve(out, 65536);
+        ssize_t n = read(fd, out->data + out->size, 65536);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) ok = error_errno(e, "%s", path);
+        if (n <= 0) break;
+        out->size += (size_t)n;
+        if (out->size - start > limit) {
+            ok = error_set(e, ERR_INPUT, "%s: larger than the %llu bytes such a file may have", path,
+                           (unsigned long long)limit);
+            break;
+        }
+    }
+    close(fd);
+    return ok;
+}
+
+/* ---- out ---- */
+
+/* Outputs begun and not committed, so that a fatal signal can remove them. */
+enum { MAX_OPEN_OUTPUTS = 16 };
+static Output *volatile open_outputs[MAX_OPEN_OUTPUTS];
+
+static void forget_output(Output *o) {
+    for (int i = 0; i < MAX_OPEN_OUTPUTS; i++)
+        if (open_outputs[i] == o) open_outputs[i] = NULL;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at) {
+    (void)st, (void)type, (void)at;
+    return remove(path);
+}
+
+static void remove_tree(const char *path) {
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* "dir/.NAME.SUFFIX-PID" beside `path`. */
+static char *beside(const char *path, const char *suffix) {
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    size_t slash = n;
+    while (slash > 0 && path[slash - 1] != '/')
+        slash--;
+    Buffer b = {0};
+    buffer_printf(&b, "%.*s.%.*s.%s-%ld", (int)slash, path, (int)(n - slash), path + slash, suffix,
+                  (long)getpid());
+    return buffer_string(&b);
+}
+
+bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e) {
+    *o = (Output){.is_folder = is_folder, .force = force};
+    struct stat st;
+    if (lstat(path, &st) == 0) {
+        if (!force) return error_set(e, ERR_FAILED, "%s: exists already; --force replaces it", path);
+        if (S_ISDIR(st.st_mode) != is_folder)
+            return error_set(e, ERR_FAILED, "%s: is a %s, and a %s is to be written there", path,
+                             is_folder ? "file" : "folder", is_folder ? "folder" : "file");
+    }
+    o->path = xstrdup(path);
+    size_t n = strlen(o->path);
+    while (n > 1 && o->path[n - 1] == '/')
+        o->path[--n] = 0;
+    o->temp = beside(path, "tmp");
+    remove_tree(o->temp); /* of a killed process that had our number */
+    int fd = -1;
+    bool ok = is_folder ? mkdir(o->temp, 0777) == 0
+                        : (fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) >= 0;
+    if (fd >= 0) close(fd);
+    if (!ok) {
+        error_errno(e, "%s: cannot write there", path);
+        free(o->path);
+        free(o->temp);
+        *o = (Output){0};
+        return false;
+    }
+    for (int i = 0; i < MAX_OPEN_OUTPUTS; i++)
+        if (!open_outputs[i]) {
+            open_outputs[i] = o;
+            break;
+        }
+    return true;
+}
+
+static bool sync_path(const char *path, Error *e) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return error_errno(e, "%s", path);
+    bool ok = fsync(fd) == 0 || errno == EINVAL || error_errno(e, "%s: cannot be flushed to disk", path);
+    close(fd);
+    return ok;
+}
+
+static bool sync_parent(const char *path, Error *e) {
+    const char *slash = strrchr(path, '/');
+    if (!slash) return sync_path(".", e);
+    char parent[PATH_MAX];
+    snprintf(parent, sizeof parent, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    return sync_path(parent, e);
+}
+
+static bool sync_folder(const char *path, Error *e) {
+    DIR *d = opendir(path);
+    if (!d) return error_errno(e, "%s", path);
+    bool ok = true;
+    struct dirent *entry;
+    while (ok && (entry = readdir(d))) {
+        if (entry->d_name[0] == '.' && (!entry->d_name[1] || (entry->d_name[1] == '.' && !entry->d_name[2])))
+            continue;
+        char file[PATH_MAX];
+        if (snprintf(file, sizeof file, "%s/%s", path, entry->d_name) < (int)sizeof file)
+            ok = sync_path(file, e);
+    }
+    closedir(d);
+    return ok && sync_path(path, e);
+}
+
+/* rename() cannot replace a folder that has files: the old one steps aside first. */
+static bool replace_folder(const Output *o, Error *e) {
+    char *old = beside(o->path, "old");
+    remove_tree(old);
+    bool had = rename(o->path, old) == 0;
+    bool ok = rename(o->temp, o->path) == 0 || error_errno(e, "%s: cannot be put in place", o->path);
+    if (!ok && had && rename(old, o->path) != 0) error_place(e, "the former output is now %s", old);
+    if (ok && had) remove_tree(old);
+    free(old);
+    return ok;
+}
+
+bool output_commit(Output *o, Error *e) {
+    bool ok = o->is_folder ? sync_folder(o->temp, e) : sync_path(o->temp, e);
+    struct stat st;
+    if (ok && !o->force && lstat(o->path, &st) == 0)
+        ok = error_set(e, ERR_FAILED, "%s: appeared while it was being written", o->path);
+    if (ok && o->is_folder)
+        ok = replace_folder(o, e);
+    else if (ok)
+        ok = rename(o->temp, o->path) == 0 || error_errno(e, "%s: cannot be put in place", o->path);
+    if (!ok) return false;
+    ok = sync_parent(o->path, e);
+    forget_output(o);
+    free(o->temp);
+    o->temp = NULL;
+    return ok;
+}
+
+void output_discard(Output *o) {
+    if (o->temp) remove_tree(o->temp);
+    forget_output(o);
+    free(o->temp);
+    free(o->path);
+    *o = (Output){0};
+}
+
+void output_discard_all(void) {
+    for (int i = 0; i < MAX_OPEN_OUTPUTS; i++) {
+        Output *o = open_outputs[i];
+        if (o && o->temp) remove_tree(o->temp);
+        open_outputs[i] = NULL;
+    }
+}
+
+bool fd_write(int fd, const void *bytes, size_t n, const char *path, Error *e) {
+    const uint8_t *p = bytes;
+    size_t left = n;
+    while (left) {
+        ssize_t w = write(fd, p, left < (1 << 30) ? left : (1 << 30));
+        if (w < 0 && errno == EINTR) continue;
+        if (w <= 0)
+            return error_errno(e, "%s: cannot write at offset %lld", path, (long long)lseek(fd, 0, SEEK_CUR));
+        p += w;
+        left -= (size_t)w;
+    }
+    return true;
+}
+
+bool file_write(const char *path, const void *bytes, size_t n, bool force, Error *e) {
+    Output o;
+    if (!output_begin(&o, path, false, force, e)) return false;
+    int fd = open(o.temp, O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0 || error_errno(e, "%s", o.temp);
+    ok = ok && fd_write(fd, bytes, n, path, e);
+    if (fd >= 0) close(fd);
+    ok = ok && output_commit(&o, e);
+    output_discard(&o);
+    return ok;
+}

@@ -1,0 +1,60 @@
+#include "formats/hash.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "formats/buffer.h"
+
+struct Hash {
+    XXH3_state_t *state;
+};
+
+static void to_hex(XXH128_hash_t digest, char out[33]) {
+    XXH128_canonical_t c;
+    XXH128_canonicalFromHash(&c, digest);
+    for (int i = 0; i < 16; i++) {
+        out[2 * i] = "0123456789abcdef"[c.digest[i] >> 4];
+        out[2 * i + 1] = "0123456789abcdef"[c.digest[i] & 15];
+    }
+    out[32] = 0;
+}
+
+Hash *hash_new(void) {
+    Hash *h = xmalloc(sizeof *h);
+    h->state = XXH3_createState();
+    XXH3_128bits_reset(h->state);
+    return h;
+}
+
+void hash_update(Hash *h, const void *bytes, size_t n) {
+    XXH3_128bits_update(h->state, bytes, n);
+}
+
+void hash_finish(Hash *h, char out[33]) {
+    to_hex(XXH3_128bits_digest(h->state), out);
+    XXH3_freeState(h->state);
+    free(h);
+}
+
+void hash_bytes(const void *bytes, size_t n, char out[33]) {
+    to_hex(XXH3_128bits(bytes, n), out);
+}
+
+bool hash_file(const char *path, char out[33], Error *e) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return error_errno(e, "%s", path);
+    enum { CHUNK = 1 << 20 };
+    uint8_t *chunk = xmalloc(CHUNK);
+    Hash *h = hash_new();
+    ssize_t n;
+    while ((n = read(fd, chunk, CHUNK)) > 0)
+        hash_update(h, chunk, (size_t)n);
+    bool ok = n == 0 || error_errno(e, "%s", path);
+    hash_finish(h, out);
+    free(chunk);
+    close(fd);
+    return ok;
+}

@@ -1,0 +1,23 @@
+/* Block decoders and encoders behind the table in dtype.c. The layouts are ggml's (ggml-common.h); values
+ * equal the reference bit for bit, so the order of every multiplication and addition matters. */
+#ifndef DEROPE_FORMATS_QUANTS_H
+#define DEROPE_FORMATS_QUANTS_H
+
+#include <stdint.h>
+
+/* All: n elements, whole blocks. */
+void q4_0_decode(const void *src, uint64_t n, float *dst);
+void q4_1_decode(const void *src, uint64_t n, float *dst);
+void q5_0_decode(const void *src, uint64_t n, float *dst);
+void q5_1_decode(const void *src, uint64_t n, float *dst);
+void q8_0_decode(const void *src, uint64_t n, float *dst);
+void q2_k_decode(const void *src, uint64_t n, float *dst);
+void q3_k_decode(const void *src, uint64_t n, float *dst);
+void q4_k_decode(const void *src, uint64_t n, float *dst);
+void q5_k_decode(const void *src, uint64_t n, float *dst);
+void q6_k_decode(const void *src, uint64_t n, float *dst);
+void q4_0_encode(const float *src, uint64_t n, void *dst);
+void q4_1_encode(const float *src, uint64_t n, void *dst);
+void q8_0_encode(const float *src, uint64_t n, void *dst);
+
+#endif

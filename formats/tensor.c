@@ -1,0 +1,189 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/checkpoint.h"
+#include "formats/hash.h"
+
+enum { CHUNK = 1 << 20 }; /* bytes served or decoded at a time */
+
+Tensor tensor_over(Arena *a, const char *name, DType dtype, uint32_t rank, const uint64_t *shape,
+                   const void *bytes) {
+    Tensor t = {.name = arena_strdup(a, name), .rank = rank, .dtype = dtype, .stored = dtype, .scale = 1};
+    t.n_rows = 1;
+    t.row_elems = rank ? shape[rank - 1] : 1;
+    for (uint32_t i = 0; i < rank; i++) {
+        t.shape[i] = shape[i];
+        if (i + 1 < rank) t.n_rows *= shape[i];
+    }
+    ByteSource *s = arena_alloc(a, sizeof *s);
+    s->path = t.name;
+    s->map = bytes;
+    s->size = tensor_bytes(&t);
+    TensorPart *part = arena_alloc(a, sizeof *part);
+    *part = (TensorPart){.source = s, .offset = 0, .n_rows = t.n_rows};
+    t.parts = part;
+    t.n_parts = 1;
+    return t;
+}
+
+uint64_t tensor_elems(const Tensor *t) {
+    return t->n_rows * t->row_elems;
+}
+
+static uint64_t row_bytes(const Tensor *t, DType d) {
+    uint64_t n = 0;
+    dtype_bytes(d, t->row_elems, &n);
+    return n;
+}
+
+uint64_t tensor_bytes(const Tensor *t) {
+    return t->n_rows * row_bytes(t, t->dtype);
+}
+
+static bool served_as_stored(const Tensor *t) {
+    return t->dtype == t->stored && t->scale == 1 && t->add == 0;
+}
+
+const void *tensor_map(const Tensor *t) {
+    if (!served_as_stored(t) || t->row_index || t->n_parts != 1 || !t->parts->source->map) return NULL;
+    return t->parts->source->map + t->parts->offset;
+}
+
+TensorStatus tensor_status(const Tensor *t) {
+    if (t->is_new) return TENSOR_NEW;
+    if (t->scale != 1 || t->add != 0) return TENSOR_CHANGED;
+    if (t->dtype != t->stored) return dtype_widens(t->stored, t->dtype) ? TENSOR_WIDENED : TENSOR_CHANGED;
+    return t->row_index ? TENSOR_PERMUTED : TENSOR_UNTOUCHED;
+}
+
+const char *tensor_status_name(TensorStatus s) {
+    static const char *const names[] = {"untouched", "permuted", "widened", "changed", "new"};
+    return names[s];
+}
+
+void tensor_split_rows(Tensor *t) {
+    if (t->rank != 1 || dtype_info(t->stored)->block_elems != 1 || t->n_parts != 1) return;
+    t->n_rows = t->shape[0];
+    t->row_elems = 1;
+    ((TensorPart *)t->parts)->n_rows = t->n_rows;
+}
+
+void tensor_permute(Arena *a, Tensor *t, const uint32_t *index) {
+    uint32_t *composed = arena_alloc(a, t->n_rows * sizeof *composed);
+    bool identity = true;
+    for (uint64_t i = 0; i < t->n_rows; i++) {
+        composed[i] = t->row_index ? t->row_index[index[i]] : index[i];
+        identity &= composed[i] == i;
+    }
+    t->row_index = identity ? NULL : composed;
+}
+
+/* ---- serving ---- */
+
+static bool read_source(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
+    if (s->map) {
+        memcpy(out, s->map + offset, n);
+        return true;
+    }
+    return s->read(s, offset, n, out, e);
+}
+
+/* `n` consecutive stored rows, which may span parts. */
+static bool read_stored(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {
+    uint64_t size = row_bytes(t, t->stored);
+    for (uint32_t p = 0; p < t->n_parts && n; p++) {
+        const TensorPart *part = &t->parts[p];
+        if (first >= part->n_rows) {
+            first -= part->n_rows;
+            continue;
+        }
+        uint64_t take = part->n_rows - first < n ? part->n_rows - first : n;
+        if (!read_source(part->source, part->offset + first * size, take * size, out, e)) return false;
+        out += take * size;
+        n -= take;
+        first = 0;
+    }
+    return true;
+}
+
+static bool read_ordered(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {
+    if (!t->row_index) return read_stored(t, first, n, out, e);
+    uint64_t size = row_bytes(t, t->stored);
+    for (uint64_t i = 0; i < n; i++)
+        if (!read_stored(t, t->row_index[first + i], 1, out + i * size, e)) return false;
+    return true;
+}
+
+static bool read_decoded(const Tensor *t, uint64_t first, uint64_t n, uint8_t *stored, float *out, Error *e) {
+    const DTypeInfo *from = dtype_info(t->stored);
+    if (!from->decode)
+        return error_set(e, ERR_INPUT,
+                         "tensor '%s': values of type %s cannot be decoded (its bytes are only carried)",
+                         t->name, from->name);
+    if (!read_ordered(t, first, n, stored, e)) return false;
+    uint64_t elems = n * t->row_elems;
+    from->decode(stored, elems, out);
+    if (t->scale != 1 || t->add != 0)
+        for (uint64_t i = 0; i < elems; i++)
+            out[i] = out[i] * t->scale + t->add;
+    return true;
+}
+
+/* Rows per chunk so that neither form passes CHUNK, at least one. */
+static uint64_t rows_per_chunk(const Tensor *t) {
+    uint64_t size = t->row_elems * sizeof(float) + row_bytes(t, t->stored);
+    return size && size < CHUNK ? CHUNK / size : 1;
+}
+
+bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Error *e) {
+    if (served_as_stored(t)) return read_ordered(t, first, n, out, e);
+    const DTypeInfo *to = dtype_info(t->dtype);
+    if (!to->encode)
+        return error_set(e, ERR_FAILED, "tensor '%s': values cannot be written as %s", t->name, to->name);
+    uint64_t step = rows_per_chunk(t);
+    uint8_t *stored = xmalloc(step * row_bytes(t, t->stored));
+    float *values = xmalloc(step * t->row_elems * sizeof *values);
+    uint8_t *p = out;
+    bool ok = true;
+    for (uint64_t i = 0; ok && i < n; i += step) {
+        uint64_t rows = n - i < step ? n - i : step;
+        ok = read_decoded(t, first + i, rows, stored, values, e);
+        if (ok) to->encode(values, rows * t->row_elems, p);
+        p += rows * row_bytes(t, t->dtype);
+    }
+    free(stored);
+    free(values);
+    return ok;
+}
+
+bool tensor_read_f32(const Tensor *t, float *out, Error *e) {
+    uint64_t step = rows_per_chunk(t);
+    uint8_t *stored = xmalloc(step * row_bytes(t, t->stored));
+    bool ok = true;
+    for (uint64_t i = 0; ok && i < t->n_rows; i += step) {
+        uint64_t rows = t->n_rows - i < step ? t->n_rows - i : step;
+        ok = read_decoded(t, i, rows, stored, out + i * t->row_elems, e);
+    }
+    free(stored);
+    return ok;
+}
+
+bool tensor_hash(const Tensor *t, char out[33], Error *e) {
+    const void *map = tensor_map(t);
+    if (map) {
+        hash_bytes(map, tensor_bytes(t), out);
+        return true;
+    }
+    uint64_t size = row_bytes(t, t->dtype), step = size && size < CHUNK ? CHUNK / size : 1;
+    uint8_t *chunk = xmalloc(step * size);
+    Hash *h = hash_new();
+    bool ok = true;
+    for (uint64_t i = 0; ok && i < t->n_rows; i += step) {
+        uint64_t rows = t->n_rows - i < step ? t->n_rows - i : step;
+        ok = tensor_read_rows(t, i, rows, chunk, e);
+        if (ok) hash_update(h, chunk, rows * size);
+    }
+    hash_finish(h, out);
+    free(chunk);
+    return ok;
+}
