@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,13 @@ bool cmd_usage(Error *e, const char *fmt, ...) {
     vsnprintf(e->message, sizeof e->message, fmt, ap);
     va_end(ap);
     return false;
+}
+
+bool cmd_bad_option(Error *e, int option, char **argv) {
+    const char *text = argv[optind - 1];
+    return cmd_usage(
+        e, option == ':' ? "%s needs a value (derope %s --help)" : "unknown option '%s' (derope %s --help)",
+        text, argv[0]);
 }
 
 bool cmd_parse_u64(const char *option, const char *text, uint64_t *out, Error *e) {

@@ -5,8 +5,7 @@
 #include <stdio.h>
 
 #include "surgery/model.h"
-
-#define DEROPE_VERSION "0.1.0"
+#include "surgery/version.h"
 
 typedef struct Verb {
     const char *name;
@@ -36,11 +35,7 @@ bool cmd_usage(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 
 bool cmd_parse_u64(const char *option, const char *text, uint64_t *out, Error *e);
 bool cmd_parse_f64(const char *option, const char *text, double *out, Error *e);
 
-/* The surgery flags shared by convert, ppl, logits, generate and recal. cmd_surgery_option handles one
- * getopt result (true: it was ours), cmd_surgery_apply runs the passes on the model in a fixed order:
- * drop_rope, sliding_window, rope_scaling, scale_attention, set_context. */
-typedef struct SurgeryFlags {
-    json_t *passes; /* array of {"pass": name, args...} */
-} SurgeryFlags;
+/* For what getopt_long returns as '?' or ':'. */
+bool cmd_bad_option(Error *e, int option, char **argv);
 
 #endif

@@ -55,6 +55,7 @@ typedef struct Tensor {
     const uint32_t *row_index; /* served row i is stored row row_index[i]; NULL: in order */
     float scale, add;          /* served value = stored * scale + add; 1 and 0 leave it */
     bool is_new;
+    bool restored; /* `dtype` undoes a widening: narrower than stored, and exact */
     char hash[33]; /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
 } Tensor;
 
@@ -107,7 +108,7 @@ typedef struct Checkpoint {
     uint32_t alignment;  /* GGUF; 32 unless it says otherwise */
     uint32_t gguf_version;
     size_t *tensor_index; /* checkpoint_find's table */
-    size_t tensor_capacity, index_capacity;
+    size_t tensor_capacity, index_capacity, meta_capacity;
     Arena arena;              /* owns names, parts, tables */
     struct Mapping *mappings; /* owns the mapped files and zip handles */
 } Checkpoint;
@@ -149,6 +150,9 @@ void tensor_split_rows(Tensor *t);
 void tensor_permute(Arena *a, Tensor *t, const uint32_t *index);
 /* XXH3-128 of the served bytes without writing them. */
 bool tensor_hash(const Tensor *t, char out[33], Error *e);
+
+/* Bytes of a plain type; 0 for strings and arrays. */
+uint32_t meta_type_size(MetaType t);
 
 /* GGUF metadata access. The getters return false when absent or of another kind (any integer type serves
  * meta_u64; float or double serve meta_f64). */

@@ -7,14 +7,23 @@
 #include "surgery/model.h"
 
 typedef struct Carrier {
-    const char *name; /* "llama", "smollm3", "granite_swa": what --carrier takes */
+    const char *name; /* "own", "smollm3", "granite_swa": what --carrier takes */
     Format format;
-    const char *runtimes; /* "transformers >= 4.53" : who runs it as intended */
+    const char *runtimes; /* who runs the result as intended: "transformers >= 4.53" */
+    bool manual;          /* never picked automatically: a last resort that reads as a hack */
+    bool holds_scale;     /* its metadata holds the softmax scale; otherwise that is folded into q_proj */
+    bool needs_sinks;     /* its tensors include attention sinks: neutral ones are added */
+    bool needs_o_bias; /* biases come all four or not at all: a zero o_proj bias is added to q/k/v biases */
+    /* GGUF: its q/k rows are interleaved. */
+    bool (*interleaved)(const Model *m);
     /* True if it can say what `m->spec` says; else the reason in `why` ("has no per-layer rotation"). */
     bool (*can)(const Model *m, char *why, size_t why_size);
-    /* Fills `out` (empty, of the right format): tensors under the carrier's names and layout, configuration
-     * or metadata. Files common to all (tokenizer, derope keys) are added by model_export. */
-    bool (*write)(Model *m, Checkpoint *out, Error *e);
+    /* HF: edits `config`, which is the source's (or a fresh one with the common settings). GGUF: sets the
+     * keys of `out`, which already has the source's keys under the new architecture and the common settings.
+     */
+    bool (*configure)(Model *m, json_t *config, Checkpoint *out, Error *e);
+    /* GGUF: general.architecture. HF: NULL. */
+    const char *(*arch)(const Model *m);
 } Carrier;
 
 /* NULL-terminated, in order of preference. */
@@ -23,5 +32,30 @@ extern const Carrier *const carriers[];
 /* The first that can, or `name` if given. On failure the error lists every carrier of the format with its
  * reason. If `explain` is not NULL it becomes a JSON array [{"carrier", "can", "why", "runtimes"}]. */
 const Carrier *carrier_pick(const Model *m, Format format, const char *name, json_t **explain, Error *e);
+
+/* ---- what carriers look at (surgery/carriers/carriers.c) ---- */
+
+/* True if every layer satisfies it. */
+bool all_layers(const Model *m, bool (*test)(const Model *m, const LayerSpec *l));
+bool layer_rotates(const Model *m, const LayerSpec *l); /* over all of head_dim */
+bool layer_is_nope(const Model *m, const LayerSpec *l);
+bool layer_is_global(const Model *m, const LayerSpec *l); /* no window, or one no shorter than the context */
+bool has_plain_scale(const Model *m, const LayerSpec *l); /* 1/sqrt(head_dim) */
+/* The rotating layers agree on base and scaling; *l is one of them, NULL if none rotates. */
+bool one_rotation(const Model *m, const LayerSpec **l);
+/* The windowed layers agree; 0 if there are none. */
+bool one_window(const Model *m, uint32_t *window);
+bool one_softmax_scale(const Model *m);
+/* Embedding, residual and logit scales are 1. */
+bool plain_multipliers(const Model *m);
+bool has_sinks(const Model *m);
+/* `can` helpers: writes the reason, returns false. */
+bool cannot(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* HF: rope_theta and rope_scaling in the legacy keys, which transformers 4 and 5 both read. `l` may be NULL.
+ */
+void config_set_rope(json_t *config, const LayerSpec *l, double base_if_none);
+/* GGUF: <arch>.rope.* of a rotating layer. */
+void gguf_set_rope(const Model *m, Checkpoint *out, const char *arch, const LayerSpec *l);
 
 #endif

@@ -13,20 +13,40 @@ typedef struct TensorName {
 } TensorName;
 
 typedef struct Family {
-    const char *name;                 /* "llama": what inspect prints */
-    const char *const *model_types;   /* config.json "model_type" values, NULL-terminated */
-    const char *const *architectures; /* config.json "architectures" values, NULL-terminated */
-    const char *const *gguf_archs;    /* general.architecture values, NULL-terminated */
-    const TensorName *tensors;        /* ends with a NULL hf */
+    const char *name;               /* "llama": what inspect prints */
+    const char *const *model_types; /* config.json "model_type" values, NULL-terminated */
+    const char *const *gguf_archs;  /* general.architecture values, NULL-terminated */
+    const TensorName *tensors;      /* ends with a NULL hf */
     bool gguf_interleaved; /* its GGUF stores q/k rows interleaved (llama, granite), not half-split (qwen2) */
-    /* Fill `m->spec` (layers allocated by the caller from num_hidden_layers / block_count). Common keys have
-     * been read already; these hooks add what is particular. May be NULL. */
+    double rope_base;      /* when config.json has none */
+    bool tied_head;        /* when config.json does not say */
+    /* The common settings have been read; these add what is particular, per layer. May be NULL. */
     bool (*read_config)(Model *m, const json_t *config, Error *e);
     bool (*read_gguf)(Model *m, const Checkpoint *c, Error *e);
 } Family;
 
 /* NULL-terminated. */
 extern const Family *const families[];
-const Family *family_by_name(const char *name);
+const Family *family_by_model_type(const char *model_type);
+const Family *family_by_gguf_arch(const char *arch);
+
+/* The names shared by every family of Llama's shape. */
+extern const TensorName llama_tensors[];
+
+/* ---- for the hooks ---- */
+
+/* `layer_types` of a config ("sliding_attention" / "full_attention") and `window` onto the layers. Absent
+ * list: nothing happens. */
+bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e);
+/* Rotation off in layer i. */
+void layer_drop_rope(LayerSpec *l);
+/* "<arch>.<suffix>" of a GGUF. */
+const char *arch_key(char out[128], const Checkpoint *c, const char *suffix);
+
+/* ---- the two readers behind model_open ---- */
+
+/* config.json into m->spec (layers allocated), by m->family. */
+bool spec_from_config(Model *m, const json_t *config, Error *e);
+bool spec_from_gguf(Model *m, const Checkpoint *c, Error *e);
 
 #endif

@@ -53,19 +53,32 @@ typedef struct Model {
     size_t n_tensors;
     uint64_t new_context;  /* set_context, 0: kept */
     bool quantized_config; /* source has a quantization_config: only metadata may change */
-    json_t *passes;        /* array: what was applied, with arguments, for the manifest */
-    json_t *notices;       /* array of strings: what a person should know ("context kept at 2048 ...") */
+    bool gguf_interleaved; /* the source is a GGUF whose q/k rows are interleaved */
+    bool dequantised;      /* an export to HF turned ggml's blocks into F32 */
+    bool config_only;      /* opened without weights, to be trained from random ones */
+    uint32_t *role_index;  /* model_tensor's table: (layer + 1, role) -> position + 1 */
+    size_t tensor_capacity;
+    json_t *passes;  /* array: what was applied, with arguments, for the manifest */
+    json_t *notices; /* array of strings: what a person should know ("context kept at 2048 ...") */
     Arena arena;
 } Model;
 
 /* Reads the spec by the family's table and binds every tensor to its role, checking shapes against the spec.
  * Errors name the tensor or the key, what was found and what was expected. */
 Model *model_open(Checkpoint *source, Error *e);
+/* The same from a configuration alone: no tensors, for training from random weights. */
+Model *model_open_config(Checkpoint *source, Error *e);
 void model_close(Model *m);
 /* NULL if the model has none. `layer` -1 for EMBED, HEAD, FINAL_NORM. */
 ModelTensor *model_tensor(const Model *m, TensorRole role, int layer);
 /* Adds or replaces a tensor (it becomes TENSOR_NEW or CHANGED by its description). */
 ModelTensor *model_set_tensor(Model *m, TensorRole role, int layer, const Tensor *t);
+/* The family's name for a role, in HF's or GGUF's way. */
+void model_tensor_name(const Model *m, TensorRole role, int layer, Format format, char out[128]);
+/* True for what rotation pairs up: the rows of q and k, and their biases. */
+bool role_is_rotated(TensorRole role);
+/* Reorders the rows of each head between HF's halves and GGUF's interleaved pairs. */
+void model_permute_rows(Model *m, Tensor *t, uint32_t n_heads, uint32_t head_dim, bool to_interleaved);
 void model_notice(Model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The spec as JSON: what `inspect --json` prints as .spec (see README). New reference. */
 json_t *spec_to_json(const ModelSpec *s);
@@ -84,10 +97,12 @@ typedef struct ExportOptions {
  * receives the carrier chosen. */
 Checkpoint *model_export(Model *m, const ExportOptions *o, const struct Carrier **carrier, Error *e);
 
-/* The manifest (derope.json): tool version, source with hash, passes, carrier, per tensor hash and status,
- * `extra` (tokens seen, losses, recipe; may be NULL) merged in. `out` is what model_export gave and a writer
- * hashed. New reference. */
+/* Name, size and XXH3-128 of every file the source was read from. New reference. */
+json_t *manifest_sources(const Model *m);
+/* The manifest (derope.json): tool version, carrier, sources, passes, notices, per tensor dtype, shape,
+ * status and hash; the members of `extra` (tokens seen, losses, recipe; may be NULL) beside them. `out` is
+ * what model_export gave and a writer hashed. New reference. */
 json_t *manifest_build(const Model *m, const struct Carrier *carrier, const Checkpoint *out,
-                       const json_t *extra, Error *e);
+                       const json_t *sources, const json_t *extra);
 
 #endif

@@ -30,6 +30,9 @@ bool pass_check(const Pass *p, const json_t *args, Error *e);
 /* Checks, applies, and notes it in m->passes. */
 bool pass_apply(Model *m, const char *name, const json_t *args, Error *e);
 
+/* What the cast pass does, for outputs that have a type of their own. */
+bool model_cast(Model *m, DType to, Error *e);
+
 /* Layers: "all", "3", "0,3,7", "10-29", "0,4-7", "every:4" (layers with (i+1) % 4 == 0), an integer, or an
  * array of integers. Sets picked[i] for i < n_layers. */
 bool layers_parse(const json_t *value, uint32_t n_layers, bool *picked, Error *e);

@@ -61,6 +61,7 @@ double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_token
 const char *position_name(Position p);
 /* "none", "linear", "dynamic", "yarn", "llama3" */
 const char *rope_scaling_name(RopeScalingKind k);
+bool rope_scaling_equal(const RopeScaling *a, const RopeScaling *b);
 /* True if all layers agree on base, scaling, window and position: most models. */
 bool spec_is_uniform(const ModelSpec *s);
 

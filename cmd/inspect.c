@@ -1,0 +1,169 @@
+#include <getopt.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+#include "surgery/derope_keys.h"
+#include "surgery/family.h"
+
+static const char *format_name(const Checkpoint *c) {
+    return c->format == FORMAT_GGUF ? "gguf" : c->format == FORMAT_TORCH ? "torch" : "safetensors";
+}
+
+static const char *role_name(TensorRole r) {
+    static const char *const names[ROLE_COUNT] = {
+        [ROLE_EMBED] = "embed",
+        [ROLE_HEAD] = "head",
+        [ROLE_FINAL_NORM] = "final_norm",
+        [ROLE_ATTN_NORM] = "attn_norm",
+        [ROLE_Q] = "q",
+        [ROLE_K] = "k",
+        [ROLE_V] = "v",
+        [ROLE_O] = "o",
+        [ROLE_Q_BIAS] = "q_bias",
+        [ROLE_K_BIAS] = "k_bias",
+        [ROLE_V_BIAS] = "v_bias",
+        [ROLE_O_BIAS] = "o_bias",
+        [ROLE_Q_NORM] = "q_norm",
+        [ROLE_K_NORM] = "k_norm",
+        [ROLE_SINKS] = "sinks",
+        [ROLE_FFN_NORM] = "ffn_norm",
+        [ROLE_GATE] = "gate",
+        [ROLE_UP] = "up",
+        [ROLE_DOWN] = "down",
+        [ROLE_GATE_BIAS] = "gate_bias",
+        [ROLE_UP_BIAS] = "up_bias",
+        [ROLE_DOWN_BIAS] = "down_bias",
+        [ROLE_OTHER] = "other",
+    };
+    return names[r];
+}
+
+static json_t *tensors_to_json(const Model *m) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const Tensor *t = m->tensors[i].origin;
+        json_t *shape = json_array();
+        for (uint32_t d = 0; d < t->rank; d++)
+            json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:s, s:o, s:I}", "name", t->name, "role",
+                                        role_name(m->tensors[i].role), "dtype", dtype_info(t->dtype)->name,
+                                        "shape", shape, "bytes", (json_int_t)tensor_bytes(t)));
+    }
+    return list;
+}
+
+static void print_json(const Model *m) {
+    json_t *o = json_pack("{s:s, s:s, s:s, s:o, s:O, s:o}", "path", m->source->path, "format",
+                          format_name(m->source), "family", m->family->name, "spec", spec_to_json(&m->spec),
+                          "notices", m->notices, "tensors", tensors_to_json(m));
+    cmd_print_json(o);
+    json_decref(o);
+}
+
+/* ---- for people ---- */
+
+static bool same_attention(const LayerSpec *a, const LayerSpec *b) {
+    return a->position == b->position && a->window == b->window &&
+           (a->position == POSITION_NOPE ||
+            (a->rope_base == b->rope_base && rope_scaling_equal(&a->scaling, &b->scaling))) &&
+           a->softmax_scale == b->softmax_scale && a->sinks == b->sinks;
+}
+
+static void print_layer(const LayerSpec *l) {
+    char reach[40] = "all tokens before";
+    if (l->window) snprintf(reach, sizeof reach, "a window of %u", l->window);
+    printf("%-7s  sees %-18s", position_name(l->position), reach);
+    if (l->position != POSITION_NOPE) printf("  base %g", l->rope_base);
+    if (l->position == POSITION_PARTIAL) printf(", %u of %u dimensions", l->rotary_dim, l->head_dim);
+    if (l->scaling.kind != ROPE_SCALING_NONE)
+        printf(", %s x %g", rope_scaling_name(l->scaling.kind), l->scaling.factor);
+    printf("\n");
+}
+
+static void print_layers(const ModelSpec *s) {
+    for (uint32_t i = 0, j; i < s->n_layers; i = j) {
+        for (j = i + 1; j < s->n_layers && same_attention(&s->layers[i], &s->layers[j]);)
+            j++;
+        char range[32];
+        snprintf(range, sizeof range, j == i + 1 ? "layer %u" : "layers %u-%u", i, j - 1);
+        printf("  %-14s ", range);
+        print_layer(&s->layers[i]);
+    }
+}
+
+/* One character a layer: what a person takes in at a glance. */
+static void print_strip(const ModelSpec *s) {
+    printf("position   ");
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        const LayerSpec *l = &s->layers[i];
+        char c = l->position == POSITION_NOPE ? '.' : l->position == POSITION_PARTIAL ? 'P' : 'R';
+        putchar(l->window && c == 'R' ? 'r' : l->window && c == '.' ? ',' : c);
+    }
+    printf("   R rope, P partial, . none; r and , in a window\n");
+}
+
+static void print_types(const Model *m) {
+    printf("tensors    %zu:", m->source->n_tensors);
+    for (int t = 0; t < DTYPE_COUNT; t++) {
+        size_t n = 0;
+        for (size_t i = 0; i < m->source->n_tensors; i++)
+            n += m->source->tensors[i].dtype == (DType)t;
+        if (n) printf(" %zu %s", n, dtype_info((DType)t)->name);
+    }
+    printf("\n");
+}
+
+static void print_text(const Model *m) {
+    const ModelSpec *s = &m->spec;
+    const LayerSpec *l = &s->layers[0];
+    uint64_t params = 0;
+    for (size_t i = 0; i < m->n_tensors; i++)
+        params += tensor_elems(&m->tensors[i].tensor);
+    printf("%s\n", m->source->path);
+    printf("format     %s\nfamily     %s, %.1fM parameters\n", format_name(m->source), m->family->name,
+           (double)params / 1e6);
+    printf("size       %u layers, width %u, %u heads over %u kv heads of %u, ffn %u, vocabulary %u%s\n",
+           s->n_layers, s->width, l->n_heads, l->n_kv_heads, l->head_dim, l->ffn_dim, s->vocab,
+           s->tied_head ? ", tied head" : "");
+    printf("context    %u\n", s->context);
+    print_types(m);
+    print_strip(s);
+    print_layers(s);
+    for (size_t i = 0; i < json_array_size(m->notices); i++)
+        printf("note: %s\n", json_string_value(json_array_get(m->notices, i)));
+}
+
+static bool run(int argc, char **argv, Error *e) {
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
+    bool json = false;
+    int option;
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (option != 'j') return cmd_bad_option(e, option, argv);
+        json = true;
+    }
+    if (argc - optind != 1) return cmd_usage(e, "one model is needed (derope inspect --help)");
+    Checkpoint *source = checkpoint_open(argv[optind], e);
+    Model *m = source ? model_open(source, e) : NULL;
+    if (m && json) print_json(m);
+    if (m && !json) print_text(m);
+    bool ok = m != NULL;
+    model_close(m);
+    checkpoint_close(source);
+    return ok;
+}
+
+const Verb verb_inspect = {
+    .name = "inspect",
+    .summary = "what a checkpoint is, and how position enters in each layer",
+    .help = "usage: derope inspect MODEL [--json]\n\n"
+            "MODEL is an HF folder, .gguf, .safetensors or PyTorch file.\n\n"
+            "--json prints .format, .family, .spec (sizes; .spec.layers[i].position is \"rope\", \"partial\" "
+            "or \"nope\",\n"
+            ".window a number of tokens or null, .rope the base, rotary_dim and scaling) and .tensors[] "
+            "(name, role,\n"
+            "dtype, shape, bytes).\n",
+    .run = run,
+};

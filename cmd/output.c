@@ -1,0 +1,122 @@
+#include "cmd/output.h"
+
+#include <string.h>
+
+#include "cmd/cmd.h"
+#include "formats/file.h"
+#include "formats/json.h"
+#include "surgery/carrier.h"
+#include "surgery/pass.h"
+
+Format format_of_path(const char *path) {
+    size_t n = strlen(path);
+    return n > 5 && strcmp(path + n - 5, ".gguf") == 0 ? FORMAT_GGUF : FORMAT_HF;
+}
+
+typedef struct ManifestContext {
+    const Model *m;
+    const Carrier *carrier;
+    json_t *sources;
+    const json_t *extra;
+    bool compact;
+} ManifestContext;
+
+static bool print_manifest(void *context, const Checkpoint *out, Buffer *text, Error *e) {
+    (void)e;
+    const ManifestContext *c = context;
+    json_t *manifest = manifest_build(c->m, c->carrier, out, c->sources, c->extra);
+    json_print(manifest, c->compact ? 0 : 2, text);
+    json_decref(manifest);
+    return true;
+}
+
+static void show_progress(void *context, uint64_t done, uint64_t total) {
+    cmd_progress("writing %s: %.0f of %.0f MB", (const char *)context, (double)done / 1e6,
+                 (double)total / 1e6);
+}
+
+static void print_notices(const Model *m, size_t from) {
+    for (size_t i = from; i < json_array_size(m->notices); i++)
+        cmd_note("%s", json_string_value(json_array_get(m->notices, i)));
+}
+
+static void note_context(Model *m) {
+    if (m->new_context || json_array_size(m->passes) == 0) return;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].position != m->source_spec.layers[i].position) {
+            model_notice(m, "the stated context stays %u tokens; --set-context N states another",
+                         m->spec.context);
+            return;
+        }
+}
+
+bool output_write(Model *m, const OutputRequest *r, Error *e) {
+    ExportOptions o = {
+        .format = format_of_path(r->path), .carrier = r->carrier, .has_dtype = r->dtype != NULL};
+    if (r->dtype && (!dtype_from_name(r->dtype, &o.dtype) || !dtype_info(o.dtype)->encode))
+        return cmd_usage(e, "dtype '%.40s': expected f32, bf16, f16, q8_0, q4_0 or q4_1", r->dtype);
+    if (r->dtype && o.format == FORMAT_HF && !dtype_info(o.dtype)->safetensors)
+        return cmd_usage(e, "dtype %s: a safetensors file cannot hold it; f32, bf16 or f16", r->dtype);
+    const Carrier *carrier;
+    size_t before = json_array_size(m->notices);
+    note_context(m);
+    Checkpoint *out = model_export(m, &o, &carrier, e);
+    if (!out) return false;
+    if (o.format == FORMAT_HF && m->dequantised)
+        model_notice(m, "quantised weights were written as f32; --dtype bf16 halves the output");
+    ManifestContext context = {.m = m,
+                               .carrier = carrier,
+                               .extra = r->extra,
+                               .compact = o.format == FORMAT_GGUF,
+                               .sources = manifest_sources(m)};
+    WriteOptions w = {.force = r->force,
+                      .max_shard_size = r->max_shard_size,
+                      .manifest = print_manifest,
+                      .manifest_context = &context,
+                      .progress = show_progress,
+                      .progress_context = (void *)r->path,
+                      .stop = &cmd_stop};
+    bool ok = o.format == FORMAT_GGUF ? gguf_write(out, r->path, &w, e) : hf_write(out, r->path, &w, e);
+    cmd_progress_end();
+    if (ok) print_notices(m, before);
+    json_decref(context.sources);
+    checkpoint_close(out);
+    return ok;
+}
+
+/* ---- depfile ---- */
+
+/* make's escapes: a backslash before space and #, a doubled dollar. */
+static void put_path(Buffer *b, const char *path) {
+    for (; *path; path++) {
+        if (*path == ' ' || *path == '#') buffer_byte(b, '\\');
+        if (*path == '$') buffer_byte(b, '$');
+        buffer_byte(b, (uint8_t)*path);
+    }
+}
+
+bool depfile_write(const char *path, const char *const *targets, size_t n_targets, const Checkpoint *source,
+                   const char *const *more, Error *e) {
+    Buffer rule = {0}, phony = {0};
+    for (size_t i = 0; i < n_targets; i++) {
+        if (i) buffer_byte(&rule, ' ');
+        put_path(&rule, targets[i]);
+    }
+    buffer_byte(&rule, ':');
+    for (const Mapping *f = source->mappings; f; f = f->next) {
+        buffer_append(&rule, " \\\n  ", 5);
+        put_path(&rule, f->source.path);
+        put_path(&phony, f->source.path); /* so that a vanished input does not stop make */
+        buffer_append(&phony, ":\n", 2);
+    }
+    for (; more && *more; more++) {
+        buffer_append(&rule, " \\\n  ", 5);
+        put_path(&rule, *more);
+    }
+    buffer_byte(&rule, '\n');
+    buffer_append(&rule, phony.data, phony.size);
+    bool ok = file_write(path, rule.data, rule.size, true, e);
+    buffer_free(&rule);
+    buffer_free(&phony);
+    return ok;
+}

@@ -1,0 +1,27 @@
+/* Writing a model: what convert, recal and run do once the surgery is done. */
+#ifndef DEROPE_CMD_OUTPUT_H
+#define DEROPE_CMD_OUTPUT_H
+
+#include "surgery/model.h"
+
+typedef struct OutputRequest {
+    const char *path;    /* *.gguf is GGUF, anything else an HF folder */
+    const char *dtype;   /* NULL: as in the source */
+    const char *carrier; /* NULL: the plainest that can */
+    uint64_t max_shard_size;
+    bool force;
+    const json_t *extra; /* members for the manifest; may be NULL */
+} OutputRequest;
+
+/* The format that a path's name asks for. */
+Format format_of_path(const char *path);
+/* Exports, writes with its manifest, and prints the model's notices. */
+bool output_write(Model *m, const OutputRequest *r, Error *e);
+/* The passes of a JSON array [{"pass": name, arguments...}], in order. */
+bool passes_apply(const json_t *passes, Model *m, Error *e);
+/* A make rule "targets: inputs": every file the model was read from, and `more` (NULL-terminated; may be
+ * NULL). */
+bool depfile_write(const char *path, const char *const *targets, size_t n_targets, const Checkpoint *source,
+                   const char *const *more, Error *e);
+
+#endif

@@ -1,0 +1,60 @@
+/* Tells containers apart by their first bytes, never by their names. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "formats/containers.h"
+
+static bool read_first_bytes(const char *path, uint8_t first[16], ssize_t *n, Error *e) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return error_errno(e, "%s", path);
+    *n = read(fd, first, 16);
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return *n >= 0 || error_errno(e, "%s", path);
+}
+
+static bool looks_like_safetensors(const uint8_t *first, ssize_t n) {
+    return n >= 9 && first[8] == '{';
+}
+
+static bool read_file(Checkpoint *c, const char *path, Error *e) {
+    uint8_t first[16] = {0};
+    ssize_t n = 0;
+    if (!read_first_bytes(path, first, &n, e)) return false;
+    if (n >= 4 && memcmp(first, "GGUF", 4) == 0) return gguf_read(c, path, e);
+    if (n >= 4 && memcmp(first, "PK\3\4", 4) == 0) {
+        c->format = FORMAT_TORCH;
+        return torch_zip_read(c, path, e);
+    }
+    if (looks_like_safetensors(first, n)) {
+        c->format = FORMAT_HF;
+        return safetensors_read(c, path, e);
+    }
+    if (n >= 2 && first[0] == 0x80 && first[1] <= 5)
+        return error_set(
+            e, ERR_INPUT,
+            "%s: a bare pickle (PyTorch's format before 1.6); load it once in PyTorch and torch.save it "
+            "again",
+            path);
+    return error_set(e, ERR_INPUT,
+                     "%s: not a GGUF, safetensors or PyTorch zip file (begins with %02x %02x %02x %02x)",
+                     path, first[0], first[1], first[2], first[3]);
+}
+
+Checkpoint *checkpoint_open(const char *path, Error *e) {
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        error_errno(e, "%s", path);
+        if (e) e->code = ERR_INPUT;
+        return NULL;
+    }
+    Checkpoint *c = checkpoint_new(FORMAT_HF);
+    c->path = arena_strdup(&c->arena, path);
+    if (S_ISDIR(st.st_mode) ? hf_read(c, path, e) : read_file(c, path, e)) return c;
+    checkpoint_close(c);
+    return NULL;
+}

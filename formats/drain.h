@@ -1,0 +1,21 @@
+/* What both writers do with a tensor: serve its bytes in pieces into a file, hashing as they go. */
+#ifndef DEROPE_FORMATS_DRAIN_H
+#define DEROPE_FORMATS_DRAIN_H
+
+#include "formats/checkpoint.h"
+
+typedef struct Drain {
+    int fd;
+    const char *path;
+    const WriteOptions *options;
+    uint64_t done, total; /* bytes of all tensors, for progress */
+} Drain;
+
+/* Appends the served bytes of `t` to the file and fills t->hash. */
+bool drain_tensor(Drain *d, Tensor *t, Error *e);
+/* Appends n zero bytes (n < 2^20). */
+bool drain_zeros(Drain *d, uint64_t n, Error *e);
+/* Sum of the served bytes of all tensors. */
+uint64_t drain_total(const Checkpoint *c);
+
+#endif

@@ -1,0 +1,122 @@
+/* Writes GGUF v3. The manifest holds the tensors' hashes and stands before them, so it is written twice: with
+ * zeros, and in place once they are known. */
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/drain.h"
+#include "formats/file.h"
+
+static const char manifest_key[] = "derope.manifest";
+
+static void put_u32(Buffer *b, uint32_t v) {
+    buffer_append(b, &v, sizeof v);
+}
+
+static void put_u64(Buffer *b, uint64_t v) {
+    buffer_append(b, &v, sizeof v);
+}
+
+static void put_string(Buffer *b, const char *s, size_t n) {
+    put_u64(b, n);
+    buffer_append(b, s, n);
+}
+
+static void put_meta(Buffer *b, const Checkpoint *c) {
+    for (size_t i = 0; i < c->n_meta; i++) {
+        const MetaEntry *m = &c->meta[i];
+        put_string(b, m->key, strlen(m->key));
+        put_u32(b, m->type);
+        if (m->type == META_ARRAY) {
+            put_u32(b, m->elem_type);
+            put_u64(b, m->count);
+        }
+        buffer_append(b, m->bytes, m->size);
+    }
+}
+
+static uint64_t aligned(uint64_t n, uint64_t alignment) {
+    return (n + alignment - 1) / alignment * alignment;
+}
+
+static bool put_tensor_table(Buffer *b, const Checkpoint *c, Error *e) {
+    uint64_t offset = 0;
+    for (size_t i = 0; i < c->n_tensors; i++) {
+        const Tensor *t = &c->tensors[i];
+        const DTypeInfo *d = dtype_info(t->dtype);
+        if (d->ggml < 0)
+            return error_set(e, ERR_FAILED, "tensor '%s': a GGUF cannot hold elements of type %s", t->name,
+                             d->name);
+        if (t->rank > 4)
+            return error_set(e, ERR_FAILED, "tensor '%s': rank %u, a GGUF holds 4", t->name, t->rank);
+        if (strlen(t->name) >= 64)
+            return error_set(e, ERR_FAILED, "tensor '%s': its name is longer than the 63 bytes ggml reads",
+                             t->name);
+        put_string(b, t->name, strlen(t->name));
+        put_u32(b, t->rank);
+        for (uint32_t r = t->rank; r; r--)
+            put_u64(b, t->shape[r - 1]);
+        put_u32(b, (uint32_t)d->ggml);
+        put_u64(b, offset);
+        offset = aligned(offset + tensor_bytes(t), c->alignment);
+    }
+    return true;
+}
+
+/* Everything before the data, padded. */
+static bool build_header(Buffer *b, Checkpoint *c, const WriteOptions *o, Error *e) {
+    if (o->manifest) {
+        Buffer text = {0};
+        bool ok = o->manifest(o->manifest_context, c, &text, e);
+        if (ok) meta_set_string(c, manifest_key, (const char *)text.data, text.size);
+        buffer_free(&text);
+        if (!ok) return false;
+    }
+    b->size = 0;
+    buffer_append(b, "GGUF", 4);
+    put_u32(b, 3);
+    put_u64(b, c->n_tensors);
+    put_u64(b, c->n_meta);
+    put_meta(b, c);
+    if (!put_tensor_table(b, c, e)) return false;
+    while (b->size % c->alignment)
+        buffer_byte(b, 0);
+    return true;
+}
+
+static bool write_all(Drain *d, Checkpoint *c, Error *e) {
+    Buffer header = {0};
+    bool ok =
+        build_header(&header, c, d->options, e) && fd_write(d->fd, header.data, header.size, d->path, e);
+    size_t first_size = header.size;
+    for (size_t i = 0; ok && i < c->n_tensors; i++) {
+        Tensor *t = &c->tensors[i];
+        uint64_t bytes = tensor_bytes(t);
+        ok = drain_tensor(d, t, e) && drain_zeros(d, aligned(bytes, c->alignment) - bytes, e);
+    }
+    if (ok && d->options->manifest) {
+        ok = build_header(&header, c, d->options, e);
+        if (ok && header.size != first_size)
+            ok = error_set(e, ERR_FAILED, "%s: the manifest changed its length from %zu to %zu", d->path,
+                           first_size, header.size);
+        if (ok && lseek(d->fd, 0, SEEK_SET) != 0) ok = error_errno(e, "%s", d->path);
+        ok = ok && fd_write(d->fd, header.data, header.size, d->path, e);
+    }
+    buffer_free(&header);
+    return ok;
+}
+
+bool gguf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) {
+    Output out;
+    if (!output_begin(&out, path, false, o->force, e)) return false;
+    for (size_t i = 0; i < c->n_tensors; i++)
+        memset(c->tensors[i].hash, '0', 32), c->tensors[i].hash[32] = 0;
+    Drain d = {.path = path, .options = o, .total = drain_total(c)};
+    d.fd = open(out.temp, O_WRONLY | O_CLOEXEC);
+    bool ok = d.fd >= 0 || error_errno(e, "%s", path);
+    ok = ok && write_all(&d, c, e);
+    if (d.fd >= 0 && close(d.fd) != 0 && ok) ok = error_errno(e, "%s", path);
+    ok = ok && output_commit(&out, e);
+    output_discard(&out);
+    return ok;
+}

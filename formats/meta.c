@@ -1,0 +1,221 @@
+/* GGUF key-values, kept in their file encoding (ggml docs/gguf.md). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/checkpoint.h"
+
+uint32_t meta_type_size(MetaType t) {
+    static const uint8_t sizes[META_TYPE_COUNT] = {
+        [META_U8] = 1,  [META_I8] = 1,   [META_U16] = 2, [META_I16] = 2, [META_U32] = 4, [META_I32] = 4,
+        [META_F32] = 4, [META_BOOL] = 1, [META_U64] = 8, [META_I64] = 8, [META_F64] = 8,
+    };
+    return sizes[t];
+}
+
+static MetaEntry *find(const Checkpoint *c, const char *key) {
+    for (size_t i = 0; i < c->n_meta; i++)
+        if (strcmp(c->meta[i].key, key) == 0) return &c->meta[i];
+    return NULL;
+}
+
+const MetaEntry *meta_find(const Checkpoint *c, const char *key) {
+    return find(c, key);
+}
+
+/* ---- reading ---- */
+
+static bool load_u64(MetaType t, const uint8_t *p, uint64_t *out) {
+    int64_t v = 0;
+    switch (t) {
+    case META_U8:
+    case META_BOOL:
+        v = *p;
+        break;
+    case META_I8:
+        v = (int8_t)*p;
+        break;
+    case META_U16:
+        v = (uint16_t)(p[0] | p[1] << 8);
+        break;
+    case META_I16:
+        v = (int16_t)(p[0] | p[1] << 8);
+        break;
+    case META_U32: {
+        uint32_t x;
+        memcpy(&x, p, sizeof x);
+        v = x;
+        break;
+    }
+    case META_I32: {
+        int32_t x;
+        memcpy(&x, p, sizeof x);
+        v = x;
+        break;
+    }
+    case META_U64:
+        memcpy(out, p, sizeof *out);
+        return true;
+    case META_I64:
+        memcpy(&v, p, sizeof v);
+        break;
+    default:
+        return false;
+    }
+    if (v < 0) return false;
+    *out = (uint64_t)v;
+    return true;
+}
+
+static bool load_f64(MetaType t, const uint8_t *p, double *out) {
+    float f;
+    int32_t i;
+    int64_t l;
+    uint64_t u;
+    switch (t) {
+    case META_F32:
+        memcpy(&f, p, sizeof f);
+        *out = f;
+        return true;
+    case META_F64:
+        memcpy(out, p, sizeof *out);
+        return true;
+    case META_I8:
+        *out = (int8_t)*p;
+        return true;
+    case META_I16:
+        *out = (int16_t)(p[0] | p[1] << 8);
+        return true;
+    case META_I32:
+        memcpy(&i, p, sizeof i);
+        *out = i;
+        return true;
+    case META_I64:
+        memcpy(&l, p, sizeof l);
+        *out = (double)l;
+        return true;
+    default:
+        if (!load_u64(t, p, &u)) return false;
+        *out = (double)u;
+        return true;
+    }
+}
+
+bool meta_u64(const Checkpoint *c, const char *key, uint64_t *out) {
+    const MetaEntry *m = find(c, key);
+    return m && m->type != META_BOOL && m->type != META_STRING && m->type != META_ARRAY &&
+           load_u64(m->type, m->bytes, out);
+}
+
+bool meta_f64(const Checkpoint *c, const char *key, double *out) {
+    const MetaEntry *m = find(c, key);
+    return m && (m->type == META_F32 || m->type == META_F64) && load_f64(m->type, m->bytes, out);
+}
+
+bool meta_bool(const Checkpoint *c, const char *key, bool *out) {
+    const MetaEntry *m = find(c, key);
+    if (!m || m->type != META_BOOL) return false;
+    *out = m->bytes[0] != 0;
+    return true;
+}
+
+const char *meta_string(const Checkpoint *c, const char *key, size_t *len) {
+    const MetaEntry *m = find(c, key);
+    if (!m || m->type != META_STRING) return NULL;
+    if (len) *len = m->size - 8;
+    return arena_strndup((Arena *)&c->arena, (const char *)m->bytes + 8, m->size - 8);
+}
+
+bool meta_array_string(const MetaEntry *m, uint64_t *cursor, const char **s, size_t *len) {
+    if (m->type != META_ARRAY || m->elem_type != META_STRING || *cursor >= m->size) return false;
+    uint64_t n;
+    memcpy(&n, m->bytes + *cursor, sizeof n);
+    *s = (const char *)m->bytes + *cursor + 8;
+    *len = n;
+    *cursor += 8 + n;
+    return true;
+}
+
+bool meta_array_f64(const MetaEntry *m, uint64_t i, double *out) {
+    if (m->type != META_ARRAY || i >= m->count || m->elem_type == META_STRING) return false;
+    return load_f64(m->elem_type, m->bytes + i * meta_type_size(m->elem_type), out);
+}
+
+/* ---- writing ---- */
+
+void meta_set_raw(Checkpoint *c, const MetaEntry *entry) {
+    MetaEntry copy = *entry;
+    copy.bytes = (uint8_t *)arena_strndup(&c->arena, (const char *)entry->bytes, entry->size);
+    MetaEntry *there = find(c, entry->key);
+    if (there) {
+        copy.key = there->key;
+        *there = copy;
+        return;
+    }
+    copy.key = arena_strdup(&c->arena, entry->key);
+    if (c->n_meta == c->meta_capacity) {
+        c->meta_capacity = c->meta_capacity ? 2 * c->meta_capacity : 32;
+        c->meta = xrealloc(c->meta, c->meta_capacity * sizeof *c->meta);
+    }
+    c->meta[c->n_meta++] = copy;
+}
+
+static void set_scalar(Checkpoint *c, const char *key, MetaType t, const void *bytes) {
+    meta_set_raw(c,
+                 &(MetaEntry){.key = key, .type = t, .count = 1, .bytes = bytes, .size = meta_type_size(t)});
+}
+
+void meta_set_u32(Checkpoint *c, const char *key, uint32_t v) {
+    set_scalar(c, key, META_U32, &v);
+}
+
+void meta_set_f32(Checkpoint *c, const char *key, float v) {
+    set_scalar(c, key, META_F32, &v);
+}
+
+void meta_set_bool(Checkpoint *c, const char *key, bool v) {
+    set_scalar(c, key, META_BOOL, &(uint8_t){v});
+}
+
+static void append_string(Buffer *b, const char *s, size_t len) {
+    uint64_t n = len;
+    buffer_append(b, &n, sizeof n);
+    buffer_append(b, s, len);
+}
+
+void meta_set_string(Checkpoint *c, const char *key, const char *s, size_t len) {
+    Buffer b = {0};
+    append_string(&b, s, len);
+    meta_set_raw(c,
+                 &(MetaEntry){.key = key, .type = META_STRING, .count = 1, .bytes = b.data, .size = b.size});
+    buffer_free(&b);
+}
+
+void meta_set_array(Checkpoint *c, const char *key, MetaType elem, const void *values, uint64_t count) {
+    meta_set_raw(c, &(MetaEntry){.key = key,
+                                 .type = META_ARRAY,
+                                 .elem_type = elem,
+                                 .count = count,
+                                 .bytes = values,
+                                 .size = count * meta_type_size(elem)});
+}
+
+void meta_set_string_array(Checkpoint *c, const char *key, const char *const *s, const size_t *len,
+                           uint64_t count) {
+    Buffer b = {0};
+    for (uint64_t i = 0; i < count; i++)
+        append_string(&b, s[i], len[i]);
+    meta_set_raw(c, &(MetaEntry){.key = key,
+                                 .type = META_ARRAY,
+                                 .elem_type = META_STRING,
+                                 .count = count,
+                                 .bytes = b.data,
+                                 .size = b.size});
+    buffer_free(&b);
+}
+
+void meta_remove(Checkpoint *c, const char *key) {
+    MetaEntry *m = find(c, key);
+    if (!m) return;
+    c->n_meta--;
+    memmove(m, m + 1, (size_t)(c->meta + c->n_meta - m) * sizeof *m);
+}

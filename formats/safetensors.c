@@ -1,0 +1,159 @@
+/* safetensors: u64 header length, JSON header, data. Like the reference, the header is validated as a whole
+ * before anything is handed out: no overlap, no hole, exact end. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/containers.h"
+#include "formats/file.h"
+#include "formats/json.h"
+
+enum { MAX_HEADER = 100 * 1000 * 1000 }; /* the reference's limit */
+
+typedef struct Header {
+    Checkpoint *c;
+    const ByteSource *file;
+    uint64_t data, data_size; /* where the data begins, and its bytes */
+    Error *e;
+} Header;
+
+static bool bad_tensor(const Header *h, const char *name, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static bool bad_tensor(const Header *h, const char *name, const char *fmt, ...) {
+    char text[600];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return error_set(h->e, ERR_INPUT, "%s: tensor '%.200s': %s", h->file->path, name, text);
+}
+
+static bool read_shape(const Header *h, const char *name, const json_t *shape, Tensor *t, uint64_t *elems) {
+    if (!json_is_array(shape)) return bad_tensor(h, name, "its shape is not a list");
+    if (json_array_size(shape) > TENSOR_MAX_RANK)
+        return bad_tensor(h, name, "rank %zu, at most %d", json_array_size(shape), TENSOR_MAX_RANK);
+    t->rank = (uint32_t)json_array_size(shape);
+    *elems = 1;
+    for (uint32_t i = 0; i < t->rank; i++) {
+        const json_t *n = json_array_get(shape, i);
+        if (!json_is_integer(n) || json_integer_value(n) < 0)
+            return bad_tensor(h, name, "dimension %u of its shape is not a whole number", i);
+        t->shape[i] = (uint64_t)json_integer_value(n);
+        if (!mul_u64(*elems, t->shape[i], elems))
+            return bad_tensor(h, name, "the product of its dimensions does not fit in 64 bits");
+    }
+    t->row_elems = t->rank ? t->shape[t->rank - 1] : 1;
+    t->n_rows = t->row_elems ? *elems / t->row_elems : 0;
+    return true;
+}
+
+static bool read_tensor(const Header *h, const char *name, const json_t *info) {
+    const char *dtype = json_get_string(info, "dtype");
+    const json_t *range = json_object_get(info, "data_offsets");
+    Tensor t = {.name = name, .scale = 1};
+    uint64_t elems = 0, bytes = 0;
+    if (!json_is_object(info)) return bad_tensor(h, name, "its entry is not an object");
+    if (!dtype || !dtype_from_safetensors(dtype, &t.dtype))
+        return bad_tensor(h, name, "unknown dtype '%.40s'", dtype ? dtype : "(none)");
+    t.stored = t.dtype;
+    if (!read_shape(h, name, json_object_get(info, "shape"), &t, &elems)) return false;
+    const json_t *from = json_array_get(range, 0), *to = json_array_get(range, 1);
+    if (json_array_size(range) != 2 || !json_is_integer(from) || !json_is_integer(to) ||
+        json_integer_value(from) < 0 || json_integer_value(to) < json_integer_value(from))
+        return bad_tensor(h, name, "its data_offsets are not [begin, end]");
+    uint64_t begin = (uint64_t)json_integer_value(from), end = (uint64_t)json_integer_value(to);
+    if (!dtype_bytes(t.dtype, elems, &bytes) || bytes != end - begin)
+        return bad_tensor(h, name, "%llu elements of %s do not take the %llu bytes of its data_offsets",
+                          (unsigned long long)elems, dtype, (unsigned long long)(end - begin));
+    if (!dtype_bytes(t.dtype, t.row_elems, &bytes)) { /* sub-byte types: rows need not be whole bytes */
+        t.row_elems = elems;
+        t.n_rows = 1;
+    }
+    if (end > h->data_size)
+        return bad_tensor(h, name, "its data ends at %llu, the file's data at %llu", (unsigned long long)end,
+                          (unsigned long long)h->data_size);
+    if (checkpoint_find(h->c, name)) return bad_tensor(h, name, "appears twice");
+    TensorPart part = {.source = h->file, .offset = h->data + begin, .n_rows = t.n_rows};
+    t.parts = &part;
+    t.n_parts = 1;
+    checkpoint_add_tensor(h->c, &t);
+    return true;
+}
+
+static int by_offset(const void *a, const void *b) {
+    const Tensor *x = a, *y = b;
+    if (x->parts->offset != y->parts->offset) return x->parts->offset < y->parts->offset ? -1 : 1;
+    uint64_t m = tensor_bytes(x), n = tensor_bytes(y);
+    return m < n ? -1 : m > n;
+}
+
+/* Tensors come out in the order of their data. */
+static bool check_layout(const Header *h, size_t first) {
+    size_t n = h->c->n_tensors - first;
+    Tensor *order = xcalloc(n, sizeof *order);
+    memcpy(order, h->c->tensors + first, n * sizeof *order);
+    qsort(order, n, sizeof *order, by_offset);
+    uint64_t end = h->data;
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++) {
+        uint64_t start = order[i].parts->offset;
+        if (start != end)
+            ok = bad_tensor(h, order[i].name,
+                            "its data begins at %llu, but the data before it ends at %llu (%s)",
+                            (unsigned long long)(start - h->data), (unsigned long long)(end - h->data),
+                            start < end ? "an overlap" : "a hole");
+        end = start + tensor_bytes(&order[i]);
+    }
+    if (ok && end != h->data + h->data_size)
+        ok = error_set(h->e, ERR_INPUT, "%s: %llu bytes of data belong to no tensor", h->file->path,
+                       (unsigned long long)(h->data + h->data_size - end));
+    free(order);
+    return ok;
+}
+
+static bool read_metadata(const Header *h, json_t *metadata) {
+    const char *key;
+    json_t *value;
+    if (!json_is_object(metadata))
+        return error_set(h->e, ERR_INPUT, "%s: __metadata__ is not an object", h->file->path);
+    json_object_foreach(metadata, key, value) {
+        if (!json_is_string(value))
+            return error_set(h->e, ERR_INPUT, "%s: __metadata__: '%.80s' is not a string", h->file->path,
+                             key);
+    }
+    if (!h->c->st_metadata)
+        h->c->st_metadata = json_incref(metadata);
+    else
+        json_object_update(h->c->st_metadata, metadata);
+    return true;
+}
+
+bool safetensors_read(Checkpoint *c, const char *path, Error *e) {
+    Header h = {.c = c, .file = checkpoint_map(c, path, e), .e = e};
+    if (!h.file) return false;
+    uint64_t n = 0;
+    if (h.file->size < 8)
+        return error_set(e, ERR_INPUT, "%s: %llu bytes, a safetensors file has at least 8", path,
+                         (unsigned long long)h.file->size);
+    memcpy(&n, h.file->map, sizeof n);
+    if (n > MAX_HEADER || n > h.file->size - 8)
+        return error_set(e, ERR_INPUT,
+                         "%s: offset 0: a header of %llu bytes is claimed, the file has %llu (limit %d)",
+                         path, (unsigned long long)n, (unsigned long long)(h.file->size - 8), MAX_HEADER);
+    h.data = 8 + n;
+    h.data_size = h.file->size - h.data;
+    json_t *header = json_parse(path, h.file->map + 8, n, e);
+    if (!header) return false;
+    bool ok = json_is_object(header) || error_set(e, ERR_INPUT, "%s: the header is not an object", path);
+    size_t first = c->n_tensors;
+    const char *name;
+    json_t *info;
+    json_object_foreach(header, name, info) {
+        if (!ok) break;
+        ok = strcmp(name, "__metadata__") == 0 ? read_metadata(&h, info) : read_tensor(&h, name, info);
+    }
+    json_decref(header);
+    return ok && check_layout(&h, first);
+}

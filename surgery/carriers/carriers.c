@@ -1,0 +1,144 @@
+#include "surgery/carrier.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+extern const Carrier carrier_hf_own, carrier_hf_smollm3, carrier_hf_granite_swa, carrier_hf_linear;
+extern const Carrier carrier_gguf_own, carrier_gguf_granite, carrier_gguf_granite_swa, carrier_gguf_linear;
+
+const Carrier *const carriers[] = {
+    &carrier_hf_own,           &carrier_hf_smollm3,  &carrier_hf_granite_swa,
+    &carrier_hf_linear,        &carrier_gguf_own,    &carrier_gguf_granite,
+    &carrier_gguf_granite_swa, &carrier_gguf_linear, NULL,
+};
+
+/* ---- what a spec is like ---- */
+
+bool all_layers(const Model *m, bool (*test)(const Model *m, const LayerSpec *l)) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (!test(m, &m->spec.layers[i])) return false;
+    return true;
+}
+
+bool layer_rotates(const Model *m, const LayerSpec *l) {
+    (void)m;
+    return l->position == POSITION_ROPE;
+}
+
+bool layer_is_nope(const Model *m, const LayerSpec *l) {
+    (void)m;
+    return l->position == POSITION_NOPE;
+}
+
+bool layer_is_global(const Model *m, const LayerSpec *l) {
+    uint64_t context = m->new_context > m->spec.context ? m->new_context : m->spec.context;
+    return l->window == 0 || l->window >= context;
+}
+
+bool has_plain_scale(const Model *m, const LayerSpec *l) {
+    (void)m;
+    return fabs(l->softmax_scale * sqrt(l->head_dim) - 1) < 1e-7;
+}
+
+bool one_rotation(const Model *m, const LayerSpec **found) {
+    const LayerSpec *first = NULL;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->position == POSITION_NOPE) continue;
+        if (!first) first = l;
+        if (l->rope_base != first->rope_base || l->rotary_dim != first->rotary_dim ||
+            !rope_scaling_equal(&l->scaling, &first->scaling))
+            return false;
+    }
+    if (found) *found = first;
+    return true;
+}
+
+bool one_window(const Model *m, uint32_t *window) {
+    *window = 0;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        uint32_t w = m->spec.layers[i].window;
+        if (w && *window && w != *window) return false;
+        if (w) *window = w;
+    }
+    return true;
+}
+
+bool one_softmax_scale(const Model *m) {
+    for (uint32_t i = 1; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].softmax_scale != m->spec.layers[0].softmax_scale) return false;
+    return true;
+}
+
+bool plain_multipliers(const Model *m) {
+    return m->spec.embedding_scale == 1 && m->spec.residual_scale == 1 && m->spec.logit_scale == 1;
+}
+
+bool has_sinks(const Model *m) {
+    return m->spec.layers[0].sinks;
+}
+
+bool cannot(char *why, size_t size, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(why, size, fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+/* ---- choosing ---- */
+
+static void list_reasons(const Model *m, Format format, Buffer *out) {
+    for (const Carrier *const *c = carriers; *c; c++) {
+        char why[200] = "";
+        if ((*c)->format == format && !(*c)->can(m, why, sizeof why))
+            buffer_printf(out, "%s%s: %s", out->size ? "; " : "", (*c)->name, why);
+    }
+}
+
+static json_t *explain_all(const Model *m, Format format) {
+    json_t *list = json_array();
+    for (const Carrier *const *c = carriers; *c; c++) {
+        if ((*c)->format != format) continue;
+        char why[200] = "";
+        bool can = (*c)->can(m, why, sizeof why);
+        if (can && (*c)->manual) snprintf(why, sizeof why, "only when asked for with --carrier");
+        json_array_append_new(list, json_pack("{s:s, s:b, s:s, s:s}", "carrier", (*c)->name, "can", can,
+                                              "why", why, "runtimes", (*c)->runtimes));
+    }
+    return list;
+}
+
+const Carrier *carrier_pick(const Model *m, Format format, const char *name, json_t **explain, Error *e) {
+    if (explain) *explain = explain_all(m, format);
+    bool known = false;
+    for (const Carrier *const *c = carriers; *c; c++) {
+        char why[200] = "";
+        if ((*c)->format != format) continue;
+        if (name ? strcmp(name, (*c)->name) != 0 : (*c)->manual) continue;
+        known = true;
+        if ((*c)->can(m, why, sizeof why)) return *c;
+        if (name) {
+            error_set(e, ERR_FAILED, "the carrier %s cannot express this: it %s", name, why);
+            return NULL;
+        }
+    }
+    Buffer reasons = {0};
+    if (name && !known) {
+        for (const Carrier *const *c = carriers; *c; c++)
+            if ((*c)->format == format) buffer_printf(&reasons, "%s%s", reasons.size ? ", " : "", (*c)->name);
+        error_set(e, ERR_USAGE, "there is no %s carrier '%.40s' (%s)", format == FORMAT_GGUF ? "GGUF" : "HF",
+                  name, buffer_string(&reasons));
+    } else {
+        list_reasons(m, format, &reasons);
+        error_set(
+            e, ERR_FAILED,
+            "no stock architecture of %s can express this model: %s. Equal windows and one rope base in all "
+            "layers that have them would do",
+            format == FORMAT_GGUF ? "llama.cpp" : "transformers", buffer_string(&reasons));
+    }
+    buffer_free(&reasons);
+    return NULL;
+}

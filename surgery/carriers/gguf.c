@@ -1,0 +1,245 @@
+/* The carriers of GGUF files (llama.cpp's src/models). */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "surgery/carrier.h"
+#include "surgery/family.h"
+
+static char *key_of(char out[128], const char *arch, const char *suffix) {
+    snprintf(out, 128, "%s.%s", arch, suffix);
+    return out;
+}
+
+static void set_f32(Checkpoint *out, const char *arch, const char *suffix, double v) {
+    char key[128];
+    double there;
+    if (meta_f64(out, key_of(key, arch, suffix), &there) && (float)there == (float)v) return;
+    meta_set_f32(out, key, (float)v);
+}
+
+void gguf_set_rope(const Model *m, Checkpoint *out, const char *arch, const LayerSpec *l) {
+    static const char *const keys[] = {"rope.scaling.type",
+                                       "rope.scaling.factor",
+                                       "rope.scaling.original_context_length",
+                                       "rope.scaling.attn_factor",
+                                       "rope.scaling.yarn_beta_fast",
+                                       "rope.scaling.yarn_beta_slow",
+                                       "rope.scaling.yarn_attn_factor"};
+    char key[128];
+    set_f32(out, arch, "rope.freq_base", l->rope_base);
+    uint64_t dim;
+    if (!meta_u64(out, key_of(key, arch, "rope.dimension_count"), &dim) || dim != l->rotary_dim)
+        meta_set_u32(out, key, l->rotary_dim ? l->rotary_dim : l->head_dim);
+    const RopeScaling *r = &l->scaling;
+    if (r->kind != ROPE_SCALING_LINEAR && r->kind != ROPE_SCALING_YARN) {
+        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+            meta_remove(out, key_of(key, arch, keys[i]));
+        return;
+    }
+    const char *type = rope_scaling_name(r->kind);
+    meta_set_string(out, key_of(key, arch, "rope.scaling.type"), type, strlen(type));
+    set_f32(out, arch, "rope.scaling.factor", r->factor);
+    if (r->kind != ROPE_SCALING_YARN) return;
+    double original = r->original_context > 0 ? r->original_context : m->spec.context;
+    meta_set_u32(out, key_of(key, arch, "rope.scaling.original_context_length"), (uint32_t)original);
+    set_f32(out, arch, "rope.scaling.yarn_beta_fast", r->beta_fast);
+    set_f32(out, arch, "rope.scaling.yarn_beta_slow", r->beta_slow);
+}
+
+/* ---- the family's own architecture ---- */
+
+static const char *own_arch(const Model *m) {
+    return m->family->gguf_archs[0];
+}
+
+static bool own_interleaved(const Model *m) {
+    return m->family->gguf_interleaved;
+}
+
+static bool yes(const Model *m) {
+    (void)m;
+    return true;
+}
+
+static bool is_family(const Model *m, const char *name) {
+    return strcmp(m->family->name, name) == 0;
+}
+
+static bool can_scale(const Model *m, char *why, size_t size) {
+    const LayerSpec *l = NULL;
+    if (!one_rotation(m, &l)) return cannot(why, size, "has one rope base for all layers");
+    if (l && l->scaling.kind == ROPE_SCALING_DYNAMIC) return cannot(why, size, "has no dynamic NTK scaling");
+    if (l && l->scaling.kind == ROPE_SCALING_YARN &&
+        (l->scaling.attention_factor > 0 || !l->scaling.truncate))
+        return cannot(why, size, "computes YaRN's attention factor and ramp by itself");
+    return true;
+}
+
+static bool own_can(const Model *m, char *why, size_t size) {
+    if (!can_scale(m, why, size)) return false;
+    if (is_family(m, "granite_swa")) return cannot(why, size, "is written by the carrier granite_swa");
+    if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        bool nope = m->spec.layers[i].position == POSITION_NOPE;
+        if (is_family(m, "smollm3")) {
+            if (nope != ((i + 1) % 4 == 0))
+                return cannot(why, size, "has no rotation in every fourth layer, whatever the file says");
+        } else if (nope) {
+            return cannot(why, size, "rotates in every layer");
+        }
+    }
+    return true;
+}
+
+static void set_scales(const Model *m, Checkpoint *out, const char *arch) {
+    set_f32(out, arch, "embedding_scale", m->spec.embedding_scale);
+    set_f32(out, arch, "residual_scale", m->spec.residual_scale);
+    set_f32(out, arch, "logit_scale", 1 / m->spec.logit_scale);
+    set_f32(out, arch, "attention.scale", m->spec.layers[0].softmax_scale);
+}
+
+static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
+    (void)config, (void)e;
+    const char *arch = own_arch(m);
+    const LayerSpec *l = NULL;
+    if (one_rotation(m, &l) && l) gguf_set_rope(m, out, arch, l);
+    if (is_family(m, "granite")) set_scales(m, out, arch);
+    return true;
+}
+
+const Carrier carrier_gguf_own = {
+    .name = "own",
+    .format = FORMAT_GGUF,
+    .runtimes = "llama.cpp",
+    .interleaved = own_interleaved,
+    .can = own_can,
+    .configure = own_configure,
+    .arch = own_arch,
+};
+
+/* ---- Granite without rotation: rope.scaling.finetuned = false ---- */
+
+static const char *granite_arch(const Model *m) {
+    (void)m;
+    return "granite";
+}
+
+static bool granite_can(const Model *m, char *why, size_t size) {
+    if (!all_layers(m, layer_is_nope)) return cannot(why, size, "rotates in all layers or in none");
+    if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows");
+    if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
+    if (has_sinks(m)) return cannot(why, size, "has no attention sinks");
+    return true;
+}
+
+static bool granite_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
+    (void)config, (void)e;
+    LayerSpec l = m->spec.layers[0];
+    l.scaling = (RopeScaling){0};
+    l.rotary_dim = l.head_dim;
+    gguf_set_rope(m, out, "granite", &l);
+    meta_set_bool(out, "granite.rope.scaling.finetuned", false);
+    set_scales(m, out, "granite");
+    return true;
+}
+
+const Carrier carrier_gguf_granite = {
+    .name = "granite",
+    .format = FORMAT_GGUF,
+    .runtimes = "llama.cpp (2025 and later)",
+    .holds_scale = true,
+    .interleaved = yes,
+    .can = granite_can,
+    .configure = granite_configure,
+    .arch = granite_arch,
+};
+
+/* ---- Granite SWA: rotation and windows per layer ---- */
+
+static const char *swa_arch(const Model *m) {
+    (void)m;
+    return "granite_swa";
+}
+
+static bool swa_can(const Model *m, char *why, size_t size) {
+    uint32_t window;
+    if (!can_scale(m, why, size)) return false;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->position == POSITION_PARTIAL) return cannot(why, size, "rotates whole heads only");
+        if (l->scaling.kind == ROPE_SCALING_LLAMA3)
+            return cannot(why, size, "has no Llama 3 frequency bands");
+    }
+    if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
+    if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
+    return true;
+}
+
+static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
+    (void)config, (void)e;
+    const char *arch = "granite_swa";
+    char key[128];
+    const LayerSpec *rotating = NULL;
+    one_rotation(m, &rotating);
+    LayerSpec l = rotating ? *rotating : m->spec.layers[0];
+    if (!rotating) l.rotary_dim = l.head_dim;
+    gguf_set_rope(m, out, arch, &l);
+    uint32_t n = m->spec.n_layers, window;
+    one_window(m, &window);
+    uint8_t *windowed = arena_alloc(&m->arena, n);
+    uint32_t *rotates = arena_alloc(&m->arena, n * sizeof *rotates);
+    for (uint32_t i = 0; i < n; i++) {
+        windowed[i] = m->spec.layers[i].window != 0;
+        rotates[i] = m->spec.layers[i].position != POSITION_NOPE;
+    }
+    /* the size is required even where no layer has a window */
+    meta_set_u32(out, key_of(key, arch, "attention.sliding_window"), window ? window : m->spec.context);
+    meta_set_array(out, key_of(key, arch, "attention.sliding_window_pattern"), META_BOOL, windowed, n);
+    meta_set_array(out, key_of(key, arch, "attention.rope_pattern"), META_U32, rotates, n);
+    set_scales(m, out, arch);
+    return true;
+}
+
+const Carrier carrier_gguf_granite_swa = {
+    .name = "granite_swa",
+    .format = FORMAT_GGUF,
+    .runtimes = "llama.cpp (autumn 2026 and later)",
+    .holds_scale = true,
+    .needs_sinks = true,
+    .interleaved = yes,
+    .can = swa_can,
+    .configure = swa_configure,
+    .arch = swa_arch,
+};
+
+/* ---- the family's own, with angles divided by 1e30 ---- */
+
+static bool linear_can(const Model *m, char *why, size_t size) {
+    if (!all_layers(m, layer_is_nope))
+        return cannot(why, size, "stops the rotation of all layers or of none");
+    if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
+    if (has_sinks(m)) return cannot(why, size, "has no attention sinks");
+    return true;
+}
+
+static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
+    (void)config, (void)e;
+    LayerSpec l = m->spec.layers[0];
+    l.rotary_dim = l.head_dim;
+    l.scaling = (RopeScaling){.kind = ROPE_SCALING_LINEAR, .factor = 1e30};
+    gguf_set_rope(m, out, own_arch(m), &l);
+    if (is_family(m, "granite")) set_scales(m, out, own_arch(m));
+    return true;
+}
+
+const Carrier carrier_gguf_linear = {
+    .name = "linear-1e30",
+    .format = FORMAT_GGUF,
+    .runtimes = "llama.cpp, any version",
+    .manual = true,
+    .interleaved = own_interleaved,
+    .can = linear_can,
+    .configure = linear_configure,
+    .arch = own_arch,
+};

@@ -1,0 +1,272 @@
+/* The carriers of HF folders. */
+#include <string.h>
+
+#include "formats/json.h"
+#include "surgery/carrier.h"
+#include "surgery/family.h"
+
+static void set_string(json_t *config, const char *key, const char *value) {
+    json_object_set_new(config, key, json_string(value));
+}
+
+static void set_architecture(json_t *config, const char *architecture, const char *model_type) {
+    json_object_set_new(config, "architectures", json_pack("[s]", architecture));
+    set_string(config, "model_type", model_type);
+}
+
+void config_set_rope(json_t *config, const LayerSpec *l, double base_if_none) {
+    json_object_del(config, "rope_parameters");
+    json_object_set_new(config, "rope_theta", json_real(l ? l->rope_base : base_if_none));
+    const RopeScaling *r = l ? &l->scaling : NULL;
+    if (!r || r->kind == ROPE_SCALING_NONE) {
+        json_object_set_new(config, "rope_scaling", json_null());
+        return;
+    }
+    json_t *o = json_pack("{s:s, s:f}", "rope_type", rope_scaling_name(r->kind), "factor", r->factor);
+    if (r->kind == ROPE_SCALING_YARN || r->kind == ROPE_SCALING_LLAMA3)
+        json_object_set_new(o, "original_max_position_embeddings",
+                            json_integer((json_int_t)r->original_context));
+    if (r->kind == ROPE_SCALING_LLAMA3) {
+        json_object_set_new(o, "low_freq_factor", json_real(r->low_freq_factor));
+        json_object_set_new(o, "high_freq_factor", json_real(r->high_freq_factor));
+    }
+    if (r->kind == ROPE_SCALING_YARN) {
+        json_object_set_new(o, "beta_fast", json_real(r->beta_fast));
+        json_object_set_new(o, "beta_slow", json_real(r->beta_slow));
+        if (r->attention_factor > 0)
+            json_object_set_new(o, "attention_factor", json_real(r->attention_factor));
+        if (!r->truncate) json_object_set_new(o, "truncate", json_false());
+    }
+    json_object_set_new(config, "rope_scaling", o);
+}
+
+/* Layers that rotate, or keep their base though they no longer do. */
+static double kept_base(const Model *m) {
+    return m->spec.layers[0].rope_base;
+}
+
+static bool same_layers_as_source(const Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *now = &m->spec.layers[i], *then = &m->source_spec.layers[i];
+        if (now->position != then->position || now->window != then->window) return false;
+    }
+    return true;
+}
+
+static bool same_rotation_as_source(const Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *now = &m->spec.layers[i], *then = &m->source_spec.layers[i];
+        if (now->rope_base != then->rope_base || !rope_scaling_equal(&now->scaling, &then->scaling))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the family's own architecture ---- */
+
+static bool own_can(const Model *m, char *why, size_t size) {
+    if (!same_layers_as_source(m)) return cannot(why, size, "says nothing of rotation or windows per layer");
+    if (!same_rotation_as_source(m) && !one_rotation(m, NULL))
+        return cannot(why, size, "has one rope base for all layers");
+    return true;
+}
+
+/* From a plain GGUF there is no config.json to start from. */
+static void own_identity(const Model *m, json_t *config) {
+    static const struct {
+        const char *family, *architecture;
+    } names[] = {{"llama", "LlamaForCausalLM"},
+                 {"qwen2", "Qwen2ForCausalLM"},
+                 {"smollm3", "SmolLM3ForCausalLM"},
+                 {"granite", "GraniteForCausalLM"},
+                 {"granite_swa", "GraniteSWAForCausalLM"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(m->family->name, names[i].family) == 0)
+            set_architecture(config, names[i].architecture, names[i].family);
+}
+
+static void set_multipliers(const Model *m, json_t *config) {
+    json_object_set_new(config, "embedding_multiplier", json_real(m->spec.embedding_scale));
+    json_object_set_new(config, "residual_multiplier", json_real(m->spec.residual_scale));
+    json_object_set_new(config, "logits_scaling", json_real(1 / m->spec.logit_scale));
+    json_object_set_new(config, "attention_multiplier", json_real(m->spec.layers[0].softmax_scale));
+}
+
+static void set_no_rope_layers(const Model *m, json_t *config) {
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        json_array_append_new(list, json_integer(m->spec.layers[i].position != POSITION_NOPE));
+    json_object_set_new(config, "no_rope_layers", list);
+}
+
+static void set_layer_types(const Model *m, json_t *config, uint32_t window) {
+    json_t *types = json_array();
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        json_array_append_new(types,
+                              json_string(m->spec.layers[i].window ? "sliding_attention" : "full_attention"));
+    json_object_set_new(config, "layer_types", types);
+    json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());
+}
+
+static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
+    (void)out, (void)e;
+    const LayerSpec *l = NULL;
+    bool granite = strncmp(m->family->name, "granite", 7) == 0;
+    if (!m->config) own_identity(m, config);
+    if ((!m->config || !same_rotation_as_source(m)) && one_rotation(m, &l))
+        config_set_rope(config, l, kept_base(m));
+    double before = m->source_spec.layers[0].softmax_scale;
+    if (granite && (!m->config || m->spec.layers[0].softmax_scale != before)) set_multipliers(m, config);
+    if (m->config) return true;
+    if (strcmp(m->family->name, "smollm3") == 0) {
+        set_no_rope_layers(m, config);
+        json_object_set_new(config, "use_sliding_window", json_false());
+    }
+    if (strcmp(m->family->name, "granite_swa") == 0) {
+        uint32_t window;
+        one_window(m, &window);
+        set_layer_types(m, config, window);
+    }
+    return true;
+}
+
+const Carrier carrier_hf_own = {
+    .name = "own",
+    .format = FORMAT_HF,
+    .runtimes = "transformers, wherever the source ran",
+    .can = own_can,
+    .configure = own_configure,
+};
+
+/* ---- SmolLM3: rotation and windows per layer, in transformers 4 and 5 ---- */
+
+static bool smollm3_can(const Model *m, char *why, size_t size) {
+    uint32_t window;
+    if (!one_rotation(m, NULL)) return cannot(why, size, "has one rope base for all layers");
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].position == POSITION_PARTIAL)
+            return cannot(why, size, "rotates whole heads only");
+    if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
+    if (!plain_multipliers(m)) return cannot(why, size, "has no embedding, residual and logit multipliers");
+    if (has_sinks(m)) return cannot(why, size, "has no attention sinks");
+    return true;
+}
+
+/* Its defaults for the token ids lie outside small vocabularies, so all are stated. */
+static void set_token_ids(const Model *m, json_t *config) {
+    static const char *const keys[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
+    for (int i = 0; i < 3; i++)
+        if (!json_object_get(config, keys[i])) json_object_set_new(config, keys[i], json_null());
+    (void)m;
+}
+
+static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
+    (void)out, (void)e;
+    static const char *const foreign[] = {
+        "max_window_layers",    "no_rope_layer_interval", "pretraining_tp",      "rope_interleaved",
+        "is_llama_config",      "attention_type",         "softmax_scale",       "partial_rotary_factor",
+        "embedding_multiplier", "logits_scaling",         "residual_multiplier", "attention_multiplier",
+        "layer_rope_theta"};
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        json_object_del(config, foreign[i]);
+    const LayerSpec *l = NULL, *any = &m->spec.layers[0];
+    uint32_t window;
+    one_rotation(m, &l);
+    one_window(m, &window);
+    set_architecture(config, "SmolLM3ForCausalLM", "smollm3");
+    config_set_rope(config, l, kept_base(m));
+    set_no_rope_layers(m, config);
+    set_layer_types(m, config, window);
+    json_object_set_new(config, "use_sliding_window", json_boolean(window != 0));
+    json_object_set_new(config, "head_dim", json_integer(any->head_dim));
+    json_object_set_new(config, "num_key_value_heads", json_integer(any->n_kv_heads));
+    json_object_set_new(config, "attention_bias",
+                        json_boolean(any->q_bias || any->k_bias || any->v_bias || any->o_bias));
+    json_object_set_new(config, "mlp_bias", json_boolean(any->mlp_bias));
+    json_object_set_new(config, "tie_word_embeddings", json_boolean(m->spec.tied_head));
+    set_token_ids(m, config);
+    return true;
+}
+
+const Carrier carrier_hf_smollm3 = {
+    .name = "smollm3",
+    .format = FORMAT_HF,
+    .runtimes = "transformers >= 4.53, 5.x",
+    .needs_o_bias = true,
+    .can = smollm3_can,
+    .configure = smollm3_configure,
+};
+
+/* ---- Granite SWA: multipliers, sinks, a rope base per layer; transformers 5 only ---- */
+
+static bool swa_can(const Model *m, char *why, size_t size) {
+    uint32_t window;
+    const LayerSpec *first = NULL;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->position == POSITION_PARTIAL) return cannot(why, size, "rotates whole heads only");
+        if (l->position == POSITION_NOPE) continue;
+        if (!first) first = l;
+        if (!rope_scaling_equal(&l->scaling, &first->scaling))
+            return cannot(why, size, "has one rope scaling for all layers");
+    }
+    if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
+    if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
+    return true;
+}
+
+static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
+    if (!smollm3_configure(m, config, out, e)) return false;
+    json_object_del(config, "no_rope_layers");
+    json_object_del(config, "use_sliding_window");
+    set_architecture(config, "GraniteSWAForCausalLM", "granite_swa");
+    json_t *bases = json_array();
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        json_array_append_new(
+            bases, json_real(m->spec.layers[i].position == POSITION_NOPE ? 0 : m->spec.layers[i].rope_base));
+    json_object_set_new(config, "layer_rope_theta", bases);
+    uint32_t window;
+    one_window(m, &window);
+    if (!window) json_object_set_new(config, "sliding_window", json_integer(128)); /* read, never used */
+    set_multipliers(m, config);
+    return true;
+}
+
+const Carrier carrier_hf_granite_swa = {
+    .name = "granite_swa",
+    .format = FORMAT_HF,
+    .runtimes = "transformers >= 5 with granite_swa",
+    .holds_scale = true,
+    .needs_sinks = true,
+    .needs_o_bias = true,
+    .can = swa_can,
+    .configure = swa_configure,
+};
+
+/* ---- the family's own, with angles divided by 1e30 ---- */
+
+static bool linear_can(const Model *m, char *why, size_t size) {
+    if (!all_layers(m, layer_is_nope))
+        return cannot(why, size, "stops the rotation of all layers or of none");
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].window != m->source_spec.layers[i].window)
+            return cannot(why, size, "says nothing of windows per layer");
+    return true;
+}
+
+static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
+    (void)out, (void)e;
+    if (!m->config) own_identity(m, config);
+    LayerSpec l = {.rope_base = kept_base(m), .scaling = {.kind = ROPE_SCALING_LINEAR, .factor = 1e30}};
+    config_set_rope(config, &l, 0);
+    return true;
+}
+
+const Carrier carrier_hf_linear = {
+    .name = "linear-1e30",
+    .format = FORMAT_HF,
+    .runtimes = "transformers, wherever the source ran; runtimes that size caches by the factor break",
+    .manual = true,
+    .can = linear_can,
+    .configure = linear_configure,
+};

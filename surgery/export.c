@@ -1,0 +1,517 @@
+/* Model -> checkpoint of a format: the carrier says what configuration and layout it wants, the rest is
+ * common. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/json.h"
+#include "surgery/carrier.h"
+#include "surgery/derope_keys.h"
+#include "surgery/family.h"
+#include "surgery/pass.h"
+#include "surgery/tokenizer_meta.h"
+
+typedef struct Export {
+    Model *m;
+    const Carrier *carrier;
+    Checkpoint *out;
+    json_t *dtypes;  /* GGUF: what was widened */
+    json_t *carried; /* GGUF: tensors that travel in keys */
+    Error *e;
+} Export;
+
+/* ---- tensors ---- */
+
+/* A constant vector, as tensor over the output's own memory. */
+static Tensor constant_vector(Export *x, const char *name, uint64_t n, float value) {
+    float *v = arena_alloc(&x->out->arena, n * sizeof *v);
+    for (uint64_t i = 0; i < n; i++)
+        v[i] = value;
+    Tensor t = tensor_over(&x->out->arena, name, DTYPE_F32, 1, &n, v);
+    t.is_new = true;
+    return t;
+}
+
+static bool is_float(DType t) {
+    return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16 || t == DTYPE_F64;
+}
+
+/* Where the architecture has no key for the softmax scale, q_proj takes it: scores are linear in q. */
+static double folded_scale(const Export *x, int layer) {
+    const LayerSpec *l = &x->m->spec.layers[layer];
+    bool own_scale =
+        strncmp(x->m->family->name, "granite", 7) == 0 && strcmp(x->carrier->name, "smollm3") != 0;
+    if (x->carrier->holds_scale || own_scale) return 1;
+    double f = l->softmax_scale * sqrt(l->head_dim);
+    return fabs(f - 1) < 1e-7 ? 1 : f;
+}
+
+static bool fold_scale(Export *x, TensorRole role, int layer, Tensor *t) {
+    if (role != ROLE_Q && role != ROLE_Q_BIAS) return true;
+    double f = folded_scale(x, layer);
+    if (f == 1) return true;
+    if (x->m->quantized_config)
+        return error_set(x->e, ERR_FAILED,
+                         "tensor '%s': the softmax scale would have to go into it, but the source has a "
+                         "quantization_config",
+                         t->name);
+    t->scale *= (float)f;
+    if (!dtype_info(t->dtype)->encode) {
+        model_notice(x->m, "tensor '%s' becomes q8_0: %s cannot be written", t->name,
+                     dtype_info(t->dtype)->name);
+        t->dtype = DTYPE_Q8_0;
+    }
+    return true;
+}
+
+/* llama.cpp multiplies F32 activations by F32 vectors only. */
+static void widen_vector(Export *x, Tensor *t) {
+    if (t->rank > 1 || !is_float(t->dtype) || t->dtype == DTYPE_F32) return;
+    if (dtype_widens(t->dtype, DTYPE_F32))
+        json_object_set_new(x->dtypes, t->name, json_string(dtype_info(t->dtype)->name));
+    t->dtype = DTYPE_F32;
+    t->restored = false;
+}
+
+static void to_gguf_layout(Export *x, TensorRole role, int layer, Tensor *t) {
+    if (!role_is_rotated(role) || !x->carrier->interleaved(x->m)) return;
+    const LayerSpec *l = &x->m->spec.layers[layer];
+    TensorPart *part = arena_alloc(&x->out->arena, t->n_parts * sizeof *part);
+    memcpy(part, t->parts, t->n_parts * sizeof *part);
+    t->parts = part;
+    model_permute_rows(x->m, t, role == ROLE_Q || role == ROLE_Q_BIAS ? l->n_heads : l->n_kv_heads,
+                       l->head_dim, true);
+}
+
+/* A safetensors file cannot hold ggml's blocks. */
+static void to_hf_dtype(Export *x, Tensor *t) {
+    if (dtype_info(t->dtype)->safetensors) return;
+    t->dtype = DTYPE_F32;
+    x->m->dequantised = true;
+}
+
+static bool add_tensor(Export *x, TensorRole role, int layer, Tensor t) {
+    if (!fold_scale(x, role, layer, &t)) return false;
+    char name[128];
+    if (x->out->format == FORMAT_GGUF) {
+        widen_vector(x, &t);
+        to_gguf_layout(x, role, layer, &t);
+        model_tensor_name(x->m, role, layer, FORMAT_GGUF, name);
+        t.name = name;
+    } else {
+        to_hf_dtype(x, &t);
+    }
+    checkpoint_add_tensor(x->out, &t);
+    return true;
+}
+
+/* llama.cpp refuses files with tensors it does not ask for, so small ones travel in keys. */
+static bool carry_in_key(Export *x, const Tensor *t) {
+    enum { LIMIT = 1 << 20 };
+    uint64_t n = tensor_bytes(t);
+    const char *dtype = dtype_info(t->dtype)->safetensors;
+    if (n > LIMIT || !dtype) {
+        model_notice(x->m, "tensor '%s' is left out: llama.cpp would refuse it", t->name);
+        return true;
+    }
+    uint8_t *bytes = xmalloc(n);
+    bool ok = tensor_read_rows(t, 0, t->n_rows, bytes, x->e);
+    char key[300];
+    snprintf(key, sizeof key, DEROPE_TENSOR_PREFIX "%.250s", t->name);
+    if (ok) meta_set_array(x->out, key, META_U8, bytes, n);
+    free(bytes);
+    json_t *shape = json_array();
+    for (uint32_t i = 0; i < t->rank; i++)
+        json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
+    json_object_set_new(x->carried, t->name, json_pack("{s:s, s:o}", "dtype", dtype, "shape", shape));
+    return ok;
+}
+
+static bool add_other(Export *x, const Tensor *t) {
+    bool from_gguf = x->m->source->format == FORMAT_GGUF, to_gguf = x->out->format == FORMAT_GGUF;
+    if (strcmp(t->name, "rope_freqs.weight") == 0) return true; /* rebuilt from the spec */
+    if (from_gguf && !to_gguf) {
+        model_notice(x->m, "tensor '%s' is left out: it has no HF name", t->name);
+        return true;
+    }
+    if (!from_gguf && to_gguf) return carry_in_key(x, t);
+    checkpoint_add_tensor(x->out, t);
+    return true;
+}
+
+/* What a GGUF carried for us in keys comes back as tensors. */
+static bool restore_carried(Export *x) {
+    size_t n;
+    const char *text =
+        x->m->source->format == FORMAT_GGUF ? meta_string(x->m->source, DEROPE_TENSORS, &n) : NULL;
+    if (!text || x->out->format == FORMAT_GGUF) return true;
+    json_t *list = json_parse(DEROPE_TENSORS, text, n, x->e), *info;
+    if (!list) return false;
+    const char *name;
+    json_object_foreach(list, name, info) {
+        char key[300];
+        snprintf(key, sizeof key, DEROPE_TENSOR_PREFIX "%.250s", name);
+        const MetaEntry *m = meta_find(x->m->source, key);
+        uint64_t shape[TENSOR_MAX_RANK], elems = 1, bytes;
+        uint32_t rank = (uint32_t)json_array_size(json_object_get(info, "shape"));
+        DType dtype;
+        bool sane = m && rank <= TENSOR_MAX_RANK &&
+                    dtype_from_safetensors(
+                        json_get_string(info, "dtype") ? json_get_string(info, "dtype") : "", &dtype);
+        for (uint32_t i = 0; sane && i < rank; i++) {
+            shape[i] = (uint64_t)json_integer_value(json_array_get(json_object_get(info, "shape"), i));
+            sane = mul_u64(elems, shape[i], &elems);
+        }
+        if (!sane || !dtype_bytes(dtype, elems, &bytes) || bytes != m->size) {
+            model_notice(x->m, "key '%s' does not hold a tensor", key);
+            continue;
+        }
+        Tensor t = tensor_over(&x->out->arena, name, dtype, rank, shape, m->bytes);
+        checkpoint_add_tensor(x->out, &t);
+    }
+    json_decref(list);
+    return true;
+}
+
+/* Llama 3's bands as llama.cpp wants them: a divisor per frequency. */
+static void add_rope_divisors(Export *x) {
+    const LayerSpec *l = NULL;
+    if (!one_rotation(x->m, &l) || !l || l->scaling.kind != ROPE_SCALING_LLAMA3) return;
+    const Tensor *there = checkpoint_find(x->m->source, "rope_freqs.weight");
+    if (there && rope_scaling_equal(&l->scaling, &x->m->source_spec.layers[0].scaling)) {
+        checkpoint_add_tensor(x->out, there);
+        return;
+    }
+    uint64_t n = l->rotary_dim / 2;
+    double scaled[4096], plain[4096];
+    LayerSpec unscaled = *l;
+    unscaled.scaling = (RopeScaling){0};
+    rope_frequencies(&x->m->spec, l, 0, scaled);
+    rope_frequencies(&x->m->spec, &unscaled, 0, plain);
+    float *v = arena_alloc(&x->out->arena, n * sizeof *v);
+    for (uint64_t i = 0; i < n; i++)
+        v[i] = (float)(plain[i] / scaled[i]);
+    Tensor t = tensor_over(&x->out->arena, "rope_freqs.weight", DTYPE_F32, 1, &n, v);
+    t.is_new = true;
+    checkpoint_add_tensor(x->out, &t);
+}
+
+static bool add_carrier_tensors(Export *x, int layer) {
+    const LayerSpec *l = &x->m->spec.layers[layer];
+    char name[128];
+    if (x->carrier->needs_sinks && !l->sinks) {
+        model_tensor_name(x->m, ROLE_SINKS, layer, FORMAT_HF, name);
+        if (!add_tensor(x, ROLE_SINKS, layer, constant_vector(x, name, l->n_heads, -1e4f))) return false;
+    }
+    bool biased = l->q_bias || l->k_bias || l->v_bias;
+    if (x->carrier->needs_o_bias && x->out->format == FORMAT_HF && biased && !l->o_bias) {
+        model_tensor_name(x->m, ROLE_O_BIAS, layer, FORMAT_HF, name);
+        if (!add_tensor(x, ROLE_O_BIAS, layer, constant_vector(x, name, x->m->spec.width, 0))) return false;
+    }
+    return true;
+}
+
+static bool add_tensors(Export *x) {
+    if (x->out->format == FORMAT_GGUF) add_rope_divisors(x);
+    for (size_t i = 0; i < x->m->n_tensors; i++) {
+        const ModelTensor *t = &x->m->tensors[i];
+        if (!(t->role == ROLE_OTHER ? add_other(x, &t->tensor) : add_tensor(x, t->role, t->layer, t->tensor)))
+            return false;
+    }
+    for (uint32_t i = 0; i < x->m->spec.n_layers; i++)
+        if (!add_carrier_tensors(x, (int)i)) return false;
+    return restore_carried(x);
+}
+
+/* ---- HF configuration ---- */
+
+/* The settings every family shares, for sources that have no config.json. */
+static json_t *fresh_config(const Model *m) {
+    const ModelSpec *s = &m->spec;
+    const LayerSpec *l = &s->layers[0];
+    json_t *c = json_object();
+    json_object_set_new(c, "architectures", json_array());
+    json_object_set_new(c, "model_type", json_string(m->family->name));
+    json_object_set_new(c, "vocab_size", json_integer(s->vocab));
+    json_object_set_new(c, "hidden_size", json_integer(s->width));
+    json_object_set_new(c, "intermediate_size", json_integer(l->ffn_dim));
+    json_object_set_new(c, "num_hidden_layers", json_integer(s->n_layers));
+    json_object_set_new(c, "num_attention_heads", json_integer(l->n_heads));
+    json_object_set_new(c, "num_key_value_heads", json_integer(l->n_kv_heads));
+    json_object_set_new(c, "head_dim", json_integer(l->head_dim));
+    json_object_set_new(c, "hidden_act", json_string("silu"));
+    json_object_set_new(c, "max_position_embeddings", json_integer(s->context));
+    json_object_set_new(c, "rms_norm_eps", json_real((double)(float)s->rms_eps));
+    json_object_set_new(c, "attention_bias", json_boolean(l->q_bias || l->o_bias));
+    json_object_set_new(c, "mlp_bias", json_boolean(l->mlp_bias));
+    json_object_set_new(c, "tie_word_embeddings", json_boolean(s->tied_head));
+    tokenizer_ids_to_config(m->source, c);
+    json_object_set_new(c, "use_cache", json_true());
+    return c;
+}
+
+static const char *torch_dtype(const Export *x) {
+    for (size_t i = 0; i < x->out->n_tensors; i++) {
+        const Tensor *t = &x->out->tensors[i];
+        if (t->rank == 2)
+            return t->dtype == DTYPE_BF16 ? "bfloat16" : t->dtype == DTYPE_F16 ? "float16" : "float32";
+    }
+    return "float32";
+}
+
+static void state_context(const Model *m, json_t *config, const char *key) {
+    const json_t *there = json_object_get(config, key);
+    if (m->new_context && json_integer_value(there) != (json_int_t)m->new_context)
+        json_object_set_new(config, key, json_integer((json_int_t)m->new_context));
+}
+
+static void set_json_file(Checkpoint *out, const char *name, const json_t *value) {
+    Buffer text = {0};
+    json_print(value, 2, &text);
+    buffer_byte(&text, '\n');
+    checkpoint_set_file(out, name, text.data, text.size);
+    buffer_free(&text);
+}
+
+/* Verbatim bytes where nothing changed, so that a person's diff shows only what did. */
+static void set_if_changed(Export *x, const char *name, const json_t *before, const json_t *after) {
+    const SideFile *there = checkpoint_file(x->out, name);
+    if (!there || !before || !json_equal((json_t *)before, (json_t *)after))
+        set_json_file(x->out, name, after);
+}
+
+static bool write_config(Export *x) {
+    Model *m = x->m;
+    json_t *config = m->config ? json_deep_copy(m->config) : fresh_config(m);
+    bool ok = x->carrier->configure(m, config, x->out, x->e);
+    json_object_del(config, "auto_map");
+    state_context(m, config, "max_position_embeddings");
+    const char *key = json_object_get(config, "dtype") ? "dtype" : "torch_dtype", *now = torch_dtype(x);
+    const char *then = json_get_string(config, key);
+    if (!then || strcmp(then, now) != 0) json_object_set_new(config, key, json_string(now));
+    if (ok) set_if_changed(x, "config.json", m->config, config);
+    json_decref(config);
+    return ok;
+}
+
+/* ---- side files ---- */
+
+static bool is_code(const char *name) {
+    size_t n = strlen(name);
+    return n > 3 && strcmp(name + n - 3, ".py") == 0;
+}
+
+static bool ours(const char *name) {
+    return strcmp(name, "derope.json") == 0;
+}
+
+/* tokenizer_config.json: the context length it states, and custom code. */
+static bool patch_tokenizer_config(Export *x) {
+    json_t *before = checkpoint_json(x->out, "tokenizer_config.json", x->e);
+    if (!before) return x->e->code == ERR_NONE;
+    json_t *after = json_deep_copy(before);
+    json_object_del(after, "auto_map");
+    state_context(x->m, after, "model_max_length");
+    set_if_changed(x, "tokenizer_config.json", before, after);
+    json_decref(before);
+    json_decref(after);
+    return true;
+}
+
+static void copy_side_files(Export *x) {
+    const Checkpoint *c = x->m->source;
+    for (size_t i = 0; i < c->n_files; i++) {
+        if (is_code(c->files[i].name))
+            model_notice(x->m, "%s is left out: stock runtimes need no code", c->files[i].name);
+        else if (!ours(c->files[i].name))
+            checkpoint_add_file(x->out, c->files[i].name, c->files[i].bytes, c->files[i].size);
+    }
+}
+
+/* Files that travelled in a GGUF's keys. */
+static void restore_side_files(Export *x) {
+    const Checkpoint *c = x->m->source;
+    size_t n, prefix = strlen(DEROPE_FILE_PREFIX);
+    const char *config = meta_string(c, DEROPE_CONFIG, &n);
+    if (config) checkpoint_set_file(x->out, "config.json", config, n);
+    for (size_t i = 0; i < c->n_meta; i++) {
+        const MetaEntry *m = &c->meta[i];
+        const char *name = m->key + prefix;
+        if (strncmp(m->key, DEROPE_FILE_PREFIX, prefix) == 0 && m->type == META_ARRAY &&
+            m->elem_type == META_U8 && *name && *name != '.' && !strchr(name, '/') && !is_code(name))
+            checkpoint_add_file(x->out, name, m->bytes, m->size);
+    }
+}
+
+static bool finish_hf(Export *x) {
+    const Checkpoint *c = x->m->source;
+    if (c->format == FORMAT_GGUF) {
+        size_t n;
+        restore_side_files(x);
+        const char *text = meta_string(c, DEROPE_ST_METADATA, &n);
+        if (text && !(x->out->st_metadata = json_parse(DEROPE_ST_METADATA, text, n, x->e))) return false;
+        if (!checkpoint_file(x->out, "tokenizer.json") && !tokenizer_from_gguf(c, x->m, x->out, x->e))
+            return false;
+    } else {
+        copy_side_files(x);
+        x->out->st_metadata = json_incref(c->st_metadata);
+    }
+    return write_config(x) && patch_tokenizer_config(x);
+}
+
+/* ---- GGUF metadata ---- */
+
+/* The source's keys in their order, <old arch>.* renamed. */
+static void copy_meta(Export *x, const char *arch) {
+    const Checkpoint *c = x->m->source;
+    const char *old = meta_string(c, "general.architecture", NULL);
+    size_t n = strlen(old);
+    for (size_t i = 0; i < c->n_meta; i++) {
+        MetaEntry m = c->meta[i];
+        char key[300];
+        if (strcmp(m.key, DEROPE_MANIFEST) == 0 || strcmp(m.key, DEROPE_DTYPES) == 0) continue;
+        if (strncmp(m.key, old, n) == 0 && m.key[n] == '.') {
+            snprintf(key, sizeof key, "%s%.200s", arch, m.key + n);
+            m.key = key;
+        }
+        meta_set_raw(x->out, &m);
+    }
+    if (strcmp(old, arch) != 0) meta_set_string(x->out, "general.architecture", arch, strlen(arch));
+}
+
+static void set_number(Checkpoint *out, const char *arch, const char *suffix, uint64_t v) {
+    char key[128];
+    uint64_t there;
+    snprintf(key, sizeof key, "%s.%s", arch, suffix);
+    if (!meta_u64(out, key, &there) || there != v) meta_set_u32(out, key, (uint32_t)v);
+}
+
+static void set_common_meta(Export *x, const char *arch) {
+    const ModelSpec *s = &x->m->spec;
+    const LayerSpec *l = &s->layers[0];
+    char key[128];
+    double there;
+    set_number(x->out, arch, "block_count", s->n_layers);
+    set_number(x->out, arch, "context_length", x->m->new_context ? x->m->new_context : s->context);
+    set_number(x->out, arch, "embedding_length", s->width);
+    set_number(x->out, arch, "feed_forward_length", l->ffn_dim);
+    set_number(x->out, arch, "attention.head_count", l->n_heads);
+    set_number(x->out, arch, "attention.head_count_kv", l->n_kv_heads);
+    if (l->head_dim * l->n_heads != s->width ||
+        meta_find(x->out, arch_key(key, x->out, "attention.key_length"))) {
+        set_number(x->out, arch, "attention.key_length", l->head_dim);
+        set_number(x->out, arch, "attention.value_length", l->head_dim);
+    }
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", arch);
+    if (!meta_f64(x->out, key, &there) || (float)there != (float)s->rms_eps)
+        meta_set_f32(x->out, key, (float)s->rms_eps);
+    set_number(x->out, arch, "vocab_size", s->vocab);
+}
+
+/* llama.cpp's file type number, which it only prints. */
+static uint32_t file_type(const Checkpoint *c) {
+    static const struct {
+        DType dtype;
+        uint32_t type;
+    } types[] = {{DTYPE_F32, 0},  {DTYPE_F16, 1},  {DTYPE_Q4_0, 2},
+                 {DTYPE_Q4_1, 3}, {DTYPE_Q8_0, 7}, {DTYPE_BF16, 32}};
+    for (size_t i = 0; i < c->n_tensors; i++)
+        for (size_t j = 0; c->tensors[i].rank == 2 && j < sizeof types / sizeof *types; j++)
+            if (c->tensors[i].dtype == types[j].dtype) return types[j].type;
+    return 0;
+}
+
+static const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+static void embed_json(Export *x, const char *key, const json_t *value) {
+    if (json_object_size(value) == 0) return;
+    Buffer text = {0};
+    json_print(value, 0, &text);
+    meta_set_string(x->out, key, (const char *)text.data, text.size);
+    buffer_free(&text);
+}
+
+/* The configuration an HF output of the same model would have: it makes the way back exact. */
+static bool embed_config(Export *x) {
+    ExportOptions o = {.format = FORMAT_HF};
+    Error reason = {0};
+    Checkpoint *hf = model_export(x->m, &o, NULL, &reason);
+    if (!hf) {
+        model_notice(x->m, "no config.json travels in this GGUF: %s", reason.message);
+        return true;
+    }
+    for (size_t i = 0; i < hf->n_files; i++) {
+        const SideFile *f = &hf->files[i];
+        char key[300];
+        snprintf(key, sizeof key, DEROPE_FILE_PREFIX "%.250s", f->name);
+        if (strcmp(f->name, "config.json") == 0)
+            meta_set_string(x->out, DEROPE_CONFIG, (const char *)f->bytes, f->size);
+        else
+            meta_set_array(x->out, key, META_U8, f->bytes, f->size);
+    }
+    checkpoint_close(hf);
+    return true;
+}
+
+static bool finish_gguf(Export *x) {
+    const Checkpoint *c = x->m->source;
+    const char *arch = x->carrier->arch(x->m);
+    bool from_gguf = c->format == FORMAT_GGUF;
+    x->out->alignment = c->alignment;
+    if (from_gguf) {
+        copy_meta(x, arch);
+        set_common_meta(x, arch);
+    } else {
+        meta_set_string(x->out, "general.architecture", arch, strlen(arch));
+        meta_set_string(x->out, "general.type", "model", 5);
+        const char *name = base_name(c->path);
+        meta_set_string(x->out, "general.name", name, strlen(name));
+        set_common_meta(x, arch);
+    }
+    if (!x->carrier->configure(x->m, NULL, x->out, x->e)) return false;
+    if (!from_gguf) {
+        meta_set_u32(x->out, "general.file_type", file_type(x->out));
+        if (!tokenizer_to_gguf(c, x->m, x->out, x->e)) return false;
+    }
+    if (!from_gguf || meta_find(c, DEROPE_CONFIG)) {
+        if (!embed_config(x)) return false;
+    }
+    embed_json(x, DEROPE_DTYPES, x->dtypes);
+    embed_json(x, DEROPE_TENSORS, x->carried);
+    if (!from_gguf && c->st_metadata) embed_json(x, DEROPE_ST_METADATA, c->st_metadata);
+    return true;
+}
+
+/* ---- the whole ---- */
+
+static bool refuse_quantized(const Model *m, const ExportOptions *o, Error *e) {
+    if (!m->quantized_config || (o->format == FORMAT_HF && !o->has_dtype)) return true;
+    return error_set(
+        e, ERR_INPUT,
+        "%s: has a quantization_config; its weights can be carried within HF, not converted (dequantise it "
+        "first)",
+        m->source->path);
+}
+
+Checkpoint *model_export(Model *m, const ExportOptions *o, const Carrier **carrier, Error *e) {
+    Error reason = {0};
+    if (!e) e = &reason;
+    const Carrier *c = carrier_pick(m, o->format, o->carrier, NULL, e);
+    if (!c || !refuse_quantized(m, o, e)) return NULL;
+    if (carrier) *carrier = c;
+    if (o->has_dtype && !model_cast(m, o->dtype, e)) return NULL;
+    Export x = {.m = m, .carrier = c, .out = checkpoint_new(o->format), .e = e};
+    x.dtypes = json_object();
+    x.carried = json_object();
+    x.out->path = m->source->path;
+    bool ok = add_tensors(&x) && (o->format == FORMAT_GGUF ? finish_gguf(&x) : finish_hf(&x));
+    json_decref(x.dtypes);
+    json_decref(x.carried);
+    if (ok) return x.out;
+    checkpoint_close(x.out);
+    return NULL;
+}

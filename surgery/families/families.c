@@ -1,0 +1,27 @@
+#include <string.h>
+
+#include "surgery/family.h"
+
+extern const Family family_llama, family_qwen2, family_smollm3, family_granite, family_granite_swa;
+
+const Family *const families[] = {
+    &family_llama, &family_qwen2, &family_smollm3, &family_granite, &family_granite_swa, NULL,
+};
+
+static bool contains(const char *const *names, const char *name) {
+    for (; *names; names++)
+        if (strcmp(*names, name) == 0) return true;
+    return false;
+}
+
+const Family *family_by_model_type(const char *model_type) {
+    for (const Family *const *f = families; *f; f++)
+        if (contains((*f)->model_types, model_type)) return *f;
+    return NULL;
+}
+
+const Family *family_by_gguf_arch(const char *arch) {
+    for (const Family *const *f = families; *f; f++)
+        if (contains((*f)->gguf_archs, arch)) return *f;
+    return NULL;
+}

@@ -1,0 +1,51 @@
+/* Llama, and what is published in its shape: SmolLM, TinyLlama, Yi, ... and Mistral, which adds a window. */
+#include <string.h>
+
+#include "formats/json.h"
+#include "surgery/family.h"
+
+const TensorName llama_tensors[] = {
+    {ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"},
+    {ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"},
+    {ROLE_Q, "model.layers.%d.self_attn.q_proj.weight", "blk.%d.attn_q.weight"},
+    {ROLE_K, "model.layers.%d.self_attn.k_proj.weight", "blk.%d.attn_k.weight"},
+    {ROLE_V, "model.layers.%d.self_attn.v_proj.weight", "blk.%d.attn_v.weight"},
+    {ROLE_O, "model.layers.%d.self_attn.o_proj.weight", "blk.%d.attn_output.weight"},
+    {ROLE_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", "blk.%d.attn_q.bias"},
+    {ROLE_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", "blk.%d.attn_k.bias"},
+    {ROLE_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", "blk.%d.attn_v.bias"},
+    {ROLE_O_BIAS, "model.layers.%d.self_attn.o_proj.bias", "blk.%d.attn_output.bias"},
+    {ROLE_SINKS, "model.layers.%d.self_attn.sinks", "blk.%d.attn_sinks.weight"},
+    {ROLE_FFN_NORM, "model.layers.%d.post_attention_layernorm.weight", "blk.%d.ffn_norm.weight"},
+    {ROLE_GATE, "model.layers.%d.mlp.gate_proj.weight", "blk.%d.ffn_gate.weight"},
+    {ROLE_UP, "model.layers.%d.mlp.up_proj.weight", "blk.%d.ffn_up.weight"},
+    {ROLE_DOWN, "model.layers.%d.mlp.down_proj.weight", "blk.%d.ffn_down.weight"},
+    {ROLE_GATE_BIAS, "model.layers.%d.mlp.gate_proj.bias", "blk.%d.ffn_gate.bias"},
+    {ROLE_UP_BIAS, "model.layers.%d.mlp.up_proj.bias", "blk.%d.ffn_up.bias"},
+    {ROLE_DOWN_BIAS, "model.layers.%d.mlp.down_proj.bias", "blk.%d.ffn_down.bias"},
+    {ROLE_FINAL_NORM, "model.norm.weight", "output_norm.weight"},
+    {ROLE_HEAD, "lm_head.weight", "output.weight"},
+    {0, NULL, NULL},
+};
+
+/* Only Mistral's own model type has a window; a Llama config's key of that name is ignored everywhere. */
+static bool read_config(Model *m, const json_t *config, Error *e) {
+    (void)e;
+    uint64_t window;
+    const char *type = json_get_string(config, "model_type");
+    if (type && strcmp(type, "mistral") == 0 && json_get_u64(config, "sliding_window", &window) &&
+        window > 0 && window < UINT32_MAX)
+        for (uint32_t i = 0; i < m->spec.n_layers; i++)
+            m->spec.layers[i].window = (uint32_t)window;
+    return true;
+}
+
+const Family family_llama = {
+    .name = "llama",
+    .model_types = (const char *const[]){"llama", "mistral", NULL},
+    .gguf_archs = (const char *const[]){"llama", NULL},
+    .tensors = llama_tensors,
+    .gguf_interleaved = true,
+    .rope_base = 10000,
+    .read_config = read_config,
+};

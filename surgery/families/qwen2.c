@@ -1,0 +1,26 @@
+/* Qwen2 and Qwen2.5: q/k/v biases; a window from layer max_window_layers on, if use_sliding_window says so.
+ */
+#include "formats/json.h"
+#include "surgery/family.h"
+
+static bool read_config(Model *m, const json_t *config, Error *e) {
+    bool use = false;
+    uint64_t window = 0, from = 28;
+    json_get_bool(config, "use_sliding_window", &use);
+    json_get_u64(config, "max_window_layers", &from);
+    if (!use || !json_get_u64(config, "sliding_window", &window) || window == 0 || window >= UINT32_MAX)
+        return true;
+    for (uint64_t i = from; i < m->spec.n_layers; i++)
+        m->spec.layers[i].window = (uint32_t)window;
+    return read_layer_types(m, config, (uint32_t)window, e);
+}
+
+const Family family_qwen2 = {
+    .name = "qwen2",
+    .model_types = (const char *const[]){"qwen2", NULL},
+    .gguf_archs = (const char *const[]){"qwen2", NULL},
+    .tensors = llama_tensors,
+    .gguf_interleaved = false,
+    .rope_base = 10000,
+    .read_config = read_config,
+};

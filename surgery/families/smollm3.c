@@ -1,0 +1,43 @@
+/* SmolLM3: no rotation where no_rope_layers is 0 (every fourth layer by default), windows where layer_types
+ * says so. llama.cpp's architecture of this name knows only the default pattern. */
+#include "formats/json.h"
+#include "surgery/family.h"
+
+static bool read_config(Model *m, const json_t *config, Error *e) {
+    ModelSpec *s = &m->spec;
+    uint64_t every = 4, window = 0;
+    bool use_window = false;
+    json_get_u64(config, "no_rope_layer_interval", &every);
+    json_get_bool(config, "use_sliding_window", &use_window);
+    if (!use_window || !json_get_u64(config, "sliding_window", &window) || window >= UINT32_MAX) window = 0;
+    const json_t *list = json_object_get(config, "no_rope_layers");
+    if (json_is_array(list) && json_array_size(list) < s->n_layers)
+        return error_set(e, ERR_INPUT, "config.json: no_rope_layers has %zu entries for %u layers",
+                         json_array_size(list), s->n_layers);
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        bool rotated = json_is_array(list) ? json_integer_value(json_array_get(list, i)) != 0
+                                           : every == 0 || (i + 1) % every != 0;
+        if (!rotated) layer_drop_rope(&s->layers[i]);
+        if (!rotated && window) s->layers[i].window = (uint32_t)window; /* the default, odd as it is */
+    }
+    return read_layer_types(m, config, (uint32_t)window, e);
+}
+
+static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
+    (void)c, (void)e;
+    for (uint32_t i = 3; i < m->spec.n_layers; i += 4)
+        layer_drop_rope(&m->spec.layers[i]);
+    return true;
+}
+
+const Family family_smollm3 = {
+    .name = "smollm3",
+    .model_types = (const char *const[]){"smollm3", NULL},
+    .gguf_archs = (const char *const[]){"smollm3", NULL},
+    .tensors = llama_tensors,
+    .gguf_interleaved = true,
+    .rope_base = 2000000,
+    .tied_head = true,
+    .read_config = read_config,
+    .read_gguf = read_gguf,
+};

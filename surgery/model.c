@@ -1,0 +1,385 @@
+#include "surgery/model.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/json.h"
+#include "surgery/derope_keys.h"
+#include "surgery/family.h"
+
+/* ---- names ---- */
+
+static void fill_name(char *out, size_t size, const char *pattern, int layer) {
+    const char *hole = strstr(pattern, "%d");
+    if (hole)
+        snprintf(out, size, "%.*s%d%s", (int)(hole - pattern), pattern, layer, hole + 2);
+    else
+        snprintf(out, size, "%s", pattern);
+}
+
+static bool in_layers(const TensorName *n) {
+    return strstr(n->hf, "%d") != NULL;
+}
+
+void model_tensor_name(const Model *m, TensorRole role, int layer, Format format, char out[128]) {
+    out[0] = 0;
+    for (const TensorName *n = m->family->tensors; n->hf; n++)
+        if (n->role == role) fill_name(out, 128, format == FORMAT_GGUF ? n->gguf : n->hf, layer);
+}
+
+/* ---- table ---- */
+
+ModelTensor *model_tensor(const Model *m, TensorRole role, int layer) {
+    uint32_t slot = m->role_index[(size_t)(layer + 1) * ROLE_COUNT + role];
+    return slot ? &m->tensors[slot - 1] : NULL;
+}
+
+static ModelTensor *append_tensor(Model *m, const ModelTensor *t) {
+    if (m->n_tensors == m->tensor_capacity) {
+        m->tensor_capacity = m->tensor_capacity ? 2 * m->tensor_capacity : 64;
+        m->tensors = xrealloc(m->tensors, m->tensor_capacity * sizeof *m->tensors);
+    }
+    m->tensors[m->n_tensors] = *t;
+    if (t->role != ROLE_OTHER)
+        m->role_index[(size_t)(t->layer + 1) * ROLE_COUNT + t->role] = (uint32_t)m->n_tensors + 1;
+    return &m->tensors[m->n_tensors++];
+}
+
+ModelTensor *model_set_tensor(Model *m, TensorRole role, int layer, const Tensor *t) {
+    ModelTensor *there = model_tensor(m, role, layer);
+    char name[128] = "";
+    model_tensor_name(m, role, layer, FORMAT_HF, name);
+    Tensor named = *t;
+    named.name = arena_strdup(&m->arena, name);
+    if (there) {
+        there->tensor = named;
+        return there;
+    }
+    named.is_new = true;
+    return append_tensor(m, &(ModelTensor){.role = role, .layer = layer, .tensor = named});
+}
+
+void model_notice(Model *m, const char *fmt, ...) {
+    char text[600];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    json_array_append_new(m->notices, json_string(text));
+}
+
+/* ---- rows of q and k: GGUF's interleaved order against HF's halves ---- */
+
+/* Row r of a head is dimension pair r/2 in an interleaved file, r mod (d/2) in halves. `index[i]` is where
+ * served row i lies in the other order. Only the rotated dimensions are reordered. */
+void model_permute_rows(Model *m, Tensor *t, uint32_t n_heads, uint32_t head_dim, bool to_interleaved) {
+    uint32_t half = head_dim / 2;
+    if (t->rank == 1) tensor_split_rows(t);
+    if (t->n_rows != (uint64_t)n_heads * head_dim) return;
+    uint32_t *index = xcalloc(t->n_rows, sizeof *index);
+    for (uint32_t h = 0; h < n_heads; h++)
+        for (uint32_t i = 0; i < half; i++) {
+            uint32_t base = h * head_dim;
+            if (to_interleaved) {
+                index[base + 2 * i] = base + i;
+                index[base + 2 * i + 1] = base + half + i;
+            } else {
+                index[base + i] = base + 2 * i;
+                index[base + half + i] = base + 2 * i + 1;
+            }
+        }
+    tensor_permute(&m->arena, t, index);
+    free(index);
+}
+
+bool role_is_rotated(TensorRole role) {
+    return role == ROLE_Q || role == ROLE_K || role == ROLE_Q_BIAS || role == ROLE_K_BIAS;
+}
+
+/* ---- shapes ---- */
+
+static uint32_t expected_shape(const ModelSpec *s, TensorRole role, const LayerSpec *l, uint64_t shape[2]) {
+    uint64_t q = l ? (uint64_t)l->n_heads * l->head_dim : 0,
+             kv = l ? (uint64_t)l->n_kv_heads * l->head_dim : 0;
+    uint64_t w = s->width, f = l ? l->ffn_dim : 0;
+    uint64_t rows = 0, cols = 0; /* rows 0: a vector of cols */
+    switch (role) {
+    case ROLE_EMBED:
+    case ROLE_HEAD:
+        rows = s->vocab, cols = w;
+        break;
+    case ROLE_Q:
+        rows = q, cols = w;
+        break;
+    case ROLE_K:
+    case ROLE_V:
+        rows = kv, cols = w;
+        break;
+    case ROLE_O:
+        rows = w, cols = q;
+        break;
+    case ROLE_GATE:
+    case ROLE_UP:
+        rows = f, cols = w;
+        break;
+    case ROLE_DOWN:
+        rows = w, cols = f;
+        break;
+    case ROLE_FINAL_NORM:
+    case ROLE_ATTN_NORM:
+    case ROLE_FFN_NORM:
+    case ROLE_O_BIAS:
+    case ROLE_DOWN_BIAS:
+        cols = w;
+        break;
+    case ROLE_Q_BIAS:
+        cols = q;
+        break;
+    case ROLE_K_BIAS:
+    case ROLE_V_BIAS:
+        cols = kv;
+        break;
+    case ROLE_GATE_BIAS:
+    case ROLE_UP_BIAS:
+        cols = f;
+        break;
+    case ROLE_SINKS:
+        cols = l ? l->n_heads : 0;
+        break;
+    default:
+        return 0; /* anything */
+    }
+    shape[0] = rows ? rows : cols;
+    shape[1] = cols;
+    return rows ? 2 : 1;
+}
+
+static void shape_text(uint32_t rank, const uint64_t *shape, char out[128]) {
+    size_t n = (size_t)snprintf(out, 128, "[");
+    for (uint32_t i = 0; i < rank && n < 100; i++)
+        n += (size_t)snprintf(out + n, 128 - n, "%s%llu", i ? ", " : "", (unsigned long long)shape[i]);
+    snprintf(out + n, 128 - n, "]");
+}
+
+static bool check_shape(const Model *m, TensorRole role, int layer, const Tensor *t, Error *e) {
+    uint64_t want[2];
+    uint32_t rank = expected_shape(&m->spec, role, layer >= 0 ? &m->spec.layers[layer] : NULL, want);
+    if (rank == 0 || (t->rank == rank && memcmp(t->shape, want, rank * sizeof *want) == 0)) return true;
+    char found[128], expected[128];
+    shape_text(t->rank, t->shape, found);
+    shape_text(rank, want, expected);
+    return error_set(e, ERR_INPUT, "%s: tensor '%s': shape %s, the configuration says %s", m->source->path,
+                     t->name, found, expected);
+}
+
+/* ---- binding ---- */
+
+static bool required_role(const Model *m, TensorRole role) {
+    switch (role) {
+    case ROLE_EMBED:
+    case ROLE_FINAL_NORM:
+    case ROLE_ATTN_NORM:
+    case ROLE_Q:
+    case ROLE_K:
+    case ROLE_V:
+    case ROLE_O:
+    case ROLE_FFN_NORM:
+    case ROLE_GATE:
+    case ROLE_UP:
+    case ROLE_DOWN:
+        return true;
+    case ROLE_HEAD:
+        return !m->spec.tied_head;
+    case ROLE_SINKS:
+        return m->spec.layers[0].sinks;
+    default:
+        return false;
+    }
+}
+
+static void note_presence(Model *m, TensorRole role, int layer) {
+    LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
+    if (role == ROLE_Q_BIAS) l->q_bias = true;
+    if (role == ROLE_K_BIAS) l->k_bias = true;
+    if (role == ROLE_V_BIAS) l->v_bias = true;
+    if (role == ROLE_O_BIAS) l->o_bias = true;
+    if (role == ROLE_GATE_BIAS || role == ROLE_UP_BIAS || role == ROLE_DOWN_BIAS) l->mlp_bias = true;
+}
+
+/* The type a tensor had before a GGUF widened it. */
+static void restore_dtype(const json_t *dtypes, Tensor *t) {
+    const char *name = json_get_string(dtypes, t->name);
+    DType before;
+    if (!name || !dtype_from_name(name, &before) || !dtype_widens(before, t->dtype)) return;
+    t->dtype = before;
+    t->restored = true;
+}
+
+static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *dtypes, bool *bound,
+                     Error *e) {
+    char name[128];
+    bool gguf = m->source->format == FORMAT_GGUF;
+    fill_name(name, sizeof name, gguf ? row->gguf : row->hf, layer);
+    const Tensor *origin = checkpoint_find(m->source, name);
+    if (!origin) {
+        if (required_role(m, row->role))
+            return error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, name);
+        return true;
+    }
+    bound[origin - m->source->tensors] = true;
+    if (row->role == ROLE_SINKS && !m->spec.layers[0].sinks) return true; /* a carrier's neutral ones */
+    if (!check_shape(m, row->role, layer, origin, e)) return false;
+    ModelTensor t = {.role = row->role, .layer = layer, .tensor = *origin, .origin = origin};
+    char hf[128];
+    fill_name(hf, sizeof hf, row->hf, layer);
+    t.tensor.name = arena_strdup(&m->arena, hf);
+    const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
+    if (gguf && m->gguf_interleaved && role_is_rotated(row->role)) {
+        bool is_q = row->role == ROLE_Q || row->role == ROLE_Q_BIAS;
+        TensorPart *part = arena_alloc(&m->arena, sizeof *part); /* split_rows writes to it */
+        *part = *origin->parts;
+        t.tensor.parts = part;
+        model_permute_rows(m, &t.tensor, is_q ? l->n_heads : l->n_kv_heads, l->head_dim, false);
+    }
+    restore_dtype(dtypes, &t.tensor);
+    note_presence(m, row->role, layer);
+    append_tensor(m, &t);
+    return true;
+}
+
+static bool harmless(const char *name) {
+    static const char *const known[] = {"rotary_emb.inv_freq", "masked_bias", "rope_freqs.weight"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strstr(name, known[i])) return true;
+    return false;
+}
+
+static int by_origin(const void *a, const void *b) {
+    const ModelTensor *x = a, *y = b;
+    return x->origin < y->origin ? -1 : x->origin > y->origin;
+}
+
+/* Tensors in the order of the source, those no row names among them. */
+static bool bind_tensors(Model *m, const json_t *dtypes, Error *e) {
+    const Checkpoint *c = m->source;
+    bool *bound = xcalloc(c->n_tensors, sizeof *bound);
+    bool ok = true;
+    for (const TensorName *row = m->family->tensors; ok && row->hf; row++) {
+        if (!in_layers(row))
+            ok = (row->role == ROLE_HEAD && m->spec.tied_head) || bind_one(m, row, -1, dtypes, bound, e);
+        else
+            for (uint32_t i = 0; ok && i < m->spec.n_layers; i++)
+                ok = bind_one(m, row, (int)i, dtypes, bound, e);
+    }
+    for (size_t i = 0; ok && i < c->n_tensors; i++) {
+        if (bound[i]) continue;
+        ModelTensor t = {.role = ROLE_OTHER, .layer = -1, .tensor = c->tensors[i], .origin = &c->tensors[i]};
+        append_tensor(m, &t);
+        if (!harmless(t.tensor.name) && !(m->spec.tied_head && strcmp(t.tensor.name, "lm_head.weight") == 0))
+            model_notice(m, "tensor '%s' is not one of the family %s; it is carried as it is", t.tensor.name,
+                         m->family->name);
+    }
+    free(bound);
+    qsort(m->tensors, m->n_tensors, sizeof *m->tensors, by_origin);
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (m->tensors[i].role != ROLE_OTHER)
+            m->role_index[(size_t)(m->tensors[i].layer + 1) * ROLE_COUNT + m->tensors[i].role] =
+                (uint32_t)i + 1;
+    return ok;
+}
+
+/* ---- opening ---- */
+
+static bool read_gguf(Model *m, Error *e) {
+    const Checkpoint *c = m->source;
+    const char *arch = meta_string(c, "general.architecture", NULL);
+    if (!arch) return error_set(e, ERR_INPUT, "%s: key 'general.architecture' is missing", c->path);
+    m->family = family_by_gguf_arch(arch);
+    if (!m->family)
+        return error_set(e, ERR_INPUT, "%s: architecture '%.60s' is not one derope knows", c->path, arch);
+    m->gguf_interleaved = m->family->gguf_interleaved;
+    size_t n;
+    const char *text = meta_string(c, DEROPE_CONFIG, &n);
+    if (!text) return spec_from_gguf(m, c, e);
+    m->config = json_parse(DEROPE_CONFIG, text, n, e);
+    if (!m->config) return error_place(e, "%s", c->path);
+    const char *type = json_get_string(m->config, "model_type");
+    m->family = type ? family_by_model_type(type) : NULL;
+    if (!m->family) return error_set(e, ERR_INPUT, "%s: %s: unknown model_type", c->path, DEROPE_CONFIG);
+    return spec_from_config(m, m->config, e) || error_place(e, "%s", c->path);
+}
+
+static bool read_hf(Model *m, Error *e) {
+    const Checkpoint *c = m->source;
+    m->config = checkpoint_json(c, "config.json", e);
+    if (!m->config)
+        return e->code ? false
+                       : error_set(e, ERR_INPUT, "%s: has no config.json, so its architecture is unknown",
+                                   c->path);
+    const char *type = json_get_string(m->config, "model_type");
+    m->family = type ? family_by_model_type(type) : NULL;
+    if (!m->family)
+        return error_set(e, ERR_INPUT, "%s: config.json: model_type '%.60s' is not one derope knows", c->path,
+                         type ? type : "(none)");
+    m->quantized_config = json_is_object(json_object_get(m->config, "quantization_config"));
+    return spec_from_config(m, m->config, e) || error_place(e, "%s", c->path);
+}
+
+/* Checked before any table is made: a layer count that no tensors back is a lie. */
+static bool check_layer_count(const Model *m, Error *e) {
+    if (m->config_only || m->spec.n_layers <= m->source->n_tensors) return true;
+    return error_set(e, ERR_INPUT, "%s: %u layers are claimed, but there are only %zu tensors",
+                     m->source->path, m->spec.n_layers, m->source->n_tensors);
+}
+
+static Model *open_model(Checkpoint *source, bool config_only, Error *e) {
+    Model *m = xcalloc(1, sizeof *m);
+    Error reason = {0};
+    if (!e) e = &reason;
+    m->source = source;
+    m->config_only = config_only;
+    m->passes = json_array();
+    m->notices = json_array();
+    bool ok = source->format == FORMAT_GGUF ? read_gguf(m, e) : read_hf(m, e);
+    ok = ok && check_layer_count(m, e);
+    if (ok && !config_only) {
+        m->role_index = xcalloc(((size_t)m->spec.n_layers + 1) * ROLE_COUNT, sizeof *m->role_index);
+        json_t *dtypes = NULL;
+        size_t n;
+        const char *text = source->format == FORMAT_GGUF ? meta_string(source, DEROPE_DTYPES, &n) : NULL;
+        if (text) ok = (dtypes = json_parse(DEROPE_DTYPES, text, n, e)) != NULL;
+        ok = ok && bind_tensors(m, dtypes, e);
+        json_decref(dtypes);
+    }
+    if (!ok) {
+        model_close(m);
+        return NULL;
+    }
+    m->source_spec = m->spec;
+    m->source_spec.layers = arena_alloc(&m->arena, m->spec.n_layers * sizeof *m->spec.layers);
+    memcpy(m->source_spec.layers, m->spec.layers, m->spec.n_layers * sizeof *m->spec.layers);
+    return m;
+}
+
+Model *model_open(Checkpoint *source, Error *e) {
+    return open_model(source, false, e);
+}
+
+Model *model_open_config(Checkpoint *source, Error *e) {
+    Model *m = open_model(source, true, e);
+    if (m) m->role_index = xcalloc(((size_t)m->spec.n_layers + 1) * ROLE_COUNT, sizeof *m->role_index);
+    return m;
+}
+
+void model_close(Model *m) {
+    if (!m) return;
+    json_decref(m->config);
+    json_decref(m->passes);
+    json_decref(m->notices);
+    free(m->tensors);
+    free(m->role_index);
+    arena_free(&m->arena);
+    free(m);
+}

@@ -1,0 +1,279 @@
+/* tokenizer.json and its companions -> tokenizer.ggml.* (llama.cpp's conversion writes the same keys). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/json.h"
+#include "surgery/tokenizer_meta.h"
+
+enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_UNUSED = 5, TYPE_BYTE = 6 };
+
+typedef struct Vocab {
+    const char **text;
+    size_t *len;
+    int32_t *type;
+    float *score;
+    size_t n;
+} Vocab;
+
+static void free_vocab(Vocab *v) {
+    free(v->text);
+    free(v->len);
+    free(v->type);
+    free(v->score);
+}
+
+static bool set_token(Vocab *v, const char *text, json_int_t id, int32_t type, const char *where, Error *e) {
+    if (id < 0 || (size_t)id >= v->n)
+        return error_set(e, ERR_INPUT,
+                         "%s/tokenizer.json: token '%.60s' has id %lld, the model's vocabulary has %zu",
+                         where, text, (long long)id, v->n);
+    v->text[id] = text;
+    v->len[id] = strlen(text);
+    v->type[id] = type;
+    return true;
+}
+
+static bool is_byte_token(const char *s) {
+    return strlen(s) == 6 && strncmp(s, "<0x", 3) == 0 && s[5] == '>';
+}
+
+static bool read_vocab(Vocab *v, const json_t *root, bool spm, const char *where, Error *e) {
+    const json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab");
+    const json_t *added = json_object_get(root, "added_tokens");
+    const char *text;
+    json_t *id;
+    json_object_foreach((json_t *)vocab, text, id) {
+        int32_t type = spm && is_byte_token(text) ? TYPE_BYTE : TYPE_NORMAL;
+        if (!set_token(v, text, json_is_integer(id) ? json_integer_value(id) : -1, type, where, e))
+            return false;
+    }
+    for (size_t i = 0; i < json_array_size(added); i++) {
+        const json_t *t = json_array_get(added, i);
+        const char *content = json_get_string(t, "content");
+        uint64_t n;
+        if (!content || !json_get_u64(t, "id", &n)) continue;
+        bool special = json_is_true(json_object_get(t, "special"));
+        int32_t type =
+            special ? (spm && strcmp(content, "<unk>") == 0 ? TYPE_UNKNOWN : TYPE_CONTROL) : TYPE_USER;
+        if (!set_token(v, content, (json_int_t)n, type, where, e)) return false;
+    }
+    return true;
+}
+
+/* Ids the model has and the tokenizer has not. */
+static void fill_gaps(Vocab *v, Arena *a) {
+    for (size_t i = 0; i < v->n; i++)
+        if (!v->text[i]) {
+            v->text[i] = arena_printf(a, "[PAD%zu]", i);
+            v->len[i] = strlen(v->text[i]);
+            v->type[i] = TYPE_UNUSED;
+        }
+}
+
+/* "a b" or ["a", "b"]; false if it is neither. */
+static bool merge_halves(const json_t *merge, Buffer *joined, Buffer *spaced) {
+    joined->size = spaced->size = 0;
+    const char *a, *b;
+    size_t n;
+    if (json_is_string(merge)) {
+        a = json_string_value(merge);
+        b = strchr(a, ' ');
+        if (!b) return false;
+        n = (size_t)(b++ - a);
+    } else {
+        a = json_string_value(json_array_get(merge, 0));
+        b = json_string_value(json_array_get(merge, 1));
+        if (!a || !b) return false;
+        n = strlen(a);
+    }
+    buffer_append(joined, a, n);
+    buffer_append(joined, b, strlen(b));
+    buffer_append(spaced, a, n);
+    buffer_byte(spaced, ' ');
+    buffer_append(spaced, b, strlen(b));
+    buffer_string(joined);
+    buffer_string(spaced);
+    return true;
+}
+
+/* SentencePiece merges by score where tokenizer.json merges by rank: a token's score is minus the rank of the
+ * merge that makes it. */
+static bool write_scores(Vocab *v, const json_t *root, Checkpoint *out) {
+    const json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
+    const json_t *merges = json_object_get(model, "merges");
+    Buffer joined = {0}, spaced = {0};
+    for (size_t i = json_array_size(merges); i-- > 0;) {
+        const json_t *id = NULL;
+        if (merge_halves(json_array_get(merges, i), &joined, &spaced))
+            id = json_object_get(vocab, (char *)joined.data);
+        if (id) v->score[json_integer_value(id)] = -(float)i;
+    }
+    buffer_free(&joined);
+    buffer_free(&spaced);
+    meta_set_array(out, "tokenizer.ggml.scores", META_F32, v->score, v->n);
+    return true;
+}
+
+static bool write_merges(const json_t *root, Checkpoint *out, const char *where, Error *e) {
+    const json_t *merges = json_object_get(json_object_get(root, "model"), "merges");
+    size_t n = json_array_size(merges);
+    Arena a = {0};
+    const char **text = arena_alloc(&a, n * sizeof *text);
+    size_t *len = arena_alloc(&a, n * sizeof *len);
+    Buffer joined = {0}, spaced = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++) {
+        ok = merge_halves(json_array_get(merges, i), &joined, &spaced) ||
+             error_set(e, ERR_INPUT, "%s/tokenizer.json: merge %zu is not a pair", where, i);
+        if (!ok) break;
+        text[i] = arena_strndup(&a, (char *)spaced.data, spaced.size);
+        len[i] = spaced.size;
+    }
+    if (ok) meta_set_string_array(out, "tokenizer.ggml.merges", text, len, n);
+    buffer_free(&joined);
+    buffer_free(&spaced);
+    arena_free(&a);
+    return ok;
+}
+
+/* ---- pre-tokenizer ---- */
+
+static bool has_type(const json_t *o, const char *type) {
+    const char *t = json_get_string(o, "type");
+    return t && strcmp(t, type) == 0;
+}
+
+/* Walks a Sequence or a single entry. */
+static void look_at_pre(const json_t *pre, bool *digits, const char **pattern) {
+    const json_t *list = json_object_get(pre, "pretokenizers");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        look_at_pre(json_array_get(list, i), digits, pattern);
+    if (has_type(pre, "Digits") && json_is_true(json_object_get(pre, "individual_digits"))) *digits = true;
+    if (has_type(pre, "Split")) *pattern = json_get_string(json_object_get(pre, "pattern"), "Regex");
+}
+
+static const char *name_pre(const json_t *root) {
+    bool digits = false;
+    const char *pattern = NULL;
+    look_at_pre(json_object_get(root, "pre_tokenizer"), &digits, &pattern);
+    for (const PreTokenizer *p = pre_tokenizers; p->gguf; p++) {
+        bool same = p->pattern && pattern ? strcmp(p->pattern, pattern) == 0 : !p->pattern && !pattern;
+        if (same && p->digits == digits) return p->gguf;
+    }
+    return NULL;
+}
+
+/* ---- special tokens ---- */
+
+static bool id_of(const Vocab *v, const char *text, uint32_t *id) {
+    for (size_t i = 0; text && i < v->n; i++)
+        if (strcmp(v->text[i], text) == 0) {
+            *id = (uint32_t)i;
+            return true;
+        }
+    return false;
+}
+
+static void write_special_ids(const Vocab *v, const json_t *tokenizer_config, const json_t *config,
+                              Checkpoint *out) {
+    static const struct {
+        const char *name, *config, *gguf;
+    } roles[] = {{"bos_token", "bos_token_id", "tokenizer.ggml.bos_token_id"},
+                 {"eos_token", "eos_token_id", "tokenizer.ggml.eos_token_id"},
+                 {"unk_token", "unk_token_id", "tokenizer.ggml.unknown_token_id"},
+                 {"pad_token", "pad_token_id", "tokenizer.ggml.padding_token_id"}};
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        const json_t *t = json_object_get(tokenizer_config, roles[i].name);
+        const char *text = json_is_object(t) ? json_get_string(t, "content") : json_string_value(t);
+        const json_t *c = json_object_get(config, roles[i].config);
+        uint32_t id;
+        if (id_of(v, text, &id))
+            meta_set_u32(out, roles[i].gguf, id);
+        else if (json_is_integer(c) && json_integer_value(c) >= 0 && (size_t)json_integer_value(c) < v->n)
+            meta_set_u32(out, roles[i].gguf, (uint32_t)json_integer_value(c));
+    }
+}
+
+static bool template_begins_with_special(const json_t *post) {
+    const json_t *list = json_object_get(post, "processors");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (template_begins_with_special(json_array_get(list, i))) return true;
+    return json_object_get(json_array_get(json_object_get(post, "single"), 0), "SpecialToken") != NULL;
+}
+
+static bool prepends_space(const json_t *root) {
+    Buffer text = {0};
+    const json_t *normalizer = json_object_get(root, "normalizer"),
+                 *pre = json_object_get(root, "pre_tokenizer");
+    if (normalizer) json_print(normalizer, 0, &text);
+    bool found = strstr(buffer_string(&text), "\"Prepend\"") != NULL;
+    const char *scheme = json_get_string(pre, "prepend_scheme");
+    if (has_type(pre, "Metaspace")) found |= !scheme || strcmp(scheme, "never") != 0;
+    buffer_free(&text);
+    return found;
+}
+
+static void write_chat_template(const Checkpoint *source, const json_t *tokenizer_config, Checkpoint *out) {
+    const SideFile *jinja = checkpoint_file(source, "chat_template.jinja");
+    const char *text = json_get_string(tokenizer_config, "chat_template");
+    if (jinja)
+        meta_set_string(out, "tokenizer.chat_template", (const char *)jinja->bytes, jinja->size);
+    else if (text)
+        meta_set_string(out, "tokenizer.chat_template", text, strlen(text));
+}
+
+static bool write_all(const Checkpoint *source, Model *m, const json_t *root, const json_t *tokenizer_config,
+                      Vocab *v, Checkpoint *out, Error *e) {
+    const json_t *model = json_object_get(root, "model");
+    const char *type = json_get_string(model, "type");
+    bool spm = json_is_true(json_object_get(model, "byte_fallback"));
+    if (!json_is_object(json_object_get(model, "vocab")) || (type && strcmp(type, "BPE") != 0)) {
+        model_notice(m, "tokenizer.json is of type %s; the GGUF gets no tokenizer of its own",
+                     type ? type : "(none)");
+        return true;
+    }
+    if (!read_vocab(v, root, spm, source->path, e)) return false;
+    fill_gaps(v, &m->arena);
+    const char *kind = spm ? "llama" : "gpt2", *pre = spm ? "default" : name_pre(root);
+    if (!pre) {
+        pre = "default";
+        model_notice(
+            m, "the pre-tokenizer of tokenizer.json is not one llama.cpp has a name for that derope knows; "
+               "'default' was written, and llama.cpp may cut text differently");
+    }
+    meta_set_string(out, "tokenizer.ggml.model", kind, strlen(kind));
+    meta_set_string(out, "tokenizer.ggml.pre", pre, strlen(pre));
+    meta_set_string_array(out, "tokenizer.ggml.tokens", v->text, v->len, v->n);
+    if (spm) write_scores(v, root, out);
+    meta_set_array(out, "tokenizer.ggml.token_type", META_I32, v->type, v->n);
+    if (!spm && !write_merges(root, out, source->path, e)) return false;
+    write_special_ids(v, tokenizer_config, m->config, out);
+    bool bos = template_begins_with_special(json_object_get(root, "post_processor"));
+    meta_set_bool(out, "tokenizer.ggml.add_bos_token", bos);
+    if (spm) meta_set_bool(out, "tokenizer.ggml.add_space_prefix", prepends_space(root));
+    write_chat_template(source, tokenizer_config, out);
+    return true;
+}
+
+bool tokenizer_to_gguf(const Checkpoint *source, Model *m, Checkpoint *out, Error *e) {
+    json_t *root = checkpoint_json(source, "tokenizer.json", e);
+    if (!root) {
+        if (e->code) return false;
+        model_notice(m, "the source has no tokenizer.json; the GGUF gets no tokenizer");
+        meta_set_string(out, "tokenizer.ggml.model", "none", 4);
+        return true;
+    }
+    json_t *config = checkpoint_json(source, "tokenizer_config.json", e);
+    bool ok = config || e->code == ERR_NONE;
+    Vocab v = {.n = m->spec.vocab};
+    v.text = xcalloc(v.n, sizeof *v.text);
+    v.len = xcalloc(v.n, sizeof *v.len);
+    v.type = xcalloc(v.n, sizeof *v.type);
+    v.score = xcalloc(v.n, sizeof *v.score);
+    ok = ok && write_all(source, m, root, config, &v, out, e);
+    free_vocab(&v);
+    json_decref(config);
+    json_decref(root);
+    return ok;
+}

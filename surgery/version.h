@@ -1,0 +1,6 @@
+#ifndef DEROPE_SURGERY_VERSION_H
+#define DEROPE_SURGERY_VERSION_H
+
+#define DEROPE_VERSION "0.1.0"
+
+#endif
