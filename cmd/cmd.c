@@ -26,7 +26,8 @@ void cmd_progress(const char *fmt, ...) {
     if (cmd_quiet) return;
     bool terminal = isatty(STDERR_FILENO);
     double now = now_seconds();
-    if (last != 0 && now - last < (terminal ? 0.1 : 10.0)) return;
+    if (last == 0 && !terminal) last = now; /* a short run leaves no line in a log */
+    if (now - last < (terminal ? 0.1 : 10.0)) return;
     last = now;
     va_list ap;
     va_start(ap, fmt);

@@ -89,14 +89,23 @@ static void print_string(const char *s, size_t n, Buffer *out) {
     buffer_byte(out, '"');
 }
 
+/* As Python's repr: the fewest digits that read back the same, an exponent only where it helps. */
 static void print_real(double x, Buffer *out) {
     char text[40];
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, x);
+    int digits = 1;
+    for (; digits < 17; digits++) {
+        snprintf(text, sizeof text, "%.*e", digits - 1, x);
         if (strtod(text, NULL) == x) break;
     }
-    buffer_append(out, text, strlen(text));
-    if (!strpbrk(text, ".en")) buffer_append(out, ".0", 2);
+    snprintf(text, sizeof text, "%.*e", digits - 1, x);
+    const char *exponent = strchr(text, 'e');
+    int power = exponent ? atoi(exponent + 1) : 0;
+    if (exponent && power >= -4 && power < 16) {
+        int decimals = digits - 1 - power;
+        buffer_printf(out, "%.*f", decimals > 1 ? decimals : 1, x);
+    } else {
+        buffer_append(out, text, strlen(text));
+    }
 }
 
 static void newline(int indent, int depth, Buffer *out) {

@@ -226,6 +226,16 @@ static bool add_tensors(Export *x) {
 
 /* ---- HF configuration ---- */
 
+/* A GGUF holds 1e-5f; a person wrote 1e-05. */
+static double shortest_double(float f) {
+    char text[32];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, f);
+        if (strtof(text, NULL) == f) break;
+    }
+    return strtod(text, NULL);
+}
+
 /* The settings every family shares, for sources that have no config.json. */
 static json_t *fresh_config(const Model *m) {
     const ModelSpec *s = &m->spec;
@@ -242,7 +252,7 @@ static json_t *fresh_config(const Model *m) {
     json_object_set_new(c, "head_dim", json_integer(l->head_dim));
     json_object_set_new(c, "hidden_act", json_string("silu"));
     json_object_set_new(c, "max_position_embeddings", json_integer(s->context));
-    json_object_set_new(c, "rms_norm_eps", json_real((double)(float)s->rms_eps));
+    json_object_set_new(c, "rms_norm_eps", json_real(shortest_double((float)s->rms_eps)));
     json_object_set_new(c, "attention_bias", json_boolean(l->q_bias || l->o_bias));
     json_object_set_new(c, "mlp_bias", json_boolean(l->mlp_bias));
     json_object_set_new(c, "tie_word_embeddings", json_boolean(s->tied_head));

@@ -1,0 +1,74 @@
+"""What our outputs are held against: transformers' own Llama-shaped blocks, with the rotation of chosen layers
+replaced by the identity and chosen layers limited to a window."""
+
+import torch
+import transformers
+from transformers.models.llama import modeling_llama
+
+SIZES = dict(vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)
+
+
+def tiny(family, **changes):
+    """A small random model of the family, none of its parameters at its initial value."""
+    config_class, model_class, extra = {
+        "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM, {"rope_theta": 5000.0}),
+        "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM, {"head_dim": 24, "sliding_window": 16}),
+        "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM, {"tie_word_embeddings": True}),
+        "smollm3": (transformers.SmolLM3Config, transformers.SmolLM3ForCausalLM, {"pad_token_id": 0}),
+        "granite": (transformers.GraniteConfig, transformers.GraniteForCausalLM,
+                    {"attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.5, "logits_scaling": 2.0}),
+    }[family]
+    torch.manual_seed(7)
+    model = model_class(config_class(**{**SIZES, **extra, **changes})).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim == 1:
+                p.add_(0.2 * torch.randn_like(p))
+            else:
+                p.mul_(4)
+    return model
+
+
+def window_mask(n, window):
+    i = torch.arange(n)
+    visible = (i[:, None] >= i[None]) & ((i[:, None] - i[None] < window) if window else True)
+    return torch.zeros(n, n).masked_fill(~visible, torch.finfo(torch.float32).min)[None, None]
+
+
+@torch.no_grad()
+def logits(model, ids, nope=(), windows=None, scale=1.0):
+    """(n, vocab) logits of `model` with layers `nope` unrotated and `windows` {layer: size} applied."""
+    n = len(ids)
+    windows = windows or {}
+    base = model.model
+    hidden = base.embed_tokens(torch.tensor([ids]))
+    hidden = hidden * getattr(model.config, "embedding_multiplier", 1.0)
+    cos, sin = base.rotary_emb(hidden, torch.arange(n)[None])
+    own_nope = [not r for r in getattr(model.config, "no_rope_layers", None) or [1] * len(base.layers)]
+    for i, layer in enumerate(base.layers):
+        attention = layer.self_attn
+        kept = attention.scaling
+        attention.scaling = kept * scale
+        identity = i in nope or own_nope[i]
+        rotation = (torch.ones_like(cos), torch.zeros_like(sin)) if identity else (cos, sin)
+        hidden = layer(hidden, attention_mask=window_mask(n, windows.get(i, 0)), position_embeddings=rotation)
+        hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        attention.scaling = kept
+    out = model.lm_head(base.norm(hidden))[0]
+    return out / getattr(model.config, "logits_scaling", 1.0)
+
+
+def byte_tokenizer(folder, vocab=320):
+    """A byte-level BPE tokenizer of `vocab` tokens, trained on nothing much."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.decoder = decoders.ByteLevel()
+    text = ["the cat sat on the mat and the dog ran to the river because it was there and then"] * 9
+    trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    t.train_from_iterator(text, trainer)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=t, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    fast.save_pretrained(folder)
+    return fast

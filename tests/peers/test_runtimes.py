@@ -1,0 +1,159 @@
+"""What we write runs in unmodified transformers (4.56 and 5) and llama.cpp, to the logits of the same surgery done
+by hand in torch."""
+
+import json
+import math
+
+import pytest
+import torch
+import transformers
+from conftest import run_derope
+from reference import byte_tokenizer, logits, tiny
+
+torch.set_num_threads(2)
+IDS = [(7 * i * i + 3 * i + 11) % 320 for i in range(100)]
+
+SURGERIES = {
+    "plain": ([], (), {}),
+    "all": (["--drop-rope"], (0, 1, 2, 3), {}),
+    "mixed": (["--drop-rope=2-3", "--sliding-window", "12:0-1"], (2, 3), {0: 12, 1: 12}),
+}
+FAMILIES = ["llama", "mistral", "qwen2", "smollm3", "granite"]
+
+LOAD = """
+import json, sys, torch, transformers
+torch.set_num_threads(2)
+m = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32, attn_implementation="eager").eval()
+with torch.no_grad(): x = m(torch.tensor([json.loads(sys.argv[2])])).logits[0]
+torch.save(x, sys.argv[3])
+print(json.dumps({"class": type(m).__name__, "version": transformers.__version__}))
+"""
+
+
+def load_here(folder, ids):
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0]
+
+
+def load_tf5(tf5, folder, ids, tmp):
+    tf5(LOAD, folder, json.dumps(ids), tmp / "logits.pt")
+    return torch.load(tmp / "logits.pt")
+
+
+def windows_of(model, windows):
+    own = model.config.sliding_window if model.config.model_type == "mistral" else 0
+    return {i: windows.get(i, own) for i in range(4)}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def source(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param) / "model"
+    model = tiny(request.param)
+    model.save_pretrained(folder)
+    byte_tokenizer(folder)
+    return model, folder
+
+
+@pytest.mark.parametrize("surgery", SURGERIES)
+def test_transformers(source, surgery, tf5, tmp_path):
+    model, folder = source
+    flags, nope, windows = SURGERIES[surgery]
+    out = tmp_path / "out"
+    own_granite = model.config.model_type == "granite" and surgery != "plain"
+    run_derope("convert", folder, out, *flags)
+    expected = logits(model, IDS, nope, windows_of(model, windows))
+    if not own_granite:  # granite's multipliers have a carrier in transformers 5 only
+        assert (load_here(out, IDS) - expected).abs().max() < 2e-3
+    assert (load_tf5(tf5, out, IDS, tmp_path) - expected).abs().max() < 2e-3
+    text = "the cat's 12 mats\n  sat — on é🙂 river"
+    ours = transformers.AutoTokenizer.from_pretrained(out)(text).input_ids
+    assert ours == transformers.AutoTokenizer.from_pretrained(folder)(text).input_ids
+
+
+class Llama:
+    """llama.cpp: log-probabilities of the token after a prompt."""
+
+    def __init__(self, path, n_ctx=512):
+        import xllamacpp
+
+        p = xllamacpp.CommonParams()
+        p.model.path = str(path)
+        p.n_ctx, p.n_batch, p.n_ubatch, p.n_parallel = n_ctx, n_ctx, n_ctx, 1
+        p.cpuparams.n_threads = p.cpuparams_batch.n_threads = 2
+        p.cache_type_k = p.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        p.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        p.warmup = False
+        p.verbosity = -1
+        p.no_perf = True
+        self.server = xllamacpp.Server(p)
+
+    def top(self, ids, n=20):
+        """{token: log-probability} of the n likeliest next tokens."""
+        r = self.server.handle_completions({"prompt": ids, "n_predict": 1, "n_probs": n, "temperature": 0, "cache_prompt": False})
+        if r.get("code", 200) != 200 or "error" in r:
+            raise RuntimeError(str(r)[:500])
+        first = (r.get("completion_probabilities") or r["choices"][0]["logprobs"]["content"])[0]
+        return {t["id"]: t["logprob"] for t in first["top_logprobs"]}
+
+
+def compare_llama(path, expected, ids, tolerance, lengths):
+    llama = Llama(path)
+    worst = 0.0
+    for n in lengths:
+        ours = torch.log_softmax(expected[n - 1].double(), -1)
+        theirs = llama.top(ids[:n])
+        assert len(theirs) >= 10
+        worst = max(worst, max(abs(ours[t].item() - p) for t, p in theirs.items()))
+    assert worst < tolerance, f"log-probabilities differ by {worst}"
+
+
+@pytest.mark.parametrize("surgery", SURGERIES)
+def test_llama_cpp(source, surgery, tmp_path):
+    model, folder = source
+    flags, nope, windows = SURGERIES[surgery]
+    out = tmp_path / "out.gguf"
+    run_derope("convert", folder, out, *flags)
+    expected = logits(model, IDS, nope, windows_of(model, windows))
+    compare_llama(out, expected, IDS, 1e-2, (2, 13, 40, 100))
+
+
+def test_smollm2(smollm2, tf5, tmp_path):
+    ids = [(977 * i * i + 31 * i) % 49000 for i in range(64)]
+    base = tmp_path / "base"
+    run_derope("convert", smollm2, base)
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, torch_dtype=torch.float32, attn_implementation="eager").eval()
+    mixed = ["--drop-rope=20-29", "--sliding-window", "32:0-19"]
+    for flags, nope, windows in [([], (), {}), (["--drop-rope"], range(30), {}), (mixed, range(20, 30), {i: 32 for i in range(20)})]:
+        expected = logits(model, ids, nope, windows)
+        out = tmp_path / "out"
+        run_derope("convert", smollm2, out, "--force", *flags)
+        assert (load_here(out, ids) - expected).abs().max() < 2e-3
+        assert (load_tf5(tf5, out, ids, tmp_path) - expected).abs().max() < 2e-3
+        run_derope("convert", smollm2, tmp_path / "out.gguf", "--force", *flags)
+        compare_llama(tmp_path / "out.gguf", expected, ids, 0.1, (2, 64))
+    ours = transformers.AutoTokenizer.from_pretrained(base)
+    text = "It's 2026: 12,345 tokens\n\n  don't — naïve 🙂🇫🇷\r\nx" + " " * 7
+    assert ours.decode(ours(text).input_ids) == text
+
+
+def hashes(path):
+    manifest = json.loads((path / "derope.json").read_text())
+    return {t["name"]: (t["dtype"], t["xxh3_128"]) for t in manifest["tensors"]}
+
+
+def test_there_and_back(source, tmp_path):
+    """HF -> GGUF -> HF: the same tensors bit for bit, the same config.json byte for byte."""
+    model, folder = source
+    bf16 = tmp_path / "bf16"
+    model.to(torch.bfloat16).save_pretrained(bf16)
+    model.to(torch.float32)
+    byte_tokenizer(bf16)
+    run_derope("convert", bf16, tmp_path / "direct")
+    run_derope("convert", bf16, tmp_path / "x.gguf")
+    run_derope("convert", tmp_path / "x.gguf", tmp_path / "back")
+    assert hashes(tmp_path / "direct") == hashes(tmp_path / "back")
+    for name in ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"):
+        assert (bf16 / name).read_bytes() == (tmp_path / "back" / name).read_bytes(), name
+    ours = json.loads((tmp_path / "direct" / "derope.json").read_text())["tensors"]
+    assert {t["status"] for t in ours} == {"untouched"}
