@@ -165,6 +165,8 @@ const char *meta_string(const Checkpoint *c, const char *key, size_t *len); /* N
  * (0 to start) between calls. */
 bool meta_array_string(const MetaEntry *m, uint64_t *cursor, const char **s, size_t *len);
 bool meta_array_f64(const MetaEntry *m, uint64_t i, double *out); /* any numeric or bool element */
+/* Appends without looking for the key and without a copy (readers; the bytes live as long as `c`). */
+void meta_append(Checkpoint *c, const MetaEntry *m);
 /* Sets or replaces (in place if the key is there, else appended). */
 void meta_set_raw(Checkpoint *c, const MetaEntry *m); /* copies */
 void meta_set_u32(Checkpoint *c, const char *key, uint32_t v);

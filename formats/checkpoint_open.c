@@ -1,6 +1,7 @@
 /* Tells containers apart by their first bytes, never by their names. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,7 +22,37 @@ static bool looks_like_safetensors(const uint8_t *first, ssize_t n) {
     return n >= 9 && first[8] == '{';
 }
 
-static bool read_file(Checkpoint *c, const char *path, Error *e) {
+/* Says what a file is that people try, or how it begins. */
+static bool refuse(const char *path, const uint8_t *first, ssize_t n, Error *e) {
+    static const struct {
+        const char *start, *what;
+    } known[] = {
+        {"version ", "a Git LFS pointer, not the weights themselves; fetch them (git lfs pull)"},
+        {"ggjt", "a GGML file older than GGUF, which is not read"},
+        {"tjgg", "a GGML file older than GGUF, which is not read"},
+        {"lmgg", "a GGML file older than GGUF, which is not read"},
+        {"\x89HDF", "an HDF5 file, which is not read"},
+        {"{", "a JSON file; name the folder that holds it"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t len = strlen(known[i].start);
+        if ((size_t)n >= len && memcmp(first, known[i].start, len) == 0)
+            return error_set(e, ERR_INPUT, "%s: %s", path, known[i].what);
+    }
+    if (n >= 2 && first[0] == 0x80 && first[1] <= 5)
+        return error_set(
+            e, ERR_INPUT,
+            "%s: a bare pickle (PyTorch's format before 1.6), which is not read; load it once in "
+            "PyTorch and torch.save it again",
+            path);
+    char begins[3 * 8 + 1] = "";
+    for (ssize_t i = 0; i < n && i < 8; i++)
+        snprintf(begins + 3 * i, 4, " %02x", first[i]);
+    return error_set(e, ERR_INPUT, "%s: not a GGUF, safetensors or PyTorch zip file (%s%s)", path,
+                     n ? "begins with" : "it is empty", begins);
+}
+
+bool container_read(Checkpoint *c, const char *path, Error *e) {
     uint8_t first[16] = {0};
     ssize_t n = 0;
     if (!read_first_bytes(path, first, &n, e)) return false;
@@ -34,15 +65,7 @@ static bool read_file(Checkpoint *c, const char *path, Error *e) {
         c->format = FORMAT_HF;
         return safetensors_read(c, path, e);
     }
-    if (n >= 2 && first[0] == 0x80 && first[1] <= 5)
-        return error_set(
-            e, ERR_INPUT,
-            "%s: a bare pickle (PyTorch's format before 1.6); load it once in PyTorch and torch.save it "
-            "again",
-            path);
-    return error_set(e, ERR_INPUT,
-                     "%s: not a GGUF, safetensors or PyTorch zip file (begins with %02x %02x %02x %02x)",
-                     path, first[0], first[1], first[2], first[3]);
+    return refuse(path, first, n, e);
 }
 
 Checkpoint *checkpoint_open(const char *path, Error *e) {
@@ -54,7 +77,7 @@ Checkpoint *checkpoint_open(const char *path, Error *e) {
     }
     Checkpoint *c = checkpoint_new(FORMAT_HF);
     c->path = arena_strdup(&c->arena, path);
-    if (S_ISDIR(st.st_mode) ? hf_read(c, path, e) : read_file(c, path, e)) return c;
+    if (S_ISDIR(st.st_mode) ? hf_read(c, path, e) : container_read(c, path, e)) return c;
     checkpoint_close(c);
     return NULL;
 }

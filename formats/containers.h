@@ -5,6 +5,8 @@
 
 #include "formats/checkpoint.h"
 
+/* One file of any kind below, told apart by its first bytes, never by its name; sets c->format. */
+bool container_read(Checkpoint *c, const char *path, Error *e);
 /* A folder: config.json and its companions, then model.safetensors, model.safetensors.index.json and its
  * shards, pytorch_model.bin or pytorch_model.bin.index.json, in that order of preference. */
 bool hf_read(Checkpoint *c, const char *folder, Error *e);

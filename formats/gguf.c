@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include "formats/containers.h"
 #include "formats/file.h"
@@ -63,47 +64,66 @@ static const uint8_t *take_string(Cursor *c, uint64_t limit, const char *what, u
     return take(c, *len, what);
 }
 
-/* A name: a string without NULs, copied. */
+static bool is_utf8(const uint8_t *p, uint64_t n) {
+    for (uint64_t at = 0; at < n;) {
+        utf8proc_int32_t code;
+        utf8proc_ssize_t step = utf8proc_iterate(p + at, (utf8proc_ssize_t)(n - at), &code);
+        if (step <= 0) return false;
+        at += (uint64_t)step;
+    }
+    return true;
+}
+
+/* A name: UTF-8 without zero bytes, copied. */
 static const char *take_name(Cursor *c, Checkpoint *ck, uint64_t limit, const char *what) {
     uint64_t start = c->at, len;
     const uint8_t *p = take_string(c, limit, what, &len);
     if (!p) return NULL;
-    if (len == 0 || memchr(p, 0, len)) {
+    const char *wrong = len == 0 ? "is empty" : memchr(p, 0, len) ? "contains a zero byte" : NULL;
+    if (!wrong && !is_utf8(p, len)) wrong = "is not UTF-8";
+    if (wrong) {
         c->at = start;
-        bad(c, len ? "%s contains a zero byte" : "%s is empty", what);
+        bad(c, "%s %s", what, wrong);
         return NULL;
     }
     return arena_strndup(&ck->arena, (const char *)p, len);
 }
 
+static bool take_array(Cursor *c, MetaEntry *m) {
+    uint32_t elem;
+    if (!take_u32(c, m->key, &elem) || !take_u64(c, m->key, &m->count)) return false;
+    if (elem == META_ARRAY) return bad(c, "key '%s': an array of arrays, which is not supported", m->key);
+    if (elem >= META_TYPE_COUNT) return bad(c, "key '%s': array elements of unknown type %u", m->key, elem);
+    m->elem_type = (MetaType)elem;
+    m->bytes = c->file->map + c->at;
+    uint64_t start = c->at, length, size = elem == META_STRING ? 8 : meta_type_size(m->elem_type);
+    if (m->count > (c->file->size - c->at) / size)
+        return bad(c, "key '%s': an array of %llu elements is longer than the file", m->key,
+                   (unsigned long long)m->count);
+    if (elem != META_STRING) c->at += m->count * size;
+    for (uint64_t i = 0; elem == META_STRING && i < m->count; i++)
+        if (!take_string(c, UINT64_MAX, m->key, &length)) return false;
+    m->size = c->at - start;
+    return true;
+}
+
 /* Steps over a value of the entry's type and notes where it lies. */
 static bool take_value(Cursor *c, MetaEntry *m) {
-    uint64_t start = c->at, n;
-    m->count = 1;
-    if (m->type == META_STRING) {
-        if (!take_string(c, UINT64_MAX, m->key, &n)) return false;
-    } else if (m->type == META_ARRAY) {
-        uint32_t elem;
-        if (!take_u32(c, m->key, &elem) || !take_u64(c, m->key, &m->count)) return false;
-        if (elem >= META_TYPE_COUNT || elem == META_ARRAY)
-            return bad(c, "key '%s': array of %s", m->key, elem == META_ARRAY ? "arrays" : "an unknown type");
-        m->elem_type = (MetaType)elem;
-        start = c->at;
-        uint64_t size = elem == META_STRING ? 8 : meta_type_size(m->elem_type);
-        if (m->count > (c->file->size - c->at) / size)
-            return bad(c, "key '%s': an array of %llu elements is longer than the file", m->key,
-                       (unsigned long long)m->count);
-        if (elem == META_STRING) {
-            for (uint64_t i = 0; i < m->count; i++)
-                if (!take_string(c, UINT64_MAX, m->key, &n)) return false;
-        } else if (!take(c, m->count * size, m->key)) {
+    if (m->type == META_ARRAY) {
+        if (!take_array(c, m)) return false;
+    } else {
+        uint64_t start = c->at, length;
+        m->bytes = c->file->map + start;
+        m->count = 1;
+        if (m->type == META_STRING ? !take_string(c, UINT64_MAX, m->key, &length)
+                                   : !take(c, meta_type_size(m->type), m->key))
             return false;
-        }
-    } else if (!take(c, meta_type_size(m->type), m->key)) {
-        return false;
+        m->size = c->at - start;
     }
-    m->bytes = c->file->map + start;
-    m->size = c->at - start;
+    if ((m->type == META_ARRAY ? m->elem_type : m->type) != META_BOOL) return true;
+    for (uint64_t i = 0; i < m->size; i++)
+        if (m->bytes[i] > 1)
+            return bad(c, "key '%s': %u is neither false (0) nor true (1)", m->key, m->bytes[i]);
     return true;
 }
 
@@ -111,8 +131,6 @@ static bool read_meta(Cursor *c, Checkpoint *ck, uint64_t count) {
     /* a key-value takes at least 8 + 1 + 4 + 1 bytes */
     if (count > (c->file->size - c->at) / 14)
         return bad(c, "%llu key-values do not fit in the file", (unsigned long long)count);
-    ck->meta = xcalloc(count, sizeof *ck->meta);
-    ck->meta_capacity = count;
     for (uint64_t i = 0; i < count; i++) {
         MetaEntry m = {0};
         uint32_t type;
@@ -121,7 +139,7 @@ static bool read_meta(Cursor *c, Checkpoint *ck, uint64_t count) {
         if (type >= META_TYPE_COUNT) return bad(c, "key '%s': unknown value type %u", m.key, type);
         m.type = (MetaType)type;
         if (!take_value(c, &m)) return false;
-        ck->meta[ck->n_meta++] = m;
+        meta_append(ck, &m);
     }
     return true;
 }
@@ -165,23 +183,27 @@ static bool read_tensor_info(Cursor *c, Checkpoint *ck, uint64_t i, Tensor *t, u
     t->stored = t->dtype;
     t->scale = 1;
     t->row_elems = t->rank ? t->shape[t->rank - 1] : 1;
-    t->n_rows = t->row_elems ? elems / t->row_elems : 0;
     uint64_t bytes;
     if (!dtype_bytes(t->dtype, t->row_elems, &bytes))
         return bad(c, "tensor '%s': rows of %llu elements are not whole blocks of %s", t->name,
                    (unsigned long long)t->row_elems, dtype_info(t->dtype)->name);
+    if (elems == 0) t->row_elems = 0; /* whatever its other dimensions claim */
+    t->n_rows = t->row_elems ? elems / t->row_elems : 0;
     if (!mul_u64(bytes, t->n_rows, &bytes))
         return bad(c, "tensor '%s': its size does not fit in 64 bits", t->name);
     return true;
 }
 
+/* In the order of their data; empty ones before what begins where they are. */
 static int by_offset(const void *a, const void *b) {
-    const TensorPart *x = (*(const Tensor *const *)a)->parts, *y = (*(const Tensor *const *)b)->parts;
-    return x->offset < y->offset ? -1 : x->offset > y->offset;
+    const Tensor *x = *(const Tensor *const *)a, *y = *(const Tensor *const *)b;
+    if (x->parts->offset != y->parts->offset) return x->parts->offset < y->parts->offset ? -1 : 1;
+    uint64_t m = tensor_bytes(x), n = tensor_bytes(y);
+    return m < n ? -1 : m > n;
 }
 
-/* No tensor may reach into another; holes are only ever padding. */
-static bool check_layout(Cursor *c, Checkpoint *ck, uint64_t data) {
+/* No tensor may reach into another, and only padding may lie between them and after the last. */
+static bool check_layout(Cursor *c, const Checkpoint *ck, uint64_t data) {
     const Tensor **order = xcalloc(ck->n_tensors, sizeof *order);
     for (size_t i = 0; i < ck->n_tensors; i++)
         order[i] = &ck->tensors[i];
@@ -193,52 +215,57 @@ static bool check_layout(Cursor *c, Checkpoint *ck, uint64_t data) {
         uint64_t start = order[i]->parts->offset;
         c->at = start;
         if (start < end)
-            ok = bad(c, "tensor '%s' overlaps %s, which ends at %llu", order[i]->name, before,
+            ok = bad(c, "tensor '%s' overlaps '%s', which ends at %llu", order[i]->name, before,
                      (unsigned long long)end);
         else if (start - end >= ck->alignment)
-            ok = bad(c, "tensor '%s' leaves a hole of %llu bytes after %s", order[i]->name,
+            ok = bad(c, "tensor '%s' leaves a hole of %llu bytes after '%s'", order[i]->name,
                      (unsigned long long)(start - end), before);
         end = start + tensor_bytes(order[i]);
         before = order[i]->name;
     }
     free(order);
+    c->at = end;
+    if (ok && c->file->size > end && c->file->size - end >= ck->alignment)
+        ok = bad(c, "%llu bytes after '%s' belong to no tensor", (unsigned long long)(c->file->size - end),
+                 before);
     return ok;
+}
+
+/* Turns the offsets of the table, which count from `data`, into those of the file. */
+static bool place_tensors(Cursor *c, Checkpoint *ck, uint64_t data) {
+    for (size_t i = 0; i < ck->n_tensors; i++) {
+        const Tensor *t = &ck->tensors[i];
+        TensorPart *part = (TensorPart *)t->parts;
+        uint64_t offset = part->offset, end;
+        if (offset % ck->alignment)
+            return bad(c, "tensor '%s': offset %llu is not a multiple of the alignment %u", t->name,
+                       (unsigned long long)offset, ck->alignment);
+        if (!add_u64(data, offset, &part->offset) || !add_u64(part->offset, tensor_bytes(t), &end) ||
+            end > c->file->size)
+            return bad(c, "tensor '%s': offset %llu + %llu bytes passes the end of data (%llu)", t->name,
+                       (unsigned long long)offset, (unsigned long long)tensor_bytes(t),
+                       (unsigned long long)(c->file->size > data ? c->file->size - data : 0));
+    }
+    return true;
 }
 
 static bool read_tensors(Cursor *c, Checkpoint *ck, uint64_t count) {
     /* a row takes at least 8 + 1 + 4 + 4 + 8 bytes */
     if (count > (c->file->size - c->at) / 25)
         return bad(c, "%llu tensors do not fit in the file", (unsigned long long)count);
-    uint64_t *offsets = xcalloc(count, sizeof *offsets);
-    bool ok = true;
-    for (uint64_t i = 0; ok && i < count; i++) {
+    for (uint64_t i = 0; i < count; i++) {
         Tensor t = {0};
         TensorPart part = {.source = c->file};
-        ok = read_tensor_info(c, ck, i, &t, &offsets[i]);
-        if (ok && checkpoint_find(ck, t.name)) ok = bad(c, "tensor '%s' appears twice", t.name);
+        if (!read_tensor_info(c, ck, i, &t, &part.offset)) return false;
+        if (checkpoint_find(ck, t.name)) return bad(c, "tensor '%s' appears twice", t.name);
         part.n_rows = t.n_rows;
         t.parts = &part;
         t.n_parts = 1;
-        if (ok) checkpoint_add_tensor(ck, &t);
+        checkpoint_add_tensor(ck, &t);
     }
     uint64_t data = (c->at + ck->alignment - 1) / ck->alignment * ck->alignment;
-    for (uint64_t i = 0; ok && i < count; i++) {
-        Tensor *t = &ck->tensors[i];
-        uint64_t start, end;
-        if (offsets[i] % ck->alignment) {
-            ok = bad(c, "tensor '%s': offset %llu is not a multiple of the alignment %u", t->name,
-                     (unsigned long long)offsets[i], ck->alignment);
-        } else if (!add_u64(data, offsets[i], &start) || !add_u64(start, tensor_bytes(t), &end) ||
-                   end > c->file->size) {
-            ok = bad(c, "tensor '%s': offset %llu + %llu bytes passes the end of data (%llu)", t->name,
-                     (unsigned long long)offsets[i], (unsigned long long)tensor_bytes(t),
-                     (unsigned long long)(c->file->size > data ? c->file->size - data : 0));
-        } else {
-            ((TensorPart *)t->parts)->offset = start;
-        }
-    }
-    free(offsets);
-    return ok && check_layout(c, ck, data);
+    if (count == 0 && data > c->file->size) data = c->file->size; /* a vocabulary alone need not be padded */
+    return place_tensors(c, ck, data) && check_layout(c, ck, data);
 }
 
 static bool read_alignment(Cursor *c, Checkpoint *ck) {

@@ -106,11 +106,21 @@ static bool write_all(Drain *d, Checkpoint *c, Error *e) {
     return ok;
 }
 
+/* The key and the field say the same; a source's key wins, as it travels with the metadata. */
+static void settle_alignment(Checkpoint *c) {
+    uint64_t a;
+    if (meta_u64(c, "general.alignment", &a) && a && !(a & (a - 1)) && a <= UINT32_MAX)
+        c->alignment = (uint32_t)a;
+    else if (c->alignment != 32)
+        meta_set_u32(c, "general.alignment", c->alignment);
+}
+
 bool gguf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) {
     Output out;
     if (!output_begin(&out, path, false, o->force, e)) return false;
     for (size_t i = 0; i < c->n_tensors; i++)
         memset(c->tensors[i].hash, '0', 32), c->tensors[i].hash[32] = 0;
+    settle_alignment(c);
     Drain d = {.path = path, .options = o, .total = drain_total(c)};
     d.fd = open(out.temp, O_WRONLY | O_CLOEXEC);
     bool ok = d.fd >= 0 || error_errno(e, "%s", path);

@@ -9,6 +9,8 @@
 #include "formats/file.h"
 #include "formats/json.h"
 
+enum { MAX_INDEX = 256 << 20 };
+
 static bool ends_with(const char *s, const char *end) {
     size_t n = strlen(s), m = strlen(end);
     return n >= m && strcmp(s + n - m, end) == 0;
@@ -43,19 +45,20 @@ static bool read_side_files(Checkpoint *c, const char *folder, Error *e) {
     return ok;
 }
 
-typedef bool (*ShardReader)(Checkpoint *c, const char *path, Error *e);
-
 static bool exists(const char *folder, const char *name) {
     char path[PATH_MAX];
     struct stat st;
     return snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path && stat(path, &st) == 0;
 }
 
-static bool read_one(Checkpoint *c, const char *folder, const char *name, ShardReader reader, Error *e) {
+static bool read_weights(Checkpoint *c, const char *folder, const char *name, Error *e) {
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
         return error_set(e, ERR_INPUT, "%s: '%.100s': the path is too long", folder, name);
-    return reader(c, path, e);
+    if (!container_read(c, path, e)) return false;
+    if (c->format == FORMAT_GGUF)
+        return error_set(e, ERR_INPUT, "%s: a GGUF file; name it itself, not its folder", path);
+    return true;
 }
 
 static int by_text(const void *a, const void *b) {
@@ -67,52 +70,71 @@ static bool plain_name(const char *s) {
     return *s && *s != '.' && !strchr(s, '/') && !strchr(s, '\\') && strlen(s) < 256;
 }
 
-static bool check_map(const Checkpoint *c, const char *index, const json_t *map, Error *e) {
-    const char *name;
-    json_t *shard;
-    json_object_foreach((json_t *)map, name, shard) {
-        const Tensor *t = checkpoint_find(c, name);
-        if (!t) return error_set(e, ERR_INPUT, "%s: tensor '%.200s' is in none of the shards", index, name);
-        if (!t->n_parts || !t->parts->source->path) continue;
-        const char *slash = strrchr(t->parts->source->path, '/');
-        const char *file = slash ? slash + 1 : t->parts->source->path;
-        if (c->format == FORMAT_HF && strcmp(file, json_string_value(shard)) != 0)
+/* Reads one shard; the index must name it for each of its tensors. */
+static bool read_shard(Checkpoint *c, const char *folder, const char *index, const json_t *map,
+                       const char *shard, Error *e) {
+    size_t first = c->n_tensors;
+    if (!read_weights(c, folder, shard, e)) return false;
+    for (size_t i = first; i < c->n_tensors; i++) {
+        const char *name = c->tensors[i].name, *named = json_get_string(map, name);
+        if (!named)
+            return error_set(e, ERR_INPUT, "%s: tensor '%.200s' of %.100s is not in the index", index, name,
+                             shard);
+        if (strcmp(named, shard) != 0)
             return error_set(e, ERR_INPUT, "%s: tensor '%.200s' should be in %.100s but is in %.100s", index,
-                             name, json_string_value(shard), file);
+                             name, named, shard);
     }
-    if (json_object_size(map) != c->n_tensors)
-        for (size_t i = 0; i < c->n_tensors; i++)
-            if (!json_object_get(map, c->tensors[i].name))
-                return error_set(e, ERR_INPUT, "%s: tensor '%.200s' is in a shard but not in the index",
-                                 index, c->tensors[i].name);
     return true;
 }
 
-static bool read_shards(Checkpoint *c, const char *folder, const char *index_name, ShardReader reader,
-                        Error *e) {
+static bool refuse_missing(const Checkpoint *c, const char *index, const json_t *map, Error *e) {
+    const char *name;
+    json_t *shard;
+    json_object_foreach((json_t *)map, name, shard) {
+        if (!checkpoint_find(c, name))
+            return error_set(e, ERR_INPUT, "%s: tensor '%.200s' is not in %.100s", index, name,
+                             json_string_value(shard));
+    }
+    return true;
+}
+
+/* The shards that `map` names, sorted; NULL (with an error) if one is no plain file name. */
+static const char **shard_names(const char *index, const json_t *map, Error *e) {
+    const char **shards = xcalloc(json_object_size(map) + 1, sizeof *shards);
+    size_t n = 0, distinct = 0;
+    const char *name;
+    json_t *shard;
+    json_object_foreach((json_t *)map, name, shard) {
+        const char *s = json_string_value(shard);
+        if (!s || !plain_name(s)) {
+            error_set(e, ERR_INPUT, "%s: the shard of tensor '%.100s', '%.100s', is not a file name", index,
+                      name, s ? s : "(not a string)");
+            free(shards);
+            return NULL;
+        }
+        shards[n++] = s;
+    }
+    qsort(shards, n, sizeof *shards, by_text);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || strcmp(shards[i], shards[distinct - 1]) != 0) shards[distinct++] = shards[i];
+    shards[distinct] = NULL;
+    return shards;
+}
+
+static bool read_shards(Checkpoint *c, const char *folder, const char *index_name, Error *e) {
     char index[PATH_MAX];
     snprintf(index, sizeof index, "%s/%s", folder, index_name);
     Buffer text = {0};
-    json_t *root = file_read(index, 256 << 20, &text, e) ? json_parse(index, text.data, text.size, e) : NULL;
+    json_t *root = file_read(index, MAX_INDEX, &text, e) ? json_parse(index, text.data, text.size, e) : NULL;
     buffer_free(&text);
     if (!root) return false;
     json_t *map = json_object_get(root, "weight_map");
     bool ok = json_is_object(map) || error_set(e, ERR_INPUT, "%s: has no weight_map", index);
-    const char **shards = xcalloc(json_object_size(map) + 1, sizeof *shards);
-    size_t n = 0;
-    const char *name;
-    json_t *shard;
-    json_object_foreach(map, name, shard) {
-        const char *s = json_string_value(shard);
-        if (ok && (!s || !plain_name(s)))
-            ok = error_set(e, ERR_INPUT, "%s: the shard of tensor '%.100s', '%.100s', is not a file name",
-                           index, name, s ? s : "(not a string)");
-        if (ok) shards[n++] = s;
-    }
-    qsort(shards, n, sizeof *shards, by_text);
-    for (size_t i = 0; ok && i < n; i++)
-        if (i == 0 || strcmp(shards[i - 1], shards[i]) != 0) ok = read_one(c, folder, shards[i], reader, e);
-    ok = ok && check_map(c, index, map, e);
+    const char **shards = ok ? shard_names(index, map, e) : NULL;
+    ok = shards != NULL;
+    for (size_t i = 0; ok && shards[i]; i++)
+        ok = read_shard(c, folder, index, map, shards[i], e);
+    ok = ok && refuse_missing(c, index, map, e);
     free(shards);
     json_decref(root);
     return ok;
@@ -121,15 +143,13 @@ static bool read_shards(Checkpoint *c, const char *folder, const char *index_nam
 bool hf_read(Checkpoint *c, const char *folder, Error *e) {
     c->format = FORMAT_HF;
     if (!read_side_files(c, folder, e)) return false;
-    if (exists(folder, "model.safetensors"))
-        return read_one(c, folder, "model.safetensors", safetensors_read, e);
-    if (exists(folder, "model.safetensors.index.json"))
-        return read_shards(c, folder, "model.safetensors.index.json", safetensors_read, e);
-    c->format = FORMAT_TORCH;
-    if (exists(folder, "pytorch_model.bin"))
-        return read_one(c, folder, "pytorch_model.bin", torch_zip_read, e);
-    if (exists(folder, "pytorch_model.bin.index.json"))
-        return read_shards(c, folder, "pytorch_model.bin.index.json", torch_zip_read, e);
+    static const char *const weights[] = {"model.safetensors", "pytorch_model.bin"};
+    for (int i = 0; i < 2; i++) {
+        char index[64];
+        snprintf(index, sizeof index, "%s.index.json", weights[i]);
+        if (exists(folder, weights[i])) return read_weights(c, folder, weights[i], e);
+        if (exists(folder, index)) return read_shards(c, folder, index, e);
+    }
     return error_set(e, ERR_INPUT,
                      "%s: no weights here (expected model.safetensors, model.safetensors.index.json, "
                      "pytorch_model.bin or pytorch_model.bin.index.json)",

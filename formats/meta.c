@@ -142,9 +142,19 @@ bool meta_array_f64(const MetaEntry *m, uint64_t i, double *out) {
 
 /* ---- writing ---- */
 
+void meta_append(Checkpoint *c, const MetaEntry *m) {
+    if (c->n_meta == c->meta_capacity) {
+        c->meta_capacity = c->meta_capacity ? 2 * c->meta_capacity : 32;
+        c->meta = xrealloc(c->meta, c->meta_capacity * sizeof *c->meta);
+    }
+    c->meta[c->n_meta++] = *m;
+}
+
 void meta_set_raw(Checkpoint *c, const MetaEntry *entry) {
     MetaEntry copy = *entry;
-    copy.bytes = (uint8_t *)arena_strndup(&c->arena, (const char *)entry->bytes, entry->size);
+    uint8_t *bytes = arena_alloc(&c->arena, entry->size);
+    if (entry->size) memcpy(bytes, entry->bytes, entry->size);
+    copy.bytes = bytes;
     MetaEntry *there = find(c, entry->key);
     if (there) {
         copy.key = there->key;
@@ -152,11 +162,7 @@ void meta_set_raw(Checkpoint *c, const MetaEntry *entry) {
         return;
     }
     copy.key = arena_strdup(&c->arena, entry->key);
-    if (c->n_meta == c->meta_capacity) {
-        c->meta_capacity = c->meta_capacity ? 2 * c->meta_capacity : 32;
-        c->meta = xrealloc(c->meta, c->meta_capacity * sizeof *c->meta);
-    }
-    c->meta[c->n_meta++] = copy;
+    meta_append(c, &copy);
 }
 
 static void set_scalar(Checkpoint *c, const char *key, MetaType t, const void *bytes) {

@@ -18,6 +18,13 @@ typedef struct Header {
     Error *e;
 } Header;
 
+/* A tensor of the header and the range of its data. */
+typedef struct Entry {
+    Tensor tensor;
+    uint64_t begin, end;
+    size_t position; /* in the header */
+} Entry;
+
 static bool bad_tensor(const Header *h, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -45,72 +52,82 @@ static bool read_shape(const Header *h, const char *name, const json_t *shape, T
             return bad_tensor(h, name, "the product of its dimensions does not fit in 64 bits");
     }
     t->row_elems = t->rank ? t->shape[t->rank - 1] : 1;
+    if (*elems == 0) t->row_elems = 0; /* whatever its other dimensions claim */
     t->n_rows = t->row_elems ? *elems / t->row_elems : 0;
     return true;
 }
 
-static bool read_tensor(const Header *h, const char *name, const json_t *info) {
-    const char *dtype = json_get_string(info, "dtype");
-    const json_t *range = json_object_get(info, "data_offsets");
-    Tensor t = {.name = name, .scale = 1};
-    uint64_t elems = 0, bytes = 0;
-    if (!json_is_object(info)) return bad_tensor(h, name, "its entry is not an object");
-    if (!dtype || !dtype_from_safetensors(dtype, &t.dtype))
-        return bad_tensor(h, name, "unknown dtype '%.40s'", dtype ? dtype : "(none)");
-    t.stored = t.dtype;
-    if (!read_shape(h, name, json_object_get(info, "shape"), &t, &elems)) return false;
-    const json_t *from = json_array_get(range, 0), *to = json_array_get(range, 1);
-    if (json_array_size(range) != 2 || !json_is_integer(from) || !json_is_integer(to) ||
-        json_integer_value(from) < 0 || json_integer_value(to) < json_integer_value(from))
+static bool read_range(const Header *h, const char *name, const json_t *range, Entry *entry) {
+    const json_t *begin = json_array_get(range, 0), *end = json_array_get(range, 1);
+    if (json_array_size(range) != 2 || !json_is_integer(begin) || !json_is_integer(end) ||
+        json_integer_value(begin) < 0 || json_integer_value(end) < json_integer_value(begin))
         return bad_tensor(h, name, "its data_offsets are not [begin, end]");
-    uint64_t begin = (uint64_t)json_integer_value(from), end = (uint64_t)json_integer_value(to);
-    if (!dtype_bytes(t.dtype, elems, &bytes) || bytes != end - begin)
-        return bad_tensor(h, name, "%llu elements of %s do not take the %llu bytes of its data_offsets",
-                          (unsigned long long)elems, dtype, (unsigned long long)(end - begin));
-    if (!dtype_bytes(t.dtype, t.row_elems, &bytes)) { /* sub-byte types: rows need not be whole bytes */
-        t.row_elems = elems;
-        t.n_rows = 1;
-    }
-    if (end > h->data_size)
-        return bad_tensor(h, name, "its data ends at %llu, the file's data at %llu", (unsigned long long)end,
-                          (unsigned long long)h->data_size);
-    if (checkpoint_find(h->c, name)) return bad_tensor(h, name, "appears twice");
-    TensorPart part = {.source = h->file, .offset = h->data + begin, .n_rows = t.n_rows};
-    t.parts = &part;
-    t.n_parts = 1;
-    checkpoint_add_tensor(h->c, &t);
+    entry->begin = (uint64_t)json_integer_value(begin);
+    entry->end = (uint64_t)json_integer_value(end);
+    if (entry->end > h->data_size)
+        return bad_tensor(h, name, "its data ends at %llu, the file's data at %llu",
+                          (unsigned long long)entry->end, (unsigned long long)h->data_size);
     return true;
 }
 
-static int by_offset(const void *a, const void *b) {
-    const Tensor *x = a, *y = b;
-    if (x->parts->offset != y->parts->offset) return x->parts->offset < y->parts->offset ? -1 : 1;
-    uint64_t m = tensor_bytes(x), n = tensor_bytes(y);
-    return m < n ? -1 : m > n;
+static bool read_tensor(const Header *h, const char *name, const json_t *info, Entry *entry) {
+    if (!json_is_object(info)) return bad_tensor(h, name, "its entry is not an object");
+    const char *dtype = json_get_string(info, "dtype");
+    Tensor *t = &entry->tensor;
+    *t = (Tensor){.name = name, .scale = 1};
+    if (!dtype || !dtype_from_safetensors(dtype, &t->dtype))
+        return bad_tensor(h, name, "unknown dtype '%.40s'", dtype ? dtype : "(none)");
+    t->stored = t->dtype;
+    uint64_t elems = 0, bytes = 0;
+    if (!read_shape(h, name, json_object_get(info, "shape"), t, &elems) ||
+        !read_range(h, name, json_object_get(info, "data_offsets"), entry))
+        return false;
+    if (!dtype_bytes(t->dtype, elems, &bytes) || bytes != entry->end - entry->begin)
+        return bad_tensor(h, name, "%llu elements of %s do not take the %llu bytes of its data_offsets",
+                          (unsigned long long)elems, dtype, (unsigned long long)(entry->end - entry->begin));
+    if (!dtype_bytes(t->dtype, t->row_elems, &bytes)) { /* sub-byte types: rows need not be whole bytes */
+        t->row_elems = elems;
+        t->n_rows = 1;
+    }
+    return true;
 }
 
-/* Tensors come out in the order of their data. */
-static bool check_layout(const Header *h, size_t first) {
-    size_t n = h->c->n_tensors - first;
-    Tensor *order = xcalloc(n, sizeof *order);
-    memcpy(order, h->c->tensors + first, n * sizeof *order);
-    qsort(order, n, sizeof *order, by_offset);
-    uint64_t end = h->data;
-    bool ok = true;
-    for (size_t i = 0; ok && i < n; i++) {
-        uint64_t start = order[i].parts->offset;
-        if (start != end)
-            ok = bad_tensor(h, order[i].name,
-                            "its data begins at %llu, but the data before it ends at %llu (%s)",
-                            (unsigned long long)(start - h->data), (unsigned long long)(end - h->data),
-                            start < end ? "an overlap" : "a hole");
-        end = start + tensor_bytes(&order[i]);
+/* In the order of their data; empty ones before what begins where they are. */
+static int by_data(const void *a, const void *b) {
+    const Entry *x = a, *y = b;
+    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+    if (x->end != y->end) return x->end < y->end ? -1 : 1;
+    return x->position < y->position ? -1 : 1;
+}
+
+/* `entries` in the order of their data cover it exactly. */
+static bool check_layout(const Header *h, const Entry *entries, size_t n) {
+    uint64_t end = 0;
+    for (size_t i = 0; i < n; i++) {
+        const Entry *x = &entries[i];
+        if (x->begin != end)
+            return bad_tensor(h, x->tensor.name,
+                              "its data begins at %llu, but the data before it ends at %llu (%s)",
+                              (unsigned long long)x->begin, (unsigned long long)end,
+                              x->begin < end ? "an overlap" : "a hole");
+        end = x->end;
     }
-    if (ok && end != h->data + h->data_size)
-        ok = error_set(h->e, ERR_INPUT, "%s: %llu bytes of data belong to no tensor", h->file->path,
-                       (unsigned long long)(h->data + h->data_size - end));
-    free(order);
-    return ok;
+    if (end != h->data_size)
+        return error_set(h->e, ERR_INPUT, "%s: %llu bytes of data belong to no tensor", h->file->path,
+                         (unsigned long long)(h->data_size - end));
+    return true;
+}
+
+static bool add_tensors(const Header *h, const Entry *entries, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        Tensor t = entries[i].tensor;
+        if (checkpoint_find(h->c, t.name)) return bad_tensor(h, t.name, "is in another shard too");
+        TensorPart part = {.source = h->file, .offset = h->data + entries[i].begin, .n_rows = t.n_rows};
+        t.parts = &part;
+        t.n_parts = 1;
+        checkpoint_add_tensor(h->c, &t);
+    }
+    return true;
 }
 
 static bool read_metadata(const Header *h, json_t *metadata) {
@@ -130,6 +147,27 @@ static bool read_metadata(const Header *h, json_t *metadata) {
     return true;
 }
 
+static bool read_header(const Header *h, json_t *header) {
+    Entry *entries = xcalloc(json_object_size(header), sizeof *entries);
+    size_t n = 0;
+    bool ok = true;
+    const char *name;
+    json_t *info;
+    json_object_foreach(header, name, info) {
+        if (strcmp(name, "__metadata__") == 0) {
+            ok = read_metadata(h, info);
+        } else {
+            entries[n].position = n;
+            ok = read_tensor(h, name, info, &entries[n++]);
+        }
+        if (!ok) break;
+    }
+    if (ok) qsort(entries, n, sizeof *entries, by_data);
+    ok = ok && check_layout(h, entries, n) && add_tensors(h, entries, n);
+    free(entries);
+    return ok;
+}
+
 bool safetensors_read(Checkpoint *c, const char *path, Error *e) {
     Header h = {.c = c, .file = checkpoint_map(c, path, e), .e = e};
     if (!h.file) return false;
@@ -144,16 +182,11 @@ bool safetensors_read(Checkpoint *c, const char *path, Error *e) {
                          path, (unsigned long long)n, (unsigned long long)(h.file->size - 8), MAX_HEADER);
     h.data = 8 + n;
     h.data_size = h.file->size - h.data;
+    if (n == 0 || h.file->map[8] != '{')
+        return error_set(e, ERR_INPUT, "%s: offset 8: the header does not begin with '{'", path);
     json_t *header = json_parse(path, h.file->map + 8, n, e);
     if (!header) return false;
-    bool ok = json_is_object(header) || error_set(e, ERR_INPUT, "%s: the header is not an object", path);
-    size_t first = c->n_tensors;
-    const char *name;
-    json_t *info;
-    json_object_foreach(header, name, info) {
-        if (!ok) break;
-        ok = strcmp(name, "__metadata__") == 0 ? read_metadata(&h, info) : read_tensor(&h, name, info);
-    }
+    bool ok = read_header(&h, header);
     json_decref(header);
-    return ok && check_layout(&h, first);
+    return ok;
 }
