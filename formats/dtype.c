@@ -152,7 +152,7 @@ static const DTypeInfo table[DTYPE_COUNT] = {
     [DTYPE_Q5_0] = {"q5_0", 32, 22, NULL, 6, q5_0_decode, NULL},
     [DTYPE_Q5_1] = {"q5_1", 32, 24, NULL, 7, q5_1_decode, NULL},
     [DTYPE_Q8_0] = {"q8_0", 32, 34, NULL, 8, q8_0_decode, q8_0_encode},
-    [DTYPE_Q8_1] = {"q8_1", 32, 40, NULL, 9, NULL, NULL},
+    [DTYPE_Q8_1] = {"q8_1", 32, 36, NULL, 9, NULL, NULL},
     [DTYPE_Q2_K] = {"q2_k", 256, 84, NULL, 10, q2_k_decode, NULL},
     [DTYPE_Q3_K] = {"q3_k", 256, 110, NULL, 11, q3_k_decode, NULL},
     [DTYPE_Q4_K] = {"q4_k", 256, 144, NULL, 12, q4_k_decode, NULL},
@@ -173,6 +173,7 @@ static const DTypeInfo table[DTYPE_COUNT] = {
     [DTYPE_MXFP4] = {"mxfp4", 32, 17, NULL, 39, NULL, NULL},
     [DTYPE_NVFP4] = {"nvfp4", 64, 36, NULL, 40, NULL, NULL},
     [DTYPE_Q1_0] = {"q1_0", 128, 18, NULL, 41, NULL, NULL},
+    [DTYPE_Q2_0] = {"q2_0", 64, 18, NULL, 42, NULL, NULL},
 };
 
 const DTypeInfo *dtype_info(DType t) {

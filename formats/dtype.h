@@ -55,6 +55,7 @@ typedef enum DType {
     DTYPE_MXFP4,
     DTYPE_NVFP4,
     DTYPE_Q1_0,
+    DTYPE_Q2_0,
     DTYPE_COUNT
 } DType;
 

@@ -21,12 +21,13 @@ static const char *write_file(const char *header, size_t n) {
 
 static void reads_tensors_in_the_order_of_their_data(void **state) {
     (void)state;
-    Checkpoint *c = opened(write_file("{\"__metadata__\":{\"format\":\"pt\",\"note\":\"a \\u00e9 b\"},"
-                                      "\"second\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[4,16]},"
-                                      "\"first\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-                                      "\"scalar\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[16,24]},"
-                                      "\"empty\":{\"dtype\":\"F32\",\"shape\":[0,7],\"data_offsets\":[16,16]}}   ",
-                                      24));
+    Checkpoint *c =
+        opened(write_file("{\"__metadata__\":{\"format\":\"pt\",\"note\":\"a \\u00e9 b\"},"
+                          "\"second\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[4,16]},"
+                          "\"first\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+                          "\"scalar\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[16,24]},"
+                          "\"empty\":{\"dtype\":\"F32\",\"shape\":[0,7],\"data_offsets\":[16,16]}}   ",
+                          24));
     assert_int_equal(c->format, FORMAT_HF);
     assert_int_equal(c->n_tensors, 4);
     assert_string_equal(c->tensors[0].name, "first");
@@ -58,16 +59,16 @@ static void knows_every_dtype(void **state) {
     static const struct {
         const char *name;
         int bits;
-    } types[] = {{"BOOL", 8},        {"U8", 8},          {"I8", 8},   {"F8_E5M2", 8},     {"F8_E4M3", 8},
-                 {"F8_E8M0", 8},     {"F8_E4M3FNUZ", 8}, {"I16", 16}, {"F8_E5M2FNUZ", 8}, {"U16", 16},
-                 {"F16", 16},        {"BF16", 16},       {"I32", 32}, {"U32", 32},        {"F32", 32},
-                 {"C64", 64},        {"F64", 64},        {"I64", 64}, {"U64", 64},        {"F4", 4},
-                 {"F6_E2M3", 6},     {"F6_E3M2", 6}};
+    } types[] = {{"BOOL", 8},    {"U8", 8},          {"I8", 8},   {"F8_E5M2", 8},     {"F8_E4M3", 8},
+                 {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"I16", 16}, {"F8_E5M2FNUZ", 8}, {"U16", 16},
+                 {"F16", 16},    {"BF16", 16},       {"I32", 32}, {"U32", 32},        {"F32", 32},
+                 {"C64", 64},    {"F64", 64},        {"I64", 64}, {"U64", 64},        {"F4", 4},
+                 {"F6_E2M3", 6}, {"F6_E3M2", 6}};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         char header[200];
         size_t bytes = (size_t)types[i].bits * 24 / 8;
-        snprintf(header, sizeof header,
-                 "{\"t\":{\"dtype\":\"%s\",\"shape\":[8,3],\"data_offsets\":[0,%zu]}}", types[i].name, bytes);
+        snprintf(header, sizeof header, "{\"t\":{\"dtype\":\"%s\",\"shape\":[8,3],\"data_offsets\":[0,%zu]}}",
+                 types[i].name, bytes);
         Checkpoint *c = opened(write_file(header, bytes));
         assert_string_equal(dtype_info(c->tensors[0].dtype)->safetensors, types[i].name);
         assert_int_equal(tensor_bytes(&c->tensors[0]), bytes);
