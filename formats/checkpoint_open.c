@@ -8,14 +8,22 @@
 
 #include "formats/containers.h"
 
+/* A file that is not there, or no file, is a bad input; other trouble is the machine's. */
+static bool cannot_read(const char *path, Error *e) {
+    bool absent = errno == ENOENT || errno == ENOTDIR || errno == EISDIR || errno == ELOOP;
+    error_errno(e, "%s", path);
+    if (e && absent) e->code = ERR_INPUT;
+    return false;
+}
+
 static bool read_first_bytes(const char *path, uint8_t first[16], ssize_t *n, Error *e) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return error_errno(e, "%s", path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold us up */
+    if (fd < 0) return cannot_read(path, e);
     *n = read(fd, first, 16);
     int saved = errno;
     close(fd);
     errno = saved;
-    return *n >= 0 || error_errno(e, "%s", path);
+    return *n >= 0 || cannot_read(path, e);
 }
 
 static bool looks_like_safetensors(const uint8_t *first, ssize_t n) {
@@ -71,8 +79,7 @@ bool container_read(Checkpoint *c, const char *path, Error *e) {
 Checkpoint *checkpoint_open(const char *path, Error *e) {
     struct stat st;
     if (stat(path, &st) != 0) {
-        error_errno(e, "%s", path);
-        if (e) e->code = ERR_INPUT;
+        cannot_read(path, e);
         return NULL;
     }
     Checkpoint *c = checkpoint_new(FORMAT_HF);

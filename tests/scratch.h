@@ -137,16 +137,18 @@ static inline void assert_sound(const char *path) {
     checkpoint_close(c);
 }
 
-/* `bytes` cut at every length, with every bit flipped and with every byte inverted. */
-static inline void assert_every_damage_sound(const char *name, const uint8_t *bytes, size_t n) {
+/* File `name`, of `bytes`, cut at every length, with every bit flipped and with every byte inverted;
+ * `model` (the file or its folder) is opened each time. */
+static inline void assert_every_damage_sound(const char *model, const char *name, const uint8_t *bytes,
+                                             size_t n) {
     uint8_t *copy = xmalloc(n);
     memcpy(copy, bytes, n);
     for (size_t cut = 0; cut < n; cut++)
-        assert_sound(scratch_file(name, copy, cut));
+        scratch_file(name, copy, cut), assert_sound(scratch_path(model));
     for (size_t i = 0; i < n; i++) {
         for (int bit = 0; bit <= 8; bit++) {
             copy[i] = bit < 8 ? bytes[i] ^ (uint8_t)(1 << bit) : (uint8_t)~bytes[i];
-            assert_sound(scratch_file(name, copy, n));
+            scratch_file(name, copy, n), assert_sound(scratch_path(model));
         }
         copy[i] = bytes[i];
     }

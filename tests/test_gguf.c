@@ -497,7 +497,7 @@ static void survives_every_damage(void **state) {
     put_data(&b, 34), pad(&b, 8);
     put_data(&b, 8);
     checkpoint_close(opened(scratch_file("damaged", b.data, b.size)));
-    assert_every_damage_sound("damaged", b.data, b.size);
+    assert_every_damage_sound("damaged", "damaged", b.data, b.size);
     buffer_free(&b);
 }
 

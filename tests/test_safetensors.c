@@ -185,7 +185,7 @@ static void survives_every_damage(void **state) {
                        "\"b\":{\"dtype\":\"F4\",\"shape\":[4],\"data_offsets\":[8,10]}} ",
                        10);
     checkpoint_close(opened(scratch_file("damaged", b.data, b.size)));
-    assert_every_damage_sound("damaged", b.data, b.size);
+    assert_every_damage_sound("damaged", "damaged", b.data, b.size);
     buffer_free(&b);
 }
 
