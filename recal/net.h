@@ -2,15 +2,15 @@
 #ifndef DEROPE_RECAL_NET_H
 #define DEROPE_RECAL_NET_H
 
+#include "recal/threads.h"
 #include "surgery/model.h"
 
-/* One parameter tensor inside Net.weights (and Net.grads, and the optimiser's moments, at the same offset).
- */
+/* One parameter tensor inside Net.weights (and the gradients, and the optimiser's moments, at the same
+ * offset). */
 typedef struct Param32 {
     TensorRole role;
     int layer;
-    const char *name; /* HF name */
-    size_t offset;    /* in floats */
+    size_t offset; /* in floats */
     size_t rows, cols;
     bool decay; /* matrices get weight decay, norms and biases do not */
 } Param32;
@@ -21,39 +21,47 @@ typedef struct Net {
     size_t n_params;
     size_t n_weights; /* floats */
     float *weights;
-    int n_threads;
-    void *state; /* layer tables, scratch */
+    size_t *offsets; /* (layer + 1, role) -> offset + 1; 0: absent */
+    Pool *pool;
 } Net;
 
 /* Loads (decodes) all weights. `n_threads` 0: as many as there are processors allowed. */
 Net *net_open(const Model *m, int n_threads, Error *e);
-/* Random weights for a spec (normal, std 0.02, output projections scaled by 1/sqrt(2 layers)); no Model. */
+/* Random weights for a model opened from its configuration alone: normal with std 0.02, output projections by
+ * 1/sqrt(2 layers) less, norms 1, biases 0. The same `seed` gives the same weights. */
+Net *net_random(const Model *m, uint64_t seed, int n_threads, Error *e);
 void net_close(Net *n);
-const Param32 *net_param(const Net *n, TensorRole role, int layer);
+/* The same net with other weights or gradients laid out alike: pointer to a parameter in `block`, NULL if
+ * absent. */
+float *net_at(const Net *n, float *block, TensorRole role, int layer);
+/* Bytes of the weights a model's net would take. */
+uint64_t net_weight_bytes(const Model *m);
 
 /* ---- running ---- */
 
-/* Keys and values of one sequence; windowed layers keep only their window. */
+/* Keys and values of one sequence; windowed layers keep only what their window still reaches. */
 typedef struct KvCache KvCache;
 KvCache *kv_new(const Net *n, size_t max_tokens, Error *e);
 void kv_free(KvCache *k);
 /* Bytes that kv_new would take, for estimates. */
-uint64_t kv_bytes(const Net *n, size_t max_tokens);
+uint64_t kv_bytes(const ModelSpec *s, size_t max_tokens);
 size_t kv_length(const KvCache *k);
+/* Forgets the sequence; the memory stays. */
+void kv_clear(KvCache *k);
 
 /* Runs `n_ids` more tokens of a sequence (in chunks inside, so that memory stays bounded) and calls `sink`
- * with consecutive blocks of logits: rows first .. first+count of the new tokens, (count, vocab). `skip`
- * rows at the start need no logits and are not computed. NULL sink: nothing is. */
-typedef bool (*LogitSink)(void *context, size_t first, size_t count, const float *logits, Error *e);
+ * with consecutive blocks of logits: rows first .. first+count of the new tokens, (count, vocab), which it
+ * may overwrite. The first `skip` rows need no logits and are not computed. NULL sink: none are. */
+typedef bool (*LogitSink)(void *context, size_t first, size_t count, float *logits, Error *e);
 bool net_run(Net *n, KvCache *kv, const int32_t *ids, size_t n_ids, size_t skip, LogitSink sink,
              void *context, Error *e);
 
 /* ---- training ---- */
 
-/* How a batch is scored. Targets: target[i] is the token that position i should predict; -1: not scored.
- * With `teacher` (B*T, vocab) logits the loss is KL(teacher || model) averaged over scored positions,
- * otherwise cross entropy. `grads` (n_weights) is added to: dloss/dweights times `grad_scale`; NULL: no
- * backward pass. Returns mean loss (nats) in *loss. ids and targets are (B, T). */
+/* How a batch is scored. Targets: targets[i] is the token that position i should predict; -1: not scored.
+ * With a teacher the loss is KL(teacher || model) averaged over scored positions, otherwise cross entropy.
+ * `grads` (n_weights) is added to: dloss/dweights times `grad_scale`; NULL: no backward pass. ids and targets
+ * are (B, T). */
 typedef struct Batch {
     const int32_t *ids, *targets;
     size_t B, T;
@@ -61,8 +69,9 @@ typedef struct Batch {
     float grad_scale;
     float *grads;
 } Batch;
+/* Mean loss (nats) of the scored positions in *loss. */
 bool net_train_batch(Net *n, const Batch *b, double *loss, Error *e);
 /* Bytes of activations and scratch a batch of this size takes, for estimates. */
-uint64_t net_train_bytes(const Net *n, size_t B, size_t T);
+uint64_t net_train_bytes(const ModelSpec *s, size_t B, size_t T);
 
 #endif

@@ -33,6 +33,9 @@ const Family *family_by_gguf_arch(const char *arch);
 /* The names shared by every family of Llama's shape. */
 extern const TensorName llama_tensors[];
 
+/* A window this long in a granite_swa GGUF means that there is none. */
+enum { GGUF_NO_WINDOW = 1 << 24 };
+
 /* ---- for the hooks ---- */
 
 /* `layer_types` of a config ("sliding_attention" / "full_attention") and `window` onto the layers. Absent

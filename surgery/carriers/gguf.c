@@ -162,6 +162,11 @@ static const char *swa_arch(const Model *m) {
     return "granite_swa";
 }
 
+static bool has_window(const Model *m, const LayerSpec *l) {
+    (void)m;
+    return l->window != 0;
+}
+
 static bool swa_can(const Model *m, char *why, size_t size) {
     uint32_t window;
     if (!can_scale(m, why, size)) return false;
@@ -173,6 +178,9 @@ static bool swa_can(const Model *m, char *why, size_t size) {
     }
     if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
     if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
+    /* llama.cpp stops on inputs that no layer reads */
+    if (all_layers(m, layer_is_nope)) return cannot(why, size, "needs a layer that rotates");
+    if (all_layers(m, has_window)) return cannot(why, size, "needs a layer without a window (--sliding-window 0:LAYERS)");
     return true;
 }
 
@@ -193,8 +201,9 @@ static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
         windowed[i] = m->spec.layers[i].window != 0;
         rotates[i] = m->spec.layers[i].position != POSITION_NOPE;
     }
-    /* the size is required even where no layer has a window */
-    meta_set_u32(out, key_of(key, arch, "attention.sliding_window"), window ? window : m->spec.context);
+    /* llama.cpp wants a windowed layer: one whose window is longer than any text is as good as none */
+    if (!window) windowed[0] = 1;
+    meta_set_u32(out, key_of(key, arch, "attention.sliding_window"), window ? window : GGUF_NO_WINDOW);
     meta_set_array(out, key_of(key, arch, "attention.sliding_window_pattern"), META_BOOL, windowed, n);
     meta_set_array(out, key_of(key, arch, "attention.rope_pattern"), META_U32, rotates, n);
     set_scales(m, out, arch);

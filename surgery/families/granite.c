@@ -89,6 +89,7 @@ static bool read_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
     if (!meta_u64(c, arch_key(key, c, "attention.sliding_window"), &window) || window == 0 ||
         window >= UINT32_MAX)
         return error_set(e, ERR_INPUT, "%s: key '%s' is missing or out of range", c->path, key);
+    if (window >= GGUF_NO_WINDOW) window = 0;
     const MetaEntry *windows = meta_find(c, arch_key(key, c, "attention.sliding_window_pattern"));
     if (!windows || windows->count < s->n_layers)
         return error_set(e, ERR_INPUT, "%s: key '%s' is missing or shorter than %u layers", c->path, key,

@@ -1,0 +1,93 @@
+#include "recal/gemm.h"
+
+#include <cblas.h>
+
+void gemm_one(const Gemm *g) {
+    cblas_sgemm(CblasRowMajor, g->a_transposed ? CblasTrans : CblasNoTrans,
+                g->b_transposed ? CblasTrans : CblasNoTrans, (int)g->m, (int)g->n, (int)g->k, g->alpha, g->a,
+                (int)g->lda, g->b, (int)g->ldb, g->beta, g->c, (int)g->ldc);
+}
+
+typedef struct Slices {
+    const Gemm *whole;
+    size_t n;
+    bool by_rows;
+} Slices;
+
+/* Slices are multiples of 16 so that kernels meet few ragged edges. */
+static size_t slice_start(size_t total, size_t i, size_t n) {
+    size_t at = total * i / n / 16 * 16;
+    return i == n ? total : at;
+}
+
+static void run_slice(void *context, size_t i, int thread) {
+    (void)thread;
+    const Slices *s = context;
+    Gemm g = *s->whole;
+    size_t total = s->by_rows ? g.m : g.n;
+    size_t from = slice_start(total, i, s->n), to = slice_start(total, i + 1, s->n);
+    if (from == to) return;
+    if (s->by_rows) {
+        g.a += g.a_transposed ? from : from * g.lda;
+        g.c += from * g.ldc;
+        g.m = to - from;
+    } else {
+        g.b += g.b_transposed ? from * g.ldb : from;
+        g.c += from;
+        g.n = to - from;
+    }
+    gemm_one(&g);
+}
+
+void gemm(Pool *p, const Gemm *g) {
+    size_t threads = (size_t)pool_size(p);
+    if (threads == 1 || g->m * g->n * g->k < 1 << 17) {
+        gemm_one(g);
+        return;
+    }
+    Slices s = {.whole = g, .n = threads, .by_rows = g->m >= g->n};
+    pool_run(p, threads, run_slice, &s);
+}
+
+void linear_forward(Pool *p, float *y, const float *x, const float *w, size_t rows, size_t in, size_t out) {
+    gemm(p, &(Gemm){.b_transposed = true,
+                    .m = rows,
+                    .n = out,
+                    .k = in,
+                    .alpha = 1,
+                    .a = x,
+                    .lda = in,
+                    .b = w,
+                    .ldb = in,
+                    .c = y,
+                    .ldc = out});
+}
+
+void linear_backward(Pool *p, float *dx, bool add_dx, float *dw, const float *dy, const float *x,
+                     const float *w, size_t rows, size_t in, size_t out) {
+    if (dx)
+        gemm(p, &(Gemm){.m = rows,
+                        .n = in,
+                        .k = out,
+                        .alpha = 1,
+                        .beta = add_dx ? 1 : 0,
+                        .a = dy,
+                        .lda = out,
+                        .b = w,
+                        .ldb = in,
+                        .c = dx,
+                        .ldc = in});
+    if (dw)
+        gemm(p, &(Gemm){.a_transposed = true,
+                        .m = out,
+                        .n = in,
+                        .k = rows,
+                        .alpha = 1,
+                        .beta = 1,
+                        .a = dy,
+                        .lda = out,
+                        .b = x,
+                        .ldb = in,
+                        .c = dw,
+                        .ldc = in});
+}

@@ -1,0 +1,33 @@
+/* Matrix products on OpenBLAS, row-major. OpenBLAS runs single-threaded; the pool shares out slices. */
+#ifndef DEROPE_RECAL_GEMM_H
+#define DEROPE_RECAL_GEMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "recal/threads.h"
+
+/* C (m, n) = alpha * op(A) (m, k) * op(B) (k, n) + beta * C; op transposes where asked. Leading dimensions
+ * are those of the stored matrices. */
+typedef struct Gemm {
+    bool a_transposed, b_transposed;
+    size_t m, n, k;
+    float alpha, beta;
+    const float *a, *b;
+    size_t lda, ldb;
+    float *c;
+    size_t ldc;
+} Gemm;
+
+/* On the calling thread alone. */
+void gemm_one(const Gemm *g);
+/* Shared out over the pool. */
+void gemm(Pool *p, const Gemm *g);
+
+/* y (rows, out) = x (rows, in) * w (out, in)^T: a linear layer. */
+void linear_forward(Pool *p, float *y, const float *x, const float *w, size_t rows, size_t in, size_t out);
+/* dx (rows, in) = or += dy (rows, out) * w; dw (out, in) += dy^T x. dx or dw may be NULL. */
+void linear_backward(Pool *p, float *dx, bool add_dx, float *dw, const float *dy, const float *x,
+                     const float *w, size_t rows, size_t in, size_t out);
+
+#endif

@@ -1,0 +1,82 @@
+#include "recal/layer.h"
+
+#include <stdlib.h>
+
+#include "formats/buffer.h"
+#include "recal/gemm.h"
+#include "recal/layers/layers.h"
+
+LayerParams layer_params(const Net *n, float *block, uint32_t layer) {
+    int i = (int)layer;
+    return (LayerParams){
+        .attn_norm = net_at(n, block, ROLE_ATTN_NORM, i),
+        .q = net_at(n, block, ROLE_Q, i),
+        .k = net_at(n, block, ROLE_K, i),
+        .v = net_at(n, block, ROLE_V, i),
+        .o = net_at(n, block, ROLE_O, i),
+        .q_bias = net_at(n, block, ROLE_Q_BIAS, i),
+        .k_bias = net_at(n, block, ROLE_K_BIAS, i),
+        .v_bias = net_at(n, block, ROLE_V_BIAS, i),
+        .o_bias = net_at(n, block, ROLE_O_BIAS, i),
+        .sinks = net_at(n, block, ROLE_SINKS, i),
+        .ffn_norm = net_at(n, block, ROLE_FFN_NORM, i),
+        .gate = net_at(n, block, ROLE_GATE, i),
+        .up = net_at(n, block, ROLE_UP, i),
+        .down = net_at(n, block, ROLE_DOWN, i),
+        .gate_bias = net_at(n, block, ROLE_GATE_BIAS, i),
+        .up_bias = net_at(n, block, ROLE_UP_BIAS, i),
+        .down_bias = net_at(n, block, ROLE_DOWN_BIAS, i),
+    };
+}
+
+static bool same_rotation(const LayerSpec *a, const LayerSpec *b) {
+    return a->position != POSITION_NOPE && b->position != POSITION_NOPE && a->rotary_dim == b->rotary_dim &&
+           a->rope_base == b->rope_base && rope_scaling_equal(&a->scaling, &b->scaling);
+}
+
+static const Rope *earlier(const ModelSpec *s, const Rope *ropes, uint32_t layer) {
+    for (uint32_t i = 0; i < layer; i++)
+        if (same_rotation(&s->layers[i], &s->layers[layer])) return &ropes[i];
+    return NULL;
+}
+
+Rope *ropes_new(const ModelSpec *s, size_t first, size_t n, size_t total) {
+    Rope *ropes = xcalloc(s->n_layers, sizeof *ropes);
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        const LayerSpec *l = &s->layers[i];
+        if (l->position == POSITION_NOPE) continue;
+        const Rope *shared = earlier(s, ropes, i);
+        if (shared) {
+            ropes[i] = *shared;
+            continue;
+        }
+        size_t half = l->rotary_dim / 2;
+        double *inv_freq = xmalloc(half * sizeof *inv_freq);
+        double scale = rope_frequencies(s, l, total, inv_freq);
+        ropes[i] = (Rope){
+            .cos = xmalloc(n * half * sizeof(float)), .sin = xmalloc(n * half * sizeof(float)), .half = half};
+        rope_table(ropes[i].cos, ropes[i].sin, inv_freq, scale, first, n, half);
+        free(inv_freq);
+    }
+    return ropes;
+}
+
+void ropes_free(Rope *ropes, const ModelSpec *s) {
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        bool shared = false;
+        for (uint32_t j = 0; j < i; j++)
+            shared |= ropes[j].cos && ropes[j].cos == ropes[i].cos;
+        if (shared) ropes[i] = (Rope){0};
+    }
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        free(ropes[i].cos);
+        free(ropes[i].sin);
+    }
+    free(ropes);
+}
+
+void project(Pool *p, float *y, const float *x, const float *w, const float *bias, size_t N, size_t in,
+             size_t out) {
+    linear_forward(p, y, x, w, N, in, out);
+    if (bias) bias_forward(p, y, bias, N, out);
+}

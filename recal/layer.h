@@ -1,0 +1,30 @@
+/* One transformer layer, wired by its LayerSpec: what the run with a KV cache and the training pass share. */
+#ifndef DEROPE_RECAL_LAYER_H
+#define DEROPE_RECAL_LAYER_H
+
+#include "recal/net.h"
+
+/* The layer's parameters in a block laid out like Net.weights; NULL where the layer has none. */
+typedef struct LayerParams {
+    float *attn_norm, *q, *k, *v, *o, *q_bias, *k_bias, *v_bias, *o_bias, *sinks;
+    float *ffn_norm, *gate, *up, *down, *gate_bias, *up_bias, *down_bias;
+} LayerParams;
+
+LayerParams layer_params(const Net *n, float *block, uint32_t layer);
+
+/* cos and sin of a layer's positions; NULL tables where it does not rotate. Layers of the same rotation
+ * share. */
+typedef struct Rope {
+    float *cos, *sin;
+    size_t half;
+} Rope;
+
+/* One per layer, for positions first .. first+n of a text of `total` tokens. Free with ropes_free. */
+Rope *ropes_new(const ModelSpec *s, size_t first, size_t n, size_t total);
+void ropes_free(Rope *r, const ModelSpec *s);
+
+/* y (N, out) = x w^T + bias; bias may be NULL. */
+void project(Pool *p, float *y, const float *x, const float *w, const float *bias, size_t N, size_t in,
+             size_t out);
+
+#endif

@@ -1,0 +1,250 @@
+/* Blocks of queries against the keys they can see: scores by one product, softmax row by row, values by
+ * another (FlashAttention, arXiv 2205.14135, with BLAS as its kernel). The backward pass recomputes the
+ * probabilities from the saved log-sum-exp. */
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "formats/buffer.h"
+#include "recal/gemm.h"
+#include "recal/layers/layers.h"
+#include "recal/simd.h"
+
+enum { BLOCK = 64 };
+
+/* Keys [from, to) that some query of [q0, q1) sees. */
+static void visible_keys(const Attention *a, size_t q0, size_t q1, size_t *from, size_t *to) {
+    size_t last = a->first_query + q1 - 1, first = a->first_query + q0;
+    size_t lowest = a->window && first + 1 > a->window ? first + 1 - a->window : 0;
+    *from = lowest > a->first_key ? lowest - a->first_key : 0;
+    *to = last + 1 - a->first_key;
+    if (*to > a->keys) *to = a->keys;
+    if (*from > *to) *from = *to;
+}
+
+/* The same for one query, relative to `base`. */
+static void row_span(const Attention *a, size_t query, size_t base, size_t *low, size_t *high) {
+    size_t from, to;
+    visible_keys(a, query, query + 1, &from, &to);
+    *low = from - base;
+    *high = to - base;
+}
+
+static void scores(const Attention *a, float *s, size_t h, size_t q0, size_t nq, size_t from, size_t n) {
+    size_t kv = h / (a->heads / a->kv_heads);
+    gemm_one(&(Gemm){.b_transposed = true,
+                     .m = nq,
+                     .n = n,
+                     .k = a->dim,
+                     .alpha = a->scale,
+                     .a = a->q + (q0 * a->heads + h) * a->dim,
+                     .lda = a->heads * a->dim,
+                     .b = a->k + (from * a->kv_heads + kv) * a->dim,
+                     .ldb = a->kv_heads * a->dim,
+                     .c = s,
+                     .ldc = n});
+}
+
+/* exp(s - top) over [low, high), zero elsewhere; returns the sum. */
+SIMD_CLONES static float exponentials(float *s, size_t low, size_t high, size_t n, float top) {
+    float sum = 0;
+    for (size_t i = 0; i < low; i++)
+        s[i] = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = low; i < high; i++) {
+        s[i] = exp_approx(s[i] - top);
+        sum += s[i];
+    }
+    for (size_t i = high; i < n; i++)
+        s[i] = 0;
+    return sum;
+}
+
+SIMD_CLONES static float largest(const float *s, size_t low, size_t high) {
+    float top = -FLT_MAX;
+#pragma omp simd reduction(max : top)
+    for (size_t i = low; i < high; i++)
+        top = s[i] > top ? s[i] : top;
+    return top;
+}
+
+SIMD_CLONES static void multiply(float *x, float f, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        x[i] *= f;
+}
+
+/* Row of scores -> row of probabilities; returns the log-sum-exp. */
+static float softmax_row(float *s, size_t low, size_t high, size_t n, const float *sink) {
+    float top = largest(s, low, high);
+    if (sink && *sink > top) top = *sink;
+    float sum = exponentials(s, low, high, n, top);
+    if (sink) sum += expf(*sink - top);
+    multiply(s + low, 1.0f / sum, high - low);
+    return top + logf(sum);
+}
+
+typedef struct Job {
+    const Attention *a;
+    const AttentionGrad *g;
+    size_t blocks;   /* of queries, per sequence and head */
+    float **scratch; /* per thread */
+} Job;
+
+static void forward_block(void *context, size_t task, int thread) {
+    const Job *j = context;
+    const Attention *a = &j->a[task / (j->blocks * j->a->heads)];
+    size_t h = task / j->blocks % a->heads, q0 = task % j->blocks * BLOCK;
+    if (q0 >= a->queries) return;
+    size_t nq = a->queries - q0 < BLOCK ? a->queries - q0 : BLOCK, from, to;
+    visible_keys(a, q0, q0 + nq, &from, &to);
+    size_t n = to - from, kv = h / (a->heads / a->kv_heads);
+    float *s = j->scratch[thread];
+    scores(a, s, h, q0, nq, from, n);
+    for (size_t i = 0; i < nq; i++) {
+        size_t low, high;
+        row_span(a, q0 + i, from, &low, &high);
+        float lse = softmax_row(s + i * n, low, high, n, a->sinks ? &a->sinks[h] : NULL);
+        if (a->lse) a->lse[h * a->queries + q0 + i] = lse;
+    }
+    gemm_one(&(Gemm){.m = nq,
+                     .n = a->dim,
+                     .k = n,
+                     .alpha = 1,
+                     .a = s,
+                     .lda = n,
+                     .b = a->v + (from * a->kv_heads + kv) * a->dim,
+                     .ldb = a->kv_heads * a->dim,
+                     .c = a->out + (q0 * a->heads + h) * a->dim,
+                     .ldc = a->heads * a->dim});
+}
+
+/* `floats` for each thread. */
+static float **scratch_new(Pool *p, size_t floats) {
+    float **s = xcalloc((size_t)pool_size(p), sizeof *s);
+    for (int i = 0; i < pool_size(p); i++)
+        s[i] = xmalloc(floats * sizeof **s);
+    return s;
+}
+
+static void scratch_free(Pool *p, float **s) {
+    for (int i = 0; i < pool_size(p); i++)
+        free(s[i]);
+    free(s);
+}
+
+static size_t most_keys(const Attention *a, size_t n, size_t *blocks) {
+    size_t keys = 1;
+    *blocks = 1;
+    for (size_t i = 0; i < n; i++) {
+        size_t visible = a[i].window && a[i].window + BLOCK < a[i].keys ? a[i].window + BLOCK : a[i].keys;
+        if (visible > keys) keys = visible;
+        size_t b = (a[i].queries + BLOCK - 1) / BLOCK;
+        if (b > *blocks) *blocks = b;
+    }
+    return keys;
+}
+
+void attention_forward(Pool *p, const Attention *a, size_t n) {
+    Job j = {.a = a};
+    size_t keys = most_keys(a, n, &j.blocks);
+    j.scratch = scratch_new(p, BLOCK * keys);
+    pool_run(p, n * a->heads * j.blocks, forward_block, &j);
+    scratch_free(p, j.scratch);
+}
+
+/* ds = p * (dp - delta) * scale, in place of dp */
+SIMD_CLONES static void softmax_gradient(float *dp, const float *p, float delta, float scale, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        dp[i] = p[i] * (dp[i] - delta) * scale;
+}
+
+SIMD_CLONES static float dot(const float *a, const float *b, size_t n) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+/* One head's block of queries; adds to dk and dv, writes dq. */
+static void backward_block(const Attention *a, const AttentionGrad *g, size_t h, size_t q0, float *scratch,
+                           float *dsink) {
+    size_t nq = a->queries - q0 < BLOCK ? a->queries - q0 : BLOCK, from, to;
+    visible_keys(a, q0, q0 + nq, &from, &to);
+    size_t n = to - from, kv = h / (a->heads / a->kv_heads);
+    size_t ldq = a->heads * a->dim, ldk = a->kv_heads * a->dim;
+    size_t at_q = (q0 * a->heads + h) * a->dim, at_k = (from * a->kv_heads + kv) * a->dim;
+    float *p = scratch, *dp = scratch + nq * n;
+    scores(a, p, h, q0, nq, from, n);
+    gemm_one(&(Gemm){.b_transposed = true,
+                     .m = nq,
+                     .n = n,
+                     .k = a->dim,
+                     .alpha = 1,
+                     .a = g->dout + at_q,
+                     .lda = ldq,
+                     .b = a->v + at_k,
+                     .ldb = ldk,
+                     .c = dp,
+                     .ldc = n});
+    for (size_t i = 0; i < nq; i++) {
+        size_t low, high;
+        row_span(a, q0 + i, from, &low, &high);
+        float lse = a->lse[h * a->queries + q0 + i];
+        exponentials(p + i * n, low, high, n, lse);
+        float delta = dot(g->dout + at_q + i * ldq, a->out + at_q + i * ldq, a->dim);
+        softmax_gradient(dp + i * n, p + i * n, delta, a->scale, n);
+        if (dsink) *dsink -= expf(a->sinks[h] - lse) * delta;
+    }
+    Gemm into_keys = {.a_transposed = true,
+                      .m = n,
+                      .n = a->dim,
+                      .k = nq,
+                      .alpha = 1,
+                      .beta = 1,
+                      .lda = n,
+                      .ldb = ldq,
+                      .ldc = ldk};
+    into_keys.a = p;
+    into_keys.b = g->dout + at_q;
+    into_keys.c = g->dv + at_k;
+    gemm_one(&into_keys);
+    into_keys.a = dp;
+    into_keys.b = a->q + at_q;
+    into_keys.c = g->dk + at_k;
+    gemm_one(&into_keys);
+    gemm_one(&(Gemm){.m = nq,
+                     .n = a->dim,
+                     .k = n,
+                     .alpha = 1,
+                     .a = dp,
+                     .lda = n,
+                     .b = a->k + at_k,
+                     .ldb = ldk,
+                     .c = g->dq + at_q,
+                     .ldc = ldq});
+}
+
+/* A task is one key/value head of one sequence: its dk and dv are nobody else's. */
+static void backward_group(void *context, size_t task, int thread) {
+    const Job *j = context;
+    size_t s = task / j->a->kv_heads, kv = task % j->a->kv_heads;
+    const Attention *a = &j->a[s];
+    const AttentionGrad *g = &j->g[s];
+    size_t group = a->heads / a->kv_heads;
+    for (size_t i = 0; i < a->keys; i++) {
+        memset(g->dk + (i * a->kv_heads + kv) * a->dim, 0, a->dim * sizeof *g->dk);
+        memset(g->dv + (i * a->kv_heads + kv) * a->dim, 0, a->dim * sizeof *g->dv);
+    }
+    for (size_t h = kv * group; h < (kv + 1) * group; h++)
+        for (size_t q0 = 0; q0 < a->queries; q0 += BLOCK)
+            backward_block(a, g, h, q0, j->scratch[thread], g->dsinks ? &g->dsinks[h] : NULL);
+}
+
+void attention_backward(Pool *p, const Attention *a, const AttentionGrad *g, size_t n) {
+    Job j = {.a = a, .g = g};
+    size_t keys = most_keys(a, n, &j.blocks);
+    j.scratch = scratch_new(p, 2 * BLOCK * keys);
+    pool_run(p, n * a->kv_heads, backward_group, &j);
+    scratch_free(p, j.scratch);
+}

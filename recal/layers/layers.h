@@ -1,0 +1,87 @@
+/* The layers, each as a pair x_forward / x_backward over plain row-major fp32 arrays. N is rows (tokens of
+ * all sequences), C the width. Backward functions add to parameter gradients and overwrite input gradients
+ * unless they say otherwise. */
+#ifndef DEROPE_RECAL_LAYERS_H
+#define DEROPE_RECAL_LAYERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "recal/threads.h"
+
+/* ---- RMSNorm (arXiv 1910.07467): y = x / rms(x) * w ---- */
+
+/* y, x (N, C); w (C); rstd (N) receives 1/rms. */
+void rmsnorm_forward(Pool *p, float *y, float *rstd, const float *x, const float *w, size_t N, size_t C,
+                     float eps);
+/* dx (N, C) is added to; dw (C) is added to. */
+void rmsnorm_backward(Pool *p, float *dx, float *dw, const float *dy, const float *x, const float *w,
+                      const float *rstd, size_t N, size_t C);
+
+/* ---- rotary position embedding (arXiv 2104.09864), half-split pairs ---- */
+
+/* cos and sin of positions first .. first+n, (n, half), times `scale`. */
+void rope_table(float *cos, float *sin, const double *inv_freq, double scale, size_t first, size_t n,
+                size_t half);
+/* Rotates in place the first 2*half dimensions of each head; x (N, heads * dim), row i at table row i % T.
+ * The gradient is the rotation back: `inverse`. */
+void rope_apply(Pool *p, float *x, const float *cos, const float *sin, size_t N, size_t T, size_t heads,
+                size_t dim, size_t half, bool inverse);
+
+/* ---- attention: grouped queries, causal, optional window and sinks; blocks of queries, never T x T ---- */
+
+typedef struct Attention {
+    size_t heads, kv_heads, dim;
+    size_t queries, keys;          /* rows of one sequence */
+    size_t first_query, first_key; /* their positions */
+    size_t window;                 /* 0: none */
+    float scale;
+    const float *sinks; /* (heads) or NULL */
+    const float *q;     /* (queries, heads * dim) */
+    const float *k, *v; /* (keys, kv_heads * dim) */
+    float *out;         /* (queries, heads * dim) */
+    float *lse;         /* (heads, queries): log of the softmax's denominator; NULL: not wanted */
+} Attention;
+
+/* `n` sequences, each its own description. */
+void attention_forward(Pool *p, const Attention *a, size_t n);
+/* dq, dk, dv like q, k, v (overwritten); dsinks (heads) is added to, NULL if there are none. `dout` and the
+ * rest per sequence; arrays of n. */
+typedef struct AttentionGrad {
+    const float *dout;
+    float *dq, *dk, *dv, *dsinks;
+} AttentionGrad;
+void attention_backward(Pool *p, const Attention *a, const AttentionGrad *g, size_t n);
+
+/* ---- SwiGLU (arXiv 2002.05202): y = silu(gate) * up ---- */
+
+void swiglu_forward(Pool *p, float *y, const float *gate, const float *up, size_t n);
+/* dgate and dup may alias gate and up. */
+void swiglu_backward(Pool *p, float *dgate, float *dup, const float *dy, const float *gate, const float *up,
+                     size_t n);
+
+/* ---- small ones ---- */
+
+/* x (N, C) += bias (C). */
+void bias_forward(Pool *p, float *x, const float *bias, size_t N, size_t C);
+/* dbias (C) += column sums of dy (N, C). */
+void bias_backward(Pool *p, float *dbias, const float *dy, size_t N, size_t C);
+/* x += scale * y, n elements. */
+void add_scaled(Pool *p, float *x, const float *y, float scale, size_t n);
+/* x (N, C) = scale * rows of table; grads the other way (adds). */
+void embedding_forward(Pool *p, float *x, const float *table, const int32_t *ids, float scale, size_t N,
+                       size_t C);
+void embedding_backward(float *dtable, const float *dx, const int32_t *ids, float scale, size_t N, size_t C);
+
+/* ---- losses over a block of logits ---- */
+
+/* Per row: nll[i] = -log softmax(logits[i])[target[i]]; target -1: 0. With `scale` != 0 logits become the
+ * gradient of scale * sum nll, otherwise they are left alone. logits (N, V). */
+void cross_entropy(Pool *p, float *nll, float *logits, const int32_t *target, float scale, size_t N,
+                   size_t V);
+/* Same for KL(teacher || model) of rows whose target is not -1; `teacher` (N, V) logits are overwritten. */
+void kl_divergence(Pool *p, float *kl, float *logits, float *teacher, const int32_t *target, float scale,
+                   size_t N, size_t V);
+
+#endif

@@ -1,0 +1,224 @@
+/* Running a sequence with a KV cache, in chunks: memory is one chunk's activations plus the cache. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/buffer.h"
+#include "recal/gemm.h"
+#include "recal/layer.h"
+#include "recal/layers/layers.h"
+
+enum { CHUNK = 512, LOGIT_ROWS = 64 };
+
+typedef struct LayerCache {
+    float *k, *v;    /* (capacity, kv_heads * head_dim) */
+    size_t capacity; /* rows */
+    size_t first;    /* position of row 0 */
+    size_t n;        /* rows in use */
+} LayerCache;
+
+struct KvCache {
+    const ModelSpec *spec;
+    LayerCache *layers;
+    size_t max_tokens, length;
+};
+
+/* A windowed layer keeps window - 1 tokens before the chunk at hand. */
+static size_t capacity_of(const LayerSpec *l, size_t max_tokens) {
+    size_t windowed = (size_t)l->window + CHUNK;
+    return l->window && windowed < max_tokens ? windowed : max_tokens;
+}
+
+uint64_t kv_bytes(const ModelSpec *s, size_t max_tokens) {
+    uint64_t floats = 0;
+    for (uint32_t i = 0; i < s->n_layers; i++)
+        floats +=
+            2 * capacity_of(&s->layers[i], max_tokens) * s->layers[i].n_kv_heads * s->layers[i].head_dim;
+    return floats * sizeof(float);
+}
+
+KvCache *kv_new(const Net *n, size_t max_tokens, Error *e) {
+    const ModelSpec *s = n->spec;
+    KvCache *kv = xcalloc(1, sizeof *kv);
+    kv->spec = s;
+    kv->max_tokens = max_tokens;
+    kv->layers = xcalloc(s->n_layers, sizeof *kv->layers);
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        LayerCache *c = &kv->layers[i];
+        size_t width = (size_t)s->layers[i].n_kv_heads * s->layers[i].head_dim;
+        c->capacity = capacity_of(&s->layers[i], max_tokens);
+        c->k = big_alloc(c->capacity, width * sizeof(float), "KV cache", e);
+        c->v = c->k ? big_alloc(c->capacity, width * sizeof(float), "KV cache", e) : NULL;
+        if (!c->v) {
+            kv_free(kv);
+            return NULL;
+        }
+    }
+    return kv;
+}
+
+void kv_free(KvCache *kv) {
+    if (!kv) return;
+    for (uint32_t i = 0; i < kv->spec->n_layers; i++) {
+        free(kv->layers[i].k);
+        free(kv->layers[i].v);
+    }
+    free(kv->layers);
+    free(kv);
+}
+
+size_t kv_length(const KvCache *kv) {
+    return kv->length;
+}
+
+void kv_clear(KvCache *kv) {
+    kv->length = 0;
+    for (uint32_t i = 0; i < kv->spec->n_layers; i++)
+        kv->layers[i].first = kv->layers[i].n = 0;
+}
+
+/* Makes room for `n` rows: what no later query of the window reaches moves out. */
+static void make_room(LayerCache *c, const LayerSpec *l, size_t n, size_t width) {
+    if (c->n + n <= c->capacity) return;
+    size_t keep = l->window - 1 < c->n ? l->window - 1 : c->n, drop = c->n - keep;
+    memmove(c->k, c->k + drop * width, keep * width * sizeof(float));
+    memmove(c->v, c->v + drop * width, keep * width * sizeof(float));
+    c->first += drop;
+    c->n = keep;
+}
+
+/* Activations of one chunk. */
+typedef struct Scratch {
+    float *x, *normed, *rstd, *q, *out, *gate, *up, *logits;
+} Scratch;
+
+static bool scratch_new(Scratch *b, const ModelSpec *s, Error *e) {
+    size_t q = 0, f = 0;
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        const LayerSpec *l = &s->layers[i];
+        if ((size_t)l->n_heads * l->head_dim > q) q = (size_t)l->n_heads * l->head_dim;
+        if (l->ffn_dim > f) f = l->ffn_dim;
+    }
+    size_t floats[] = {s->width, s->width, 1, q, q, f, f};
+    float **parts[] = {&b->x, &b->normed, &b->rstd, &b->q, &b->out, &b->gate, &b->up};
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+        if (!(*parts[i] = big_alloc(CHUNK, floats[i] * sizeof(float), "activations", e))) return false;
+    b->logits = big_alloc(LOGIT_ROWS, (size_t)s->vocab * sizeof(float), "logits", e);
+    return b->logits != NULL;
+}
+
+static void scratch_free(Scratch *b) {
+    free(b->x);
+    free(b->normed);
+    free(b->rstd);
+    free(b->q);
+    free(b->out);
+    free(b->gate);
+    free(b->up);
+    free(b->logits);
+}
+
+static void run_attention(Net *n, uint32_t i, const LayerParams *w, LayerCache *c, const Rope *rope,
+                          Scratch *b, size_t at, size_t N) {
+    const LayerSpec *l = &n->spec->layers[i];
+    size_t C = n->spec->width, q = (size_t)l->n_heads * l->head_dim, kv = (size_t)l->n_kv_heads * l->head_dim;
+    rmsnorm_forward(n->pool, b->normed, b->rstd, b->x, w->attn_norm, N, C, (float)n->spec->rms_eps);
+    make_room(c, l, N, kv);
+    float *k = c->k + c->n * kv, *v = c->v + c->n * kv;
+    project(n->pool, b->q, b->normed, w->q, w->q_bias, N, C, q);
+    project(n->pool, k, b->normed, w->k, w->k_bias, N, C, kv);
+    project(n->pool, v, b->normed, w->v, w->v_bias, N, C, kv);
+    c->n += N;
+    if (rope->cos) {
+        rope_apply(n->pool, b->q, rope->cos, rope->sin, N, N, l->n_heads, l->head_dim, rope->half, false);
+        rope_apply(n->pool, k, rope->cos, rope->sin, N, N, l->n_kv_heads, l->head_dim, rope->half, false);
+    }
+    Attention a = {.heads = l->n_heads,
+                   .kv_heads = l->n_kv_heads,
+                   .dim = l->head_dim,
+                   .queries = N,
+                   .keys = c->n,
+                   .first_query = at,
+                   .first_key = c->first,
+                   .window = l->window,
+                   .scale = (float)l->softmax_scale,
+                   .sinks = w->sinks,
+                   .q = b->q,
+                   .k = c->k,
+                   .v = c->v,
+                   .out = b->out};
+    attention_forward(n->pool, &a, 1);
+    project(n->pool, b->normed, b->out, w->o, w->o_bias, N, q, C);
+    add_scaled(n->pool, b->x, b->normed, (float)n->spec->residual_scale, N * C);
+}
+
+static void run_ffn(Net *n, uint32_t i, const LayerParams *w, Scratch *b, size_t N) {
+    size_t C = n->spec->width, F = n->spec->layers[i].ffn_dim;
+    rmsnorm_forward(n->pool, b->normed, b->rstd, b->x, w->ffn_norm, N, C, (float)n->spec->rms_eps);
+    project(n->pool, b->gate, b->normed, w->gate, w->gate_bias, N, C, F);
+    project(n->pool, b->up, b->normed, w->up, w->up_bias, N, C, F);
+    swiglu_forward(n->pool, b->gate, b->gate, b->up, N * F);
+    project(n->pool, b->normed, b->gate, w->down, w->down_bias, N, F, C);
+    add_scaled(n->pool, b->x, b->normed, (float)n->spec->residual_scale, N * C);
+}
+
+static bool run_head(Net *n, Scratch *b, size_t first, size_t from, size_t N, LogitSink sink, void *context,
+                     Error *e) {
+    size_t C = n->spec->width, V = n->spec->vocab;
+    const float *head = net_at(n, n->weights, n->spec->tied_head ? ROLE_EMBED : ROLE_HEAD, -1);
+    rmsnorm_forward(n->pool, b->normed, b->rstd, b->x, net_at(n, n->weights, ROLE_FINAL_NORM, -1), N, C,
+                    (float)n->spec->rms_eps);
+    for (size_t i = from; i < N; i += LOGIT_ROWS) {
+        size_t rows = N - i < LOGIT_ROWS ? N - i : LOGIT_ROWS;
+        gemm(n->pool, &(Gemm){.b_transposed = true,
+                              .m = rows,
+                              .n = V,
+                              .k = C,
+                              .alpha = (float)n->spec->logit_scale,
+                              .a = b->normed + i * C,
+                              .lda = C,
+                              .b = head,
+                              .ldb = C,
+                              .c = b->logits,
+                              .ldc = V});
+        if (!sink(context, first + i, rows, b->logits, e)) return false;
+    }
+    return true;
+}
+
+static bool check_ids(const Net *n, const int32_t *ids, size_t n_ids, Error *e) {
+    for (size_t i = 0; i < n_ids; i++)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= n->spec->vocab)
+            return error_set(e, ERR_INPUT, "token %zu is %d, the vocabulary has %u", i, ids[i],
+                             n->spec->vocab);
+    return true;
+}
+
+bool net_run(Net *n, KvCache *kv, const int32_t *ids, size_t n_ids, size_t skip, LogitSink sink,
+             void *context, Error *e) {
+    const ModelSpec *s = n->spec;
+    if (n_ids > kv->max_tokens - kv->length)
+        return error_set(e, ERR_FAILED, "%zu tokens after %zu pass the %zu the cache was made for", n_ids,
+                         kv->length, kv->max_tokens);
+    if (!check_ids(n, ids, n_ids, e)) return false;
+    Scratch b = {0};
+    bool ok = scratch_new(&b, s, e);
+    size_t total = kv->length + n_ids;
+    for (size_t done = 0; ok && done < n_ids;) {
+        size_t N = n_ids - done < CHUNK ? n_ids - done : CHUNK;
+        Rope *ropes = ropes_new(s, kv->length, N, total);
+        embedding_forward(n->pool, b.x, net_at(n, n->weights, ROLE_EMBED, -1), ids + done,
+                          (float)s->embedding_scale, N, s->width);
+        for (uint32_t i = 0; i < s->n_layers; i++) {
+            LayerParams w = layer_params(n, n->weights, i);
+            run_attention(n, i, &w, &kv->layers[i], &ropes[i], &b, kv->length, N);
+            run_ffn(n, i, &w, &b, N);
+        }
+        ropes_free(ropes, s);
+        if (sink && done + N > skip)
+            ok = run_head(n, &b, done, skip > done ? skip - done : 0, N, sink, context, e);
+        kv->length += N;
+        done += N;
+    }
+    scratch_free(&b);
+    return ok;
+}

@@ -1,0 +1,376 @@
+/* Loss and gradients of a batch: a forward pass that keeps what the backward pass needs, then the way back.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/buffer.h"
+#include "recal/gemm.h"
+#include "recal/layer.h"
+#include "recal/layers/layers.h"
+
+enum { HEAD_ROWS = 128 };
+
+/* What a layer keeps, (N, ...) each. Normed inputs and silu(gate) * up are computed again on the way back. */
+typedef struct Kept {
+    float *x, *rstd1, *q, *k, *v, *out, *lse, *mid, *rstd2, *gate, *up;
+} Kept;
+
+typedef struct Pass {
+    Net *n;
+    size_t B, T, N;
+    Kept *kept;
+    Rope *ropes;
+    float *x;             /* (N, C): the residual stream, at the end the input of the final norm */
+    float *normed, *rstd; /* (N, C), (N) */
+    float *wide;          /* (N, widest of ffn and heads) */
+    float *block;         /* everything kept, one allocation */
+} Pass;
+
+typedef struct Sizes {
+    size_t C, q, kv, F, heads;
+} Sizes;
+
+static Sizes sizes_of(const ModelSpec *s, uint32_t i) {
+    const LayerSpec *l = &s->layers[i];
+    return (Sizes){s->width, (size_t)l->n_heads * l->head_dim, (size_t)l->n_kv_heads * l->head_dim,
+                   l->ffn_dim, l->n_heads};
+}
+
+static size_t kept_floats(const Sizes *z) {
+    return 2 * z->C + 2 + 2 * z->q + 2 * z->kv + z->heads + 2 * z->F;
+}
+
+static size_t widest(const ModelSpec *s) {
+    size_t wide = s->width;
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        Sizes z = sizes_of(s, i);
+        if (z.q > wide) wide = z.q;
+        if (z.F > wide) wide = z.F;
+    }
+    return wide;
+}
+
+static size_t pass_floats(const ModelSpec *s, bool keep) {
+    size_t floats = 2 * s->width + 1 + widest(s);
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        Sizes z = sizes_of(s, i);
+        if (keep || i == 0) floats += kept_floats(&z); /* without a way back all layers share one set */
+    }
+    return floats;
+}
+
+static float *carve(float **at, size_t floats) {
+    float *p = *at;
+    *at += floats;
+    return p;
+}
+
+static bool pass_new(Pass *p, Net *n, size_t B, size_t T, bool keep, Error *e) {
+    const ModelSpec *s = n->spec;
+    *p = (Pass){.n = n, .B = B, .T = T, .N = B * T};
+    p->block = big_alloc(p->N, pass_floats(s, keep) * sizeof(float), "activations", e);
+    if (!p->block) return false;
+    float *at = p->block;
+    p->x = carve(&at, p->N * s->width);
+    p->normed = carve(&at, p->N * s->width);
+    p->rstd = carve(&at, p->N);
+    p->wide = carve(&at, p->N * widest(s));
+    p->kept = xcalloc(s->n_layers, sizeof *p->kept);
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        Sizes z = sizes_of(s, i);
+        Kept *k = &p->kept[i];
+        if (i && !keep) {
+            *k = p->kept[0];
+            continue;
+        }
+        k->x = carve(&at, p->N * z.C);
+        k->rstd1 = carve(&at, p->N);
+        k->q = carve(&at, p->N * z.q);
+        k->k = carve(&at, p->N * z.kv);
+        k->v = carve(&at, p->N * z.kv);
+        k->out = carve(&at, p->N * z.q);
+        k->lse = carve(&at, p->N * z.heads);
+        k->mid = carve(&at, p->N * z.C);
+        k->rstd2 = carve(&at, p->N);
+        k->gate = carve(&at, p->N * z.F);
+        k->up = carve(&at, p->N * z.F);
+    }
+    p->ropes = ropes_new(s, 0, T, T);
+    return true;
+}
+
+static void pass_free(Pass *p) {
+    if (p->ropes) ropes_free(p->ropes, p->n->spec);
+    free(p->kept);
+    free(p->block);
+}
+
+/* ---- forward ---- */
+
+static void describe_attention(const Pass *p, uint32_t i, const float *sinks, Attention *a) {
+    const LayerSpec *l = &p->n->spec->layers[i];
+    const Kept *k = &p->kept[i];
+    Sizes z = sizes_of(p->n->spec, i);
+    for (size_t b = 0; b < p->B; b++)
+        a[b] = (Attention){.heads = l->n_heads,
+                           .kv_heads = l->n_kv_heads,
+                           .dim = l->head_dim,
+                           .queries = p->T,
+                           .keys = p->T,
+                           .window = l->window,
+                           .scale = (float)l->softmax_scale,
+                           .sinks = sinks,
+                           .q = k->q + b * p->T * z.q,
+                           .k = k->k + b * p->T * z.kv,
+                           .v = k->v + b * p->T * z.kv,
+                           .out = k->out + b * p->T * z.q,
+                           .lse = k->lse + b * p->T * z.heads};
+}
+
+static void rotate(const Pass *p, uint32_t i, float *q, float *k, bool inverse) {
+    const LayerSpec *l = &p->n->spec->layers[i];
+    const Rope *r = &p->ropes[i];
+    if (!r->cos) return;
+    rope_apply(p->n->pool, q, r->cos, r->sin, p->N, p->T, l->n_heads, l->head_dim, r->half, inverse);
+    rope_apply(p->n->pool, k, r->cos, r->sin, p->N, p->T, l->n_kv_heads, l->head_dim, r->half, inverse);
+}
+
+static void forward_layer(Pass *p, uint32_t i) {
+    Net *n = p->n;
+    LayerParams w = layer_params(n, n->weights, i);
+    Kept *k = &p->kept[i];
+    Sizes z = sizes_of(n->spec, i);
+    float eps = (float)n->spec->rms_eps, residual = (float)n->spec->residual_scale;
+    Attention *a = xcalloc(p->B, sizeof *a);
+
+    memcpy(k->x, p->x, p->N * z.C * sizeof(float));
+    rmsnorm_forward(n->pool, p->normed, k->rstd1, p->x, w.attn_norm, p->N, z.C, eps);
+    project(n->pool, k->q, p->normed, w.q, w.q_bias, p->N, z.C, z.q);
+    project(n->pool, k->k, p->normed, w.k, w.k_bias, p->N, z.C, z.kv);
+    project(n->pool, k->v, p->normed, w.v, w.v_bias, p->N, z.C, z.kv);
+    rotate(p, i, k->q, k->k, false);
+    describe_attention(p, i, w.sinks, a);
+    attention_forward(n->pool, a, p->B);
+    free(a);
+    project(n->pool, p->normed, k->out, w.o, w.o_bias, p->N, z.q, z.C);
+    add_scaled(n->pool, p->x, p->normed, residual, p->N * z.C);
+
+    memcpy(k->mid, p->x, p->N * z.C * sizeof(float));
+    rmsnorm_forward(n->pool, p->normed, k->rstd2, p->x, w.ffn_norm, p->N, z.C, eps);
+    project(n->pool, k->gate, p->normed, w.gate, w.gate_bias, p->N, z.C, z.F);
+    project(n->pool, k->up, p->normed, w.up, w.up_bias, p->N, z.C, z.F);
+    swiglu_forward(n->pool, p->wide, k->gate, k->up, p->N * z.F);
+    project(n->pool, p->normed, p->wide, w.down, w.down_bias, p->N, z.F, z.C);
+    add_scaled(n->pool, p->x, p->normed, residual, p->N * z.C);
+}
+
+/* Leaves the final norm's output in p->normed. */
+static void forward(Pass *p, const int32_t *ids) {
+    Net *n = p->n;
+    embedding_forward(n->pool, p->x, net_at(n, n->weights, ROLE_EMBED, -1), ids,
+                      (float)n->spec->embedding_scale, p->N, n->spec->width);
+    for (uint32_t i = 0; i < n->spec->n_layers; i++)
+        forward_layer(p, i);
+    rmsnorm_forward(n->pool, p->normed, p->rstd, p->x, net_at(n, n->weights, ROLE_FINAL_NORM, -1), p->N,
+                    n->spec->width, (float)n->spec->rms_eps);
+}
+
+/* ---- head and loss, a block of rows at a time: all logits at once would be N x vocabulary ---- */
+
+static float *head_of(const Net *n, float *block) {
+    return net_at(n, block, n->spec->tied_head ? ROLE_EMBED : ROLE_HEAD, -1);
+}
+
+static void head_logits(const Net *n, float *logits, const float *normed, size_t rows) {
+    size_t C = n->spec->width, V = n->spec->vocab;
+    gemm(n->pool, &(Gemm){.b_transposed = true,
+                          .m = rows,
+                          .n = V,
+                          .k = C,
+                          .alpha = (float)n->spec->logit_scale,
+                          .a = normed,
+                          .lda = C,
+                          .b = head_of(n, n->weights),
+                          .ldb = C,
+                          .c = logits,
+                          .ldc = V});
+}
+
+/* Turns p->normed into the gradient of itself where `b->grads` asks for gradients. */
+static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *loss, Error *e) {
+    Net *n = p->n;
+    size_t C = n->spec->width, V = n->spec->vocab, scored = 0;
+    for (size_t i = 0; i < p->N; i++)
+        scored += b->targets[i] >= 0;
+    *loss = 0;
+    float *logits = big_alloc(HEAD_ROWS, V * sizeof(float), "logits", e);
+    float *teacher_logits = logits && teacher ? big_alloc(HEAD_ROWS, V * sizeof(float), "logits", e) : NULL;
+    float *dx = logits ? big_alloc(HEAD_ROWS, C * sizeof(float), "gradient", e) : NULL, row_loss[HEAD_ROWS];
+    bool ok = dx && (!teacher || teacher_logits);
+    float scale = b->grads && scored ? b->grad_scale / (float)scored : 0;
+    for (size_t at = 0; ok && scored && at < p->N; at += HEAD_ROWS) {
+        size_t rows = p->N - at < HEAD_ROWS ? p->N - at : HEAD_ROWS;
+        head_logits(n, logits, p->normed + at * C, rows);
+        if (teacher) {
+            head_logits(teacher->n, teacher_logits, teacher->normed + at * teacher->n->spec->width, rows);
+            kl_divergence(n->pool, row_loss, logits, teacher_logits, b->targets + at, scale, rows, V);
+        } else {
+            cross_entropy(n->pool, row_loss, logits, b->targets + at, scale, rows, V);
+        }
+        for (size_t i = 0; i < rows; i++)
+            *loss += row_loss[i] / (double)scored;
+        if (!b->grads) continue;
+        Gemm back = {.m = rows,
+                     .n = C,
+                     .k = V,
+                     .alpha = (float)n->spec->logit_scale,
+                     .a = logits,
+                     .lda = V,
+                     .b = head_of(n, n->weights),
+                     .ldb = C,
+                     .c = dx,
+                     .ldc = C};
+        gemm(n->pool, &back);
+        Gemm weights = {.a_transposed = true,
+                        .m = V,
+                        .n = C,
+                        .k = rows,
+                        .alpha = (float)n->spec->logit_scale,
+                        .beta = 1,
+                        .a = logits,
+                        .lda = V,
+                        .b = p->normed + at * C,
+                        .ldb = C,
+                        .c = head_of(n, b->grads),
+                        .ldc = C};
+        gemm(n->pool, &weights);
+        memcpy(p->normed + at * C, dx, rows * C * sizeof(float));
+    }
+    free(logits);
+    free(teacher_logits);
+    free(dx);
+    return ok;
+}
+
+/* ---- backward ---- */
+
+/* Gradients on their way back through a layer, (N, ...) each. */
+typedef struct Back {
+    float *dx; /* of the residual stream: in and out */
+    float *dy, *dq, *dk, *dv, *dout, *dwide;
+} Back;
+
+static void backward_ffn(Pass *p, uint32_t i, const LayerParams *w, const LayerParams *g, Back *d) {
+    Net *n = p->n;
+    Kept *k = &p->kept[i];
+    Sizes z = sizes_of(n->spec, i);
+    size_t N = p->N;
+    memset(d->dy, 0, N * z.C * sizeof(float));
+    add_scaled(n->pool, d->dy, d->dx, (float)n->spec->residual_scale, N * z.C);
+    swiglu_forward(n->pool, p->wide, k->gate, k->up, N * z.F);
+    if (g->down_bias) bias_backward(n->pool, g->down_bias, d->dy, N, z.C);
+    linear_backward(n->pool, d->dwide, false, g->down, d->dy, p->wide, w->down, N, z.F, z.C);
+    swiglu_backward(n->pool, k->gate, k->up, d->dwide, k->gate, k->up, N * z.F);
+    rmsnorm_forward(n->pool, p->normed, k->rstd2, k->mid, w->ffn_norm, N, z.C, (float)n->spec->rms_eps);
+    if (g->gate_bias) bias_backward(n->pool, g->gate_bias, k->gate, N, z.F);
+    if (g->up_bias) bias_backward(n->pool, g->up_bias, k->up, N, z.F);
+    linear_backward(n->pool, d->dy, false, g->gate, k->gate, p->normed, w->gate, N, z.C, z.F);
+    linear_backward(n->pool, d->dy, true, g->up, k->up, p->normed, w->up, N, z.C, z.F);
+    rmsnorm_backward(n->pool, d->dx, g->ffn_norm, d->dy, k->mid, w->ffn_norm, k->rstd2, N, z.C);
+}
+
+static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const LayerParams *g, Back *d) {
+    Net *n = p->n;
+    Kept *k = &p->kept[i];
+    Sizes z = sizes_of(n->spec, i);
+    size_t N = p->N;
+    Attention *a = xcalloc(p->B, sizeof *a);
+    AttentionGrad *ag = xcalloc(p->B, sizeof *ag);
+    /* one set of sink gradients per sequence: they run side by side */
+    float *dsinks = g->sinks ? xcalloc(p->B * z.heads, sizeof *dsinks) : NULL;
+    memset(d->dy, 0, N * z.C * sizeof(float));
+    add_scaled(n->pool, d->dy, d->dx, (float)n->spec->residual_scale, N * z.C);
+    if (g->o_bias) bias_backward(n->pool, g->o_bias, d->dy, N, z.C);
+    linear_backward(n->pool, d->dout, false, g->o, d->dy, k->out, w->o, N, z.q, z.C);
+    describe_attention(p, i, w->sinks, a);
+    for (size_t b = 0; b < p->B; b++)
+        ag[b] = (AttentionGrad){.dout = d->dout + b * p->T * z.q,
+                                .dq = d->dq + b * p->T * z.q,
+                                .dk = d->dk + b * p->T * z.kv,
+                                .dv = d->dv + b * p->T * z.kv,
+                                .dsinks = dsinks ? dsinks + b * z.heads : NULL};
+    attention_backward(n->pool, a, ag, p->B);
+    for (size_t j = 0; dsinks && j < p->B * z.heads; j++)
+        g->sinks[j % z.heads] += dsinks[j];
+    rotate(p, i, d->dq, d->dk, true);
+    if (g->q_bias) bias_backward(n->pool, g->q_bias, d->dq, N, z.q);
+    if (g->k_bias) bias_backward(n->pool, g->k_bias, d->dk, N, z.kv);
+    if (g->v_bias) bias_backward(n->pool, g->v_bias, d->dv, N, z.kv);
+    rmsnorm_forward(n->pool, p->normed, k->rstd1, k->x, w->attn_norm, N, z.C, (float)n->spec->rms_eps);
+    linear_backward(n->pool, d->dy, false, g->q, d->dq, p->normed, w->q, N, z.C, z.q);
+    linear_backward(n->pool, d->dy, true, g->k, d->dk, p->normed, w->k, N, z.C, z.kv);
+    linear_backward(n->pool, d->dy, true, g->v, d->dv, p->normed, w->v, N, z.C, z.kv);
+    rmsnorm_backward(n->pool, d->dx, g->attn_norm, d->dy, k->x, w->attn_norm, k->rstd1, N, z.C);
+    free(a);
+    free(ag);
+    free(dsinks);
+}
+
+static size_t back_floats(const ModelSpec *s) {
+    size_t q = 0, kv = 0;
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        Sizes z = sizes_of(s, i);
+        if (z.q > q) q = z.q;
+        if (z.kv > kv) kv = z.kv;
+    }
+    return 2 * s->width + 2 * q + 2 * kv + widest(s);
+}
+
+static bool backward(Pass *p, const Batch *b, Error *e) {
+    Net *n = p->n;
+    const ModelSpec *s = n->spec;
+    size_t N = p->N, q = 0, kv = 0;
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        Sizes z = sizes_of(s, i);
+        if (z.q > q) q = z.q;
+        if (z.kv > kv) kv = z.kv;
+    }
+    float *block = big_alloc(N, back_floats(s) * sizeof(float), "gradients of activations", e), *at = block;
+    if (!block) return false;
+    Back d = {.dx = carve(&at, N * s->width), .dy = carve(&at, N * s->width), .dq = carve(&at, N * q)};
+    d.dout = carve(&at, N * q);
+    d.dk = carve(&at, N * kv);
+    d.dv = carve(&at, N * kv);
+    d.dwide = carve(&at, N * widest(s));
+    rmsnorm_backward(n->pool, d.dx, net_at(n, b->grads, ROLE_FINAL_NORM, -1), p->normed, p->x,
+                     net_at(n, n->weights, ROLE_FINAL_NORM, -1), p->rstd, N, s->width);
+    for (uint32_t i = s->n_layers; i-- > 0;) {
+        LayerParams w = layer_params(n, n->weights, i), g = layer_params(n, b->grads, i);
+        backward_ffn(p, i, &w, &g, &d);
+        backward_attention(p, i, &w, &g, &d);
+    }
+    embedding_backward(net_at(n, b->grads, ROLE_EMBED, -1), d.dx, b->ids, (float)s->embedding_scale, N,
+                       s->width);
+    free(block);
+    return true;
+}
+
+bool net_train_batch(Net *n, const Batch *b, double *loss, Error *e) {
+    Pass p = {0}, t = {0};
+    bool ok = pass_new(&p, n, b->B, b->T, b->grads != NULL, e);
+    if (ok && b->teacher) ok = pass_new(&t, b->teacher, b->B, b->T, false, e);
+    if (ok) {
+        if (b->teacher) forward(&t, b->ids);
+        forward(&p, b->ids);
+        ok = loss_and_head(&p, b->teacher ? &t : NULL, b, loss, e);
+    }
+    if (t.n) pass_free(&t);
+    ok = ok && (!b->grads || backward(&p, b, e));
+    pass_free(&p);
+    return ok;
+}
+
+uint64_t net_train_bytes(const ModelSpec *s, size_t B, size_t T) {
+    uint64_t floats = (uint64_t)B * T * (pass_floats(s, true) + pass_floats(s, false) + back_floats(s));
+    return (floats + 2 * HEAD_ROWS * (uint64_t)s->vocab) * sizeof(float);
+}
