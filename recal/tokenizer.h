@@ -29,6 +29,7 @@ int32_t tokenizer_bos(const Tokenizer *t);
 int32_t tokenizer_eos(const Tokenizer *t);
 /* True if encode with add_special would put BOS first. */
 bool tokenizer_adds_bos(const Tokenizer *t);
+void token_append(TokenList *l, int32_t id);
 void token_list_free(TokenList *l);
 
 #endif

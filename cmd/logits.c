@@ -1,0 +1,123 @@
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "cmd/surgery_flags.h"
+#include "cmd/text.h"
+#include "formats/file.h"
+#include "recal/net.h"
+
+enum { FLAG_IDS = FLAG_VERB, FLAG_TEXT, FLAG_OUT, FLAG_FORCE, FLAG_THREADS };
+
+static const struct option options[] = {
+    SURGERY_OPTIONS,
+    {"ids", required_argument, NULL, FLAG_IDS},
+    {"text", required_argument, NULL, FLAG_TEXT},
+    {"out", required_argument, NULL, FLAG_OUT},
+    {"force", no_argument, NULL, FLAG_FORCE},
+    {"threads", required_argument, NULL, FLAG_THREADS},
+    {0},
+};
+
+typedef struct Arguments {
+    SurgeryFlags surgery;
+    const char *model, *ids, *text, *out;
+    bool force;
+    uint64_t threads;
+} Arguments;
+
+static bool parse(int argc, char **argv, Arguments *a, Error *e) {
+    int option;
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "+:", options, NULL)) != -1 || optind < argc) {
+        if (option == -1) {
+            const char *operand = argv[optind++];
+            if (a->model) return cmd_usage(e, "one model, not '%s' as well", operand);
+            a->model = operand;
+        } else if (surgery_flag(&a->surgery, option, optarg, e)) {
+            if (e->code) return false;
+        } else if (option == FLAG_IDS) {
+            a->ids = optarg;
+        } else if (option == FLAG_TEXT) {
+            a->text = optarg;
+        } else if (option == FLAG_OUT) {
+            a->out = optarg;
+        } else if (option == FLAG_FORCE) {
+            a->force = true;
+        } else if (option == FLAG_THREADS) {
+            if (!cmd_parse_u64("--threads", optarg, &a->threads, e)) return false;
+        } else {
+            return cmd_bad_option(e, option, argv);
+        }
+    }
+    if (!a->model || !a->out || !a->ids == !a->text)
+        return cmd_usage(e, "a model, --out and one of --ids and --text are needed (derope logits --help)");
+    return true;
+}
+
+typedef struct Sink {
+    int fd;
+    const char *path;
+    size_t vocab;
+} Sink;
+
+static bool write_logits(void *context, size_t first, size_t count, float *logits, Error *e) {
+    (void)first;
+    const Sink *s = context;
+    if (cmd_stop) return error_set(e, ERR_INTERRUPTED, "%s: interrupted; nothing was left behind", s->path);
+    return fd_write(s->fd, logits, count * s->vocab * sizeof *logits, s->path, e);
+}
+
+static bool write_all(const Arguments *a, Net *n, const TokenList *tokens, Error *e) {
+    Output out;
+    if (!output_begin(&out, a->out, false, a->force, e)) return false;
+    Sink s = {.fd = open(out.temp, O_WRONLY | O_CLOEXEC), .path = a->out, .vocab = n->spec->vocab};
+    bool ok = s.fd >= 0 || error_errno(e, "%s", a->out);
+    KvCache *kv = ok ? kv_new(n, tokens->n, e) : NULL;
+    ok = kv && net_run(n, kv, tokens->ids, tokens->n, 0, write_logits, &s, e);
+    kv_free(kv);
+    if (s.fd >= 0 && close(s.fd) != 0 && ok) ok = error_errno(e, "%s", a->out);
+    ok = ok && output_commit(&out, e);
+    output_discard(&out);
+    return ok;
+}
+
+static bool compute(const Arguments *a, Error *e) {
+    Checkpoint *source = checkpoint_open(a->model, e);
+    Model *m = source ? model_open(source, e) : NULL;
+    TokenList tokens = {0};
+    bool ok = m && surgery_flags_apply(&a->surgery, m, e) &&
+              (a->ids ? ids_read(a->ids, &tokens, e) : text_tokens(source, a->text, &tokens, e));
+    if (ok && !tokens.n) ok = error_set(e, ERR_INPUT, "%s: no tokens", a->ids ? a->ids : a->text);
+    Net *n = ok ? net_open(m, (int)a->threads, e) : NULL;
+    ok = n && write_all(a, n, &tokens, e);
+    net_close(n);
+    token_list_free(&tokens);
+    model_close(m);
+    checkpoint_close(source);
+    return ok;
+}
+
+static bool run(int argc, char **argv, Error *e) {
+    Arguments a = {0};
+    bool ok = parse(argc, argv, &a, e) && compute(&a, e);
+    surgery_flags_free(&a.surgery);
+    return ok;
+}
+
+const Verb verb_logits = {
+    .name = "logits",
+    .summary = "raw logits of every position of a text",
+    .help = "usage: derope logits MODEL (--ids FILE | --text FILE) --out FILE.f32 [options]\n\n"
+            "Writes (tokens, vocabulary) little-endian fp32, row by row.\n\n"
+            "  --ids FILE                  token ids, separated by white space or commas\n"
+            "  --text FILE                 text, tokenised by the model's tokenizer\n"
+            "  --out FILE                  where to\n"
+            "  --force                     replace it\n"
+            "  --threads N                 (as many as there are processors)\n\n" SURGERY_HELP,
+    .run = run,
+};

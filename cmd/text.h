@@ -1,0 +1,15 @@
+/* Tokens from what a person names on the command line. */
+#ifndef DEROPE_CMD_TEXT_H
+#define DEROPE_CMD_TEXT_H
+
+#include "recal/tokenizer.h"
+
+/* Whole numbers separated by white space, commas or brackets. */
+bool ids_read(const char *path, TokenList *out, Error *e);
+/* The tokens of a text file ("-": standard input), by the checkpoint's tokenizer, special tokens added as it
+ * does. */
+bool text_tokens(const Checkpoint *c, const char *path, TokenList *out, Error *e);
+/* The whole of a file, "-" being standard input. */
+bool text_read(const char *path, Buffer *out, Error *e);
+
+#endif

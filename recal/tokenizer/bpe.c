@@ -1,0 +1,262 @@
+/* Byte pair encoding of one piece: neighbours merge, the lowest rank first, the leftmost of equals. Short
+ * pieces scan for it; long ones (SentencePiece has no pieces: a whole text is one) keep the candidates in a
+ * heap. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "recal/tokenizer/internal.h"
+
+void token_append(TokenList *l, int32_t id) {
+    if (l->n == l->capacity) {
+        l->capacity = l->capacity ? 2 * l->capacity : 256;
+        l->ids = xrealloc(l->ids, l->capacity * sizeof *l->ids);
+    }
+    l->ids[l->n++] = id;
+}
+
+/* ---- GPT-2's bytes ---- */
+
+static bool is_visible(int b) {
+    return (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
+}
+
+static uint32_t printable_code(uint8_t byte) {
+    if (is_visible(byte)) return byte;
+    uint32_t code = 256;
+    for (int b = 0; b < byte; b++)
+        code += !is_visible(b);
+    return code;
+}
+
+void byte_to_printable(uint8_t byte, char out[3]) {
+    uint32_t code = printable_code(byte);
+    if (code < 0x80) {
+        out[0] = (char)code;
+        out[1] = 0;
+    } else {
+        out[0] = (char)(0xc0 | code >> 6);
+        out[1] = (char)(0x80 | (code & 0x3f));
+        out[2] = 0;
+    }
+}
+
+int printable_to_byte(uint32_t code) {
+    if (code < 256) return is_visible((int)code) ? (int)code : -1;
+    uint32_t at = 256;
+    for (int b = 0; b < 256; b++)
+        if (!is_visible(b) && at++ == code) return b;
+    return -1;
+}
+
+bool tokenizer_finish(Tokenizer *t, const char *where, Error *e) {
+    bool complete = true;
+    for (int b = 0; b < 256; b++) {
+        char name[8];
+        if (t->byte_level)
+            byte_to_printable((uint8_t)b, name);
+        else
+            snprintf(name, sizeof name, "<0x%02X>", b);
+        t->byte_id[b] = text_map_get(&t->vocab, name, strlen(name));
+        complete &= t->byte_id[b] >= 0;
+    }
+    if (t->byte_fallback && !complete) t->byte_fallback = false;
+    if (t->byte_level && !complete && t->unk < 0)
+        return error_set(e, ERR_INPUT,
+                         "%s: the vocabulary lacks some of the 256 bytes and has no unknown token", where);
+    return true;
+}
+
+/* ---- symbols ---- */
+
+typedef struct Symbol {
+    int32_t id, previous, next; /* neighbours by position, -1 at the ends */
+} Symbol;
+
+static size_t char_length(uint8_t first) {
+    return first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
+static void add_symbol(Symbol *s, size_t *n, int32_t id) {
+    s[*n] = (Symbol){id, (int32_t)*n - 1, (int32_t)*n + 1};
+    ++*n;
+}
+
+/* At most one symbol a byte. */
+static size_t first_symbols(const Tokenizer *t, const char *piece, size_t n, Symbol *s) {
+    size_t count = 0;
+    for (size_t i = 0; i < n;) {
+        if (t->byte_level) {
+            int32_t id = t->byte_id[(uint8_t)piece[i++]];
+            if (id >= 0 || t->unk >= 0) add_symbol(s, &count, id >= 0 ? id : t->unk);
+            continue;
+        }
+        size_t len = char_length((uint8_t)piece[i]);
+        int32_t id = text_map_get(&t->vocab, piece + i, len);
+        if (id >= 0) {
+            add_symbol(s, &count, id);
+        } else if (t->byte_fallback) {
+            for (size_t j = 0; j < len; j++)
+                add_symbol(s, &count, t->byte_id[(uint8_t)piece[i + j]]);
+        } else if (t->unk >= 0 && !(t->fuse_unk && count && s[count - 1].id == t->unk)) {
+            add_symbol(s, &count, t->unk);
+        }
+        i += len;
+    }
+    if (count) s[count - 1].next = -1;
+    return count;
+}
+
+static void merge_symbols(Symbol *s, int32_t left, int32_t merged) {
+    int32_t right = s[left].next, after = s[right].next;
+    s[left].id = merged;
+    s[left].next = after;
+    if (after >= 0) s[after].previous = left;
+    s[right].id = -1;
+}
+
+static void merge_by_scanning(const Tokenizer *t, Symbol *s) {
+    for (;;) {
+        const struct MergeSlot *best = NULL;
+        int32_t at = -1;
+        for (int32_t i = 0; s[i].next >= 0; i = s[i].next) {
+            const struct MergeSlot *m = merge_map_get(&t->merges, s[i].id, s[s[i].next].id);
+            if (m && (!best || m->rank < best->rank)) {
+                best = m;
+                at = i;
+            }
+        }
+        if (!best) return;
+        merge_symbols(s, at, best->merged);
+    }
+}
+
+/* ---- heap ---- */
+
+typedef struct Candidate {
+    uint32_t rank;
+    int32_t left, left_id, right_id, merged;
+} Candidate;
+
+typedef struct Heap {
+    Candidate *items;
+    size_t n, capacity;
+} Heap;
+
+static bool before(const Candidate *a, const Candidate *b) {
+    return a->rank != b->rank ? a->rank < b->rank : a->left < b->left;
+}
+
+static void heap_push(Heap *h, Candidate c) {
+    if (h->n == h->capacity)
+        h->items = xrealloc(h->items, (h->capacity = 2 * h->capacity + 64) * sizeof *h->items);
+    size_t i = h->n++;
+    for (; i && before(&c, &h->items[(i - 1) / 2]); i = (i - 1) / 2)
+        h->items[i] = h->items[(i - 1) / 2];
+    h->items[i] = c;
+}
+
+static Candidate heap_pop(Heap *h) {
+    Candidate top = h->items[0], last = h->items[--h->n];
+    size_t i = 0;
+    for (size_t child; (child = 2 * i + 1) < h->n; i = child) {
+        if (child + 1 < h->n && before(&h->items[child + 1], &h->items[child])) child++;
+        if (!before(&h->items[child], &last)) break;
+        h->items[i] = h->items[child];
+    }
+    h->items[i] = last;
+    return top;
+}
+
+static void push_pair(const Tokenizer *t, Heap *h, const Symbol *s, int32_t left) {
+    if (left < 0 || s[left].next < 0) return;
+    int32_t right = s[left].next;
+    const struct MergeSlot *m = merge_map_get(&t->merges, s[left].id, s[right].id);
+    if (m) heap_push(h, (Candidate){m->rank, left, s[left].id, s[right].id, m->merged});
+}
+
+static void merge_by_heap(const Tokenizer *t, Symbol *s) {
+    Heap h = {0};
+    for (int32_t i = 0; i >= 0; i = s[i].next)
+        push_pair(t, &h, s, i);
+    while (h.n) {
+        Candidate c = heap_pop(&h);
+        /* out of date if either side has merged since */
+        if (s[c.left].id != c.left_id || s[c.left].next < 0 || s[s[c.left].next].id != c.right_id) continue;
+        merge_symbols(s, c.left, c.merged);
+        push_pair(t, &h, s, s[c.left].previous);
+        push_pair(t, &h, s, c.left);
+    }
+    free(h.items);
+}
+
+/* ---- pieces seen before ---- */
+
+enum { CACHE_SLOTS = 1 << 15, CACHED_PIECE = 32, CACHED_TOKENS = 8 };
+
+typedef struct CacheSlot {
+    uint8_t len, n;
+    char piece[CACHED_PIECE];
+    int32_t ids[CACHED_TOKENS];
+} CacheSlot;
+
+struct WordCache {
+    CacheSlot slots[CACHE_SLOTS];
+};
+
+struct WordCache *word_cache_new(void) {
+    return xcalloc(1, sizeof(struct WordCache));
+}
+
+void word_cache_free(struct WordCache *c) {
+    free(c);
+}
+
+static CacheSlot *cache_slot(const Tokenizer *t, const char *piece, size_t n) {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ (uint8_t)piece[i]) * 0x100000001b3u;
+    return &t->cache->slots[(h ^ h >> 31) % CACHE_SLOTS];
+}
+
+bool bpe_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out, Error *e) {
+    CacheSlot *slot = n && n <= CACHED_PIECE ? cache_slot(t, piece, n) : NULL;
+    if (slot && slot->len == n && memcmp(slot->piece, piece, n) == 0) {
+        for (int i = 0; i < slot->n; i++)
+            token_append(out, slot->ids[i]);
+        return true;
+    }
+    size_t start = out->n;
+    Symbol few[64], *s = n <= 64 ? few : big_alloc(n, sizeof *s, "symbols of a text", e);
+    if (!s) return false;
+    int32_t whole = -1;
+    if (t->ignore_merges) {
+        Buffer printable = {0};
+        for (size_t i = 0; t->byte_level && i < n; i++) {
+            char c[3];
+            byte_to_printable((uint8_t)piece[i], c);
+            buffer_append(&printable, c, strlen(c));
+        }
+        whole = t->byte_level ? text_map_get(&t->vocab, (char *)printable.data, printable.size)
+                              : text_map_get(&t->vocab, piece, n);
+        buffer_free(&printable);
+    }
+    if (whole >= 0) {
+        token_append(out, whole);
+    } else if (first_symbols(t, piece, n, s)) {
+        if (n <= 48)
+            merge_by_scanning(t, s);
+        else
+            merge_by_heap(t, s);
+        for (int32_t i = 0; i >= 0; i = s[i].next)
+            token_append(out, s[i].id);
+    }
+    if (s != few) free(s);
+    if (slot && out->n - start <= CACHED_TOKENS) {
+        slot->len = (uint8_t)n;
+        slot->n = (uint8_t)(out->n - start);
+        memcpy(slot->piece, piece, n);
+        memcpy(slot->ids, out->ids + start, slot->n * sizeof *slot->ids);
+    }
+    return true;
+}

@@ -1,0 +1,162 @@
+/* tokenizer.ggml.* keys (llama.cpp's llama-vocab.cpp reads the same). */
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "recal/tokenizer/internal.h"
+#include "surgery/tokenizer_meta.h"
+
+enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4 };
+
+static int token_type(const MetaEntry *types, uint64_t i) {
+    double v;
+    return types && meta_array_f64(types, i, &v) ? (int)v : TYPE_NORMAL;
+}
+
+static bool load_vocab(Tokenizer *t, const Checkpoint *c, Error *e) {
+    const MetaEntry *tokens = meta_find(c, "tokenizer.ggml.tokens"),
+                    *types = meta_find(c, "tokenizer.ggml.token_type");
+    if (!tokens || tokens->type != META_ARRAY || tokens->elem_type != META_STRING || tokens->count > 1 << 26)
+        return error_set(e, ERR_INPUT, "%s: key 'tokenizer.ggml.tokens' is not a list of texts", c->path);
+    t->vocab_size = (uint32_t)tokens->count;
+    t->text = arena_alloc(&t->arena, t->vocab_size * sizeof *t->text);
+    t->len = arena_alloc(&t->arena, t->vocab_size * sizeof *t->len);
+    t->is_special = arena_alloc(&t->arena, t->vocab_size);
+    t->added = arena_alloc(&t->arena, t->vocab_size * sizeof *t->added);
+    uint64_t cursor = 0;
+    const char *s;
+    size_t len;
+    for (uint32_t i = 0; i < t->vocab_size && meta_array_string(tokens, &cursor, &s, &len); i++) {
+        t->text[i] = arena_strndup(&t->arena, s, len);
+        t->len[i] = (uint32_t)len;
+        int type = token_type(types, i);
+        if (text_map_get(&t->vocab, s, len) < 0) text_map_put(&t->vocab, t->text[i], t->len[i], (int32_t)i);
+        if (type != TYPE_CONTROL && type != TYPE_USER && type != TYPE_UNKNOWN) continue;
+        t->is_special[i] = type != TYPE_USER;
+        if (!len) continue;
+        t->starts_added[(uint8_t)s[0]] = 1;
+        t->added[t->n_added++] =
+            (AddedToken){.text = t->text[i], .len = t->len[i], .id = (int32_t)i, .special = t->is_special[i]};
+    }
+    return true;
+}
+
+static bool load_merges(Tokenizer *t, const Checkpoint *c, Error *e) {
+    const MetaEntry *merges = meta_find(c, "tokenizer.ggml.merges");
+    if (!merges || merges->type != META_ARRAY || merges->elem_type != META_STRING)
+        return error_set(e, ERR_INPUT, "%s: key 'tokenizer.ggml.merges' is not a list of texts", c->path);
+    uint64_t cursor = 0;
+    const char *s;
+    size_t len;
+    Buffer joined = {0};
+    for (uint32_t rank = 0; meta_array_string(merges, &cursor, &s, &len); rank++) {
+        const char *space = len ? memchr(s + 1, ' ', len - 1) : NULL;
+        if (!space) continue;
+        size_t n = (size_t)(space - s), m = len - n - 1;
+        joined.size = 0;
+        buffer_append(&joined, s, n);
+        buffer_append(&joined, space + 1, m);
+        int32_t left = text_map_get(&t->vocab, s, n), right = text_map_get(&t->vocab, space + 1, m);
+        int32_t merged = text_map_get(&t->vocab, (char *)joined.data, joined.size);
+        if (left >= 0 && right >= 0 && merged >= 0) merge_map_put(&t->merges, left, right, rank, merged);
+    }
+    buffer_free(&joined);
+    return true;
+}
+
+/* SentencePiece merges whatever pair makes the token of the best score: every way to split a token is a merge
+ * whose rank is the place of its score. */
+typedef struct Scored {
+    double score;
+    uint32_t id;
+} Scored;
+
+static int by_score(const void *a, const void *b) {
+    const Scored *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static bool load_scores(Tokenizer *t, const Checkpoint *c, Error *e) {
+    const MetaEntry *scores = meta_find(c, "tokenizer.ggml.scores");
+    if (!scores || scores->count < t->vocab_size)
+        return error_set(e, ERR_INPUT, "%s: key 'tokenizer.ggml.scores' is missing or short", c->path);
+    Scored *order = xcalloc(t->vocab_size, sizeof *order);
+    for (uint32_t i = 0; i < t->vocab_size; i++) {
+        order[i].id = i;
+        meta_array_f64(scores, i, &order[i].score);
+    }
+    qsort(order, t->vocab_size, sizeof *order, by_score);
+    uint32_t rank = 0;
+    for (uint32_t i = 0; i < t->vocab_size; i++) {
+        if (i && order[i].score != order[i - 1].score) rank = i;
+        uint32_t id = order[i].id;
+        const char *s = t->text[id];
+        for (size_t cut = 1; cut < t->len[id]; cut++) {
+            if (((uint8_t)s[cut] & 0xc0) == 0x80) continue;
+            int32_t left = text_map_get(&t->vocab, s, cut),
+                    right = text_map_get(&t->vocab, s + cut, t->len[id] - cut);
+            if (left >= 0 && right >= 0) merge_map_put(&t->merges, left, right, rank, (int32_t)id);
+        }
+    }
+    free(order);
+    return true;
+}
+
+static bool load_byte_level(Tokenizer *t, const Checkpoint *c, Error *e) {
+    const char *name = meta_string(c, "tokenizer.ggml.pre", NULL);
+    const PreTokenizer *pre = pre_tokenizers;
+    while (name && pre->gguf && strcmp(pre->gguf, name) != 0)
+        pre++;
+    if (!name || strcmp(name, "default") == 0) pre = pre_tokenizers;
+    if (!pre->gguf)
+        return error_set(e, ERR_INPUT, "%s: pre-tokenizer '%.40s' is not one derope knows", c->path, name);
+    t->byte_level = true;
+    t->ignore_merges = pre->ignore_merges;
+    if (pre->digits)
+        t->splitters[t->n_splitters++] = (Splitter){.kind = SPLITTER_DIGITS, .individual_digits = true};
+    if (pre->nfc)
+        t->normalizers[t->n_normalizers++] =
+            (Normalizer){.kind = NORMALIZE_UNICODE, .form = UTF8PROC_STABLE | UTF8PROC_COMPOSE};
+    return splitter_compile(&t->splitters[t->n_splitters++], pre->pattern ? pre->pattern : gpt2_pattern,
+                            c->path, e) &&
+           load_merges(t, c, e);
+}
+
+static bool load_sentencepiece(Tokenizer *t, const Checkpoint *c, Error *e) {
+    bool prefix = true;
+    meta_bool(c, "tokenizer.ggml.add_space_prefix", &prefix);
+    t->byte_fallback = true;
+    t->fuse_unk = true;
+    t->strip_first_space = prefix;
+    if (prefix)
+        t->normalizers[t->n_normalizers++] = (Normalizer){.kind = NORMALIZE_PREPEND, .to = "\xe2\x96\x81"};
+    t->normalizers[t->n_normalizers++] =
+        (Normalizer){.kind = NORMALIZE_REPLACE, .from = " ", .to = "\xe2\x96\x81"};
+    return load_scores(t, c, e);
+}
+
+static int32_t special_id(const Tokenizer *t, const Checkpoint *c, const char *key) {
+    uint64_t id;
+    return meta_u64(c, key, &id) && id < t->vocab_size ? (int32_t)id : -1;
+}
+
+bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e) {
+    const char *model = meta_string(c, "tokenizer.ggml.model", NULL),
+               *pre = meta_string(c, "tokenizer.ggml.pre", NULL);
+    bool spm = model && strcmp(model, "llama") == 0;
+    if (!model || (!spm && strcmp(model, "gpt2") != 0))
+        return error_set(e, ERR_INPUT, "%s: tokenizer model '%.40s' is not supported (gpt2, llama)", c->path,
+                         model ? model : "(none)");
+    if (!load_vocab(t, c, e)) return false;
+    t->unk = special_id(t, c, "tokenizer.ggml.unknown_token_id");
+    t->bos = special_id(t, c, "tokenizer.ggml.bos_token_id");
+    t->eos = special_id(t, c, "tokenizer.ggml.eos_token_id");
+    if (!(spm ? load_sentencepiece(t, c, e) : load_byte_level(t, c, e))) return false;
+    bool bos = spm || (pre && strcmp(pre, "llama-bpe") == 0), eos = false;
+    meta_bool(c, "tokenizer.ggml.add_bos_token", &bos);
+    meta_bool(c, "tokenizer.ggml.add_eos_token", &eos);
+    if (bos && t->bos >= 0) t->prefix[t->n_prefix++] = t->bos;
+    if (eos && t->eos >= 0) t->suffix[t->n_suffix++] = t->eos;
+    return tokenizer_finish(t, c->path, e);
+}
