@@ -9,6 +9,7 @@ typedef struct Drain {
     const char *path;
     const WriteOptions *options;
     uint64_t done, total; /* bytes of all tensors, for progress */
+    uint64_t unflushed;   /* written since the disk was last told to start */
 } Drain;
 
 /* Appends the served bytes of `t` to the file and fills t->hash. */
