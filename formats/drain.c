@@ -39,8 +39,8 @@ static bool put_rows(Drain *d, Hash *h, const Tensor *t, Error *e) {
     if (!row) return true;
     uint64_t step = row < PIECE ? PIECE / row : 1;
     if (step > t->n_rows) step = t->n_rows;
-    void *piece = xmalloc(step * row);
-    bool ok = true;
+    void *piece = big_alloc(step, row, t->name, e);
+    bool ok = piece != NULL;
     for (uint64_t i = 0; ok && i < t->n_rows; i += step) {
         uint64_t rows = t->n_rows - i < step ? t->n_rows - i : step;
         ok = tensor_read_rows(t, i, rows, piece, e) && put(d, h, piece, rows * row, e);

@@ -142,10 +142,10 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
     if (!to->encode)
         return error_set(e, ERR_FAILED, "tensor '%s': values cannot be written as %s", t->name, to->name);
     uint64_t step = rows_per_chunk(t);
-    uint8_t *stored = xmalloc(step * row_bytes(t, t->stored));
-    float *values = xmalloc(step * t->row_elems * sizeof *values);
+    uint8_t *stored = big_alloc(step, row_bytes(t, t->stored), t->name, e);
+    float *values = stored ? big_alloc(step * t->row_elems, sizeof *values, t->name, e) : NULL;
     uint8_t *p = out;
-    bool ok = true;
+    bool ok = values != NULL;
     for (uint64_t i = 0; ok && i < n; i += step) {
         uint64_t rows = n - i < step ? n - i : step;
         ok = read_decoded(t, first + i, rows, stored, values, e);
@@ -159,8 +159,8 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
 
 bool tensor_read_f32(const Tensor *t, float *out, Error *e) {
     uint64_t step = rows_per_chunk(t);
-    uint8_t *stored = xmalloc(step * row_bytes(t, t->stored));
-    bool ok = true;
+    uint8_t *stored = big_alloc(step, row_bytes(t, t->stored), t->name, e);
+    bool ok = stored != NULL;
     for (uint64_t i = 0; ok && i < t->n_rows; i += step) {
         uint64_t rows = t->n_rows - i < step ? t->n_rows - i : step;
         ok = read_decoded(t, i, rows, stored, out + i * t->row_elems, e);
@@ -176,9 +176,9 @@ bool tensor_hash(const Tensor *t, char out[33], Error *e) {
         return true;
     }
     uint64_t size = row_bytes(t, t->dtype), step = size && size < CHUNK ? CHUNK / size : 1;
-    uint8_t *chunk = xmalloc(step * size);
+    uint8_t *chunk = big_alloc(step, size, t->name, e);
     Hash *h = hash_new();
-    bool ok = true;
+    bool ok = chunk != NULL;
     for (uint64_t i = 0; ok && i < t->n_rows; i += step) {
         uint64_t rows = t->n_rows - i < step ? t->n_rows - i : step;
         ok = tensor_read_rows(t, i, rows, chunk, e);
