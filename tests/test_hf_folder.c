@@ -174,15 +174,15 @@ static void writes_one_file_as_the_format_says(void **state) {
     Error e = {0};
     Checkpoint *c = checkpoint_new(FORMAT_HF);
     add(c, "b", DTYPE_F32, 2);
-    add(c, "a", DTYPE_F16, 3);
+    add(c, "abcde", DTYPE_F16, 3);
     checkpoint_set_file(c, "config.json", "{}", 2);
     checkpoint_set_file(c, "derope.json", "kept", 4); /* as nothing replaces it */
     assert_true(hf_write(c, scratch_path("out1"), &(WriteOptions){0}, &e));
     checkpoint_close(c);
     static const char expected[] =
-        "\xa0\0\0\0\0\0\0\0{\"__metadata__\": {\"format\": \"pt\"}, "
+        "\xa8\0\0\0\0\0\0\0{\"__metadata__\": {\"format\": \"pt\"}, "
         "\"b\": {\"dtype\": \"F32\", \"shape\": [2], \"data_offsets\": [0, 8]}, "
-        "\"a\": {\"dtype\": \"F16\", \"shape\": [3], \"data_offsets\": [8, 14]}}   "
+        "\"abcde\": {\"dtype\": \"F16\", \"shape\": [3], \"data_offsets\": [8, 14]}}       "
         "\1\2\3\4\5\6\7\10\1\2\3\4\5\6";
     assert_file("out1/model.safetensors", expected, sizeof expected - 1);
     assert_file("out1/config.json", "{}", 2);
@@ -219,6 +219,20 @@ static void writes_shards_and_their_index(void **state) {
     assert_same_file("out3/model-00001-of-00003.safetensors", "out2/model-00001-of-00003.safetensors");
     assert_same_file("out3/model-00002-of-00003.safetensors", "out2/model-00002-of-00003.safetensors");
     assert_same_file("out3/model-00003-of-00003.safetensors", "out2/model-00003-of-00003.safetensors");
+}
+
+static void gives_a_wide_first_tensor_a_shard(void **state) {
+    (void)state;
+    Error e = {0};
+    Checkpoint *c = checkpoint_new(FORMAT_HF);
+    add(c, "wide", DTYPE_U8, 20);
+    add(c, "small", DTYPE_U8, 4);
+    assert_true(hf_write(c, scratch_path("out6"), &(WriteOptions){.max_shard_size = 10}, &e));
+    checkpoint_close(c);
+    assert_int_equal(entries_in("out6"), 3);
+    c = opened(scratch_path("out6"));
+    assert_int_equal(c->n_tensors, 2);
+    checkpoint_close(c);
 }
 
 static void keeps_elements_aligned(void **state) {
@@ -325,6 +339,7 @@ int main(void) {
         cmocka_unit_test(survives_every_damage_of_the_index),
         cmocka_unit_test(writes_one_file_as_the_format_says),
         cmocka_unit_test(writes_shards_and_their_index),
+        cmocka_unit_test(gives_a_wide_first_tensor_a_shard),
         cmocka_unit_test(keeps_elements_aligned),
         cmocka_unit_test(writes_the_manifest_last),
         cmocka_unit_test(leaves_nothing_when_it_cannot_write),

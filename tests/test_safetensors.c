@@ -143,6 +143,10 @@ static void refuses_lengths_that_are_not_there(void **state) {
         memcpy(b.data, &claims[i], sizeof claims[i]);
         assert_refused(scratch_file("x.safetensors", b.data, b.size), "offset 0: a header of");
     }
+    memcpy(b.data, &claims[1], sizeof claims[1]); /* the bytes are there, but no header is that long */
+    const char *path = scratch_file("sparse.safetensors", b.data, b.size);
+    assert_int_equal(truncate(path, 200 * 1000 * 1000), 0);
+    assert_refused(path, "a header of 100000001 bytes is claimed, the file has 199999992 (limit 100000000)");
     uint64_t none = 0;
     memcpy(b.data, &none, sizeof none);
     assert_refused(scratch_file("x.safetensors", b.data, b.size), "offset 8: the header does not begin with");
