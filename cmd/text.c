@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "formats/file.h"
+#include "recal/data.h"
 
 bool text_read(const char *path, Buffer *out, Error *e) {
     return file_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path, (uint64_t)1 << 34, out, e);
@@ -37,6 +38,32 @@ bool text_tokens(const Checkpoint *c, const char *path, TokenList *out, Error *e
     Tokenizer *t = text_read(path, &text, e) ? tokenizer_open(c, e) : NULL;
     bool ok =
         t && (tokenizer_encode(t, (char *)text.data, text.size, true, out, e) || error_place(e, "%s", path));
+    tokenizer_close(t);
+    buffer_free(&text);
+    return ok;
+}
+
+static bool join_text(void *context, const char *path, const char *text, size_t n, Error *e) {
+    (void)path, (void)e;
+    Buffer *all = context;
+    if (all->size && n) buffer_byte(all, '\n');
+    buffer_append(all, text, n);
+    return true;
+}
+
+/* BOS stands once, at the start of the text, if the model's tokenizer puts it there. */
+bool ppl_tokens(const Checkpoint *c, const char *const *paths, size_t n, const char *field, bool drop_newline,
+                uint64_t max, TokenList *out, int32_t *bos, Error *e) {
+    Buffer text = {0};
+    Tokenizer *t = tokenizer_open(c, e);
+    bool ok = t != NULL;
+    for (size_t i = 0; ok && i < n; i++)
+        ok = data_read(paths[i], field, join_text, &text, e);
+    if (ok && drop_newline && text.size && text.data[text.size - 1] == '\n') text.size--;
+    ok = ok &&
+         (tokenizer_encode(t, (char *)text.data, text.size, true, out, e) || error_place(e, "%s", paths[0]));
+    if (ok && max && out->n > max) out->n = max;
+    if (ok) *bos = tokenizer_adds_bos(t) ? tokenizer_bos(t) : -1;
     tokenizer_close(t);
     buffer_free(&text);
     return ok;

@@ -12,4 +12,9 @@ bool text_tokens(const Checkpoint *c, const char *path, TokenList *out, Error *e
 /* The whole of a file, "-" being standard input. */
 bool text_read(const char *path, Buffer *out, Error *e);
 
+/* Texts for perplexity: joined by newlines, with BOS at the start if the tokenizer adds one; `*bos` is then
+ * its id, else -1. `max` 0: all tokens. */
+bool ppl_tokens(const Checkpoint *c, const char *const *paths, size_t n, const char *field, bool drop_newline,
+                uint64_t max, TokenList *out, int32_t *bos, Error *e);
+
 #endif

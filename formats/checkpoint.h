@@ -55,6 +55,7 @@ typedef struct Tensor {
     const uint32_t *row_index; /* served row i is stored row row_index[i]; NULL: in order */
     float scale, add;          /* served value = stored * scale + add; 1 and 0 leave it */
     bool is_new;
+    bool changed;  /* other values than the source's, whatever the description says */
     bool restored; /* `dtype` undoes a widening: narrower than stored, and exact */
     char hash[33]; /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
 } Tensor;
@@ -115,6 +116,8 @@ typedef struct Checkpoint {
 
 /* Opens a GGUF file, an HF folder (safetensors or PyTorch weights), a .safetensors or a torch zip file. */
 Checkpoint *checkpoint_open(const char *path, Error *e);
+/* The same for a folder that may lack weights: `without_weights` reads configuration and tokenizer alone. */
+Checkpoint *checkpoint_open_config(const char *path, bool without_weights, Error *e);
 Checkpoint *checkpoint_new(Format format);
 void checkpoint_close(Checkpoint *c);
 

@@ -76,6 +76,15 @@ bool container_read(Checkpoint *c, const char *path, Error *e) {
     return refuse(path, first, n, e);
 }
 
+Checkpoint *checkpoint_open_config(const char *path, bool without_weights, Error *e) {
+    if (!without_weights) return checkpoint_open(path, e);
+    Checkpoint *c = checkpoint_new(FORMAT_HF);
+    c->path = arena_strdup(&c->arena, path);
+    if (hf_read_side_files(c, path, e)) return c;
+    checkpoint_close(c);
+    return NULL;
+}
+
 Checkpoint *checkpoint_open(const char *path, Error *e) {
     struct stat st;
     if (stat(path, &st) != 0) {

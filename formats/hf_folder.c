@@ -24,7 +24,7 @@ static bool is_weights(const char *name) {
     return false;
 }
 
-static bool read_side_files(Checkpoint *c, const char *folder, Error *e) {
+bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e) {
     DIR *d = opendir(folder);
     if (!d) return error_errno(e, "%s", folder);
     bool ok = true;
@@ -142,7 +142,7 @@ static bool read_shards(Checkpoint *c, const char *folder, const char *index_nam
 
 bool hf_read(Checkpoint *c, const char *folder, Error *e) {
     c->format = FORMAT_HF;
-    if (!read_side_files(c, folder, e)) return false;
+    if (!hf_read_side_files(c, folder, e)) return false;
     static const char *const weights[] = {"model.safetensors", "pytorch_model.bin"};
     for (int i = 0; i < 2; i++) {
         char index[64];

@@ -1,29 +1,41 @@
-/* The recalibration loop: data -> batches -> AdamW, resumable. */
+/* The recalibration loop: packed tokens -> batches -> AdamW, resumable. */
 #ifndef DEROPE_RECAL_TRAIN_H
 #define DEROPE_RECAL_TRAIN_H
 
 #include "recal/net.h"
 
-typedef enum Objective { OBJECTIVE_NEXT_TOKEN, OBJECTIVE_DISTILL } Objective;
+/* ---- AdamW (arXiv 1711.05101), as torch.optim.AdamW computes it ---- */
 
 typedef struct AdamW {
-    double lr, beta1, beta2, eps, weight_decay, clip; /* clip: global gradient norm, 0 = off */
+    double lr, beta1, beta2, eps, weight_decay;
+    double clip; /* global gradient norm, 0: off */
     uint64_t step;
     float *m, *v; /* n_weights each */
 } AdamW;
 
 bool adamw_init(AdamW *o, const Net *n, Error *e);
-/* One step with the gradient in `grads` (clipped in place); returns the norm before clipping. Decoupled
- * weight decay, bias correction: as torch.optim.AdamW. */
+/* One step with the gradient in `grads` (clipped in place); returns its norm before clipping. */
 double adamw_step(AdamW *o, Net *n, float *grads);
 void adamw_free(AdamW *o);
 
+/* ---- objectives: adding one is a line in the table of objectives.c and its loss in train_batch.c ---- */
+
+typedef struct Objective {
+    const char *name;
+    const char *help;
+    bool needs_teacher; /* the source model with its RoPE on */
+} Objective;
+extern const Objective objectives[]; /* ends with a NULL name */
+const Objective *objective_by_name(const char *name);
+
+/* ---- the loop ---- */
+
 typedef struct TrainOptions {
-    Objective objective;
-    uint64_t tokens;     /* budget */
+    const Objective *objective;
+    uint64_t tokens;     /* budget; the last step may pass it */
     uint32_t context;    /* T */
     uint32_t batch;      /* sequences per optimiser step */
-    uint32_t accumulate; /* batch is run in this many parts; 1 */
+    uint32_t accumulate; /* a batch is run in this many parts */
     double lr, min_lr_ratio, weight_decay, beta1, beta2, clip;
     uint32_t warmup; /* steps; then cosine to lr * min_lr_ratio */
     uint64_t seed;
@@ -31,25 +43,35 @@ typedef struct TrainOptions {
     bool resume;
     uint32_t save_seconds; /* between states */
     const volatile int *stop;
-    /* called after every step; may be NULL */
-    void (*progress)(void *context, uint64_t tokens_done, uint64_t tokens, double loss, double lr,
+    /* after every step; may be NULL */
+    void (*progress)(void *context, uint64_t done, uint64_t tokens, double loss, double lr,
                      double tokens_per_s);
     void *progress_context;
 } TrainOptions;
 
+/* Defaults of everything but tokens, context and objective. warmup 0 means a tenth of the steps, at most 100.
+ */
+TrainOptions train_defaults(void);
+/* Learning rate of step `i` (from 0) of `n`. */
+double train_lr(const TrainOptions *o, uint64_t i, uint64_t n);
+
 typedef struct TrainResult {
     uint64_t tokens, steps;
-    double seconds, first_loss, last_loss; /* means of the first and last 10 steps */
-    json_t *losses;                        /* [[tokens, loss], ...], at most a few hundred points */
+    double seconds;     /* of this process; a resumed run adds what came before */
+    double first, last; /* mean loss of the first and last 10 steps */
+    json_t *losses;     /* [[tokens, loss], ...], at most 200 points */
 } TrainResult;
 
-/* Trains in place. `teacher` for distillation, else NULL. `ids`: the packed training text. On a stop signal:
- * saves the state and fails with ERR_INTERRUPTED. */
+/* Trains in place on windows of `ids` in a seeded random order (each seen once before any is seen again). The
+ * same options, data and thread count give the same weights. `teacher` if the objective needs one, else NULL.
+ * On a stop: saves the state and fails with ERR_INTERRUPTED. */
 bool train(Net *n, Net *teacher, const int32_t *ids, size_t n_ids, const TrainOptions *o, TrainResult *r,
            Error *e);
+/* Bytes training takes beyond the weights: gradients, moments, activations, and the teacher's weights. */
+uint64_t train_bytes(const ModelSpec *s, uint64_t weight_bytes, const TrainOptions *o);
 
-/* Puts the trained weights into the model, as tensors over Net.weights, encoded on export to each tensor's
- * original type (quantised weights become `quant_dtype`). */
+/* Puts the trained weights into the model, as tensors over Net.weights (which must outlive the export), to be
+ * written in each tensor's own type; types that cannot be encoded become q8_0, with a notice. */
 bool train_return(const Net *n, Model *m, Error *e);
 
 #endif

@@ -1,0 +1,37 @@
+#include "recal/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static uint64_t read_number(const char *path) {
+    FILE *f = fopen(path, "r");
+    unsigned long long v = 0;
+    if (f && fscanf(f, "%llu", &v) != 1) v = 0; /* "max": no limit */
+    if (f) fclose(f);
+    return v;
+}
+
+static uint64_t mem_available(void) {
+    FILE *f = fopen("/proc/meminfo", "r");
+    char line[128];
+    unsigned long long kb = 0;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %llu kB", &kb) == 1) break;
+    if (f) fclose(f);
+    return kb * 1024;
+}
+
+uint64_t memory_available(void) {
+    uint64_t available = mem_available();
+    uint64_t limit = read_number("/sys/fs/cgroup/memory.max"),
+             used = read_number("/sys/fs/cgroup/memory.current");
+    uint64_t room = limit > used ? limit - used : 0;
+    return room && room < available ? room : available;
+}
+
+bool memory_check(uint64_t bytes, const char *what, Error *e) {
+    uint64_t available = memory_available();
+    if (!available || bytes <= available) return true;
+    return error_set(e, ERR_FAILED, "%s needs about %.1f GB of memory, this machine has %.1f GB available",
+                     what, (double)bytes / 1e9, (double)available / 1e9);
+}

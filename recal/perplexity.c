@@ -1,0 +1,74 @@
+#include "recal/perplexity.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/buffer.h"
+#include "recal/layers/layers.h"
+
+typedef struct Scorer {
+    Net *n;
+    const int32_t *targets; /* of the window */
+    double nll;
+    size_t scored;
+    const volatile int *stop;
+} Scorer;
+
+static bool score_rows(void *context, size_t first, size_t count, float *logits, Error *e) {
+    Scorer *s = context;
+    if (s->stop && *s->stop) return error_set(e, ERR_INTERRUPTED, "interrupted");
+    float *nll = xmalloc(count * sizeof *nll);
+    cross_entropy(s->n->pool, nll, logits, s->targets + first, 0, count, s->n->spec->vocab);
+    for (size_t i = 0; i < count; i++)
+        if (s->targets[first + i] >= 0) {
+            s->nll += nll[i];
+            s->scored++;
+        }
+    free(nll);
+    return true;
+}
+
+/* Target of position i is token i + 1. llama-perplexity scores the predictions made at positions T/2 .. T-2.
+ */
+static size_t first_scored(size_t context, Score score) {
+    return score == SCORE_HALF ? context / 2 : 0;
+}
+
+bool perplexity(Net *n, const int32_t *ids, size_t n_ids, size_t context, Score score, int32_t bos,
+                const volatile int *stop, Perplexity *out, Error *e) {
+    *out = (Perplexity){.context = context};
+    if (context < 2) return error_set(e, ERR_USAGE, "a context of %zu tokens predicts nothing", context);
+    size_t windows = n_ids / context, skip = first_scored(context, score);
+    if (!windows)
+        return error_set(e, ERR_INPUT, "the text has %zu tokens, fewer than one window of %zu", n_ids,
+                         context);
+    KvCache *kv = kv_new(n, context, e);
+    if (!kv) return false;
+    int32_t *window = xcalloc(context, sizeof *window), *targets = xcalloc(context, sizeof *targets);
+    double sum = 0, squares = 0;
+    bool ok = true;
+    for (size_t w = 0; ok && w < windows; w++) {
+        memcpy(window, ids + w * context, context * sizeof *window);
+        memcpy(targets, window + 1, (context - 1) * sizeof *targets);
+        targets[context - 1] = -1;
+        if (score == SCORE_HALF && bos >= 0) window[0] = bos;
+        Scorer s = {.n = n, .targets = targets, .stop = stop};
+        kv_clear(kv);
+        ok = net_run(n, kv, window, context, skip, score_rows, &s, e);
+        if (!ok) break;
+        out->nll += s.nll;
+        out->tokens += s.scored;
+        double mean = s.nll / (double)s.scored;
+        sum += mean;
+        squares += mean * mean;
+    }
+    out->windows = windows;
+    out->nll /= out->tokens ? (double)out->tokens : 1;
+    double mean = sum / (double)windows, variance = squares / (double)windows - mean * mean;
+    out->stderr_nll = windows > 1 && variance > 0 ? sqrt(variance / (double)(windows - 1)) : 0;
+    free(window);
+    free(targets);
+    kv_free(kv);
+    return ok;
+}

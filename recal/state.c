@@ -1,0 +1,116 @@
+/* Layout: magic, u64 header length, JSON header, then weights, m and v as raw fp32, then the XXH3-128 of all
+ * before. */
+#include "recal/state.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/file.h"
+#include "formats/hash.h"
+#include "formats/json.h"
+
+static const char magic[8] = "derope-1";
+
+StateKey state_key(const Net *n, const int32_t *ids, size_t n_ids, const TrainOptions *o) {
+    StateKey k;
+    Buffer b = {0};
+    buffer_printf(&b, "%s %llu %u %u %u %.17g %.17g %.17g %.17g %.17g %.17g %u %llu %zu", o->objective->name,
+                  (unsigned long long)o->tokens, o->context, o->batch, o->accumulate, o->lr, o->min_lr_ratio,
+                  o->weight_decay, o->beta1, o->beta2, o->clip, o->warmup, (unsigned long long)o->seed,
+                  n->n_weights);
+    Hash *h = hash_new();
+    hash_update(h, b.data, b.size);
+    hash_update(h, ids, n_ids * sizeof *ids);
+    json_t *spec = spec_to_json(n->spec);
+    b.size = 0;
+    json_print(spec, 0, &b);
+    hash_update(h, b.data, b.size);
+    json_decref(spec);
+    buffer_free(&b);
+    hash_finish(h, k.hash);
+    return k;
+}
+
+static bool put(int fd, Hash *h, const void *bytes, size_t n, const char *path, Error *e) {
+    hash_update(h, bytes, n);
+    return fd_write(fd, bytes, n, path, e);
+}
+
+bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW *o, const TrainResult *r,
+                Error *e) {
+    Output out;
+    if (!output_begin(&out, path, false, true, e)) return false;
+    json_t *head =
+        json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:I, s:O}", "key", key->hash, "tokens",
+                  (json_int_t)r->tokens, "steps", (json_int_t)r->steps, "seconds", r->seconds, "first",
+                  r->first, "last", r->last, "adam_step", (json_int_t)o->step, "losses", r->losses);
+    Buffer text = {0};
+    json_print(head, 0, &text);
+    json_decref(head);
+    uint64_t size = text.size;
+    size_t bytes = n->n_weights * sizeof(float);
+    char digest[33];
+    Hash *h = hash_new();
+    int fd = open(out.temp, O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0 || error_errno(e, "%s", path);
+    ok = ok && put(fd, h, magic, sizeof magic, path, e) && put(fd, h, &size, sizeof size, path, e) &&
+         put(fd, h, text.data, text.size, path, e) && put(fd, h, n->weights, bytes, path, e) &&
+         put(fd, h, o->m, bytes, path, e) && put(fd, h, o->v, bytes, path, e);
+    hash_finish(h, digest);
+    ok = ok && fd_write(fd, digest, 32, path, e);
+    if (fd >= 0) close(fd);
+    ok = ok && output_commit(&out, e);
+    output_discard(&out);
+    buffer_free(&text);
+    return ok;
+}
+
+/* Where the parts of a state file lie. */
+static bool check_file(const ByteSource *f, const Net *n, uint64_t *header, Error *e) {
+    uint64_t floats = 3 * (uint64_t)n->n_weights * sizeof(float);
+    if (f->size < 16 || memcmp(f->map, magic, sizeof magic) != 0)
+        return error_set(e, ERR_INPUT, "%s: not a training state", f->path);
+    memcpy(header, f->map + 8, sizeof *header);
+    if (*header > f->size || f->size != 16 + *header + floats + 32)
+        return error_set(e, ERR_INPUT, "%s: %llu bytes, a state of this model has %llu", f->path,
+                         (unsigned long long)f->size, (unsigned long long)(16 + *header + floats + 32));
+    char digest[33];
+    hash_bytes(f->map, f->size - 32, digest);
+    return memcmp(digest, f->map + f->size - 32, 32) == 0 ||
+           error_set(e, ERR_INPUT, "%s: damaged (its hash does not match)", f->path);
+}
+
+bool state_load(const char *path, const StateKey *key, Net *n, AdamW *o, TrainResult *r, Error *e) {
+    Checkpoint *owner = checkpoint_new(FORMAT_HF);
+    const ByteSource *f = checkpoint_map(owner, path, e);
+    uint64_t header = 0;
+    json_t *head = f && check_file(f, n, &header, e) ? json_parse(path, f->map + 16, header, e) : NULL;
+    bool ok = head != NULL;
+    const char *its_key = json_get_string(head, "key");
+    if (ok && (!its_key || strcmp(its_key, key->hash) != 0))
+        ok = error_set(
+            e, ERR_INPUT,
+            "%s: was made with other options, data or model; remove it to start again, or repeat the command "
+            "that made it",
+            path);
+    if (ok) {
+        size_t bytes = n->n_weights * sizeof(float);
+        const uint8_t *p = f->map + 16 + header;
+        memcpy(n->weights, p, bytes);
+        memcpy(o->m, p + bytes, bytes);
+        memcpy(o->v, p + 2 * bytes, bytes);
+        json_get_u64(head, "adam_step", &o->step);
+        json_get_u64(head, "tokens", &r->tokens);
+        json_get_u64(head, "steps", &r->steps);
+        json_get_f64(head, "seconds", &r->seconds);
+        json_get_f64(head, "first", &r->first);
+        json_get_f64(head, "last", &r->last);
+        json_decref(r->losses);
+        r->losses = json_incref(json_object_get(head, "losses"));
+    }
+    json_decref(head);
+    checkpoint_close(owner);
+    return ok;
+}

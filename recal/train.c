@@ -1,0 +1,221 @@
+#include "recal/train.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "formats/buffer.h"
+#include "recal/random.h"
+#include "recal/state.h"
+
+TrainOptions train_defaults(void) {
+    return (TrainOptions){.batch = 8,
+                          .accumulate = 1,
+                          .lr = 3e-4,
+                          .min_lr_ratio = 0.1,
+                          .weight_decay = 0.01,
+                          .beta1 = 0.9,
+                          .beta2 = 0.95,
+                          .clip = 1,
+                          .seed = 1,
+                          .save_seconds = 60};
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double train_lr(const TrainOptions *o, uint64_t i, uint64_t n) {
+    uint64_t warmup = o->warmup ? o->warmup : n / 10 < 100 ? n / 10 : 100;
+    double rise = i + 1 < warmup ? (double)(i + 1) / (double)warmup : 1;
+    double way = n > 1 ? (double)i / (double)n : 0;
+    return o->lr * rise * (o->min_lr_ratio + (1 - o->min_lr_ratio) * 0.5 * (1 + cos(M_PI * way)));
+}
+
+/* Windows of a text in an order drawn anew for each time through it. A window is T inputs and their targets,
+ * so it reads T + 1 tokens. */
+typedef struct Order {
+    uint32_t *windows;
+    size_t n;
+    uint64_t epoch;
+    uint64_t seed;
+} Order;
+
+static void shuffle(Order *o, uint64_t epoch) {
+    Random r = random_seeded(o->seed * 0x9e3779b97f4a7c15u + epoch);
+    for (size_t i = 0; i < o->n; i++)
+        o->windows[i] = (uint32_t)i;
+    for (size_t i = o->n; i > 1; i--) {
+        size_t j = random_u64(&r) % i;
+        uint32_t swap = o->windows[i - 1];
+        o->windows[i - 1] = o->windows[j];
+        o->windows[j] = swap;
+    }
+    o->epoch = epoch;
+}
+
+static uint32_t window_at(Order *o, uint64_t i) {
+    if (i / o->n != o->epoch) shuffle(o, i / o->n);
+    return o->windows[i % o->n];
+}
+
+typedef struct Loop {
+    Net *n, *teacher;
+    const int32_t *ids;
+    const TrainOptions *o;
+    AdamW adam;
+    float *grads;
+    int32_t *inputs, *targets; /* (batch, T) */
+    Order order;
+    StateKey key;
+    uint64_t steps; /* of the whole run */
+} Loop;
+
+static void fill_batch(Loop *l, uint64_t step) {
+    size_t T = l->o->context;
+    for (size_t b = 0; b < l->o->batch; b++) {
+        const int32_t *from = l->ids + (size_t)window_at(&l->order, step * l->o->batch + b) * T;
+        memcpy(l->inputs + b * T, from, T * sizeof *from);
+        memcpy(l->targets + b * T, from + 1, T * sizeof *from);
+    }
+}
+
+static bool run_step(Loop *l, uint64_t step, double *loss, Error *e) {
+    const TrainOptions *o = l->o;
+    size_t T = o->context, parts = o->accumulate, rows = o->batch / parts;
+    fill_batch(l, step);
+    memset(l->grads, 0, l->n->n_weights * sizeof *l->grads);
+    *loss = 0;
+    for (size_t i = 0; i < parts; i++) {
+        Batch b = {.ids = l->inputs + i * rows * T,
+                   .targets = l->targets + i * rows * T,
+                   .B = rows,
+                   .T = T,
+                   .teacher = l->teacher,
+                   .grads = l->grads,
+                   .grad_scale = 1.0f / (float)parts};
+        double part;
+        if (!net_train_batch(l->n, &b, &part, e)) return false;
+        *loss += part / (double)parts;
+    }
+    l->adam.lr = train_lr(o, step, l->steps);
+    adamw_step(&l->adam, l->n, l->grads);
+    return true;
+}
+
+static void note_loss(Loop *l, TrainResult *r, double loss) {
+    uint64_t every = l->steps / 200 + 1;
+    if (r->steps < 10) r->first += (loss - r->first) / (double)(r->steps + 1);
+    uint64_t tail = l->steps > 10 ? l->steps - 10 : 0;
+    if (r->steps >= tail) r->last += (loss - r->last) / (double)(r->steps - tail + 1);
+    if (r->steps % every == 0)
+        json_array_append_new(r->losses, json_pack("[I, f]", (json_int_t)r->tokens, loss));
+}
+
+static bool save(Loop *l, const TrainResult *r, Error *e) {
+    return !l->o->state_path || state_save(l->o->state_path, &l->key, l->n, &l->adam, r, e);
+}
+
+static bool run(Loop *l, TrainResult *r, Error *e) {
+    const TrainOptions *o = l->o;
+    double start = now(), before = r->seconds, saved = start;
+    uint64_t resumed = r->tokens;
+    while (r->steps < l->steps) {
+        double loss;
+        if (!run_step(l, r->steps, &loss, e)) return false;
+        if (!isfinite(loss))
+            return error_set(e, ERR_FAILED,
+                             "the loss is %g after %llu tokens; a lower learning rate may help", loss,
+                             (unsigned long long)r->tokens);
+        note_loss(l, r, loss);
+        r->steps++;
+        r->tokens += (uint64_t)o->batch * o->context;
+        double time = now();
+        r->seconds = before + time - start;
+        if (o->progress)
+            o->progress(o->progress_context, r->tokens, l->steps * o->batch * o->context, loss, l->adam.lr,
+                        (double)(r->tokens - resumed) / (time - start));
+        if (o->stop && *o->stop) {
+            if (!save(l, r, e)) return false;
+            return error_set(e, ERR_INTERRUPTED, "stopped after %llu tokens%s%s%s",
+                             (unsigned long long)r->tokens, o->state_path ? "; --resume goes on from " : "",
+                             o->state_path ? o->state_path : "", "");
+        }
+        if (time - saved > o->save_seconds) {
+            if (!save(l, r, e)) return false;
+            saved = time;
+        }
+    }
+    return save(l, r, e);
+}
+
+static bool check(const TrainOptions *o, size_t n_ids, Error *e) {
+    if (!o->context || !o->batch || !o->accumulate || o->batch % o->accumulate)
+        return error_set(e, ERR_USAGE, "a batch of %u sequences of %u tokens in %u parts", o->batch,
+                         o->context, o->accumulate);
+    if (n_ids < (size_t)o->context + 1)
+        return error_set(e, ERR_INPUT, "the training text has %zu tokens, one sequence takes %u", n_ids,
+                         o->context + 1);
+    if (!(o->lr > 0) || !isfinite(o->lr)) return error_set(e, ERR_USAGE, "a learning rate of %g", o->lr);
+    return true;
+}
+
+bool train(Net *n, Net *teacher, const int32_t *ids, size_t n_ids, const TrainOptions *o, TrainResult *r,
+           Error *e) {
+    *r = (TrainResult){.losses = json_array()};
+    if (!check(o, n_ids, e)) return false;
+    Loop l = {.n = n, .teacher = teacher, .ids = ids, .o = o};
+    uint64_t per_step = (uint64_t)o->batch * o->context;
+    size_t rows = (size_t)o->batch * o->context;
+    l.steps = (o->tokens + per_step - 1) / per_step;
+    l.key = state_key(n, ids, n_ids, o);
+    l.order = (Order){.n = (n_ids - 1) / o->context, .seed = o->seed, .epoch = UINT64_MAX};
+    l.order.windows = xcalloc(l.order.n, sizeof *l.order.windows);
+    l.adam = (AdamW){
+        .beta1 = o->beta1, .beta2 = o->beta2, .eps = 1e-8, .weight_decay = o->weight_decay, .clip = o->clip};
+    l.inputs = xcalloc(rows, sizeof *l.inputs);
+    l.targets = xcalloc(rows, sizeof *l.targets);
+    l.grads = big_alloc(n->n_weights, sizeof *l.grads, "gradients", e);
+    bool ok = l.grads && adamw_init(&l.adam, n, e);
+    if (ok && o->resume) ok = state_load(o->state_path, &l.key, n, &l.adam, r, e);
+    ok = ok && run(&l, r, e);
+    adamw_free(&l.adam);
+    free(l.order.windows);
+    free(l.inputs);
+    free(l.targets);
+    free(l.grads);
+    return ok;
+}
+
+uint64_t train_bytes(const ModelSpec *s, uint64_t weight_bytes, const TrainOptions *o) {
+    uint64_t rows = o->batch / (o->accumulate ? o->accumulate : 1);
+    return 3 * weight_bytes + (o->objective->needs_teacher ? weight_bytes : 0) +
+           net_train_bytes(s, rows, o->context);
+}
+
+bool train_return(const Net *n, Model *m, Error *e) {
+    (void)e;
+    size_t as_q8 = 0;
+    for (size_t i = 0; i < n->n_params; i++) {
+        const Param32 *p = &n->params[i];
+        const ModelTensor *there = model_tensor(m, p->role, p->layer);
+        uint64_t shape[2] = {p->rows, p->cols};
+        bool vector = there ? there->tensor.rank == 1 : p->rows == 1;
+        char name[128];
+        model_tensor_name(m, p->role, p->layer, FORMAT_HF, name);
+        Tensor t = tensor_over(&m->arena, name, DTYPE_F32, vector ? 1 : 2, vector ? shape + 1 : shape,
+                               n->weights + p->offset);
+        t.dtype = there ? there->tensor.dtype : DTYPE_F32;
+        if (!dtype_info(t.dtype)->encode) {
+            t.dtype = DTYPE_Q8_0;
+            as_q8++;
+        }
+        t.changed = true;
+        model_set_tensor(m, p->role, p->layer, &t);
+    }
+    if (as_q8) model_notice(m, "%zu trained tensors become q8_0: their own type cannot be written", as_q8);
+    return true;
+}
