@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "formats/json.h"
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
 
@@ -53,10 +54,22 @@ static json_t *tensors_to_json(const Model *m) {
     return list;
 }
 
+/* What derope did to make this checkpoint, if it was derope; new reference. */
+static json_t *passes_of(const Checkpoint *c) {
+    const SideFile *file = checkpoint_file(c, "derope.json");
+    size_t n = file ? file->size : 0;
+    const char *text = file ? (const char *)file->bytes : meta_string(c, DEROPE_MANIFEST, &n);
+    json_t *manifest = text ? json_parse("derope.json", text, n, NULL) : NULL;
+    json_t *passes = json_incref(json_object_get(manifest, "passes"));
+    json_decref(manifest);
+    return passes;
+}
+
 static void print_json(const Model *m) {
-    json_t *o = json_pack("{s:s, s:s, s:s, s:o, s:O, s:o}", "path", m->source->path, "format",
-                          format_name(m->source), "family", m->family->name, "spec", spec_to_json(&m->spec),
-                          "notices", m->notices, "tensors", tensors_to_json(m));
+    json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:o, s:O, s:o*, s:o}", "path", m->source->path, "format",
+                          format_name(m->source), "family", m->family->name, "context",
+                          (json_int_t)m->spec.context, "spec", spec_to_json(&m->spec), "notices", m->notices,
+                          "passes", passes_of(m->source), "tensors", tensors_to_json(m));
     cmd_print_json(o);
     json_decref(o);
 }
@@ -160,10 +173,11 @@ const Verb verb_inspect = {
     .summary = "what a checkpoint is, and how position enters in each layer",
     .help = "usage: derope inspect MODEL [--json]\n\n"
             "MODEL is an HF folder, .gguf, .safetensors or PyTorch file.\n\n"
-            "--json prints .format, .family, .spec (sizes; .spec.layers[i].position is \"rope\", \"partial\" "
+            "--json prints .format, .family, .context, .spec (sizes; .spec.layers[i].position is \"rope\", "
+            "\"partial\" "
             "or \"nope\",\n"
             ".window a number of tokens or null, .rope the base, rotary_dim and scaling) and .tensors[] "
             "(name, role,\n"
-            "dtype, shape, bytes).\n",
+            "dtype, shape, bytes); and .passes, what derope did to make it, if it was derope.\n",
     .run = run,
 };

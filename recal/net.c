@@ -101,6 +101,11 @@ static Net *lay_out(const ModelSpec *s) {
 }
 
 static Net *start(const Model *m, int n_threads, Error *e) {
+    if (m->quantized_config) {
+        error_set(e, ERR_INPUT, "%s: has a quantization_config, whose packed weights cannot be run",
+                  m->source->path);
+        return NULL;
+    }
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].qk_norm != QK_NORM_NONE) {
             error_set(e, ERR_INPUT, "%s: layer %u has QK-norm, which the forward pass does not know",

@@ -18,8 +18,13 @@ typedef struct Family {
     const char *const *gguf_archs;  /* general.architecture values, NULL-terminated */
     const TensorName *tensors;      /* ends with a NULL hf */
     bool gguf_interleaved; /* its GGUF stores q/k rows interleaved (llama, granite), not half-split (qwen2) */
-    double rope_base;      /* when config.json has none */
-    bool tied_head;        /* when config.json does not say */
+    /* What transformers takes where config.json says nothing. */
+    double rope_base, rms_eps;
+    uint32_t context;
+    uint32_t n_kv_heads; /* 0: as many as heads */
+    bool tied_head;
+    bool qkv_bias;  /* q, k and v always have biases, o never */
+    bool bias_keys; /* attention_bias and mlp_bias say whether there are any */
     /* The common settings have been read; these add what is particular, per layer. May be NULL. */
     bool (*read_config)(Model *m, const json_t *config, Error *e);
     bool (*read_gguf)(Model *m, const Checkpoint *c, Error *e);
@@ -45,6 +50,12 @@ bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e)
 void layer_drop_rope(LayerSpec *l);
 /* "<arch>.<suffix>" of a GGUF. */
 const char *arch_key(char out[128], const Checkpoint *c, const char *suffix);
+/* Reads it; `*out` is left alone where the key is absent. False if it is no finite number. */
+bool arch_real(const Checkpoint *c, const char *suffix, double *out, Error *e);
+/* The same for a key of config.json, absent or null. */
+bool config_real(const json_t *config, const char *key, double *out, Error *e);
+/* A number of tokens, 1 to 2^31 - 1. Null is 0: none; an absent key leaves `*out` alone. */
+bool config_window(const json_t *config, const char *key, uint32_t *out, Error *e);
 
 /* ---- the two readers behind model_open ---- */
 

@@ -176,7 +176,29 @@ static bool check_shape(const Model *m, TensorRole role, int layer, const Tensor
 
 /* ---- binding ---- */
 
+/* What config.json says of a bias; a GGUF says it by having the tensor or not. */
+static bool has_bias(const LayerSpec *l, TensorRole role) {
+    switch (role) {
+    case ROLE_Q_BIAS:
+        return l->q_bias;
+    case ROLE_K_BIAS:
+        return l->k_bias;
+    case ROLE_V_BIAS:
+        return l->v_bias;
+    case ROLE_O_BIAS:
+        return l->o_bias;
+    default:
+        return l->mlp_bias;
+    }
+}
+
+static bool is_bias(TensorRole role) {
+    return (role >= ROLE_Q_BIAS && role <= ROLE_O_BIAS) || (role >= ROLE_GATE_BIAS && role <= ROLE_DOWN_BIAS);
+}
+
 static bool required_role(const Model *m, TensorRole role) {
+    if (m->quantized_config) return false; /* it names and packs its weights in ways of its own */
+    if (is_bias(role)) return m->source->format != FORMAT_GGUF && has_bias(&m->spec.layers[0], role);
     switch (role) {
     case ROLE_EMBED:
     case ROLE_FINAL_NORM:
@@ -196,6 +218,20 @@ static bool required_role(const Model *m, TensorRole role) {
         return m->spec.layers[0].sinks;
     default:
         return false;
+    }
+}
+
+/* What stock runtimes would pass over, though it has a known name. */
+static bool ignored_role(const Model *m, TensorRole role) {
+    const LayerSpec *l = &m->spec.layers[0];
+    if (role == ROLE_SINKS) return !l->sinks;
+    return is_bias(role) && m->source->format != FORMAT_GGUF && !has_bias(l, role);
+}
+
+static void forget_biases(ModelSpec *s) {
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        LayerSpec *l = &s->layers[i];
+        l->q_bias = l->k_bias = l->v_bias = l->o_bias = l->mlp_bias = false;
     }
 }
 
@@ -228,9 +264,13 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
             return error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, name);
         return true;
     }
+    if (ignored_role(m, row->role)) {
+        bound[origin - m->source->tensors] = gguf; /* sinks there are a carrier's neutral ones */
+        return true;
+    }
+    if (!check_shape(m, row->role, layer, origin, e))
+        return m->quantized_config; /* packed: carried as it is */
     bound[origin - m->source->tensors] = true;
-    if (row->role == ROLE_SINKS && !m->spec.layers[0].sinks) return true; /* a carrier's neutral ones */
-    if (!check_shape(m, row->role, layer, origin, e)) return false;
     ModelTensor t = {.role = row->role, .layer = layer, .tensor = *origin, .origin = origin};
     char hf[128];
     fill_name(hf, sizeof hf, row->hf, layer);
@@ -249,11 +289,48 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
     return true;
 }
 
-static bool harmless(const char *name) {
+static bool harmless(const Model *m, const char *name) {
     static const char *const known[] = {"rotary_emb.inv_freq", "masked_bias", "rope_freqs.weight"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strstr(name, known[i])) return true;
-    return false;
+    return m->spec.tied_head && strcmp(name, "lm_head.weight") == 0;
+}
+
+/* A tensor of the family for a layer that the configuration does not count: one of the two is wrong. */
+static bool check_beyond(const Model *m, const char *name, Error *e) {
+    for (const TensorName *row = m->family->tensors; row->hf; row++) {
+        const char *pattern = m->source->format == FORMAT_GGUF ? row->gguf : row->hf;
+        const char *hole = strstr(pattern, "%d");
+        if (!hole || strncmp(name, pattern, (size_t)(hole - pattern)) != 0) continue;
+        char *rest;
+        unsigned long layer = strtoul(name + (hole - pattern), &rest, 10);
+        if (strcmp(rest, hole + 2) == 0 && layer >= m->spec.n_layers)
+            return error_set(e, ERR_INPUT, "%s: tensor '%s' is of layer %lu, but %u layers are claimed",
+                             m->source->path, name, layer, m->spec.n_layers);
+    }
+    return true;
+}
+
+/* The tensors that no row names. */
+static bool bind_others(Model *m, const bool *bound, Error *e) {
+    const Checkpoint *c = m->source;
+    size_t n = 0;
+    const char *first = NULL;
+    for (size_t i = 0; i < c->n_tensors; i++) {
+        const Tensor *t = &c->tensors[i];
+        if (bound[i]) continue;
+        if (!check_beyond(m, t->name, e)) return false;
+        append_tensor(m, &(ModelTensor){.role = ROLE_OTHER, .layer = -1, .tensor = *t, .origin = t});
+        if (harmless(m, t->name)) continue;
+        if (n++ == 0) first = t->name;
+    }
+    if (n == 1)
+        model_notice(m, "tensor '%s' is not one of the family %s; it is carried as it is", first,
+                     m->family->name);
+    if (n > 1)
+        model_notice(m, "%zu tensors (first '%s') are not of the family %s; they are carried as they are", n,
+                     first, m->family->name);
+    return true;
 }
 
 static int by_origin(const void *a, const void *b) {
@@ -273,14 +350,7 @@ static bool bind_tensors(Model *m, const json_t *dtypes, Error *e) {
             for (uint32_t i = 0; ok && i < m->spec.n_layers; i++)
                 ok = bind_one(m, row, (int)i, dtypes, bound, e);
     }
-    for (size_t i = 0; ok && i < c->n_tensors; i++) {
-        if (bound[i]) continue;
-        ModelTensor t = {.role = ROLE_OTHER, .layer = -1, .tensor = c->tensors[i], .origin = &c->tensors[i]};
-        append_tensor(m, &t);
-        if (!harmless(t.tensor.name) && !(m->spec.tied_head && strcmp(t.tensor.name, "lm_head.weight") == 0))
-            model_notice(m, "tensor '%s' is not one of the family %s; it is carried as it is", t.tensor.name,
-                         m->family->name);
-    }
+    ok = ok && bind_others(m, bound, e);
     free(bound);
     qsort(m->tensors, m->n_tensors, sizeof *m->tensors, by_origin);
     for (size_t i = 0; i < m->n_tensors; i++)
@@ -350,6 +420,7 @@ static Model *open_model(Checkpoint *source, bool config_only, Error *e) {
         size_t n;
         const char *text = source->format == FORMAT_GGUF ? meta_string(source, DEROPE_DTYPES, &n) : NULL;
         if (text) ok = (dtypes = json_parse(DEROPE_DTYPES, text, n, e)) != NULL;
+        if (source->format == FORMAT_GGUF) forget_biases(&m->spec);
         ok = ok && bind_tensors(m, dtypes, e);
         json_decref(dtypes);
     }

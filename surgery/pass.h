@@ -37,7 +37,7 @@ bool model_cast(Model *m, DType to, Error *e);
  * array of integers. Sets picked[i] for i < n_layers. */
 bool layers_parse(const json_t *value, uint32_t n_layers, bool *picked, Error *e);
 
-/* The candidate nearest to `word` (edit distance at most a third of its length), or NULL. */
+/* The candidate nearest to `word` (edit distance at most a third of its length and one), or NULL. */
 const char *nearest_name(const char *word, const char *const *candidates, size_t n);
 
 #endif

@@ -106,6 +106,7 @@ static json_t *rope_to_json(const LayerSpec *l) {
         json_object_set_new(o, "high_freq_factor", json_real(r->high_freq_factor));
     }
     if (r->kind == ROPE_SCALING_YARN) {
+        json_object_set_new(o, "truncate", json_boolean(r->truncate));
         json_object_set_new(o, "beta_fast", json_real(r->beta_fast));
         json_object_set_new(o, "beta_slow", json_real(r->beta_slow));
         if (r->attention_factor > 0)
@@ -130,8 +131,8 @@ json_t *spec_to_json(const ModelSpec *s) {
     json_t *layers = json_array();
     for (uint32_t i = 0; i < s->n_layers; i++)
         json_array_append_new(layers, layer_to_json(&s->layers[i]));
-    return json_pack("{s:i, s:i, s:i, s:i, s:f, s:b, s:f, s:f, s:f, s:o}", "n_layers", (int)s->n_layers,
-                     "width", (int)s->width, "vocab", (int)s->vocab, "context", (int)s->context, "rms_eps",
-                     s->rms_eps, "tied_head", s->tied_head, "embedding_scale", s->embedding_scale,
+    return json_pack("{s:i, s:i, s:i, s:I, s:f, s:b, s:f, s:f, s:f, s:o}", "n_layers", (int)s->n_layers,
+                     "width", (int)s->width, "vocab", (int)s->vocab, "context", (json_int_t)s->context,
+                     "rms_eps", s->rms_eps, "tied_head", s->tied_head, "embedding_scale", s->embedding_scale,
                      "residual_scale", s->residual_scale, "logit_scale", s->logit_scale, "layers", layers);
 }

@@ -9,22 +9,40 @@
 
 enum { MAX_LAYERS = 4096 };
 
+/* "config.json: KEY: expected ..., found ..." */
+static bool unexpected(const json_t *config, const char *key, const char *expected, Error *e) {
+    const json_t *found = json_object_get(config, key);
+    char *text = found ? json_dumps(found, JSON_ENCODE_ANY) : NULL;
+    error_set(e, ERR_INPUT, "config.json: %s: expected %s, found %.60s", key, expected,
+              text ? text : "nothing");
+    free(text);
+    return false;
+}
+
+static bool is_given(const json_t *config, const char *key) {
+    const json_t *v = json_object_get(config, key);
+    return v && !json_is_null(v);
+}
+
 static bool need_u32(const json_t *config, const char *key, uint32_t low, uint32_t high, uint32_t *out,
                      Error *e) {
     uint64_t v;
-    const json_t *found = json_object_get(config, key);
-    if (!json_get_u64(config, key, &v)) {
-        char *text = found ? json_dumps(found, JSON_ENCODE_ANY) : NULL;
-        error_set(e, ERR_INPUT, "config.json: %s: expected a whole number, found %.60s", key,
-                  text ? text : "nothing");
-        free(text);
-        return false;
-    }
+    if (!json_get_u64(config, key, &v)) return unexpected(config, key, "a whole number", e);
     if (v < low || v > high)
         return error_set(e, ERR_INPUT, "config.json: %s: %llu is not between %u and %u", key,
                          (unsigned long long)v, low, high);
     *out = (uint32_t)v;
     return true;
+}
+
+bool config_real(const json_t *config, const char *key, double *out, Error *e) {
+    if (!is_given(config, key) || json_get_f64(config, key, out)) return true;
+    return unexpected(config, key, "a number", e);
+}
+
+bool config_window(const json_t *config, const char *key, uint32_t *out, Error *e) {
+    if (json_is_null(json_object_get(config, key))) *out = 0;
+    return !is_given(config, key) || need_u32(config, key, 1, INT32_MAX, out, e);
 }
 
 void layer_drop_rope(LayerSpec *l) {
@@ -48,13 +66,31 @@ static bool scaling_kind(const char *name, RopeScalingKind *out) {
     return false;
 }
 
-static double number_or(const json_t *o, const char *key, double fallback) {
-    double v;
-    return json_get_f64(o, key, &v) ? v : fallback;
+/* The attention factor that YaRN's mscale keys stand for; 0: the usual one. */
+static double mscale_factor(double factor, double mscale, double all_dim) {
+    if (mscale == 0 || all_dim == 0 || factor <= 1) return 0;
+    return (0.1 * mscale * log(factor) + 1) / (0.1 * all_dim * log(factor) + 1);
+}
+
+static bool sane_scaling(const char *type, const RopeScaling *r, Error *e) {
+    if (!(r->factor > 0) || !(r->original_context > 0))
+        return error_set(e, ERR_INPUT, "config.json: rope type '%s' has factor %g, original context %g", type,
+                         r->factor, r->original_context);
+    if (r->kind == ROPE_SCALING_LLAMA3 &&
+        (!(r->low_freq_factor > 0) || !(r->high_freq_factor > r->low_freq_factor)))
+        return error_set(e, ERR_INPUT, "config.json: rope type 'llama3' has bands %g to %g",
+                         r->low_freq_factor, r->high_freq_factor);
+    if (r->kind == ROPE_SCALING_YARN && (!(r->beta_fast > 0) || !(r->beta_slow > 0) ||
+                                         !(r->attention_factor >= 0) || !isfinite(r->attention_factor)))
+        return error_set(e, ERR_INPUT,
+                         "config.json: rope type 'yarn' has beta_fast %g, beta_slow %g, attention factor %g",
+                         r->beta_fast, r->beta_slow, r->attention_factor);
+    return true;
 }
 
 /* `rope`: rope_scaling, or one rope_parameters mapping. */
-static bool read_scaling(const json_t *rope, uint32_t context, RopeScaling *r, Error *e) {
+static bool read_scaling(const json_t *config, const json_t *rope, uint32_t context, RopeScaling *r,
+                         Error *e) {
     const char *type = json_get_string(rope, "rope_type");
     if (!type) type = json_get_string(rope, "type");
     if (!scaling_kind(type, &r->kind))
@@ -62,26 +98,27 @@ static bool read_scaling(const json_t *rope, uint32_t context, RopeScaling *r, E
             e, ERR_INPUT,
             "config.json: rope type '%.40s' is not supported (default, linear, dynamic, yarn, llama3)", type);
     if (r->kind == ROPE_SCALING_NONE) return true;
-    r->original_context = number_or(rope, "original_max_position_embeddings", 0);
-    r->factor = number_or(rope, "factor", 0);
+    double mscale = 0, all_dim = 0;
+    r->low_freq_factor = 1;
+    r->high_freq_factor = 4;
+    if (!config_real(config, "original_max_position_embeddings", &r->original_context, e) ||
+        !config_real(rope, "original_max_position_embeddings", &r->original_context, e) ||
+        !config_real(rope, "factor", &r->factor, e) ||
+        !config_real(rope, "low_freq_factor", &r->low_freq_factor, e) ||
+        !config_real(rope, "high_freq_factor", &r->high_freq_factor, e) ||
+        !config_real(rope, "beta_fast", &r->beta_fast, e) ||
+        !config_real(rope, "beta_slow", &r->beta_slow, e) ||
+        !config_real(rope, "attention_factor", &r->attention_factor, e) ||
+        !config_real(rope, "mscale", &mscale, e) || !config_real(rope, "mscale_all_dim", &all_dim, e))
+        return false;
     if (r->factor == 0 && r->kind == ROPE_SCALING_YARN && r->original_context > 0)
         r->factor = context / r->original_context;
     if (r->original_context == 0) r->original_context = context;
-    r->low_freq_factor = number_or(rope, "low_freq_factor", 1);
-    r->high_freq_factor = number_or(rope, "high_freq_factor", 4);
-    r->beta_fast = number_or(rope, "beta_fast", 32);
-    r->beta_slow = number_or(rope, "beta_slow", 1);
-    r->attention_factor = number_or(rope, "attention_factor", 0);
+    if (r->beta_fast == 0) r->beta_fast = 32;
+    if (r->beta_slow == 0) r->beta_slow = 1;
+    if (r->attention_factor == 0) r->attention_factor = mscale_factor(r->factor, mscale, all_dim);
     if (!json_get_bool(rope, "truncate", &r->truncate)) r->truncate = true;
-    double mscale = number_or(rope, "mscale", 0), all = number_or(rope, "mscale_all_dim", 0);
-    if (mscale && all && r->factor > 1 && !r->attention_factor)
-        r->attention_factor = (0.1 * mscale * log(r->factor) + 1) / (0.1 * all * log(r->factor) + 1);
-    if (!(r->factor > 0) || !(r->original_context > 0) || !(r->low_freq_factor > 0) ||
-        !(r->high_freq_factor > r->low_freq_factor))
-        return error_set(e, ERR_INPUT,
-                         "config.json: rope type '%s' has factor %g, original context %g, bands %g to %g",
-                         type, r->factor, r->original_context, r->low_freq_factor, r->high_freq_factor);
-    return true;
+    return sane_scaling(type, r, e);
 }
 
 /* A linear factor so large that every angle is 0: how some write NoPE. */
@@ -91,22 +128,28 @@ static bool is_no_rotation(const RopeScaling *r) {
 
 static bool read_layer_rope(const Model *m, const json_t *config, const json_t *rope, LayerSpec *l,
                             Error *e) {
-    l->rope_base = number_or(rope, "rope_theta", number_or(config, "rope_theta", m->family->rope_base));
+    double part = 1;
+    l->rope_base = m->family->rope_base;
+    if (!config_real(config, "rope_theta", &l->rope_base, e) ||
+        !config_real(rope, "rope_theta", &l->rope_base, e) ||
+        !config_real(config, "partial_rotary_factor", &part, e) ||
+        !config_real(rope, "partial_rotary_factor", &part, e))
+        return false;
     if (!(l->rope_base > 0)) return error_set(e, ERR_INPUT, "config.json: rope_theta is %g", l->rope_base);
-    double part = number_or(rope, "partial_rotary_factor", number_or(config, "partial_rotary_factor", 1));
     if (!(part > 0 && part <= 1))
         return error_set(e, ERR_INPUT, "config.json: partial_rotary_factor is %g", part);
     l->rotary_dim = (uint32_t)(l->head_dim * part) / 2 * 2;
     l->position = l->rotary_dim == l->head_dim ? POSITION_ROPE : POSITION_PARTIAL;
-    if (!read_scaling(rope, m->spec.context, &l->scaling, e)) return false;
+    if (!read_scaling(config, rope, m->spec.context, &l->scaling, e)) return false;
     if (is_no_rotation(&l->scaling) || l->rotary_dim == 0) layer_drop_rope(l);
     return true;
 }
 
-/* rope_parameters may be one mapping, or one per layer type. */
+/* Where both are given, transformers 5 takes the legacy rope_scaling and transformers 4 knows no other.
+ * Either may be one mapping, or one per layer type. */
 static const json_t *rope_of_layer(const json_t *config, uint32_t layer) {
-    const json_t *rope = json_object_get(config, "rope_parameters");
-    if (!json_is_object(rope)) rope = json_object_get(config, "rope_scaling");
+    const json_t *rope = json_object_get(config, "rope_scaling");
+    if (json_object_size(rope) == 0) rope = json_object_get(config, "rope_parameters");
     const char *type = json_string_value(json_array_get(json_object_get(config, "layer_types"), layer));
     const json_t *own = type ? json_object_get(rope, type) : NULL;
     return json_is_object(own) ? own : json_is_object(rope) ? rope : NULL;
@@ -139,20 +182,53 @@ static bool read_sizes(Model *m, const json_t *config, LayerSpec *l, Error *e) {
         !need_u32(config, "hidden_size", 1, 1 << 20, &s->width, e) ||
         !need_u32(config, "vocab_size", 1, 1 << 26, &s->vocab, e) ||
         !need_u32(config, "num_attention_heads", 1, 4096, &l->n_heads, e) ||
-        !need_u32(config, "intermediate_size", 1, 1 << 22, &l->ffn_dim, e) ||
+        !need_u32(config, "intermediate_size", 1, 1 << 22, &l->ffn_dim, e))
+        return false;
+    s->context = m->family->context;
+    if (is_given(config, "max_position_embeddings") &&
         !need_u32(config, "max_position_embeddings", 1, UINT32_MAX, &s->context, e))
         return false;
-    l->n_kv_heads = l->n_heads;
+    bool kv_by_default = m->family->n_kv_heads && !json_object_get(config, "num_key_value_heads");
+    l->n_kv_heads = kv_by_default ? m->family->n_kv_heads : l->n_heads;
+    if (is_given(config, "num_key_value_heads") &&
+        !need_u32(config, "num_key_value_heads", 1, 4096, &l->n_kv_heads, e))
+        return false;
     l->head_dim = s->width / l->n_heads;
-    bool has_kv = json_is_integer(json_object_get(config, "num_key_value_heads"));
-    bool has_dim = json_is_integer(json_object_get(config, "head_dim"));
-    if (has_kv && !need_u32(config, "num_key_value_heads", 1, 4096, &l->n_kv_heads, e)) return false;
-    if (has_dim && !need_u32(config, "head_dim", 1, 8192, &l->head_dim, e)) return false;
+    if (is_given(config, "head_dim") && !need_u32(config, "head_dim", 1, 8192, &l->head_dim, e)) return false;
+    if (!is_given(config, "head_dim") && s->width % l->n_heads)
+        return error_set(e, ERR_INPUT, "config.json: hidden_size %u is not a multiple of %u heads", s->width,
+                         l->n_heads);
     if (l->n_heads % l->n_kv_heads)
         return error_set(e, ERR_INPUT, "config.json: %u heads cannot share %u key/value heads evenly",
                          l->n_heads, l->n_kv_heads);
     if (l->head_dim == 0 || l->head_dim % 2)
         return error_set(e, ERR_INPUT, "config.json: head_dim %u is not an even number", l->head_dim);
+    return true;
+}
+
+static void read_biases(const Family *f, const json_t *config, LayerSpec *l) {
+    if (f->bias_keys) {
+        json_get_bool(config, "attention_bias", &l->o_bias);
+        json_get_bool(config, "mlp_bias", &l->mlp_bias);
+    }
+    l->q_bias = l->k_bias = l->v_bias = f->qkv_bias || l->o_bias;
+}
+
+/* Keys that would be passed over without a word if they were of another type. */
+static bool check_types(const json_t *config, Error *e) {
+    static const char *const flags[] = {"tie_word_embeddings", "attention_bias", "mlp_bias",
+                                        "use_sliding_window"};
+    static const char *const objects[] = {"rope_scaling", "rope_parameters"};
+    static const char *const lists[] = {"layer_types", "no_rope_layers", "layer_rope_theta"};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (is_given(config, flags[i]) && !json_is_boolean(json_object_get(config, flags[i])))
+            return unexpected(config, flags[i], "true or false", e);
+    for (size_t i = 0; i < sizeof objects / sizeof *objects; i++)
+        if (is_given(config, objects[i]) && !json_is_object(json_object_get(config, objects[i])))
+            return unexpected(config, objects[i], "a mapping", e);
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        if (is_given(config, lists[i]) && !json_is_array(json_object_get(config, lists[i])))
+            return unexpected(config, lists[i], "a list", e);
     return true;
 }
 
@@ -162,8 +238,11 @@ bool spec_from_config(Model *m, const json_t *config, Error *e) {
     const char *act = json_get_string(config, "hidden_act");
     if (act && strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
         return error_set(e, ERR_INPUT, "config.json: hidden_act '%.40s' is not supported (silu)", act);
-    if (!read_sizes(m, config, &l, e)) return false;
-    s->rms_eps = number_or(config, "rms_norm_eps", 1e-6);
+    if (!check_types(config, e) || !read_sizes(m, config, &l, e)) return false;
+    s->rms_eps = m->family->rms_eps;
+    if (!config_real(config, "rms_norm_eps", &s->rms_eps, e)) return false;
+    if (s->rms_eps < 0) return error_set(e, ERR_INPUT, "config.json: rms_norm_eps is %g", s->rms_eps);
+    read_biases(m->family, config, &l);
     if (!json_get_bool(config, "tie_word_embeddings", &s->tied_head)) s->tied_head = m->family->tied_head;
     s->embedding_scale = s->residual_scale = s->logit_scale = 1;
     l.softmax_scale = 1 / sqrt(l.head_dim);

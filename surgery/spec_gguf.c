@@ -11,13 +11,29 @@ const char *arch_key(char out[128], const Checkpoint *c, const char *suffix) {
     return out;
 }
 
+/* Some sizes may be lists, one per layer; only lists of equals make a family of ours. */
+static bool equal_list(const Checkpoint *c, const char *key, uint64_t *out) {
+    const MetaEntry *list = meta_find(c, key);
+    double first, v;
+    if (!list || list->type != META_ARRAY || !meta_array_f64(list, 0, &first) || !(first >= 0 && first < 1e9))
+        return false;
+    for (uint64_t i = 1; i < list->count; i++)
+        if (!meta_array_f64(list, i, &v) || v != first) return false;
+    *out = (uint64_t)first;
+    return true;
+}
+
 static bool read_u32(const Checkpoint *c, const char *suffix, uint32_t low, uint32_t high, uint32_t *out,
                      Error *e) {
     char key[128];
     uint64_t v;
-    if (!meta_u64(c, arch_key(key, c, suffix), &v))
+    if (!meta_u64(c, arch_key(key, c, suffix), &v) && !equal_list(c, key, &v)) {
+        const MetaEntry *there = meta_find(c, key);
         return error_set(e, ERR_INPUT, "%s: key '%s': expected a whole number, found %s", c->path, key,
-                         meta_find(c, key) ? "another type" : "nothing");
+                         !there                      ? "nothing"
+                         : there->type == META_ARRAY ? "a list of unequal ones"
+                                                     : "another type");
+    }
     if (v < low || v > high)
         return error_set(e, ERR_INPUT, "%s: key '%s': %llu is not between %u and %u", c->path, key,
                          (unsigned long long)v, low, high);
@@ -25,48 +41,93 @@ static bool read_u32(const Checkpoint *c, const char *suffix, uint32_t low, uint
     return true;
 }
 
-static double real_or(const Checkpoint *c, const char *suffix, double fallback) {
+bool arch_real(const Checkpoint *c, const char *suffix, double *out, Error *e) {
     char key[128];
     double v;
-    return meta_f64(c, arch_key(key, c, suffix), &v) ? v : fallback;
+    if (!meta_find(c, arch_key(key, c, suffix))) return true;
+    if (!meta_f64(c, key, &v) || !isfinite(v))
+        return error_set(e, ERR_INPUT, "%s: key '%s': expected a number", c->path, key);
+    *out = v;
+    return true;
+}
+
+/* The embedding's rows are the vocabulary; the tokenizer must agree, as llama.cpp insists. */
+static bool read_vocabulary(ModelSpec *s, const Checkpoint *c, Error *e) {
+    const Tensor *embed = checkpoint_find(c, "token_embd.weight");
+    if (!embed || embed->rank != 2)
+        return error_set(e, ERR_INPUT, "%s: has no tensor 'token_embd.weight' of rank 2", c->path);
+    if (embed->shape[0] < 1 || embed->shape[0] > 1 << 26)
+        return error_set(e, ERR_INPUT, "%s: tensor 'token_embd.weight': a vocabulary of %llu", c->path,
+                         (unsigned long long)embed->shape[0]);
+    const MetaEntry *tokens = meta_find(c, "tokenizer.ggml.tokens");
+    if (tokens && tokens->count != embed->shape[0])
+        return error_set(e, ERR_INPUT, "%s: tensor 'token_embd.weight' has %llu rows for %llu tokens",
+                         c->path, (unsigned long long)embed->shape[0], (unsigned long long)tokens->count);
+    s->vocab = (uint32_t)embed->shape[0];
+    s->tied_head = !checkpoint_find(c, "output.weight");
+    return true;
+}
+
+static bool read_heads(const ModelSpec *s, const Checkpoint *c, LayerSpec *l, Error *e) {
+    char key[128];
+    l->n_kv_heads = l->n_heads;
+    if (meta_find(c, arch_key(key, c, "attention.head_count_kv")) &&
+        !read_u32(c, "attention.head_count_kv", 1, 4096, &l->n_kv_heads, e))
+        return false;
+    l->head_dim = s->width / l->n_heads;
+    bool has_length = meta_find(c, arch_key(key, c, "attention.key_length")) != NULL;
+    if (has_length && !read_u32(c, "attention.key_length", 1, 8192, &l->head_dim, e)) return false;
+    if (!has_length && s->width % l->n_heads)
+        return error_set(e, ERR_INPUT, "%s: an embedding_length of %u is not a multiple of %u heads", c->path,
+                         s->width, l->n_heads);
+    uint32_t value_length = l->head_dim;
+    if (meta_find(c, arch_key(key, c, "attention.value_length")) &&
+        !read_u32(c, "attention.value_length", 1, 8192, &value_length, e))
+        return false;
+    if (value_length != l->head_dim)
+        return error_set(e, ERR_INPUT, "%s: key '%s': %u, while keys have %u dimensions: not supported",
+                         c->path, key, value_length, l->head_dim);
+    if (l->n_heads % l->n_kv_heads || l->head_dim == 0 || l->head_dim % 2)
+        return error_set(e, ERR_INPUT, "%s: %u heads of %u dimensions over %u key/value heads make no model",
+                         c->path, l->n_heads, l->head_dim, l->n_kv_heads);
+    return true;
 }
 
 static bool read_sizes(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
     ModelSpec *s = &m->spec;
     char key[128];
+    uint64_t experts = 0;
+    if (meta_u64(c, arch_key(key, c, "expert_count"), &experts) && experts > 0)
+        return error_set(e, ERR_INPUT, "%s: key '%s': a mixture of %llu experts is not supported", c->path,
+                         key, (unsigned long long)experts);
     if (!read_u32(c, "block_count", 1, 512, &s->n_layers, e) ||
         !read_u32(c, "embedding_length", 1, 1 << 20, &s->width, e) ||
         !read_u32(c, "attention.head_count", 1, 4096, &l->n_heads, e) ||
         !read_u32(c, "feed_forward_length", 1, 1 << 22, &l->ffn_dim, e) ||
         !read_u32(c, "context_length", 1, UINT32_MAX, &s->context, e))
         return false;
-    l->n_kv_heads = l->n_heads;
-    l->head_dim = s->width / l->n_heads;
-    if (meta_find(c, arch_key(key, c, "attention.head_count_kv")) &&
-        !read_u32(c, "attention.head_count_kv", 1, 4096, &l->n_kv_heads, e))
-        return false;
-    if (meta_find(c, arch_key(key, c, "attention.key_length")) &&
-        !read_u32(c, "attention.key_length", 1, 8192, &l->head_dim, e))
-        return false;
-    if (l->n_heads % l->n_kv_heads || l->head_dim == 0 || l->head_dim % 2)
-        return error_set(e, ERR_INPUT, "%s: %u heads of %u dimensions over %u key/value heads make no model",
-                         c->path, l->n_heads, l->head_dim, l->n_kv_heads);
-    const Tensor *embed = checkpoint_find(c, "token_embd.weight");
-    if (!embed || embed->rank != 2)
-        return error_set(e, ERR_INPUT, "%s: has no tensor 'token_embd.weight' of rank 2", c->path);
-    if (embed->shape[0] > 1 << 26)
-        return error_set(e, ERR_INPUT, "%s: a vocabulary of %llu", c->path,
-                         (unsigned long long)embed->shape[0]);
-    s->vocab = (uint32_t)embed->shape[0];
-    s->tied_head = !checkpoint_find(c, "output.weight");
-    return true;
+    return read_heads(s, c, l, e) && read_vocabulary(s, c, e);
 }
 
-/* llama.cpp keeps Llama 3's scaling as a table of divisors. Recognised by recomputing it for the parameters
- * that are in use (factor from the table's end; bands 1 and 4; original context 8192). */
+/* The original context that an element of the table in the middle band gives away; 8192 if none is there. */
+static double original_context(const double *plain, const float *divisors, uint64_t n, const RopeScaling *r) {
+    for (uint64_t i = 0; i < n; i++) {
+        double share = (1 / (double)divisors[i] - 1 / r->factor) / (1 - 1 / r->factor);
+        if (share > 0.01 && share < 0.99)
+            return round(2 * M_PI / plain[i] *
+                         (share * (r->high_freq_factor - r->low_freq_factor) + r->low_freq_factor));
+    }
+    return 8192;
+}
+
+/* llama.cpp keeps Llama 3's scaling as a table of divisors. The factor is its last element and the bands are
+ * always 1 and 4; recognised by recomputing it. */
 static bool read_rope_divisors(const Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
     const Tensor *t = checkpoint_find(c, "rope_freqs.weight");
-    if (!t) return true;
+    if (!t || l->position == POSITION_NOPE) return true;
+    if (l->scaling.kind != ROPE_SCALING_NONE)
+        return error_set(e, ERR_INPUT, "%s: tensor 'rope_freqs.weight' beside %s scaling is not supported",
+                         c->path, rope_scaling_name(l->scaling.kind));
     uint64_t n = tensor_elems(t);
     float divisors[4096];
     double scaled[4096], plain[4096];
@@ -74,11 +135,14 @@ static bool read_rope_divisors(const Model *m, const Checkpoint *c, LayerSpec *l
         return error_set(e, ERR_INPUT, "%s: tensor 'rope_freqs.weight': %llu elements, expected %u", c->path,
                          (unsigned long long)n, l->rotary_dim / 2);
     if (!tensor_read_f32(t, divisors, e)) return false;
-    l->scaling = (RopeScaling){
-        .kind = ROPE_SCALING_NONE, .original_context = 8192, .low_freq_factor = 1, .high_freq_factor = 4};
+    if (n == 0 || !(divisors[n - 1] >= 1) || !isfinite(divisors[n - 1]))
+        return error_set(e, ERR_INPUT, "%s: tensor 'rope_freqs.weight' does not end in a factor", c->path);
+    l->scaling = (RopeScaling){0};
     rope_frequencies(&m->spec, l, 0, plain);
-    l->scaling.kind = ROPE_SCALING_LLAMA3;
-    l->scaling.factor = divisors[n - 1];
+    if (divisors[n - 1] == 1) return true;
+    l->scaling = (RopeScaling){
+        .kind = ROPE_SCALING_LLAMA3, .factor = divisors[n - 1], .low_freq_factor = 1, .high_freq_factor = 4};
+    l->scaling.original_context = original_context(plain, divisors, n, &l->scaling);
     rope_frequencies(&m->spec, l, 0, scaled);
     for (uint64_t i = 0; i < n; i++)
         if (!(fabs(plain[i] / scaled[i] / divisors[i] - 1) < 1e-4))
@@ -89,45 +153,71 @@ static bool read_rope_divisors(const Model *m, const Checkpoint *c, LayerSpec *l
     return true;
 }
 
+/* llama.cpp takes a factor without a type for linear, and calls it 0 when there is none. */
+static bool read_scaling(const Model *m, const Checkpoint *c, RopeScaling *r, Error *e) {
+    char key[128];
+    const char *type = meta_string(c, arch_key(key, c, "rope.scaling.type"), NULL);
+    double factor = 0, attention = 1;
+    uint64_t original = m->spec.context;
+    if (!arch_real(c, "rope.scale_linear", &factor, e) || !arch_real(c, "rope.scaling.factor", &factor, e) ||
+        !arch_real(c, "rope.scaling.attn_factor", &attention, e))
+        return false;
+    meta_u64(c, arch_key(key, c, "rope.scaling.original_context_length"), &original);
+    if (factor < 0 || original == 0 || !(attention > 0))
+        return error_set(e, ERR_INPUT,
+                         "%s: rope scaling has factor %g, original context %llu, attention factor %g",
+                         c->path, factor, (unsigned long long)original, attention);
+    if (factor == 0) factor = 1;
+    bool yarn = type && strcmp(type, "yarn") == 0, linear = !type || strcmp(type, "linear") == 0;
+    if (type && !yarn && !linear && strcmp(type, "none") != 0)
+        return error_set(e, ERR_INPUT, "%s: rope scaling '%.40s' is not supported (none, linear, yarn)",
+                         c->path, type);
+    if (!yarn && attention != 1)
+        return error_set(e, ERR_INPUT, "%s: an attention factor of %g without yarn is not supported", c->path,
+                         attention);
+    if (!yarn && (!linear || factor == 1)) return true;
+    /* the ramp's ends are 32 and 1 turns whatever the file says: these architectures do not read them */
+    *r = (RopeScaling){.kind = yarn ? ROPE_SCALING_YARN : ROPE_SCALING_LINEAR,
+                       .factor = factor,
+                       .original_context = (double)original,
+                       .low_freq_factor = 1,
+                       .high_freq_factor = 4,
+                       .beta_fast = 32,
+                       .beta_slow = 1,
+                       .attention_factor =
+                           attention == 1 ? 0 : attention * (factor > 1 ? 0.1 * log(factor) + 1 : 1),
+                       .truncate = true};
+    return true;
+}
+
 static bool read_rope(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
     char key[128];
-    l->rope_base = real_or(c, "rope.freq_base", 10000);
+    l->rope_base = 10000;
+    if (!arch_real(c, "rope.freq_base", &l->rope_base, e)) return false;
+    if (!(l->rope_base > 0))
+        return error_set(e, ERR_INPUT, "%s: key '%s': %g is no base", c->path,
+                         arch_key(key, c, "rope.freq_base"), l->rope_base);
     l->rotary_dim = l->head_dim;
     if (meta_find(c, arch_key(key, c, "rope.dimension_count")) &&
         !read_u32(c, "rope.dimension_count", 0, l->head_dim, &l->rotary_dim, e))
         return false;
+    if (l->rotary_dim != l->head_dim && m->family->gguf_interleaved)
+        return error_set(e, ERR_INPUT, "%s: key '%s': %u of %u dimensions: %s rotates whole heads", c->path,
+                         key, l->rotary_dim, l->head_dim, meta_string(c, "general.architecture", NULL));
     l->position = l->rotary_dim == l->head_dim ? POSITION_ROPE : POSITION_PARTIAL;
-    const char *type = meta_string(c, arch_key(key, c, "rope.scaling.type"), NULL);
-    RopeScaling *r = &l->scaling;
-    if (!type || strcmp(type, "none") == 0) {
-        if (l->rotary_dim == 0) layer_drop_rope(l);
-        return read_rope_divisors(m, c, l, e);
-    }
-    if (strcmp(type, "linear") == 0)
-        r->kind = ROPE_SCALING_LINEAR;
-    else if (strcmp(type, "yarn") == 0)
-        r->kind = ROPE_SCALING_YARN;
-    else
-        return error_set(e, ERR_INPUT, "%s: rope scaling '%.40s' is not supported (none, linear, yarn)",
-                         c->path, type);
-    r->factor = real_or(c, "rope.scaling.factor", 1);
-    uint64_t original;
-    r->original_context = meta_u64(c, arch_key(key, c, "rope.scaling.original_context_length"), &original)
-                              ? (double)original
-                              : m->spec.context;
-    r->beta_fast = real_or(c, "rope.scaling.yarn_beta_fast", 32);
-    r->beta_slow = real_or(c, "rope.scaling.yarn_beta_slow", 1);
-    r->truncate = true;
-    if (!(r->factor > 0)) return error_set(e, ERR_INPUT, "%s: rope scaling factor %g", c->path, r->factor);
-    if ((r->kind == ROPE_SCALING_LINEAR && r->factor >= 1e20) || l->rotary_dim == 0) layer_drop_rope(l);
-    return true;
+    if (!read_scaling(m, c, &l->scaling, e)) return false;
+    if (l->rotary_dim == 0 || (l->scaling.kind == ROPE_SCALING_LINEAR && l->scaling.factor >= 1e20))
+        layer_drop_rope(l);
+    return read_rope_divisors(m, c, l, e);
 }
 
 bool spec_from_gguf(Model *m, const Checkpoint *c, Error *e) {
     ModelSpec *s = &m->spec;
     LayerSpec l = {0};
     if (!read_sizes(m, c, &l, e) || !read_rope(m, c, &l, e)) return false;
-    s->rms_eps = real_or(c, "attention.layer_norm_rms_epsilon", 1e-5);
+    s->rms_eps = 1e-5;
+    if (!arch_real(c, "attention.layer_norm_rms_epsilon", &s->rms_eps, e)) return false;
+    if (s->rms_eps < 0) return error_set(e, ERR_INPUT, "%s: a norm's epsilon of %g", c->path, s->rms_eps);
     s->embedding_scale = s->residual_scale = s->logit_scale = 1;
     l.softmax_scale = 1 / sqrt(l.head_dim);
     s->layers = arena_alloc(&m->arena, s->n_layers * sizeof *s->layers);

@@ -45,6 +45,11 @@ void gguf_set_rope(const Model *m, Checkpoint *out, const char *arch, const Laye
     meta_set_u32(out, key_of(key, arch, "rope.scaling.original_context_length"), (uint32_t)original);
     set_f32(out, arch, "rope.scaling.yarn_beta_fast", r->beta_fast);
     set_f32(out, arch, "rope.scaling.yarn_beta_slow", r->beta_slow);
+    /* a factor on top of the usual one */
+    double usual = r->factor > 1 ? 0.1 * log(r->factor) + 1 : 1;
+    if (r->attention_factor > 0 || meta_find(out, key_of(key, arch, "rope.scaling.attn_factor")))
+        set_f32(out, arch, "rope.scaling.attn_factor",
+                r->attention_factor > 0 ? r->attention_factor / usual : 1);
 }
 
 /* ---- the family's own architecture ---- */
@@ -71,8 +76,8 @@ static bool can_scale(const Model *m, char *why, size_t size) {
     if (!one_rotation(m, &l)) return cannot(why, size, "has one rope base for all layers");
     if (l && l->scaling.kind == ROPE_SCALING_DYNAMIC) return cannot(why, size, "has no dynamic NTK scaling");
     if (l && l->scaling.kind == ROPE_SCALING_YARN &&
-        (l->scaling.attention_factor > 0 || !l->scaling.truncate))
-        return cannot(why, size, "computes YaRN's attention factor and ramp by itself");
+        (l->scaling.beta_fast != 32 || l->scaling.beta_slow != 1 || !l->scaling.truncate))
+        return cannot(why, size, "computes YaRN's ramp by itself, from 32 turns to 1");
     return true;
 }
 
@@ -81,6 +86,8 @@ static bool own_can(const Model *m, char *why, size_t size) {
     if (is_family(m, "granite_swa")) return cannot(why, size, "is written by the carrier granite_swa");
     if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        if (m->spec.layers[i].position == POSITION_PARTIAL && own_interleaved(m))
+            return cannot(why, size, "rotates whole heads only");
         bool nope = m->spec.layers[i].position == POSITION_NOPE;
         if (is_family(m, "smollm3")) {
             if (nope != ((i + 1) % 4 == 0))
@@ -180,7 +187,8 @@ static bool swa_can(const Model *m, char *why, size_t size) {
     if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
     /* llama.cpp stops on inputs that no layer reads */
     if (all_layers(m, layer_is_nope)) return cannot(why, size, "needs a layer that rotates");
-    if (all_layers(m, has_window)) return cannot(why, size, "needs a layer without a window (--sliding-window 0:LAYERS)");
+    if (all_layers(m, has_window))
+        return cannot(why, size, "needs a layer without a window (--sliding-window 0:LAYERS)");
     return true;
 }
 

@@ -2,10 +2,12 @@
 
 #include "surgery/family.h"
 
-extern const Family family_llama, family_qwen2, family_smollm3, family_granite, family_granite_swa;
+extern const Family family_llama, family_mistral, family_qwen2, family_smollm3, family_granite,
+    family_granite_swa;
 
 const Family *const families[] = {
-    &family_llama, &family_qwen2, &family_smollm3, &family_granite, &family_granite_swa, NULL,
+    &family_llama,   &family_mistral,     &family_qwen2, &family_smollm3,
+    &family_granite, &family_granite_swa, NULL,
 };
 
 static bool contains(const char *const *names, const char *name) {

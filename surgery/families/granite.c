@@ -1,37 +1,41 @@
 /* Granite 3: Llama with four multipliers; and granite_swa, which adds windows, a rope base per layer (0:
  * none) and attention sinks. */
+#include <math.h>
+
 #include "formats/json.h"
 #include "surgery/family.h"
 
-static double multiplier(const json_t *config, const char *key) {
-    double v;
-    return json_get_f64(config, key, &v) ? v : 1;
-}
-
 static bool read_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
-    double divisor = multiplier(config, "logits_scaling");
-    if (divisor == 0) return error_set(e, ERR_INPUT, "config.json: logits_scaling is 0");
-    s->embedding_scale = multiplier(config, "embedding_multiplier");
-    s->residual_scale = multiplier(config, "residual_multiplier");
+    double divisor = 1, softmax_scale = 1;
+    if (!config_real(config, "logits_scaling", &divisor, e) ||
+        !config_real(config, "attention_multiplier", &softmax_scale, e) ||
+        !config_real(config, "embedding_multiplier", &s->embedding_scale, e) ||
+        !config_real(config, "residual_multiplier", &s->residual_scale, e))
+        return false;
+    if (!isfinite(1 / divisor)) return error_set(e, ERR_INPUT, "config.json: logits_scaling is %g", divisor);
     s->logit_scale = 1 / divisor;
     for (uint32_t i = 0; i < s->n_layers; i++)
-        s->layers[i].softmax_scale = multiplier(config, "attention_multiplier");
+        s->layers[i].softmax_scale = softmax_scale;
     return true;
 }
 
 static bool read_gguf_scales(Model *m, const Checkpoint *c, Error *e) {
     ModelSpec *s = &m->spec;
     char key[128];
-    double v;
-    if (meta_f64(c, arch_key(key, c, "embedding_scale"), &v) && v != 0) s->embedding_scale = v;
-    if (meta_f64(c, arch_key(key, c, "residual_scale"), &v) && v != 0) s->residual_scale = v;
-    if (!meta_f64(c, arch_key(key, c, "logit_scale"), &v) || v == 0)
-        return error_set(e, ERR_INPUT, "%s: key '%s' is missing or 0", c->path, key);
-    s->logit_scale = 1 / v;
-    if (meta_f64(c, arch_key(key, c, "attention.scale"), &v) && v != 0)
-        for (uint32_t i = 0; i < s->n_layers; i++)
-            s->layers[i].softmax_scale = v;
+    double embedding = 0, residual = 0, divisor = 0, softmax_scale = 0;
+    if (!arch_real(c, "embedding_scale", &embedding, e) || !arch_real(c, "residual_scale", &residual, e) ||
+        !arch_real(c, "logit_scale", &divisor, e) || !arch_real(c, "attention.scale", &softmax_scale, e))
+        return false;
+    if (!isfinite(1 / divisor))
+        return error_set(e, ERR_INPUT, "%s: key '%s' is missing or 0", c->path,
+                         arch_key(key, c, "logit_scale"));
+    s->logit_scale = 1 / divisor;
+    /* 0 means that there is none, as llama.cpp has it */
+    if (embedding != 0) s->embedding_scale = embedding;
+    if (residual != 0) s->residual_scale = residual;
+    for (uint32_t i = 0; i < s->n_layers && softmax_scale != 0; i++)
+        s->layers[i].softmax_scale = softmax_scale;
     return true;
 }
 
@@ -52,17 +56,17 @@ const Family family_granite = {
     .tensors = llama_tensors,
     .gguf_interleaved = true,
     .rope_base = 10000,
+    .rms_eps = 1e-6,
+    .context = 2048,
+    .bias_keys = true,
     .read_config = read_config,
     .read_gguf = read_gguf,
 };
 
 static bool read_swa_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
-    uint64_t window = 128;
-    json_get_u64(config, "sliding_window", &window);
-    if (window == 0 || window >= UINT32_MAX)
-        return error_set(e, ERR_INPUT, "config.json: sliding_window is %llu", (unsigned long long)window);
-    if (!read_config(m, config, e)) return false;
+    uint32_t window = 128;
+    if (!config_window(config, "sliding_window", &window, e) || !read_config(m, config, e)) return false;
     const json_t *bases = json_object_get(config, "layer_rope_theta");
     if (json_is_array(bases) && json_array_size(bases) != s->n_layers)
         return error_set(e, ERR_INPUT, "config.json: layer_rope_theta has %zu entries for %u layers",
@@ -70,15 +74,17 @@ static bool read_swa_config(Model *m, const json_t *config, Error *e) {
     for (uint32_t i = 0; i < s->n_layers; i++) {
         LayerSpec *l = &s->layers[i];
         l->sinks = true;
-        if (i % 4 != 0) l->window = (uint32_t)window;
+        if (i % 4 != 0) l->window = window;
         if (!json_is_array(bases)) continue;
-        double base = json_number_value(json_array_get(bases, i));
-        if (base > 0)
-            l->rope_base = base;
+        const json_t *base = json_array_get(bases, i);
+        if (!json_is_number(base) || json_number_value(base) < 0)
+            return error_set(e, ERR_INPUT, "config.json: layer_rope_theta[%u] is not a number from 0", i);
+        if (json_number_value(base) > 0)
+            l->rope_base = json_number_value(base);
         else
             layer_drop_rope(l);
     }
-    return read_layer_types(m, config, (uint32_t)window, e);
+    return read_layer_types(m, config, window, e);
 }
 
 static bool read_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
@@ -91,10 +97,12 @@ static bool read_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
         return error_set(e, ERR_INPUT, "%s: key '%s' is missing or out of range", c->path, key);
     if (window >= GGUF_NO_WINDOW) window = 0;
     const MetaEntry *windows = meta_find(c, arch_key(key, c, "attention.sliding_window_pattern"));
-    if (!windows || windows->count < s->n_layers)
+    if (!windows || windows->type != META_ARRAY || windows->count < s->n_layers)
         return error_set(e, ERR_INPUT, "%s: key '%s' is missing or shorter than %u layers", c->path, key,
                          s->n_layers);
     const MetaEntry *rotated = meta_find(c, arch_key(key, c, "attention.rope_pattern"));
+    if (rotated && (rotated->type != META_ARRAY || rotated->count < s->n_layers))
+        return error_set(e, ERR_INPUT, "%s: key '%s' is shorter than %u layers", c->path, key, s->n_layers);
     for (uint32_t i = 0; i < s->n_layers; i++) {
         s->layers[i].sinks = true;
         if (meta_array_f64(windows, i, &flag) && flag != 0) s->layers[i].window = (uint32_t)window;
@@ -110,7 +118,11 @@ const Family family_granite_swa = {
     .tensors = llama_tensors,
     .gguf_interleaved = true,
     .rope_base = 10000,
+    .rms_eps = 1e-5,
+    .context = 8192,
+    .n_kv_heads = 4,
     .tied_head = true,
+    .bias_keys = true,
     .read_config = read_swa_config,
     .read_gguf = read_swa_gguf,
 };

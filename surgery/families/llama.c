@@ -1,7 +1,4 @@
 /* Llama, and what is published in its shape: SmolLM, TinyLlama, Yi, ... and Mistral, which adds a window. */
-#include <string.h>
-
-#include "formats/json.h"
 #include "surgery/family.h"
 
 const TensorName llama_tensors[] = {
@@ -28,24 +25,37 @@ const TensorName llama_tensors[] = {
     {0, NULL, NULL},
 };
 
-/* Only Mistral's own model type has a window; a Llama config's key of that name is ignored everywhere. */
-static bool read_config(Model *m, const json_t *config, Error *e) {
-    (void)e;
-    uint64_t window;
-    const char *type = json_get_string(config, "model_type");
-    if (type && strcmp(type, "mistral") == 0 && json_get_u64(config, "sliding_window", &window) &&
-        window > 0 && window < UINT32_MAX)
-        for (uint32_t i = 0; i < m->spec.n_layers; i++)
-            m->spec.layers[i].window = (uint32_t)window;
-    return true;
-}
-
 const Family family_llama = {
     .name = "llama",
-    .model_types = (const char *const[]){"llama", "mistral", NULL},
+    .model_types = (const char *const[]){"llama", NULL},
     .gguf_archs = (const char *const[]){"llama", NULL},
     .tensors = llama_tensors,
     .gguf_interleaved = true,
     .rope_base = 10000,
-    .read_config = read_config,
+    .rms_eps = 1e-6,
+    .context = 2048,
+    .bias_keys = true,
+};
+
+/* A window in every layer; a Llama config's key of that name is ignored everywhere. */
+static bool read_mistral(Model *m, const json_t *config, Error *e) {
+    uint32_t window = 4096;
+    if (!config_window(config, "sliding_window", &window, e)) return false;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        m->spec.layers[i].window = window;
+    return true;
+}
+
+/* The same family under another model type, which has defaults of its own. */
+const Family family_mistral = {
+    .name = "llama",
+    .model_types = (const char *const[]){"mistral", NULL},
+    .gguf_archs = (const char *const[]){"llama", NULL},
+    .tensors = llama_tensors,
+    .gguf_interleaved = true,
+    .rope_base = 10000,
+    .rms_eps = 1e-6,
+    .context = 131072,
+    .n_kv_heads = 8,
+    .read_config = read_mistral,
 };

@@ -5,14 +5,15 @@
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     bool use = false;
-    uint64_t window = 0, from = 28;
+    uint32_t window = 4096;
+    uint64_t from = 28;
     json_get_bool(config, "use_sliding_window", &use);
     json_get_u64(config, "max_window_layers", &from);
-    if (!use || !json_get_u64(config, "sliding_window", &window) || window == 0 || window >= UINT32_MAX)
-        return true;
+    if (!use) return true;
+    if (!config_window(config, "sliding_window", &window, e)) return false;
     for (uint64_t i = from; i < m->spec.n_layers; i++)
-        m->spec.layers[i].window = (uint32_t)window;
-    return read_layer_types(m, config, (uint32_t)window, e);
+        m->spec.layers[i].window = window;
+    return read_layer_types(m, config, window, e);
 }
 
 const Family family_qwen2 = {
@@ -22,5 +23,9 @@ const Family family_qwen2 = {
     .tensors = llama_tensors,
     .gguf_interleaved = false,
     .rope_base = 10000,
+    .rms_eps = 1e-6,
+    .context = 32768,
+    .n_kv_heads = 32,
+    .qkv_bias = true,
     .read_config = read_config,
 };

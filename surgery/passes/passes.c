@@ -79,7 +79,8 @@ static bool has_type(const json_t *v, ParamType t) {
 }
 
 bool pass_check(const Pass *p, const json_t *args, Error *e) {
-    static const char *const types[] = {"layers", "a whole number", "a number", "text", "true or false"};
+    static const char *const types[] = {"layers (all, 3, 0,3,7, 10-29 or every:4)", "a whole number",
+                                        "a number", "text", "true or false"};
     const char *names[32];
     size_t n = 0;
     for (const Param *q = p->params; q->name && n < 32; q++) {
@@ -155,6 +156,7 @@ bool layers_parse(const json_t *value, uint32_t n, bool *picked, Error *e) {
         return pick((unsigned long)json_integer_value(value), (unsigned long)json_integer_value(value), n,
                     picked, e);
     if (!json_is_array(value)) return error_set(e, ERR_USAGE, "layers: neither text nor a number nor a list");
+    if (json_array_size(value) == 0) return error_set(e, ERR_USAGE, "layers: the list is empty");
     for (size_t i = 0; i < json_array_size(value); i++)
         if (!layers_parse(json_array_get(value, i), n, picked, e)) return false;
     return true;

@@ -53,15 +53,27 @@ static bool apply(Model *m, const json_t *args, Error *e) {
     if (!(r.high_freq_factor > r.low_freq_factor) || !(r.low_freq_factor > 0) || !(r.original_context > 0))
         return error_set(e, ERR_USAGE, "bands %g to %g over a context of %g", r.low_freq_factor,
                          r.high_freq_factor, r.original_context);
+    if (!(r.beta_fast > 0) || !(r.beta_slow > 0) || !(r.attention_factor >= 0))
+        return error_set(e, ERR_USAGE, "beta_fast %g, beta_slow %g, attention_factor %g", r.beta_fast,
+                         r.beta_slow, r.attention_factor);
+    if (r.kind == ROPE_SCALING_DYNAMIC && m->new_context && m->new_context != m->spec.context)
+        return error_set(e, ERR_USAGE,
+                         "dynamic NTK counts from the stated context, which set_context made another one");
     uint32_t rotating = 0;
+    const RopeScaling *replaced = NULL;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
         if (l->position == POSITION_NOPE) continue;
         rotating++;
         double d = l->rotary_dim;
         if (ntk && d > 2) l->rope_base *= pow(r.factor, d / (d - 2));
-        if (!ntk) l->scaling = r;
+        if (ntk) continue;
+        if (l->scaling.kind != ROPE_SCALING_NONE) replaced = &m->source_spec.layers[i].scaling;
+        l->scaling = r;
     }
+    if (replaced && replaced->kind != ROPE_SCALING_NONE)
+        model_notice(m, "%s scaling by %g takes the place of the source's %s by %g", type, r.factor,
+                     rope_scaling_name(replaced->kind), replaced->factor);
     return rotating || error_set(e, ERR_USAGE, "no layer rotates, so there is nothing to scale");
 }
 

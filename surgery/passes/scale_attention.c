@@ -12,8 +12,12 @@ static const Param params[] = {
 static bool apply(Model *m, const json_t *args, Error *e) {
     double factor = json_number_value(json_object_get(args, "factor"));
     if (!(factor > 0) || !isfinite(factor)) return error_set(e, ERR_USAGE, "a factor of %g", factor);
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        m->spec.layers[i].softmax_scale *= factor;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        double scale = m->spec.layers[i].softmax_scale * factor;
+        if (!isfinite((float)scale))
+            return error_set(e, ERR_USAGE, "layer %u: a softmax scale of %g", i, scale);
+        m->spec.layers[i].softmax_scale = scale;
+    }
     return true;
 }
 

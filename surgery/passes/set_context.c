@@ -1,5 +1,5 @@
-/* What the output says it can read: max_position_embeddings, model_max_length, context_length. No arithmetic
- * depends on it except that of dynamic NTK. */
+/* What the output says it can read: max_position_embeddings, model_max_length, context_length. Of all
+ * arithmetic only dynamic NTK depends on it, and would be another one with another context. */
 #include "surgery/pass.h"
 
 static const Param params[] = {
@@ -10,6 +10,11 @@ static const Param params[] = {
 static bool apply(Model *m, const json_t *args, Error *e) {
     json_int_t n = json_integer_value(json_object_get(args, "tokens"));
     if (n < 1 || n > UINT32_MAX) return error_set(e, ERR_USAGE, "a context of %lld tokens", (long long)n);
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].scaling.kind == ROPE_SCALING_DYNAMIC && n != m->spec.context)
+            return error_set(e, ERR_USAGE,
+                             "layer %u has dynamic NTK scaling, which counts from the stated context of %u",
+                             i, m->spec.context);
     m->new_context = (uint64_t)n;
     return true;
 }
