@@ -34,6 +34,11 @@ char *xstrdup(const char *s) {
 }
 
 void *big_alloc(size_t count, size_t size, const char *what, Error *e) {
+    void *p = big_alloc_unset(count, size, what, e);
+    return p ? memset(p, 0, count * size) : NULL;
+}
+
+void *big_alloc_unset(size_t count, size_t size, const char *what, Error *e) {
     uint64_t n;
     if (!mul_u64(count, size, &n) || n > SIZE_MAX - 64) {
         error_set(e, ERR_FAILED, "%s: %zu x %zu bytes is more than an address can reach", what, count, size);
@@ -45,7 +50,7 @@ void *big_alloc(size_t count, size_t size, const char *what, Error *e) {
         error_set(e, ERR_FAILED, "%s: no memory for %.1f MB", what, (double)n / 1e6);
         return NULL;
     }
-    return memset(p, 0, n ? n : 64);
+    return p;
 }
 
 void buffer_reserve(Buffer *b, size_t more) {

@@ -45,6 +45,9 @@ char *xstrdup(const char *s);
  * is no room or the product wraps. */
 void *big_alloc(size_t count, size_t size, const char *what, Error *e);
 
+/* The same, not zeroed. */
+void *big_alloc_unset(size_t count, size_t size, const char *what, Error *e);
+
 static inline bool mul_u64(uint64_t a, uint64_t b, uint64_t *out) {
     return !__builtin_mul_overflow(a, b, out);
 }

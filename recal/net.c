@@ -1,6 +1,8 @@
 #include "recal/net.h"
 
 #include <cblas.h>
+#include <limits.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -119,6 +121,9 @@ static Net *start(const Model *m, int n_threads, Error *e) {
         return NULL;
     }
     openblas_set_num_threads(1); /* the pool shares out the work */
+    /* activations come and go with every batch: the allocator keeps their pages */
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, INT_MAX);
     n->pool = pool_new(n_threads);
     return n;
 }

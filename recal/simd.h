@@ -7,7 +7,7 @@
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define SIMD_CLONES __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
+#define SIMD_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
 #else
 #define SIMD_CLONES
 #endif

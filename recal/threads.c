@@ -17,10 +17,10 @@ struct Pool {
     int n;
     Worker *workers; /* n - 1 of them: the caller works too */
     pthread_mutex_t lock;
-    pthread_cond_t start, done;
-    unsigned round;
-    int busy;
-    int quit;
+    pthread_cond_t start;
+    atomic_uint round;
+    atomic_int busy;
+    atomic_int quit;
     void (*task)(void *context, size_t i, int thread);
     void *context;
     size_t n_tasks;
@@ -33,23 +33,31 @@ static void work(Pool *p, int thread) {
         p->task(p->context, i, thread);
 }
 
+/* Rounds follow each other within microseconds: looking a while is cheaper than sleeping and being woken. */
+enum { SPINS = 20000 };
+
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
 static void *worker_main(void *argument) {
     Worker *w = argument;
     Pool *p = w->pool;
     unsigned seen = 0;
-    pthread_mutex_lock(&p->lock);
     for (;;) {
-        while (p->round == seen && !p->quit)
-            pthread_cond_wait(&p->start, &p->lock);
-        if (p->quit) break;
-        seen = p->round;
-        pthread_mutex_unlock(&p->lock);
-        work(p, w->number);
+        for (int i = 0; i < SPINS && atomic_load(&p->round) == seen && !atomic_load(&p->quit); i++)
+            relax();
         pthread_mutex_lock(&p->lock);
-        if (--p->busy == 0) pthread_cond_signal(&p->done);
+        while (atomic_load(&p->round) == seen && !atomic_load(&p->quit))
+            pthread_cond_wait(&p->start, &p->lock);
+        pthread_mutex_unlock(&p->lock);
+        if (atomic_load(&p->quit)) return NULL;
+        seen = atomic_load(&p->round);
+        work(p, w->number);
+        atomic_fetch_sub(&p->busy, 1);
     }
-    pthread_mutex_unlock(&p->lock);
-    return NULL;
 }
 
 static int processors(void) {
@@ -63,7 +71,6 @@ Pool *pool_new(int n) {
     p->workers = xcalloc((size_t)p->n, sizeof *p->workers);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->start, NULL);
-    pthread_cond_init(&p->done, NULL);
     int started = 1;
     for (; started < p->n; started++) {
         Worker *w = &p->workers[started];
@@ -77,14 +84,13 @@ Pool *pool_new(int n) {
 void pool_free(Pool *p) {
     if (!p) return;
     pthread_mutex_lock(&p->lock);
-    p->quit = 1;
+    atomic_store(&p->quit, 1);
     pthread_cond_broadcast(&p->start);
     pthread_mutex_unlock(&p->lock);
     for (int i = 1; i < p->n; i++)
         pthread_join(p->workers[i].thread, NULL);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->start);
-    pthread_cond_destroy(&p->done);
     free(p->workers);
     free(p);
 }
@@ -103,13 +109,11 @@ void pool_run(Pool *p, size_t n_tasks, void (*task)(void *context, size_t i, int
         return;
     }
     pthread_mutex_lock(&p->lock);
-    p->busy = p->n - 1;
-    p->round++;
+    atomic_store(&p->busy, p->n - 1);
+    atomic_fetch_add(&p->round, 1);
     pthread_cond_broadcast(&p->start);
     pthread_mutex_unlock(&p->lock);
     work(p, 0);
-    pthread_mutex_lock(&p->lock);
-    while (p->busy)
-        pthread_cond_wait(&p->done, &p->lock);
-    pthread_mutex_unlock(&p->lock);
+    for (int i = 0; atomic_load(&p->busy); i++)
+        i < SPINS ? relax() : (void)sched_yield();
 }

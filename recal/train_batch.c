@@ -68,7 +68,7 @@ static float *carve(float **at, size_t floats) {
 static bool pass_new(Pass *p, Net *n, size_t B, size_t T, bool keep, Error *e) {
     const ModelSpec *s = n->spec;
     *p = (Pass){.n = n, .B = B, .T = T, .N = B * T};
-    p->block = big_alloc(p->N, pass_floats(s, keep) * sizeof(float), "activations", e);
+    p->block = big_alloc_unset(p->N, pass_floats(s, keep) * sizeof(float), "activations", e);
     if (!p->block) return false;
     float *at = p->block;
     p->x = carve(&at, p->N * s->width);
@@ -203,9 +203,11 @@ static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *
     for (size_t i = 0; i < p->N; i++)
         scored += b->targets[i] >= 0;
     *loss = 0;
-    float *logits = big_alloc(HEAD_ROWS, V * sizeof(float), "logits", e);
-    float *teacher_logits = logits && teacher ? big_alloc(HEAD_ROWS, V * sizeof(float), "logits", e) : NULL;
-    float *dx = logits ? big_alloc(HEAD_ROWS, C * sizeof(float), "gradient", e) : NULL, row_loss[HEAD_ROWS];
+    float *logits = big_alloc_unset(HEAD_ROWS, V * sizeof(float), "logits", e);
+    float *teacher_logits =
+        logits && teacher ? big_alloc_unset(HEAD_ROWS, V * sizeof(float), "logits", e) : NULL;
+    float *dx = logits ? big_alloc_unset(HEAD_ROWS, C * sizeof(float), "gradient", e) : NULL,
+          row_loss[HEAD_ROWS];
     bool ok = dx && (!teacher || teacher_logits);
     float scale = b->grads && scored ? b->grad_scale / (float)scored : 0;
     for (size_t at = 0; ok && scored && at < p->N; at += HEAD_ROWS) {
@@ -335,13 +337,15 @@ static bool backward(Pass *p, const Batch *b, Error *e) {
         if (z.q > q) q = z.q;
         if (z.kv > kv) kv = z.kv;
     }
-    float *block = big_alloc(N, back_floats(s) * sizeof(float), "gradients of activations", e), *at = block;
+    float *block = big_alloc_unset(N, back_floats(s) * sizeof(float), "gradients of activations", e),
+          *at = block;
     if (!block) return false;
     Back d = {.dx = carve(&at, N * s->width), .dy = carve(&at, N * s->width), .dq = carve(&at, N * q)};
     d.dout = carve(&at, N * q);
     d.dk = carve(&at, N * kv);
     d.dv = carve(&at, N * kv);
     d.dwide = carve(&at, N * widest(s));
+    memset(d.dx, 0, N * s->width * sizeof(float));
     rmsnorm_backward(n->pool, d.dx, net_at(n, b->grads, ROLE_FINAL_NORM, -1), p->normed, p->x,
                      net_at(n, n->weights, ROLE_FINAL_NORM, -1), p->rstd, N, s->width);
     for (uint32_t i = s->n_layers; i-- > 0;) {
