@@ -10,5 +10,6 @@
 #define DEROPE_TENSOR_PREFIX "derope.tensor." /* + HF name: u8 array, a tensor llama.cpp would refuse */
 #define DEROPE_TENSORS "derope.tensors"   /* string: JSON object, HF name -> {"dtype", "shape"} of those */
 #define DEROPE_MANIFEST "derope.manifest" /* string: the manifest */
+#define MANIFEST_FILE "derope.json"       /* the same beside HF weights */
 
 #endif

@@ -313,7 +313,7 @@ static bool is_code(const char *name) {
 }
 
 static bool ours(const char *name) {
-    return strcmp(name, "derope.json") == 0;
+    return strcmp(name, MANIFEST_FILE) == 0;
 }
 
 /* tokenizer_config.json: the context length it states, and custom code. */

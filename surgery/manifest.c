@@ -5,6 +5,7 @@
 #include "formats/file.h"
 #include "formats/hash.h"
 #include "surgery/carrier.h"
+#include "surgery/derope_keys.h"
 #include "surgery/version.h"
 
 json_t *manifest_sources(const Model *m) {
@@ -31,15 +32,62 @@ static json_t *tensor_row(const Tensor *t) {
                      "shape", shape, "status", tensor_status_name(tensor_status(t)), "xxh3_128", t->hash);
 }
 
+static json_t *side_files(const Checkpoint *out) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < out->n_files; i++) {
+        const SideFile *f = &out->files[i];
+        char hash[33];
+        if (strcmp(f->name, MANIFEST_FILE) == 0) continue;
+        hash_bytes(f->bytes, f->size, hash);
+        json_array_append_new(list, json_pack("{s:s, s:I, s:s}", "file", f->name, "bytes",
+                                              (json_int_t)f->size, "xxh3_128", hash));
+    }
+    return list;
+}
+
+void manifest_keys_hash(const Checkpoint *c, char out[33]) {
+    Hash *h = hash_new();
+    for (size_t i = 0; i < c->n_meta; i++) {
+        const MetaEntry *m = &c->meta[i];
+        if (strcmp(m->key, DEROPE_MANIFEST) == 0) continue;
+        uint8_t kind[2] = {(uint8_t)m->type, m->type == META_ARRAY ? (uint8_t)m->elem_type : 0};
+        hash_update(h, m->key, strlen(m->key) + 1);
+        hash_update(h, kind, sizeof kind);
+        hash_update(h, m->bytes, m->size);
+    }
+    hash_finish(h, out);
+}
+
+json_t *manifest_layers(const ModelSpec *s) {
+    json_t *spec = spec_to_json(s), *list = json_array();
+    const json_t *all = json_object_get(spec, "layers");
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        const json_t *l = json_array_get(all, i), *rope = json_object_get(l, "rope");
+        json_t *row = json_pack("{s:O, s:O}", "position", json_object_get(l, "position"), "window",
+                                json_object_get(l, "window"));
+        if (rope) json_object_set(row, "rope", (json_t *)rope);
+        json_array_append_new(list, row);
+    }
+    json_decref(spec);
+    return list;
+}
+
 json_t *manifest_build(const Model *m, const Carrier *carrier, const Checkpoint *out, const json_t *sources,
                        const json_t *extra) {
     json_t *tensors = json_array();
     for (size_t i = 0; i < out->n_tensors; i++)
         json_array_append_new(tensors, tensor_row(&out->tensors[i]));
-    json_t *manifest = json_pack("{s:s, s:s, s:s, s:O, s:O, s:O}", "derope", DEROPE_VERSION, "carrier",
+    json_t *manifest = json_pack("{s:s, s:s, s:s, s:O, s:O, s:O, s:o}", "derope", DEROPE_VERSION, "carrier",
                                  carrier->name, "runtimes", carrier->runtimes, "sources", sources, "passes",
-                                 m->passes, "notices", m->notices);
+                                 m->passes, "notices", m->notices, "layers", manifest_layers(&m->spec));
     if (extra) json_object_update(manifest, (json_t *)extra);
+    if (out->format == FORMAT_GGUF) {
+        char hash[33];
+        manifest_keys_hash(out, hash);
+        json_object_set_new(manifest, "keys_xxh3_128", json_string(hash));
+    } else {
+        json_object_set_new(manifest, "files", side_files(out));
+    }
     json_object_set_new(manifest, "tensors", tensors);
     return manifest;
 }

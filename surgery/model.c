@@ -1,5 +1,6 @@
 #include "surgery/model.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -362,6 +363,53 @@ static bool bind_tensors(Model *m, const json_t *dtypes, Error *e) {
 
 /* ---- opening ---- */
 
+static bool nearly(double a, double b) {
+    return fabs(a - b) <= 1e-6 * fabs(a);
+}
+
+/* A window no shorter than the context hides nothing. */
+static uint32_t window_within(const LayerSpec *l, uint32_t context) {
+    return l->window >= context ? 0 : l->window;
+}
+
+static bool same_positions(const ModelSpec *a, const ModelSpec *b) {
+    if (a->n_layers != b->n_layers) return false;
+    for (uint32_t i = 0; i < a->n_layers; i++) {
+        const LayerSpec *x = &a->layers[i], *y = &b->layers[i];
+        if (x->position != y->position || window_within(x, a->context) != window_within(y, a->context))
+            return false;
+        if (x->position != POSITION_NOPE &&
+            (!nearly(x->rope_base, y->rope_base) || x->rotary_dim != y->rotary_dim ||
+             x->scaling.kind != y->scaling.kind || !nearly(x->scaling.factor, y->scaling.factor)))
+            return false;
+    }
+    return true;
+}
+
+/* A GGUF of ours holds the config.json of the same model. What llama.cpp runs are the GGUF's own keys: where
+ * somebody changed those since, they hold; and their softmax scale is the one that the tensors go with. */
+static void follow_keys(Model *m, const char *arch) {
+    Model keys = {.source = m->source, .family = family_by_gguf_arch(arch)};
+    if (spec_from_gguf(&keys, m->source, NULL)) {
+        bool same = same_positions(&m->spec, &keys.spec);
+        if (!same) {
+            model_notice(m, "the GGUF's keys say otherwise than its %s; the keys are followed",
+                         DEROPE_CONFIG);
+            json_decref(m->config);
+            m->config = NULL;
+            m->family = keys.family;
+            LayerSpec *layers = arena_alloc(&m->arena, keys.spec.n_layers * sizeof *layers);
+            memcpy(layers, keys.spec.layers, keys.spec.n_layers * sizeof *layers);
+            m->spec = keys.spec;
+            m->spec.layers = layers;
+        }
+        for (uint32_t i = 0; same && i < m->spec.n_layers; i++)
+            if (!nearly(m->spec.layers[i].softmax_scale, keys.spec.layers[i].softmax_scale))
+                m->spec.layers[i].softmax_scale = keys.spec.layers[i].softmax_scale;
+    }
+    arena_free(&keys.arena);
+}
+
 static bool read_gguf(Model *m, Error *e) {
     const Checkpoint *c = m->source;
     const char *arch = meta_string(c, "general.architecture", NULL);
@@ -378,7 +426,9 @@ static bool read_gguf(Model *m, Error *e) {
     const char *type = json_get_string(m->config, "model_type");
     m->family = type ? family_by_model_type(type) : NULL;
     if (!m->family) return error_set(e, ERR_INPUT, "%s: %s: unknown model_type", c->path, DEROPE_CONFIG);
-    return spec_from_config(m, m->config, e) || error_place(e, "%s", c->path);
+    if (!spec_from_config(m, m->config, e)) return error_place(e, "%s", c->path);
+    follow_keys(m, arch);
+    return true;
 }
 
 static bool read_hf(Model *m, Error *e) {

@@ -99,8 +99,12 @@ Checkpoint *model_export(Model *m, const ExportOptions *o, const struct Carrier 
 
 /* Name, size and XXH3-128 of every file the source was read from. New reference. */
 json_t *manifest_sources(const Model *m);
-/* The manifest (derope.json): tool version, carrier, sources, passes, notices, per tensor dtype, shape,
- * status and hash; the members of `extra` (tokens seen, losses, recipe; may be NULL) beside them. `out` is
+/* Hash of a GGUF's keys, types and values in their order, the manifest's own key left out. */
+void manifest_keys_hash(const Checkpoint *c, char out[33]);
+/* Per layer {"position", "window", "rope"}: what an output must still say when it is read again. */
+json_t *manifest_layers(const ModelSpec *s);
+/* The manifest (derope.json): tool version, carrier, sources, passes, notices, layers, side files (HF) or the
+ * hash of all keys (GGUF), per tensor dtype, shape, status and hash; the members of `extra` (tokens seen, losses, recipe; may be NULL) beside them. `out` is
  * what model_export gave and a writer hashed. New reference. */
 json_t *manifest_build(const Model *m, const struct Carrier *carrier, const Checkpoint *out,
                        const json_t *sources, const json_t *extra);

@@ -1,0 +1,299 @@
+#include <getopt.h>
+#include <math.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+#include "formats/hash.h"
+#include "formats/json.h"
+#include "surgery/derope_keys.h"
+#include "surgery/family.h"
+
+/* What was found; every problem is one line for a person and one string in the JSON. */
+typedef struct Report {
+    const Checkpoint *c;
+    json_t *manifest;
+    json_t *problems;
+    size_t n_tensors; /* that are as promised */
+} Report;
+
+static void problem(Report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void problem(Report *r, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    json_t *text = json_vsprintf(fmt, ap); /* NULL if a name is no UTF-8 */
+    json_array_append_new(r->problems, text ? text : json_string("a problem whose name is not text"));
+    va_end(ap);
+}
+
+static json_t *read_manifest(const Checkpoint *c, Error *e) {
+    size_t n;
+    json_t *manifest = NULL;
+    const char *text = c->format == FORMAT_GGUF ? meta_string(c, DEROPE_MANIFEST, &n) : NULL;
+    if (text)
+        manifest = json_parse(DEROPE_MANIFEST, text, n, e);
+    else if (c->format != FORMAT_GGUF)
+        manifest = checkpoint_json(c, MANIFEST_FILE, e);
+    if (!manifest && e->code == ERR_NONE)
+        error_set(e, ERR_INPUT, "%s: has no manifest (%s): derope did not write it, or it was changed since",
+                  c->path, c->format == FORMAT_GGUF ? "the key " DEROPE_MANIFEST : MANIFEST_FILE);
+    if (manifest && !json_is_array(json_object_get(manifest, "tensors"))) {
+        error_set(e, ERR_INPUT, "%s: the manifest lists no tensors", c->path);
+        json_decref(manifest);
+        return NULL;
+    }
+    return manifest;
+}
+
+/* ---- tensors, files, keys ---- */
+
+static bool same_shape(const Tensor *t, const json_t *shape) {
+    if (json_array_size(shape) != t->rank) return false;
+    for (uint32_t i = 0; i < t->rank; i++)
+        if (json_integer_value(json_array_get(shape, i)) != (json_int_t)t->shape[i]) return false;
+    return true;
+}
+
+static bool check_tensor(Report *r, const json_t *row, Error *e) {
+    const char *name = json_get_string(row, "name"), *dtype = json_get_string(row, "dtype");
+    const char *promised = json_get_string(row, "xxh3_128");
+    const Tensor *t = name ? checkpoint_find(r->c, name) : NULL;
+    char hash[33];
+    if (!name || !dtype || !promised) {
+        problem(r, "the manifest has a tensor without name, dtype or hash");
+    } else if (!t) {
+        problem(r, "tensor '%s' is missing", name);
+    } else if (strcmp(dtype, dtype_info(t->dtype)->name) != 0) {
+        problem(r, "tensor '%s' is %s, the manifest says %s", name, dtype_info(t->dtype)->name, dtype);
+    } else if (!same_shape(t, json_object_get(row, "shape"))) {
+        problem(r, "tensor '%s' has another shape than the manifest says", name);
+    } else {
+        if (!tensor_hash(t, hash, e)) return false;
+        if (strcmp(hash, promised) == 0)
+            r->n_tensors++;
+        else
+            problem(r, "tensor '%s' has hash %s, the manifest says %s", name, hash, promised);
+    }
+    return true;
+}
+
+static bool check_tensors(Report *r, Error *e) {
+    const json_t *list = json_object_get(r->manifest, "tensors");
+    size_t n = json_array_size(list);
+    for (size_t i = 0; i < n; i++) {
+        if (cmd_stop) return error_set(e, ERR_INTERRUPTED, "interrupted");
+        cmd_progress("verifying tensor %zu of %zu", i + 1, n);
+        if (!check_tensor(r, json_array_get(list, i), e)) return false;
+    }
+    if (r->c->n_tensors > n) problem(r, "%zu tensors are there, the manifest lists %zu", r->c->n_tensors, n);
+    return true;
+}
+
+static void check_files(Report *r) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(r->manifest, "files"), i, row) {
+        const char *name = json_get_string(row, "file"), *promised = json_get_string(row, "xxh3_128");
+        const SideFile *f = name ? checkpoint_file(r->c, name) : NULL;
+        char hash[33];
+        if (!f) {
+            problem(r, "file %s is missing", name ? name : "(unnamed)");
+            continue;
+        }
+        hash_bytes(f->bytes, f->size, hash);
+        if (!promised || strcmp(hash, promised) != 0)
+            problem(r, "file %s is not the one that was written", name);
+    }
+    for (i = 0; i < r->c->n_files; i++) {
+        const char *name = r->c->files[i].name;
+        size_t n = strlen(name);
+        if (n > 3 && strcmp(name + n - 3, ".py") == 0) problem(r, "file %s is code nobody wrote here", name);
+    }
+}
+
+static void check_keys(Report *r) {
+    char hash[33];
+    const char *promised = json_get_string(r->manifest, "keys_xxh3_128");
+    manifest_keys_hash(r->c, hash);
+    if (!promised || strcmp(hash, promised) != 0)
+        problem(r, "the GGUF's keys are not the ones that were written");
+}
+
+/* ---- what it says when it is read again ---- */
+
+static bool close_enough(const json_t *a, const json_t *b) {
+    if (!json_is_number(a) || !json_is_number(b)) return json_equal((json_t *)a, (json_t *)b);
+    double x = json_number_value(a), y = json_number_value(b);
+    return fabs(x - y) <= 1e-6 * fabs(x);
+}
+
+static bool same_rope(const json_t *a, const json_t *b) {
+    static const char *const keys[] = {"base", "rotary_dim", "scaling", "factor"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *x = json_object_get(a, keys[i]), *y = json_object_get(b, keys[i]);
+        if ((x || y) && !(x && y && close_enough(x, y))) return false;
+    }
+    return true;
+}
+
+/* A window no shorter than the context hides nothing. */
+static json_int_t window_of(const json_t *layer, uint64_t context) {
+    json_int_t w = json_integer_value(json_object_get(layer, "window"));
+    return (uint64_t)w >= context ? 0 : w;
+}
+
+static bool same_layer(const json_t *a, const json_t *b, uint32_t context) {
+    return json_equal(json_object_get(a, "position"), json_object_get(b, "position")) &&
+           window_of(a, context) == window_of(b, context) &&
+           same_rope(json_object_get(a, "rope"), json_object_get(b, "rope"));
+}
+
+static void check_layers(Report *r, const Model *m) {
+    const json_t *promised = json_object_get(r->manifest, "layers");
+    json_t *read = manifest_layers(&m->spec);
+    Buffer wrong = {0};
+    if (json_array_size(promised) != json_array_size(read))
+        problem(r, "%zu layers are read, the manifest says %zu", json_array_size(read),
+                json_array_size(promised));
+    else
+        for (size_t i = 0; i < json_array_size(read); i++)
+            if (!same_layer(json_array_get(promised, i), json_array_get(read, i), m->spec.context))
+                buffer_printf(&wrong, "%s%zu", wrong.size ? ", " : "", i);
+    if (wrong.size)
+        problem(r, "read again, other positions, windows or rotations than were written, in layers %s",
+                buffer_string(&wrong));
+    buffer_free(&wrong);
+    json_decref(read);
+}
+
+static void check_model(Report *r) {
+    Error reason = {0};
+    Model *m = model_open((Checkpoint *)r->c, &reason);
+    if (m)
+        check_layers(r, m);
+    else
+        problem(r, "%s", reason.message);
+    model_close(m);
+}
+
+/* ---- who runs it ---- */
+
+/* The stock runtimes that the tests hold outputs against, and what keeps one from running this output. */
+static const char *why_not_transformers4(const Checkpoint *c, const json_t *config) {
+    const char *type = json_get_string(config, "model_type");
+    if (c->format == FORMAT_GGUF) return "reads GGUF by its own conversion, not checked";
+    if (!type) return "config.json has no model_type";
+    if (strcmp(type, "granite_swa") == 0) return "has no model_type granite_swa (transformers 5 has)";
+    if (json_object_get(config, "rope_parameters") && !json_object_get(config, "rope_theta"))
+        return "reads rope_theta, and would take 10000 where there is only rope_parameters";
+    return NULL;
+}
+
+static const char *why_not_transformers5(const Checkpoint *c, const json_t *config) {
+    if (c->format == FORMAT_GGUF) return "reads GGUF by its own conversion, not checked";
+    return json_get_string(config, "model_type") ? NULL : "config.json has no model_type";
+}
+
+static const char *why_not_llama_cpp(const Checkpoint *c, const json_t *config) {
+    (void)config;
+    if (c->format != FORMAT_GGUF) return "reads GGUF only (derope convert OUT OUT.gguf)";
+    return meta_find(c, "tokenizer.ggml.model") ? NULL : "needs the keys tokenizer.ggml.*, which are missing";
+}
+
+static json_t *runtimes(const Checkpoint *c) {
+    static const struct {
+        const char *name;
+        const char *(*why_not)(const Checkpoint *c, const json_t *config);
+    } known[] = {{"transformers 4.56", why_not_transformers4},
+                 {"transformers 5.23", why_not_transformers5},
+                 {"llama.cpp of October 2026", why_not_llama_cpp}};
+    json_t *list = json_array(), *config = checkpoint_json(c, "config.json", NULL);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const char *why = known[i].why_not(c, config);
+        json_array_append_new(list, json_pack("{s:s, s:b, s:s}", "runtime", known[i].name, "runs", !why,
+                                              "why", why ? why : ""));
+    }
+    json_decref(config);
+    return list;
+}
+
+/* ---- the verb ---- */
+
+static json_t *to_json(const Report *r) {
+    const char *carrier = json_get_string(r->manifest, "carrier"),
+               *by = json_get_string(r->manifest, "runtimes");
+    return json_pack("{s:s, s:b, s:s, s:s, s:I, s:O, s:o}", "path", r->c->path, "ok",
+                     json_array_size(r->problems) == 0, "carrier", carrier ? carrier : "", "carried_by",
+                     by ? by : "", "tensors_verified", (json_int_t)r->n_tensors, "problems", r->problems,
+                     "runtimes", runtimes(r->c));
+}
+
+static void print_text(const json_t *report) {
+    size_t i;
+    json_t *row;
+    printf("%s\ncarrier    %s (%s)\ntensors    %lld as the manifest says\n", json_get_string(report, "path"),
+           json_get_string(report, "carrier"), json_get_string(report, "carried_by"),
+           (long long)json_integer_value(json_object_get(report, "tensors_verified")));
+    json_array_foreach(json_object_get(report, "runtimes"), i, row) {
+        const char *why = json_get_string(row, "why");
+        printf("%-10s %s: %s%s\n", i ? "" : "runtimes", json_get_string(row, "runtime"),
+               *why ? "no, it " : "runs it as intended", why);
+    }
+    json_array_foreach(json_object_get(report, "problems"), i, row)
+        printf("problem: %s\n", json_string_value(row));
+}
+
+static bool verify(Checkpoint *c, bool json, Error *e) {
+    Report r = {.c = c, .manifest = read_manifest(c, e)};
+    if (!r.manifest) return false;
+    r.problems = json_array();
+    bool ok = check_tensors(&r, e);
+    cmd_progress_end();
+    if (ok) {
+        check_files(&r);
+        if (c->format == FORMAT_GGUF) check_keys(&r);
+        check_model(&r);
+        json_t *report = to_json(&r);
+        if (json)
+            cmd_print_json(report);
+        else
+            print_text(report);
+        json_decref(report);
+        size_t n = json_array_size(r.problems);
+        ok = n == 0 || error_set(e, ERR_FAILED, "%s: is not what its manifest promises (%zu problem%s)",
+                                 c->path, n, n == 1 ? "" : "s");
+    }
+    json_decref(r.problems);
+    json_decref(r.manifest);
+    return ok;
+}
+
+static bool run(int argc, char **argv, Error *e) {
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
+    bool json = false;
+    int option;
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (option != 'j') return cmd_bad_option(e, option, argv);
+        json = true;
+    }
+    if (argc - optind != 1) return cmd_usage(e, "one output is needed (derope verify --help)");
+    Checkpoint *c = checkpoint_open(argv[optind], e);
+    bool ok = c && verify(c, json, e);
+    checkpoint_close(c);
+    return ok;
+}
+
+const Verb verb_verify = {
+    .name = "verify",
+    .summary = "check an output against its manifest; who runs it as intended",
+    .help = "usage: derope verify OUT [--json]\n\n"
+            "OUT is a folder or GGUF that derope wrote. Every tensor's hash, type and shape, every side file "
+            "(HF) or\n"
+            "key (GGUF), and how position enters in each layer as OUT is read again are held against the "
+            "manifest.\n"
+            "Exit status 0 if all agree, 1 if not, 3 if there is no manifest.\n\n"
+            "--json prints .ok, .problems[], .carrier, .tensors_verified and .runtimes[] (runtime, runs, "
+            "why).\n",
+    .run = run,
+};
