@@ -6,7 +6,8 @@
 #include "cmd/cmd.h"
 #include "formats/file.h"
 
-static const Verb *const verbs[] = {&verb_inspect, &verb_convert, &verb_recal, &verb_ppl, &verb_logits, &verb_diff, &verb_verify, NULL};
+static const Verb *const verbs[] = {&verb_inspect, &verb_convert,  &verb_recal, &verb_ppl,
+                                    &verb_logits,  &verb_generate, &verb_run,   NULL};
 
 static void on_stop(int signal) {
     (void)signal;

@@ -30,6 +30,7 @@ static const Key recalibrate_keys[] = {
     {"beta2", KEY_REAL, .help = "AdamW (0.95)"},
     {"clip", KEY_REAL, .help = "largest gradient norm, 0: none (1)"},
     {"seed", KEY_UINT, .help = "order of the training text (1)"},
+    {"from_scratch", KEY_BOOL, .help = "start from random weights; the source needs none (false)"},
     {0},
 };
 
@@ -39,6 +40,7 @@ static const Key evaluate_keys[] = {
     {"score", KEY_STRING, .choices = scores, .help = "tokens of a window that count: all or half (all)"},
     {"tokens", KEY_UINT, .help = "read no more than this many tokens (all)"},
     {"source", KEY_BOOL, .help = "measure the source as well (true)"},
+    {"yarn", KEY_BOOL, .help = "and the source under YaRN, at each length's own factor (false)"},
     {"untrained", KEY_BOOL, .help = "measure after surgery, before recalibration, as well (true)"},
     {0},
 };
