@@ -6,8 +6,20 @@
 #include "cmd/cmd.h"
 #include "formats/file.h"
 
-static const Verb *const verbs[] = {&verb_inspect, &verb_convert,  &verb_recal, &verb_ppl,
-                                    &verb_logits,  &verb_generate, &verb_run,   NULL};
+/* clang-format off */
+static const Verb *const verbs[] = {
+    &verb_inspect,
+    &verb_convert,
+    &verb_recal,
+    &verb_run,
+    &verb_ppl,
+    &verb_generate,
+    &verb_logits,
+    &verb_diff,
+    &verb_verify,
+    NULL,
+};
+/* clang-format on */
 
 static void on_stop(int signal) {
     (void)signal;
