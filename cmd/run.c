@@ -482,8 +482,9 @@ static void print_table(const json_t *table, bool several) {
         const char *model = json_get_string(row, "model");
         char label[160], name[64];
         bool ours = strncmp(model, "after", 5) == 0;
-        snprintf(label, sizeof label, several && ours ? "%s: %s" : "%2$s",
-                 stem(json_get_string(row, "recipe"), name), model);
+        bool named = several && ours;
+        snprintf(label, sizeof label, "%s%s%s", named ? stem(json_get_string(row, "recipe"), name) : "",
+                 named ? ": " : "", model);
         printf("%-44s", label);
         for (size_t j = 0; j < json_array_size(cells); j++)
             printf("%10.3f", json_number_value(json_object_get(json_array_get(cells, j), "perplexity")));
