@@ -12,6 +12,7 @@ static const Verb *const verbs[] = {
     &verb_convert,
     &verb_recal,
     &verb_run,
+    &verb_plan,
     &verb_ppl,
     &verb_generate,
     &verb_logits,
