@@ -109,15 +109,19 @@ static bool read_sizes(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
     return read_heads(s, c, l, e) && read_vocabulary(s, c, e);
 }
 
-/* The original context that an element of the table in the middle band gives away; 8192 if none is there. */
+/* The original context, which an element in the middle band gives away. If none is there, every context
+ * between the last wave that stays and the first that is slowed means the same: 8192 if it is one of them. */
 static double original_context(const double *plain, const float *divisors, uint64_t n, const RopeScaling *r) {
+    double above = 0, below = INFINITY;
     for (uint64_t i = 0; i < n; i++) {
+        double wave = 2 * M_PI / plain[i];
         double share = (1 / (double)divisors[i] - 1 / r->factor) / (1 - 1 / r->factor);
         if (share > 0.01 && share < 0.99)
-            return round(2 * M_PI / plain[i] *
-                         (share * (r->high_freq_factor - r->low_freq_factor) + r->low_freq_factor));
+            return round(wave * (share * (r->high_freq_factor - r->low_freq_factor) + r->low_freq_factor));
+        if (share >= 0.99) above = fmax(above, wave * r->high_freq_factor);
+        if (share <= 0.01) below = fmin(below, wave * r->low_freq_factor);
     }
-    return 8192;
+    return 8192 > above && 8192 < below ? 8192 : above > 0 ? sqrt(above * below) : below / 2;
 }
 
 /* llama.cpp keeps Llama 3's scaling as a table of divisors. The factor is its last element and the bands are
