@@ -353,12 +353,13 @@ static bool bind_tensors(Model *m, const json_t *dtypes, Error *e) {
     }
     ok = ok && bind_others(m, bound, e);
     free(bound);
+    if (!ok) return false;
     qsort(m->tensors, m->n_tensors, sizeof *m->tensors, by_origin);
     for (size_t i = 0; i < m->n_tensors; i++)
         if (m->tensors[i].role != ROLE_OTHER)
             m->role_index[(size_t)(m->tensors[i].layer + 1) * ROLE_COUNT + m->tensors[i].role] =
                 (uint32_t)i + 1;
-    return ok;
+    return true;
 }
 
 /* ---- opening ---- */
