@@ -18,6 +18,8 @@ LayerParams layer_params(const Net *n, float *block, uint32_t layer) {
         .k_bias = net_at(n, block, ROLE_K_BIAS, i),
         .v_bias = net_at(n, block, ROLE_V_BIAS, i),
         .o_bias = net_at(n, block, ROLE_O_BIAS, i),
+        .q_norm = net_at(n, block, ROLE_Q_NORM, i),
+        .k_norm = net_at(n, block, ROLE_K_NORM, i),
         .sinks = net_at(n, block, ROLE_SINKS, i),
         .ffn_norm = net_at(n, block, ROLE_FFN_NORM, i),
         .gate = net_at(n, block, ROLE_GATE, i),
@@ -73,6 +75,17 @@ void ropes_free(Rope *ropes, const ModelSpec *s) {
         free(ropes[i].sin);
     }
     free(ropes);
+}
+
+bool tokens_known(const ModelSpec *s, const int32_t *ids, size_t n, int32_t lowest, Error *e) {
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < lowest || (ids[i] >= 0 && (uint32_t)ids[i] >= s->vocab))
+            return error_set(e, ERR_INPUT, "token %zu is %d, the vocabulary has %u", i, ids[i], s->vocab);
+    return true;
+}
+
+size_t qk_norm_groups(const LayerSpec *l, uint32_t heads) {
+    return l->qk_norm == QK_NORM_HEAD ? heads : 1;
 }
 
 void project(Pool *p, float *y, const float *x, const float *w, const float *bias, size_t N, size_t in,

@@ -6,7 +6,7 @@
 
 /* The layer's parameters in a block laid out like Net.weights; NULL where the layer has none. */
 typedef struct LayerParams {
-    float *attn_norm, *q, *k, *v, *o, *q_bias, *k_bias, *v_bias, *o_bias, *sinks;
+    float *attn_norm, *q, *k, *v, *o, *q_bias, *k_bias, *v_bias, *o_bias, *q_norm, *k_norm, *sinks;
     float *ffn_norm, *gate, *up, *down, *gate_bias, *up_bias, *down_bias;
 } LayerParams;
 
@@ -22,6 +22,12 @@ typedef struct Rope {
 /* One per layer, for positions first .. first+n of a text of `total` tokens. Free with ropes_free. */
 Rope *ropes_new(const ModelSpec *s, size_t first, size_t n, size_t total);
 void ropes_free(Rope *r, const ModelSpec *s);
+
+/* All of lowest <= ids[i] < vocabulary, or an error that names the first that is not. */
+bool tokens_known(const ModelSpec *s, const int32_t *ids, size_t n, int32_t lowest, Error *e);
+
+/* Rows that QK-norm makes of one token's heads: each head its own, or all together. */
+size_t qk_norm_groups(const LayerSpec *l, uint32_t heads);
 
 /* y (N, out) = x w^T + bias; bias may be NULL. */
 void project(Pool *p, float *y, const float *x, const float *w, const float *bias, size_t N, size_t in,

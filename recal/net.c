@@ -64,6 +64,12 @@ static void param_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role,
     case ROLE_DOWN_BIAS:
         *cols = l->mlp_bias ? w : 0;
         break;
+    case ROLE_Q_NORM:
+        *cols = l->qk_norm == QK_NORM_HEAD ? l->head_dim : l->qk_norm == QK_NORM_FULL ? q : 0;
+        break;
+    case ROLE_K_NORM:
+        *cols = l->qk_norm == QK_NORM_HEAD ? l->head_dim : l->qk_norm == QK_NORM_FULL ? kv : 0;
+        break;
     case ROLE_SINKS:
         *cols = l->sinks ? l->n_heads : 0;
         break;
@@ -75,8 +81,8 @@ static void param_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role,
 
 static const TensorRole outer_roles[] = {ROLE_EMBED, ROLE_FINAL_NORM, ROLE_HEAD};
 static const TensorRole layer_roles[] = {
-    ROLE_ATTN_NORM, ROLE_Q,      ROLE_K,         ROLE_V,       ROLE_O,        ROLE_Q_BIAS,
-    ROLE_K_BIAS,    ROLE_V_BIAS, ROLE_O_BIAS,    ROLE_SINKS,   ROLE_FFN_NORM, ROLE_GATE,
+    ROLE_ATTN_NORM, ROLE_Q,      ROLE_K,         ROLE_V,       ROLE_O,        ROLE_Q_BIAS,   ROLE_K_BIAS,
+    ROLE_V_BIAS,    ROLE_O_BIAS, ROLE_Q_NORM,    ROLE_K_NORM,  ROLE_SINKS,    ROLE_FFN_NORM, ROLE_GATE,
     ROLE_UP,        ROLE_DOWN,   ROLE_GATE_BIAS, ROLE_UP_BIAS, ROLE_DOWN_BIAS};
 
 static void add_param(Net *n, TensorRole role, int layer) {
@@ -108,12 +114,6 @@ static Net *start(const Model *m, int n_threads, Error *e) {
                   m->source->path);
         return NULL;
     }
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (m->spec.layers[i].qk_norm != QK_NORM_NONE) {
-            error_set(e, ERR_INPUT, "%s: layer %u has QK-norm, which the forward pass does not know",
-                      m->source->path, i);
-            return NULL;
-        }
     Net *n = lay_out(&m->spec);
     n->weights = big_alloc(n->n_weights, sizeof(float), "weights in fp32", e);
     if (!n->weights) {
@@ -148,7 +148,8 @@ Net *net_random(const Model *m, uint64_t seed, int n_threads, Error *e) {
     for (size_t i = 0; n && i < n->n_params; i++) {
         const Param32 *p = &n->params[i];
         float *w = n->weights + p->offset;
-        bool norm = p->role == ROLE_ATTN_NORM || p->role == ROLE_FFN_NORM || p->role == ROLE_FINAL_NORM;
+        bool norm = p->role == ROLE_ATTN_NORM || p->role == ROLE_FFN_NORM || p->role == ROLE_FINAL_NORM ||
+                    p->role == ROLE_Q_NORM || p->role == ROLE_K_NORM;
         double std = p->role == ROLE_O || p->role == ROLE_DOWN ? output_std : 0.02;
         for (size_t j = 0; j < p->rows * p->cols; j++)
             w[j] = p->decay ? (float)(std * random_normal(&r)) : norm ? 1.0f : 0.0f;

@@ -91,18 +91,20 @@ typedef struct Scratch {
     float *x, *normed, *rstd, *q, *out, *gate, *up, *logits;
 } Scratch;
 
-static bool scratch_new(Scratch *b, const ModelSpec *s, Error *e) {
-    size_t q = 0, f = 0;
+static bool scratch_new(Scratch *b, const ModelSpec *s, size_t n_ids, Error *e) {
+    size_t q = 0, f = 0, heads = 1, rows = n_ids < CHUNK ? n_ids : CHUNK;
     for (uint32_t i = 0; i < s->n_layers; i++) {
         const LayerSpec *l = &s->layers[i];
         if ((size_t)l->n_heads * l->head_dim > q) q = (size_t)l->n_heads * l->head_dim;
         if (l->ffn_dim > f) f = l->ffn_dim;
+        if (l->n_heads > heads) heads = l->n_heads;
     }
-    size_t floats[] = {s->width, s->width, 1, q, q, f, f};
+    size_t floats[] = {s->width, s->width, heads, q, q, f, f};
     float **parts[] = {&b->x, &b->normed, &b->rstd, &b->q, &b->out, &b->gate, &b->up};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
-        if (!(*parts[i] = big_alloc(CHUNK, floats[i] * sizeof(float), "activations", e))) return false;
-    b->logits = big_alloc(LOGIT_ROWS, (size_t)s->vocab * sizeof(float), "logits", e);
+        if (!(*parts[i] = big_alloc_unset(rows, floats[i] * sizeof(float), "activations", e))) return false;
+    b->logits =
+        big_alloc_unset(rows < LOGIT_ROWS ? rows : LOGIT_ROWS, (size_t)s->vocab * sizeof(float), "logits", e);
     return b->logits != NULL;
 }
 
@@ -128,6 +130,12 @@ static void run_attention(Net *n, uint32_t i, const LayerParams *w, LayerCache *
     project(n->pool, k, b->normed, w->k, w->k_bias, N, C, kv);
     project(n->pool, v, b->normed, w->v, w->v_bias, N, C, kv);
     c->n += N;
+    if (w->q_norm) {
+        size_t gq = qk_norm_groups(l, l->n_heads), gk = qk_norm_groups(l, l->n_kv_heads);
+        float eps = (float)n->spec->rms_eps;
+        rmsnorm_forward(n->pool, b->q, b->rstd, b->q, w->q_norm, N * gq, q / gq, eps);
+        rmsnorm_forward(n->pool, k, b->rstd, k, w->k_norm, N * gk, kv / gk, eps);
+    }
     if (rope->cos) {
         rope_apply(n->pool, b->q, rope->cos, rope->sin, N, N, l->n_heads, l->head_dim, rope->half, false);
         rope_apply(n->pool, k, rope->cos, rope->sin, N, N, l->n_kv_heads, l->head_dim, rope->half, false);
@@ -185,23 +193,15 @@ static bool run_head(Net *n, Scratch *b, size_t first, size_t from, size_t N, Lo
     return true;
 }
 
-static bool check_ids(const Net *n, const int32_t *ids, size_t n_ids, Error *e) {
-    for (size_t i = 0; i < n_ids; i++)
-        if (ids[i] < 0 || (uint32_t)ids[i] >= n->spec->vocab)
-            return error_set(e, ERR_INPUT, "token %zu is %d, the vocabulary has %u", i, ids[i],
-                             n->spec->vocab);
-    return true;
-}
-
 bool net_run(Net *n, KvCache *kv, const int32_t *ids, size_t n_ids, size_t skip, LogitSink sink,
              void *context, Error *e) {
     const ModelSpec *s = n->spec;
     if (n_ids > kv->max_tokens - kv->length)
         return error_set(e, ERR_FAILED, "%zu tokens after %zu pass the %zu the cache was made for", n_ids,
                          kv->length, kv->max_tokens);
-    if (!check_ids(n, ids, n_ids, e)) return false;
+    if (!tokens_known(s, ids, n_ids, 0, e)) return false;
     Scratch b = {0};
-    bool ok = scratch_new(&b, s, e);
+    bool ok = scratch_new(&b, s, n_ids, e);
     size_t total = kv->length + n_ids;
     for (size_t done = 0; ok && done < n_ids;) {
         size_t N = n_ids - done < CHUNK ? n_ids - done : CHUNK;

@@ -13,6 +13,7 @@ enum { HEAD_ROWS = 128 };
 /* What a layer keeps, (N, ...) each. Normed inputs and silu(gate) * up are computed again on the way back. */
 typedef struct Kept {
     float *x, *rstd1, *q, *k, *v, *out, *lse, *mid, *rstd2, *gate, *up;
+    float *q_raw, *k_raw, *q_rstd, *k_rstd; /* QK-norm: before it; NULL where there is none */
 } Kept;
 
 typedef struct Pass {
@@ -28,16 +29,25 @@ typedef struct Pass {
 
 typedef struct Sizes {
     size_t C, q, kv, F, heads;
+    bool qk_norm;
+    size_t q_groups, k_groups; /* rows that QK-norm makes of a token */
 } Sizes;
 
 static Sizes sizes_of(const ModelSpec *s, uint32_t i) {
     const LayerSpec *l = &s->layers[i];
-    return (Sizes){s->width, (size_t)l->n_heads * l->head_dim, (size_t)l->n_kv_heads * l->head_dim,
-                   l->ffn_dim, l->n_heads};
+    return (Sizes){.C = s->width,
+                   .q = (size_t)l->n_heads * l->head_dim,
+                   .kv = (size_t)l->n_kv_heads * l->head_dim,
+                   .F = l->ffn_dim,
+                   .heads = l->n_heads,
+                   .qk_norm = l->qk_norm != QK_NORM_NONE,
+                   .q_groups = qk_norm_groups(l, l->n_heads),
+                   .k_groups = qk_norm_groups(l, l->n_kv_heads)};
 }
 
 static size_t kept_floats(const Sizes *z) {
-    return 2 * z->C + 2 + 2 * z->q + 2 * z->kv + z->heads + 2 * z->F;
+    size_t raw = z->qk_norm ? z->q + z->kv + z->q_groups + z->k_groups : 0;
+    return 2 * z->C + 2 + 2 * z->q + 2 * z->kv + z->heads + 2 * z->F + raw;
 }
 
 static size_t widest(const ModelSpec *s) {
@@ -51,12 +61,15 @@ static size_t widest(const ModelSpec *s) {
 }
 
 static size_t pass_floats(const ModelSpec *s, bool keep) {
-    size_t floats = 2 * s->width + 1 + widest(s);
+    size_t all = 0, most = 0;
     for (uint32_t i = 0; i < s->n_layers; i++) {
         Sizes z = sizes_of(s, i);
-        if (keep || i == 0) floats += kept_floats(&z); /* without a way back all layers share one set */
+        size_t floats = kept_floats(&z);
+        all += floats;
+        if (floats > most) most = floats;
     }
-    return floats;
+    /* without a way back each layer writes over the one before */
+    return 2 * s->width + 1 + widest(s) + (keep ? all : most);
 }
 
 static float *carve(float **at, size_t floats) {
@@ -75,14 +88,12 @@ static bool pass_new(Pass *p, Net *n, size_t B, size_t T, bool keep, Error *e) {
     p->normed = carve(&at, p->N * s->width);
     p->rstd = carve(&at, p->N);
     p->wide = carve(&at, p->N * widest(s));
+    float *layers = at;
     p->kept = xcalloc(s->n_layers, sizeof *p->kept);
     for (uint32_t i = 0; i < s->n_layers; i++) {
         Sizes z = sizes_of(s, i);
         Kept *k = &p->kept[i];
-        if (i && !keep) {
-            *k = p->kept[0];
-            continue;
-        }
+        if (!keep) at = layers;
         k->x = carve(&at, p->N * z.C);
         k->rstd1 = carve(&at, p->N);
         k->q = carve(&at, p->N * z.q);
@@ -94,6 +105,11 @@ static bool pass_new(Pass *p, Net *n, size_t B, size_t T, bool keep, Error *e) {
         k->rstd2 = carve(&at, p->N);
         k->gate = carve(&at, p->N * z.F);
         k->up = carve(&at, p->N * z.F);
+        if (!z.qk_norm) continue;
+        k->q_raw = carve(&at, p->N * z.q);
+        k->k_raw = carve(&at, p->N * z.kv);
+        k->q_rstd = carve(&at, p->N * z.q_groups);
+        k->k_rstd = carve(&at, p->N * z.k_groups);
     }
     p->ropes = ropes_new(s, 0, T, T);
     return true;
@@ -145,9 +161,15 @@ static void forward_layer(Pass *p, uint32_t i) {
 
     memcpy(k->x, p->x, p->N * z.C * sizeof(float));
     rmsnorm_forward(n->pool, p->normed, k->rstd1, p->x, w.attn_norm, p->N, z.C, eps);
-    project(n->pool, k->q, p->normed, w.q, w.q_bias, p->N, z.C, z.q);
-    project(n->pool, k->k, p->normed, w.k, w.k_bias, p->N, z.C, z.kv);
+    project(n->pool, z.qk_norm ? k->q_raw : k->q, p->normed, w.q, w.q_bias, p->N, z.C, z.q);
+    project(n->pool, z.qk_norm ? k->k_raw : k->k, p->normed, w.k, w.k_bias, p->N, z.C, z.kv);
     project(n->pool, k->v, p->normed, w.v, w.v_bias, p->N, z.C, z.kv);
+    if (z.qk_norm) {
+        rmsnorm_forward(n->pool, k->q, k->q_rstd, k->q_raw, w.q_norm, p->N * z.q_groups, z.q / z.q_groups,
+                        eps);
+        rmsnorm_forward(n->pool, k->k, k->k_rstd, k->k_raw, w.k_norm, p->N * z.k_groups, z.kv / z.k_groups,
+                        eps);
+    }
     rotate(p, i, k->q, k->k, false);
     describe_attention(p, i, w.sinks, a);
     attention_forward(n->pool, a, p->B);
@@ -203,6 +225,7 @@ static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *
     for (size_t i = 0; i < p->N; i++)
         scored += b->targets[i] >= 0;
     *loss = 0;
+    if (!scored) memset(p->normed, 0, p->N * C * sizeof(float));
     float *logits = big_alloc_unset(HEAD_ROWS, V * sizeof(float), "logits", e);
     float *teacher_logits =
         logits && teacher ? big_alloc_unset(HEAD_ROWS, V * sizeof(float), "logits", e) : NULL;
@@ -281,6 +304,14 @@ static void backward_ffn(Pass *p, uint32_t i, const LayerParams *w, const LayerP
     rmsnorm_backward(n->pool, d->dx, g->ffn_norm, d->dy, k->mid, w->ffn_norm, k->rstd2, N, z.C);
 }
 
+/* QK-norm's way back: d (N, width), in place by way of `spare`. */
+static void unnorm(const Pass *p, float *d, float *spare, float *dw, const float *raw, const float *w,
+                   const float *rstd, size_t groups, size_t width) {
+    memset(spare, 0, p->N * width * sizeof *spare);
+    rmsnorm_backward(p->n->pool, spare, dw, d, raw, w, rstd, p->N * groups, width / groups);
+    memcpy(d, spare, p->N * width * sizeof *d);
+}
+
 static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const LayerParams *g, Back *d) {
     Net *n = p->n;
     Kept *k = &p->kept[i];
@@ -305,6 +336,10 @@ static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const 
     for (size_t j = 0; dsinks && j < p->B * z.heads; j++)
         g->sinks[j % z.heads] += dsinks[j];
     rotate(p, i, d->dq, d->dk, true);
+    if (z.qk_norm) {
+        unnorm(p, d->dq, d->dout, g->q_norm, k->q_raw, w->q_norm, k->q_rstd, z.q_groups, z.q);
+        unnorm(p, d->dk, d->dout, g->k_norm, k->k_raw, w->k_norm, k->k_rstd, z.k_groups, z.kv);
+    }
     if (g->q_bias) bias_backward(n->pool, g->q_bias, d->dq, N, z.q);
     if (g->k_bias) bias_backward(n->pool, g->k_bias, d->dk, N, z.kv);
     if (g->v_bias) bias_backward(n->pool, g->v_bias, d->dv, N, z.kv);
@@ -359,8 +394,18 @@ static bool backward(Pass *p, const Batch *b, Error *e) {
     return true;
 }
 
+static bool same_vocabulary(const Net *n, const Net *teacher, Error *e) {
+    if (n->spec->vocab == teacher->spec->vocab) return true;
+    return error_set(e, ERR_INPUT, "the teacher's vocabulary has %u tokens, the model's %u",
+                     teacher->spec->vocab, n->spec->vocab);
+}
+
 bool net_train_batch(Net *n, const Batch *b, double *loss, Error *e) {
     Pass p = {0}, t = {0};
+    size_t N = b->B * b->T;
+    if (!tokens_known(n->spec, b->ids, N, 0, e) || !tokens_known(n->spec, b->targets, N, -1, e) ||
+        (b->teacher && !same_vocabulary(n, b->teacher, e)))
+        return false;
     bool ok = pass_new(&p, n, b->B, b->T, b->grads != NULL, e);
     if (ok && b->teacher) ok = pass_new(&t, b->teacher, b->B, b->T, false, e);
     if (ok) {

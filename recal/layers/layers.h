@@ -12,7 +12,7 @@
 
 /* ---- RMSNorm (arXiv 1910.07467): y = x / rms(x) * w ---- */
 
-/* y, x (N, C); w (C); rstd (N) receives 1/rms. */
+/* y, x (N, C), y may be x; w (C); rstd (N) receives 1/rms. */
 void rmsnorm_forward(Pool *p, float *y, float *rstd, const float *x, const float *w, size_t N, size_t C,
                      float eps);
 /* dx (N, C) is added to; dw (C) is added to. */
