@@ -196,7 +196,9 @@ static const char *why_not_transformers5(const Checkpoint *c, const json_t *conf
 static const char *why_not_llama_cpp(const Checkpoint *c, const json_t *config) {
     (void)config;
     if (c->format != FORMAT_GGUF) return "reads GGUF only (derope convert OUT OUT.gguf)";
-    return meta_find(c, "tokenizer.ggml.model") ? NULL : "needs the keys tokenizer.ggml.*, which are missing";
+    const char *tokenizer = meta_string(c, "tokenizer.ggml.model", NULL);
+    if (!tokenizer) return "needs the keys tokenizer.ggml.*, which are missing";
+    return strcmp(tokenizer, "none") != 0 ? NULL : "would take token ids only: there is no tokenizer";
 }
 
 static json_t *runtimes(const Checkpoint *c) {

@@ -186,21 +186,46 @@ static void set_spm_parts(const Source *s, json_t *root) {
     json_object_set_new(root, "decoder", json_pack("{s:s, s:o}", "type", "Sequence", "decoders", decoders));
 }
 
-/* BOS in front, where the GGUF says so. */
-static json_t *post_processor(const Source *s) {
-    bool add = s->spm;
+static void put_piece(json_t *list, const char *special, const char *sequence, int type_id) {
+    json_array_append_new(
+        list, special ? json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", special, "type_id", type_id)
+                      : json_pack("{s:{s:s, s:i}}", "Sequence", "id", sequence, "type_id", type_id));
+}
+
+/* A text (or the second of a pair) between the special tokens that the GGUF wants around it. */
+static void put_text(json_t *list, const char *bos, const char *eos, const char *sequence, int type_id) {
+    if (bos) put_piece(list, bos, NULL, type_id);
+    put_piece(list, NULL, sequence, type_id);
+    if (eos) put_piece(list, eos, NULL, type_id);
+}
+
+static const char *wanted_special(const Source *s, const char *flag, bool fallback, const char *key,
+                                  json_t *table) {
     uint64_t id;
-    meta_bool(s->c, "tokenizer.ggml.add_bos_token", &add);
-    if (!add || !meta_u64(s->c, "tokenizer.ggml.bos_token_id", &id) || id >= s->n) return json_null();
-    const char *bos = s->tokens[id];
-    return json_pack("{s:s, s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}], s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}, {s:{s:s, "
-                     "s:i}}, {s:{s:s, s:i}}],"
-                     " s:{s:{s:s, s:[I], s:[s]}}}",
-                     "type", "TemplateProcessing", "single", "SpecialToken", "id", bos, "type_id", 0,
-                     "Sequence", "id", "A", "type_id", 0, "pair", "SpecialToken", "id", bos, "type_id", 0,
-                     "Sequence", "id", "A", "type_id", 0, "SpecialToken", "id", bos, "type_id", 1, "Sequence",
-                     "id", "B", "type_id", 1, "special_tokens", bos, "id", bos, "ids", (json_int_t)id,
-                     "tokens", bos);
+    bool wanted = fallback;
+    meta_bool(s->c, flag, &wanted);
+    if (!wanted || !meta_u64(s->c, key, &id) || id >= s->n) return NULL;
+    json_object_set_new(table, s->tokens[id],
+                        json_pack("{s:s, s:[I], s:[s]}", "id", s->tokens[id], "ids", (json_int_t)id, "tokens",
+                                  s->tokens[id]));
+    return s->tokens[id];
+}
+
+/* BOS in front and EOS behind, where the GGUF says so. */
+static json_t *post_processor(const Source *s, bool adds_bos) {
+    json_t *table = json_object(), *single = json_array(), *pair = json_array();
+    const char *bos =
+        wanted_special(s, "tokenizer.ggml.add_bos_token", adds_bos, "tokenizer.ggml.bos_token_id", table);
+    const char *eos =
+        wanted_special(s, "tokenizer.ggml.add_eos_token", false, "tokenizer.ggml.eos_token_id", table);
+    put_text(single, bos, eos, "A", 0);
+    put_text(pair, bos, eos, "A", 0);
+    put_text(pair, bos, eos, "B", 1);
+    json_t *o = json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair",
+                          pair, "special_tokens", table);
+    if (bos || eos) return o;
+    json_decref(o);
+    return json_null();
 }
 
 static json_t *bpe_model(const Source *s, bool ignore_merges, Error *e) {
@@ -223,7 +248,7 @@ static json_t *build_tokenizer(const Source *s, Model *m, Error *e) {
     if (!model) return NULL;
     json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:n, s:n, s:o, s:n}", "version", "1.0", "truncation",
                              "padding", "added_tokens", added_tokens(s), "normalizer", "pre_tokenizer",
-                             "post_processor", post_processor(s), "decoder");
+                             "post_processor", post_processor(s, s->spm || pre->adds_bos), "decoder");
     if (s->spm) {
         set_spm_parts(s, root);
     } else {

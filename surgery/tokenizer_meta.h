@@ -19,6 +19,7 @@ typedef struct PreTokenizer {
     bool digits;         /* single digits are split off first */
     bool nfc;            /* text is normalised to NFC first */
     bool ignore_merges;
+    bool adds_bos; /* where tokenizer.ggml.add_bos_token does not say */
 } PreTokenizer;
 extern const PreTokenizer pre_tokenizers[]; /* ends with a NULL gguf */
 

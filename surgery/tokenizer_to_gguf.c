@@ -195,11 +195,13 @@ static void write_special_ids(const Vocab *v, const json_t *tokenizer_config, co
     }
 }
 
-static bool template_begins_with_special(const json_t *post) {
-    const json_t *list = json_object_get(post, "processors");
+/* Whether the template of one text begins (or ends) with a special token. */
+static bool template_adds_special(const json_t *post, bool at_end) {
+    const json_t *list = json_object_get(post, "processors"), *single = json_object_get(post, "single");
     for (size_t i = 0; i < json_array_size(list); i++)
-        if (template_begins_with_special(json_array_get(list, i))) return true;
-    return json_object_get(json_array_get(json_object_get(post, "single"), 0), "SpecialToken") != NULL;
+        if (template_adds_special(json_array_get(list, i), at_end)) return true;
+    size_t last = json_array_size(single);
+    return last > 0 && json_object_get(json_array_get(single, at_end ? last - 1 : 0), "SpecialToken") != NULL;
 }
 
 static bool prepends_space(const json_t *root) {
@@ -249,8 +251,9 @@ static bool write_all(const Checkpoint *source, Model *m, const json_t *root, co
     meta_set_array(out, "tokenizer.ggml.token_type", META_I32, v->type, v->n);
     if (!spm && !write_merges(root, out, source->path, e)) return false;
     write_special_ids(v, tokenizer_config, m->config, out);
-    bool bos = template_begins_with_special(json_object_get(root, "post_processor"));
-    meta_set_bool(out, "tokenizer.ggml.add_bos_token", bos);
+    const json_t *post = json_object_get(root, "post_processor");
+    meta_set_bool(out, "tokenizer.ggml.add_bos_token", template_adds_special(post, false));
+    if (template_adds_special(post, true)) meta_set_bool(out, "tokenizer.ggml.add_eos_token", true);
     if (spm) meta_set_bool(out, "tokenizer.ggml.add_space_prefix", prepends_space(root));
     write_chat_template(source, tokenizer_config, out);
     return true;

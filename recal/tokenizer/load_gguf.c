@@ -103,7 +103,7 @@ static bool load_scores(Tokenizer *t, const Checkpoint *c, Error *e) {
     return true;
 }
 
-static bool load_byte_level(Tokenizer *t, const Checkpoint *c, Error *e) {
+static bool load_byte_level(Tokenizer *t, const Checkpoint *c, bool *adds_bos, Error *e) {
     const char *name = meta_string(c, "tokenizer.ggml.pre", NULL);
     const PreTokenizer *pre = pre_tokenizers;
     while (name && pre->gguf && strcmp(pre->gguf, name) != 0)
@@ -111,6 +111,7 @@ static bool load_byte_level(Tokenizer *t, const Checkpoint *c, Error *e) {
     if (!name || strcmp(name, "default") == 0) pre = pre_tokenizers;
     if (!pre->gguf)
         return error_set(e, ERR_INPUT, "%s: pre-tokenizer '%.40s' is not one derope knows", c->path, name);
+    *adds_bos = pre->adds_bos;
     t->byte_level = true;
     t->ignore_merges = pre->ignore_merges;
     if (pre->digits)
@@ -142,9 +143,8 @@ static int32_t special_id(const Tokenizer *t, const Checkpoint *c, const char *k
 }
 
 bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e) {
-    const char *model = meta_string(c, "tokenizer.ggml.model", NULL),
-               *pre = meta_string(c, "tokenizer.ggml.pre", NULL);
-    bool spm = model && strcmp(model, "llama") == 0;
+    const char *model = meta_string(c, "tokenizer.ggml.model", NULL);
+    bool spm = model && strcmp(model, "llama") == 0, bos = spm, eos = false;
     if (!model || (!spm && strcmp(model, "gpt2") != 0))
         return error_set(e, ERR_INPUT, "%s: tokenizer model '%.40s' is not supported (gpt2, llama)", c->path,
                          model ? model : "(none)");
@@ -152,8 +152,7 @@ bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e) {
     t->unk = special_id(t, c, "tokenizer.ggml.unknown_token_id");
     t->bos = special_id(t, c, "tokenizer.ggml.bos_token_id");
     t->eos = special_id(t, c, "tokenizer.ggml.eos_token_id");
-    if (!(spm ? load_sentencepiece(t, c, e) : load_byte_level(t, c, e))) return false;
-    bool bos = spm || (pre && strcmp(pre, "llama-bpe") == 0), eos = false;
+    if (!(spm ? load_sentencepiece(t, c, e) : load_byte_level(t, c, &bos, e))) return false;
     meta_bool(c, "tokenizer.ggml.add_bos_token", &bos);
     meta_bool(c, "tokenizer.ggml.add_eos_token", &eos);
     if (bos && t->bos >= 0) t->prefix[t->n_prefix++] = t->bos;

@@ -29,12 +29,12 @@ def split(pattern):
     return lambda: pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
-LLAMA3 = dict(pre=split(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"), bos=True, ignore_merges=True)
-QWEN2 = dict(pre=split(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"), nfc=True)
+LLAMA3 = dict(pre=split(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"), bos=dict(single="<s> $A", pair="<s> $A <s>:1 $B:1"), ignore_merges=True)
+QWEN2 = dict(pre=split(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"), nfc=True, bos=dict(single="<s> $A </s>", pair="<s> $A </s> <s>:1 $B:1 </s>:1"))
 KINDS = {"gpt-2": GPT2, "smollm": SMOLLM, "llama-bpe": LLAMA3, "qwen2": QWEN2}
 
 
-def byte_level(folder, pre, bos=False, nfc=False, ignore_merges=False):
+def byte_level(folder, pre, bos=None, nfc=False, ignore_merges=False):
     t = Tokenizer(models.BPE(ignore_merges=ignore_merges))
     t.pre_tokenizer = pre()
     t.decoder = decoders.ByteLevel()
@@ -43,7 +43,7 @@ def byte_level(folder, pre, bos=False, nfc=False, ignore_merges=False):
     t.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=VOCAB - 40, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     t.add_tokens(["<user>"])
     if bos:
-        t.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", 1)])
+        t.post_processor = processors.TemplateProcessing(**bos, special_tokens=[("<s>", 1), ("</s>", 2)])
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=t, bos_token="<s>", eos_token="</s>", unk_token="<unk>",
                                                 chat_template="{% for m in messages %}<user>{{ m.content }}</s>{% endfor %}")
     fast.save_pretrained(folder)
@@ -118,7 +118,9 @@ def test_files_from_keys(source, tf5, tmp_path):
     run_derope("convert", plain, tmp_path / "out")
     expected = reference_tokens(folder, HARD)
     assert reference_tokens(tmp_path / "out", HARD) == expected
+    assert list(gguf.GGUFReader(plain).fields["tokenizer.ggml.tokens"].contents()[:3]) == ["<unk>", "<s>", "</s>"]
     ours, theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out"), transformers.AutoTokenizer.from_pretrained(folder)
+    assert ours("a b", "the cat").input_ids == theirs("a b", "the cat").input_ids
     assert (ours.bos_token, ours.eos_token, ours.unk_token) == (theirs.bos_token, theirs.eos_token, theirs.unk_token)
     assert [ours.decode(x, skip_special_tokens=True) for x in expected] == [theirs.decode(x, skip_special_tokens=True) for x in expected]
     five = tf5(TF5, tmp_path / "out", json.dumps(HARD))

@@ -1,0 +1,198 @@
+/* `derope convert` and `derope diff` from the outside: exit codes, messages, files. */
+#include <fcntl.h>
+
+#include "formats/hash.h"
+#include "formats/json.h"
+#include "tests/tiny_model.h"
+
+static void wrong_command_lines_are_usage(void **state) {
+    (void)state;
+    tiny_folder("in");
+    assert_fails("convert", 2, "derope convert: an input and an output are needed");
+    assert_fails("convert in", 2, "an input and an output are needed");
+    assert_fails("convert in a b", 2, "one input and one output, not 'b' as well");
+    assert_fails("convert in out --droop", 2, "unknown option '--droop' (derope convert --help)");
+    assert_fails("convert in out --set-context", 2, "--set-context needs a value");
+    assert_fails("convert in out --sliding-window eight", 2,
+                 "--sliding-window: 'eight' is not a whole number");
+    assert_fails("convert in out --rope-scaling yarn", 2,
+                 "--rope-scaling: 'yarn' is not TYPE:FACTOR, as yarn:4");
+    assert_fails("convert in out --rope-scaling yarm:4", 2, "unknown type 'yarm'; did you mean 'yarn'?");
+    assert_fails("convert in out --drop-rope=2-9", 2,
+                 "drop_rope: layers: there is no layer 9, the last is 3");
+    assert_fails("convert in out --drop-rope=3-1", 2, "layers: 3-1 runs backwards");
+    assert_fails("convert in out --dtype q4_0", 2, "dtype q4_0: a safetensors file cannot hold it");
+    assert_fails("convert in out.gguf --dtype q2_k", 2, "dtype 'q2_k': expected f32, bf16");
+    assert_fails("convert in out --carrier lama", 2, "there is no HF carrier 'lama'");
+    assert_int_equal(access(scratch_path("out"), F_OK), -1);
+    assert_int_equal(access(scratch_path("out.gguf"), F_OK), -1);
+}
+
+static void missing_inputs_and_refusals(void **state) {
+    (void)state;
+    tiny_folder("in");
+    assert_fails("convert nowhere out", 3, "nowhere: No such file or directory");
+    assert_fails("convert in out --carrier granite_swb", 2, "there is no HF carrier");
+    assert_fails("convert in out.gguf --drop-rope=1 --sliding-window 8:0 --sliding-window 4:2", 1,
+                 "no stock architecture of llama.cpp can express this model");
+    scratch_text("in/config.json", "{\"model_type\": \"mamba\"}");
+    assert_fails("convert in out", 3, "config.json: model_type 'mamba' is not one derope knows");
+    scratch_text("in/config.json", "{\"model_type\": ");
+    assert_fails("convert in out", 3, "in/config.json:1:");
+    assert_int_equal(access(scratch_path("out"), F_OK), -1);
+}
+
+static void outputs_are_not_overwritten(void **state) {
+    (void)state;
+    tiny_folder("in");
+    static const char *const outs[] = {"kept.gguf", "kept"};
+    for (int i = 0; i < 2; i++) {
+        char line[200];
+        snprintf(line, sizeof line, "convert in %s", outs[i]);
+        assert_runs(line);
+        assert_fails(line, 1, "exists already; --force replaces it");
+        snprintf(line, sizeof line, "convert in %s --force --drop-rope", outs[i]);
+        assert_runs(line);
+        snprintf(line, sizeof line, "inspect %s --json", outs[i]);
+        const char *said;
+        assert_int_equal(run_derope(line, &said), 0);
+        assert_non_null(strstr(said, "\"nope\""));
+        assert_null(strstr(said, "\"rope\","));
+    }
+}
+
+static void the_source_stays_as_it_is(void **state) {
+    (void)state;
+    char before[33], after[33];
+    Error e = {0};
+    tiny_folder("in");
+    assert_true(hash_file(scratch_path("in/model.safetensors"), before, &e));
+    assert_runs("convert in s.gguf --drop-rope --scale-attention 2 --force");
+    assert_fails("convert in in", 1, "in"); /* onto itself */
+    assert_true(hash_file(scratch_path("in/model.safetensors"), after, &e));
+    assert_string_equal(before, after);
+    assert_int_equal(entries_in("in"), 2);
+}
+
+static void depfile_is_a_make_rule(void **state) {
+    (void)state;
+    tiny_folder("in $ #1");
+    assert_runs("convert 'in $ #1' 'out x.gguf' --depfile rule.d");
+    Buffer text = {0};
+    Error e = {0};
+    assert_true(file_read(scratch_path("rule.d"), 1 << 16, &text, &e));
+    const char *rule = buffer_string(&text);
+    assert_memory_equal(rule, "out\\ x.gguf:", 12);
+    assert_non_null(strstr(rule, " \\\n  in\\ $$\\ \\#1/model.safetensors"));
+    assert_non_null(strstr(rule, " \\\n  in\\ $$\\ \\#1/config.json"));
+    assert_non_null(strstr(rule, "\nin\\ $$\\ \\#1/config.json:\n"));
+    buffer_free(&text);
+    /* make reads it: nothing to do until an input is newer */
+    char command[PATH_MAX];
+    scratch_text("M", "out\\ x.gguf: ; false\ninclude rule.d\n");
+    snprintf(command, sizeof command, "make -C '%s' -f M -q > /dev/null 2>&1", scratch());
+    assert_int_equal(WEXITSTATUS(system(command)), 0);
+    struct timespec past[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    assert_int_equal(utimensat(AT_FDCWD, scratch_path("out x.gguf"), past, 0), 0);
+    assert_int_equal(WEXITSTATUS(system(command)), 1);
+}
+
+static void shards_and_types(void **state) {
+    (void)state;
+    tiny_folder("in");
+    assert_runs("convert in shards --max-shard-size 2k");
+    assert_int_equal(access(scratch_path("shards/model.safetensors.index.json"), F_OK), 0);
+    assert_runs("convert shards joined");
+    assert_same_file("in/model.safetensors", "joined/model.safetensors");
+    assert_runs("convert in wide --dtype f32");
+    Checkpoint *c = opened(scratch_path("wide"));
+    for (size_t i = 0; i < c->n_tensors; i++)
+        assert_int_equal(c->tensors[i].dtype, DTYPE_F32);
+    Error e = {0};
+    json_t *config = checkpoint_json(c, "config.json", &e);
+    assert_string_equal(json_get_string(config, "torch_dtype"), "float32");
+    json_decref(config);
+    checkpoint_close(c);
+}
+
+static json_t *difference(const char *a, const char *b) {
+    char line[300];
+    const char *said;
+    Error e = {0};
+    snprintf(line, sizeof line, "diff %s %s --json", a, b);
+    if (run_derope(line, &said)) fail_msg("%s: %s", line, said);
+    json_t *o = json_parse("diff", said, strlen(said), &e);
+    if (!o) fail_msg("%s", e.message);
+    return o;
+}
+
+static const json_t *named(const json_t *o, const char *list, const char *member, const char *name) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(o, list), i, row) {
+        if (strcmp(json_get_string(row, member), name) == 0) return row;
+    }
+    fail_msg("%s lists no %s", list, name);
+    return NULL;
+}
+
+static void diff_tells_what_differs(void **state) {
+    (void)state;
+    tiny_folder("in");
+    assert_runs("convert in same.gguf --force");
+    json_t *o = difference("in", "same.gguf"); /* under HF names, whatever the order of rows */
+    assert_true(json_is_true(json_object_get(o, "equal")));
+    json_decref(o);
+
+    assert_runs("convert in doubled --scale-attention 2 --set-context 128 --force");
+    o = difference("in", "doubled");
+    assert_true(json_is_false(json_object_get(o, "equal")));
+    const json_t *row = named(o, "tensors", "name", "model.layers.0.self_attn.q_proj.weight");
+    assert_string_equal(json_get_string(row, "status"), "changed");
+    Checkpoint *c = opened(scratch_path("in"));
+    Error e = {0};
+    float values[TINY_WIDTH * TINY_WIDTH], largest = 0; /* |2q - q| = |q| */
+    assert_true(tensor_read_f32(checkpoint_find(c, "model.layers.0.self_attn.q_proj.weight"), values, &e));
+    for (int i = 0; i < TINY_WIDTH * TINY_WIDTH; i++)
+        if (values[i] > largest || -values[i] > largest) largest = values[i] > 0 ? values[i] : -values[i];
+    double found;
+    assert_true(json_get_f64(row, "max_abs_difference", &found));
+    assert_true(found == largest);
+    checkpoint_close(c);
+    row = named(o, "tensors", "name", "model.norm.weight");
+    assert_string_equal(json_get_string(row, "status"), "equal");
+    row = named(o, "settings", "key", "max_position_embeddings");
+    assert_int_equal(json_integer_value(json_object_get(row, "a")), 64);
+    assert_int_equal(json_integer_value(json_object_get(row, "b")), 128);
+    json_decref(o);
+
+    assert_runs("convert in wider --dtype f32 --force");
+    o = difference("in", "wider");
+    row = named(o, "tensors", "name", "model.norm.weight");
+    assert_string_equal(json_get_string(row, "status"), "same values");
+    json_decref(o);
+
+    assert_runs("convert in a.gguf --drop-rope=0 --force");
+    assert_runs("convert in b.gguf --drop-rope --force");
+    o = difference("a.gguf", "b.gguf");
+    row = named(o, "tensors", "name", "blk.0.attn_sinks.weight");
+    assert_string_equal(json_get_string(row, "status"), "only in a");
+    row = named(o, "settings", "key", "general.architecture");
+    assert_string_equal(json_get_string(row, "a"), "granite_swa");
+    assert_string_equal(json_get_string(row, "b"), "granite");
+    row = named(o, "settings", "key", "ARCH.rope.scaling.finetuned");
+    assert_null(json_object_get(row, "a"));
+    json_decref(o);
+    assert_fails("diff in", 2, "two models are needed");
+    assert_fails("diff in nowhere", 3, "nowhere: No such file or directory");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_command_lines_are_usage), cmocka_unit_test(missing_inputs_and_refusals),
+        cmocka_unit_test(outputs_are_not_overwritten),   cmocka_unit_test(the_source_stays_as_it_is),
+        cmocka_unit_test(depfile_is_a_make_rule),        cmocka_unit_test(shards_and_types),
+        cmocka_unit_test(diff_tells_what_differs),
+    };
+    return cmocka_run_group_tests(tests, NULL, scratch_remove);
+}
