@@ -722,6 +722,84 @@ static void test_gguf_restored(void **state) {
     assert_no_model(c, "small.gguf: derope.config.json: unknown model_type");
 }
 
+/* ---- damage ---- */
+
+/* Accepted, or refused as bad input with a message; never anything else. */
+static void assert_sound_model(Checkpoint *c) {
+    Error e = {0};
+    Model *m = model_open(c, &e);
+    if (!m) {
+        assert_int_equal(e.code, ERR_INPUT);
+        assert_memory_equal(e.message, "small", 5);
+        return;
+    }
+    json_t *o = spec_to_json(&m->spec);
+    assert_non_null(o);
+    json_decref(o);
+    model_close(m);
+}
+
+static void test_damaged_config(void **state) {
+    (void)state;
+    const char *config = "\"model_type\": \"granite_swa\", \"layer_rope_theta\": [0, 100, 0, 2.5], "
+                         "\"sliding_window\": 9, \"logits_scaling\": 2, \"rope_scaling\": {\"rope_type\": "
+                         "\"yarn\", \"factor\": 4.0}, \"layer_types\": [\"sliding_attention\", "
+                         "\"full_attention\", \"full_attention\", \"sliding_attention\"]";
+    Checkpoint *c = small_hf(config, SINKS | TIED);
+    const SideFile *file = checkpoint_file(c, "config.json");
+    size_t n = file->size;
+    uint8_t *whole = xmalloc(n), *text = xmalloc(n);
+    memcpy(whole, file->bytes, n);
+    memcpy(text, whole, n);
+    for (size_t i = 0; i < n; i++) {
+        checkpoint_add_file(c, "config.json", text, i);
+        assert_sound_model(c);
+        checkpoint_add_file(c, "config.json", text, n);
+        for (int bit = 0; bit < 8; bit++) {
+            text[i] = whole[i] ^ (uint8_t)(1 << bit);
+            assert_sound_model(c);
+        }
+        text[i] = whole[i];
+    }
+    assert_sound_model(c);
+    checkpoint_close(c);
+    free(whole);
+    free(text);
+}
+
+static void test_damaged_metadata(void **state) {
+    (void)state;
+    Checkpoint *c = small_gguf("granite_swa", SINKS);
+    meta_set_f32(c, "granite_swa.logit_scale", 1);
+    meta_set_f32(c, "granite_swa.attention.scale", 0.5f);
+    meta_set_f32(c, "granite_swa.rope.freq_base", 500);
+    meta_set_f32(c, "granite_swa.rope.scaling.factor", 4);
+    meta_set_string(c, "granite_swa.rope.scaling.type", "yarn", 4);
+    meta_set_u32(c, "granite_swa.attention.key_length", 4);
+    meta_set_u32(c, "granite_swa.attention.value_length", 4);
+    meta_set_u32(c, "granite_swa.rope.dimension_count", 4);
+    meta_set_u32(c, "granite_swa.attention.sliding_window", 9);
+    meta_set_array(c, "granite_swa.attention.sliding_window_pattern", META_BOOL, "\1\0\1\0", 4);
+    meta_set_array(c, "granite_swa.attention.rope_pattern", META_U32, (uint32_t[]){1, 0, 0, 1}, 4);
+    for (size_t i = 0; i < c->n_meta; i++) {
+        bool is_text = c->meta[i].type == META_STRING; /* its length is checked by the reader */
+        for (uint64_t at = is_text ? 8 : 0; at < c->meta[i].size; at++)
+            for (int bit = 0; bit < 8; bit++) {
+                uint8_t *byte = (uint8_t *)c->meta[i].bytes + at, before = *byte;
+                *byte ^= (uint8_t)(1 << bit);
+                assert_sound_model(c);
+                *byte = before;
+            }
+        MetaType type = c->meta[i].type;
+        c->meta[i].type = type == META_U32 ? META_F32 : META_U32;
+        if (c->meta[i].size >= 4) assert_sound_model(c);
+        c->meta[i].type = type;
+    }
+    Model *m = small_open(c);
+    assert_layers(m, "R..R", "w.w.", 9);
+    small_close(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_llama),
@@ -750,6 +828,8 @@ int main(void) {
         cmocka_unit_test(test_gguf_sizes_refused),
         cmocka_unit_test(test_gguf_values_refused),
         cmocka_unit_test(test_gguf_restored),
+        cmocka_unit_test(test_damaged_config),
+        cmocka_unit_test(test_damaged_metadata),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
