@@ -51,17 +51,24 @@ static bool fold_scale(Export *x, TensorRole role, int layer, Tensor *t) {
     if (role != ROLE_Q && role != ROLE_Q_BIAS) return true;
     double f = folded_scale(x, layer);
     if (f == 1) return true;
-    if (x->m->quantized_config)
-        return error_set(x->e, ERR_FAILED,
-                         "tensor '%s': the softmax scale would have to go into it, but the source has a "
-                         "quantization_config",
-                         t->name);
     t->scale *= (float)f;
     if (!dtype_info(t->dtype)->encode) {
         model_notice(x->m, "tensor '%s' becomes q8_0: %s cannot be written", t->name,
                      dtype_info(t->dtype)->name);
         t->dtype = DTYPE_Q8_0;
     }
+    return true;
+}
+
+/* Packed weights take no scale. */
+static bool check_scale(const Export *x) {
+    for (uint32_t i = 0; x->m->quantized_config && i < x->m->spec.n_layers; i++)
+        if (folded_scale(x, (int)i) != 1)
+            return error_set(
+                x->e, ERR_INPUT,
+                "%s: the carrier %s has no key for the softmax scale, which would have to go into "
+                "q_proj, but the source has a quantization_config (dequantise it first)",
+                x->m->source->path, x->carrier->name);
     return true;
 }
 
@@ -518,7 +525,8 @@ Checkpoint *model_export(Model *m, const ExportOptions *o, const Carrier **carri
     x.dtypes = json_object();
     x.carried = json_object();
     x.out->path = m->source->path;
-    bool ok = add_tensors(&x) && (o->format == FORMAT_GGUF ? finish_gguf(&x) : finish_hf(&x));
+    bool ok =
+        check_scale(&x) && add_tensors(&x) && (o->format == FORMAT_GGUF ? finish_gguf(&x) : finish_hf(&x));
     json_decref(x.dtypes);
     json_decref(x.carried);
     if (ok) return x.out;

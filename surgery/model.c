@@ -325,10 +325,13 @@ static bool bind_others(Model *m, const bool *bound, Error *e) {
         if (harmless(m, t->name)) continue;
         if (n++ == 0) first = t->name;
     }
-    if (n == 1)
+    if (m->quantized_config)
+        model_notice(m, "the source has a quantization_config: its weights are carried as they are, only "
+                        "metadata can change");
+    else if (n == 1)
         model_notice(m, "tensor '%s' is not one of the family %s; it is carried as it is", first,
                      m->family->name);
-    if (n > 1)
+    else if (n > 1)
         model_notice(m, "%zu tensors (first '%s') are not of the family %s; they are carried as they are", n,
                      first, m->family->name);
     return true;
