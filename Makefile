@@ -14,7 +14,7 @@ CFLAGS ?= -O2 -g
 BASE_CFLAGS := -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -I. -MMD -MP -pthread $(PKG_CFLAGS) $(SANITIZE)
 MATH_CFLAGS := -ffp-contract=off
 # Reductions are marked for vectors where they stand (omp simd); nothing else may be reordered.
-RECAL_CFLAGS := -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math
+RECAL_CFLAGS := -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math -Wno-pass-failed
 
 SOURCES := $(sort $(wildcard formats/*.c surgery/*.c surgery/*/*.c recal/*.c recal/*/*.c cmd/*.c))
 LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out cmd/main.c,$(SOURCES)))
