@@ -119,14 +119,19 @@ class Llama:
         return {t["id"]: t["logprob"] for t in first["top_logprobs"]}
 
 
-def compare_llama(path, expected, ids, tolerance, lengths):
-    llama = Llama(path)
-    worst = 0.0
+def differences(path, expected, ids, lengths):
+    """|ours - llama.cpp's| of its likeliest next tokens' log-probabilities, per length."""
+    llama, out = Llama(path), []
     for n in lengths:
         ours = torch.log_softmax(expected[n - 1].double(), -1)
         theirs = llama.top(ids[:n])
         assert len(theirs) >= 10
-        worst = max(worst, max(abs(ours[t].item() - p) for t, p in theirs.items()))
+        out.append(sorted(abs(ours[t].item() - p) for t, p in theirs.items()))
+    return out
+
+
+def compare_llama(path, expected, ids, tolerance, lengths):
+    worst = max(d[-1] for d in differences(path, expected, ids, lengths))
     assert worst < tolerance, f"log-probabilities differ by {worst}"
 
 
@@ -155,15 +160,22 @@ def test_smollm2(smollm2, tf5, tmp_path):
              "needle, looked at the sea and said that the weather would turn before noon.")
     ids = transformers.AutoTokenizer.from_pretrained(base)(story).input_ids[:64]
     model = transformers.AutoModelForCausalLM.from_pretrained(base, torch_dtype=torch.float32, attn_implementation="eager").eval()
-    mixed = ["--drop-rope=20-29", "--sliding-window", "32:0-19"]
-    for flags, nope, windows in [([], (), {}), (["--drop-rope"], range(30), {}), (mixed, range(20, 30), {i: 32 for i in range(20)})]:
+    rounding = []
+    mixed = ["--drop-rope=20-29", "--sliding-window", "48:0-19"]
+    for flags, nope, windows in [([], (), {}), (["--drop-rope"], range(30), {}), (mixed, range(20, 30), {i: 48 for i in range(20)})]:
         expected = logits(model, ids, nope, windows)
         out = tmp_path / "out"
         run_derope("convert", smollm2, out, "--force", *flags)
         assert (load_here(out, ids) - expected).abs().max() < 2e-3
         assert (load_tf5(tf5, out, ids, tmp_path) - expected).abs().max() < 2e-3
+        run_derope("convert", smollm2, tmp_path / "out.gguf", "--force", "--dtype", "f32", *flags)
+        compare_llama(tmp_path / "out.gguf", expected, ids, 1e-2, (2, 64))
+        # With quantised weights llama.cpp rounds activations to 8 bits, and single tokens of the top 20 differ by 0.2 already for
+        # the model as it was. After surgery they may differ no more than twice that, on average.
         run_derope("convert", smollm2, tmp_path / "out.gguf", "--force", *flags)
-        compare_llama(tmp_path / "out.gguf", expected, ids, 0.1, (2, 64))
+        rounding.append(sum(sum(d) / len(d) for d in differences(tmp_path / "out.gguf", expected, ids, (2, 16, 32, 64))) / 4)
+    assert rounding[0] < 0.1
+    assert max(rounding) < 2 * rounding[0], rounding
     ours = transformers.AutoTokenizer.from_pretrained(base)
     text = "It's 2026: 12,345 tokens\n\n  don't — naïve 🙂🇫🇷\r\nx" + " " * 7
     assert ours.decode(ours(text).input_ids) == text
