@@ -50,6 +50,7 @@ static inline const char *scratch_path(const char *name) {
 
 static inline const char *scratch_file(const char *name, const void *bytes, size_t n) {
     const char *path = scratch_path(name);
+    unlink(path); /* some file systems flush a file that is cut to nothing and written again */
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     assert_int_equal(fwrite(bytes, 1, n, f), n);

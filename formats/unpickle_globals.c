@@ -1,0 +1,246 @@
+#include "formats/unpickle_globals.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef enum Role {
+    ROLE_STORAGE,         /* names an element type */
+    ROLE_UNTYPED_STORAGE, /* bytes */
+    ROLE_DTYPE,
+    ROLE_ORDERED_DICT, /* () */
+    ROLE_TENSOR,       /* (storage, offset, shape, strides, ...) */
+    ROLE_TENSOR_TYPED, /* the same with the element type as seventh argument */
+    ROLE_PARAMETER,    /* (tensor, requires_grad, hooks, ...) */
+    ROLE_SIZE,         /* (tuple) */
+    ROLE_OPAQUE,
+} Role;
+
+typedef struct PickleGlobal {
+    const char *module, *name;
+    Role role;
+    DType dtype;
+    uint32_t min_arguments, max_arguments;
+} PickleGlobal;
+
+static const PickleGlobal globals[] = {
+    {"collections", "OrderedDict", ROLE_ORDERED_DICT, 0, 0, 0},
+    {"torch._utils", "_rebuild_tensor", ROLE_TENSOR, 0, 4, 4},
+    {"torch._utils", "_rebuild_tensor_v2", ROLE_TENSOR, 0, 6, 7},
+    {"torch._utils", "_rebuild_tensor_v3", ROLE_TENSOR_TYPED, 0, 7, 8},
+    {"torch._utils", "_rebuild_parameter", ROLE_PARAMETER, 0, 3, 3},
+    {"torch._utils", "_rebuild_parameter_with_state", ROLE_PARAMETER, 0, 4, 4},
+    {"torch", "Size", ROLE_SIZE, 0, 1, 1},
+    {"torch", "device", ROLE_OPAQUE, 0, 1, 2},
+    {"torch.serialization", "_get_layout", ROLE_OPAQUE, 0, 1, 1},
+    {"torch", "UntypedStorage", ROLE_UNTYPED_STORAGE, 0, 0, 0},
+    {"torch.storage", "UntypedStorage", ROLE_UNTYPED_STORAGE, 0, 0, 0},
+    {"torch", "DoubleStorage", ROLE_STORAGE, DTYPE_F64, 0, 0},
+    {"torch", "FloatStorage", ROLE_STORAGE, DTYPE_F32, 0, 0},
+    {"torch", "HalfStorage", ROLE_STORAGE, DTYPE_F16, 0, 0},
+    {"torch", "BFloat16Storage", ROLE_STORAGE, DTYPE_BF16, 0, 0},
+    {"torch", "LongStorage", ROLE_STORAGE, DTYPE_I64, 0, 0},
+    {"torch", "IntStorage", ROLE_STORAGE, DTYPE_I32, 0, 0},
+    {"torch", "ShortStorage", ROLE_STORAGE, DTYPE_I16, 0, 0},
+    {"torch", "CharStorage", ROLE_STORAGE, DTYPE_I8, 0, 0},
+    {"torch", "ByteStorage", ROLE_STORAGE, DTYPE_U8, 0, 0},
+    {"torch", "BoolStorage", ROLE_STORAGE, DTYPE_BOOL, 0, 0},
+    {"torch", "ComplexFloatStorage", ROLE_STORAGE, DTYPE_C64, 0, 0},
+    {"torch", "float64", ROLE_DTYPE, DTYPE_F64, 0, 0},
+    {"torch", "float32", ROLE_DTYPE, DTYPE_F32, 0, 0},
+    {"torch", "float16", ROLE_DTYPE, DTYPE_F16, 0, 0},
+    {"torch", "bfloat16", ROLE_DTYPE, DTYPE_BF16, 0, 0},
+    {"torch", "int64", ROLE_DTYPE, DTYPE_I64, 0, 0},
+    {"torch", "int32", ROLE_DTYPE, DTYPE_I32, 0, 0},
+    {"torch", "int16", ROLE_DTYPE, DTYPE_I16, 0, 0},
+    {"torch", "int8", ROLE_DTYPE, DTYPE_I8, 0, 0},
+    {"torch", "uint64", ROLE_DTYPE, DTYPE_U64, 0, 0},
+    {"torch", "uint32", ROLE_DTYPE, DTYPE_U32, 0, 0},
+    {"torch", "uint16", ROLE_DTYPE, DTYPE_U16, 0, 0},
+    {"torch", "uint8", ROLE_DTYPE, DTYPE_U8, 0, 0},
+    {"torch", "bool", ROLE_DTYPE, DTYPE_BOOL, 0, 0},
+    {"torch", "complex64", ROLE_DTYPE, DTYPE_C64, 0, 0},
+    {"torch", "float8_e4m3fn", ROLE_DTYPE, DTYPE_F8_E4M3, 0, 0},
+    {"torch", "float8_e5m2", ROLE_DTYPE, DTYPE_F8_E5M2, 0, 0},
+    {"torch", "float8_e8m0fnu", ROLE_DTYPE, DTYPE_F8_E8M0, 0, 0},
+    {"torch", "float8_e4m3fnuz", ROLE_DTYPE, DTYPE_F8_E4M3FNUZ, 0, 0},
+    {"torch", "float8_e5m2fnuz", ROLE_DTYPE, DTYPE_F8_E5M2FNUZ, 0, 0},
+};
+
+/* What people run into, and what to do about it. A module stands for all it holds. */
+static const struct {
+    const char *module, *name, *why;
+} known_refusals[] = {
+    {"torch._utils", "_rebuild_qtensor", "a quantised torch tensor, which is not read"},
+    {"torch._utils", "_rebuild_sparse_tensor", "a sparse tensor, which is not read"},
+    {"torch._utils", "_rebuild_meta_tensor_no_storage", "a tensor on the meta device, which has no values"},
+    {"torch.nn", NULL, "a whole module, not its state dict; save model.state_dict() instead"},
+    {"transformers", NULL, "a whole model or its training arguments; save model.state_dict() instead"},
+};
+
+static void *because(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+static void *because(char *why, size_t size, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(why, size, fmt, ap);
+    va_end(ap);
+    return NULL;
+}
+
+static bool is(const char *text, uint32_t n, const char *s) {
+    return strlen(s) == n && memcmp(text, s, n) == 0;
+}
+
+/* `module` or something inside it. */
+static bool within(const char *text, uint32_t n, const char *module) {
+    size_t m = strlen(module);
+    return n >= m && memcmp(text, module, m) == 0 && (n == m || text[m] == '.');
+}
+
+/* What a terminal can show of a name from a hostile file. */
+static void printable(char *out, size_t size, const char *text, uint32_t n) {
+    size_t k = 0;
+    for (uint32_t i = 0; i < n && k + 1 < size; i++)
+        out[k++] = text[i] >= ' ' && text[i] < 0x7f ? text[i] : '?';
+    out[k] = 0;
+}
+
+const PickleGlobal *pickle_global(const char *module, uint32_t n_module, const char *name, uint32_t n_name,
+                                  char *why, size_t why_size) {
+    for (size_t i = 0; i < sizeof globals / sizeof *globals; i++)
+        if (is(module, n_module, globals[i].module) && is(name, n_name, globals[i].name)) return &globals[i];
+    char shown_module[100], shown_name[100];
+    printable(shown_module, sizeof shown_module, module, n_module);
+    printable(shown_name, sizeof shown_name, name, n_name);
+    for (size_t i = 0; i < sizeof known_refusals / sizeof *known_refusals; i++)
+        if (within(module, n_module, known_refusals[i].module) &&
+            (!known_refusals[i].name || is(name, n_name, known_refusals[i].name)))
+            return because(why, why_size, "imports '%s.%s': %s", shown_module, shown_name,
+                           known_refusals[i].why);
+    return because(why, why_size, "imports '%s.%s', which no state dict needs; refused", shown_module,
+                   shown_name);
+}
+
+/* ---- storages ---- */
+
+static bool is_count(const PickleValue *v) {
+    return v->kind == PICKLE_INT && v->integer >= 0;
+}
+
+const PickleStorage *pickle_storage(Arena *a, const PickleValue *id, char *why, size_t why_size) {
+    if (id->kind != PICKLE_TUPLE || id->n != 5 || id->items[0]->kind != PICKLE_STRING ||
+        !is(id->items[0]->text, id->items[0]->n, "storage") || id->items[1]->kind != PICKLE_GLOBAL ||
+        id->items[2]->kind != PICKLE_STRING || !is_count(id->items[4]))
+        return because(why, why_size,
+                       "a persistent id that is not ('storage', type, key, location, elements)");
+    const PickleGlobal *type = id->items[1]->global;
+    if (type->role != ROLE_STORAGE && type->role != ROLE_UNTYPED_STORAGE)
+        return because(why, why_size, "'%s.%s' is not a type of storage", type->module, type->name);
+    const PickleValue *key = id->items[2];
+    if (key->n > 255 || memchr(key->text, 0, key->n))
+        return because(why, why_size, "a storage key of %u bytes, or with a NUL", key->n);
+    PickleStorage *s = arena_alloc(a, sizeof *s);
+    s->key = arena_strndup(a, key->text, key->n);
+    s->typed = type->role == ROLE_STORAGE;
+    s->dtype = type->dtype;
+    s->size = (uint64_t)id->items[4]->integer;
+    if (s->typed && !dtype_bytes(s->dtype, s->size, &s->size))
+        return because(why, why_size, "the size of storage '%s' does not fit in 64 bits", s->key);
+    return s;
+}
+
+/* ---- tensors ---- */
+
+static bool read_dims(const PickleValue *v, uint64_t out[TENSOR_MAX_RANK]) {
+    for (uint32_t i = 0; i < v->n; i++) {
+        if (!is_count(v->items[i])) return false;
+        out[i] = (uint64_t)v->items[i]->integer;
+    }
+    return true;
+}
+
+/* The highest element the tensor reaches lies in its storage, and it has no more elements than that. */
+static bool check_extent(const PickleTensor *t, char *why, size_t why_size) {
+    uint64_t elems = 1, last = t->offset, bytes = 0, step;
+    for (uint32_t i = 0; i < t->rank; i++)
+        if (!mul_u64(elems, t->shape[i], &elems))
+            return because(why, why_size, "the product of a tensor's dimensions does not fit in 64 bits");
+    if (elems == 0) return true;
+    for (uint32_t i = 0; i < t->rank; i++)
+        if (!mul_u64(t->shape[i] - 1, t->stride[i], &step) || !add_u64(last, step, &last))
+            return because(why, why_size, "a tensor's strides do not fit in 64 bits");
+    if (!add_u64(last, 1, &last) || !dtype_bytes(t->dtype, last, &bytes) || bytes > t->storage->size)
+        return because(why, why_size, "a tensor reaches element %llu of storage '%s', which has %llu bytes",
+                       (unsigned long long)(last - 1), t->storage->key, (unsigned long long)t->storage->size);
+    if (!dtype_bytes(t->dtype, elems, &bytes) || bytes > t->storage->size)
+        return because(why, why_size,
+                       "a tensor expanded to %llu elements from the %llu bytes of storage '%s'",
+                       (unsigned long long)elems, (unsigned long long)t->storage->size, t->storage->key);
+    return true;
+}
+
+/* {'conj': True} and the like mark a view whose values are not the stored ones. */
+static bool has_lazy_bits(const PickleValue *metadata) {
+    if (metadata->kind != PICKLE_DICT) return false;
+    for (uint32_t i = 1; i < metadata->n; i += 2)
+        if (metadata->items[i]->kind == PICKLE_BOOL && metadata->items[i]->boolean) return true;
+    return false;
+}
+
+static PickleValue *build_tensor(Arena *a, const PickleGlobal *f, const PickleValue *arguments,
+                                 PickleValue *blank, char *why, size_t why_size) {
+    PickleValue *const *x = arguments->items;
+    bool typed = f->role == ROLE_TENSOR_TYPED;
+    if (x[0]->kind != PICKLE_STORAGE || !is_count(x[1]) || x[2]->kind != PICKLE_TUPLE ||
+        x[3]->kind != PICKLE_TUPLE || x[2]->n != x[3]->n ||
+        (typed && (x[6]->kind != PICKLE_GLOBAL || x[6]->global->role != ROLE_DTYPE)))
+        return because(why, why_size, "%s is not given (storage, offset, shape, strides%s)", f->name,
+                       typed ? ", ..., dtype" : "");
+    if (x[2]->n > TENSOR_MAX_RANK)
+        return because(why, why_size, "a tensor of rank %u, at most %d", x[2]->n, TENSOR_MAX_RANK);
+    if (!typed && !x[0]->storage->typed)
+        return because(why, why_size, "a tensor over storage '%s' without an element type",
+                       x[0]->storage->key);
+    if (arguments->n == f->max_arguments && f->max_arguments >= 7 && has_lazy_bits(x[arguments->n - 1]))
+        return because(why, why_size,
+                       "a tensor that is a conjugated or negated view; save it resolved "
+                       "(resolve_conj(), resolve_neg())");
+    PickleTensor *t = arena_alloc(a, sizeof *t);
+    t->storage = x[0]->storage;
+    t->dtype = typed ? x[6]->global->dtype : t->storage->dtype;
+    t->offset = (uint64_t)x[1]->integer;
+    t->rank = x[2]->n;
+    if (!read_dims(x[2], t->shape) || !read_dims(x[3], t->stride))
+        return because(why, why_size, "a tensor's shape or strides hold what is not a number from 0 on");
+    if (!check_extent(t, why, why_size)) return NULL;
+    blank->kind = PICKLE_TENSOR;
+    blank->tensor = t;
+    return blank;
+}
+
+PickleValue *pickle_build(Arena *a, const PickleGlobal *f, const PickleValue *arguments, PickleValue *blank,
+                          char *why, size_t why_size) {
+    if (f->role == ROLE_STORAGE || f->role == ROLE_UNTYPED_STORAGE || f->role == ROLE_DTYPE)
+        return because(why, why_size, "calls '%s.%s', which is no function", f->module, f->name);
+    if (arguments->n < f->min_arguments || arguments->n > f->max_arguments)
+        return because(why, why_size, "calls '%s.%s' with %u arguments, which no state dict needs; refused",
+                       f->module, f->name, arguments->n);
+    switch (f->role) {
+    case ROLE_TENSOR:
+    case ROLE_TENSOR_TYPED:
+        return build_tensor(a, f, arguments, blank, why, why_size);
+    case ROLE_PARAMETER:
+    case ROLE_SIZE: {
+        PickleKind expected = f->role == ROLE_SIZE ? PICKLE_TUPLE : PICKLE_TENSOR;
+        if (arguments->items[0]->kind == expected) return arguments->items[0];
+        return because(why, why_size, "calls '%s.%s' with %s, not %s", f->module, f->name,
+                       pickle_kind_name(arguments->items[0]->kind), pickle_kind_name(expected));
+    }
+    case ROLE_ORDERED_DICT:
+        blank->kind = PICKLE_DICT;
+        return blank;
+    default:
+        return blank; /* opaque already */
+    }
+}
