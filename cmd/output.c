@@ -35,9 +35,10 @@ static void show_progress(void *context, uint64_t done, uint64_t total) {
                  (double)total / 1e6);
 }
 
-static void print_notices(const Model *m, size_t from) {
-    for (size_t i = from; i < json_array_size(m->notices); i++)
-        cmd_note("%s", json_string_value(json_array_get(m->notices, i)));
+/* Those of opening the model and of the passes too; each once, however many outputs there are. */
+static void print_notices(Model *m) {
+    for (; m->told < json_array_size(m->notices); m->told++)
+        cmd_note("%s", json_string_value(json_array_get(m->notices, m->told)));
 }
 
 static void note_context(Model *m) {
@@ -58,7 +59,6 @@ bool output_write(Model *m, const OutputRequest *r, Error *e) {
     if (r->dtype && o.format == FORMAT_HF && !dtype_info(o.dtype)->safetensors)
         return cmd_usage(e, "dtype %s: a safetensors file cannot hold it; f32, bf16 or f16", r->dtype);
     const Carrier *carrier;
-    size_t before = json_array_size(m->notices);
     note_context(m);
     Checkpoint *out = model_export(m, &o, &carrier, e);
     if (!out) return false;
@@ -78,7 +78,7 @@ bool output_write(Model *m, const OutputRequest *r, Error *e) {
                       .stop = &cmd_stop};
     bool ok = o.format == FORMAT_GGUF ? gguf_write(out, r->path, &w, e) : hf_write(out, r->path, &w, e);
     cmd_progress_end();
-    if (ok) print_notices(m, before);
+    if (ok) print_notices(m);
     json_decref(context.sources);
     checkpoint_close(out);
     return ok;

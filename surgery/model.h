@@ -60,6 +60,7 @@ typedef struct Model {
     size_t tensor_capacity;
     json_t *passes;  /* array: what was applied, with arguments, for the manifest */
     json_t *notices; /* array of strings: what a person should know ("context kept at 2048 ...") */
+    size_t told;     /* how many of them a person has seen */
     Arena arena;
 } Model;
 
@@ -104,8 +105,9 @@ void manifest_keys_hash(const Checkpoint *c, char out[33]);
 /* Per layer {"position", "window", "rope"}: what an output must still say when it is read again. */
 json_t *manifest_layers(const ModelSpec *s);
 /* The manifest (derope.json): tool version, carrier, sources, passes, notices, layers, side files (HF) or the
- * hash of all keys (GGUF), per tensor dtype, shape, status and hash; the members of `extra` (tokens seen, losses, recipe; may be NULL) beside them. `out` is
- * what model_export gave and a writer hashed. New reference. */
+ * hash of all keys (GGUF), per tensor dtype, shape, status and hash; the members of `extra` (tokens seen,
+ * losses, recipe; may be NULL) beside them. `out` is what model_export gave and a writer hashed. New
+ * reference. */
 json_t *manifest_build(const Model *m, const struct Carrier *carrier, const Checkpoint *out,
                        const json_t *sources, const json_t *extra);
 
