@@ -13,7 +13,8 @@ typedef struct Carrier {
     bool manual;          /* never picked automatically: a last resort that reads as a hack */
     bool holds_scale;     /* its metadata holds the softmax scale; otherwise that is folded into q_proj */
     bool needs_sinks;     /* its tensors include attention sinks: neutral ones are added */
-    bool needs_o_bias; /* biases come all four or not at all: a zero o_proj bias is added to q/k/v biases */
+    /* HF: biases come all four or not at all, so q/k/v biases get a zero o_proj bias beside them. */
+    bool (*needs_o_bias)(const Model *m);
     /* GGUF: its q/k rows are interleaved. */
     bool (*interleaved)(const Model *m);
     /* True if it can say what `m->spec` says; else the reason in `why` ("has no per-layer rotation"). */
@@ -41,7 +42,7 @@ bool layer_rotates(const Model *m, const LayerSpec *l); /* over all of head_dim 
 bool layer_is_nope(const Model *m, const LayerSpec *l);
 bool layer_is_global(const Model *m, const LayerSpec *l); /* no window, or one no shorter than the context */
 bool has_plain_scale(const Model *m, const LayerSpec *l); /* 1/sqrt(head_dim) */
-/* The rotating layers agree on base and scaling; *l is one of them, NULL if none rotates. */
+/* The rotating layers agree on base and scaling; *l is the first of them either way, NULL if none rotates. */
 bool one_rotation(const Model *m, const LayerSpec **l);
 /* The windowed layers agree; 0 if there are none. */
 bool one_window(const Model *m, uint32_t *window);

@@ -212,7 +212,7 @@ static bool add_carrier_tensors(Export *x, int layer) {
         if (!add_tensor(x, ROLE_SINKS, layer, constant_vector(x, name, l->n_heads, -1e4f))) return false;
     }
     bool biased = l->q_bias || l->k_bias || l->v_bias;
-    if (x->carrier->needs_o_bias && x->out->format == FORMAT_HF && biased && !l->o_bias) {
+    if (x->out->format == FORMAT_HF && biased && !l->o_bias && x->carrier->needs_o_bias(x->m)) {
         model_tensor_name(x->m, ROLE_O_BIAS, layer, FORMAT_HF, name);
         if (!add_tensor(x, ROLE_O_BIAS, layer, constant_vector(x, name, x->m->spec.width, 0))) return false;
     }

@@ -44,16 +44,16 @@ bool has_plain_scale(const Model *m, const LayerSpec *l) {
 
 bool one_rotation(const Model *m, const LayerSpec **found) {
     const LayerSpec *first = NULL;
+    bool same = true;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->position == POSITION_NOPE) continue;
         if (!first) first = l;
-        if (l->rope_base != first->rope_base || l->rotary_dim != first->rotary_dim ||
-            !rope_scaling_equal(&l->scaling, &first->scaling))
-            return false;
+        same &= l->rope_base == first->rope_base && l->rotary_dim == first->rotary_dim &&
+                rope_scaling_equal(&l->scaling, &first->scaling);
     }
     if (found) *found = first;
-    return true;
+    return same;
 }
 
 bool one_window(const Model *m, uint32_t *window) {

@@ -5,6 +5,11 @@
 #include "surgery/carrier.h"
 #include "surgery/family.h"
 
+static bool always(const Model *m) {
+    (void)m;
+    return true;
+}
+
 static void set_string(json_t *config, const char *key, const char *value) {
     json_object_set_new(config, key, json_string(value));
 }
@@ -64,25 +69,57 @@ static bool same_rotation_as_source(const Model *m) {
 
 /* ---- the family's own architecture ---- */
 
-static bool own_can(const Model *m, char *why, size_t size) {
-    if (!same_layers_as_source(m)) return cannot(why, size, "says nothing of rotation or windows per layer");
-    if (!same_rotation_as_source(m) && !one_rotation(m, NULL))
-        return cannot(why, size, "has one rope base for all layers");
-    return true;
+/* The classes of the families, and what each can say when there is no config.json to keep: a plain GGUF. */
+static bool smollm3_can(const Model *m, char *why, size_t size);
+static bool swa_can(const Model *m, char *why, size_t size);
+static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *e);
+static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e);
+
+static bool rotates_can(const Model *m, char *why, size_t size) {
+    if (!all_layers(m, layer_rotates)) return cannot(why, size, "rotates whole heads in every layer");
+    if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
+    return one_rotation(m, NULL) || cannot(why, size, "has one rope base for all layers");
 }
 
-/* From a plain GGUF there is no config.json to start from. */
-static void own_identity(const Model *m, json_t *config) {
-    static const struct {
-        const char *family, *architecture;
-    } names[] = {{"llama", "LlamaForCausalLM"},
-                 {"qwen2", "Qwen2ForCausalLM"},
-                 {"smollm3", "SmolLM3ForCausalLM"},
-                 {"granite", "GraniteForCausalLM"},
-                 {"granite_swa", "GraniteSWAForCausalLM"}};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(m->family->name, names[i].family) == 0)
-            set_architecture(config, names[i].architecture, names[i].family);
+typedef struct Own {
+    const char *family, *architecture;
+    bool (*can)(const Model *m, char *why, size_t size);
+    bool (*configure)(Model *m, json_t *config, Checkpoint *out, Error *e); /* NULL: rope is all there is */
+    bool no_o_bias;                                                         /* biases of q, k and v alone */
+} Own;
+
+static const Own own_table[] = {
+    {"llama", "LlamaForCausalLM", rotates_can, NULL, false},
+    {"mistral", "MistralForCausalLM", rotates_can, NULL, false},
+    {"qwen2", "Qwen2ForCausalLM", rotates_can, NULL, true},
+    {"granite", "GraniteForCausalLM", rotates_can, NULL, false},
+    {"smollm3", "SmolLM3ForCausalLM", smollm3_can, smollm3_configure, false},
+    {"granite_swa", "GraniteSWAForCausalLM", swa_can, swa_configure, false},
+};
+
+static const Own *own_of(const Model *m) {
+    for (size_t i = 0; i < sizeof own_table / sizeof *own_table; i++)
+        if (strcmp(own_table[i].family, m->family->name) == 0) return &own_table[i];
+    return NULL;
+}
+
+static bool own_can(const Model *m, char *why, size_t size) {
+    const Own *own = own_of(m);
+    if (!m->config)
+        return own ? own->can(m, why, size) : cannot(why, size, "is not known without config.json");
+    if (!same_layers_as_source(m)) return cannot(why, size, "says nothing of rotation or windows per layer");
+    if (same_rotation_as_source(m)) return true;
+    if (own && own->can == swa_can) return cannot(why, size, "has other rope bases than the source");
+    return one_rotation(m, NULL) || cannot(why, size, "has one rope base for all layers");
+}
+
+static bool own_needs_o_bias(const Model *m) {
+    const Own *own = own_of(m);
+    return !own || !own->no_o_bias;
+}
+
+static bool granite_family(const Model *m) {
+    return strncmp(m->family->name, "granite", 7) == 0;
 }
 
 static void set_multipliers(const Model *m, json_t *config) {
@@ -108,25 +145,23 @@ static void set_layer_types(const Model *m, json_t *config, uint32_t window) {
     json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());
 }
 
-static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    (void)out, (void)e;
-    const LayerSpec *l = NULL;
-    bool granite = strncmp(m->family->name, "granite", 7) == 0;
-    if (!m->config) own_identity(m, config);
-    if ((!m->config || !same_rotation_as_source(m)) && one_rotation(m, &l))
-        config_set_rope(config, l, kept_base(m));
+/* Granite's softmax scale is a key of its configuration. */
+static void follow_softmax_scale(const Model *m, json_t *config) {
     double before = m->source_spec.layers[0].softmax_scale;
-    if (granite && (!m->config || m->spec.layers[0].softmax_scale != before)) set_multipliers(m, config);
-    if (m->config) return true;
-    if (strcmp(m->family->name, "smollm3") == 0) {
-        set_no_rope_layers(m, config);
-        json_object_set_new(config, "use_sliding_window", json_false());
+    if (granite_family(m) && (!m->config || m->spec.layers[0].softmax_scale != before))
+        set_multipliers(m, config);
+}
+
+static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
+    const Own *own = own_of(m);
+    const LayerSpec *l = NULL;
+    if (!m->config && own->configure) return own->configure(m, config, out, e);
+    if (!m->config) set_architecture(config, own->architecture, own->family);
+    if (!m->config || !same_rotation_as_source(m)) {
+        one_rotation(m, &l);
+        config_set_rope(config, l, kept_base(m));
     }
-    if (strcmp(m->family->name, "granite_swa") == 0) {
-        uint32_t window;
-        one_window(m, &window);
-        set_layer_types(m, config, window);
-    }
+    follow_softmax_scale(m, config);
     return true;
 }
 
@@ -134,6 +169,7 @@ const Carrier carrier_hf_own = {
     .name = "own",
     .format = FORMAT_HF,
     .runtimes = "transformers, wherever the source ran",
+    .needs_o_bias = own_needs_o_bias,
     .can = own_can,
     .configure = own_configure,
 };
@@ -192,7 +228,7 @@ const Carrier carrier_hf_smollm3 = {
     .name = "smollm3",
     .format = FORMAT_HF,
     .runtimes = "transformers >= 4.53, 5.x",
-    .needs_o_bias = true,
+    .needs_o_bias = always,
     .can = smollm3_can,
     .configure = smollm3_configure,
 };
@@ -238,7 +274,7 @@ const Carrier carrier_hf_granite_swa = {
     .runtimes = "transformers >= 5 with granite_swa",
     .holds_scale = true,
     .needs_sinks = true,
-    .needs_o_bias = true,
+    .needs_o_bias = always,
     .can = swa_can,
     .configure = swa_configure,
 };
@@ -251,14 +287,17 @@ static bool linear_can(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].window != m->source_spec.layers[i].window)
             return cannot(why, size, "says nothing of windows per layer");
+    if (strcmp(m->family->name, "granite_swa") == 0) return cannot(why, size, "has a rope base per layer");
     return true;
 }
 
 static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
-    if (!m->config) own_identity(m, config);
+    const Own *own = own_of(m);
+    if (!m->config && own) set_architecture(config, own->architecture, own->family);
     LayerSpec l = {.rope_base = kept_base(m), .scaling = {.kind = ROPE_SCALING_LINEAR, .factor = 1e30}};
     config_set_rope(config, &l, 0);
+    follow_softmax_scale(m, config);
     return true;
 }
 
@@ -267,6 +306,7 @@ const Carrier carrier_hf_linear = {
     .format = FORMAT_HF,
     .runtimes = "transformers, wherever the source ran; runtimes that size caches by the factor break",
     .manual = true,
+    .needs_o_bias = own_needs_o_bias,
     .can = linear_can,
     .configure = linear_configure,
 };

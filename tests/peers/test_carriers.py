@@ -1,0 +1,163 @@
+"""Carriers beyond the common cases: scalings, softmax scale through both formats, sources saved by transformers 5,
+Granite SWA, GGUFs that say it all in their own keys, quantised outputs."""
+
+import json
+
+import pytest
+import torch
+import transformers
+from conftest import run_derope
+from reference import byte_tokenizer, logits, tiny
+from test_runtimes import IDS, compare_llama, load_here
+from test_tokenizer_files import without_our_keys
+
+LOAD_MANY = """
+import json, sys, torch, transformers
+torch.set_num_threads(2)
+out = {}
+for folder in json.loads(sys.argv[1]):
+    m = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad(): out[folder] = m(torch.tensor([json.loads(sys.argv[2])])).logits[0]
+torch.save(out, sys.argv[3])
+print(json.dumps(transformers.__version__))
+"""
+
+
+def with_config(model, **changes):
+    """The same weights under a changed configuration."""
+    config = transformers.AutoConfig.for_model(**{**model.config.to_dict(), **changes})
+    other = type(model)(config).eval()
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+def yarn(model, **changes):
+    return with_config(model, rope_scaling={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}, **changes)
+
+
+# flags, and the logits they should give
+CASES = {
+    "dropped-scaled": (["--drop-rope", "--scale-attention", "1.25"], lambda m: logits(m, IDS, range(4), scale=1.25)),
+    "upper-scaled": (["--drop-rope=2-3", "--scale-attention", "0.8"], lambda m: logits(m, IDS, (2, 3), scale=0.8)),
+    "yarn-upper-window": (["--drop-rope=2-3", "--sliding-window", "20:0-1", "--rope-scaling", "yarn:4"],
+                          lambda m: logits(yarn(m), IDS, (2, 3), {0: 20, 1: 20})),
+    "every": (["--drop-rope=every:2"], lambda m: logits(m, IDS, (1, 3))),
+}
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_cases(family, tf5, tmp_path):
+    model = tiny(family, head_dim=16) if family == "llama" else tiny(family)
+    source = tmp_path / "source"
+    model.save_pretrained(source)
+    byte_tokenizer(source)
+    folders, expected = [], {}
+    for name, (flags, reference) in CASES.items():
+        run_derope("convert", source, tmp_path / name, *flags)
+        run_derope("convert", source, tmp_path / f"{name}.gguf", *flags)
+        run_derope("convert", tmp_path / f"{name}.gguf", tmp_path / f"{name}-back")
+        run_derope("convert", without_our_keys(tmp_path / f"{name}.gguf", tmp_path / f"{name}-plain.gguf"), tmp_path / f"{name}-plain")
+        want = reference(model)
+        compare_llama(tmp_path / f"{name}.gguf", want, IDS, 1e-2, (2, 40, 100))
+        for folder in (tmp_path / name, tmp_path / f"{name}-back", tmp_path / f"{name}-plain"):
+            if json.loads((folder / "config.json").read_text())["model_type"] != "granite_swa":  # transformers 5 alone has it
+                difference = (load_here(folder, IDS) - want).abs().max()
+                assert difference < 2e-3, (folder.name, difference)
+            folders.append(str(folder))
+            expected[str(folder)] = want
+            run_derope("verify", folder)
+        run_derope("verify", tmp_path / f"{name}.gguf")
+    tf5(LOAD_MANY, json.dumps(folders), json.dumps(IDS), tmp_path / "logits.pt")
+    for folder, x in torch.load(tmp_path / "logits.pt").items():
+        assert (x - expected[folder]).abs().max() < 2e-3, folder
+
+
+def test_llama3_bands(tf5, tmp_path):
+    bands = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
+    model = tiny("llama", rope_scaling=bands)
+    source = tmp_path / "source"
+    model.save_pretrained(source)
+    byte_tokenizer(source)
+    run_derope("convert", source, tmp_path / "upper", "--drop-rope=2-3")
+    want = logits(model, IDS, (2, 3))
+    assert (load_here(tmp_path / "upper", IDS) - want).abs().max() < 2e-3
+    tf5(LOAD_MANY, json.dumps([str(tmp_path / "upper")]), json.dumps(IDS), tmp_path / "logits.pt")
+    assert (torch.load(tmp_path / "logits.pt")[str(tmp_path / "upper")] - want).abs().max() < 2e-3
+
+
+def test_saved_by_transformers5(tmp_path):
+    """rope_parameters, which 4.56 does not read: what we write with another rotation, both read."""
+    model = tiny("llama")
+    source = tmp_path / "source"
+    model.save_pretrained(source)
+    config = json.loads((source / "config.json").read_text())
+    config["rope_parameters"] = {"rope_type": "default", "rope_theta": config.pop("rope_theta")}
+    config.pop("rope_scaling")
+    (source / "config.json").write_text(json.dumps(config))
+    run_derope("convert", source, tmp_path / "upper", "--drop-rope=2-3")
+    assert (load_here(tmp_path / "upper", IDS) - logits(model, IDS, (2, 3))).abs().max() < 2e-3
+    run_derope("convert", source, tmp_path / "plain")
+    assert (tmp_path / "plain" / "config.json").read_bytes() == (source / "config.json").read_bytes()
+    runtimes = {r["runtime"]: r["runs"] for r in json.loads(run_derope("verify", tmp_path / "plain", "--json").stdout)["runtimes"]}
+    assert runtimes == {"transformers 4.56": False, "transformers 5.23": True, "llama.cpp of October 2026": False}
+
+
+MAKE_SWA = """
+import json, sys, torch, transformers
+torch.manual_seed(3)
+config = transformers.GraniteSWAConfig(vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    sliding_window=24, layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+    layer_rope_theta=[5000.0, 0, 5000.0, 5000.0],
+    attention_multiplier=0.2, embedding_multiplier=3.0, residual_multiplier=0.5, logits_scaling=2.0, attn_implementation="eager")
+m = transformers.GraniteSWAForCausalLM(config).eval()
+with torch.no_grad():
+    for p in m.parameters():
+        p.add_(0.2 * torch.randn_like(p)) if p.ndim == 1 else p.mul_(4)
+m.save_pretrained(sys.argv[1])
+ids, out = torch.tensor([json.loads(sys.argv[2])]), {}
+with torch.no_grad():
+    out["plain"] = m(ids).logits[0]
+    config.layer_rope_theta = [5000.0, 0, 0, 0]
+    dropped = transformers.GraniteSWAForCausalLM(config).eval()
+    dropped.load_state_dict(m.state_dict())
+    out["dropped"] = dropped(ids).logits[0]
+torch.save(out, sys.argv[3])
+print(json.dumps(1))
+"""
+
+
+def test_granite_swa(tf5, tmp_path):
+    source = tmp_path / "source"
+    tf5(MAKE_SWA, source, json.dumps(IDS), tmp_path / "expected.pt")
+    byte_tokenizer(source)
+    expected = torch.load(tmp_path / "expected.pt")
+    for name, flags in {"plain": [], "dropped": ["--drop-rope=2-3"]}.items():
+        run_derope("convert", source, tmp_path / name, *flags)
+        run_derope("convert", source, tmp_path / f"{name}.gguf", *flags)
+        compare_llama(tmp_path / f"{name}.gguf", expected[name], IDS, 1e-2, (2, 40, 100))
+        run_derope("convert", without_our_keys(tmp_path / f"{name}.gguf", tmp_path / f"{name}-p.gguf"), tmp_path / f"{name}-plain")
+        folders = [str(tmp_path / name), str(tmp_path / f"{name}-plain")]
+        tf5(LOAD_MANY, json.dumps(folders), json.dumps(IDS), tmp_path / "logits.pt")
+        for folder, x in torch.load(tmp_path / "logits.pt").items():
+            assert (x - expected[name]).abs().max() < 2e-3, folder
+    run_derope("convert", tmp_path / "plain.gguf", tmp_path / "back")
+    assert json.loads(run_derope("diff", source, tmp_path / "back", "--json").stdout)["equal"]
+
+
+@pytest.mark.parametrize("dtype,tolerance", [("f16", 1e-2), ("bf16", 0.1), ("q8_0", 0.1)])
+def test_other_types(dtype, tolerance, tmp_path):
+    """Narrower weights load, and stay near; a drop on an already quantised GGUF re-encodes nothing."""
+    model = tiny("llama")
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(0.5)
+    source = tmp_path / "source"
+    model.save_pretrained(source)
+    byte_tokenizer(source)
+    run_derope("convert", source, tmp_path / "x.gguf", "--dtype", dtype)
+    compare_llama(tmp_path / "x.gguf", logits(model, IDS), IDS, tolerance, (2, 40))
+    run_derope("convert", tmp_path / "x.gguf", tmp_path / "y.gguf", "--drop-rope")
+    compare_llama(tmp_path / "y.gguf", logits(model, IDS, range(4)), IDS, tolerance, (2, 40))
+    tensors = json.loads(run_derope("diff", tmp_path / "x.gguf", tmp_path / "y.gguf", "--json").stdout)["tensors"]
+    assert {t["status"] for t in tensors} == {"equal"}
