@@ -1,0 +1,74 @@
+"""Every family as transformers builds it, with windows, biases, sinks and rotation per layer: our logits against its
+own, from the HF folder and from a GGUF."""
+
+import json
+
+import numpy
+import pytest
+import torch
+from conftest import run_derope
+from reference import SIZES, tiny
+
+IDS = [(7 * i * i + 3 * i + 11) % 320 for i in range(100)]
+TYPES = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
+
+CASES = {
+    "llama": ("llama", {"tie_word_embeddings": True, "head_dim": 24}),
+    "llama, biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
+    "llama, one head each": ("llama", {"num_key_value_heads": 4}),
+    "mistral": ("mistral", {}),
+    "mistral, no window": ("mistral", {"sliding_window": None, "head_dim": None}),
+    "qwen2": ("qwen2", {}),
+    "qwen2, windows": ("qwen2", {"use_sliding_window": True, "sliding_window": 12, "max_window_layers": 2, "tie_word_embeddings": False}),
+    "qwen2, types": ("qwen2", {"use_sliding_window": True, "sliding_window": 12, "layer_types": TYPES}),
+    "smollm3": ("smollm3", {}),
+    "smollm3, windows": ("smollm3", {"use_sliding_window": True, "sliding_window": 12, "no_rope_layer_interval": 2}),
+    "smollm3, lists": ("smollm3", {"use_sliding_window": True, "sliding_window": 12, "layer_types": TYPES, "no_rope_layers": [0, 1, 0, 1],
+                                   "attention_bias": True, "mlp_bias": True}),
+    "granite": ("granite", {}),
+    "granite, biases": ("granite", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+}
+
+GRANITE_SWA = """
+import json, sys, torch, transformers
+torch.manual_seed(7)
+config = transformers.GraniteSWAConfig(**json.loads(sys.argv[1]))
+model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+with torch.no_grad():
+    for p in model.parameters():
+        p.add_(0.2 * torch.randn_like(p)) if p.ndim == 1 else p.mul_(4)
+    torch.save(model(torch.tensor([json.loads(sys.argv[2])])).logits[0], sys.argv[4])
+model.save_pretrained(sys.argv[3])
+print("true")
+"""
+SWA_CASES = {
+    "defaults": {},
+    "lists": {"layer_rope_theta": [0, 5000.0, 300.0, 0], "layer_types": TYPES, "tie_word_embeddings": False},
+    "biases": {"attention_bias": True, "mlp_bias": True, "layer_rope_theta": [1000.0, 0, 0, 0]},
+}
+
+
+def own_logits(model, tmp_path):
+    (tmp_path / "ids").write_text(" ".join(map(str, IDS)))
+    run_derope("logits", model, "--ids", tmp_path / "ids", "--out", tmp_path / "x.f32", "--force")
+    return torch.from_numpy(numpy.fromfile(tmp_path / "x.f32", numpy.float32)).view(len(IDS), -1)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_logits(case, tmp_path):
+    family, changes = CASES[case]
+    model = tiny(family, **changes)
+    model.config._attn_implementation = "eager"
+    model.save_pretrained(tmp_path / "model")
+    with torch.no_grad():
+        expected = model(torch.tensor([IDS])).logits[0]
+    assert (own_logits(tmp_path / "model", tmp_path) - expected).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("case", SWA_CASES)
+def test_granite_swa(case, tf5, tmp_path):
+    config = {**SIZES, "attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.5, "logits_scaling": 2.0,
+              "sliding_window": 12, **SWA_CASES[case]}
+    tf5(GRANITE_SWA, json.dumps(config), json.dumps(IDS), tmp_path / "model", tmp_path / "logits.pt")
+    expected = torch.load(tmp_path / "logits.pt")
+    assert (own_logits(tmp_path / "model", tmp_path) - expected).abs().max() < 2e-4
