@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "formats/buffer.h"
@@ -13,28 +15,25 @@ typedef struct Worker {
     pthread_t thread;
 } Worker;
 
+/* `open` holds the round in its upper half and the tasks not yet taken in its lower: taking one is a single
+ * exchange that fails for whoever comes late. A round is over when its tasks are, not when every worker has
+ * looked: one that another program keeps off its processor holds nobody up. */
 struct Pool {
     int n;
     Worker *workers; /* n - 1 of them: the caller works too */
     pthread_mutex_t lock;
     pthread_cond_t start;
-    atomic_uint round;
-    atomic_int busy;
+    atomic_uint_fast64_t open;
+    atomic_size_t finished; /* tasks of this round */
     atomic_int quit;
     void (*task)(void *context, size_t i, int thread);
     void *context;
     size_t n_tasks;
-    atomic_size_t next;
 };
-
-static void work(Pool *p, int thread) {
-    size_t i;
-    while ((i = atomic_fetch_add(&p->next, 1)) < p->n_tasks)
-        p->task(p->context, i, thread);
-}
 
 /* Rounds follow each other within microseconds: looking a while is cheaper than sleeping and being woken. */
 enum { SPINS = 20000 };
+static const uint64_t LOW = UINT32_MAX;
 
 static void relax(void) {
 #if defined(__x86_64__)
@@ -42,22 +41,35 @@ static void relax(void) {
 #endif
 }
 
+/* Runs tasks until none is left to take. */
+static void work(Pool *p, int thread) {
+    uint_fast64_t open = atomic_load(&p->open);
+    while (open & LOW) {
+        if (!atomic_compare_exchange_weak(&p->open, &open, open - 1)) continue;
+        /* the round cannot end before this task does: what describes it stays */
+        p->task(p->context, p->n_tasks - (open & LOW), thread);
+        atomic_fetch_add(&p->finished, 1);
+        open = atomic_load(&p->open);
+    }
+}
+
+static bool idle(Pool *p) {
+    return !(atomic_load(&p->open) & LOW) && !atomic_load(&p->quit);
+}
+
 static void *worker_main(void *argument) {
     Worker *w = argument;
     Pool *p = w->pool;
-    unsigned seen = 0;
-    for (;;) {
-        for (int i = 0; i < SPINS && atomic_load(&p->round) == seen && !atomic_load(&p->quit); i++)
+    while (!atomic_load(&p->quit)) {
+        for (int i = 0; i < SPINS && idle(p); i++)
             relax();
         pthread_mutex_lock(&p->lock);
-        while (atomic_load(&p->round) == seen && !atomic_load(&p->quit))
+        while (idle(p))
             pthread_cond_wait(&p->start, &p->lock);
         pthread_mutex_unlock(&p->lock);
-        if (atomic_load(&p->quit)) return NULL;
-        seen = atomic_load(&p->round);
         work(p, w->number);
-        atomic_fetch_sub(&p->busy, 1);
     }
+    return NULL;
 }
 
 static int processors(void) {
@@ -99,21 +111,26 @@ int pool_size(const Pool *p) {
     return p->n;
 }
 
-void pool_run(Pool *p, size_t n_tasks, void (*task)(void *context, size_t i, int thread), void *context) {
-    p->task = task;
-    p->context = context;
+static void run_round(Pool *p, size_t n_tasks) {
     p->n_tasks = n_tasks;
-    atomic_store(&p->next, 0);
-    if (p->n == 1 || n_tasks <= 1) {
-        work(p, 0);
-        return;
-    }
+    atomic_store(&p->finished, 0);
     pthread_mutex_lock(&p->lock);
-    atomic_store(&p->busy, p->n - 1);
-    atomic_fetch_add(&p->round, 1);
+    uint64_t round = (atomic_load(&p->open) >> 32) + 1;
+    atomic_store(&p->open, round << 32 | n_tasks);
     pthread_cond_broadcast(&p->start);
     pthread_mutex_unlock(&p->lock);
     work(p, 0);
-    for (int i = 0; atomic_load(&p->busy); i++)
+    for (int i = 0; atomic_load(&p->finished) < n_tasks; i++)
         i < SPINS ? relax() : (void)sched_yield();
+}
+
+void pool_run(Pool *p, size_t n_tasks, void (*task)(void *context, size_t i, int thread), void *context) {
+    if (p->n == 1 || n_tasks <= 1 || n_tasks > LOW) {
+        for (size_t i = 0; i < n_tasks; i++)
+            task(context, i, 0);
+        return;
+    }
+    p->task = task;
+    p->context = context;
+    run_round(p, n_tasks);
 }
