@@ -2,7 +2,18 @@
 
 #include <cblas.h>
 
+/* One row against a matrix: bound by memory, nothing to pack. */
+static void gemv(const Gemm *g) {
+    bool t = g->b_transposed;
+    cblas_sgemv(CblasRowMajor, t ? CblasNoTrans : CblasTrans, (int)(t ? g->n : g->k), (int)(t ? g->k : g->n),
+                g->alpha, g->b, (int)g->ldb, g->a, 1, g->beta, g->c, 1);
+}
+
 void gemm_one(const Gemm *g) {
+    if (g->m == 1 && !g->a_transposed) {
+        gemv(g);
+        return;
+    }
     cblas_sgemm(CblasRowMajor, g->a_transposed ? CblasTrans : CblasNoTrans,
                 g->b_transposed ? CblasTrans : CblasNoTrans, (int)g->m, (int)g->n, (int)g->k, g->alpha, g->a,
                 (int)g->lda, g->b, (int)g->ldb, g->beta, g->c, (int)g->ldc);

@@ -8,7 +8,14 @@
 #include "recal/layer.h"
 #include "recal/layers/layers.h"
 
-enum { HEAD_ROWS = 128 };
+/* Logits of this many positions exist at a time: many, since each block goes through the whole head matrix
+ * and its gradient, but no more than LOGITS floats of them. */
+enum { HEAD_ROWS = 512, LOGITS = 1 << 24 };
+
+static size_t head_rows(const ModelSpec *s) {
+    size_t rows = LOGITS / s->vocab / 16 * 16;
+    return rows < 64 ? 64 : rows > HEAD_ROWS ? HEAD_ROWS : rows;
+}
 
 /* What a layer keeps, (N, ...) each. Normed inputs and silu(gate) * up are computed again on the way back. */
 typedef struct Kept {
@@ -221,20 +228,18 @@ static void head_logits(const Net *n, float *logits, const float *normed, size_t
 /* Turns p->normed into the gradient of itself where `b->grads` asks for gradients. */
 static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *loss, Error *e) {
     Net *n = p->n;
-    size_t C = n->spec->width, V = n->spec->vocab, scored = 0;
+    size_t C = n->spec->width, V = n->spec->vocab, scored = 0, block = head_rows(n->spec);
     for (size_t i = 0; i < p->N; i++)
         scored += b->targets[i] >= 0;
     *loss = 0;
     if (!scored) memset(p->normed, 0, p->N * C * sizeof(float));
-    float *logits = big_alloc_unset(HEAD_ROWS, V * sizeof(float), "logits", e);
-    float *teacher_logits =
-        logits && teacher ? big_alloc_unset(HEAD_ROWS, V * sizeof(float), "logits", e) : NULL;
-    float *dx = logits ? big_alloc_unset(HEAD_ROWS, C * sizeof(float), "gradient", e) : NULL,
-          row_loss[HEAD_ROWS];
+    float *logits = big_alloc_unset(block, V * sizeof(float), "logits", e);
+    float *teacher_logits = logits && teacher ? big_alloc_unset(block, V * sizeof(float), "logits", e) : NULL;
+    float *dx = logits ? big_alloc_unset(block, C * sizeof(float), "gradient", e) : NULL, row_loss[HEAD_ROWS];
     bool ok = dx && (!teacher || teacher_logits);
     float scale = b->grads && scored ? b->grad_scale / (float)scored : 0;
-    for (size_t at = 0; ok && scored && at < p->N; at += HEAD_ROWS) {
-        size_t rows = p->N - at < HEAD_ROWS ? p->N - at : HEAD_ROWS;
+    for (size_t at = 0; ok && scored && at < p->N; at += block) {
+        size_t rows = p->N - at < block ? p->N - at : block;
         head_logits(n, logits, p->normed + at * C, rows);
         if (teacher) {
             head_logits(teacher->n, teacher_logits, teacher->normed + at * teacher->n->spec->width, rows);
@@ -421,5 +426,5 @@ bool net_train_batch(Net *n, const Batch *b, double *loss, Error *e) {
 
 uint64_t net_train_bytes(const ModelSpec *s, size_t B, size_t T) {
     uint64_t floats = (uint64_t)B * T * (pass_floats(s, true) + pass_floats(s, false) + back_floats(s));
-    return (floats + 2 * HEAD_ROWS * (uint64_t)s->vocab) * sizeof(float);
+    return (floats + head_rows(s) * (2 * (uint64_t)s->vocab + s->width)) * sizeof(float);
 }

@@ -1,6 +1,8 @@
 /* Each layer forwards against its plain form in double, and backwards against finite differences of that. */
 #include "plain.h"
 
+#include <cblas.h>
+
 #include "recal/gemm.h"
 #include "recal/layers/layers.h"
 
@@ -8,6 +10,7 @@ static Pool *pool;
 
 static int start_pool(void **state) {
     (void)state;
+    openblas_set_num_threads(1);
     pool = pool_new(2);
     return 0;
 }

@@ -1,7 +1,7 @@
 /* Loss and gradients of a model on given tokens, or the losses of AdamW steps, for comparison with PyTorch.
  *   tool_gradients MODEL IDS OUT [TEACHER|-] [DROP LAYERS] [WINDOW LAYERS SIZE]
- * IDS holds int32 (B, T + 1) after two int32 B and T. OUT receives, per HF tensor name: name, newline, count as u64,
- * fp32 values; first of all the loss as "loss". */
+ * IDS holds int32 (B, T + 1) after two int32 B and T. OUT receives, per HF tensor name: name, newline, count
+ * as u64, fp32 values; first of all the loss as "loss". */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +29,8 @@ int main(int argc, char **argv) {
     Buffer raw = {0};
     if (!m || !file_read(argv[2], 1 << 28, &raw, &e)) fail(&e);
     if (argc > 5 && !pass_apply(m, "drop_rope", json_pack("{s:s}", "layers", argv[5]), &e)) fail(&e);
-    if (argc > 7 &&
-        !pass_apply(m, "sliding_window", json_pack("{s:s, s:i}", "layers", argv[6], "size", atoi(argv[7])), &e))
+    if (argc > 7 && !pass_apply(m, "sliding_window",
+                                json_pack("{s:s, s:i}", "layers", argv[6], "size", atoi(argv[7])), &e))
         fail(&e);
     const int32_t *head = (int32_t *)raw.data;
     size_t B = (size_t)head[0], T = (size_t)head[1];
@@ -46,7 +46,8 @@ int main(int argc, char **argv) {
     if (tm) teacher = net_open(tm, 2, &e);
     if (!n || (strcmp(argv[4], "-") && !teacher)) fail(&e);
     float *grads = big_alloc(n->n_weights, sizeof *grads, "gradients", &e);
-    Batch batch = {.ids = ids, .targets = targets, .B = B, .T = T, .teacher = teacher, .grads = grads, .grad_scale = 1};
+    Batch batch = {
+        .ids = ids, .targets = targets, .B = B, .T = T, .teacher = teacher, .grads = grads, .grad_scale = 1};
     double loss;
     if (!net_train_batch(n, &batch, &loss, &e)) fail(&e);
     FILE *f = fopen(argv[3], "wb");
