@@ -1,117 +1,107 @@
 #include "recal/data.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <zlib.h>
-#include <zstd.h>
 
-#include "formats/file.h"
 #include "formats/json.h"
+#include "recal/unpack.h"
 
-#define MAX_TEXT ((uint64_t)1 << 36)
+/* What one document may take; a JSONL file holds many, and only a line of it is in memory. */
+#define MAX_DOCUMENT ((uint64_t)1 << 32)
 enum { MAX_DEPTH = 32 };
+
+/* Where documents go to, and how they are found. */
+typedef struct Reading {
+    const char *field;
+    TextSink sink;
+    void *context;
+    size_t files;
+} Reading;
 
 static bool ends_with(const char *s, const char *end) {
     size_t n = strlen(s), m = strlen(end);
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-/* ---- unpacking ---- */
-
-static bool read_gzip(const char *path, Buffer *out, Error *e) {
-    gzFile f = gzopen(path, "rb");
-    if (!f) return error_errno(e, "%s", path);
-    int n;
-    bool ok = true;
-    do {
-        buffer_reserve(out, 1 << 18);
-        n = gzread(f, out->data + out->size, 1 << 18);
-        if (n > 0) out->size += (size_t)n;
-        if (out->size > MAX_TEXT) ok = error_set(e, ERR_INPUT, "%s: unpacks to more than 64 GB", path);
-    } while (ok && n > 0);
-    int code;
-    const char *message = gzerror(f, &code);
-    if (ok && (n < 0 || code == Z_BUF_ERROR))
-        ok = error_set(e, ERR_INPUT, "%s: after %zu bytes of text: %s", path, out->size,
-                       code == Z_BUF_ERROR ? "the gzip file is cut short" : message);
-    gzclose(f);
-    return ok;
-}
-
-static bool read_zstd(const char *path, Buffer *out, Error *e) {
-    Buffer packed = {0};
-    bool ok = file_read(path, MAX_TEXT, &packed, e);
-    ZSTD_DStream *stream = ZSTD_createDStream();
-    ZSTD_inBuffer in = {packed.data, packed.size, 0};
-    size_t left = 1;
-    while (ok && (in.pos < in.size || left)) {
-        buffer_reserve(out, 1 << 18);
-        ZSTD_outBuffer piece = {out->data + out->size, 1 << 18, 0};
-        size_t read = in.pos;
-        left = ZSTD_decompressStream(stream, &piece, &in);
-        if (ZSTD_isError(left))
-            ok = error_set(e, ERR_INPUT, "%s: offset %zu: %s", path, read, ZSTD_getErrorName(left));
-        else if (read == in.pos && !piece.pos)
-            ok = left == 0 ||
-                 error_set(e, ERR_INPUT, "%s: the zstd file is cut short after %zu bytes", path, in.size);
-        else if ((out->size += piece.pos) > MAX_TEXT)
-            ok = error_set(e, ERR_INPUT, "%s: unpacks to more than 64 GB", path);
-        if (ok && read == in.pos && !piece.pos) break;
-    }
-    ZSTD_freeDStream(stream);
-    buffer_free(&packed);
-    return ok;
-}
-
-static bool read_text(const char *path, Buffer *out, Error *e) {
-    if (ends_with(path, ".gz")) return read_gzip(path, out, e);
-    if (ends_with(path, ".zst")) return read_zstd(path, out, e);
-    return file_read(path, MAX_TEXT, out, e);
-}
-
 /* ---- documents ---- */
+
+static bool too_long(const char *where, Error *e) {
+    return error_set(e, ERR_INPUT, "%s: more than %llu bytes of text in one document", where,
+                     (unsigned long long)MAX_DOCUMENT);
+}
+
+static bool read_text(const Reading *r, const char *path, Unpack *u, Error *e) {
+    Buffer text = {0};
+    bool ok = true;
+    for (size_t before = 1; ok && text.size != before;) {
+        before = text.size;
+        ok = unpack_more(u, &text, e) && (text.size <= MAX_DOCUMENT || too_long(path, e));
+    }
+    ok = ok && r->sink(r->context, path, buffer_string(&text), text.size, e);
+    buffer_free(&text);
+    return ok;
+}
+
+static bool read_object(const Reading *r, const char *where, const json_t *o, Error *e) {
+    const json_t *v = json_object_get(o, r->field);
+    if (!json_is_object(o)) return error_set(e, ERR_INPUT, "%s: not an object", where);
+    if (!v) return error_set(e, ERR_INPUT, "%s: the object has no field '%s'", where, r->field);
+    if (!json_is_string(v)) return error_set(e, ERR_INPUT, "%s: its field '%s' is no text", where, r->field);
+    return r->sink(r->context, where, json_string_value(v), json_string_length(v), e);
+}
+
+static bool read_line(const Reading *r, const char *path, size_t line, const char *p, size_t n, Error *e) {
+    size_t blank = 0;
+    while (blank < n && memchr(" \t\r", p[blank], 3))
+        blank++;
+    if (blank == n) return true;
+    char where[PATH_MAX + 32];
+    snprintf(where, sizeof where, "%s:%zu", path, line);
+    json_t *o = json_parse(where, p, n, e);
+    bool ok = o && read_object(r, where, o, e);
+    json_decref(o);
+    return ok;
+}
+
+/* Lines as they come; what is left of the last one waits at the buffer's start for the next piece. */
+static bool read_lines(const Reading *r, const char *path, Unpack *u, Error *e) {
+    Buffer text = {0};
+    size_t line = 1, searched = 0;
+    bool ok = true, end = false;
+    while (ok && !end) {
+        size_t before = text.size, at = 0;
+        ok = unpack_more(u, &text, e) && (text.size <= MAX_DOCUMENT || too_long(path, e));
+        end = text.size == before;
+        const char *p = (const char *)text.data, *stop;
+        while (ok && (stop = memchr(p + searched, '\n', text.size - searched))) {
+            ok = read_line(r, path, line++, p + at, (size_t)(stop - p) - at, e);
+            at = searched = (size_t)(stop - p) + 1;
+        }
+        if (ok && end) ok = read_line(r, path, line, p + at, text.size - at, e);
+        memmove(text.data, text.data + at, text.size - at);
+        text.size -= at;
+        searched = text.size;
+    }
+    buffer_free(&text);
+    return ok;
+}
 
 static bool is_jsonl(const char *path) {
     return ends_with(path, ".jsonl") || ends_with(path, ".jsonl.gz") || ends_with(path, ".jsonl.zst");
 }
 
-static bool read_lines(const char *path, const Buffer *text, const char *field, TextSink sink, void *context,
-                       Error *e) {
-    const char *p = (const char *)text->data, *end = p + text->size;
-    for (size_t line = 1; p < end; line++) {
-        const char *stop = memchr(p, '\n', (size_t)(end - p));
-        size_t n = (size_t)((stop ? stop : end) - p);
-        size_t blank = 0;
-        while (blank < n && strchr(" \t\r", p[blank]))
-            blank++;
-        if (blank < n) {
-            char where[PATH_MAX + 32];
-            snprintf(where, sizeof where, "%s:%zu", path, line);
-            json_t *o = json_parse(where, p, n, e);
-            if (!o) return false;
-            const json_t *v = json_object_get(o, field);
-            bool ok = json_is_string(v) ||
-                      error_set(e, ERR_INPUT, "%s: the object has no text in its field '%s'", where, field);
-            ok = ok && sink(context, where, json_string_value(v), json_string_length(v), e);
-            json_decref(o);
-            if (!ok) return false;
-        }
-        p += n + (stop != NULL);
-    }
-    return true;
-}
+/* ---- files and folders ---- */
 
-static bool read_file(const char *path, const char *field, TextSink sink, void *context, Error *e) {
-    Buffer text = {0};
-    bool ok = read_text(path, &text, e);
-    if (ok)
-        ok = is_jsonl(path) ? read_lines(path, &text, field ? field : "text", sink, context, e)
-                            : sink(context, path, buffer_string(&text), text.size, e);
-    buffer_free(&text);
+static bool read_file(Reading *r, const char *path, Error *e) {
+    r->files++;
+    Unpack *u = unpack_open(path, e);
+    bool ok = u && (is_jsonl(path) ? read_lines : read_text)(r, path, u, e);
+    if (u) unpack_close(u);
     return ok;
 }
 
@@ -119,18 +109,21 @@ static int visible(const struct dirent *d) {
     return d->d_name[0] != '.';
 }
 
-static bool read_path(const char *path, const char *field, TextSink sink, void *context, int depth,
-                      size_t *files, Error *e) {
+static bool read_folder(Reading *r, const char *path, int depth, Error *e);
+
+/* An entry of a folder. Links to folders are not followed (they may lead round in circles), and what is
+ * neither file nor folder is passed over. */
+static bool read_entry(Reading *r, const char *folder, const char *name, int depth, Error *e) {
+    char path[PATH_MAX];
     struct stat st;
-    if (stat(path, &st) != 0) {
-        error_errno(e, "%s", path);
-        if (e) e->code = ERR_INPUT;
-        return false;
-    }
-    if (!S_ISDIR(st.st_mode)) {
-        ++*files;
-        return read_file(path, field, sink, context, e);
-    }
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
+        return error_set(e, ERR_INPUT, "%s: '%.100s...': the path is too long", folder, name);
+    if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode)) return read_folder(r, path, depth, e);
+    if (stat(path, &st) != 0) return error_errno(e, "%s", path);
+    return !S_ISREG(st.st_mode) || read_file(r, path, e);
+}
+
+static bool read_folder(Reading *r, const char *path, int depth, Error *e) {
     if (depth == MAX_DEPTH)
         return error_set(e, ERR_INPUT, "%s: folders are nested more than %d deep", path, MAX_DEPTH);
     struct dirent **list;
@@ -138,9 +131,7 @@ static bool read_path(const char *path, const char *field, TextSink sink, void *
     if (n < 0) return error_errno(e, "%s", path);
     bool ok = true;
     for (int i = 0; i < n; i++) {
-        char child[PATH_MAX];
-        if (ok && snprintf(child, sizeof child, "%s/%s", path, list[i]->d_name) < (int)sizeof child)
-            ok = read_path(child, field, sink, context, depth + 1, files, e);
+        ok = ok && read_entry(r, path, list[i]->d_name, depth + 1, e);
         free(list[i]);
     }
     free(list);
@@ -148,9 +139,15 @@ static bool read_path(const char *path, const char *field, TextSink sink, void *
 }
 
 bool data_read(const char *path, const char *field, TextSink sink, void *context, Error *e) {
-    size_t files = 0;
-    if (!read_path(path, field, sink, context, 0, &files, e)) return false;
-    return files || error_set(e, ERR_INPUT, "%s: there is no file in this folder", path);
+    Reading r = {.field = field ? field : "text", .sink = sink, .context = context};
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        error_errno(e, "%s", path);
+        if (e) e->code = ERR_INPUT;
+        return false;
+    }
+    if (!(S_ISDIR(st.st_mode) ? read_folder(&r, path, 0, e) : read_file(&r, path, e))) return false;
+    return r.files || error_set(e, ERR_INPUT, "%s: there is no file in this folder", path);
 }
 
 /* ---- packing ---- */
@@ -159,14 +156,16 @@ typedef struct Packer {
     const Tokenizer *t;
     TokenList *out;
     uint64_t max;
+    bool full; /* there is nothing more to read */
 } Packer;
 
-/* A novel at a time would hold its text twice; a piece ends at a line where it can. */
+/* Whole documents would hold the text, and what a tokenizer makes of it, twice. A piece ends after a line
+ * that a word follows: there every pre-tokenizer ends a token as well. */
 static size_t piece_end(const char *text, size_t from, size_t n) {
     enum { PIECE = 1 << 20 };
     if (n - from <= PIECE) return n;
     size_t at = from + PIECE;
-    while (at < n && text[at - 1] != '\n')
+    while (at < n && (text[at - 1] != '\n' || !isalnum((unsigned char)text[at])))
         at++;
     return at;
 }
@@ -174,22 +173,22 @@ static size_t piece_end(const char *text, size_t from, size_t n) {
 static bool pack_document(void *context, const char *path, const char *text, size_t n, Error *e) {
     Packer *p = context;
     int32_t eos = tokenizer_eos(p->t);
-    if (p->max && p->out->n >= p->max) return true;
-    if (p->out->n && eos >= 0) token_append(p->out, eos);
-    for (size_t at = 0; at < n && !(p->max && p->out->n >= p->max);) {
+    if (n && p->out->n && eos >= 0) token_append(p->out, eos);
+    for (size_t at = 0; at < n && !p->full;) {
         size_t end = piece_end(text, at, n);
         if (!tokenizer_encode(p->t, text + at, end - at, false, p->out, e))
-            return error_place(e, "%s: from byte %zu", path, at);
+            return at ? error_place(e, "%s: after byte %zu", path, at) : error_place(e, "%s", path);
         at = end;
+        p->full = p->max && p->out->n >= p->max;
     }
-    return true;
+    return !p->full;
 }
 
 bool data_pack(const Tokenizer *t, const char *const *paths, size_t n_paths, const char *field,
                uint64_t max_tokens, TokenList *out, Error *e) {
     Packer p = {.t = t, .out = out, .max = max_tokens};
-    for (size_t i = 0; i < n_paths; i++)
-        if (!data_read(paths[i], field, pack_document, &p, e)) return false;
+    for (size_t i = 0; i < n_paths && !p.full; i++)
+        if (!data_read(paths[i], field, pack_document, &p, e) && !p.full) return false;
     if (max_tokens && out->n > max_tokens) out->n = max_tokens;
     return true;
 }
