@@ -51,8 +51,10 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
             return cmd_bad_option(e, option, argv);
         }
     }
-    return (a->input && a->output.path) ||
-           cmd_usage(e, "an input and an output are needed (derope convert --help)");
+    if (!a->input || !a->output.path)
+        return cmd_usage(e, "an input and an output are needed (derope convert --help)");
+    return !a->output.max_shard_size || format_of_path(a->output.path) == FORMAT_HF ||
+           cmd_usage(e, "--max-shard-size: a GGUF is one file; leave it out, or name a folder");
 }
 
 static bool convert(const Arguments *a, Error *e) {

@@ -9,6 +9,8 @@
 bool container_read(Checkpoint *c, const char *path, Error *e);
 /* A folder: config.json and its companions, then model.safetensors, model.safetensors.index.json and its
  * shards, pytorch_model.bin or pytorch_model.bin.index.json, in that order of preference. */
+/* True for a name that a folder keeps weights (or an index of them) under, in whatever framework. */
+bool hf_is_weights(const char *name);
 /* The companions alone. */
 bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e);
 bool hf_read(Checkpoint *c, const char *folder, Error *e);

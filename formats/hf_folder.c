@@ -16,7 +16,7 @@ static bool ends_with(const char *s, const char *end) {
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-static bool is_weights(const char *name) {
+bool hf_is_weights(const char *name) {
     static const char *const endings[] = {".safetensors", ".bin",     ".pt", ".pth",  ".gguf", ".index.json",
                                           ".h5",          ".msgpack", ".ot", ".onnx", ".ckpt"};
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
@@ -33,7 +33,7 @@ bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e) {
         const char *name = entry->d_name;
         char path[PATH_MAX];
         struct stat st;
-        if (name[0] == '.' || is_weights(name) ||
+        if (name[0] == '.' || hf_is_weights(name) ||
             snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path || stat(path, &st) != 0 ||
             !S_ISREG(st.st_mode))
             continue;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/containers.h"
 #include "formats/json.h"
 #include "surgery/carrier.h"
 #include "surgery/derope_keys.h"
@@ -170,8 +171,9 @@ static bool restore_carried(Export *x) {
             shape[i] = (uint64_t)json_integer_value(json_array_get(json_object_get(info, "shape"), i));
             sane = mul_u64(elems, shape[i], &elems);
         }
-        if (!sane || !dtype_bytes(dtype, elems, &bytes) || bytes != m->size) {
-            model_notice(x->m, "key '%s' does not hold a tensor", key);
+        if (!sane || !dtype_bytes(dtype, elems, &bytes) || bytes != m->size ||
+            checkpoint_find(x->out, name)) {
+            model_notice(x->m, "key '%s' does not hold a further tensor", key);
             continue;
         }
         Tensor t = tensor_over(&x->out->arena, name, dtype, rank, shape, m->bytes);
@@ -346,6 +348,12 @@ static void copy_side_files(Export *x) {
     }
 }
 
+/* A plain name beside the weights, and none of theirs: a key's name is whatever its file says. */
+static bool may_be_restored(const char *name) {
+    return *name && *name != '.' && !strchr(name, '/') && !is_code(name) && !ours(name) &&
+           !hf_is_weights(name);
+}
+
 /* Files that travelled in a GGUF's keys. */
 static void restore_side_files(Export *x) {
     const Checkpoint *c = x->m->source;
@@ -356,7 +364,7 @@ static void restore_side_files(Export *x) {
         const MetaEntry *m = &c->meta[i];
         const char *name = m->key + prefix;
         if (strncmp(m->key, DEROPE_FILE_PREFIX, prefix) == 0 && m->type == META_ARRAY &&
-            m->elem_type == META_U8 && *name && *name != '.' && !strchr(name, '/') && !is_code(name))
+            m->elem_type == META_U8 && may_be_restored(name))
             checkpoint_add_file(x->out, name, m->bytes, m->size);
     }
 }
@@ -459,6 +467,7 @@ static bool embed_config(Export *x) {
     Checkpoint *hf = model_export(x->m, &o, NULL, &reason);
     if (!hf) {
         model_notice(x->m, "no config.json travels in this GGUF: %s", reason.message);
+        meta_remove(x->out, DEROPE_CONFIG); /* the source's is no longer true */
         return true;
     }
     for (size_t i = 0; i < hf->n_files; i++) {

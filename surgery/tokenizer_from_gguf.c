@@ -291,6 +291,7 @@ bool tokenizer_from_gguf(const Checkpoint *c, Model *m, Checkpoint *out, Error *
     const char *model = meta_string(c, "tokenizer.ggml.model", NULL);
     const MetaEntry *tokens = meta_find(c, "tokenizer.ggml.tokens");
     Source s = {.c = c, .spm = model && strcmp(model, "llama") == 0};
+    if (model && strcmp(model, "none") == 0) return true;
     if (!model || !tokens || tokens->elem_type != META_STRING || (!s.spm && strcmp(model, "gpt2") != 0)) {
         model_notice(m, "the GGUF's tokenizer '%s' is not one derope can write as tokenizer.json",
                      model ? model : "(none)");
@@ -305,5 +306,7 @@ bool tokenizer_from_gguf(const Checkpoint *c, Model *m, Checkpoint *out, Error *
         set_file(out, "special_tokens_map.json", map, 2);
     }
     arena_free(&a);
+    if (!root && e->code == ERR_NONE)
+        error_set(e, ERR_INPUT, "%s: a special token of tokenizer.ggml.tokens is not UTF-8", c->path);
     return root != NULL;
 }

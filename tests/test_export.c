@@ -350,7 +350,82 @@ static void keys_hold_over_the_config_they_carry(void **state) {
     end(&c);
 }
 
+static void set_bytes(Case *c, const char *key, const char *text) {
+    meta_set_array(c->out, key, META_U8, text, strlen(text));
+}
+
+/* What a hostile GGUF may name its keys. */
+static void keys_restore_no_weights_and_no_paths(void **state) {
+    (void)state;
+    Case c = exported(tiny_folder("hostile"), FORMAT_GGUF, NULL, NULL);
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json",
+                                        "../escape.txt",     ".hidden",
+                                        "modeling_x.py",     "pytorch_model.bin",
+                                        "derope.json",       ""};
+    char key[100];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(key, sizeof key, "derope.file.%s", names[i]);
+        set_bytes(&c, key, "bad");
+    }
+    set_bytes(&c, "derope.file.good.txt", "good");
+    set_bytes(&c, "derope.tensor.model.norm.weight", "12345678");
+    set_bytes(&c, "derope.tensor.short", "1234");
+    set_bytes(&c, "derope.tensor.extra", "1234");
+    const char list[] = "{\"model.norm.weight\": {\"dtype\": \"F32\", \"shape\": [2]},"
+                        " \"short\": {\"dtype\": \"F32\", \"shape\": [2]},"
+                        " \"absent\": {\"dtype\": \"F32\", \"shape\": [2]},"
+                        " \"wrapped\": {\"dtype\": \"F32\", \"shape\": [4294967296, 4294967296]},"
+                        " \"extra\": {\"dtype\": \"F32\", \"shape\": [1]}}";
+    meta_set_string(c.out, DEROPE_TENSORS, list, strlen(list));
+    Case back = exported(write_gguf(&c, "hostile.gguf"), FORMAT_HF, NULL, NULL);
+    assert_int_equal(back.out->n_files, 2);
+    assert_non_null(checkpoint_file(back.out, "config.json"));
+    assert_int_equal(checkpoint_file(back.out, "good.txt")->size, 4);
+    assert_int_equal(back.out->n_tensors, c.source->n_tensors + 1);
+    assert_non_null(checkpoint_find(back.out, "extra"));
+    assert_int_equal(json_array_size(back.m->notices), 4);
+    end(&back);
+    end(&c);
+}
+
+static void a_stale_config_does_not_travel_on(void **state) {
+    (void)state;
+    Case c = exported(tiny_folder("stale"), FORMAT_GGUF, NULL, NULL);
+    Case on = begin(write_gguf(&c, "stale.gguf"));
+    apply(&on, "drop_rope", "{\"layers\": \"2-3\"}");
+    for (int i = 0; i < TINY_LAYERS; i++) /* no HF class has that, Granite SWA in llama.cpp neither */
+        on.m->spec.layers[i].window = 8 + (uint32_t)i;
+    ExportOptions o = {.format = FORMAT_GGUF};
+    Error e = {0};
+    assert_null(model_export(on.m, &o, NULL, &e));
+    for (int i = 0; i < TINY_LAYERS; i++)
+        on.m->spec.layers[i].window = 0;
+    on.m->spec.embedding_scale = 2; /* what Granite says and SmolLM3 cannot */
+    export_with(&on, FORMAT_GGUF, NULL);
+    assert_real(on.out, "granite_swa.embedding_scale", 2);
+    const char *config = meta_string(on.out, DEROPE_CONFIG, NULL);
+    assert_non_null(strstr(config, "\"granite_swa\""));
+    end(&on);
+    end(&c);
+}
+
 /* ---- refusals ---- */
+
+static void norms_on_queries_are_nobodys_but_the_familys(void **state) {
+    (void)state;
+    Case c = begin(tiny_folder("normed"));
+    for (int i = 0; i < TINY_LAYERS; i++)
+        c.m->spec.layers[i].qk_norm = QK_NORM_HEAD;
+    apply(&c, "drop_rope", "{\"layers\": \"0-1\"}");
+    for (int f = 0; f < 2; f++) {
+        ExportOptions o = {.format = f ? FORMAT_GGUF : FORMAT_HF};
+        Error e = {0};
+        assert_null(model_export(c.m, &o, NULL, &e));
+        assert_int_equal(e.code, ERR_FAILED);
+        assert_non_null(strstr(e.message, "granite_swa: has no norms on queries and keys"));
+    }
+    end(&c);
+}
 
 static void assert_no_export(Case *c, const ExportOptions *o, ErrorCode code, const char *text) {
     Error e = {0};
@@ -424,6 +499,9 @@ int main(void) {
         cmocka_unit_test(there_and_back_is_the_same),
         cmocka_unit_test(scale_in_keys_comes_back_into_q),
         cmocka_unit_test(keys_hold_over_the_config_they_carry),
+        cmocka_unit_test(keys_restore_no_weights_and_no_paths),
+        cmocka_unit_test(a_stale_config_does_not_travel_on),
+        cmocka_unit_test(norms_on_queries_are_nobodys_but_the_familys),
         cmocka_unit_test(what_nothing_carries_is_refused_with_reasons),
         cmocka_unit_test(last_resort_only_when_asked),
         cmocka_unit_test(quantised_hub_weights_are_only_carried),

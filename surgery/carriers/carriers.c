@@ -80,6 +80,12 @@ bool has_sinks(const Model *m) {
     return m->spec.layers[0].sinks;
 }
 
+bool has_qk_norm(const Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].qk_norm != QK_NORM_NONE) return true;
+    return false;
+}
+
 bool cannot(char *why, size_t size, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);

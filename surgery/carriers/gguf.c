@@ -137,6 +137,7 @@ static bool granite_can(const Model *m, char *why, size_t size) {
     if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows");
     if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
     if (has_sinks(m)) return cannot(why, size, "has no attention sinks");
+    if (has_qk_norm(m)) return cannot(why, size, "has no norms on queries and keys");
     return true;
 }
 
@@ -185,6 +186,7 @@ static bool swa_can(const Model *m, char *why, size_t size) {
     }
     if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
     if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
+    if (has_qk_norm(m)) return cannot(why, size, "has no norms on queries and keys");
     /* llama.cpp stops on inputs that no layer reads */
     if (all_layers(m, layer_is_nope)) return cannot(why, size, "needs a layer that rotates");
     if (all_layers(m, has_window))

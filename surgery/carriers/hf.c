@@ -185,6 +185,7 @@ static bool smollm3_can(const Model *m, char *why, size_t size) {
     if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
     if (!plain_multipliers(m)) return cannot(why, size, "has no embedding, residual and logit multipliers");
     if (has_sinks(m)) return cannot(why, size, "has no attention sinks");
+    if (has_qk_norm(m)) return cannot(why, size, "has no norms on queries and keys");
     return true;
 }
 
@@ -248,6 +249,7 @@ static bool swa_can(const Model *m, char *why, size_t size) {
     }
     if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
     if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
+    if (has_qk_norm(m)) return cannot(why, size, "has no norms on queries and keys");
     return true;
 }
 

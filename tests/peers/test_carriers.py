@@ -41,6 +41,9 @@ CASES = {
     "upper-scaled": (["--drop-rope=2-3", "--scale-attention", "0.8"], lambda m: logits(m, IDS, (2, 3), scale=0.8)),
     "yarn-upper-window": (["--drop-rope=2-3", "--sliding-window", "20:0-1", "--rope-scaling", "yarn:4"],
                           lambda m: logits(yarn(m), IDS, (2, 3), {0: 20, 1: 20})),
+    "by granite_swa": (["--drop-rope=2-3", "--sliding-window", "20:0-1", "--carrier", "granite_swa"],
+                       lambda m: logits(m, IDS, (2, 3), {0: 20, 1: 20})),
+    "linear": (["--drop-rope", "--carrier", "linear-1e30"], lambda m: logits(m, IDS, range(4))),
     "every": (["--drop-rope=every:2"], lambda m: logits(m, IDS, (1, 3))),
 }
 
