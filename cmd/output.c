@@ -1,5 +1,7 @@
 #include "cmd/output.h"
 
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmd/cmd.h"
@@ -51,6 +53,18 @@ static void note_context(Model *m) {
         }
 }
 
+/* Replacing OUT removes what is there: that must be neither the source nor hold it, --force or not. */
+static bool spares_source(const Checkpoint *source, const char *path, Error *e) {
+    char out[PATH_MAX], in[PATH_MAX];
+    if (!realpath(path, out)) return true;
+    size_t n = strlen(out);
+    for (const Mapping *f = source->mappings; f; f = f->next)
+        if (realpath(f->source.path, in) && strncmp(in, out, n) == 0 && (in[n] == 0 || in[n] == '/'))
+            return cmd_usage(e, "%s: the source is there (%s), and a source is never written to", path,
+                             f->source.path);
+    return true;
+}
+
 bool output_write(Model *m, const OutputRequest *r, Error *e) {
     ExportOptions o = {
         .format = format_of_path(r->path), .carrier = r->carrier, .has_dtype = r->dtype != NULL};
@@ -58,6 +72,7 @@ bool output_write(Model *m, const OutputRequest *r, Error *e) {
         return cmd_usage(e, "dtype '%.40s': expected f32, bf16, f16, q8_0, q4_0 or q4_1", r->dtype);
     if (r->dtype && o.format == FORMAT_HF && !dtype_info(o.dtype)->safetensors)
         return cmd_usage(e, "dtype %s: a safetensors file cannot hold it; f32, bf16 or f16", r->dtype);
+    if (!spares_source(m->source, r->path, e)) return false;
     const Carrier *carrier;
     note_context(m);
     Checkpoint *out = model_export(m, &o, &carrier, e);

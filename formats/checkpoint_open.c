@@ -1,6 +1,7 @@
 /* Tells containers apart by their first bytes, never by their names. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -85,6 +86,20 @@ Checkpoint *checkpoint_open_config(const char *path, bool without_weights, Error
     return NULL;
 }
 
+/* Weights named alone bring the companions that lie beside them. */
+static bool read_companions(Checkpoint *c, const char *path, Error *e) {
+    char folder[PATH_MAX], config[PATH_MAX + 16];
+    const char *slash = strrchr(path, '/');
+    if (c->format == FORMAT_GGUF || strlen(path) >= sizeof folder) return true;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 2, slash ? path : "./");
+    snprintf(config, sizeof config, "%sconfig.json", folder);
+    return access(config, R_OK) != 0 || hf_read_side_files(c, folder, e);
+}
+
+static bool read_file(Checkpoint *c, const char *path, Error *e) {
+    return container_read(c, path, e) && read_companions(c, path, e);
+}
+
 Checkpoint *checkpoint_open(const char *path, Error *e) {
     struct stat st;
     if (stat(path, &st) != 0) {
@@ -93,7 +108,7 @@ Checkpoint *checkpoint_open(const char *path, Error *e) {
     }
     Checkpoint *c = checkpoint_new(FORMAT_HF);
     c->path = arena_strdup(&c->arena, path);
-    if (S_ISDIR(st.st_mode) ? hf_read(c, path, e) : container_read(c, path, e)) return c;
+    if (S_ISDIR(st.st_mode) ? hf_read(c, path, e) : read_file(c, path, e)) return c;
     checkpoint_close(c);
     return NULL;
 }

@@ -62,17 +62,31 @@ static void outputs_are_not_overwritten(void **state) {
     }
 }
 
+static void one_file_brings_what_lies_beside_it(void **state) {
+    (void)state;
+    tiny_folder("in");
+    scratch_text("in/notes.txt", "beside");
+    assert_runs("convert in/model.safetensors beside --drop-rope=1");
+    assert_file("beside/notes.txt", "beside", 6);
+    assert_int_equal(remove(scratch_path("in/notes.txt")), 0);
+    assert_int_equal(rename(scratch_path("in/config.json"), scratch_path("in/x.json")), 0);
+    assert_fails("convert in/model.safetensors alone", 3, "in/model.safetensors: has no config.json");
+}
+
 static void the_source_stays_as_it_is(void **state) {
     (void)state;
     char before[33], after[33];
     Error e = {0};
-    tiny_folder("in");
-    assert_true(hash_file(scratch_path("in/model.safetensors"), before, &e));
-    assert_runs("convert in s.gguf --drop-rope --scale-attention 2 --force");
-    assert_fails("convert in in", 1, "in"); /* onto itself */
-    assert_true(hash_file(scratch_path("in/model.safetensors"), after, &e));
+    tiny_folder("whole");
+    assert_true(hash_file(scratch_path("whole/model.safetensors"), before, &e));
+    assert_runs("convert whole s.gguf --drop-rope --scale-attention 2 --force");
+    assert_fails("convert whole whole --force", 2, "whole: the source is there (whole/");
+    assert_fails("convert whole ../$(basename $PWD) --force", 2, "and a source is never written to");
+    assert_runs("convert s.gguf t.gguf --force");
+    assert_fails("convert t.gguf ./t.gguf --force", 2, "./t.gguf: the source is there (t.gguf)");
+    assert_true(hash_file(scratch_path("whole/model.safetensors"), after, &e));
     assert_string_equal(before, after);
-    assert_int_equal(entries_in("in"), 2);
+    assert_int_equal(entries_in("whole"), 2);
 }
 
 static void depfile_is_a_make_rule(void **state) {
@@ -190,9 +204,13 @@ static void diff_tells_what_differs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wrong_command_lines_are_usage), cmocka_unit_test(missing_inputs_and_refusals),
-        cmocka_unit_test(outputs_are_not_overwritten),   cmocka_unit_test(the_source_stays_as_it_is),
-        cmocka_unit_test(depfile_is_a_make_rule),        cmocka_unit_test(shards_and_types),
+        cmocka_unit_test(wrong_command_lines_are_usage),
+        cmocka_unit_test(missing_inputs_and_refusals),
+        cmocka_unit_test(outputs_are_not_overwritten),
+        cmocka_unit_test(one_file_brings_what_lies_beside_it),
+        cmocka_unit_test(the_source_stays_as_it_is),
+        cmocka_unit_test(depfile_is_a_make_rule),
+        cmocka_unit_test(shards_and_types),
         cmocka_unit_test(diff_tells_what_differs),
     };
     return cmocka_run_group_tests(tests, NULL, scratch_remove);
