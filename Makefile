@@ -1,5 +1,7 @@
 # derope: `make demo` shows it, `make` builds ./build/derope, `make check` tests it. README.md lists the rest.
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 BUILD ?= build
 PREFIX ?= /usr/local
 PEERS ?= .peers
@@ -26,24 +28,26 @@ LINK = $(CC) $(CFLAGS) $(SANITIZE) -pthread -o $@ $^ $(LDLIBS)
 all: $(BUILD)/derope
 
 $(BUILD)/derope: $(BUILD)/cmd/main.o $(BUILD)/libderope.a
-	$(LINK)
+	@$(LINK)
 
 $(BUILD)/libderope.a: $(LIB_OBJECTS)
-	rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcs $@ $^
 
 $(BUILD)/recal/%.o: recal/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(BASE_CFLAGS) $(RECAL_CFLAGS) -c -o $@ $<
+	@echo "  CC $<"
+	@$(CC) $(CFLAGS) $(BASE_CFLAGS) $(RECAL_CFLAGS) -c -o $@ $<
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(BASE_CFLAGS) $(MATH_CFLAGS) -c -o $@ $<
+	@echo "  CC $<"
+	@$(CC) $(CFLAGS) $(BASE_CFLAGS) $(MATH_CFLAGS) -c -o $@ $<
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/libderope.a
-	$(LINK) -lcmocka
+	@$(LINK) -lcmocka
 
 $(BUILD)/tests/tool_%: $(BUILD)/tests/tool_%.o $(BUILD)/libderope.a
-	$(LINK)
+	@$(LINK)
 
 tools: $(TOOLS)
 tests: $(TESTS) $(TOOLS) $(BUILD)/derope
