@@ -89,6 +89,24 @@ check-long: peers
 
 # ---- other ways to build and look ----
 
+# libFuzzer on every reader, FUZZ_SECONDS each. A crash leaves its input in build/fuzz.
+FUZZ_SECONDS ?= 10
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+fuzz:
+	@$(MAKE) --no-print-directory fuzz-run BUILD=build/fuzz CC=clang CFLAGS="-O1 -g" \
+	    SANITIZE="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined"
+
+$(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libderope.a
+	$(LINK) -fsanitize=fuzzer
+
+fuzz-run: $(FUZZERS)
+	@for f in $(FUZZERS); do kind=$${f#*/fuzz_}; mkdir -p $(BUILD)/corpus/$$kind; \
+	$$f -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=2048 -artifact_prefix=$(BUILD)/ \
+	    $(BUILD)/corpus/$$kind tests/fuzz/seeds/$$kind >$(BUILD)/$$kind.log 2>&1 || \
+	    { echo "$$kind:"; tail -40 $(BUILD)/$$kind.log; exit 1; }; \
+	echo "$$kind: $$(tail -1 $(BUILD)/$$kind.log)"; done
+
 check-sanitize:
 	@$(MAKE) --no-print-directory test BUILD=build/sanitize \
 	    SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" CFLAGS="-O1 -g"
@@ -108,6 +126,6 @@ format:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all tools tests test check demo install peers check-peers check-long check-sanitize check-clang check-style format clean
+.PHONY: all tools tests test check demo install peers check-peers check-long check-sanitize fuzz fuzz-run check-clang check-style format clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -43,7 +43,7 @@ static PickleValue *new_value(Unpickler *u, PickleKind kind) {
 
 static bool push(Unpickler *u, PickleValue *v) {
     if (u->depth == u->capacity) {
-        u->capacity = u->capacity ? 2 * u->capacity : 64;
+        u->capacity *= 2;
         u->stack = xrealloc(u->stack, u->capacity * sizeof *u->stack);
     }
     u->stack[u->depth++] = v;
@@ -440,6 +440,8 @@ const PickleValue *unpickle(Arena *a, const char *where, const uint8_t *bytes, u
         return NULL;
     }
     u.size = (uint32_t)n;
+    u.capacity = 64;
+    u.stack = xmalloc(u.capacity * sizeof *u.stack);
     const PickleValue *v = run(&u) ? u.stack[0] : NULL;
     free(u.stack);
     free(u.marks);

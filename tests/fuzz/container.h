@@ -1,0 +1,59 @@
+/* A container's reader on arbitrary bytes: it accepts them, and then everything it described can be read, or
+ * it refuses them as bad input. */
+#ifndef DEROPE_TESTS_FUZZ_CONTAINER_H
+#define DEROPE_TESTS_FUZZ_CONTAINER_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "formats/containers.h"
+#include "formats/file.h"
+
+static inline void expect(bool ok, const char *what, const Error *e) {
+    if (ok) return;
+    fprintf(stderr, "%s (code %d: %s)\n", what, (int)e->code, e->message);
+    abort();
+}
+
+static inline void serve_all(const Checkpoint *c) {
+    Error e = {0};
+    for (size_t i = 0; i < c->n_tensors; i++) {
+        const Tensor *t = &c->tensors[i];
+        char hash[33];
+        expect(checkpoint_find(c, t->name) != NULL, "a tensor that its name does not find", &e);
+        expect(tensor_hash(t, hash, &e) || e.code == ERR_INPUT, "a tensor that cannot be read", &e);
+    }
+    for (size_t i = 0; i < c->n_meta; i++) {
+        const MetaEntry *m = &c->meta[i];
+        const char *s;
+        size_t len;
+        double x;
+        for (uint64_t at = 0; meta_array_string(m, &at, &s, &len);)
+            if (len) (void)*(volatile const char *)(s + len - 1);
+        if (m->type == META_ARRAY && m->count) meta_array_f64(m, m->count - 1, &x);
+        meta_string(c, m->key, &len);
+    }
+}
+
+static inline void fuzz_container(bool (*read_file)(Checkpoint *, const char *, Error *), const uint8_t *data,
+                                  size_t n) {
+    char path[64];
+    int fd = memfd_create("fuzz", 0);
+    Error e = {0};
+    expect(fd >= 0 && write(fd, data, n) == (ssize_t)n, "no memory file", &e);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    Checkpoint *c = checkpoint_new(FORMAT_HF);
+    if (read_file(c, path, &e))
+        serve_all(c);
+    else
+        expect(e.code == ERR_INPUT && strncmp(e.message, path, strlen(path)) == 0, "an unplaced refusal", &e);
+    checkpoint_close(c);
+    close(fd);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+#endif

@@ -1,0 +1,6 @@
+#include "tests/fuzz/container.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
+    fuzz_container(safetensors_read, data, n);
+    return 0;
+}
