@@ -16,6 +16,8 @@ static const Verb *const verbs[] = {
     &verb_ppl,
     &verb_generate,
     &verb_logits,
+    &verb_tokenize,
+    &verb_detokenize,
     &verb_diff,
     &verb_verify,
     NULL,

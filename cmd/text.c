@@ -3,12 +3,20 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "formats/file.h"
 #include "recal/data.h"
 
 bool text_read(const char *path, Buffer *out, Error *e) {
     return file_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path, (uint64_t)1 << 34, out, e);
+}
+
+Tokenizer *tokenizer_of(const char *path, Checkpoint **model, Error *e) {
+    struct stat st;
+    bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    *model = checkpoint_open_config(path, folder, e);
+    return *model ? tokenizer_open(*model, e) : NULL;
 }
 
 bool ids_read(const char *path, TokenList *out, Error *e) {

@@ -4,6 +4,9 @@
 
 #include "recal/tokenizer.h"
 
+/* The tokenizer of a model, whose weights need not be there. `*model` outlives it and is the caller's to
+ * close, on failure too. */
+Tokenizer *tokenizer_of(const char *path, Checkpoint **model, Error *e);
 /* Whole numbers separated by white space, commas or brackets. */
 bool ids_read(const char *path, TokenList *out, Error *e);
 /* The tokens of a text file ("-": standard input), by the checkpoint's tokenizer, special tokens added as it

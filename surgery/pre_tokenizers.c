@@ -19,9 +19,11 @@ const PreTokenizer pre_tokenizers[] = {
     {.gguf = "smollm", .digits = true},
     {.gguf = "refact", .digits = true}, /* Granite */
     {.gguf = "starcoder", .digits = true},
+    {.gguf = "command-r", .digits = true},
     {.gguf = "llama-bpe", .pattern = llama3_pattern, .ignore_merges = true, .adds_bos = true},
     {.gguf = "llama3", .pattern = llama3_pattern, .ignore_merges = true, .adds_bos = true},
     {.gguf = "llama-v3", .pattern = llama3_pattern, .ignore_merges = true, .adds_bos = true},
+    {.gguf = "smaug-bpe", .pattern = llama3_pattern},
     {.gguf = "qwen2", .pattern = qwen2_pattern, .nfc = true},
     {.gguf = "deepseek-r1-qwen", .pattern = qwen2_pattern, .nfc = true},
     {.gguf = "tekken", .pattern = tekken_pattern, .ignore_merges = true, .adds_bos = true}, /* Mistral Nemo */

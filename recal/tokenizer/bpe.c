@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "recal/tokenizer/internal.h"
 
@@ -49,8 +50,15 @@ int printable_to_byte(uint32_t code) {
     return -1;
 }
 
-bool tokenizer_finish(Tokenizer *t, const char *where, Error *e) {
-    bool complete = true;
+/* A bar behind something that is none. */
+static bool bar_inside(const char *s, size_t n) {
+    for (size_t i = 1; i + 3 <= n; i++)
+        if (memcmp(s + i, space_bar, 3) == 0 && !(i >= 3 && memcmp(s + i - 3, space_bar, 3) == 0))
+            return true;
+    return false;
+}
+
+void bpe_finish(Tokenizer *t) {
     for (int b = 0; b < 256; b++) {
         char name[8];
         if (t->byte_level)
@@ -58,13 +66,12 @@ bool tokenizer_finish(Tokenizer *t, const char *where, Error *e) {
         else
             snprintf(name, sizeof name, "<0x%02X>", b);
         t->byte_id[b] = text_map_get(&t->vocab, name, strlen(name));
-        complete &= t->byte_id[b] >= 0;
     }
-    if (t->byte_fallback && !complete) t->byte_fallback = false;
-    if (t->byte_level && !complete && t->unk < 0)
-        return error_set(e, ERR_INPUT,
-                         "%s: the vocabulary lacks some of the 256 bytes and has no unknown token", where);
-    return true;
+    t->bars_start_words = !t->byte_level && !t->ignore_merges && text_map_get(&t->vocab, space_bar, 3) >= 0;
+    for (size_t i = 0; i < t->merges.capacity && t->bars_start_words; i++) {
+        const struct MergeSlot *m = &t->merges.slots[i];
+        if (m->pair && bar_inside(t->text[m->merged], t->len[m->merged])) t->bars_start_words = false;
+    }
 }
 
 /* ---- symbols ---- */
@@ -82,26 +89,25 @@ static void add_symbol(Symbol *s, size_t *n, int32_t id) {
     ++*n;
 }
 
-/* At most one symbol a byte. */
+static bool add_bytes(const Tokenizer *t, const char *p, size_t n, Symbol *s, size_t *count) {
+    for (size_t i = 0; i < n; i++)
+        if (t->byte_id[(uint8_t)p[i]] < 0) return false;
+    for (size_t i = 0; i < n; i++)
+        add_symbol(s, count, t->byte_id[(uint8_t)p[i]]);
+    return true;
+}
+
+/* At most one symbol a byte. What has no token and no stand-in is left out, as HF tokenizers does. */
 static size_t first_symbols(const Tokenizer *t, const char *piece, size_t n, Symbol *s) {
     size_t count = 0;
-    for (size_t i = 0; i < n;) {
-        if (t->byte_level) {
-            int32_t id = t->byte_id[(uint8_t)piece[i++]];
-            if (id >= 0 || t->unk >= 0) add_symbol(s, &count, id >= 0 ? id : t->unk);
-            continue;
-        }
-        size_t len = char_length((uint8_t)piece[i]);
-        int32_t id = text_map_get(&t->vocab, piece + i, len);
-        if (id >= 0) {
-            add_symbol(s, &count, id);
-        } else if (t->byte_fallback) {
-            for (size_t j = 0; j < len; j++)
-                add_symbol(s, &count, t->byte_id[(uint8_t)piece[i + j]]);
-        } else if (t->unk >= 0 && !(t->fuse_unk && count && s[count - 1].id == t->unk)) {
-            add_symbol(s, &count, t->unk);
-        }
-        i += len;
+    bool unk_open = false;
+    for (size_t i = 0, len; i < n; i += len) {
+        len = t->byte_level ? 1 : char_length((uint8_t)piece[i]);
+        int32_t id = t->byte_level ? t->byte_id[(uint8_t)piece[i]] : text_map_get(&t->vocab, piece + i, len);
+        bool known = id >= 0 || (t->byte_fallback && add_bytes(t, piece + i, len, s, &count));
+        if (id >= 0) add_symbol(s, &count, id);
+        if (!known && t->unk >= 0 && !(t->fuse_unk && unk_open)) add_symbol(s, &count, t->unk);
+        unk_open = !known;
     }
     if (count) s[count - 1].next = -1;
     return count;
@@ -213,10 +219,7 @@ void word_cache_free(struct WordCache *c) {
 }
 
 static CacheSlot *cache_slot(const Tokenizer *t, const char *piece, size_t n) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (uint8_t)piece[i]) * 0x100000001b3u;
-    return &t->cache->slots[(h ^ h >> 31) % CACHE_SLOTS];
+    return &t->cache->slots[XXH3_64bits(piece, n) % CACHE_SLOTS];
 }
 
 bool bpe_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out, Error *e) {

@@ -5,6 +5,8 @@
 
 #include "recal/tokenizer.h"
 
+struct Cutter;
+
 /* Open addressing; keys are bytes in the arena. */
 typedef struct TextMap {
     struct TextSlot {
@@ -29,21 +31,25 @@ typedef struct AddedToken {
     uint32_t len;
     int32_t id;
     bool special, lstrip, rstrip, single_word;
+    bool normalized; /* sought in normalised text */
 } AddedToken;
 
-typedef enum NormalizerKind {
-    NORMALIZE_UNICODE,
-    NORMALIZE_LOWERCASE,
-    NORMALIZE_PREPEND,
-    NORMALIZE_REPLACE,
-    NORMALIZE_STRIP
-} NormalizerKind;
+/* Added tokens by their bytes. */
+typedef struct Trie {
+    struct TrieNode *nodes; /* nodes[0] is the root */
+    uint32_t n, capacity;
+    bool starts[256];
+} Trie;
+
+typedef struct Pattern Pattern;
 
 typedef struct Normalizer {
-    NormalizerKind kind;
-    int form;              /* NORMALIZE_UNICODE: utf8proc options */
-    const char *from, *to; /* PREPEND: to; REPLACE: both */
-    bool left, right;      /* STRIP */
+    /* changes `text` in place */
+    bool (*apply)(const struct Normalizer *z, Buffer *text, Error *e);
+    int form;         /* normalize_unicode: utf8proc options */
+    Pattern *pattern; /* normalize_replace */
+    const char *to;   /* normalize_replace, normalize_prepend */
+    bool left, right; /* normalize_strip */
 } Normalizer;
 
 typedef enum SplitBehavior {
@@ -53,31 +59,32 @@ typedef enum SplitBehavior {
     SPLIT_WITH_NEXT,
     SPLIT_CONTIGUOUS
 } SplitBehavior;
-typedef enum SplitterKind {
-    SPLITTER_PATTERN,
-    SPLITTER_DIGITS,
-    SPLITTER_METASPACE,
-    SPLITTER_PREFIX_SPACE
-} SplitterKind;
 typedef enum PrependScheme { PREPEND_ALWAYS, PREPEND_FIRST, PREPEND_NEVER } PrependScheme;
 
 typedef struct Splitter {
-    SplitterKind kind;
-    struct pcre2_real_code_8 *pattern;
-    SplitBehavior behavior;
-    bool invert, individual_digits, metaspace_split;
-    PrependScheme prepend;
+    /* cuts the piece `p` and hands its parts to the step after `step` */
+    bool (*apply)(const struct Splitter *s, const struct Cutter *c, size_t step, const char *p, size_t n,
+                  bool first);
+    Pattern *pattern;       /* split_by_pattern */
+    SplitBehavior behavior; /* split_by_pattern */
+    bool invert;            /* split_by_pattern: what matches is what lies between matches */
+    bool metaspace_split;   /* split_metaspace */
+    PrependScheme prepend;  /* split_metaspace */
 } Splitter;
 
-enum { MAX_STEPS = 8, MAX_SPECIALS = 8 };
+/* How tokens become bytes. Each token: replacements, then its bytes; the whole: spaces stripped. */
+typedef struct Replacement {
+    const char *from, *to;
+} Replacement;
+
+enum { MAX_STEPS = 16, MAX_SPECIALS = 8, MAX_ADDED_LENGTH = 1024 };
 
 struct Tokenizer {
     Arena arena;
-    bool byte_level;        /* pieces become GPT-2's printable bytes */
-    bool byte_fallback;     /* unknown characters become <0xXX> tokens */
-    bool ignore_merges;     /* a piece that is a token is that token */
-    bool strip_first_space; /* decoding drops the space that encoding put first */
-    const char **text;      /* by id; NULL: unused */
+    bool byte_level;    /* pieces become GPT-2's printable bytes */
+    bool byte_fallback; /* unknown characters become <0xXX> tokens */
+    bool ignore_merges; /* a piece that is a token is that token */
+    const char **text;  /* by id; NULL: unused */
     uint32_t *len;
     uint32_t vocab_size;
     TextMap vocab;
@@ -87,40 +94,94 @@ struct Tokenizer {
     bool fuse_unk;
     AddedToken *added;
     size_t n_added;
-    bool *is_special;          /* by id */
-    uint8_t starts_added[256]; /* first bytes of added tokens */
+    bool *is_special, *is_added; /* by id */
+    Trie in_text, in_normalized;
     Normalizer normalizers[MAX_STEPS];
     size_t n_normalizers;
     Splitter splitters[MAX_STEPS];
     size_t n_splitters;
+    Replacement replacements[MAX_STEPS]; /* decoding, each token */
+    size_t n_replacements;
+    bool decode_bytes;                /* <0xXX> tokens are bytes */
+    bool decode_bars, strip_bars;     /* bars are spaces; those of the first token are dropped */
+    uint32_t strip_start, strip_stop; /* spaces dropped at the ends of the decoded text */
+    bool bars_start_words;            /* no merge reaches over a bar that follows something else */
     int32_t prefix[MAX_SPECIALS], suffix[MAX_SPECIALS];
     size_t n_prefix, n_suffix;
     struct WordCache *cache; /* pieces seen before; only speeds up */
 };
 
-/* ---- load_json.c, load_gguf.c ---- */
+/* ---- load_json.c, load_json_steps.c, load_gguf.c ---- */
 bool tokenizer_load_json(Tokenizer *t, const Checkpoint *c, Error *e);
 bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e);
+
+/* normalizer, pre_tokenizer, post_processor and decoder of a tokenizer.json. */
+bool tokenizer_load_steps(Tokenizer *t, const json_t *root, const char *where, Error *e);
+/* False with an error if there are MAX_STEPS already. */
+bool add_normalizer(Tokenizer *t, Normalizer z, const char *where, Error *e);
+bool add_splitter(Tokenizer *t, Splitter s, const char *where, Error *e);
 
 /* ---- maps.c ---- */
 void text_map_put(TextMap *m, const char *key, uint32_t len, int32_t value);
 int32_t text_map_get(const TextMap *m, const char *key, size_t len); /* -1: absent */
-void merge_map_put(MergeMap *m, int32_t left, int32_t right, uint32_t rank,
-                   int32_t merged); /* first one stays */
+/* Of two entries for a pair the first stays, unless `replace`. */
+void merge_map_put(MergeMap *m, int32_t left, int32_t right, uint32_t rank, int32_t merged, bool replace);
 const struct MergeSlot *merge_map_get(const MergeMap *m, int32_t left, int32_t right);
 
-/* ---- pieces.c ---- */
+/* ---- unicode.c ---- */
+extern const char space_bar[]; /* SentencePiece's space, U+2581: three bytes */
+/* Offset of the first byte that is not valid UTF-8, or n. */
+size_t utf8_valid(const char *text, size_t n);
+/* The character at text (n > 0), or the one that ends before `at` > 0; -1 if it is none. */
+int32_t next_char(const char *text, size_t n, size_t *len);
+int32_t previous_char(const char *text, size_t at, size_t *len);
+/* Moves on by one character; false at the end. */
+bool next_position(const char *text, size_t n, size_t *at);
+bool is_space_char(int32_t code);
+bool is_word_char(int32_t code);
+bool is_unnormalized(int32_t code);
+int32_t lower_char(int32_t code);
+/* Ranges to add to a class that has \p{name}, or NULL. */
+const char *property_additions(const char *name, size_t n);
+
+/* ---- pattern.c ---- */
+/* Patterns are Oniguruma's; `where` begins the message of one that cannot be compiled. */
+Pattern *pattern_compile(const char *text, const char *where, Error *e);
+Pattern *pattern_literal(const char *text, const char *where, Error *e);
+void pattern_free(Pattern *p);
+/* The next match in text[at, n): 1 and its span, 0 none, -1 an error. */
+int pattern_find(const Pattern *p, const char *text, size_t n, size_t at, size_t span[2], Error *e);
+
+/* ---- normalize.c ---- */
+bool normalize(const Tokenizer *t, Buffer *text, Error *e);
+bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e);
+bool normalize_lowercase(const Normalizer *z, Buffer *text, Error *e);
+bool normalize_prepend(const Normalizer *z, Buffer *text, Error *e);
+bool normalize_replace(const Normalizer *z, Buffer *text, Error *e);
+bool normalize_strip(const Normalizer *z, Buffer *text, Error *e);
+
+/* ---- split.c ---- */
 /* The expression ByteLevel itself uses (GPT-2's). */
 extern const char gpt2_pattern[];
-bool splitter_compile(Splitter *s, const char *pattern, const char *where, Error *e);
-/* Normalises `text` into `out` (appended). */
-bool normalize(const Tokenizer *t, const char *text, size_t n, Buffer *out, Error *e);
 /* Cuts a normalised segment and calls sink for each piece in order; `first`: the segment begins the text. */
 typedef bool (*PieceSink)(void *context, const char *piece, size_t n, Error *e);
 bool split_pieces(const Tokenizer *t, const char *text, size_t n, bool first, PieceSink sink, void *context,
                   Error *e);
-/* Offset of the first byte that is not valid UTF-8, or n. */
-size_t utf8_valid(const char *text, size_t n);
+bool split_by_pattern(const Splitter *s, const struct Cutter *c, size_t step, const char *p, size_t n,
+                      bool first);
+bool split_metaspace(const Splitter *s, const struct Cutter *c, size_t step, const char *p, size_t n,
+                     bool first);
+bool split_prefix_space(const Splitter *s, const struct Cutter *c, size_t step, const char *p, size_t n,
+                        bool first);
+
+/* ---- added.c ---- */
+/* Builds the tries, once the normalisers are there. */
+bool added_finish(Tokenizer *t, Error *e);
+/* Calls sink for each added token in `text` and for each stretch between (`token` NULL; `first`: at 0). */
+typedef bool (*AddedSink)(void *context, const char *text, size_t n, bool first, const AddedToken *token,
+                          Error *e);
+bool added_cut(const Tokenizer *t, const Trie *trie, const char *text, size_t n, AddedSink sink,
+               void *context, Error *e);
 
 /* ---- bpe.c ---- */
 /* Appends the tokens of a piece. */
@@ -130,7 +191,7 @@ void word_cache_free(struct WordCache *c);
 /* GPT-2's printable character of a byte (UTF-8, at most 2 bytes, NUL-terminated), and back (-1: none). */
 void byte_to_printable(uint8_t byte, char out[3]);
 int printable_to_byte(uint32_t code_point);
-/* byte_id and vocabulary checks once text, vocab and merges are there. */
-bool tokenizer_finish(Tokenizer *t, const char *where, Error *e);
+/* What follows from vocabulary and merges. */
+void bpe_finish(Tokenizer *t);
 
 #endif

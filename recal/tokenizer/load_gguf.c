@@ -22,6 +22,7 @@ static bool load_vocab(Tokenizer *t, const Checkpoint *c, Error *e) {
     t->text = arena_alloc(&t->arena, t->vocab_size * sizeof *t->text);
     t->len = arena_alloc(&t->arena, t->vocab_size * sizeof *t->len);
     t->is_special = arena_alloc(&t->arena, t->vocab_size);
+    t->is_added = arena_alloc(&t->arena, t->vocab_size);
     t->added = arena_alloc(&t->arena, t->vocab_size * sizeof *t->added);
     uint64_t cursor = 0;
     const char *s;
@@ -34,7 +35,7 @@ static bool load_vocab(Tokenizer *t, const Checkpoint *c, Error *e) {
         if (type != TYPE_CONTROL && type != TYPE_USER && type != TYPE_UNKNOWN) continue;
         t->is_special[i] = type != TYPE_USER;
         if (!len) continue;
-        t->starts_added[(uint8_t)s[0]] = 1;
+        t->is_added[i] = true;
         t->added[t->n_added++] =
             (AddedToken){.text = t->text[i], .len = t->len[i], .id = (int32_t)i, .special = t->is_special[i]};
     }
@@ -49,19 +50,29 @@ static bool load_merges(Tokenizer *t, const Checkpoint *c, Error *e) {
     const char *s;
     size_t len;
     Buffer joined = {0};
+    bool ok = true;
     for (uint32_t rank = 0; meta_array_string(merges, &cursor, &s, &len); rank++) {
         const char *space = len ? memchr(s + 1, ' ', len - 1) : NULL;
-        if (!space) continue;
+        if (!space) {
+            ok = error_set(e, ERR_INPUT, "%s: merge %u ('%.*s') is not a pair", c->path, rank,
+                           (int)(len < 60 ? len : 60), s);
+            break;
+        }
         size_t n = (size_t)(space - s), m = len - n - 1;
         joined.size = 0;
         buffer_append(&joined, s, n);
         buffer_append(&joined, space + 1, m);
         int32_t left = text_map_get(&t->vocab, s, n), right = text_map_get(&t->vocab, space + 1, m);
         int32_t merged = text_map_get(&t->vocab, (char *)joined.data, joined.size);
-        if (left >= 0 && right >= 0 && merged >= 0) merge_map_put(&t->merges, left, right, rank, merged);
+        if (left < 0 || right < 0 || merged < 0) {
+            ok = error_set(e, ERR_INPUT, "%s: merge %u ('%.*s') names tokens the vocabulary lacks", c->path,
+                           rank, (int)(len < 60 ? len : 60), s);
+            break;
+        }
+        merge_map_put(&t->merges, left, right, rank, merged, false);
     }
     buffer_free(&joined);
-    return true;
+    return ok;
 }
 
 /* SentencePiece merges whatever pair makes the token of the best score: every way to split a token is a merge
@@ -96,45 +107,54 @@ static bool load_scores(Tokenizer *t, const Checkpoint *c, Error *e) {
             if (((uint8_t)s[cut] & 0xc0) == 0x80) continue;
             int32_t left = text_map_get(&t->vocab, s, cut),
                     right = text_map_get(&t->vocab, s + cut, t->len[id] - cut);
-            if (left >= 0 && right >= 0) merge_map_put(&t->merges, left, right, rank, (int32_t)id);
+            if (left >= 0 && right >= 0) merge_map_put(&t->merges, left, right, rank, (int32_t)id, false);
         }
     }
     free(order);
     return true;
 }
 
-static bool load_byte_level(Tokenizer *t, const Checkpoint *c, bool *adds_bos, Error *e) {
+static bool add_pattern(Tokenizer *t, const char *pattern, const char *where, Error *e) {
+    Splitter s = {
+        .apply = split_by_pattern, .behavior = SPLIT_ISOLATED, .pattern = pattern_compile(pattern, where, e)};
+    return s.pattern && add_splitter(t, s, where, e);
+}
+
+/* What llama.cpp does with a file that names no pre-tokenizer. */
+static bool load_default_pre(Tokenizer *t, const char *where, Error *e) {
+    return add_pattern(t, "[\\p{P}$+<=>^~|]+", where, e) && add_pattern(t, gpt2_pattern, where, e) &&
+           add_pattern(t, "\\p{N}+", where, e) && add_pattern(t, "[0-9][0-9][0-9]", where, e);
+}
+
+static bool load_pre(Tokenizer *t, const Checkpoint *c, bool *adds_bos, Error *e) {
     const char *name = meta_string(c, "tokenizer.ggml.pre", NULL);
+    if (!name || strcmp(name, "default") == 0) return load_default_pre(t, c->path, e);
     const PreTokenizer *pre = pre_tokenizers;
-    while (name && pre->gguf && strcmp(pre->gguf, name) != 0)
+    while (pre->gguf && strcmp(pre->gguf, name) != 0)
         pre++;
-    if (!name || strcmp(name, "default") == 0) pre = pre_tokenizers;
     if (!pre->gguf)
-        return error_set(e, ERR_INPUT, "%s: pre-tokenizer '%.40s' is not one derope knows", c->path, name);
+        return error_set(e, ERR_INPUT, "%s: pre-tokenizer '%.40s' is not supported", c->path, name);
     *adds_bos = pre->adds_bos;
-    t->byte_level = true;
     t->ignore_merges = pre->ignore_merges;
-    if (pre->digits)
-        t->splitters[t->n_splitters++] = (Splitter){.kind = SPLITTER_DIGITS, .individual_digits = true};
-    if (pre->nfc)
-        t->normalizers[t->n_normalizers++] =
-            (Normalizer){.kind = NORMALIZE_UNICODE, .form = UTF8PROC_STABLE | UTF8PROC_COMPOSE};
-    return splitter_compile(&t->splitters[t->n_splitters++], pre->pattern ? pre->pattern : gpt2_pattern,
-                            c->path, e) &&
-           load_merges(t, c, e);
+    Normalizer nfc = {.apply = normalize_unicode, .form = UTF8PROC_STABLE | UTF8PROC_COMPOSE};
+    return (!pre->nfc || add_normalizer(t, nfc, c->path, e)) &&
+           (!pre->digits || add_pattern(t, "\\p{N}", c->path, e)) &&
+           add_pattern(t, pre->pattern ? pre->pattern : gpt2_pattern, c->path, e);
 }
 
 static bool load_sentencepiece(Tokenizer *t, const Checkpoint *c, Error *e) {
     bool prefix = true;
     meta_bool(c, "tokenizer.ggml.add_space_prefix", &prefix);
-    t->byte_fallback = true;
+    t->byte_fallback = t->decode_bytes = true;
     t->fuse_unk = true;
-    t->strip_first_space = prefix;
-    if (prefix)
-        t->normalizers[t->n_normalizers++] = (Normalizer){.kind = NORMALIZE_PREPEND, .to = "\xe2\x96\x81"};
-    t->normalizers[t->n_normalizers++] =
-        (Normalizer){.kind = NORMALIZE_REPLACE, .from = " ", .to = "\xe2\x96\x81"};
-    return load_scores(t, c, e);
+    t->replacements[t->n_replacements++] = (Replacement){space_bar, " "};
+    if (prefix) {
+        t->strip_start = 1;
+        add_normalizer(t, (Normalizer){.apply = normalize_prepend, .to = space_bar}, c->path, e);
+    }
+    Normalizer bars = {
+        .apply = normalize_replace, .to = space_bar, .pattern = pattern_literal(" ", c->path, e)};
+    return bars.pattern && add_normalizer(t, bars, c->path, e) && load_scores(t, c, e);
 }
 
 static int32_t special_id(const Tokenizer *t, const Checkpoint *c, const char *key) {
@@ -149,13 +169,14 @@ bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e) {
         return error_set(e, ERR_INPUT, "%s: tokenizer model '%.40s' is not supported (gpt2, llama)", c->path,
                          model ? model : "(none)");
     if (!load_vocab(t, c, e)) return false;
-    t->unk = special_id(t, c, "tokenizer.ggml.unknown_token_id");
+    if (spm) t->unk = special_id(t, c, "tokenizer.ggml.unknown_token_id");
     t->bos = special_id(t, c, "tokenizer.ggml.bos_token_id");
     t->eos = special_id(t, c, "tokenizer.ggml.eos_token_id");
-    if (!(spm ? load_sentencepiece(t, c, e) : load_byte_level(t, c, &bos, e))) return false;
+    t->byte_level = !spm;
+    if (!(spm ? load_sentencepiece(t, c, e) : load_pre(t, c, &bos, e) && load_merges(t, c, e))) return false;
     meta_bool(c, "tokenizer.ggml.add_bos_token", &bos);
     meta_bool(c, "tokenizer.ggml.add_eos_token", &eos);
     if (bos && t->bos >= 0) t->prefix[t->n_prefix++] = t->bos;
     if (eos && t->eos >= 0) t->suffix[t->n_suffix++] = t->eos;
-    return tokenizer_finish(t, c->path, e);
+    return true;
 }

@@ -44,7 +44,7 @@ static struct MergeSlot *merge_slot(const MergeMap *m, uint64_t pair) {
         if (!m->slots[i].pair || m->slots[i].pair == pair) return &m->slots[i];
 }
 
-void merge_map_put(MergeMap *m, int32_t left, int32_t right, uint32_t rank, int32_t merged) {
+void merge_map_put(MergeMap *m, int32_t left, int32_t right, uint32_t rank, int32_t merged, bool replace) {
     if (2 * (m->n + 1) > m->capacity) {
         MergeMap bigger = {.capacity = m->capacity ? 2 * m->capacity : 1024};
         bigger.slots = xcalloc(bigger.capacity, sizeof *bigger.slots);
@@ -55,9 +55,9 @@ void merge_map_put(MergeMap *m, int32_t left, int32_t right, uint32_t rank, int3
         *m = bigger;
     }
     struct MergeSlot *s = merge_slot(m, pair_of(left, right));
-    if (s->pair) return;
+    if (s->pair && !replace) return;
+    m->n += !s->pair;
     *s = (struct MergeSlot){pair_of(left, right), rank, merged};
-    m->n++;
 }
 
 const struct MergeSlot *merge_map_get(const MergeMap *m, int32_t left, int32_t right) {

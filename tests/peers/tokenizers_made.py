@@ -1,0 +1,153 @@
+"""Tokenizers for the comparisons: trained by HF tokenizers on the books, or built from published vocabularies."""
+
+import random
+import struct
+
+import gguf
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SPECIALS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im"]
+BAR = "\u2581"
+
+
+def mixed(*parts):
+    """\n and the like as published files write them: escaped for the expression, not literal."""
+    return pre_tokenizers.Sequence(list(parts))
+
+
+def byte_level(pattern):
+    return mixed(
+        pre_tokenizers.Split(Regex(pattern), "isolated", invert=False),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
+    )
+
+
+def add_tokens(t):
+    t.add_special_tokens([AddedToken(s, normalized=False, special=True) for s in SPECIALS])
+    t.add_tokens(
+        [
+            AddedToken("naïve\u0301", normalized=True),
+            AddedToken("<tool>", lstrip=True, normalized=False),
+            AddedToken("</tool>", rstrip=True, normalized=False),
+            AddedToken("wordly", single_word=True, normalized=True),
+            AddedToken("<a b>", lstrip=True, rstrip=True, normalized=True),
+        ]
+    )
+
+
+def bpe(pre, books, size=3000, normalizer=None, prefix=False, **model):
+    t = Tokenizer(models.BPE(**model))
+    t.pre_tokenizer, t.decoder = pre, decoders.ByteLevel()
+    if normalizer:
+        t.normalizer = normalizer
+    t.train([str(b) for b in books], trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    add_tokens(t)
+    return t
+
+
+def sentencepiece(books, layout, size=2000):
+    """Llama 2's vocabulary: <unk>, <s>, </s>, 256 bytes, then pieces; as the four ways its tokenizer.json is found."""
+    seed = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    seed.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    specials = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
+    seed.train([str(b) for b in books], trainers.BpeTrainer(vocab_size=size, special_tokens=specials, limit_alphabet=90, show_progress=False))
+    import json
+
+    made = json.loads(seed.to_str())["model"]
+    t = Tokenizer(models.BPE(
+        vocab=made["vocab"], merges=[tuple(m) for m in made["merges"]], unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    strip = [] if layout in ("never", "nothing") else [decoders.Strip(" ", 1, 0)]
+    t.decoder = decoders.Sequence([decoders.Replace(BAR, " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
+    if layout == "legacy":  # Llama 2
+        t.normalizer = normalizers.Sequence([normalizers.Prepend(BAR), normalizers.Replace(" ", BAR)])
+    elif layout == "nothing":  # spaces alone are marked
+        t.normalizer = normalizers.Replace(" ", BAR)
+    else:  # non-legacy: Mistral and later conversions
+        t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=layout.removesuffix("-split"), split=layout.endswith("-split"))
+    t.add_special_tokens([AddedToken(s, normalized=False, special=True) for s in specials[:3]])
+    t.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
+    add_tokens(t)
+    return t
+
+
+MADE = {
+    "gpt2": lambda b: bpe(pre_tokenizers.ByteLevel(add_prefix_space=False), b),
+    "gpt2 prefix": lambda b: bpe(pre_tokenizers.ByteLevel(add_prefix_space=True), b),
+    "llama3": lambda b: bpe(byte_level(LLAMA3), b, ignore_merges=True),
+    "qwen2": lambda b: bpe(byte_level(QWEN2), b, normalizer=normalizers.NFC()),
+    "smollm": lambda b: bpe(mixed(pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)), b),
+    "tekken": lambda b: bpe(byte_level(TEKKEN), b),
+    "digits": lambda b: bpe(mixed(pre_tokenizers.Digits(False), pre_tokenizers.ByteLevel(False)), b, normalizer=normalizers.NFKC()),
+    "lowercase": lambda b: bpe(mixed(pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(False)), b, normalizer=normalizers.Sequence(
+        [normalizers.Strip(), normalizers.Lowercase(), normalizers.NFD()])),
+    "removed": lambda b: bpe(mixed(pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation("merged_with_previous"), pre_tokenizers.ByteLevel(False)), b, normalizer=normalizers.NFKD()),
+    "behaviours": lambda b: bpe(mixed(
+        pre_tokenizers.Split(".", "merged_with_next"), pre_tokenizers.Split(Regex(r"\s+"), "merged_with_previous"),
+        pre_tokenizers.Split(Regex("[a-z]+"), "contiguous", invert=True), pre_tokenizers.CharDelimiterSplit("\n"),
+        pre_tokenizers.ByteLevel(False, use_regex=False)), b, normalizer=normalizers.Replace(Regex(r"\d+"), "#")),
+    "legacy": lambda b: sentencepiece(b, "legacy"),
+    "metaspace always": lambda b: sentencepiece(b, "always"),
+    "metaspace first": lambda b: sentencepiece(b, "first"),
+    "metaspace never": lambda b: sentencepiece(b, "never"),
+    "metaspace split": lambda b: sentencepiece(b, "first-split"),
+    "bars alone": lambda b: sentencepiece(b, "nothing"),
+}
+
+
+def from_gguf(path):
+    """SmolLM2's tokenizer as its publisher has it in HF form, from the tokens and merges of its GGUF."""
+    fields = gguf.GGUFReader(path).fields
+    texts = fields["tokenizer.ggml.tokens"].contents()
+    merges = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"].contents()]
+    t = Tokenizer(models.BPE(vocab={s: i for i, s in enumerate(texts)}, merges=merges))
+    t.pre_tokenizer = mixed(pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False))
+    t.decoder = decoders.ByteLevel()
+    types = fields["tokenizer.ggml.token_type"].contents()
+    t.add_special_tokens([AddedToken(s, normalized=False, special=True) for s, kind in zip(texts, types) if kind == 3])
+    return t
+
+
+NASTY = [
+    "", " ", "  ", "\n", "\r\n", "\t", "a", " a", "a ", "  a  b   c    ", "\n\n\n", "a\n\nb", "a \n b", "a\r\nb\r\n\r\nc", "\r\r\r",
+    "tabs\t\tand\t spaces \t\n \t\n", "trailing   ", "   leading", "a" + " " * 300 + "b", "\n" * 300, "\t" * 77 + "x", " \n" * 40,
+    "I'm you're he'll they've I'd it's can't 'S 'T 'RE 'LL 'Ve I'M", "'", "''", "'s's's", "’s don’t ‘quoted’ “double”", "'ſ 'K 'ſt",
+    "1234567890", "3.14159 1,000,000 2^10 ½ ² Ⅷ ৪৫ ٣٤ 一二三 𝟘𝟙", "0x1F 1e-5 v1.2.3", "x1y22z333w4444",
+    "é e\u0301 ñ n\u0303 a\u0323\u0307 a\u0307\u0323", "ﬁ ﬂ ﬀ Å Å ℌ ㎏ ①", "Z̤͔ͧ̑̓ä͖̭̈̇lͮ̒ͫǧ̗͚̚o̙̔ͮ̇͐̇", "각 각 한국어 텍스트", "\u0301 starts", "İstanbul ıI ΑΣ ς ẞ",
+    "👍 👍🏽 👨‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 🇫🇷 ❤️ ✊🏿", "\u200d\u200b\u2060\ufeff", "\ufeffBOM", "☃☄★♠", "a\u00a0b\u2003c\u3000d\u2028e\u2029f\u0085g\u180eh",
+    "日本語のテキスト、漢字とかな。カタカナ", "中文文本，没有空格。", "ไทยไม่มีช่องว่าง", "हिन्दी में पाठ", "ኢትዮጵያ", "ქართული",
+    "עברית עם ניקוד שָׁלוֹם", "العربية مع تشكيل مُحَمَّد", "mixed עברית and English ١٢٣", "\u202eright to left\u202c",
+    "a\0b", "\0", "\0\0\0", "\x01\x02\x1f\x7f\x80\x9f", "\v\f\x1c\x1d\x1e\x1f x", "\ud7ff\ue000\ufffd\uffff\U0010ffff", "𐍈𠀀𝒳",
+    "<|im_start|>user\nHi<|im_end|>\n<|endoftext|>", "<|im_start|><|im_start|>", "<|im_star", "<|im|im_end|>", "a<|im_end|>b", " <|im_end|> ",
+    "<s>[INST] x [/INST] y</s>", "<unk><s></s>", "<0x41><0x0A>", "<tool>", "x <tool>  y", "x\u3000\u00a0<tool> y </tool> \n\t z", "</tool></tool>  ", "  <tool>  <tool>",
+    "wordly worldwordly wordly. wordlywordly _wordly wordly_ éwordly wordly\u0301 (wordly)", "naïve\u0301 nai\u0308ve\u0301", " <a b>  <a b> x <a b>\n",
+    BAR, BAR * 5, f"a{BAR}b", f" {BAR} ", f"{BAR}Hello", "x" * 1000, "ab" * 500, "the " * 200, "!?" * 100, "…—–-_", "a.b,c;d:e!f?g",
+    "def f(x):\n    return x**2  # comment\n\n\n\tif True:\n\t\tpass", "https://example.com/a?b=c&d=%20#e", "{\"k\": [1, 2.5, null]}", "$\\alpha_1^{2}$ <b>bold</b>",
+    "camelCaseIdentifier snake_case SCREAMING_CASE kebab-case", "supercalifragilisticexpialidocious antidisestablishmentarianism",
+]
+
+
+def random_texts(n, seed=11):
+    """Valid UTF-8 of every plane, dense where tokenizers differ: spaces, marks, digits, letters with folds."""
+    r = random.Random(seed)
+    pools = [
+        lambda: chr(r.randrange(0x80)), lambda: r.choice(" \n\r\t'\u00a0\u0085\u3000"), lambda: chr(r.randrange(0x80, 0x800)),
+        lambda: chr(r.choice([r.randrange(0x800, 0xD800), r.randrange(0xE000, 0x10000)])), lambda: chr(r.randrange(0x10000, 0x110000)),
+        lambda: chr(r.randrange(0x300, 0x370)), lambda: r.choice("sStTmMdDlLrReEvV'"), lambda: r.choice("0123456789²½٣"),
+        lambda: r.choice(["<|im_end|>", "<s>", BAR, "the", " and", "👍🏽", "e\u0301", "<tool>", "wordly"]),
+        lambda: chr(r.randrange(0x1F000, 0x1FB00)), lambda: chr(r.randrange(0xAC00, 0xD7A4)), lambda: chr(r.randrange(0x4E00, 0xA000)),
+    ]
+    return ["".join(r.choice(pools)() for _ in range(r.randrange(1, 40))) for _ in range(n)]
+
+
+def packed(texts):
+    return b"".join(struct.pack("<I", len(b)) + b for b in (t.encode("utf-8") for t in texts))
