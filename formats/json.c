@@ -1,10 +1,21 @@
 #include "formats/json.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static bool beyond_64_bits(const char *digits, size_t n) {
+    char text[24];
+    if (n >= sizeof text) return true;
+    memcpy(text, digits, n);
+    text[n] = 0;
+    errno = 0;
+    strtoll(text, NULL, 10);
+    return errno == ERANGE;
+}
 
 /* jansson refuses integers beyond 64 bits. Published tokenizer configs hold 1e30 written out, so such
  * literals get ".0" appended before parsing. False if there are none. */
@@ -22,7 +33,7 @@ static bool widen_long_integers(const char *s, size_t n, Buffer *out) {
                 j++;
             bool integer = j == n || (s[j] != '.' && s[j] != 'e' && s[j] != 'E');
             buffer_append(out, s + i, j - i);
-            if (integer && j - i > 18) {
+            if (integer && beyond_64_bits(s + i, j - i)) {
                 buffer_append(out, ".0", 2);
                 found = true;
             } else if (!integer) {
