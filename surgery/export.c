@@ -1,5 +1,6 @@
 /* Model -> checkpoint of a format: the carrier says what configuration and layout it wants, the rest is
  * common. */
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -447,9 +448,18 @@ static uint32_t file_type(const Checkpoint *c) {
     return 0;
 }
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
+/* True if a matrix is written in another type than it was read in. */
+static bool was_cast(const Checkpoint *c) {
+    for (size_t i = 0; i < c->n_tensors; i++)
+        if (c->tensors[i].rank == 2 && c->tensors[i].dtype != c->tensors[i].stored) return true;
+    return false;
+}
+
+/* The last part of the source's path: all the name that a folder has. */
+static void set_name(Checkpoint *out, const char *path) {
+    char whole[PATH_MAX];
+    const char *name = realpath(path, whole) ? strrchr(whole, '/') + 1 : path;
+    meta_set_string(out, "general.name", name, strlen(name));
 }
 
 static void embed_json(Export *x, const char *key, const json_t *value) {
@@ -494,13 +504,15 @@ static bool finish_gguf(Export *x) {
     } else {
         meta_set_string(x->out, "general.architecture", arch, strlen(arch));
         meta_set_string(x->out, "general.type", "model", 5);
-        const char *name = base_name(c->path);
-        meta_set_string(x->out, "general.name", name, strlen(name));
+        set_name(x->out, c->path);
         set_common_meta(x, arch);
     }
     if (!x->carrier->configure(x->m, NULL, x->out, x->e)) return false;
-    if (!from_gguf) {
+    if (!from_gguf || was_cast(x->out)) {
         meta_set_u32(x->out, "general.file_type", file_type(x->out));
+        meta_set_u32(x->out, "general.quantization_version", 2);
+    }
+    if (!from_gguf) {
         if (!tokenizer_to_gguf(c, x->m, x->out, x->e)) return false;
     }
     if (!from_gguf || meta_find(c, DEROPE_CONFIG)) {

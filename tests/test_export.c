@@ -211,6 +211,15 @@ static void context_follows_set_context(void **state) {
 
 /* ---- GGUF ---- */
 
+/* Writes `c->out` as scratch()/name. */
+static const char *write_gguf(Case *c, const char *name) {
+    Error e = {0};
+    WriteOptions o = {.force = true};
+    const char *path = scratch_path(name);
+    if (!gguf_write(c->out, path, &o, &e)) fail_msg("%s", e.message);
+    return path;
+}
+
 static void gguf_names_layout_and_keys(void **state) {
     (void)state;
     Case c = exported(tiny_folder("named"), FORMAT_GGUF, NULL, NULL);
@@ -235,6 +244,20 @@ static void gguf_names_layout_and_keys(void **state) {
                             TINY_WIDTH * sizeof *hf);
     free(hf);
     free(ggml);
+    end(&c);
+}
+
+static void type_and_name_are_stated(void **state) {
+    (void)state;
+    tiny_folder("typed");
+    Case c = exported(scratch_path("typed/"), FORMAT_GGUF, NULL, NULL);
+    assert_string_equal(meta_string(c.out, "general.name", NULL), "typed");
+    Case again = begin(write_gguf(&c, "typed.gguf"));
+    assert_true(model_cast(again.m, DTYPE_F16, NULL));
+    export_with(&again, FORMAT_GGUF, NULL);
+    assert_whole(again.out, "general.file_type", 1);
+    assert_string_equal(meta_string(again.out, "general.name", NULL), "typed");
+    end(&again);
     end(&c);
 }
 
@@ -278,15 +301,6 @@ static void gguf_mixture_is_granite_swa(void **state) {
     assert_status(c.out, "blk.3.attn_sinks.weight", TENSOR_NEW);
     free(sinks);
     end(&c);
-}
-
-/* Writes `c->out` as scratch()/name. */
-static const char *write_gguf(Case *c, const char *name) {
-    Error e = {0};
-    WriteOptions o = {.force = true};
-    const char *path = scratch_path(name);
-    if (!gguf_write(c->out, path, &o, &e)) fail_msg("%s", e.message);
-    return path;
 }
 
 static void there_and_back_is_the_same(void **state) {
@@ -494,6 +508,7 @@ int main(void) {
         cmocka_unit_test(custom_code_is_left_out),
         cmocka_unit_test(context_follows_set_context),
         cmocka_unit_test(gguf_names_layout_and_keys),
+        cmocka_unit_test(type_and_name_are_stated),
         cmocka_unit_test(gguf_without_rotation_is_granite),
         cmocka_unit_test(gguf_mixture_is_granite_swa),
         cmocka_unit_test(there_and_back_is_the_same),
