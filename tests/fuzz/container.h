@@ -1,5 +1,5 @@
-/* A container's reader on arbitrary bytes: it accepts them, and then everything it described can be read, or
- * it refuses them as bad input. */
+/* What the fuzzers share. A container's reader on arbitrary bytes: it accepts them, and then everything it
+ * described can be read, or it refuses them as bad input. */
 #ifndef DEROPE_TESTS_FUZZ_CONTAINER_H
 #define DEROPE_TESTS_FUZZ_CONTAINER_H
 
@@ -16,6 +16,15 @@ static inline void expect(bool ok, const char *what, const Error *e) {
     if (ok) return;
     fprintf(stderr, "%s (code %d: %s)\n", what, (int)e->code, e->message);
     abort();
+}
+
+/* The bytes as a file in memory, and its path. */
+static inline int memory_file(const uint8_t *data, size_t n, char path[64]) {
+    Error e = {0};
+    int fd = memfd_create("fuzz", 0);
+    expect(fd >= 0 && write(fd, data, n) == (ssize_t)n, "no file in memory", &e);
+    snprintf(path, 64, "/proc/self/fd/%d", fd);
+    return fd;
 }
 
 static inline void serve_all(const Checkpoint *c) {
@@ -41,10 +50,8 @@ static inline void serve_all(const Checkpoint *c) {
 static inline void fuzz_container(bool (*read_file)(Checkpoint *, const char *, Error *), const uint8_t *data,
                                   size_t n) {
     char path[64];
-    int fd = memfd_create("fuzz", 0);
     Error e = {0};
-    expect(fd >= 0 && write(fd, data, n) == (ssize_t)n, "no memory file", &e);
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int fd = memory_file(data, n, path);
     Checkpoint *c = checkpoint_new(FORMAT_HF);
     if (read_file(c, path, &e))
         serve_all(c);

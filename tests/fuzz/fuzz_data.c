@@ -1,0 +1,23 @@
+/* The first byte chooses what the rest is called. */
+#include "recal/data.h"
+#include "tests/fuzz/container.h"
+
+static bool look(void *context, const char *path, const char *text, size_t n, Error *e) {
+    (void)context, (void)path, (void)e;
+    if (n) (void)(*(volatile const char *)text + *(volatile const char *)(text + n - 1));
+    return true;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
+    static const char *const endings[] = {".jsonl", ".gz", ".zst", ".jsonl.gz", ".jsonl.zst"};
+    if (!n) return 0;
+    char path[64], name[128];
+    Error e = {0};
+    int fd = memory_file(data + 1, n - 1, path);
+    snprintf(name, sizeof name, "/tmp/derope-fuzz-%d%s", (int)getpid(), endings[data[0] % 5]);
+    expect(symlink(path, name) == 0, "no link", &e);
+    if (!data_read(name, NULL, look, NULL, &e)) expect(e.code == ERR_INPUT, "no refusal", &e);
+    unlink(name);
+    close(fd);
+    return 0;
+}
