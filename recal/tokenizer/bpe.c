@@ -259,7 +259,7 @@ bool bpe_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out,
         slot->len = (uint8_t)n;
         slot->n = (uint8_t)(out->n - start);
         memcpy(slot->piece, piece, n);
-        memcpy(slot->ids, out->ids + start, slot->n * sizeof *slot->ids);
+        if (slot->n) memcpy(slot->ids, out->ids + start, slot->n * sizeof *slot->ids);
     }
     return true;
 }

@@ -233,8 +233,8 @@ static bool add_around(const Loader *l, const json_t *ids, bool after) {
         const json_t *v = json_array_get(ids, i);
         json_int_t id = json_is_integer(v) ? json_integer_value(v) : -1;
         size_t *n = after ? &t->n_suffix : &t->n_prefix;
-        if (id < 0 || (uint64_t)id >= t->vocab_size)
-            return error_set(l->e, ERR_INPUT, "%s: post_processor: special token %lld out of %u", l->where,
+        if (id < 0 || (uint64_t)id >= t->vocab_size || !t->text[id])
+            return error_set(l->e, ERR_INPUT, "%s: post_processor: there is no token %lld (of %u)", l->where,
                              (long long)id, t->vocab_size);
         if (*n == MAX_SPECIALS) return refuse(l, "a post_processor with more special tokens than", "8");
         (after ? t->suffix : t->prefix)[(*n)++] = (int32_t)id;
