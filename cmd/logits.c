@@ -2,13 +2,16 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/output.h"
 #include "cmd/surgery_flags.h"
 #include "cmd/text.h"
 #include "formats/file.h"
-#include "recal/net.h"
+#include "recal/layer.h"
+#include "recal/memory.h"
 
 enum { FLAG_IDS = FLAG_VERB, FLAG_TEXT, FLAG_OUT, FLAG_FORCE, FLAG_THREADS };
 
@@ -72,30 +75,48 @@ static bool write_logits(void *context, size_t first, size_t count, float *logit
     return fd_write(s->fd, logits, count * s->vocab * sizeof *logits, s->path, e);
 }
 
-static bool write_all(const Arguments *a, Net *n, const TokenList *tokens, Error *e) {
+static bool write_all(const Arguments *a, const Model *m, const TokenList *tokens, Error *e) {
     Output out;
-    if (!output_begin(&out, a->out, false, a->force, e)) return false;
-    Sink s = {.fd = open(out.temp, O_WRONLY | O_CLOEXEC), .path = a->out, .vocab = n->spec->vocab};
-    bool ok = s.fd >= 0 || error_errno(e, "%s", a->out);
+    uint64_t bytes = net_weight_bytes(m) + kv_bytes(&m->spec, tokens->n);
+    if (!memory_check(bytes, "this model at this length", e) ||
+        !output_begin(&out, a->out, false, a->force, e))
+        return false;
+    Net *n = net_open(m, (int)a->threads, e);
+    Sink s = {.fd = open(out.temp, O_WRONLY | O_CLOEXEC), .path = a->out, .vocab = m->spec.vocab};
+    bool ok = n && (s.fd >= 0 || error_errno(e, "%s", a->out));
     KvCache *kv = ok ? kv_new(n, tokens->n, e) : NULL;
     ok = kv && net_run(n, kv, tokens->ids, tokens->n, 0, write_logits, &s, e);
     kv_free(kv);
     if (s.fd >= 0 && close(s.fd) != 0 && ok) ok = error_errno(e, "%s", a->out);
     ok = ok && output_commit(&out, e);
     output_discard(&out);
+    net_close(n);
     return ok;
+}
+
+/* The tokens of --ids or --text, all of them in the vocabulary. */
+static bool read_tokens(const Arguments *a, const Model *m, TokenList *tokens, Error *e) {
+    const char *path = a->ids ? a->ids : a->text;
+    bool ok = a->ids ? ids_read(path, tokens, e) : text_tokens(m->source, path, tokens, e);
+    if (ok && !tokens->n) return error_set(e, ERR_INPUT, "%s: no tokens", path);
+    return ok && (tokens_known(&m->spec, tokens->ids, tokens->n, 0, e) || error_place(e, "%s", path));
+}
+
+/* --force replaces an output, never an input. */
+static bool spares_inputs(const Arguments *a, const Checkpoint *source, Error *e) {
+    struct stat out, in;
+    const char *path = a->ids ? a->ids : a->text;
+    if (stat(a->out, &out) == 0 && stat(path, &in) == 0 && out.st_dev == in.st_dev && out.st_ino == in.st_ino)
+        return cmd_usage(e, "%s: is read from, and cannot be written to", path);
+    return output_spares_source(source, a->out, e);
 }
 
 static bool compute(const Arguments *a, Error *e) {
     Checkpoint *source = checkpoint_open(a->model, e);
     Model *m = source ? model_open(source, e) : NULL;
     TokenList tokens = {0};
-    bool ok = m && surgery_flags_apply(&a->surgery, m, e) &&
-              (a->ids ? ids_read(a->ids, &tokens, e) : text_tokens(source, a->text, &tokens, e));
-    if (ok && !tokens.n) ok = error_set(e, ERR_INPUT, "%s: no tokens", a->ids ? a->ids : a->text);
-    Net *n = ok ? net_open(m, (int)a->threads, e) : NULL;
-    ok = n && write_all(a, n, &tokens, e);
-    net_close(n);
+    bool ok = m && surgery_flags_apply(&a->surgery, m, e) && spares_inputs(a, source, e) &&
+              read_tokens(a, m, &tokens, e) && write_all(a, m, &tokens, e);
     token_list_free(&tokens);
     model_close(m);
     checkpoint_close(source);

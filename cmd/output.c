@@ -53,8 +53,7 @@ static void note_context(Model *m) {
         }
 }
 
-/* Replacing OUT removes what is there: that must be neither the source nor hold it, --force or not. */
-static bool spares_source(const Checkpoint *source, const char *path, Error *e) {
+bool output_spares_source(const Checkpoint *source, const char *path, Error *e) {
     char out[PATH_MAX], in[PATH_MAX];
     if (!realpath(path, out)) return true;
     size_t n = strlen(out);
@@ -72,7 +71,7 @@ bool output_write(Model *m, const OutputRequest *r, Error *e) {
         return cmd_usage(e, "dtype '%.40s': expected f32, bf16, f16, q8_0, q4_0 or q4_1", r->dtype);
     if (r->dtype && o.format == FORMAT_HF && !dtype_info(o.dtype)->safetensors)
         return cmd_usage(e, "dtype %s: a safetensors file cannot hold it; f32, bf16 or f16", r->dtype);
-    if (!spares_source(m->source, r->path, e)) return false;
+    if (!output_spares_source(m->source, r->path, e)) return false;
     const Carrier *carrier;
     note_context(m);
     Checkpoint *out = model_export(m, &o, &carrier, e);

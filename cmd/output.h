@@ -24,4 +24,7 @@ bool passes_apply(const json_t *passes, Model *m, Error *e);
 bool depfile_write(const char *path, const char *const *targets, size_t n_targets, const Checkpoint *source,
                    const char *const *more, Error *e);
 
+/* Replacing `path` removes what is there: that must be neither the source nor hold it, --force or not. */
+bool output_spares_source(const Checkpoint *source, const char *path, Error *e);
+
 #endif
