@@ -51,7 +51,7 @@ static bool widen_long_integers(const char *s, size_t n, Buffer *out) {
     return found;
 }
 
-json_t *json_parse(const char *where, const void *bytes, size_t n, Error *e) {
+json_t *json_parse_line(const char *where, size_t line, const void *bytes, size_t n, Error *e) {
     json_error_t je;
     json_t *v = json_loadb(bytes, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
     if (!v && json_error_code(&je) == json_error_numeric_overflow) {
@@ -60,8 +60,14 @@ json_t *json_parse(const char *where, const void *bytes, size_t n, Error *e) {
             v = json_loadb((char *)wide.data, wide.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
         buffer_free(&wide);
     }
-    if (!v) error_set(e, ERR_INPUT, "%s:%d:%d: not valid JSON: %s", where, je.line, je.column, je.text);
+    if (!v)
+        error_set(e, ERR_INPUT, "%s:%zu:%d: not valid JSON: %s", where, line + (size_t)je.line - 1, je.column,
+                  je.text);
     return v;
+}
+
+json_t *json_parse(const char *where, const void *bytes, size_t n, Error *e) {
+    return json_parse_line(where, 1, bytes, n, e);
 }
 
 static void print_string(const char *s, size_t n, Buffer *out) {

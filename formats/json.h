@@ -10,6 +10,8 @@
 /* Parses `n` bytes; messages begin with `where` and carry line and column. Duplicate keys are errors.
  * Integers beyond 64 bits (tokenizer_config's model_max_length) become reals. New reference or NULL. */
 json_t *json_parse(const char *where, const void *bytes, size_t n, Error *e);
+/* The same for what begins at a later line of its file. */
+json_t *json_parse_line(const char *where, size_t line, const void *bytes, size_t n, Error *e);
 
 /* Appends `value`, indented by `indent` spaces (0: one line), keys in order, reals in the shortest form that
  * reads back the same. Ends without a newline. */

@@ -62,7 +62,7 @@ static bool read_line(const Reading *r, const char *path, size_t line, const cha
     if (blank == n) return true;
     char where[PATH_MAX + 32];
     snprintf(where, sizeof where, "%s:%zu", path, line);
-    json_t *o = json_parse(where, p, n, e);
+    json_t *o = json_parse_line(path, line, p, n, e);
     bool ok = o && read_object(r, where, o, e);
     json_decref(o);
     return ok;

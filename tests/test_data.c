@@ -102,9 +102,9 @@ static void reads_a_field_of_each_line(void **state) {
         {"{\"text\":\"a\"}\n\n{\"text\":3}\n", "x.jsonl:3: its field 'text' is no text"},
         {"{\"text\":null}", "x.jsonl:1: its field 'text' is no text"},
         {"[\"text\"]\n", "x.jsonl:1: not an object"},
-        {"{\"text\":\"a\"}\n{\"text\":\"b\"", "x.jsonl:2:1:11: not valid JSON"},
-        {"{\"text\":\"\xff\"}\n", "x.jsonl:1:1:9: not valid JSON"},
-        {"plain words\n", "x.jsonl:1:1:5: not valid JSON"},
+        {"{\"text\":\"a\"}\n{\"text\":\"b\"", "x.jsonl:2:11: not valid JSON"},
+        {"{\"text\":\"\xff\"}\n", "x.jsonl:1:9: not valid JSON"},
+        {"plain words\n", "x.jsonl:1:5: not valid JSON"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         scratch_text("x.jsonl", bad[i].text);
