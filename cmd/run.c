@@ -232,49 +232,57 @@ static bool load_text(const Run *r, const json_t *section, TokenList *tokens, in
     return ppl_tokens(r->source, list, n, NULL, *score == SCORE_HALF, max, tokens, bos, e);
 }
 
-/* One row of the table, from steps.json or measured now. `open` gives the net when it has to be measured. */
-static bool evaluate_row(Run *r, const char *label, const char *from, Net *(*open)(Run *r, Error *e),
-                         Error *e) {
+/* One row of the table, from steps.json or measured now. `from` is the key of what is measured. */
+static bool add_row(Run *r, const char *label, const char *from, json_t *(*measure_row)(Run *r, Error *e),
+                    Error *e) {
     const json_t *section = json_object_get(r->recipe, "evaluate");
-    json_t *parameters = json_copy((json_t *)section), *row;
+    json_t *parameters = json_copy((json_t *)section);
     static const char *const irrelevant[] = {"text", "source", "untrained", "yarn"};
     for (int i = 0; i < 4; i++)
         json_object_del(parameters, irrelevant[i]);
+    json_object_set_new(parameters, "row", json_string(label));
     char key[33];
     bool ok = step_key(from, parameters, json_object_get(section, "text"), key, e);
     json_decref(parameters);
     if (!ok) return false;
-    row = json_incref(json_object_get(r->steps, key));
-    if (!row || r->force) {
-        json_decref(row);
-        TokenList tokens = {0};
-        int32_t bos;
-        Score score;
-        Net *n = open(r, e);
-        row = n && load_text(r, section, &tokens, &bos, &score, e)
-                  ? measure(n, section, &tokens, bos, score, e)
-                  : NULL;
-        token_list_free(&tokens);
-        if (n != r->net) net_close(n);
+    json_t *row = r->force ? NULL : json_incref(json_object_get(r->steps, key));
+    if (!row) {
+        row = measure_row(r, e);
         if (!row) return false;
         json_object_set(r->steps, key, row);
-        if (!save_steps(r, e)) {
-            json_decref(row);
-            return false;
-        }
+        ok = save_steps(r, e);
     }
     json_array_append_new(r->table,
                           json_pack("{s:s, s:s, s:o}", "recipe", r->path, "model", label, "perplexity", row));
-    return true;
+    return ok;
 }
 
-static Net *open_source(Run *r, Error *e) {
-    return net_open(r->source_model, 0, e);
+static json_t *measure_net(Run *r, Net *n, Error *e) {
+    const json_t *section = json_object_get(r->recipe, "evaluate");
+    TokenList tokens = {0};
+    int32_t bos;
+    Score score;
+    json_t *row = n && load_text(r, section, &tokens, &bos, &score, e)
+                      ? measure(n, section, &tokens, bos, score, e)
+                      : NULL;
+    token_list_free(&tokens);
+    return row;
 }
 
-static Net *open_model(Run *r, Error *e) {
+static json_t *measure_source(Run *r, Error *e) {
+    Net *n = net_open(r->source_model, 0, e);
+    json_t *row = measure_net(r, n, e);
+    net_close(n);
+    return row;
+}
+
+static json_t *measure_model(Run *r, Error *e) {
     if (!r->net) r->net = net_open(r->model, 0, e);
-    return r->net;
+    return measure_net(r, r->net, e);
+}
+
+static json_t *measure_recalibrated(Run *r, Error *e) {
+    return recalibrate_step(r, e) ? measure_model(r, e) : NULL;
 }
 
 static bool wants(const json_t *section, const char *key, bool fallback) {
@@ -283,7 +291,7 @@ static bool wants(const json_t *section, const char *key, bool fallback) {
 }
 
 /* YaRN at each length's own factor: the source as it would be served there. */
-static bool evaluate_yarn(Run *r, Error *e) {
+static json_t *measure_yarn(Run *r, Error *e) {
     const json_t *section = json_object_get(r->recipe, "evaluate"),
                  *contexts = json_object_get(section, "context");
     json_t *cells = json_array();
@@ -309,11 +317,9 @@ static bool evaluate_yarn(Run *r, Error *e) {
         model_close(m);
     }
     token_list_free(&tokens);
-    if (ok)
-        json_array_append_new(r->table, json_pack("{s:s, s:s, s:O}", "recipe", r->path, "model",
-                                                  "source with YaRN", "perplexity", cells));
+    if (ok) return cells;
     json_decref(cells);
-    return ok;
+    return NULL;
 }
 
 /* ---- outputs ---- */
@@ -401,10 +407,6 @@ static bool open_work(Run *r, Error *e) {
     return true;
 }
 
-static Net *open_recalibrated(Run *r, Error *e) {
-    return recalibrate_step(r, e) ? open_model(r, e) : NULL;
-}
-
 static bool write_depfile(const Run *r, const char *path, Error *e) {
     const json_t *outputs = json_object_get(r->recipe, "outputs");
     const json_t *data = json_object_get(json_object_get(r->recipe, "recalibrate"), "data");
@@ -427,18 +429,20 @@ static bool run_steps(Run *r, Error *e) {
                  *recal = json_object_get(r->recipe, "recalibrate");
     const json_t *outputs = json_object_get(r->recipe, "outputs");
     bool scratch = wants(recal, "from_scratch", false);
-    if (evaluate && !scratch && wants(evaluate, "source", true) &&
-        !evaluate_row(r, "source", r->source_key, open_source, e))
-        return false;
-    if (evaluate && !scratch && wants(evaluate, "yarn", false) && !evaluate_yarn(r, e)) return false;
     const char *operated = recal ? "after surgery, untrained" : "after surgery";
-    if (evaluate && !scratch && (!recal || wants(evaluate, "untrained", true)) &&
-        !evaluate_row(r, operated, r->surgery_key, open_model, e))
-        return false;
+    if (evaluate && !scratch) {
+        if (wants(evaluate, "source", true) && !add_row(r, "source", r->source_key, measure_source, e))
+            return false;
+        if (wants(evaluate, "yarn", false) && !add_row(r, "source with YaRN", r->source_key, measure_yarn, e))
+            return false;
+        if ((!recal || wants(evaluate, "untrained", true)) &&
+            !add_row(r, operated, r->surgery_key, measure_model, e))
+            return false;
+    }
     for (size_t i = 0; i < json_array_size(outputs); i++)
         if (!write_output(r, json_array_get(outputs, i), e)) return false;
     if (!evaluate || !recal) return true;
-    return evaluate_row(r, "after recalibration", r->weights_key, open_recalibrated, e);
+    return add_row(r, "after recalibration", r->weights_key, measure_recalibrated, e);
 }
 
 static bool run_recipe(const char *path, const char *const *sets, size_t n_sets, bool force,
