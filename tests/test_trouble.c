@@ -1,0 +1,168 @@
+/* When the machine says no: a full disk, a folder that cannot be written to, Ctrl-C in the middle. A clear
+ * message, the right exit code, no partial output, the source intact. */
+#include <dirent.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "formats/hash.h"
+#include "tests/tiny_model.h"
+
+/* Mounts need a user namespace, which some machines deny. */
+static bool may_mount(void) {
+    char command[PATH_MAX];
+    snprintf(command, sizeof command, "unshare -rm mount -t tmpfs tmpfs '%s' > /dev/null 2>&1", scratch());
+    return system(command) == 0;
+}
+
+/* `derope ARGUMENTS` where scratch()/disk is a tmpfs mounted with `options` (in a mount namespace that ends
+ * with the command), which is then listed; its exit status. */
+static int run_on_disk(const char *options, const char *arguments, const char **said) {
+    static char text[1 << 14];
+    char command[2 * PATH_MAX], binary[PATH_MAX];
+    const char *named = getenv("DEROPE");
+    assert_non_null(realpath(named ? named : "build/derope", binary));
+    snprintf(command, sizeof command,
+             "cd '%s' && mkdir -p disk && unshare -rm sh -c \"mount -t tmpfs -o %s tmpfs disk && '%s' %s; "
+             "status=\\$?; echo left: \\$(ls -A disk); exit \\$status\" 2>&1",
+             scratch(), options, binary, arguments);
+    FILE *p = popen(command, "r");
+    assert_non_null(p);
+    text[fread(text, 1, sizeof text - 1, p)] = 0;
+    *said = text;
+    return WEXITSTATUS(pclose(p));
+}
+
+static void assert_trouble(const char *options, const char *arguments, const char *text) {
+    const char *said;
+    int status = run_on_disk(options, arguments, &said);
+    if (status != 1 || !strstr(said, text) || !strstr(said, "left:\n"))
+        fail_msg("derope %s: exit %d, '%s'; expected 1, '%s' and nothing left", arguments, status, said,
+                 text);
+}
+
+static void a_full_disk(void **state) {
+    (void)state;
+    if (!may_mount()) skip();
+    tiny_folder("in");
+    assert_trouble("size=8k", "convert in disk/out", "No space left on device");
+    assert_trouble("size=8k", "convert in disk/out.gguf", "No space left on device");
+    assert_trouble("size=16k", "convert in disk/out --max-shard-size 2k", "No space left on device");
+    const char *said; /* and one that suffices */
+    assert_int_equal(run_on_disk("size=1m", "convert in disk/out", &said), 0);
+    assert_non_null(strstr(said, "left: out\n"));
+}
+
+static void a_read_only_folder(void **state) {
+    (void)state;
+    if (!may_mount()) skip();
+    tiny_folder("in");
+    assert_trouble("ro", "convert in disk/out", "disk/out: cannot write there: Read-only file system");
+    assert_trouble("ro", "convert in disk/out.gguf", "Read-only file system");
+}
+
+/* ---- Ctrl-C ---- */
+
+enum { MANY = 1 << 24 };
+
+/* A model whose embedding is half a gigabyte of nothing: a hole in the file. */
+static void sparse_model(const char *name) {
+    char config[1000], path[200];
+    snprintf(config, sizeof config, "%s", tiny_config);
+    char *vocab = strstr(config, "\"vocab_size\": 40");
+    memmove(vocab + 22, vocab + 16, strlen(vocab + 16) + 1);
+    memcpy(vocab, "\"vocab_size\": 16777216", 22);
+    Checkpoint *c = checkpoint_new(FORMAT_HF);
+    for (int i = 0; i < TINY_LAYERS; i++)
+        tiny_layer(c, i, false);
+    tiny_tensor(c, "model.norm.weight", 0, TINY_WIDTH);
+    checkpoint_set_file(c, "config.json", config, strlen(config));
+    tiny_write(c, name);
+    snprintf(path, sizeof path, "%s/model.safetensors", name);
+    assert_int_equal(rename(scratch_path(path), scratch_path("rest.safetensors")), 0);
+
+    Buffer rest = {0}, header = {0};
+    Error e = {0};
+    assert_true(file_read(scratch_path("rest.safetensors"), 1 << 20, &rest, &e));
+    uint64_t length, data, hole = 2ull * MANY * TINY_WIDTH;
+    memcpy(&length, rest.data, sizeof length);
+    data = rest.size - 8 - length;
+    while (rest.data[8 + length - 1] == ' ')
+        length--;
+    buffer_append(&header, rest.data + 8, length - 1);
+    buffer_printf(
+        &header,
+        ",\"model.embed_tokens.weight\":{\"dtype\":\"BF16\",\"shape\":[%d,16],\"data_offsets\":[%llu,"
+        "%llu]}}",
+        MANY, (unsigned long long)data, (unsigned long long)(data + hole));
+    uint64_t n = header.size;
+    FILE *f = fopen(scratch_path(path), "wb");
+    assert_non_null(f);
+    fwrite(&n, sizeof n, 1, f);
+    fwrite(header.data, header.size, 1, f);
+    fwrite(rest.data + rest.size - data, data, 1, f);
+    assert_int_equal(fflush(f), 0);
+    assert_int_equal(ftruncate(fileno(f), (off_t)(8 + n + data + hole)), 0);
+    fclose(f);
+    buffer_free(&rest);
+    buffer_free(&header);
+}
+
+static bool begun(const char *name) {
+    DIR *d = opendir(scratch_path(name));
+    bool found = false;
+    for (struct dirent *e; (e = readdir(d));)
+        found |= strstr(e->d_name, ".tmp-") != NULL;
+    closedir(d);
+    return found;
+}
+
+/* Starts derope in scratch(), signals it once its output has begun, returns its exit status. */
+static int interrupted(const char *out, int signal) {
+    char binary[PATH_MAX];
+    const char *named = getenv("DEROPE");
+    assert_non_null(realpath(named ? named : "build/derope", binary));
+    pid_t child = fork();
+    if (child == 0) {
+        if (chdir(scratch()) != 0 || !freopen("said", "w", stderr)) _exit(99);
+        execl(binary, "derope", "convert", "sparse", out, (char *)NULL);
+        _exit(99);
+    }
+    int status = 0;
+    while (waitpid(child, &status, WNOHANG) == 0) {
+        if (begun("outs")) {
+            kill(child, signal);
+            waitpid(child, &status, 0);
+            break;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void ctrl_c_leaves_nothing(void **state) {
+    (void)state;
+    static const char *const outs[] = {"outs/x", "outs/x.gguf"};
+    static const int signals[] = {SIGINT, SIGTERM};
+    sparse_model("sparse");
+    scratch_folder("outs");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(interrupted(outs[i], signals[i]), 5);
+        assert_int_equal(entries_in("outs"), 0);
+        Buffer said = {0};
+        Error e = {0};
+        assert_true(file_read(scratch_path("said"), 1 << 16, &said, &e));
+        if (!strstr(buffer_string(&said), "interrupted")) fail_msg("%s", (char *)said.data);
+        buffer_free(&said);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_full_disk),
+        cmocka_unit_test(a_read_only_folder),
+        cmocka_unit_test(ctrl_c_leaves_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, scratch_remove);
+}
