@@ -499,6 +499,29 @@ static void refused_gguf(void **state) {
     assert_gguf_refused(c, "tokenizer.ggml.tokens");
 }
 
+/* Every byte inverted, every bit flipped, every cut: opened and usable, or refused as bad input. */
+static void damaged_json(void **state) {
+    (void)state;
+    const char *json =
+        "{\"added_tokens\":" ADDED ",\"normalizer\":{\"type\":\"NFC\"},\"pre_tokenizer\":" BYTE_LEVEL
+        ",\"decoder\":" BYTE_LEVEL "," MODEL(BYTE_VOCAB, BYTE_MERGES, "") "}";
+    size_t n = strlen(json);
+    char *copy = xmalloc(n + 1);
+    for (size_t i = 0; i < n; i++)
+        for (int way = 0; way < 4; way++) {
+            memcpy(copy, json, n + 1);
+            copy[i] = way == 0 ? '\0' : way == 1 ? (char)~json[i] : (char)(json[i] ^ (way == 2 ? 1 : 16));
+            Error e = {0};
+            Tokenizer *t = from_json(copy, &e);
+            if (t)
+                ids_of(t, "ab12 <e> ab\n<l>");
+            else
+                assert_int_equal(e.code, ERR_INPUT);
+            tokenizer_close(t);
+        }
+    free(copy);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(byte_level),         cmocka_unit_test(long_piece_as_short),
@@ -508,7 +531,7 @@ int main(void) {
         cmocka_unit_test(metaspace),          cmocka_unit_test(gguf_byte_level),
         cmocka_unit_test(gguf_sentencepiece), cmocka_unit_test(invalid_utf8),
         cmocka_unit_test(no_such_id),         cmocka_unit_test(refused_json),
-        cmocka_unit_test(refused_gguf),
+        cmocka_unit_test(damaged_json),       cmocka_unit_test(refused_gguf),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 from conftest import run_derope, run_tool
-from tokenizers_made import MADE, NASTY, from_gguf, packed, random_texts
+from tokenizers_made import MADE, NASTY, byte_level_to_gguf, from_gguf, packed, random_texts, scored, scored_to_gguf, sentencepiece_model, tok512
 
 BOOKS = ["dracula.txt", "jane-eyre.txt"]
 
@@ -83,6 +83,25 @@ def test_smollm2(smol, texts):
     plain = [s for s in texts if "<|" not in s and t.decode(t.encode(s).ids) == s]  # its vocabulary lacks some bytes
     assert len(plain) > 1000
     assert decoded(model, encoded(model, plain)) == [s.encode() for s in plain]
+
+
+@pytest.mark.parametrize("made, pre", [("gpt2", "gpt-2"), ("llama3", "llama-bpe"), ("qwen2", "qwen2"), ("tekken", "tekken")], indirect=["made"])
+def test_gguf_names(made, pre, texts, tmp_path):
+    """The same tokenizer by its name in a GGUF, which knows no stripping, no single words and no normalised tokens."""
+    _, t, ids = made
+    byte_level_to_gguf(t, tmp_path / "x.gguf", pre)
+    kept = [i for i, s in enumerate(texts) if not any(x in s for x in ("tool>", "wordly", "<a b>", "ve\u0301"))]
+    assert_same([texts[i] for i in kept], encoded(tmp_path / "x.gguf", [texts[i] for i in kept]), [ids[i] for i in kept])
+
+
+def test_scores(shared, texts, tmp_path):
+    """SentencePiece's scores in a GGUF against HF's merges made of them: a trained vocabulary, and stories260K's own."""
+    vocab, _ = sentencepiece_model((shared / "data" / "books" / "dracula.txt",))
+    trained = [(p, 259.0 - i if i >= 259 else 0.0) for p, i in sorted(vocab.items(), key=lambda kv: kv[1])]
+    for name, pieces in {"trained": trained, "stories260k": tok512(shared / "models" / "stories260k" / "tok512.bin")}.items():
+        path = tmp_path / f"{name}.gguf"
+        scored_to_gguf(pieces, path)
+        assert_same(texts, encoded(path, texts), [e.ids for e in scored(pieces).encode_batch(texts)])
 
 
 def test_verbs(smol, tmp_path):

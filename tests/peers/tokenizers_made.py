@@ -1,5 +1,7 @@
 """Tokenizers for the comparisons: trained by HF tokenizers on the books, or built from published vocabularies."""
 
+import functools
+import json
 import random
 import struct
 
@@ -20,7 +22,6 @@ BAR = "\u2581"
 
 
 def mixed(*parts):
-    """\n and the like as published files write them: escaped for the expression, not literal."""
     return pre_tokenizers.Sequence(list(parts))
 
 
@@ -44,7 +45,7 @@ def add_tokens(t):
     )
 
 
-def bpe(pre, books, size=3000, normalizer=None, prefix=False, **model):
+def bpe(pre, books, size=3000, normalizer=None, **model):
     t = Tokenizer(models.BPE(**model))
     t.pre_tokenizer, t.decoder = pre, decoders.ByteLevel()
     if normalizer:
@@ -55,17 +56,21 @@ def bpe(pre, books, size=3000, normalizer=None, prefix=False, **model):
     return t
 
 
-def sentencepiece(books, layout, size=2000):
-    """Llama 2's vocabulary: <unk>, <s>, </s>, 256 bytes, then pieces; as the four ways its tokenizer.json is found."""
+@functools.cache
+def sentencepiece_model(books, size=2000):
+    """Llama 2's kind of vocabulary: <unk>, <s>, </s>, 256 bytes, then pieces; and its merges."""
     seed = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     seed.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     specials = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
     seed.train([str(b) for b in books], trainers.BpeTrainer(vocab_size=size, special_tokens=specials, limit_alphabet=90, show_progress=False))
-    import json
-
     made = json.loads(seed.to_str())["model"]
-    t = Tokenizer(models.BPE(
-        vocab=made["vocab"], merges=[tuple(m) for m in made["merges"]], unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    return made["vocab"], [tuple(m) for m in made["merges"]]
+
+
+def sentencepiece(books, layout):
+    """The ways in which a tokenizer.json of that kind is found."""
+    vocab, merges = sentencepiece_model(tuple(books))
+    t = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     strip = [] if layout in ("never", "nothing") else [decoders.Strip(" ", 1, 0)]
     t.decoder = decoders.Sequence([decoders.Replace(BAR, " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
     if layout == "legacy":  # Llama 2
@@ -74,7 +79,7 @@ def sentencepiece(books, layout, size=2000):
         t.normalizer = normalizers.Replace(" ", BAR)
     else:  # non-legacy: Mistral and later conversions
         t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=layout.removesuffix("-split"), split=layout.endswith("-split"))
-    t.add_special_tokens([AddedToken(s, normalized=False, special=True) for s in specials[:3]])
+    t.add_special_tokens([AddedToken(s, normalized=False, special=True) for s in ("<unk>", "<s>", "</s>")])
     t.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
     add_tokens(t)
     return t
@@ -115,6 +120,54 @@ def from_gguf(path):
     types = fields["tokenizer.ggml.token_type"].contents()
     t.add_special_tokens([AddedToken(s, normalized=False, special=True) for s, kind in zip(texts, types) if kind == 3])
     return t
+
+
+def scored(pieces):
+    """HF's form of (piece, score) pairs: a merge for each way to split a piece, the best scores first."""
+    ids = {p: i for i, (p, _) in enumerate(pieces)}
+    splits = [(-score, ids[p], p[:k], p[k:]) for p, score in pieces for k in range(1, len(p)) if p[:k] in ids and p[k:] in ids]
+    t = Tokenizer(models.BPE(vocab=ids, merges=[(a, b) for _, _, a, b in sorted(splits)], unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    t.normalizer = normalizers.Sequence([normalizers.Prepend(BAR), normalizers.Replace(" ", BAR)])
+    t.add_special_tokens([AddedToken(p, normalized=False, special=True) for p, _ in pieces[:3]])
+    t.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return t
+
+
+def write_gguf(path, kind, texts, types, **keys):
+    w = gguf.GGUFWriter(path, "llama")
+    w.add_tokenizer_model(kind)
+    w.add_token_list(texts)
+    w.add_token_types(types)
+    for name, value in keys.items():
+        getattr(w, f"add_{name}")(value)
+    w.write_header_to_file(), w.write_kv_data_to_file(), w.write_tensors_to_file()
+    w.close()
+
+
+def byte_level_to_gguf(t, path, pre):
+    """As llama.cpp's converter writes it."""
+    made = json.loads(t.to_str())
+    special = {a["id"]: 3 if a["special"] else 4 for a in made["added_tokens"]}
+    texts = [t.id_to_token(i) for i in range(t.get_vocab_size())]
+    write_gguf(path, "gpt2", texts, [special.get(i, 1) for i in range(len(texts))],
+               tokenizer_pre=pre, token_merges=[" ".join(m) for m in made["model"]["merges"]])
+
+
+def scored_to_gguf(pieces, path):
+    types = [2, 3, 3] + [6 if p.startswith("<0x") else 1 for p, _ in pieces[3:]]
+    write_gguf(path, "llama", [p for p, _ in pieces], types, token_scores=[float(s) for _, s in pieces],
+               bos_token_id=1, eos_token_id=2, unk_token_id=0)
+
+
+def tok512(path):
+    """llama2.c's tokenizer.bin: the longest length, then score, length and bytes of each; spaces stand for bars."""
+    raw, at, pieces = path.read_bytes(), 4, []
+    while at < len(raw):
+        score, n = struct.unpack_from("<fi", raw, at)
+        pieces.append((raw[at + 8 : at + 8 + n].decode().replace(" ", BAR), score))
+        at += 8 + n
+    pieces[:3] = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0)]
+    return [(f"<0x{i - 3:02X}>" if 3 <= i < 259 else p, s) for i, (p, s) in enumerate(pieces)]
 
 
 NASTY = [
