@@ -1,4 +1,6 @@
-/* Text to tokens and back, from tokenizer.json or GGUF metadata. Equal to HF `tokenizers` on valid UTF-8. */
+/* Text to tokens and back, from tokenizer.json or GGUF metadata. Equal to HF `tokenizers` on valid UTF-8,
+ * which leaves out what has neither a token nor an unknown one. A Tokenizer remembers words it has seen: one
+ * thread at a time. */
 #ifndef DEROPE_RECAL_TOKENIZER_H
 #define DEROPE_RECAL_TOKENIZER_H
 
@@ -20,7 +22,8 @@ typedef struct TokenList {
  * with the byte's offset. */
 bool tokenizer_encode(const Tokenizer *t, const char *text, size_t n, bool add_special, TokenList *out,
                       Error *e);
-/* Appends the bytes of the tokens; special tokens are skipped unless `keep_special`. */
+/* Appends the bytes of the tokens, exactly (HF replaces what is not UTF-8); special tokens are skipped unless
+ * `keep_special`. */
 bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool keep_special, Buffer *out,
                       Error *e);
 uint32_t tokenizer_vocab_size(const Tokenizer *t);
