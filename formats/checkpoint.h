@@ -105,8 +105,9 @@ typedef struct Checkpoint {
     size_t n_meta;
     SideFile *files; /* HF: sorted by name */
     size_t n_files;
-    json_t *st_metadata; /* safetensors __metadata__ (object of strings) or NULL */
-    uint32_t alignment;  /* GGUF; 32 unless it says otherwise */
+    json_t *st_metadata;  /* safetensors __metadata__ (object of strings) or NULL */
+    const char *left_out; /* PyTorch: names of what was saved beside the tensors and is not read, or NULL */
+    uint32_t alignment;   /* GGUF; 32 unless it says otherwise */
     uint32_t gguf_version;
     size_t *tensor_index; /* checkpoint_find's table */
     size_t tensor_capacity, index_capacity, meta_capacity;

@@ -53,6 +53,7 @@ static bool widen_long_integers(const char *s, size_t n, Buffer *out) {
 
 json_t *json_parse_line(const char *where, size_t line, const void *bytes, size_t n, Error *e) {
     json_error_t je;
+    if (!n) bytes = ""; /* of an empty buffer there may be no address */
     json_t *v = json_loadb(bytes, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
     if (!v && json_error_code(&je) == json_error_numeric_overflow) {
         Buffer wide = {0};

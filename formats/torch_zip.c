@@ -85,7 +85,7 @@ typedef struct TorchZip {
     zip_t *zip;
     const char *prefix; /* "NAME/" */
     Entry **entries;    /* by number in the zip; NULL until opened */
-    uint64_t n_entries, unpacked;
+    uint64_t n_entries, unpacked, n_left_out;
     Error *e;
 } TorchZip;
 
@@ -315,11 +315,22 @@ static const PickleValue *find_state_dict(TorchZip *z, const PickleValue *top) {
     return found && found->kind == PICKLE_DICT ? found : no_tensors(z, top);
 }
 
-/* Entries of a state dict that are no tensors (a version number, a module's extra state) are left out. */
-static bool add_tensors(TorchZip *z, const PickleValue *dict) {
+/* Remembers what is not read on: a version number, a module's extra state, an optimizer beside the model. */
+static void leave_out(TorchZip *z, const PickleValue *key) {
+    enum { NAMED = 8 };
+    const char *before = z->c->left_out;
+    if (z->n_left_out++ > NAMED) return;
+    z->c->left_out = arena_printf(&z->c->arena, "%s%s%s", before ? before : "", before ? ", " : "",
+                                  z->n_left_out > NAMED ? "..." : shown(z, key));
+}
+
+static bool add_tensors(TorchZip *z, const PickleValue *top, const PickleValue *dict) {
+    for (uint32_t i = 0; top != dict && i < top->n; i += 2)
+        if (top->items[i + 1] != dict) leave_out(z, top->items[i]);
     for (uint32_t i = 0; i < dict->n; i += 2)
-        if (dict->items[i + 1]->kind == PICKLE_TENSOR &&
-            !add_tensor(z, dict->items[i], dict->items[i + 1]->tensor))
+        if (dict->items[i + 1]->kind != PICKLE_TENSOR)
+            leave_out(z, dict->items[i]);
+        else if (!add_tensor(z, dict->items[i], dict->items[i + 1]->tensor))
             return false;
     return true;
 }
@@ -369,7 +380,7 @@ static bool read_state_dict(TorchZip *z) {
     const char *where = arena_printf(&values, "%s: data.pkl", z->file->path);
     const PickleValue *top = unpickle(&values, where, pickle->bytes, pickle->source.size, z->e);
     const PickleValue *dict = top ? find_state_dict(z, top) : NULL;
-    bool ok = dict && add_tensors(z, dict);
+    bool ok = dict && add_tensors(z, top, dict);
     arena_free(&values);
     return ok;
 }

@@ -466,6 +466,7 @@ static Model *open_model(Checkpoint *source, bool config_only, Error *e) {
     m->config_only = config_only;
     m->passes = json_array();
     m->notices = json_array();
+    if (source->left_out) model_notice(m, "left out, being no tensors: %s", source->left_out);
     bool ok = source->format == FORMAT_GGUF ? read_gguf(m, e) : read_hf(m, e);
     ok = ok && check_layer_count(m, e);
     if (ok && !config_only) {

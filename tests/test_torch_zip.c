@@ -80,6 +80,7 @@ static void reads_a_state_dict(void **state) {
     assert_floats(c, "s", six + 5, 1);
     assert_floats(c, "e", six, 0);
     assert_null(checkpoint_find(c, "n"));
+    assert_string_equal(c->left_out, "'n'");
     checkpoint_close(c);
 }
 
@@ -124,8 +125,13 @@ static void finds_the_state_dict_within(void **state) {
         Checkpoint *c = opened(WRITE(good[i], SIX));
         assert_int_equal(c->n_tensors, 1);
         assert_floats(c, "w", six, 6);
+        assert_string_equal(c->left_out, i == 0 ? "'epoch'" : "'o'");
         checkpoint_close(c);
     }
+    Checkpoint *c =
+        opened(WRITE(PICKLE("m/data.pkl", MODEL "(K\1NK\2NK\3NK\4NK\5NK\6NK\7NK\10NK\11NK\12Nu."), SIX));
+    assert_string_equal(c->left_out, "1, 2, 3, 4, 5, 6, 7, 8, ...");
+    checkpoint_close(c);
     static const struct {
         Item pickle;
         const char *says;
