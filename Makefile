@@ -87,6 +87,12 @@ check-long: peers
 	@$(MAKE) --no-print-directory all tools
 	$(PYTEST) -m long tests/peers
 
+# Speed side by side in one run: forward, training and distillation with PyTorch, tokens/s with HF tokenizers.
+bench: peers
+	@$(MAKE) --no-print-directory all tools
+	DEROPE=$(abspath $(BUILD)/derope) PEERS=$(abspath $(PEERS)) $(PEERS)/venv/bin/python tests/peers/bench_net.py
+	DEROPE=$(abspath $(BUILD)/derope) PEERS=$(abspath $(PEERS)) $(PEERS)/venv/bin/python tests/peers/bench_tokenizer.py
+
 # ---- other ways to build and look ----
 
 # libFuzzer on every reader, FUZZ_SECONDS each. A crash leaves its input in build/fuzz.
@@ -126,6 +132,6 @@ format:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all tools tests test check demo install peers check-peers check-long check-sanitize fuzz fuzz-run check-clang check-style format clean
+.PHONY: all tools tests test check demo install peers check-peers check-long bench check-sanitize fuzz fuzz-run check-clang check-style format clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
