@@ -478,6 +478,12 @@ static void refused_gguf(void **state) {
                         "pre-tokenizer 'poro-chat' is not supported");
     assert_gguf_refused(gguf("gpt2", "gpt-2", byte_tokens, 10), "tokenizer.ggml.merges");
     assert_gguf_refused(gguf("llama", NULL, byte_tokens, 10), "tokenizer.ggml.scores");
+    static char longest[1026];
+    memset(longest, 'a', sizeof longest - 1);
+    const char *long_token = longest;
+    Checkpoint *huge = gguf("llama", NULL, &long_token, 1);
+    meta_set_array(huge, "tokenizer.ggml.scores", META_F32, &(float){0}, 1);
+    assert_gguf_refused(huge, "token 0 is 1025 bytes long, more than 1024");
     static const char *const unknown[] = {"a b", "a q"}, *const single[] = {"ab"};
     Checkpoint *c = gguf("gpt2", "gpt-2", byte_tokens, 10);
     set_merges(c, unknown, 2);

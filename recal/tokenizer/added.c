@@ -46,9 +46,9 @@ static void trie_add(Trie *trie, const char *text, size_t n, int32_t token) {
 bool added_finish(Tokenizer *t, Error *e) {
     for (size_t i = 0; i < t->n_added; i++) {
         const AddedToken *a = &t->added[i];
-        if (a->len > MAX_ADDED_LENGTH)
+        if (a->len > MAX_TOKEN_LENGTH)
             return error_set(e, ERR_INPUT, "added token %d is %u bytes long, more than %d", a->id, a->len,
-                             MAX_ADDED_LENGTH);
+                             MAX_TOKEN_LENGTH);
         Buffer text = {0};
         buffer_append(&text, a->text, a->len);
         bool ok = !a->normalized || normalize(t, &text, e);

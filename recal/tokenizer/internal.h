@@ -77,7 +77,7 @@ typedef struct Replacement {
     const char *from, *to;
 } Replacement;
 
-enum { MAX_STEPS = 16, MAX_SPECIALS = 8, MAX_ADDED_LENGTH = 1024 };
+enum { MAX_STEPS = 16, MAX_SPECIALS = 8, MAX_TOKEN_LENGTH = 1024 };
 
 struct Tokenizer {
     Arena arena;

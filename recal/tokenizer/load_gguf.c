@@ -92,6 +92,10 @@ static bool load_scores(Tokenizer *t, const Checkpoint *c, Error *e) {
     const MetaEntry *scores = meta_find(c, "tokenizer.ggml.scores");
     if (!scores || scores->count < t->vocab_size)
         return error_set(e, ERR_INPUT, "%s: key 'tokenizer.ggml.scores' is missing or short", c->path);
+    for (uint32_t i = 0; i < t->vocab_size; i++) /* all ways to split it are tried */
+        if (t->len[i] > MAX_TOKEN_LENGTH)
+            return error_set(e, ERR_INPUT, "%s: token %u is %u bytes long, more than %d", c->path, i,
+                             t->len[i], MAX_TOKEN_LENGTH);
     Scored *order = xcalloc(t->vocab_size, sizeof *order);
     for (uint32_t i = 0; i < t->vocab_size; i++) {
         order[i].id = i;
