@@ -164,11 +164,12 @@ static bool load_delimiter(const Loader *l, const json_t *o, const Step *row) {
     return s.pattern && add(l, s);
 }
 
+/* Rust's numbers are those of Unicode 17. */
 static bool load_digits(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     Splitter s = {.apply = split_by_pattern,
                   .behavior = flag(o, "individual_digits", false) ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS};
-    s.pattern = pattern_compile("\\p{N}", l->where, l->e);
+    s.pattern = pattern_compile("[\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]", l->where, l->e);
     return s.pattern && add(l, s);
 }
 
