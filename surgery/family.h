@@ -23,8 +23,9 @@ typedef struct Family {
     uint32_t context;
     uint32_t n_kv_heads; /* 0: as many as heads */
     bool tied_head;
-    bool qkv_bias;  /* q, k and v always have biases, o never */
-    bool bias_keys; /* attention_bias and mlp_bias say whether there are any */
+    bool qkv_bias;    /* q, k and v always have biases, o never */
+    bool bias_keys;   /* attention_bias and mlp_bias say whether there are any */
+    bool custom_code; /* its model type is nobody's but its author's: outputs get another */
     /* The common settings have been read; these add what is particular, per layer. May be NULL. */
     bool (*read_config)(Model *m, const json_t *config, Error *e);
     bool (*read_gguf)(Model *m, const Checkpoint *c, Error *e);

@@ -191,6 +191,49 @@ static void custom_code_is_left_out(void **state) {
     end(&c);
 }
 
+/* DroPE's own checkpoints, which need remote code, become what needs none. */
+static void dropes_own_checkpoints_become_stock(void **state) {
+    (void)state;
+    char config[1000];
+    const char *kind = strstr(tiny_config, "\"model_type\": \"llama\",");
+    snprintf(config, sizeof config,
+             "{\"architectures\": [\"DroPELlamaForCausalLM\"], \"auto_map\": {\"AutoConfig\": \"x.Y\"}, "
+             "\"attention_type\": \"nope\", \"softmax_scale\": 0.75, \"model_type\": \"llama_drope\", %s",
+             kind + strlen("\"model_type\": \"llama\","));
+    Case c = exported(tiny_write(tiny_checkpoint(config, false), "drope"), FORMAT_HF, NULL, NULL);
+    assert_member(&c, "model_type", "\"smollm3\"");
+    assert_member(&c, "architectures", "[\"SmolLM3ForCausalLM\"]");
+    assert_member(&c, "no_rope_layers", "[0, 0, 0, 0]");
+    assert_null(json_object_get(c.config, "softmax_scale"));
+    assert_null(json_object_get(c.config, "attention_type"));
+    assert_null(json_object_get(c.config, "auto_map"));
+    const char *q = "model.layers.1.self_attn.q_proj.weight";
+    float *before = values(c.source, q), *after = values(c.out, q);
+    for (int i = 0; i < TINY_WIDTH * TINY_WIDTH; i++) /* 0.75 where 1/sqrt(4) would be */
+        assert_true(after[i] == bf16_to_f32(f32_to_bf16(before[i] * 1.5f)));
+    free(before);
+    free(after);
+    end(&c);
+    c = exported(scratch_path("drope"), FORMAT_GGUF, NULL, NULL);
+    assert_string_equal(meta_string(c.out, "general.architecture", NULL), "granite");
+    assert_real(c.out, "granite.attention.scale", 0.75);
+    end(&c);
+    c = begin(scratch_path("drope"));
+    export_with(&c, FORMAT_HF, "linear-1e30");
+    assert_member(&c, "model_type", "\"llama\"");
+    assert_member(&c, "architectures", "[\"LlamaForCausalLM\"]");
+    assert_null(json_object_get(c.config, "softmax_scale"));
+    end(&c);
+    char *type = strstr(config, "\"nope\"");
+    memcpy(type, "\"rope\"", 6);
+    Checkpoint *source = opened(tiny_write(tiny_checkpoint(config, false), "drope"));
+    Error e = {0};
+    assert_null(model_open(source, &e));
+    assert_int_equal(e.code, ERR_INPUT);
+    assert_non_null(strstr(e.message, "config.json: attention_type 'rope' is not supported (nope)"));
+    checkpoint_close(source);
+}
+
 static void context_follows_set_context(void **state) {
     (void)state;
     Checkpoint *made = tiny_checkpoint(tiny_config, false);
@@ -506,6 +549,7 @@ int main(void) {
         cmocka_unit_test(biases_get_a_zero_companion),
         cmocka_unit_test(scale_goes_into_q),
         cmocka_unit_test(custom_code_is_left_out),
+        cmocka_unit_test(dropes_own_checkpoints_become_stock),
         cmocka_unit_test(context_follows_set_context),
         cmocka_unit_test(gguf_names_layout_and_keys),
         cmocka_unit_test(type_and_name_are_stated),

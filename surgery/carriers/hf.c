@@ -67,6 +67,12 @@ static bool same_rotation_as_source(const Model *m) {
     return true;
 }
 
+/* What DroPE's own code reads: here it is said otherwise. */
+static void delete_custom(json_t *config) {
+    json_object_del(config, "attention_type");
+    json_object_del(config, "softmax_scale");
+}
+
 /* ---- the family's own architecture ---- */
 
 /* The classes of the families, and what each can say when there is no config.json to keep: a plain GGUF. */
@@ -90,7 +96,6 @@ typedef struct Own {
 
 static const Own own_table[] = {
     {"llama", "LlamaForCausalLM", rotates_can, NULL, false},
-    {"mistral", "MistralForCausalLM", rotates_can, NULL, false},
     {"qwen2", "Qwen2ForCausalLM", rotates_can, NULL, true},
     {"granite", "GraniteForCausalLM", rotates_can, NULL, false},
     {"smollm3", "SmolLM3ForCausalLM", smollm3_can, smollm3_configure, false},
@@ -105,6 +110,7 @@ static const Own *own_of(const Model *m) {
 
 static bool own_can(const Model *m, char *why, size_t size) {
     const Own *own = own_of(m);
+    if (m->family->custom_code) return cannot(why, size, "is custom code, which no stock runtime has");
     if (!m->config)
         return own ? own->can(m, why, size) : cannot(why, size, "is not known without config.json");
     if (!same_layers_as_source(m)) return cannot(why, size, "says nothing of rotation or windows per layer");
@@ -200,12 +206,12 @@ static void set_token_ids(const Model *m, json_t *config) {
 static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
     static const char *const foreign[] = {
-        "max_window_layers",    "no_rope_layer_interval", "pretraining_tp",      "rope_interleaved",
-        "is_llama_config",      "attention_type",         "softmax_scale",       "partial_rotary_factor",
-        "embedding_multiplier", "logits_scaling",         "residual_multiplier", "attention_multiplier",
-        "layer_rope_theta"};
+        "max_window_layers",   "no_rope_layer_interval", "pretraining_tp",       "rope_interleaved",
+        "is_llama_config",     "partial_rotary_factor",  "embedding_multiplier", "logits_scaling",
+        "residual_multiplier", "attention_multiplier",   "layer_rope_theta"};
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         json_object_del(config, foreign[i]);
+    delete_custom(config);
     const LayerSpec *l = NULL, *any = &m->spec.layers[0];
     uint32_t window;
     one_rotation(m, &l);
@@ -296,7 +302,9 @@ static bool linear_can(const Model *m, char *why, size_t size) {
 static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
     const Own *own = own_of(m);
-    if (!m->config && own) set_architecture(config, own->architecture, own->family);
+    if ((!m->config || m->family->custom_code) && own)
+        set_architecture(config, own->architecture, own->family);
+    if (m->family->custom_code) delete_custom(config);
     LayerSpec l = {.rope_base = kept_base(m), .scaling = {.kind = ROPE_SCALING_LINEAR, .factor = 1e30}};
     config_set_rope(config, &l, 0);
     follow_softmax_scale(m, config);

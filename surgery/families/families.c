@@ -3,11 +3,12 @@
 #include "surgery/family.h"
 
 extern const Family family_llama, family_mistral, family_qwen2, family_smollm3, family_granite,
-    family_granite_swa;
+    family_granite_swa, family_llama_drope, family_qwen2_drope;
 
 const Family *const families[] = {
-    &family_llama,   &family_mistral,     &family_qwen2, &family_smollm3,
-    &family_granite, &family_granite_swa, NULL,
+    &family_llama,       &family_mistral,     &family_qwen2,
+    &family_smollm3,     &family_granite,     &family_granite_swa,
+    &family_llama_drope, &family_qwen2_drope, NULL,
 };
 
 static bool contains(const char *const *names, const char *name) {

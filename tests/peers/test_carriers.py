@@ -105,6 +105,25 @@ def test_saved_by_transformers5(tmp_path):
     assert runtimes == {"transformers 4.56": False, "transformers 5.23": True, "llama.cpp of October 2026": False}
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_dropes_own_checkpoints(family, tmp_path):
+    """llama_drope and qwen2_drope load with remote code only; what we make of them needs none."""
+    model = tiny(family)
+    source = tmp_path / "source"
+    model.save_pretrained(source)
+    byte_tokenizer(source)
+    config = json.loads((source / "config.json").read_text())
+    config |= {"model_type": f"{family}_drope", "architectures": ["DroPEForCausalLM"], "attention_type": "nope", "softmax_scale": 0.3,
+               "auto_map": {"AutoModelForCausalLM": "modeling_drope.DroPEForCausalLM"}}
+    (source / "config.json").write_text(json.dumps(config))
+    (source / "modeling_drope.py").write_text("raise SystemExit")
+    want = logits(model, IDS, range(4), scale=0.3 * 4)
+    run_derope("convert", source, tmp_path / "out")
+    assert (load_here(tmp_path / "out", IDS) - want).abs().max() < 2e-3
+    run_derope("convert", source, tmp_path / "out.gguf")
+    compare_llama(tmp_path / "out.gguf", want, IDS, 1e-2, (2, 40, 100))
+
+
 MAKE_SWA = """
 import json, sys, torch, transformers
 torch.manual_seed(3)

@@ -1,0 +1,51 @@
+/* What DroPE's own code writes (arXiv 2512.12167): Llama or Qwen2 under a model type of its own, no rotation
+ * in any layer, maybe another softmax scale. It runs with remote code only; every output is for stock
+ * runtimes. */
+#include <math.h>
+#include <string.h>
+
+#include "formats/json.h"
+#include "surgery/family.h"
+
+static bool read_config(Model *m, const json_t *config, Error *e) {
+    const char *type = json_get_string(config, "attention_type");
+    double scale = m->spec.layers[0].softmax_scale;
+    if (type && strcmp(type, "nope") != 0)
+        return error_set(e, ERR_INPUT, "config.json: attention_type '%.40s' is not supported (nope)", type);
+    if (!config_real(config, "softmax_scale", &scale, e)) return false;
+    if (!(scale > 0)) return error_set(e, ERR_INPUT, "config.json: softmax_scale is %g", scale);
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        layer_drop_rope(&m->spec.layers[i]);
+        m->spec.layers[i].softmax_scale = scale;
+    }
+    return true;
+}
+
+const Family family_llama_drope = {
+    .name = "llama",
+    .model_types = (const char *const[]){"llama_drope", NULL},
+    .gguf_archs = (const char *const[]){"llama", NULL},
+    .tensors = llama_tensors,
+    .gguf_interleaved = true,
+    .rope_base = 10000,
+    .rms_eps = 1e-6,
+    .context = 2048,
+    .bias_keys = true,
+    .custom_code = true,
+    .read_config = read_config,
+};
+
+const Family family_qwen2_drope = {
+    .name = "qwen2",
+    .model_types = (const char *const[]){"qwen2_drope", NULL},
+    .gguf_archs = (const char *const[]){"qwen2", NULL},
+    .tensors = llama_tensors,
+    .gguf_interleaved = false,
+    .rope_base = 10000,
+    .rms_eps = 1e-6,
+    .context = 32768,
+    .n_kv_heads = 32,
+    .qkv_bias = true,
+    .custom_code = true,
+    .read_config = read_config,
+};
