@@ -8,23 +8,16 @@
 #include <unistd.h>
 
 #include "formats/containers.h"
-
-/* A file that is not there, or no file, is a bad input; other trouble is the machine's. */
-static bool cannot_read(const char *path, Error *e) {
-    bool absent = errno == ENOENT || errno == ENOTDIR || errno == EISDIR || errno == ELOOP;
-    error_errno(e, "%s", path);
-    if (e && absent) e->code = ERR_INPUT;
-    return false;
-}
+#include "formats/file.h"
 
 static bool read_first_bytes(const char *path, uint8_t first[16], ssize_t *n, Error *e) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold us up */
-    if (fd < 0) return cannot_read(path, e);
+    int fd = file_open(path, O_NONBLOCK, e);
+    if (fd < 0) return false;
     *n = read(fd, first, 16);
     int saved = errno;
     close(fd);
     errno = saved;
-    return *n >= 0 || cannot_read(path, e);
+    return *n >= 0 || file_error(path, e);
 }
 
 static bool looks_like_safetensors(const uint8_t *first, ssize_t n) {
@@ -103,7 +96,7 @@ static bool read_file(Checkpoint *c, const char *path, Error *e) {
 Checkpoint *checkpoint_open(const char *path, Error *e) {
     struct stat st;
     if (stat(path, &st) != 0) {
-        cannot_read(path, e);
+        file_error(path, e);
         return NULL;
     }
     Checkpoint *c = checkpoint_new(FORMAT_HF);

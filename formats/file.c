@@ -13,6 +13,19 @@
 
 /* ---- in ---- */
 
+bool file_error(const char *path, Error *e) {
+    bool absent = errno == ENOENT || errno == ENOTDIR || errno == EISDIR || errno == ELOOP;
+    error_errno(e, "%s", path);
+    if (e && absent) e->code = ERR_INPUT;
+    return false;
+}
+
+int file_open(const char *path, int flags, Error *e) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+    if (fd < 0) file_error(path, e);
+    return fd;
+}
+
 static void unmap(Mapping *m) {
     if (m->source.size) munmap((void *)m->source.map, m->source.size);
 }
@@ -27,12 +40,8 @@ Mapping *checkpoint_hang(Checkpoint *c, const ByteSource *s, void (*close_mappin
 }
 
 const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        error_errno(e, "%s", path);
-        if (e && errno == ENOENT) e->code = ERR_INPUT;
-        return NULL;
-    }
+    int fd = file_open(path, O_NONBLOCK, e);
+    if (fd < 0) return NULL;
     struct stat st;
     void *map = NULL;
     bool ok = fstat(fd, &st) == 0 || error_errno(e, "%s", path);
@@ -52,19 +61,15 @@ const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e) {
 }
 
 bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        error_errno(e, "%s", path);
-        if (e && errno == ENOENT) e->code = ERR_INPUT;
-        return false;
-    }
+    int fd = file_open(path, 0, e);
+    if (fd < 0) return false;
     bool ok = true;
     size_t start = out->size;
     for (;;) {
         buffer_reserve(out, 65536);
         ssize_t n = read(fd, out->data + out->size, 65536);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) ok = error_errno(e, "%s", path);
+        if (n < 0) ok = file_error(path, e);
         if (n <= 0) break;
         out->size += (size_t)n;
         if (out->size - start > limit) {

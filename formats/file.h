@@ -18,6 +18,12 @@ const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e);
 /* Hangs a source of another kind (a zip entry) on `c`; close(m) is called by checkpoint_close. */
 Mapping *checkpoint_hang(Checkpoint *c, const ByteSource *s, void (*close)(Mapping *));
 
+/* Opens for reading; -1 with an error that names the path. `flags`: O_NONBLOCK where a FIFO must not hold us
+ * up, else 0. */
+int file_open(const char *path, int flags, Error *e);
+/* The error of errno: what is absent or no file is a bad input, other trouble is the machine's. */
+bool file_error(const char *path, Error *e);
+
 /* Whole small file into `out`; refuses more than `limit` bytes. */
 bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e);
 

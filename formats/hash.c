@@ -1,12 +1,12 @@
 #include "formats/hash.h"
 
-#include <fcntl.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "formats/buffer.h"
+#include "formats/file.h"
 
 struct Hash {
     XXH3_state_t *state;
@@ -44,15 +44,15 @@ void hash_bytes(const void *bytes, size_t n, char out[33]) {
 }
 
 bool hash_file(const char *path, char out[33], Error *e) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return error_errno(e, "%s", path);
+    int fd = file_open(path, 0, e);
+    if (fd < 0) return false;
     enum { CHUNK = 1 << 20 };
     uint8_t *chunk = xmalloc(CHUNK);
     Hash *h = hash_new();
     ssize_t n;
-    while ((n = read(fd, chunk, CHUNK)) > 0)
-        hash_update(h, chunk, (size_t)n);
-    bool ok = n == 0 || error_errno(e, "%s", path);
+    while ((n = read(fd, chunk, CHUNK)) > 0 || (n < 0 && errno == EINTR))
+        if (n > 0) hash_update(h, chunk, (size_t)n);
+    bool ok = n == 0 || file_error(path, e);
     hash_finish(h, out);
     free(chunk);
     close(fd);

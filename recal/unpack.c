@@ -1,12 +1,13 @@
 #include "recal/unpack.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+
+#include "formats/file.h"
 
 enum { PIECE = 1 << 18 };
 
@@ -82,11 +83,8 @@ static bool ends_with(const char *s, const char *end) {
 }
 
 Unpack *unpack_open(const char *path, Error *e) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        error_errno(e, "%s", path);
-        return NULL;
-    }
+    int fd = file_open(path, 0, e);
+    if (fd < 0) return NULL;
     Unpack *u = xcalloc(1, sizeof *u);
     *u = (Unpack){.path = path, .fd = fd, .more = more_plain};
     if (ends_with(path, ".gz")) {
