@@ -1,0 +1,305 @@
+/* Tensors as descriptions of bytes: which bytes they serve, in which order and type. */
+#include "formats/hash.h"
+#include "tests/scratch.h"
+
+static const ByteSource *memory(Arena *a, const void *bytes, size_t n) {
+    ByteSource *s = arena_alloc(a, sizeof *s);
+    *s = (ByteSource){.path = "memory", .map = bytes, .size = n};
+    return s;
+}
+
+/* A source that has to be asked, and says no behind its end. */
+static bool serve(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
+    if (offset + n > s->size) return error_set(e, ERR_INPUT, "%s: cut short", s->path);
+    memcpy(out, (const uint8_t *)s->context + offset, n);
+    return true;
+}
+
+static const ByteSource *asked(Arena *a, const void *bytes, size_t n) {
+    ByteSource *s = arena_alloc(a, sizeof *s);
+    *s = (ByteSource){.path = "asked", .size = n, .read = serve, .context = (void *)bytes};
+    return s;
+}
+
+/* 0, 1, 2, ... as F32. */
+static float *counting(Arena *a, size_t n) {
+    float *v = arena_alloc(a, n * sizeof *v);
+    for (size_t i = 0; i < n; i++)
+        v[i] = (float)i;
+    return v;
+}
+
+static void shapes(void **state) {
+    (void)state;
+    Arena a = {0};
+    float *v = counting(&a, 24);
+    Tensor t = tensor_over(&a, "t", DTYPE_F32, 3, (uint64_t[]){2, 3, 4}, v);
+    assert_true(t.n_rows == 6 && t.row_elems == 4);
+    assert_int_equal(tensor_elems(&t), 24);
+    assert_int_equal(tensor_bytes(&t), 96);
+    assert_ptr_equal(tensor_map(&t), v);
+    t = tensor_over(&a, "vector", DTYPE_F32, 1, (uint64_t[]){7}, v);
+    assert_true(t.n_rows == 1 && t.row_elems == 7);
+    t = tensor_over(&a, "scalar", DTYPE_F32, 0, NULL, v + 3);
+    assert_int_equal(tensor_bytes(&t), 4);
+    float x;
+    Error e = {0};
+    assert_true(tensor_read_f32(&t, &x, &e) && x == 3);
+    t = tensor_over(&a, "q", DTYPE_Q8_0, 2, (uint64_t[]){5, 64}, v);
+    assert_int_equal(tensor_bytes(&t), 5 * 2 * 34);
+    arena_free(&a);
+}
+
+/* Rows that lie in three places, one of which has to be asked, served from any row on and in any order. */
+static void rows_in_parts(void **state) {
+    (void)state;
+    enum { ROWS = 11, COLS = 3 };
+    Arena a = {0};
+    float *v = counting(&a, 2 * ROWS * COLS);
+    TensorPart parts[] = {
+        {memory(&a, v, 4 * 100), 4 * COLS, 4},                        /* rows 1 to 4 of the counting */
+        {asked(&a, v, 4 * 2 * ROWS * COLS), 4 * 10 * COLS, 1},        /* row 10 */
+        {memory(&a, v + 15 * COLS, 4 * ROWS * COLS), 0, ROWS - 4 - 1} /* rows 15 to 20 */
+    };
+    static const int row_of[ROWS] = {1, 2, 3, 4, 10, 15, 16, 17, 18, 19, 20};
+    static const uint32_t order[ROWS] = {10, 4, 0, 0, 3, 5, 2, 9, 1, 8, 7};
+    Tensor t = tensor_over(&a, "t", DTYPE_F32, 2, (uint64_t[]){ROWS, COLS}, v);
+    t.parts = parts;
+    t.n_parts = 3;
+    assert_null(tensor_map(&t));
+    for (int permuted = 0; permuted < 2; permuted++) {
+        t.row_index = permuted ? order : NULL;
+        for (uint64_t first = 0; first <= ROWS; first++)
+            for (uint64_t n = 0; first + n <= ROWS; n++) {
+                float got[ROWS * COLS + 1], *end = got + n * COLS;
+                Error e = {0};
+                *end = -1;
+                assert_true(tensor_read_rows(&t, first, n, got, &e));
+                for (uint64_t i = 0; i < n * COLS; i++) {
+                    uint64_t row = first + i / COLS;
+                    assert_true(got[i] == row_of[permuted ? order[row] : row] * COLS + (float)(i % COLS));
+                }
+                assert_true(*end == -1);
+            }
+    }
+    arena_free(&a);
+}
+
+static void permutations_compose(void **state) {
+    (void)state;
+    Arena a = {0};
+    float *v = counting(&a, 5);
+    Tensor t = tensor_over(&a, "t", DTYPE_F32, 2, (uint64_t[]){5, 1}, v);
+    static const uint32_t turn[] = {1, 2, 3, 4, 0}, swap[] = {1, 0, 2, 3, 4};
+    float got[5];
+    Error e = {0};
+    tensor_permute(&a, &t, turn);
+    assert_true(tensor_read_f32(&t, got, &e));
+    assert_memory_equal(got, ((float[]){1, 2, 3, 4, 0}), sizeof got);
+    assert_int_equal(tensor_status(&t), TENSOR_PERMUTED);
+    assert_null(tensor_map(&t));
+    tensor_permute(&a, &t, swap); /* of what is served now */
+    assert_true(tensor_read_f32(&t, got, &e));
+    assert_memory_equal(got, ((float[]){2, 1, 3, 4, 0}), sizeof got);
+    static const uint32_t undo[] = {4, 1, 0, 2, 3};
+    tensor_permute(&a, &t, undo);
+    assert_null(t.row_index); /* all in order again: the very bytes */
+    assert_ptr_equal(tensor_map(&t), v);
+    assert_int_equal(tensor_status(&t), TENSOR_UNTOUCHED);
+    arena_free(&a);
+}
+
+static void biases_are_permuted_by_element(void **state) {
+    (void)state;
+    Arena a = {0};
+    float *v = counting(&a, 64), got[4];
+    Error e = {0};
+    Tensor t = tensor_over(&a, "bias", DTYPE_F32, 1, (uint64_t[]){4}, v);
+    tensor_split_rows(&t);
+    assert_true(t.n_rows == 4 && t.row_elems == 1 && t.shape[0] == 4 && tensor_bytes(&t) == 16);
+    tensor_permute(&a, &t, (uint32_t[]){2, 3, 0, 1});
+    assert_true(tensor_read_f32(&t, got, &e));
+    assert_memory_equal(got, ((float[]){2, 3, 0, 1}), sizeof got);
+    Tensor blocks = tensor_over(&a, "q", DTYPE_Q8_0, 1, (uint64_t[]){64}, v); /* blocks stay whole */
+    tensor_split_rows(&blocks);
+    assert_int_equal(blocks.n_rows, 1);
+    arena_free(&a);
+}
+
+/* Larger than the pieces in which values are converted: many rows, and rows that are larger alone. */
+static void types_change_on_the_way(void **state) {
+    (void)state;
+    static const uint64_t shapes[][2] = {{200000, 3}, {3, 200000}, {1, 1}};
+    for (int s = 0; s < 3; s++) {
+        Arena a = {0};
+        size_t n = shapes[s][0] * shapes[s][1];
+        uint16_t *v = arena_alloc(&a, 2 * n), *half = arena_alloc(&a, 2 * n);
+        float *wide = arena_alloc(&a, 4 * n);
+        Error e = {0};
+        for (size_t i = 0; i < n; i++)
+            v[i] = f32_to_bf16((float)(i % 30011) / 7);
+        Tensor t = tensor_over(&a, "t", DTYPE_BF16, 2, shapes[s], v);
+        t.dtype = DTYPE_F32;
+        assert_int_equal(tensor_status(&t), TENSOR_WIDENED);
+        assert_null(tensor_map(&t));
+        assert_int_equal(tensor_bytes(&t), 4 * n);
+        assert_true(tensor_read_rows(&t, 0, t.n_rows, wide, &e));
+        for (size_t i = 0; i < n; i++)
+            assert_true(wide[i] == bf16_to_f32(v[i]));
+        memset(wide, 0, 4 * n);
+        assert_true(tensor_read_f32(&t, wide, &e));
+        assert_true(wide[n - 1] == bf16_to_f32(v[n - 1]) && wide[n / 2] == bf16_to_f32(v[n / 2]));
+        t.dtype = DTYPE_F16;
+        t.scale = 0.5f;
+        t.add = 1;
+        assert_int_equal(tensor_status(&t), TENSOR_CHANGED);
+        assert_true(tensor_read_rows(&t, 0, t.n_rows, half, &e));
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(half[i], f32_to_f16(bf16_to_f32(v[i]) * 0.5f + 1));
+        if (t.n_rows > 2) { /* from the middle on */
+            uint16_t *rest = arena_alloc(&a, 2 * n);
+            assert_true(tensor_read_rows(&t, 2, t.n_rows - 2, rest, &e));
+            assert_memory_equal(rest, half + 2 * t.row_elems, 2 * (n - 2 * t.row_elems));
+        }
+        arena_free(&a);
+    }
+}
+
+static void statuses(void **state) {
+    (void)state;
+    Arena a = {0};
+    const Tensor plain = tensor_over(&a, "t", DTYPE_F32, 2, (uint64_t[]){2, 2}, counting(&a, 4));
+    Tensor t = plain;
+    assert_int_equal(tensor_status(&t), TENSOR_UNTOUCHED);
+    t.dtype = DTYPE_BF16;
+    assert_int_equal(tensor_status(&t), TENSOR_CHANGED);
+    t.restored = true; /* of F32 that was BF16 before */
+    assert_int_equal(tensor_status(&t), TENSOR_WIDENED);
+    t = plain;
+    t.changed = true;
+    assert_int_equal(tensor_status(&t), TENSOR_CHANGED);
+    t = plain;
+    t.add = 1;
+    assert_int_equal(tensor_status(&t), TENSOR_CHANGED);
+    t.is_new = true;
+    assert_int_equal(tensor_status(&t), TENSOR_NEW);
+    assert_string_equal(tensor_status_name(TENSOR_UNTOUCHED), "untouched");
+    assert_string_equal(tensor_status_name(TENSOR_PERMUTED), "permuted");
+    assert_string_equal(tensor_status_name(TENSOR_WIDENED), "widened");
+    assert_string_equal(tensor_status_name(TENSOR_CHANGED), "changed");
+    assert_string_equal(tensor_status_name(TENSOR_NEW), "new");
+    arena_free(&a);
+}
+
+/* The hash is that of the served bytes, however they come to be. */
+static void hashes_are_of_what_is_served(void **state) {
+    (void)state;
+    enum { ROWS = 3000, COLS = 300 }; /* several pieces */
+    static const struct {
+        bool asked, permuted;
+        DType type;
+    } ways[] = {{false, false, DTYPE_F32},
+                {true, false, DTYPE_F32},
+                {false, true, DTYPE_F32},
+                {false, false, DTYPE_F16},
+                {true, true, DTYPE_BF16}};
+    Arena a = {0};
+    float *v = counting(&a, ROWS * COLS);
+    uint32_t *reversed = arena_alloc(&a, ROWS * sizeof *reversed);
+    for (uint32_t i = 0; i < ROWS; i++)
+        reversed[i] = ROWS - 1 - i;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        Tensor t = tensor_over(&a, "t", DTYPE_F32, 2, (uint64_t[]){ROWS, COLS}, v);
+        TensorPart part = {asked(&a, v, 4 * ROWS * COLS), 0, ROWS};
+        if (ways[i].asked) t.parts = &part;
+        if (ways[i].permuted) tensor_permute(&a, &t, reversed);
+        t.dtype = ways[i].type;
+        uint8_t *bytes = xmalloc(tensor_bytes(&t));
+        char whole[33], hash[33];
+        Error e = {0};
+        assert_true(tensor_read_rows(&t, 0, ROWS, bytes, &e) && tensor_hash(&t, hash, &e));
+        hash_bytes(bytes, tensor_bytes(&t), whole);
+        assert_string_equal(hash, whole);
+        free(bytes);
+    }
+    arena_free(&a);
+}
+
+static void what_cannot_be_converted_is_named(void **state) {
+    (void)state;
+    Arena a = {0};
+    float values[256];
+    char hash[33];
+    Error e = {0};
+    Tensor t = tensor_over(&a, "blk.0", DTYPE_IQ4_XS, 2, (uint64_t[]){1, 256}, counting(&a, 256));
+    assert_true(tensor_hash(&t, hash, &e)); /* its bytes are there */
+    assert_false(tensor_read_f32(&t, values, &e));
+    assert_int_equal(e.code, ERR_INPUT);
+    assert_string_equal(e.message, "tensor 'blk.0': values of type iq4_xs cannot be decoded (its bytes are "
+                                   "only carried)");
+    t = tensor_over(&a, "w", DTYPE_F32, 2, (uint64_t[]){1, 256}, values);
+    t.dtype = DTYPE_Q6_K;
+    assert_false(tensor_read_rows(&t, 0, 1, values, &e));
+    assert_int_equal(e.code, ERR_FAILED);
+    assert_string_equal(e.message, "tensor 'w': values cannot be written as q6_k");
+    arena_free(&a);
+}
+
+static void a_source_that_fails_is_heard(void **state) {
+    (void)state;
+    Arena a = {0};
+    float *v = counting(&a, 100);
+    TensorPart part = {asked(&a, v, 4 * 100 - 1), 0, 10};
+    Tensor t = tensor_over(&a, "t", DTYPE_F32, 2, (uint64_t[]){10, 10}, v);
+    t.parts = &part;
+    float got[100];
+    char hash[33];
+    Error e = {0};
+    assert_true(tensor_read_rows(&t, 0, 9, got, &e));
+    assert_false(tensor_read_rows(&t, 9, 1, got, &e));
+    assert_string_equal(e.message, "asked: cut short");
+    assert_false(tensor_read_f32(&t, got, &e) || tensor_hash(&t, hash, &e));
+    t.dtype = DTYPE_BF16;
+    assert_false(tensor_read_rows(&t, 0, 10, got, &e));
+    assert_int_equal(e.code, ERR_INPUT);
+    arena_free(&a);
+}
+
+/* A header may claim any number of rows of nothing; they must not keep us busy. */
+static void empty_rows_take_no_time(void **state) {
+    (void)state;
+    Arena a = {0};
+    static const uint64_t shapes[][2] = {{(uint64_t)1 << 60, 0}, {0, (uint64_t)1 << 60}, {0, 0}};
+    for (int i = 0; i < 3; i++) {
+        Tensor t = tensor_over(&a, "t", DTYPE_F32, 2, shapes[i], "");
+        char hash[33], none[33];
+        Error e = {0};
+        hash_bytes("", 0, none);
+        for (int cast = 0; cast < 2; cast++) {
+            t.dtype = cast ? DTYPE_BF16 : DTYPE_F32;
+            assert_int_equal(tensor_bytes(&t), 0);
+            assert_true(tensor_hash(&t, hash, &e));
+            assert_string_equal(hash, none);
+            float nothing[1];
+            assert_true(tensor_read_f32(&t, nothing, &e));
+            assert_true(tensor_read_rows(&t, 0, t.n_rows, nothing, &e));
+        }
+    }
+    arena_free(&a);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shapes),
+        cmocka_unit_test(rows_in_parts),
+        cmocka_unit_test(permutations_compose),
+        cmocka_unit_test(biases_are_permuted_by_element),
+        cmocka_unit_test(types_change_on_the_way),
+        cmocka_unit_test(statuses),
+        cmocka_unit_test(hashes_are_of_what_is_served),
+        cmocka_unit_test(what_cannot_be_converted_is_named),
+        cmocka_unit_test(a_source_that_fails_is_heard),
+        cmocka_unit_test(empty_rows_take_no_time),
+    };
+    return cmocka_run_group_tests_name("tensor", tests, NULL, NULL);
+}
