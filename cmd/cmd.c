@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,14 @@ bool cmd_usage(Error *e, const char *fmt, ...) {
     return false;
 }
 
+void cmd_advise(Error *e, const char *fmt, ...) {
+    size_t n = strlen(e->message);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(e->message + n, sizeof e->message - n, fmt, ap);
+    va_end(ap);
+}
+
 bool cmd_bad_option(Error *e, int option, char **argv) {
     const char *text = argv[optind - 1];
     return cmd_usage(
@@ -109,6 +118,7 @@ bool cmd_parse_f64(const char *option, const char *text, double *out, Error *e) 
     char *end;
     errno = 0;
     *out = strtod(text, &end);
-    if (end == text || *end || errno) return cmd_usage(e, "%s: '%s' is not a number", option, text);
+    if (end == text || *end || errno || !isfinite(*out))
+        return cmd_usage(e, "%s: '%s' is not a number", option, text);
     return true;
 }

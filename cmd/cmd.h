@@ -31,6 +31,8 @@ void cmd_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* A JSON value on stdout, indented, with a newline. */
 void cmd_print_json(const json_t *v);
 bool cmd_usage(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* ERR_USAGE, false */
+/* More after the message in `e`. */
+void cmd_advise(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Whole-number argument with optional k/M/G (powers of 1000; KiB.. with Ki/Mi/Gi). */
 bool cmd_parse_u64(const char *option, const char *text, uint64_t *out, Error *e);
 bool cmd_parse_f64(const char *option, const char *text, double *out, Error *e);

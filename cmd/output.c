@@ -64,14 +64,26 @@ bool output_spares_source(const Checkpoint *source, const char *path, Error *e) 
     return true;
 }
 
-bool output_write(Model *m, const OutputRequest *r, Error *e) {
-    ExportOptions o = {
+static bool export_options(const OutputRequest *r, ExportOptions *o, Error *e) {
+    *o = (ExportOptions){
         .format = format_of_path(r->path), .carrier = r->carrier, .has_dtype = r->dtype != NULL};
-    if (r->dtype && (!dtype_from_name(r->dtype, &o.dtype) || !dtype_info(o.dtype)->encode))
+    if (r->dtype && (!dtype_from_name(r->dtype, &o->dtype) || !dtype_info(o->dtype)->encode))
         return cmd_usage(e, "dtype '%.40s': expected f32, bf16, f16, q8_0, q4_0 or q4_1", r->dtype);
-    if (r->dtype && o.format == FORMAT_HF && !dtype_info(o.dtype)->safetensors)
+    if (r->dtype && o->format == FORMAT_HF && !dtype_info(o->dtype)->safetensors)
         return cmd_usage(e, "dtype %s: a safetensors file cannot hold it; f32, bf16 or f16", r->dtype);
-    if (!output_spares_source(m->source, r->path, e)) return false;
+    return true;
+}
+
+bool output_check(const Model *m, const OutputRequest *r, Error *e) {
+    ExportOptions o;
+    return export_options(r, &o, e) && carrier_pick(m, o.format, o.carrier, NULL, e) &&
+           output_spares_source(m->source, r->path, e) &&
+           output_may_begin(r->path, o.format == FORMAT_HF, r->force, e);
+}
+
+bool output_write(Model *m, const OutputRequest *r, Error *e) {
+    ExportOptions o;
+    if (!export_options(r, &o, e) || !output_spares_source(m->source, r->path, e)) return false;
     const Carrier *carrier;
     note_context(m);
     Checkpoint *out = model_export(m, &o, &carrier, e);

@@ -15,6 +15,8 @@ typedef struct OutputRequest {
 
 /* The format that a path's name asks for. */
 Format format_of_path(const char *path);
+/* What output_write would refuse, as far as it can be known before the work whose result it writes. */
+bool output_check(const Model *m, const OutputRequest *r, Error *e);
 /* Exports, writes with its manifest, and prints the model's notices. */
 bool output_write(Model *m, const OutputRequest *r, Error *e);
 /* The passes of a JSON array [{"pass": name, arguments...}], in order. */

@@ -175,9 +175,15 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
     return true;
 }
 
-static bool refuse_early(const Arguments *a, Error *e) {
-    if (!a->output.force && access(a->output.path, F_OK) == 0)
-        return error_set(e, ERR_FAILED, "%s: exists already; --force replaces it", a->output.path);
+/* Hours of training may lie in a state: only --force starts anew over it. */
+static bool check_state(const Arguments *a, const char *state, Error *e) {
+    bool there = access(state, F_OK) == 0;
+    if (a->recal.train.resume && !there)
+        return error_set(e, ERR_INPUT, "--resume: there is no %s to go on from", state);
+    if (!a->recal.train.resume && there && !a->output.force)
+        return error_set(e, ERR_FAILED,
+                         "%s: holds an interrupted run; --resume goes on with it, --force starts anew",
+                         state);
     return true;
 }
 
@@ -187,13 +193,19 @@ static bool recal(Arguments *a, const char *state, Error *e) {
     Net *net = NULL;
     TrainResult result = {0};
     a->recal.train.state_path = state;
-    bool ok =
-        m && surgery_flags_apply(&a->surgery, m, e) && recalibrate(source, m, &a->recal, &net, &result, e);
+    bool ok = m && surgery_flags_apply(&a->surgery, m, e) && output_check(m, &a->output, e) &&
+              check_state(a, state, e) && recalibrate(source, m, &a->recal, &net, &result, e);
     json_t *summary = ok ? recal_summary(&a->recal, &result) : NULL;
     a->output.extra = summary;
     ok = ok && output_write(m, &a->output, e);
     if (ok) unlink(state);
-    if (ok && a->json) cmd_print_json(summary);
+    if (!ok && e->code == ERR_INTERRUPTED && access(state, F_OK) == 0)
+        cmd_advise(e, "; %s keeps what was done, and the same command with --resume goes on", state);
+    if (ok && a->json) {
+        /* in no manifest: the same run gives the same bytes */
+        json_object_set_new(json_object_get(summary, "recalibration"), "seconds", json_real(result.seconds));
+        cmd_print_json(summary);
+    }
     if (ok && !a->json)
         printf("%llu tokens in %.0f s (%.0f tokens/s), loss %.4f -> %.4f\n",
                (unsigned long long)result.tokens, result.seconds, (double)result.tokens / result.seconds,
@@ -208,7 +220,7 @@ static bool recal(Arguments *a, const char *state, Error *e) {
 
 static bool run(int argc, char **argv, Error *e) {
     Arguments a = {0};
-    bool ok = parse(argc, argv, &a, e) && refuse_early(&a, e);
+    bool ok = parse(argc, argv, &a, e);
     if (ok) {
         Buffer state = {0};
         size_t n = strlen(a.output.path);
@@ -242,7 +254,7 @@ const Verb verb_recal = {
         "  --batch N                   sequences per step (8); --accumulate N runs it in N parts, to save "
         "memory\n"
         "  --weight-decay X (0.01)  --clip X (1)  --seed N (1)  --threads N\n"
-        "  --resume                    go on from OUT.derope-state\n"
+        "  --resume                    go on from OUT.derope-state (--force starts anew over it)\n"
         "  --from-scratch              IN is a folder with config.json and tokenizer.json: start from random "
         "weights\n"
         "  --dtype T  --carrier NAME  --force  --json\n\n" SURGERY_HELP "\nexample:\n"

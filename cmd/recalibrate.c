@@ -37,7 +37,8 @@ bool recalibrate(Checkpoint *source, Model *m, const RecalRequest *r, Net **net,
     o.stop = &cmd_stop;
     o.progress = show;
     *net = NULL;
-    bool ok = memory_check(weights + train_bytes(&m->spec, weights, &o), "recalibration", e) &&
+    bool ok = train_check(&o, e) &&
+              memory_check(weights + train_bytes(&m->spec, weights, &o), "recalibration", e) &&
               load_tokens(source, r, &tokens, e);
     if (ok && o.objective->needs_teacher)
         ok = (teacher = open_teacher(source, &teacher_model, r->threads, e)) != NULL;
@@ -51,10 +52,10 @@ bool recalibrate(Checkpoint *source, Model *m, const RecalRequest *r, Net **net,
 }
 
 json_t *recal_summary(const RecalRequest *r, const TrainResult *result) {
-    json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:f, s:O}", "objective",
-                          r->train.objective->name, "tokens_seen", (json_int_t)result->tokens, "steps",
-                          (json_int_t)result->steps, "context", (json_int_t)r->train.context, "lr",
-                          r->train.lr, "seed", (json_int_t)r->train.seed, "seconds", result->seconds,
-                          "first_loss", result->first, "last_loss", result->last, "losses", result->losses);
+    json_t *o =
+        json_pack("{s:s, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:O}", "objective", r->train.objective->name,
+                  "tokens_seen", (json_int_t)result->tokens, "steps", (json_int_t)result->steps, "context",
+                  (json_int_t)r->train.context, "lr", r->train.lr, "seed", (json_int_t)r->train.seed,
+                  "first_loss", result->first, "last_loss", result->last, "losses", result->losses);
     return json_pack("{s:o}", "recalibration", o);
 }

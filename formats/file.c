@@ -116,19 +116,41 @@ static char *beside(const char *path, const char *suffix) {
     return buffer_string(&b);
 }
 
+/* The folder that holds `path`, which ends in no slash. */
+static void parent_of(const char *path, char out[PATH_MAX]) {
+    const char *slash = strrchr(path, '/');
+    snprintf(out, PATH_MAX, "%.*s", !slash || slash == path ? 1 : (int)(slash - path), slash ? path : ".");
+}
+
+static char *without_end_slashes(const char *path) {
+    char *copy = xstrdup(path);
+    size_t n = strlen(copy);
+    while (n > 1 && copy[n - 1] == '/')
+        copy[--n] = 0;
+    return copy;
+}
+
+bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
+    struct stat st;
+    char *plain = without_end_slashes(path), parent[PATH_MAX];
+    bool ok = true;
+    if (lstat(plain, &st) == 0) {
+        if (!force)
+            ok = error_set(e, ERR_FAILED, "%s: exists already; --force replaces it", path);
+        else if (S_ISDIR(st.st_mode) != is_folder)
+            ok = error_set(e, ERR_FAILED, "%s: is a %s, and a %s is to be written there", path,
+                           is_folder ? "file" : "folder", is_folder ? "folder" : "file");
+    }
+    parent_of(plain, parent);
+    if (ok && access(parent, W_OK | X_OK) != 0) ok = error_errno(e, "%s: cannot write there", path);
+    free(plain);
+    return ok;
+}
+
 bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e) {
     *o = (Output){.is_folder = is_folder, .force = force};
-    struct stat st;
-    if (lstat(path, &st) == 0) {
-        if (!force) return error_set(e, ERR_FAILED, "%s: exists already; --force replaces it", path);
-        if (S_ISDIR(st.st_mode) != is_folder)
-            return error_set(e, ERR_FAILED, "%s: is a %s, and a %s is to be written there", path,
-                             is_folder ? "file" : "folder", is_folder ? "folder" : "file");
-    }
-    o->path = xstrdup(path);
-    size_t n = strlen(o->path);
-    while (n > 1 && o->path[n - 1] == '/')
-        o->path[--n] = 0;
+    if (!output_may_begin(path, is_folder, force, e)) return false;
+    o->path = without_end_slashes(path);
     o->temp = beside(path, "tmp");
     remove_tree(o->temp); /* of a killed process that had our number */
     int fd = -1;
@@ -159,10 +181,8 @@ static bool sync_path(const char *path, Error *e) {
 }
 
 static bool sync_parent(const char *path, Error *e) {
-    const char *slash = strrchr(path, '/');
-    if (!slash) return sync_path(".", e);
     char parent[PATH_MAX];
-    snprintf(parent, sizeof parent, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    parent_of(path, parent);
     return sync_path(parent, e);
 }
 

@@ -35,6 +35,9 @@ typedef struct Output {
     bool force;
 } Output;
 
+/* Whether output_begin would be let: nothing at `path` that `force` does not allow to be replaced, in a
+ * folder that can be written to. For asking before long work. */
+bool output_may_begin(const char *path, bool is_folder, bool force, Error *e);
 /* Refuses an existing `path` unless `force`. Remembers the temporary name so that a signal handler or
  * output_discard can remove it. */
 bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e);

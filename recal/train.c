@@ -123,6 +123,7 @@ static bool run(Loop *l, TrainResult *r, Error *e) {
     const TrainOptions *o = l->o;
     double start = now(), before = r->seconds, saved = start;
     uint64_t resumed = r->tokens;
+    if (r->steps >= l->steps) return true; /* it had only to be written out */
     while (r->steps < l->steps) {
         double loss;
         if (!run_step(l, r->steps, &loss, e)) return false;
@@ -140,9 +141,8 @@ static bool run(Loop *l, TrainResult *r, Error *e) {
                         (double)(r->tokens - resumed) / (time - start));
         if (o->stop && *o->stop) {
             if (!save(l, r, e)) return false;
-            return error_set(e, ERR_INTERRUPTED, "stopped after %llu tokens%s%s%s",
-                             (unsigned long long)r->tokens, o->state_path ? "; --resume goes on from " : "",
-                             o->state_path ? o->state_path : "", "");
+            return error_set(e, ERR_INTERRUPTED, "interrupted after %llu tokens",
+                             (unsigned long long)r->tokens);
         }
         if (time - saved > o->save_seconds) {
             if (!save(l, r, e)) return false;
@@ -152,21 +152,37 @@ static bool run(Loop *l, TrainResult *r, Error *e) {
     return save(l, r, e);
 }
 
-static bool check(const TrainOptions *o, size_t n_ids, Error *e) {
-    if (!o->context || !o->batch || !o->accumulate || o->batch % o->accumulate)
-        return error_set(e, ERR_USAGE, "a batch of %u sequences of %u tokens in %u parts", o->batch,
-                         o->context, o->accumulate);
-    if (n_ids < (size_t)o->context + 1)
-        return error_set(e, ERR_INPUT, "the training text has %zu tokens, one sequence takes %u", n_ids,
-                         o->context + 1);
-    if (!(o->lr > 0) || !isfinite(o->lr)) return error_set(e, ERR_USAGE, "a learning rate of %g", o->lr);
+bool train_check(const TrainOptions *o, Error *e) {
+    const struct {
+        const char *name;
+        double value, most;
+    } rates[] = {{"lr", o->lr, HUGE_VAL},
+                 {"min_lr_ratio", o->min_lr_ratio, 1},
+                 {"weight_decay", o->weight_decay, HUGE_VAL},
+                 {"beta1", o->beta1, 1},
+                 {"beta2", o->beta2, 1},
+                 {"clip", o->clip, HUGE_VAL}};
+    if (!o->tokens || !o->context || !o->batch || !o->accumulate)
+        return error_set(e, ERR_USAGE, "tokens, context, batch and accumulate have to be 1 or more");
+    if (o->batch % o->accumulate)
+        return error_set(e, ERR_USAGE, "a batch of %u sequences cannot be run in %u equal parts", o->batch,
+                         o->accumulate);
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
+        if (!(rates[i].value >= 0 && rates[i].value <= rates[i].most && isfinite(rates[i].value)))
+            return error_set(e, ERR_USAGE, "%s: %g is out of range", rates[i].name, rates[i].value);
+    if (o->lr == 0 || o->beta1 == 1 || o->beta2 == 1)
+        return error_set(e, ERR_USAGE, "lr %g, beta1 %g and beta2 %g would train nothing", o->lr, o->beta1,
+                         o->beta2);
     return true;
 }
 
 bool train(Net *n, Net *teacher, const int32_t *ids, size_t n_ids, const TrainOptions *o, TrainResult *r,
            Error *e) {
     *r = (TrainResult){.losses = json_array()};
-    if (!check(o, n_ids, e)) return false;
+    if (!train_check(o, e)) return false;
+    if (n_ids < (size_t)o->context + 1)
+        return error_set(e, ERR_INPUT, "the training text has %zu tokens, one sequence takes %u", n_ids,
+                         o->context + 1);
     Loop l = {.n = n, .teacher = teacher, .ids = ids, .o = o};
     uint64_t per_step = (uint64_t)o->batch * o->context;
     size_t rows = (size_t)o->batch * o->context;

@@ -52,6 +52,8 @@ typedef struct TrainOptions {
 /* Defaults of everything but tokens, context and objective. warmup 0 means a tenth of the steps, at most 100.
  */
 TrainOptions train_defaults(void);
+/* Whether the numbers make sense (ERR_USAGE); train asks as well. */
+bool train_check(const TrainOptions *o, Error *e);
 /* Learning rate of step `i` (from 0) of `n`. */
 double train_lr(const TrainOptions *o, uint64_t i, uint64_t n);
 

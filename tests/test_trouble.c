@@ -1,37 +1,8 @@
 /* When the machine says no: a full disk, a folder that cannot be written to, Ctrl-C in the middle. A clear
  * message, the right exit code, no partial output, the source intact. */
 #include <dirent.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <time.h>
 
-#include "formats/hash.h"
-#include "tests/tiny_model.h"
-
-/* Mounts need a user namespace, which some machines deny. */
-static bool may_mount(void) {
-    char command[PATH_MAX];
-    snprintf(command, sizeof command, "unshare -rm mount -t tmpfs tmpfs '%s' > /dev/null 2>&1", scratch());
-    return system(command) == 0;
-}
-
-/* `derope ARGUMENTS` where scratch()/disk is a tmpfs mounted with `options` (in a mount namespace that ends
- * with the command), which is then listed; its exit status. */
-static int run_on_disk(const char *options, const char *arguments, const char **said) {
-    static char text[1 << 14];
-    char command[2 * PATH_MAX], binary[PATH_MAX];
-    const char *named = getenv("DEROPE");
-    assert_non_null(realpath(named ? named : "build/derope", binary));
-    snprintf(command, sizeof command,
-             "cd '%s' && mkdir -p disk && unshare -rm sh -c \"mount -t tmpfs -o %s tmpfs disk && '%s' %s; "
-             "status=\\$?; echo left: \\$(ls -A disk); exit \\$status\" 2>&1",
-             scratch(), options, binary, arguments);
-    FILE *p = popen(command, "r");
-    assert_non_null(p);
-    text[fread(text, 1, sizeof text - 1, p)] = 0;
-    *said = text;
-    return WEXITSTATUS(pclose(p));
-}
+#include "tests/process.h"
 
 static void assert_trouble(const char *options, const char *arguments, const char *text) {
     const char *said;
@@ -108,8 +79,10 @@ static void sparse_model(const char *name) {
     buffer_free(&header);
 }
 
-static bool begun(const char *name) {
-    DIR *d = opendir(scratch_path(name));
+/* It writes, under a name that is not the final one. */
+static bool begun(pid_t child) {
+    (void)child;
+    DIR *d = opendir(scratch_path("outs"));
     bool found = false;
     for (struct dirent *e; (e = readdir(d));)
         found |= strstr(e->d_name, ".tmp-") != NULL;
@@ -117,45 +90,14 @@ static bool begun(const char *name) {
     return found;
 }
 
-/* Starts derope in scratch(), signals it once its output has begun, returns its exit status. */
-static int interrupted(const char *out, int signal) {
-    char binary[PATH_MAX];
-    const char *named = getenv("DEROPE");
-    assert_non_null(realpath(named ? named : "build/derope", binary));
-    pid_t child = fork();
-    if (child == 0) {
-        if (chdir(scratch()) != 0 || !freopen("said", "w", stderr)) _exit(99);
-        execl(binary, "derope", "convert", "sparse", out, (char *)NULL);
-        _exit(99);
-    }
-    int status = 0;
-    while (waitpid(child, &status, WNOHANG) == 0) {
-        if (begun("outs")) {
-            kill(child, signal);
-            waitpid(child, &status, 0);
-            break;
-        }
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    }
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
 static void ctrl_c_leaves_nothing(void **state) {
     (void)state;
-    static const char *const outs[] = {"outs/x", "outs/x.gguf"};
-    static const int signals[] = {SIGINT, SIGTERM};
     sparse_model("sparse");
     scratch_folder("outs");
-    for (int i = 0; i < 2; i++) {
-        assert_int_equal(interrupted(outs[i], signals[i]), 5);
-        assert_int_equal(entries_in("outs"), 0);
-        Buffer said = {0};
-        Error e = {0};
-        assert_true(file_read(scratch_path("said"), 1 << 16, &said, &e));
-        if (!strstr(buffer_string(&said), "interrupted")) fail_msg("%s", (char *)said.data);
-        buffer_free(&said);
-    }
+    assert_interrupted("convert sparse outs/x", begun, SIGINT, "interrupted; nothing was left behind");
+    assert_int_equal(entries_in("outs"), 0);
+    assert_interrupted("convert sparse outs/x.gguf", begun, SIGTERM, "interrupted; nothing was left behind");
+    assert_int_equal(entries_in("outs"), 0);
 }
 
 int main(void) {
