@@ -85,12 +85,14 @@ bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e) {
 /* ---- out ---- */
 
 /* Outputs begun and not committed, so that a fatal signal can remove them. */
-enum { MAX_OPEN_OUTPUTS = 16 };
-static Output *volatile open_outputs[MAX_OPEN_OUTPUTS];
+static Output *volatile open_outputs;
 
-static void forget_output(Output *o) {
-    for (int i = 0; i < MAX_OPEN_OUTPUTS; i++)
-        if (open_outputs[i] == o) open_outputs[i] = NULL;
+static void forget_output(const Output *o) {
+    for (Output *volatile *p = &open_outputs; *p; p = &(*p)->next)
+        if (*p == o) {
+            *p = o->next;
+            return;
+        }
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at) {
@@ -130,6 +132,24 @@ static char *without_end_slashes(const char *path) {
     return copy;
 }
 
+/* A folder that is replaced is deleted: only an empty one or a model's, none that was named by mistake. */
+static bool may_replace(const char *folder, Error *e) {
+    static const char *const marks[] = {"config.json", "derope.json", "model.safetensors",
+                                        "model.safetensors.index.json"};
+    DIR *d = opendir(folder);
+    if (!d) return true;
+    bool empty = true, model = false;
+    for (struct dirent *entry; (entry = readdir(d));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        empty = false;
+        for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+            model |= strcmp(entry->d_name, marks[i]) == 0;
+    }
+    closedir(d);
+    return empty || model ||
+           error_set(e, ERR_FAILED, "%s: is a folder that holds no model; remove it first", folder);
+}
+
 bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
     struct stat st;
     char *plain = without_end_slashes(path), parent[PATH_MAX];
@@ -140,6 +160,8 @@ bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
         else if (S_ISDIR(st.st_mode) != is_folder)
             ok = error_set(e, ERR_FAILED, "%s: is a %s, and a %s is to be written there", path,
                            is_folder ? "file" : "folder", is_folder ? "folder" : "file");
+        else
+            ok = !is_folder || may_replace(plain, e);
     }
     parent_of(plain, parent);
     if (ok && access(parent, W_OK | X_OK) != 0) ok = error_errno(e, "%s: cannot write there", path);
@@ -164,11 +186,8 @@ bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error
         *o = (Output){0};
         return false;
     }
-    for (int i = 0; i < MAX_OPEN_OUTPUTS; i++)
-        if (!open_outputs[i]) {
-            open_outputs[i] = o;
-            break;
-        }
+    o->next = open_outputs;
+    open_outputs = o;
     return true;
 }
 
@@ -207,7 +226,8 @@ static bool replace_folder(const Output *o, Error *e) {
     char *old = beside(o->path, "old");
     remove_tree(old);
     bool had = rename(o->path, old) == 0;
-    bool ok = rename(o->temp, o->path) == 0 || error_errno(e, "%s: cannot be put in place", o->path);
+    bool ok = (had || errno == ENOENT) && rename(o->temp, o->path) == 0;
+    if (!ok) error_errno(e, "%s: cannot be put in place", o->path);
     if (!ok && had && rename(old, o->path) != 0) error_place(e, "the former output is now %s", old);
     if (ok && had) remove_tree(old);
     free(old);
@@ -240,11 +260,8 @@ void output_discard(Output *o) {
 }
 
 void output_discard_all(void) {
-    for (int i = 0; i < MAX_OPEN_OUTPUTS; i++) {
-        Output *o = open_outputs[i];
-        if (o && o->temp) remove_tree(o->temp);
-        open_outputs[i] = NULL;
-    }
+    for (; open_outputs; open_outputs = open_outputs->next)
+        remove_tree(open_outputs->temp);
 }
 
 bool fd_write(int fd, const void *bytes, size_t n, const char *path, Error *e) {
@@ -253,6 +270,9 @@ bool fd_write(int fd, const void *bytes, size_t n, const char *path, Error *e) {
     while (left) {
         ssize_t w = write(fd, p, left < (1 << 30) ? left : (1 << 30));
         if (w < 0 && errno == EINTR) continue;
+        if (w < 0 && errno == EFAULT) /* of a mapped file: what we read ourselves raises SIGBUS */
+            return error_set(e, ERR_INPUT,
+                             "%s: an input file shrank or became unreadable while it was being read", path);
         if (w <= 0)
             return error_errno(e, "%s: cannot write at offset %lld", path, (long long)lseek(fd, 0, SEEK_CUR));
         p += w;

@@ -329,6 +329,24 @@ static void leaves_nothing_when_it_cannot_write(void **state) {
     checkpoint_close(c);
 }
 
+/* --force deletes what it replaces. */
+static void replaces_no_folder_but_a_models(void **state) {
+    (void)state;
+    Checkpoint *c = checkpoint_new(FORMAT_HF);
+    Error e = {0};
+    add(c, "t", DTYPE_F32, 4);
+    scratch_folder("home");
+    scratch_folder("home/letters");
+    assert_false(hf_write(c, scratch_path("home"), &(WriteOptions){.force = true}, &e));
+    assert_non_null(strstr(e.message, "home: is a folder that holds no model; remove it first"));
+    assert_int_equal(e.code, ERR_FAILED);
+    assert_int_equal(entries_in("home"), 1);
+    assert_true(hf_write(c, scratch_path("home/letters"), &(WriteOptions){.force = true}, &e)); /* empty */
+    assert_true(
+        hf_write(c, scratch_path("home/letters"), &(WriteOptions){.force = true}, &e)); /* a model's */
+    checkpoint_close(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_side_files_and_leaves_out_weights),
@@ -343,6 +361,7 @@ int main(void) {
         cmocka_unit_test(keeps_elements_aligned),
         cmocka_unit_test(writes_the_manifest_last),
         cmocka_unit_test(leaves_nothing_when_it_cannot_write),
+        cmocka_unit_test(replaces_no_folder_but_a_models),
     };
     return cmocka_run_group_tests_name("hf_folder", tests, NULL, scratch_remove);
 }

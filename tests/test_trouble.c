@@ -100,11 +100,29 @@ static void ctrl_c_leaves_nothing(void **state) {
     assert_int_equal(entries_in("outs"), 0);
 }
 
+/* Where bytes are copied the disk is told to write from memory that is gone; where they are converted we read
+ * it. */
+static void a_source_that_shrinks(void **state) {
+    (void)state;
+    static const char *const outs[] = {"outs/x", "outs/x.gguf --dtype f32"};
+    for (int i = 0; i < 2; i++) {
+        char arguments[100];
+        sparse_model("sparse");
+        snprintf(arguments, sizeof arguments, "convert sparse %s", outs[i]);
+        pid_t child = start_derope(arguments);
+        assert_true(wait_until(child, begun));
+        assert_int_equal(truncate(scratch_path("sparse/model.safetensors"), 1 << 16), 0);
+        assert_ends(child, 3, "shrank or became unreadable while it was being read");
+        assert_int_equal(entries_in("outs"), 0);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_disk),
         cmocka_unit_test(a_read_only_folder),
         cmocka_unit_test(ctrl_c_leaves_nothing),
+        cmocka_unit_test(a_source_that_shrinks),
     };
     return cmocka_run_group_tests(tests, NULL, scratch_remove);
 }
