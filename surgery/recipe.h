@@ -20,6 +20,11 @@
  * message such as "recipe.yaml:12:5: unknown key 'tokns' in recalibrate; did you mean 'tokens'?". */
 json_t *recipe_load(const char *path, const char *const *sets, size_t n_sets, Error *e);
 
+/* For what only the model shows to be a mistake: makes the error in `e` one of the recipe, ERR_RECIPE, and
+ * puts before it where `dotted` ("surgery.1", "outputs.0.dtype") stands: "recipe.yaml:12:5", or "--set KEY"
+ * if the value came from there. Returns false. */
+bool recipe_blame(const char *path, const char *const *sets, size_t n_sets, const char *dotted, Error *e);
+
 typedef enum KeyKind {
     KEY_STRING,
     KEY_UINT,  /* 4000, 100k */
@@ -40,7 +45,10 @@ typedef struct Key {
     bool required;
     const struct Key *keys;     /* KEY_MAP, KEY_MAPS */
     const char *const *choices; /* KEY_STRING: NULL-terminated, or NULL for any */
-    const char *help;           /* one line */
+    size_t (*names)(const char **out,
+                    size_t max); /* KEY_STRING: the choices, where they are kept elsewhere */
+    double least, most;          /* of numbers; most 0: as large as they like */
+    const char *help;            /* one line */
 } Key;
 
 /* The top level of a recipe; ends with a NULL name. The help of `derope run` is printed from it. */

@@ -113,7 +113,7 @@ static void mistakes_are_placed(void **state) {
                  ":3:14: recalibrate needs 'tokens': how many tokens to train on");
     expect_error(MINIMAL "recalibrate: 5\n", NULL,
                  ":3:14: recalibrate: expected a mapping (key: value), found '5'");
-    expect_error(MINIMAL "evaluate: {text: t, context: 1, source: yes}\n", NULL,
+    expect_error(MINIMAL "evaluate: {text: t, context: 2, source: yes}\n", NULL,
                  ":3:41: evaluate.source: expected true or false, found 'yes'");
     expect_error(MINIMAL "evaluate: {text: [], context: 1}\n", NULL,
                  ":3:18: evaluate.text: the list is empty");
@@ -124,7 +124,36 @@ static void mistakes_are_placed(void **state) {
     expect_error("just text\n", NULL, ":1:1: the recipe: expected a mapping (key: value), found 'just text'");
     expect_error("", NULL, ":1:1: the recipe is empty");
     expect_error(MINIMAL "---\nsource: n\n", NULL, ":3:1: a second document begins; a recipe is one");
+    expect_error(MINIMAL "...\n{bad\n", NULL, ":4:1: not valid YAML: did not find expected <document start>");
     expect_error("source: 'm\n", NULL, ":2:1: not valid YAML: found unexpected end of stream");
+}
+
+static void numbers_have_ranges(void **state) {
+    (void)state;
+    expect_error(MINIMAL "recalibrate: {data: d, tokens: 0, context: 1}\n", NULL,
+                 ":3:32: recalibrate.tokens: expected 1 or more, found '0'");
+    expect_error(MINIMAL "recalibrate: {data: d, tokens: 1, context: 17M}\n", NULL,
+                 ":3:44: recalibrate.context: expected 1 to 16777216, found '17M'");
+    expect_error(MINIMAL "recalibrate: {data: d, tokens: 1, context: 1, min_lr_ratio: 1.5}\n", NULL,
+                 ":3:61: recalibrate.min_lr_ratio: expected 0 to 1, found '1.5'");
+    expect_error(MINIMAL "recalibrate: {data: d, tokens: 1, context: 1, clip: -1}\n", NULL,
+                 ":3:53: recalibrate.clip: expected 0 or more, found '-1'");
+    expect_error(MINIMAL "evaluate: {text: t, context: [256, 1]}\n", NULL,
+                 ":3:36: evaluate.context.1: expected 2 or more, found '1'");
+}
+
+static void outputs_are_checked(void **state) {
+    (void)state;
+    expect_error("source: m\noutputs: {path: o, dtype: bf61}\n", NULL,
+                 ":2:27: unknown outputs.dtype 'bf61'; did you mean 'bf16'?");
+    expect_error("source: m\noutputs: {path: o, dtype: q4_k}\n", NULL,
+                 ":2:27: unknown outputs.dtype 'q4_k'; did you mean 'q4_0'?");
+    expect_error("source: m\noutputs:\n  - {path: o, carrier: granit}\n", NULL,
+                 ":3:24: unknown outputs.0.carrier 'granit'; did you mean 'granite'?");
+    expect_error("source: m\noutputs:\n  - {path: /a/o}\n  - {path: /a/o/}\n", NULL,
+                 ":4:12: /a/o/ is written twice");
+    expect_error("source: m\noutputs:\n  - {path: /a/o}\n  - {path: /a/x}\n", "outputs.1.path=/a/o",
+                 "--set outputs.1.path: /a/o is written twice");
 }
 
 static void passes_are_checked(void **state) {
@@ -148,8 +177,41 @@ static void sets_are_checked(void **state) {
                  "--set: recalibrate needs 'data': text files, folders, .jsonl, each also .gz or .zst");
     expect_error(MINIMAL, "outputs.3.path=x",
                  "--set outputs.3.path: the recipe has no such place ('3.path' is unknown)");
-    expect_error(MINIMAL, "sauce=x", "--set sauce: the recipe has no such place ('sauce' is unknown)");
+    expect_error(MINIMAL, "sauce=x",
+                 "--set sauce: the recipe has no such place ('sauce' is unknown); did you mean 'source'?");
+    expect_error(MINIMAL, "x=1", "--set x: the recipe has no such place ('x' is unknown)");
+    expect_error(MINIMAL, "recalibrate.tokns=4k",
+                 "--set recalibrate.tokns: the recipe has no such place ('tokns' is unknown); did you mean "
+                 "'tokens'?");
+    expect_error(MINIMAL, "source=", "--set source=: the value is missing");
     expect_error(MINIMAL, "source=[x]", "--set:1:1: source: expected a path, found a list");
+}
+
+/* What only the model shows to be wrong is placed afterwards. */
+static void blame_finds_its_place(void **state) {
+    (void)state;
+    Error e;
+    json_decref(load("source: m\nsurgery:\n  - drop_rope\n  - drop_rope: {layers: 99}\n"
+                     "outputs:\n  path: o\n  dtype: q8_0\n",
+                     NULL, &e));
+    static const struct {
+        const char *dotted, *set, *place;
+    } cases[] = {{"surgery.1", NULL, ":4:5: wrong"},
+                 {"surgery", NULL, ":3:3: wrong"},
+                 {"outputs.0.dtype", NULL, ":7:10: wrong"},
+                 {"outputs.0.carrier", NULL, ":6:3: wrong"},
+                 {"evaluate.text", NULL, ":1:1: wrong"},
+                 {"surgery.1", "source=n", ":4:5: wrong"},
+                 {"surgery.1", "surgery=[drop_rope]", "--set surgery.1: wrong"},
+                 {"outputs.0.dtype", "outputs.0.dtype=f32", "--set outputs.0.dtype: wrong"},
+                 {"outputs.0.dtype", "outputs.0.d=f32", ":7:10: wrong"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        error_set(&e, ERR_USAGE, "wrong");
+        assert_false(recipe_blame(path, &cases[i].set, cases[i].set != NULL, cases[i].dotted, &e));
+        size_t n = strncmp(e.message, path, strlen(path)) == 0 ? strlen(path) : 0;
+        assert_string_equal(e.message + n, cases[i].place);
+        assert_int_equal(e.code, ERR_RECIPE);
+    }
 }
 
 static void aliases_cannot_explode(void **state) {
@@ -191,8 +253,11 @@ int main(void) {
         cmocka_unit_test(one_needs_no_list),
         cmocka_unit_test(set_overrides_and_completes),
         cmocka_unit_test(mistakes_are_placed),
+        cmocka_unit_test(numbers_have_ranges),
+        cmocka_unit_test(outputs_are_checked),
         cmocka_unit_test(passes_are_checked),
         cmocka_unit_test(sets_are_checked),
+        cmocka_unit_test(blame_finds_its_place),
         cmocka_unit_test(aliases_cannot_explode),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
