@@ -64,7 +64,7 @@ bool output_spares_source(const Checkpoint *source, const char *path, Error *e) 
     return true;
 }
 
-static bool export_options(const OutputRequest *r, ExportOptions *o, Error *e) {
+bool output_options(const OutputRequest *r, ExportOptions *o, Error *e) {
     *o = (ExportOptions){
         .format = format_of_path(r->path), .carrier = r->carrier, .has_dtype = r->dtype != NULL};
     if (r->dtype && (!dtype_from_name(r->dtype, &o->dtype) || !dtype_info(o->dtype)->encode))
@@ -76,14 +76,13 @@ static bool export_options(const OutputRequest *r, ExportOptions *o, Error *e) {
 
 bool output_check(const Model *m, const OutputRequest *r, Error *e) {
     ExportOptions o;
-    return export_options(r, &o, e) && carrier_pick(m, o.format, o.carrier, NULL, e) &&
-           output_spares_source(m->source, r->path, e) &&
-           output_may_begin(r->path, o.format == FORMAT_HF, r->force, e);
+    return output_options(r, &o, e) && carrier_pick(m, o.format, o.carrier, NULL, e) &&
+           output_spares_source(m->source, r->path, e);
 }
 
 bool output_write(Model *m, const OutputRequest *r, Error *e) {
     ExportOptions o;
-    if (!export_options(r, &o, e) || !output_spares_source(m->source, r->path, e)) return false;
+    if (!output_options(r, &o, e) || !output_spares_source(m->source, r->path, e)) return false;
     const Carrier *carrier;
     note_context(m);
     Checkpoint *out = model_export(m, &o, &carrier, e);
@@ -112,33 +111,41 @@ bool output_write(Model *m, const OutputRequest *r, Error *e) {
 
 /* ---- depfile ---- */
 
-/* make's escapes: a backslash before space and #, a doubled dollar. */
-static void put_path(Buffer *b, const char *path) {
+/* make's escapes: a backslash before what has a meaning in a rule or is a wildcard, a doubled dollar. */
+static void put_path(Buffer *b, const char *path, const char *escaped) {
     for (; *path; path++) {
-        if (*path == ' ' || *path == '#') buffer_byte(b, '\\');
+        if (strchr(escaped, *path)) buffer_byte(b, '\\');
         if (*path == '$') buffer_byte(b, '$');
         buffer_byte(b, (uint8_t)*path);
     }
 }
 
+static const char escaped_left[] = " #:*?[%", escaped_right[] = " #:*?[";
+
+/* And a rule of its own, so that a vanished input does not stop make. */
+static void put_input(Buffer *rule, Buffer *phony, const char *path) {
+    buffer_append(rule, " \\\n  ", 5);
+    put_path(rule, path, escaped_right);
+    put_path(phony, path, escaped_left);
+    buffer_append(phony, ":\n", 2);
+}
+
 bool depfile_write(const char *path, const char *const *targets, size_t n_targets, const Checkpoint *source,
-                   const char *const *more, Error *e) {
+                   const json_t *more, Error *e) {
     Buffer rule = {0}, phony = {0};
-    for (size_t i = 0; i < n_targets; i++) {
+    const char *last = "";
+    size_t i;
+    json_t *file;
+    for (i = 0; i < n_targets; i++) {
         if (i) buffer_byte(&rule, ' ');
-        put_path(&rule, targets[i]);
+        put_path(&rule, targets[i], escaped_left);
     }
     buffer_byte(&rule, ':');
     for (const Mapping *f = source->mappings; f; f = f->next) {
-        buffer_append(&rule, " \\\n  ", 5);
-        put_path(&rule, f->source.path);
-        put_path(&phony, f->source.path); /* so that a vanished input does not stop make */
-        buffer_append(&phony, ":\n", 2);
+        if (strcmp(f->source.path, last) != 0) put_input(&rule, &phony, f->source.path);
+        last = f->source.path; /* a zip's entries bear its name */
     }
-    for (; more && *more; more++) {
-        buffer_append(&rule, " \\\n  ", 5);
-        put_path(&rule, *more);
-    }
+    json_array_foreach(more, i, file) put_input(&rule, &phony, json_string_value(file));
     buffer_byte(&rule, '\n');
     buffer_append(&rule, phony.data, phony.size);
     bool ok = file_write(path, rule.data, rule.size, true, e);

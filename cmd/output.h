@@ -15,16 +15,18 @@ typedef struct OutputRequest {
 
 /* The format that a path's name asks for. */
 Format format_of_path(const char *path);
-/* What output_write would refuse, as far as it can be known before the work whose result it writes. */
+/* The request as model_export takes it; refuses a type that the format cannot hold. */
+bool output_options(const OutputRequest *r, ExportOptions *o, Error *e);
+/* What output_write would refuse about type, carrier and place, before the work whose result it writes. */
 bool output_check(const Model *m, const OutputRequest *r, Error *e);
 /* Exports, writes with its manifest, and prints the model's notices. */
 bool output_write(Model *m, const OutputRequest *r, Error *e);
 /* The passes of a JSON array [{"pass": name, arguments...}], in order. */
 bool passes_apply(const json_t *passes, Model *m, Error *e);
-/* A make rule "targets: inputs": every file the model was read from, and `more` (NULL-terminated; may be
+/* A make rule "targets: inputs": every file the model was read from, and `more` (an array of paths; may be
  * NULL). */
 bool depfile_write(const char *path, const char *const *targets, size_t n_targets, const Checkpoint *source,
-                   const char *const *more, Error *e);
+                   const json_t *more, Error *e);
 
 /* Replacing `path` removes what is there: that must be neither the source nor hold it, --force or not. */
 bool output_spares_source(const Checkpoint *source, const char *path, Error *e);

@@ -1,15 +1,15 @@
 /* derope plan: what run would do, without doing any of it. */
+#include <ctype.h>
 #include <getopt.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "cmd/cmd.h"
-#include "cmd/output.h"
-#include "cmd/run.h"
+#include "cmd/job.h"
 #include "formats/json.h"
 #include "recal/memory.h"
 #include "surgery/carrier.h"
-#include "surgery/recipe.h"
 
 /* Arithmetic per second that an ordinary two-core machine sustains here, for the estimate of time alone. */
 static const double flops_per_second = 1.2e11;
@@ -59,11 +59,11 @@ static json_t *plan_config(const Model *m, const Checkpoint *out) {
         const json_t *before = json_object_get(m->config, key);
         if (!before || !json_equal((json_t *)before, value))
             json_array_append_new(
-                list, json_pack("{s:s, s:O?, s:O}", "key", key, "before", before, "after", value));
+                list, json_pack("{s:s, s:O*, s:O}", "key", key, "before", before, "after", value));
     }
     json_object_foreach(m->config, key, value) {
         if (after && !json_object_get(after, key))
-            json_array_append_new(list, json_pack("{s:s, s:O, s:n}", "key", key, "before", value, "after"));
+            json_array_append_new(list, json_pack("{s:s, s:O}", "key", key, "before", value));
     }
     json_decref(after);
     return list;
@@ -82,31 +82,26 @@ static json_t *plan_meta(const Model *m, const Checkpoint *out) {
     return list;
 }
 
-static json_t *plan_output(Checkpoint *source, const json_t *recipe, const json_t *o, Error *e) {
-    ExportOptions x = {.format = format_of_path(json_get_string(o, "path")),
-                       .carrier = json_get_string(o, "carrier")};
-    const char *dtype = json_get_string(o, "dtype");
-    if (dtype && !dtype_from_name(dtype, &x.dtype)) {
-        error_set(e, ERR_RECIPE, "outputs: dtype '%.40s' is not one derope writes", dtype);
-        return NULL;
-    }
-    x.has_dtype = dtype != NULL;
-    Model *m = model_open(source, e);
-    bool ok = m && passes_apply(json_object_get(recipe, "surgery"), m, e);
-    json_t *explain = NULL;
-    const Carrier *carrier = ok ? carrier_pick(m, x.format, x.carrier, &explain, e) : NULL;
-    Checkpoint *out = carrier ? model_export(m, &x, NULL, e) : NULL;
-    json_t *plan = NULL;
+static json_t *plan_output(const Job *j, size_t i, Error *e) {
+    OutputRequest r;
+    Model *m = job_model(j, true, e);
+    json_t *explain = NULL, *plan = NULL;
+    Checkpoint *out = NULL;
+    const Carrier *carrier = NULL;
+    ExportOptions x;
+    if (m && job_output(j, i, m, &r, e) && output_options(&r, &x, e) &&
+        (carrier = carrier_pick(m, x.format, x.carrier, &explain, e)))
+        out = model_export(m, &x, NULL, e);
     if (out) {
         uint64_t bytes = 0;
-        for (size_t i = 0; i < out->n_tensors; i++)
-            bytes += tensor_bytes(&out->tensors[i]);
-        plan = json_pack(
-            "{s:s, s:s, s:s, s:s, s:o, s:I, s:o, s:o, s:O}", "path", json_get_string(o, "path"), "format",
-            x.format == FORMAT_GGUF ? "gguf" : "hf", "carrier", carrier->name, "runtimes", carrier->runtimes,
-            "carriers", json_incref(explain), "bytes", (json_int_t)bytes, "tensors",
-            plan_tensors(out, json_object_get(recipe, "recalibrate") != NULL), "keys",
-            x.format == FORMAT_GGUF ? plan_meta(m, out) : plan_config(m, out), "notices", m->notices);
+        for (size_t t = 0; t < out->n_tensors; t++)
+            bytes += tensor_bytes(&out->tensors[t]);
+        plan = json_pack("{s:s, s:s, s:s, s:s, s:O, s:I, s:o, s:o, s:O}", "path", r.path, "format",
+                         x.format == FORMAT_GGUF ? "gguf" : "hf", "carrier", carrier->name, "runtimes",
+                         carrier->runtimes, "carriers", explain, "bytes", (json_int_t)bytes, "tensors",
+                         plan_tensors(out, job_section(j, "recalibrate") != NULL), "keys",
+                         x.format == FORMAT_GGUF ? plan_meta(m, out) : plan_config(m, out), "notices",
+                         m->notices);
     }
     json_decref(explain);
     checkpoint_close(out);
@@ -116,23 +111,66 @@ static json_t *plan_output(Checkpoint *source, const json_t *recipe, const json_
 
 /* ---- cost ---- */
 
-static json_t *plan_recalibration(const Model *m, const json_t *section, Error *e) {
+/* Two operations a weight and token forwards, twice that backwards. */
+static double seconds_for(const Model *m, double passes, double tokens) {
+    return 2 * passes * (double)net_weight_bytes(m) / sizeof(float) * tokens / flops_per_second;
+}
+
+static json_t *plan_recalibration(const Job *j, const Model *m, Error *e) {
     const char *data[MAX_RECIPE_PATHS];
     RecalRequest r;
-    if (!recal_from_recipe(section, data, MAX_RECIPE_PATHS, &r, e)) return NULL;
-    for (size_t i = 0; i < r.n_data; i++)
-        if (access(data[i], R_OK) != 0) {
-            error_errno(e, "%s", data[i]);
-            e->code = ERR_INPUT;
-            return NULL;
-        }
+    if (!job_recal(j, data, &r, e)) return NULL;
+    json_t *files = job_files(j, "recalibrate", "data", e); /* they are there */
+    if (!files) return NULL;
     uint64_t weights = net_weight_bytes(m), memory = weights + train_bytes(&m->spec, weights, &r.train);
-    double per_token =
-        6.0 * (double)weights / sizeof(float) * (r.train.objective->needs_teacher ? 4.0 / 3 : 1);
-    return json_pack("{s:s, s:I, s:i, s:f, s:I, s:I}", "objective", r.train.objective->name, "tokens",
-                     (json_int_t)r.train.tokens, "context", (int)r.train.context, "seconds_estimated",
-                     per_token * (double)r.train.tokens / flops_per_second, "memory_bytes",
-                     (json_int_t)memory, "memory_available", (json_int_t)memory_available());
+    double seconds = seconds_for(m, r.train.objective->needs_teacher ? 4 : 3, (double)r.train.tokens);
+    json_t *plan =
+        json_pack("{s:s, s:I, s:i, s:I, s:f, s:I, s:I}", "objective", r.train.objective->name, "tokens",
+                  (json_int_t)r.train.tokens, "context", (int)r.train.context, "text_files",
+                  (json_int_t)json_array_size(files), "seconds_estimated", seconds, "memory_bytes",
+                  (json_int_t)memory, "memory_available", (json_int_t)memory_available());
+    json_decref(files);
+    return plan;
+}
+
+static json_t *plan_rows(const json_t *section, bool trained) {
+    static const struct {
+        const char *key, *row;
+        bool fallback;
+    } asked[] = {{"source", "source", true}, {"yarn", "source with YaRN", false}};
+    json_t *rows = json_array();
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        bool wanted = asked[i].fallback;
+        json_get_bool(section, asked[i].key, &wanted);
+        if (wanted) json_array_append_new(rows, json_string(asked[i].row));
+    }
+    bool untrained = true;
+    json_get_bool(section, "untrained", &untrained);
+    if (!trained) json_array_append_new(rows, json_string("after surgery"));
+    if (trained && untrained) json_array_append_new(rows, json_string("after surgery, untrained"));
+    if (trained) json_array_append_new(rows, json_string("after recalibration"));
+    return rows;
+}
+
+/* Tokens are guessed from the text's size: four bytes each, as English has them. */
+static json_t *plan_evaluation(const Job *j, const Model *m, Error *e) {
+    const json_t *section = job_section(j, "evaluate"), *contexts = json_object_get(section, "context");
+    json_t *files = job_files(j, "evaluate", "text", e), *v;
+    if (!files) return NULL;
+    uint64_t most, tokens = 0, longest = 0;
+    size_t i;
+    struct stat st;
+    json_array_foreach(files, i, v) tokens +=
+        stat(json_string_value(v), &st) == 0 ? (uint64_t)st.st_size / 4 : 0;
+    json_array_foreach(contexts, i, v) longest =
+        (uint64_t)json_integer_value(v) > longest ? (uint64_t)json_integer_value(v) : longest;
+    if (json_get_u64(section, "tokens", &most) && most < tokens) tokens = most;
+    json_t *rows = plan_rows(section, job_section(j, "recalibrate") != NULL);
+    double passes = (double)(json_array_size(rows) * json_array_size(contexts));
+    json_decref(files);
+    return json_pack("{s:o, s:O, s:I, s:f, s:I}", "models", rows, "context", contexts, "tokens_estimated",
+                     (json_int_t)tokens, "seconds_estimated", seconds_for(m, passes, (double)tokens),
+                     "memory_bytes", (json_int_t)(2 * net_weight_bytes(m) + kv_bytes(&m->spec, longest)));
 }
 
 /* ---- printing ---- */
@@ -160,79 +198,153 @@ static void print_layers(const json_t *layers) {
     }
 }
 
+/* "model.layers.17.mlp.up_proj.weight" as "model.layers.*.mlp.up_proj.weight" and 17; -1 without a number. */
+static int split_layer(const char *name, char pattern[128]) {
+    const char *p = name;
+    while (*p && !(isdigit((unsigned char)*p) && p > name && p[-1] == '.'))
+        p++;
+    char *end;
+    long layer = *p ? strtol(p, &end, 10) : -1;
+    if (*p)
+        snprintf(pattern, 128, "%.*s*%s", (int)(p - name), name, end);
+    else
+        snprintf(pattern, 128, "%s", name);
+    return (int)layer;
+}
+
+/* Those of equal status, type and place in their layers on one line. */
+static void print_tensors(const json_t *tensors) {
+    json_t *groups = json_object(), *row, *layers;
+    const char *label;
+    size_t i;
+    json_array_foreach(tensors, i, row) {
+        char pattern[128], key[256];
+        int layer = split_layer(json_get_string(row, "name"), pattern);
+        snprintf(key, sizeof key, "%s: %s (%s)", json_get_string(row, "status"), pattern,
+                 json_get_string(row, "dtype"));
+        if (!json_object_get(groups, key)) json_object_set_new(groups, key, json_array());
+        if (layer >= 0) json_array_append_new(json_object_get(groups, key), json_integer(layer));
+    }
+    json_object_foreach(groups, label, layers) {
+        printf("    %s", label);
+        for (size_t a = 0, b; a < json_array_size(layers); a = b) {
+            json_int_t first = json_integer_value(json_array_get(layers, a)), last = first;
+            for (b = a + 1;
+                 b < json_array_size(layers) && json_integer_value(json_array_get(layers, b)) == last + 1;
+                 b++)
+                last++;
+            printf(a ? "," : ", * = ");
+            printf(last > first ? "%lld-%lld" : "%lld", (long long)first, (long long)last);
+        }
+        printf("\n");
+    }
+    json_decref(groups);
+}
+
+static void print_key(const json_t *k) {
+    const char *change = json_get_string(k, "change");
+    printf("  key %s: ", json_get_string(k, "key"));
+    if (change) {
+        printf("%s\n", change);
+        return;
+    }
+    const json_t *sides[] = {json_object_get(k, "before"), json_object_get(k, "after")};
+    for (int i = 0; i < 2; i++) {
+        Buffer text = {0};
+        if (sides[i]) json_print(sides[i], 0, &text);
+        if (!sides[i]) buffer_printf(&text, "absent");
+        printf("%s%.60s%s", i ? " -> " : "", buffer_string(&text), text.size > 60 ? "..." : "");
+        buffer_free(&text);
+    }
+    printf("\n");
+}
+
 static void print_output(const json_t *o) {
     printf("output %s (%s, %.1f MB)\n", json_get_string(o, "path"), json_get_string(o, "format"),
            json_number_value(json_object_get(o, "bytes")) / 1e6);
     printf("  carrier %s: %s\n", json_get_string(o, "carrier"), json_get_string(o, "runtimes"));
-    const json_t *carriers_list = json_object_get(o, "carriers");
-    for (size_t i = 0; i < json_array_size(carriers_list); i++) {
-        const json_t *c = json_array_get(carriers_list, i);
+    const char *status;
+    size_t i;
+    json_t *c, *n, *k, *notice;
+    json_array_foreach(json_object_get(o, "carriers"), i, c) {
         const char *why = json_get_string(c, "why");
         if (why && *why) printf("    not %s: %s\n", json_get_string(c, "carrier"), why);
     }
-    const char *status;
-    json_t *n;
-    printf("  tensors:");
-    json_object_foreach(json_object_get(json_object_get(o, "tensors"), "count"), status,
-                        n) if (json_integer_value(n)) printf(" %lld %s", json_integer_value(n), status);
-    printf("\n");
-    const json_t *keys = json_object_get(o, "keys"), *notices = json_object_get(o, "notices");
-    for (size_t i = 0; i < json_array_size(keys); i++) {
-        const json_t *k = json_array_get(keys, i);
-        const char *change = json_get_string(k, "change");
-        printf("  key %s%s%s\n", json_get_string(k, "key"), change ? ": " : "", change ? change : "");
+    const json_t *tensors = json_object_get(o, "tensors");
+    printf("  tensors: ");
+    const char *comma = "";
+    json_object_foreach(json_object_get(tensors, "count"), status, n) {
+        if (!json_integer_value(n)) continue;
+        printf("%s%lld %s", comma, (long long)json_integer_value(n), status);
+        comma = ", ";
     }
-    for (size_t i = 0; i < json_array_size(notices); i++)
-        printf("  note: %s\n", json_string_value(json_array_get(notices, i)));
+    printf("\n");
+    print_tensors(json_object_get(tensors, "not_untouched"));
+    json_array_foreach(json_object_get(o, "keys"), i, k) print_key(k);
+    json_array_foreach(json_object_get(o, "notices"), i, notice)
+        printf("  note: %s\n", json_string_value(notice));
+}
+
+static void print_recalibration(const json_t *r) {
+    printf("recalibrate: %lld tokens, %s, about %.0f s on two cores, %.2f GB of memory (%.1f GB available)\n",
+           (long long)json_integer_value(json_object_get(r, "tokens")), json_get_string(r, "objective"),
+           json_number_value(json_object_get(r, "seconds_estimated")),
+           json_number_value(json_object_get(r, "memory_bytes")) / 1e9,
+           json_number_value(json_object_get(r, "memory_available")) / 1e9);
+}
+
+static void print_evaluation(const json_t *v) {
+    size_t i;
+    json_t *model, *context;
+    printf("evaluate:");
+    json_array_foreach(json_object_get(v, "models"), i, model)
+        printf("%s %s", i ? ";" : "", json_string_value(model));
+    printf("; at ");
+    json_array_foreach(json_object_get(v, "context"), i, context)
+        printf("%s%lld", i ? ", " : "", (long long)json_integer_value(context));
+    printf("; about %lld tokens each, %.0f s, %.2f GB of memory\n",
+           (long long)json_integer_value(json_object_get(v, "tokens_estimated")),
+           json_number_value(json_object_get(v, "seconds_estimated")),
+           json_number_value(json_object_get(v, "memory_bytes")) / 1e9);
 }
 
 static void print_plan(const json_t *plan) {
-    const json_t *layers = json_object_get(plan, "layers"), *recal = json_object_get(plan, "recalibration");
-    const json_t *outputs = json_object_get(plan, "outputs");
+    const json_t *layers = json_object_get(plan, "layers"), *recal = json_object_get(plan, "recalibration"),
+                 *evaluation = json_object_get(plan, "evaluation");
     printf("source %s\n", json_get_string(plan, "source"));
     print_layers(layers);
     if (!json_array_size(layers)) printf("  no layer changes\n");
-    if (recal)
-        printf("recalibrate: %lld tokens, %s, about %.0f s on two cores, %.2f GB of memory (%.1f GB "
-               "available)\n",
-               json_integer_value(json_object_get(recal, "tokens")), json_get_string(recal, "objective"),
-               json_number_value(json_object_get(recal, "seconds_estimated")),
-               json_number_value(json_object_get(recal, "memory_bytes")) / 1e9,
-               json_number_value(json_object_get(recal, "memory_available")) / 1e9);
-    for (size_t i = 0; i < json_array_size(outputs); i++)
-        print_output(json_array_get(outputs, i));
+    if (recal) print_recalibration(recal);
+    if (evaluation) print_evaluation(evaluation);
+    size_t i;
+    json_t *o;
+    json_array_foreach(json_object_get(plan, "outputs"), i, o) print_output(o);
 }
 
-static json_t *build_plan(const json_t *recipe, Error *e) {
-    const json_t *section = json_object_get(recipe, "recalibrate"),
-                 *outputs = json_object_get(recipe, "outputs");
-    bool scratch = json_is_true(json_object_get(section, "from_scratch"));
-    Checkpoint *source = checkpoint_open_config(json_get_string(recipe, "source"), scratch, e);
-    Model *m = source ? (scratch ? model_open_config(source, e) : model_open(source, e)) : NULL;
-    bool ok = m && passes_apply(json_object_get(recipe, "surgery"), m, e);
-    json_t *plan =
-        ok ? json_pack("{s:O, s:o}", "source", json_object_get(recipe, "source"), "layers", plan_layers(m))
-           : NULL;
-    if (ok && section) {
-        json_t *recal = plan_recalibration(m, section, e);
-        ok = recal != NULL;
-        if (ok) json_object_set_new(plan, "recalibration", recal);
+/* ---- the verb ---- */
+
+/* Puts what a step would cost into the plan, if the recipe has that step. */
+static bool add_step(const Job *j, const Model *m, const char *section, const char *name, json_t *plan,
+                     json_t *(*cost)(const Job *j, const Model *m, Error *e), Error *e) {
+    if (!job_section(j, section)) return true;
+    json_t *step = cost(j, m, e);
+    return step && json_object_set_new(plan, name, step) == 0;
+}
+
+static bool fill_plan(const Job *j, json_t *plan, Error *e) {
+    Model *m = job_model(j, true, e);
+    json_t *outputs = json_array();
+    json_object_set(plan, "source", json_object_get(j->recipe, "source"));
+    if (m) json_object_set_new(plan, "layers", plan_layers(m));
+    bool ok = m && add_step(j, m, "recalibrate", "recalibration", plan, plan_recalibration, e) &&
+              (j->from_scratch || add_step(j, m, "evaluate", "evaluation", plan, plan_evaluation, e));
+    for (size_t i = 0; ok && !j->from_scratch && i < job_n_outputs(j); i++) {
+        json_t *o = plan_output(j, i, e);
+        ok = o && json_array_append_new(outputs, o) == 0;
     }
-    json_t *list = json_array();
-    for (size_t i = 0; ok && !scratch && i < json_array_size(outputs); i++) {
-        json_t *o = plan_output(source, recipe, json_array_get(outputs, i), e);
-        ok = o != NULL;
-        if (ok) json_array_append_new(list, o);
-    }
-    if (plan)
-        json_object_set_new(plan, "outputs", list);
-    else
-        json_decref(list);
+    json_object_set_new(plan, "outputs", outputs);
     model_close(m);
-    checkpoint_close(source);
-    if (ok) return plan;
-    json_decref(plan);
-    return NULL;
+    return ok;
 }
 
 static bool run(int argc, char **argv, Error *e) {
@@ -258,12 +370,13 @@ static bool run(int argc, char **argv, Error *e) {
         }
     }
     if (!recipe_path) return cmd_usage(e, "a recipe is needed (derope plan --help)");
-    json_t *recipe = recipe_load(recipe_path, sets, n_sets, e), *plan = recipe ? build_plan(recipe, e) : NULL;
-    if (plan && json) cmd_print_json(plan);
-    if (plan && !json) print_plan(plan);
-    bool ok = plan != NULL;
+    Job j;
+    json_t *plan = json_object();
+    bool ok = job_open(&j, recipe_path, sets, n_sets, e) && fill_plan(&j, plan, e);
+    if (ok && json) cmd_print_json(plan);
+    if (ok && !json) print_plan(plan);
     json_decref(plan);
-    json_decref(recipe);
+    job_close(&j);
     return ok;
 }
 

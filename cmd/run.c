@@ -3,10 +3,8 @@
  * Every step has a key: the hash of the tool's version, of what goes in and of its parameters. The
  * recalibrated weights are kept in OUTPUT.work (OUTPUT being the recipe's first), evaluations in
  * OUTPUT.work/steps.json; an output carries the key it was made with in its manifest. */
-#include "cmd/run.h"
-
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <math.h>
@@ -16,76 +14,51 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
-#include "cmd/output.h"
+#include "cmd/job.h"
 #include "cmd/text.h"
 #include "formats/file.h"
 #include "formats/hash.h"
 #include "formats/json.h"
-#include "recal/memory.h"
 #include "recal/perplexity.h"
 #include "surgery/derope_keys.h"
 #include "surgery/pass.h"
-#include "surgery/recipe.h"
 
 enum { MAX_RECIPES = 64, MAX_SETS = 64 };
 
+/* One of the recipe's outputs. */
+typedef struct Target {
+    OutputRequest request;
+    char key[33];
+    bool done; /* it stands there, made with this key */
+} Target;
+
 typedef struct Run {
-    const char *path; /* of the recipe */
-    const json_t *recipe;
+    Job job;
     bool force;
     char *work, *steps_path;
     json_t *steps; /* evaluations by key */
     json_t *table; /* rows for the end */
-    Checkpoint *source;
+    Target *targets;
     Model *source_model, *model;
     Net *net; /* of the model, once something needed it */
-    char source_key[33], surgery_key[33], weights_key[33];
+    char source_key[33], surgery_key[33], weights_key[33], text_key[33];
     json_t *summary; /* of the recalibration */
 } Run;
 
 /* ---- keys ---- */
 
-static bool hash_paths(const json_t *paths, Hash *h, Error *e);
-
-static int by_name(const struct dirent **a, const struct dirent **b) {
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static int visible(const struct dirent *d) {
-    return d->d_name[0] != '.';
-}
-
-static bool hash_path(const char *path, int depth, Hash *h, Error *e) {
-    struct stat st;
-    if (stat(path, &st) != 0) {
-        error_errno(e, "%s", path);
-        e->code = ERR_INPUT;
-        return false;
-    }
-    char digest[33];
-    if (!S_ISDIR(st.st_mode)) {
+/* Names count, since they say how a file is read; the folders they lie in do not. */
+static bool hash_files(const json_t *files, Hash *h, Error *e) {
+    size_t i;
+    json_t *file;
+    json_array_foreach(files, i, file) {
+        const char *path = json_string_value(file), *slash = strrchr(path, '/'),
+                   *name = slash ? slash + 1 : path;
+        char digest[33];
         if (!hash_file(path, digest, e)) return false;
+        hash_update(h, name, strlen(name) + 1);
         hash_update(h, digest, 32);
-        return true;
     }
-    struct dirent **list;
-    int n = depth < 32 ? scandir(path, &list, visible, by_name) : -1;
-    if (n < 0) return error_errno(e, "%s", path);
-    bool ok = true;
-    for (int i = 0; i < n; i++) {
-        char child[PATH_MAX];
-        hash_update(h, list[i]->d_name, strlen(list[i]->d_name));
-        if (ok && snprintf(child, sizeof child, "%s/%s", path, list[i]->d_name) < (int)sizeof child)
-            ok = hash_path(child, depth + 1, h, e);
-        free(list[i]);
-    }
-    free(list);
-    return ok;
-}
-
-static bool hash_paths(const json_t *paths, Hash *h, Error *e) {
-    for (size_t i = 0; i < json_array_size(paths); i++)
-        if (!hash_path(json_string_value(json_array_get(paths, i)), 0, h, e)) return false;
     return true;
 }
 
@@ -96,34 +69,42 @@ static void hash_json(Hash *h, const json_t *v) {
     buffer_free(&text);
 }
 
-/* The key of a step: what it starts from, its parameters, and the files it reads. */
-static bool step_key(const char *from, const json_t *parameters, const json_t *files, char out[33],
-                     Error *e) {
+/* The key of a step: what it starts from, its parameters, and the files it reads (a hash of them; ""). */
+static void step_key(const char *from, const json_t *parameters, const char *files, char out[33]) {
     Hash *h = hash_new();
     hash_update(h, DEROPE_VERSION, strlen(DEROPE_VERSION));
     hash_update(h, from, strlen(from));
     hash_json(h, parameters);
-    bool ok = !files || hash_paths(files, h, e);
+    hash_update(h, files, strlen(files));
     hash_finish(h, out);
+}
+
+/* Hash of the files that a section's key names. */
+static bool files_key(const Run *r, const char *section, const char *key, char out[33], Error *e) {
+    json_t *files = job_files(&r->job, section, key, e);
+    Hash *h = hash_new();
+    bool ok = files && hash_files(files, h, e);
+    hash_finish(h, out);
+    json_decref(files);
     return ok;
 }
 
-/* ---- keys of the weights ---- */
-
 static bool find_keys(Run *r, Error *e) {
-    const json_t *recal = json_object_get(r->recipe, "recalibrate");
-    json_t *source = json_pack("[O]", json_object_get(r->recipe, "source"));
-    json_t *parameters = recal ? json_copy((json_t *)recal) : NULL;
-    json_object_del(parameters, "data"); /* its content counts, not its place */
-    bool ok = step_key("", NULL, source, r->source_key, e) &&
-              step_key(r->source_key, json_object_get(r->recipe, "surgery"), NULL, r->surgery_key, e);
-    if (ok && recal)
-        ok = step_key(r->surgery_key, parameters, json_object_get(recal, "data"), r->weights_key, e);
-    else if (ok)
-        memcpy(r->weights_key, r->surgery_key, sizeof r->weights_key);
-    json_decref(parameters);
+    const json_t *recal = job_section(&r->job, "recalibrate");
+    json_t *source = manifest_sources(r->source_model);
+    step_key("", source, "", r->source_key);
+    step_key(r->source_key, job_section(&r->job, "surgery"), "", r->surgery_key);
     json_decref(source);
-    return ok;
+    memcpy(r->weights_key, r->surgery_key, sizeof r->weights_key);
+    if (recal) {
+        char data[33];
+        if (!files_key(r, "recalibrate", "data", data, e)) return false;
+        json_t *parameters = json_copy((json_t *)recal);
+        json_object_del(parameters, "data"); /* its content counts, not its place */
+        step_key(r->surgery_key, parameters, data, r->weights_key);
+        json_decref(parameters);
+    }
+    return files_key(r, "evaluate", "text", r->text_key, e);
 }
 
 static bool save_steps(const Run *r, Error *e) {
@@ -136,54 +117,12 @@ static bool save_steps(const Run *r, Error *e) {
 
 /* ---- recalibration ---- */
 
-static bool set_real(const json_t *o, const char *key, double *to) {
-    double v;
-    if (json_get_f64(o, key, &v)) *to = v;
-    return true;
-}
-
-static bool set_u32(const json_t *o, const char *key, uint32_t *to, Error *e) {
-    uint64_t v;
-    if (!json_get_u64(o, key, &v)) return true;
-    if (v > 1 << 24)
-        return error_set(e, ERR_RECIPE, "recalibrate.%s: %llu is out of reason", key, (unsigned long long)v);
-    *to = (uint32_t)v;
-    return true;
-}
-
-bool recal_from_recipe(const json_t *s, const char **data, size_t max_data, RecalRequest *r, Error *e) {
-    *r = (RecalRequest){.train = train_defaults(), .data = data, .field = json_get_string(s, "field")};
-    TrainOptions *t = &r->train;
-    const char *objective = json_get_string(s, "objective");
-    const json_t *paths = json_object_get(s, "data");
-    t->objective = objective_by_name(objective ? objective : "next-token");
-    json_get_u64(s, "tokens", &t->tokens);
-    json_get_u64(s, "seed", &t->seed);
-    json_get_bool(s, "from_scratch", &r->from_scratch);
-    set_real(s, "lr", &t->lr);
-    set_real(s, "min_lr_ratio", &t->min_lr_ratio);
-    set_real(s, "weight_decay", &t->weight_decay);
-    set_real(s, "beta1", &t->beta1);
-    set_real(s, "beta2", &t->beta2);
-    set_real(s, "clip", &t->clip);
-    if (!set_u32(s, "context", &t->context, e) || !set_u32(s, "batch", &t->batch, e) ||
-        !set_u32(s, "accumulate", &t->accumulate, e) || !set_u32(s, "warmup", &t->warmup, e))
-        return false;
-    for (size_t i = 0; i < json_array_size(paths); i++) {
-        if (i == max_data)
-            return error_set(e, ERR_RECIPE, "recalibrate.data: more than %zu paths; name a folder", max_data);
-        data[r->n_data++] = json_string_value(json_array_get(paths, i));
-    }
-    return true;
-}
-
 /* A finished state of the same key holds the weights already: training "resumes" at its end. */
 static bool recalibrate_step(Run *r, Error *e) {
-    const json_t *section = json_object_get(r->recipe, "recalibrate");
-    if (!section || r->summary) return true;
+    if (!job_section(&r->job, "recalibrate") || r->summary) return true;
     const char *data[MAX_RECIPE_PATHS];
     RecalRequest request;
-    if (!recal_from_recipe(section, data, MAX_RECIPE_PATHS, &request, e)) return false;
+    if (!job_recal(&r->job, data, &request, e)) return false;
     char state[PATH_MAX];
     snprintf(state, sizeof state, "%s/recalibrated-%.16s.state", r->work, r->weights_key);
     request.train.state_path = state;
@@ -191,8 +130,12 @@ static bool recalibrate_step(Run *r, Error *e) {
     net_close(r->net);
     r->net = NULL;
     TrainResult result = {0};
-    bool ok = recalibrate(r->source, r->model, &request, &r->net, &result, e);
+    bool ok = recalibrate(r->job.source, r->model, &request, &r->net, &result, e);
     if (ok) r->summary = recal_summary(&request, &result);
+    if (ok && result.resumed == result.tokens)
+        cmd_note("the recalibrated weights are up to date");
+    else if (ok && result.resumed)
+        cmd_note("went on after %llu tokens", (unsigned long long)result.resumed);
     json_decref(result.losses);
     return ok;
 }
@@ -229,36 +172,38 @@ static bool load_text(const Run *r, const json_t *section, TokenList *tokens, in
         list[i] = json_string_value(json_array_get(paths, i));
     json_get_u64(section, "tokens", &max);
     *score = how && strcmp(how, "half") == 0 ? SCORE_HALF : SCORE_ALL;
-    return ppl_tokens(r->source, list, n, NULL, *score == SCORE_HALF, max, tokens, bos, e);
+    return ppl_tokens(r->job.source, list, n, NULL, *score == SCORE_HALF, max, tokens, bos, e);
 }
 
 /* One row of the table, from steps.json or measured now. `from` is the key of what is measured. */
 static bool add_row(Run *r, const char *label, const char *from, json_t *(*measure_row)(Run *r, Error *e),
                     Error *e) {
-    const json_t *section = json_object_get(r->recipe, "evaluate");
+    const json_t *section = job_section(&r->job, "evaluate");
     json_t *parameters = json_copy((json_t *)section);
     static const char *const irrelevant[] = {"text", "source", "untrained", "yarn"};
     for (int i = 0; i < 4; i++)
         json_object_del(parameters, irrelevant[i]);
     json_object_set_new(parameters, "row", json_string(label));
     char key[33];
-    bool ok = step_key(from, parameters, json_object_get(section, "text"), key, e);
+    bool ok = true;
+    step_key(from, parameters, r->text_key, key);
     json_decref(parameters);
-    if (!ok) return false;
     json_t *row = r->force ? NULL : json_incref(json_object_get(r->steps, key));
+    bool skipped = row != NULL;
+    if (skipped) cmd_note("the perplexity of the model '%s' is up to date", label);
     if (!row) {
         row = measure_row(r, e);
         if (!row) return false;
         json_object_set(r->steps, key, row);
         ok = save_steps(r, e);
     }
-    json_array_append_new(r->table,
-                          json_pack("{s:s, s:s, s:o}", "recipe", r->path, "model", label, "perplexity", row));
+    json_array_append_new(r->table, json_pack("{s:s, s:s, s:b, s:o}", "recipe", r->job.path, "model", label,
+                                              "skipped", skipped, "perplexity", row));
     return ok;
 }
 
 static json_t *measure_net(Run *r, Net *n, Error *e) {
-    const json_t *section = json_object_get(r->recipe, "evaluate");
+    const json_t *section = job_section(&r->job, "evaluate");
     TokenList tokens = {0};
     int32_t bos;
     Score score;
@@ -292,8 +237,7 @@ static bool wants(const json_t *section, const char *key, bool fallback) {
 
 /* YaRN at each length's own factor: the source as it would be served there. */
 static json_t *measure_yarn(Run *r, Error *e) {
-    const json_t *section = json_object_get(r->recipe, "evaluate"),
-                 *contexts = json_object_get(section, "context");
+    const json_t *section = job_section(&r->job, "evaluate"), *contexts = json_object_get(section, "context");
     json_t *cells = json_array();
     TokenList tokens = {0};
     int32_t bos;
@@ -301,7 +245,7 @@ static json_t *measure_yarn(Run *r, Error *e) {
     bool ok = load_text(r, section, &tokens, &bos, &score, e);
     for (size_t i = 0; ok && i < json_array_size(contexts); i++) {
         double length = (double)json_integer_value(json_array_get(contexts, i));
-        Model *m = model_open(r->source, e);
+        Model *m = model_open(r->job.source, e);
         json_t *one = json_pack("{s:[O]}", "context", json_array_get(contexts, i));
         double factor = m ? length / m->spec.context : 1;
         json_t *args = json_pack("{s:s, s:f}", "type", "yarn", "factor", factor);
@@ -341,45 +285,75 @@ static void key_of_output(const char *path, char out[33]) {
     checkpoint_close(c);
 }
 
-static bool write_output(Run *r, const json_t *o, Error *e) {
-    OutputRequest request = {.path = json_get_string(o, "path"),
-                             .dtype = json_get_string(o, "dtype"),
-                             .carrier = json_get_string(o, "carrier"),
-                             .force = r->force};
-    json_get_u64(o, "max_shard_size", &request.max_shard_size);
-    char key[33], there[33];
-    if (!step_key(r->weights_key, o, NULL, key, e)) return false;
-    key_of_output(request.path, there);
-    if (!r->force && strcmp(key, there) == 0) {
-        cmd_note("%s is up to date", request.path);
+static bool target_may_begin(const Target *t, Error *e) {
+    return output_may_begin(t->request.path, format_of_path(t->request.path) == FORMAT_HF, t->request.force,
+                            e);
+}
+
+/* Which outputs have to be written, and whether they can be: before any work. */
+static bool find_targets(Run *r, Error *e) {
+    size_t n = job_n_outputs(&r->job);
+    r->targets = xcalloc(n, sizeof *r->targets);
+    for (size_t i = 0; i < n; i++) {
+        Target *t = &r->targets[i];
+        char there[33];
+        if (!job_output(&r->job, i, r->model, &t->request, e)) return false;
+        step_key(r->weights_key, json_array_get(job_section(&r->job, "outputs"), i), "", t->key);
+        key_of_output(t->request.path, there);
+        t->done = !r->force && strcmp(t->key, there) == 0;
+        t->request.force = r->force || there[0]; /* an earlier run's is ours to replace */
+        bool exists = access(t->request.path, F_OK) == 0;
+        if (exists && !t->done && !target_may_begin(t, e)) return false;
+    }
+    return true;
+}
+
+static bool write_target(Run *r, Target *t, Error *e) {
+    if (t->done) {
+        cmd_note("%s is up to date", t->request.path);
         return true;
     }
-    if (there[0]) request.force = true; /* an earlier run's output: ours to replace */
     if (!recalibrate_step(r, e)) return false;
-    json_t *extra = json_pack("{s:s, s:O}", "run_key", key, "recipe", r->recipe);
+    json_t *extra = json_pack("{s:s, s:O}", "run_key", t->key, "recipe", r->job.recipe);
     if (r->summary) json_object_update(extra, r->summary);
-    request.extra = extra;
-    bool ok = output_write(r->model, &request, e);
+    t->request.extra = extra;
+    bool ok = output_write(r->model, &t->request, e);
     json_decref(extra);
-    if (ok) cmd_note("wrote %s", request.path);
+    if (ok) cmd_note("wrote %s", t->request.path);
     return ok;
 }
 
 /* ---- the whole ---- */
 
-static bool open_models(Run *r, Error *e) {
-    const char *path = json_get_string(r->recipe, "source");
-    bool scratch = wants(json_object_get(r->recipe, "recalibrate"), "from_scratch", false);
-    r->source = checkpoint_open_config(path, scratch, e);
-    if (!r->source) return false;
-    r->source_model = scratch ? model_open_config(r->source, e) : model_open(r->source, e);
-    r->model =
-        r->source_model ? (scratch ? model_open_config(r->source, e) : model_open(r->source, e)) : NULL;
-    return r->model && passes_apply(json_object_get(r->recipe, "surgery"), r->model, e);
+/* The folders above `path`: what holds the outputs may be as new as they are. */
+static bool make_parents(const char *path, Error *e) {
+    char *copy = xstrdup(path);
+    bool ok = true;
+    for (char *p = copy + 1; ok && *p; p++)
+        if (*p == '/' && p[1]) {
+            *p = 0;
+            ok = mkdir(copy, 0777) == 0 || errno == EEXIST || error_errno(e, "%s", copy);
+            *p = '/';
+        }
+    free(copy);
+    return ok;
+}
+
+static void read_steps(Run *r) {
+    Buffer text = {0};
+    Error ignored = {0};
+    if (access(r->steps_path, F_OK) == 0 && file_read(r->steps_path, 1 << 26, &text, &ignored))
+        r->steps =
+            json_parse(r->steps_path, text.data, text.size, &ignored); /* a damaged cache is an empty one */
+    if (!json_is_object(r->steps)) {
+        json_decref(r->steps);
+        r->steps = json_object();
+    }
+    buffer_free(&text);
 }
 
 static bool open_work(Run *r, Error *e) {
-    const char *first = json_get_string(json_array_get(json_object_get(r->recipe, "outputs"), 0), "path");
+    const char *first = r->targets[0].request.path;
     Buffer work = {0}, steps = {0};
     size_t n = strlen(first);
     while (n > 1 && first[n - 1] == '/')
@@ -388,49 +362,47 @@ static bool open_work(Run *r, Error *e) {
     r->work = buffer_string(&work);
     buffer_printf(&steps, "%s/steps.json", r->work);
     r->steps_path = buffer_string(&steps);
-    /* the folder that holds the outputs may be as new as they are */
-    for (char *p = r->work + 1; *p; p++)
-        if (*p == '/') {
-            *p = 0;
-            int made = mkdir(r->work, 0777);
-            *p = '/';
-            if (made != 0 && errno != EEXIST) return error_errno(e, "%s", r->work);
-        }
+    for (size_t i = 0; i < job_n_outputs(&r->job); i++) {
+        Target *t = &r->targets[i];
+        if (!make_parents(t->request.path, e) || (!t->done && !target_may_begin(t, e))) return false;
+    }
     if (mkdir(r->work, 0777) != 0 && errno != EEXIST) return error_errno(e, "%s", r->work);
-    Buffer text = {0};
-    Error ignored = {0};
-    if (access(r->steps_path, F_OK) == 0 && file_read(r->steps_path, 1 << 26, &text, &ignored))
-        r->steps =
-            json_parse(r->steps_path, text.data, text.size, &ignored); /* a damaged cache is an empty one */
-    if (!json_is_object(r->steps)) r->steps = json_object();
-    buffer_free(&text);
+    read_steps(r);
+    return true;
+}
+
+/* make goes by time: what is up to date becomes newer than what was only touched. */
+static bool renew_times(const Run *r, Error *e) {
+    for (size_t i = 0; i < job_n_outputs(&r->job); i++)
+        if (r->targets[i].done && utimensat(AT_FDCWD, r->targets[i].request.path, NULL, 0) != 0)
+            return error_errno(e, "%s", r->targets[i].request.path);
     return true;
 }
 
 static bool write_depfile(const Run *r, const char *path, Error *e) {
-    const json_t *outputs = json_object_get(r->recipe, "outputs");
-    const json_t *data = json_object_get(json_object_get(r->recipe, "recalibrate"), "data");
-    const json_t *text = json_object_get(json_object_get(r->recipe, "evaluate"), "text");
-    const char *targets[MAX_RECIPE_PATHS], *more[2 * MAX_RECIPE_PATHS + 2];
-    size_t n = 0, m = 0;
-    for (size_t i = 0; i < json_array_size(outputs) && n < MAX_RECIPE_PATHS; i++)
-        targets[n++] = json_get_string(json_array_get(outputs, i), "path");
-    more[m++] = r->path;
-    for (size_t i = 0; i < json_array_size(data) && i < MAX_RECIPE_PATHS; i++)
-        more[m++] = json_string_value(json_array_get(data, i));
-    for (size_t i = 0; i < json_array_size(text) && i < MAX_RECIPE_PATHS; i++)
-        more[m++] = json_string_value(json_array_get(text, i));
-    more[m] = NULL;
-    return depfile_write(path, targets, n, r->source, more, e);
+    size_t n = job_n_outputs(&r->job);
+    json_t *data = job_files(&r->job, "recalibrate", "data", e), *more = json_pack("[s]", r->job.path);
+    json_t *text = data ? job_files(&r->job, "evaluate", "text", e) : NULL;
+    bool ok = text && renew_times(r, e);
+    const char **targets = xcalloc(n, sizeof *targets);
+    for (size_t i = 0; i < n; i++)
+        targets[i] = r->targets[i].request.path;
+    if (ok) {
+        json_array_extend(more, data);
+        json_array_extend(more, text);
+        ok = depfile_write(path, targets, n, r->job.source, more, e);
+    }
+    free(targets);
+    json_decref(more);
+    json_decref(text);
+    json_decref(data);
+    return ok;
 }
 
 static bool run_steps(Run *r, Error *e) {
-    const json_t *evaluate = json_object_get(r->recipe, "evaluate"),
-                 *recal = json_object_get(r->recipe, "recalibrate");
-    const json_t *outputs = json_object_get(r->recipe, "outputs");
-    bool scratch = wants(recal, "from_scratch", false);
+    const json_t *evaluate = job_section(&r->job, "evaluate"), *recal = job_section(&r->job, "recalibrate");
     const char *operated = recal ? "after surgery, untrained" : "after surgery";
-    if (evaluate && !scratch) {
+    if (evaluate && !r->job.from_scratch) {
         if (wants(evaluate, "source", true) && !add_row(r, "source", r->source_key, measure_source, e))
             return false;
         if (wants(evaluate, "yarn", false) && !add_row(r, "source with YaRN", r->source_key, measure_yarn, e))
@@ -439,28 +411,37 @@ static bool run_steps(Run *r, Error *e) {
             !add_row(r, operated, r->surgery_key, measure_model, e))
             return false;
     }
-    for (size_t i = 0; i < json_array_size(outputs); i++)
-        if (!write_output(r, json_array_get(outputs, i), e)) return false;
+    for (size_t i = 0; i < job_n_outputs(&r->job); i++)
+        if (!write_target(r, &r->targets[i], e)) return false;
     if (!evaluate || !recal) return true;
     return add_row(r, "after recalibration", r->weights_key, measure_recalibrated, e);
 }
 
+static bool open_models(Run *r, Error *e) {
+    const char *data[MAX_RECIPE_PATHS];
+    RecalRequest request;
+    if (job_section(&r->job, "recalibrate") && !job_recal(&r->job, data, &request, e)) return false;
+    r->source_model = job_model(&r->job, false, e);
+    r->model = r->source_model ? job_model(&r->job, true, e) : NULL;
+    return r->model != NULL;
+}
+
 static bool run_recipe(const char *path, const char *const *sets, size_t n_sets, bool force,
                        const char *depfile, json_t *table, Error *e) {
-    json_t *recipe = recipe_load(path, sets, n_sets, e);
-    if (!recipe) return false;
-    Run r = {.path = path, .recipe = recipe, .force = force, .table = table};
-    bool ok = open_work(&r, e) && find_keys(&r, e) && open_models(&r, e) && run_steps(&r, e);
+    Run r = {.force = force, .table = table};
+    bool ok = job_open(&r.job, path, sets, n_sets, e) && open_models(&r, e) && find_keys(&r, e) &&
+              find_targets(&r, e) && open_work(&r, e) && run_steps(&r, e);
     if (ok && depfile) ok = write_depfile(&r, depfile, e);
+    if (e->code == ERR_INTERRUPTED) cmd_advise(e, "; run it again to go on");
     net_close(r.net);
     model_close(r.model);
     model_close(r.source_model);
-    checkpoint_close(r.source);
     json_decref(r.steps);
     json_decref(r.summary);
-    json_decref(recipe);
+    free(r.targets);
     free(r.work);
     free(r.steps_path);
+    job_close(&r.job);
     return ok;
 }
 

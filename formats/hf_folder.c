@@ -24,24 +24,28 @@ bool hf_is_weights(const char *name) {
     return false;
 }
 
+static int is_side_file(const struct dirent *d) {
+    return d->d_name[0] != '.' && !hf_is_weights(d->d_name);
+}
+
 bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e) {
-    DIR *d = opendir(folder);
-    if (!d) return error_errno(e, "%s", folder);
+    struct dirent **list;
+    int n = scandir(folder, &list, is_side_file, alphasort); /* the same order on every disk */
+    if (n < 0) return error_errno(e, "%s", folder);
     bool ok = true;
-    struct dirent *entry;
-    while (ok && (entry = readdir(d))) {
-        const char *name = entry->d_name;
+    for (int i = 0; i < n; i++) {
+        const char *name = list[i]->d_name;
         char path[PATH_MAX];
         struct stat st;
-        if (name[0] == '.' || hf_is_weights(name) ||
-            snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path || stat(path, &st) != 0 ||
-            !S_ISREG(st.st_mode))
-            continue;
-        const ByteSource *file = checkpoint_map(c, path, e);
-        ok = file != NULL;
-        if (ok) checkpoint_add_file(c, name, file->map, file->size);
+        if (ok && snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path &&
+            stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+            const ByteSource *file = checkpoint_map(c, path, e);
+            ok = file != NULL;
+            if (ok) checkpoint_add_file(c, name, file->map, file->size);
+        }
+        free(list[i]);
     }
-    closedir(d);
+    free(list);
     return ok;
 }
 
@@ -124,9 +128,10 @@ static const char **shard_names(const char *index, const json_t *map, Error *e) 
 static bool read_shards(Checkpoint *c, const char *folder, const char *index_name, Error *e) {
     char index[PATH_MAX];
     snprintf(index, sizeof index, "%s/%s", folder, index_name);
-    Buffer text = {0};
-    json_t *root = file_read(index, MAX_INDEX, &text, e) ? json_parse(index, text.data, text.size, e) : NULL;
-    buffer_free(&text);
+    const ByteSource *file = checkpoint_map(c, index, e); /* one of the files that c was read from */
+    if (file && file->size > MAX_INDEX)
+        return error_set(e, ERR_INPUT, "%s: larger than the %d bytes such a file may have", index, MAX_INDEX);
+    json_t *root = file ? json_parse(index, file->map, file->size, e) : NULL;
     if (!root) return false;
     json_t *map = json_object_get(root, "weight_map");
     bool ok = json_is_object(map) || error_set(e, ERR_INPUT, "%s: has no weight_map", index);

@@ -20,6 +20,7 @@ typedef struct Reading {
     const char *field;
     TextSink sink;
     void *context;
+    json_t *list; /* only name the files */
     size_t files;
 } Reading;
 
@@ -97,8 +98,13 @@ static bool is_jsonl(const char *path) {
 
 /* ---- files and folders ---- */
 
+static bool not_a_name(const char *path, Error *e) {
+    return error_set(e, ERR_INPUT, "%s: the name is not UTF-8", path);
+}
+
 static bool read_file(Reading *r, const char *path, Error *e) {
     r->files++;
+    if (r->list) return json_array_append_new(r->list, json_string(path)) == 0 || not_a_name(path, e);
     Unpack *u = unpack_open(path, e);
     bool ok = u && (is_jsonl(path) ? read_lines : read_text)(r, path, u, e);
     if (u) unpack_close(u);
@@ -138,16 +144,25 @@ static bool read_folder(Reading *r, const char *path, int depth, Error *e) {
     return ok;
 }
 
-bool data_read(const char *path, const char *field, TextSink sink, void *context, Error *e) {
-    Reading r = {.field = field ? field : "text", .sink = sink, .context = context};
+static bool read_path(Reading *r, const char *path, Error *e) {
     struct stat st;
     if (stat(path, &st) != 0) {
         error_errno(e, "%s", path);
         if (e) e->code = ERR_INPUT;
         return false;
     }
-    if (!(S_ISDIR(st.st_mode) ? read_folder(&r, path, 0, e) : read_file(&r, path, e))) return false;
-    return r.files || error_set(e, ERR_INPUT, "%s: there is no file in this folder", path);
+    if (!(S_ISDIR(st.st_mode) ? read_folder(r, path, 0, e) : read_file(r, path, e))) return false;
+    return r->files || error_set(e, ERR_INPUT, "%s: there is no file in this folder", path);
+}
+
+bool data_read(const char *path, const char *field, TextSink sink, void *context, Error *e) {
+    Reading r = {.field = field ? field : "text", .sink = sink, .context = context};
+    return read_path(&r, path, e);
+}
+
+bool data_list(const char *path, json_t *files, Error *e) {
+    Reading r = {.list = files};
+    return read_path(&r, path, e);
 }
 
 /* ---- packing ---- */

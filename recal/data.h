@@ -2,6 +2,8 @@
 #ifndef DEROPE_RECAL_DATA_H
 #define DEROPE_RECAL_DATA_H
 
+#include <jansson.h>
+
 #include "recal/tokenizer.h"
 
 /* Reads `path` (a file, or a folder walked in sorted order, hidden names left out; .jsonl: one object a
@@ -9,6 +11,9 @@
  * name file and line. A sink that returns false ends the reading. */
 typedef bool (*TextSink)(void *context, const char *path, const char *text, size_t n, Error *e);
 bool data_read(const char *path, const char *field, TextSink sink, void *context, Error *e);
+
+/* The files that data_read would read, in its order, appended to a JSON array. */
+bool data_list(const char *path, json_t *files, Error *e);
 
 /* All documents of all paths as one packed stream, EOS between documents (if there is one); empty
  * documents count for nothing. Stops reading once `max_tokens` are there (0: all). */

@@ -122,7 +122,7 @@ static bool save(Loop *l, const TrainResult *r, Error *e) {
 static bool run(Loop *l, TrainResult *r, Error *e) {
     const TrainOptions *o = l->o;
     double start = now(), before = r->seconds, saved = start;
-    uint64_t resumed = r->tokens;
+    r->resumed = r->tokens;
     if (r->steps >= l->steps) return true; /* it had only to be written out */
     while (r->steps < l->steps) {
         double loss;
@@ -138,7 +138,7 @@ static bool run(Loop *l, TrainResult *r, Error *e) {
         r->seconds = before + time - start;
         if (o->progress)
             o->progress(o->progress_context, r->tokens, l->steps * o->batch * o->context, loss, l->adam.lr,
-                        (double)(r->tokens - resumed) / (time - start));
+                        (double)(r->tokens - r->resumed) / (time - start));
         if (o->stop && *o->stop) {
             if (!save(l, r, e)) return false;
             return error_set(e, ERR_INTERRUPTED, "interrupted after %llu tokens",

@@ -9,6 +9,13 @@
 
 #include "tests/tiny_model.h"
 
+/* A shell command in scratch(); its exit status. */
+static inline int run_shell(const char *command) {
+    char line[2 * PATH_MAX];
+    snprintf(line, sizeof line, "cd '%s' && { %s; }", scratch(), command);
+    return WEXITSTATUS(system(line));
+}
+
 /* Starts `derope ARGUMENTS` in scratch(), its words going to scratch()/said. */
 static inline pid_t start_derope(const char *arguments) {
     char command[2 * PATH_MAX], binary[PATH_MAX];

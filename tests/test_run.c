@@ -1,0 +1,436 @@
+/* `derope run` and `derope plan` from the outside: what a recipe makes, what a second run leaves alone, what
+ * each change redoes, and what is refused before any work. */
+#include <dirent.h>
+
+#include "formats/hash.h"
+#include "tests/process.h"
+#include "tests/text_model.h"
+
+static const char recipe[] = "source: in\n"
+                             "surgery:\n"
+                             "  - drop_rope: {layers: 2-3}\n"
+                             "  - sliding_window: {size: 8, layers: 0-1}\n"
+                             "recalibrate: {data: train, tokens: 1k, context: 32, objective: distill}\n"
+                             "evaluate: {text: held.txt, context: [16, 32], tokens: 400}\n"
+                             "outputs:\n"
+                             "  - {path: out/hf}\n"
+                             "  - {path: also/m.gguf}\n";
+
+/* Everything the recipe reads, and nothing it makes. */
+static int fresh(void **state) {
+    (void)state;
+    run_shell("rm -rf in train tr* out also");
+    text_folder("in");
+    scratch_folder("train");
+    text_file("train/1.txt", 1, 300);
+    text_file("train/2.txt", 2, 300);
+    text_file("held.txt", 3, 200);
+    scratch_text("r.yaml", recipe);
+    return 0;
+}
+
+/* ---- what a run makes ---- */
+
+static void outputs_in_both_formats(void **state) {
+    (void)state;
+    const char *words;
+    assert_runs("run r.yaml");
+    assert_int_equal(entries_in("out"), 2); /* hf, hf.work */
+    assert_int_equal(entries_in("also"), 1);
+    static const char *const outputs[] = {"out/hf", "also/m.gguf"};
+    for (int i = 0; i < 2; i++) {
+        char line[100];
+        Error e = {0};
+        snprintf(line, sizeof line, "verify %s", outputs[i]);
+        assert_runs(line);
+        snprintf(line, sizeof line, "inspect %s --json", outputs[i]);
+        assert_int_equal(run_derope(line, &words), 0);
+        json_t *o = json_parse(line, words, strlen(words), &e);
+        const json_t *layers = json_object_get(json_object_get(o, "spec"), "layers");
+        assert_int_equal(json_array_size(layers), 4);
+        for (size_t l = 0; l < 4; l++) {
+            const json_t *layer = json_array_get(layers, l);
+            assert_string_equal(json_get_string(layer, "position"), l < 2 ? "rope" : "nope");
+            assert_int_equal(json_integer_value(json_object_get(layer, "window")), l < 2 ? 8 : 0);
+        }
+        json_decref(o);
+    }
+    Checkpoint *hf = opened(scratch_path("out/hf")), *gguf = opened(scratch_path("also/m.gguf"));
+    float a[TINY_WIDTH], b[TINY_WIDTH]; /* one training, two outputs */
+    Error e = {0};
+    assert_true(tensor_read_f32(checkpoint_find(hf, "model.norm.weight"), a, &e));
+    assert_true(tensor_read_f32(checkpoint_find(gguf, "output_norm.weight"), b, &e));
+    for (int i = 0; i < TINY_WIDTH; i++)
+        assert_true(a[i] == bf16_to_f32(f32_to_bf16(b[i])));
+    json_t *manifest = checkpoint_json(hf, "derope.json", &e);
+    assert_non_null(json_object_get(manifest, "recipe"));
+    assert_int_equal(json_array_size(json_object_get(manifest, "sources")), 4);
+    json_decref(manifest);
+    checkpoint_close(hf);
+    checkpoint_close(gguf);
+    assert_int_equal(run_derope("run r.yaml r.yaml", &words), 0); /* a table in plain text */
+    assert_non_null(strstr(words, "perplexity at a context of                          16        32\n"));
+    assert_non_null(strstr(words, "\nr: after recalibration "));
+}
+
+/* ---- what a second run does ---- */
+
+/* What `derope run r.yaml ARGUMENTS` did, a letter a step, large if it was done and small if it was skipped:
+ * perplexity of the (s)ource and (u)ntrained, (t)raining, (h)f and (g)guf output, perplexity (a)fter. */
+static const char *steps_done(const char *arguments) {
+    static char steps[] = "sutHGa";
+    char line[300];
+    const char *words, *models[] = {"source", "after surgery, untrained", "after recalibration"};
+    const int at[] = {0, 1, 5};
+    Error e = {0};
+    int states = access(scratch_path("out/hf.work"), F_OK) == 0 ? entries_in("out/hf.work") : 1;
+    snprintf(line, sizeof line, "run r.yaml --json %s", arguments);
+    if (run_derope(line, &words)) fail_msg("%s: %s", line, words);
+    steps[2] = entries_in("out/hf.work") > states ? 'T' : 't';
+    steps[3] = strstr(words, "note: out/hf is up to date") ? 'h'
+               : strstr(words, "note: wrote out/hf\n")     ? 'H'
+                                                           : '?';
+    steps[4] = strstr(words, "note: also/m.gguf is up to date") ? 'g'
+               : strstr(words, "note: wrote also/m.gguf\n")     ? 'G'
+                                                                : '?';
+    const char *json = strstr(words, "[\n");
+    json_t *table = json_parse("table", json, strlen(json), &e);
+    assert_int_equal(json_array_size(table), 3);
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *row = json_array_get(table, i);
+        assert_string_equal(json_get_string(row, "model"), models[i]);
+        assert_int_equal(json_array_size(json_object_get(row, "perplexity")), 2);
+        bool skipped = json_is_true(json_object_get(row, "skipped"));
+        steps[at[i]] = skipped ? "sutHGa"[at[i]] : "SUTHGA"[at[i]];
+    }
+    json_decref(table);
+    return steps;
+}
+
+/* Names, sizes, kinds and times of everything under scratch(). */
+static const char *snapshot(void) {
+    static Buffer text;
+    char command[PATH_MAX + 80];
+    snprintf(command, sizeof command, "cd '%s' && find . -printf '%%P %%y %%s %%T@ %%C@ %%i\\n' | sort",
+             scratch());
+    FILE *p = popen(command, "r");
+    text.size = 0;
+    for (int c; (c = fgetc(p)) != EOF;)
+        buffer_byte(&text, (uint8_t)c);
+    assert_int_equal(pclose(p), 0);
+    assert_true(text.size > 100);
+    return buffer_string(&text);
+}
+
+static void a_second_run_skips_every_step(void **state) {
+    (void)state;
+    assert_string_equal(steps_done(""), "SUTHGA");
+    char *before = xstrdup(snapshot());
+    assert_string_equal(steps_done(""), "suthga");
+    assert_string_equal(snapshot(), before);
+    run_shell("touch in/* train/* held.txt r.yaml"); /* times are not contents */
+    assert_string_equal(steps_done(""), "suthga");
+    free(before);
+}
+
+static void each_change_redoes_what_depends_on_it(void **state) {
+    (void)state;
+    static const struct {
+        const char *shell, *arguments, *steps;
+    } cases[] = {
+        {"true", "", "SUTHGA"},
+        {"true", "--set recalibrate.lr=2e-3", "suTHGA"},
+        {"true", "", "sutHGa"}, /* back: the weights are still there */
+        {"true", "--set recalibrate.tokens=2k", "suTHGA"},
+        {"true", "--set recalibrate.tokens=2k --set evaluate.tokens=300", "SUthgA"},
+        {"sed -i 's/tokens: 400/tokens: 300/; s/tokens: 1k/tokens: 2k/' r.yaml", "", "suthga"},
+        {"true", "--set outputs.1.dtype=f32", "suthGa"},
+        {"true", "--set 'surgery=[{drop_rope: {layers: 3}}]'", "sUTHGA"},
+        {"true", "", "sutHGa"},
+        {"echo the thin sea. >> held.txt", "", "SUthgA"},
+        {"echo the thin sea. >> train/2.txt", "", "suTHGA"},
+        {"mv train/2.txt train/3.txt", "", "suTHGA"},
+        {"mv train texts && ln -s texts train", "", "suthga"}, /* the same files elsewhere */
+        {"sed -i 's/5000.0/6000.0/' in/config.json", "", "SUTHGA"},
+        {"printf ' ' >> in/tokenizer.json", "", "SUTHGA"},
+        {"printf '\\1' | dd of=in/model.safetensors bs=1 seek=6000 conv=notrunc 2> /dev/null", "", "SUTHGA"},
+        {"true", "--force", "SUtHGA"}, /* into the state of the same name */
+        {"rm out/hf.work/*", "", "SUThgA"},
+        {"rm -r out/hf", "", "sutHga"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        run_shell(cases[i].shell);
+        const char *steps = steps_done(cases[i].arguments);
+        if (strcmp(steps, cases[i].steps) != 0)
+            fail_msg("case %zu, %s, run %s: did %s, expected %s", i, cases[i].shell, cases[i].arguments,
+                     steps, cases[i].steps);
+    }
+}
+
+/* A file that brings its companions: they are inputs as well. */
+static void companions_are_inputs(void **state) {
+    (void)state;
+    assert_string_equal(steps_done("--set source=in/model.safetensors"), "SUTHGA");
+    run_shell("sed -i 's/5000.0/6000.0/' in/config.json");
+    assert_string_equal(steps_done("--set source=in/model.safetensors"), "SUTHGA");
+}
+
+static void force_trains_again(void **state) {
+    (void)state;
+    assert_runs("run r.yaml");
+    char before[33], after[33];
+    Error e = {0};
+    assert_true(hash_file(scratch_path("also/m.gguf"), before, &e));
+    run_shell("ls -i out/hf.work/*.state > inode");
+    assert_runs("run r.yaml --force");
+    assert_int_not_equal(run_shell("ls -i out/hf.work/*.state | cmp -s - inode"), 0);
+    assert_true(hash_file(scratch_path("also/m.gguf"), after, &e));
+    assert_string_equal(before, after);
+}
+
+/* ---- --depfile ---- */
+
+static int make_says(const char *goal) {
+    char command[200];
+    snprintf(command, sizeof command, "make -f M -q '%s' > /dev/null 2>&1", goal);
+    return run_shell(command);
+}
+
+static void depfile_names_every_input(void **state) {
+    (void)state;
+    assert_runs("convert in sharded --max-shard-size 2k --force");
+    run_shell("rm sharded/derope.json; mv train 'tr $ :%#a'; cp 'tr $ :%#a/1.txt' 'tr $ :%#a/3[1].txt'");
+    const char *run = "run r.yaml --set source=sharded --set 'recalibrate.data=tr $ :%#a' --depfile r.d";
+    assert_runs(run);
+    scratch_text("M", "out/hf also/m.gguf: ; false\ninclude r.d\n");
+    run_shell("find . -exec touch -d @1000 {} +; touch -d @2000 out/hf also/m.gguf");
+    assert_int_equal(make_says("out/hf"), 0);
+    static const char *const inputs[] = {"r.yaml",
+                                         "held.txt",
+                                         "tr $ :%#a/1.txt",
+                                         "tr $ :%#a/2.txt",
+                                         "tr $ :%#a/3[1].txt",
+                                         "sharded/config.json",
+                                         "sharded/tokenizer.json",
+                                         "sharded/tokenizer_config.json",
+                                         "sharded/model.safetensors.index.json",
+                                         "sharded/model-00001-of-00011.safetensors",
+                                         "sharded/model-00011-of-00011.safetensors"};
+    struct timespec late[2] = {{.tv_sec = 3000}, {.tv_sec = 3000}},
+                    past[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        assert_int_equal(utimensat(AT_FDCWD, scratch_path(inputs[i]), late, 0), 0);
+        if (make_says("out/hf") != 1 || make_says("also/m.gguf") != 1) fail_msg("not named: %s", inputs[i]);
+        assert_int_equal(utimensat(AT_FDCWD, scratch_path(inputs[i]), past, 0), 0);
+    }
+    run_shell("touch -d @3000 held.txt");
+    assert_runs(run); /* nothing to do, and make learns of it */
+    assert_int_equal(make_says("out/hf"), 0);
+    assert_int_equal(make_says("also/m.gguf"), 0);
+    run_shell("rm 'tr $ :%#a/2.txt'"); /* vanished: redo, do not stop */
+    assert_int_equal(make_says("out/hf"), 1);
+}
+
+/* ---- plan ---- */
+
+static void plan_touches_nothing_and_tells_all(void **state) {
+    (void)state;
+    char *before = xstrdup(snapshot());
+    const char *words;
+    Error e = {0};
+    assert_int_equal(run_derope("plan r.yaml", &words), 0);
+    static const char *const told[] = {
+        "source in\n",
+        "  layers 2-3: rope -> nope",
+        "recalibrate: 1000 tokens, distill, about 0 s on two cores, 0.00 GB of memory (",
+        "evaluate: source; after surgery, untrained; after recalibration; at 16, 32; about 210 tokens each",
+        "output out/hf (hf, ",
+        "  carrier smollm3: transformers >= 4.53, 5.x\n    not own: says nothing of rotation",
+        "  tensors: 38 changed\n",
+        "  key model_type: \"llama\" -> \"smollm3\"\n",
+        "  key no_rope_layers: absent -> [1, 1, 0, 0]\n",
+        "output also/m.gguf (gguf, ",
+        "  carrier granite_swa: llama.cpp",
+        "  tensors: 38 changed, 4 new\n",
+        "  key granite_swa.attention.sliding_window_pattern: new\n"};
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+        if (!strstr(words, told[i])) fail_msg("'%s' is not in: %s", told[i], words);
+
+    scratch_text("q.yaml", "source: in\nsurgery: [drop_rope]\noutputs: {path: q.gguf, dtype: f32}\n");
+    run_shell("rm q.yaml"); /* the folder's own times change */
+    scratch_text("q.yaml", "source: in\nsurgery: [drop_rope]\noutputs: {path: q.gguf}\n");
+    free(before);
+    before = xstrdup(snapshot());
+    assert_int_equal(run_derope("plan q.yaml", &words), 0);
+    assert_non_null(strstr(words, "    permuted: blk.*.attn_q.weight (bf16), * = 0-3\n"));
+    assert_non_null(strstr(words, "    widened: output_norm.weight (f32)\n"));
+    assert_int_equal(run_derope("plan r.yaml --json --set evaluate.yarn=true", &words), 0);
+    json_t *plan = json_parse("plan", words, strlen(words), &e);
+    const json_t *recal = json_object_get(plan, "recalibration"),
+                 *output = json_array_get(json_object_get(plan, "outputs"), 1);
+    assert_int_equal(json_integer_value(json_object_get(recal, "tokens")), 1000);
+    assert_int_equal(json_integer_value(json_object_get(recal, "text_files")), 2);
+    assert_true(json_number_value(json_object_get(recal, "seconds_estimated")) > 0);
+    assert_true(json_integer_value(json_object_get(recal, "memory_bytes")) > 100000);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(plan, "evaluation"), "models")), 4);
+    assert_string_equal(json_get_string(output, "carrier"), "granite_swa");
+    assert_int_equal(json_array_size(json_object_get(plan, "layers")), 4);
+    json_decref(plan);
+    assert_string_equal(snapshot(), before);
+    free(before);
+}
+
+/* A recipe can be planned before what it says is all there is to say. */
+static void plans_hold(void **state) {
+    (void)state;
+    const char *words;
+    Error e = {0};
+    assert_int_equal(run_derope("plan r.yaml --json", &words), 0);
+    json_t *plan = json_parse("plan", words, strlen(words), &e);
+    assert_runs("run r.yaml");
+    size_t i;
+    json_t *output;
+    json_array_foreach(json_object_get(plan, "outputs"), i, output) {
+        Checkpoint *c = opened(scratch_path(json_get_string(output, "path")));
+        uint64_t bytes = 0;
+        for (size_t t = 0; t < c->n_tensors; t++)
+            bytes += tensor_bytes(&c->tensors[t]);
+        assert_int_equal(json_integer_value(json_object_get(output, "bytes")), bytes);
+        const char *text = i ? meta_string(c, "derope.manifest", NULL) : NULL;
+        json_t *manifest =
+            i ? json_parse("manifest", text, strlen(text), &e) : checkpoint_json(c, "derope.json", &e);
+        assert_string_equal(json_get_string(manifest, "carrier"), json_get_string(output, "carrier"));
+        json_decref(manifest);
+        checkpoint_close(c);
+    }
+    json_decref(plan);
+}
+
+/* ---- refusals ---- */
+
+#define HEAD "source: in\n"
+#define TAIL "outputs: {path: new/o}\n"
+
+static void mistakes_that_the_model_shows(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *arguments, *words;
+    } cases[] = {
+        {HEAD TAIL "surgery:\n  - drop_rope\n  - drop_rope: {layers: 2-9}\n", "",
+         "r.yaml:5:5: drop_rope: layers: there is no layer 9, the last is 3"},
+        {HEAD TAIL "surgery:\n  - drop_rope: {layers: 3-1}\n", "",
+         "r.yaml:4:5: drop_rope: layers: 3-1 runs backwards"},
+        {HEAD TAIL "surgery:\n  - rope_scaling: {type: yarm, factor: 2}\n", "",
+         "r.yaml:4:5: rope_scaling: unknown type 'yarm'; did you mean 'yarn'?"},
+        {HEAD TAIL "surgery:\n  - cast: {dtype: bf17}\n", "", "r.yaml:4:5: cast: "},
+        {HEAD TAIL, "--set 'surgery=[{drop_rope: {layers: 4}}]'",
+         "--set surgery.0: drop_rope: layers: there is no layer 4, the last is 3"},
+        {HEAD "outputs:\n  - {path: new/o.gguf}\n  - {path: new/o, dtype: q8_0}\n", "",
+         "r.yaml:4:5: dtype q8_0: a safetensors file cannot hold it"},
+        {HEAD "outputs:\n  - {path: new/o, carrier: granite}\n", "",
+         "r.yaml:3:5: there is no HF carrier 'granite'"},
+        {HEAD TAIL "surgery: [drop_rope]\n", "--set outputs.0.carrier=own",
+         "r.yaml:2:10: the carrier own cannot express this: it says nothing of rotation"},
+        {HEAD "outputs: {path: in}\n", "", "r.yaml:2:10: in: the source is there"},
+        {HEAD "outputs: {path: .}\n", "--force", "r.yaml:2:10: .: the source is there"},
+        {HEAD TAIL "recalibrate: {data: train, tokens: 1, context: 8, batch: 8, accumulate: 3}\n", "",
+         "r.yaml:3:14: a batch of 8 sequences cannot be run in 3 equal parts"},
+        {HEAD TAIL "recalibrate: {data: train, tokens: 1, context: 8, lr: 0}\n", "",
+         "r.yaml:3:14: lr 0, beta1 0.9 and beta2 0.95 would train nothing"},
+        {HEAD TAIL "recalibrate: {data: train, tokens: 1, contex: 8}\n", "",
+         "r.yaml:3:39: unknown key in recalibrate: 'contex'; did you mean 'context'?"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[200];
+        scratch_text("r.yaml", cases[i].text);
+        snprintf(line, sizeof line, "run r.yaml %s", cases[i].arguments);
+        assert_fails(line, 4, cases[i].words);
+        if (strstr(line, "--force")) continue;
+        snprintf(line, sizeof line, "plan r.yaml %s", cases[i].arguments);
+        assert_fails(line, 4, cases[i].words);
+    }
+    assert_int_equal(access(scratch_path("new"), F_OK), -1);
+}
+
+static void missing_inputs_leave_no_trace(void **state) {
+    (void)state;
+    static const char *const lines[] = {"r.yaml --set source=nowhere",
+                                        "r.yaml --set recalibrate.data=nowhere",
+                                        "r.yaml --set evaluate.text=nowhere", "nowhere"};
+    for (int i = 0; i < 8; i++) {
+        char line[100];
+        snprintf(line, sizeof line, "%s %s", i % 2 ? "plan" : "run", lines[i / 2]);
+        assert_fails(line, 3, "nowhere: No such file or directory");
+    }
+    scratch_folder("none");
+    assert_fails("run r.yaml --set recalibrate.data=none", 3, "none: there is no file in this folder");
+    assert_fails("run", 2, "a recipe is needed");
+    assert_fails("run r.yaml r.yaml --depfile d", 2, "--depfile goes with one recipe");
+    assert_fails("run r.yaml --set source", 2, "--set source: expected key=value");
+    assert_fails("plan r.yaml r.yaml", 2, "one recipe, not 'r.yaml' as well");
+    assert_int_equal(access(scratch_path("out"), F_OK), -1);
+    run_shell("rmdir none");
+}
+
+static void what_others_made_is_not_replaced(void **state) {
+    (void)state;
+    scratch_folder("also");
+    scratch_text("also/m.gguf", "mine");
+    assert_fails("run r.yaml", 1, "also/m.gguf: exists already; --force replaces it");
+    assert_int_equal(access(scratch_path("out"), F_OK), -1); /* and nothing was begun */
+    assert_file("also/m.gguf", "mine", 4);
+    assert_runs("run r.yaml --force");
+    assert_runs("verify also/m.gguf");
+    run_shell("rm -r out also; mkdir -p out/hf; touch out/hf/mine");
+    assert_fails("run r.yaml", 1, "out/hf: exists already");
+    assert_int_equal(entries_in("out"), 1);
+}
+
+/* ---- Ctrl-C ---- */
+
+static void ctrl_c_while_training(void **state) {
+    (void)state;
+    char before[33], after[33];
+    Error e = {0};
+    assert_true(hash_file(scratch_path("in/model.safetensors"), before, &e));
+    scratch_text("r.yaml", HEAD "recalibrate: {data: train, tokens: 1M, context: 32}\n" TAIL);
+    unsigned long long first, second;
+    assert_interrupted("run r.yaml", has_threads, SIGINT, " tokens; run it again to go on");
+    assert_int_equal(sscanf(said(), "derope run: interrupted after %llu", &first), 1);
+    assert_int_equal(entries_in("new"), 1); /* o.work */
+    assert_interrupted("run r.yaml", has_threads, SIGTERM, " tokens; run it again to go on");
+    assert_int_equal(sscanf(said(), "derope run: interrupted after %llu", &second), 1);
+    assert_true(second > first);
+    assert_true(hash_file(scratch_path("in/model.safetensors"), after, &e));
+    assert_string_equal(before, after);
+    run_shell("rm -r new");
+}
+
+static void ctrl_c_while_evaluating(void **state) {
+    (void)state;
+    text_file("long.txt", 4, 200000);
+    scratch_text("r.yaml", HEAD "evaluate: {text: long.txt, context: 32}\n" TAIL);
+    assert_interrupted("run r.yaml", has_threads, SIGINT, "derope run: interrupted; run it again to go on");
+    assert_int_equal(entries_in("new"), 1);
+    assert_int_equal(entries_in("new/o.work"), 0);
+    run_shell("rm -r new");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(outputs_in_both_formats, fresh),
+        cmocka_unit_test_setup(a_second_run_skips_every_step, fresh),
+        cmocka_unit_test_setup(each_change_redoes_what_depends_on_it, fresh),
+        cmocka_unit_test_setup(companions_are_inputs, fresh),
+        cmocka_unit_test_setup(force_trains_again, fresh),
+        cmocka_unit_test_setup(depfile_names_every_input, fresh),
+        cmocka_unit_test_setup(plan_touches_nothing_and_tells_all, fresh),
+        cmocka_unit_test_setup(plans_hold, fresh),
+        cmocka_unit_test_setup(mistakes_that_the_model_shows, fresh),
+        cmocka_unit_test_setup(missing_inputs_leave_no_trace, fresh),
+        cmocka_unit_test_setup(what_others_made_is_not_replaced, fresh),
+        cmocka_unit_test_setup(ctrl_c_while_training, fresh),
+        cmocka_unit_test_setup(ctrl_c_while_evaluating, fresh),
+    };
+    return cmocka_run_group_tests_name("run", tests, NULL, scratch_remove);
+}
