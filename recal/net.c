@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "formats/buffer.h"
+#include "formats/json.h"
 #include "recal/random.h"
 
 /* Shape of a role's parameter; rows 0: the model has none. Vectors are (1, n). */
@@ -144,13 +145,15 @@ Net *net_open(const Model *m, int n_threads, Error *e) {
 Net *net_random(const Model *m, uint64_t seed, int n_threads, Error *e) {
     Net *n = start(m, n_threads, e);
     Random r = random_seeded(seed);
-    double output_std = 0.02 / sqrt(2.0 * m->spec.n_layers);
+    double any_std = 0.02;
+    json_get_f64(m->config, "initializer_range", &any_std);
+    double output_std = any_std / sqrt(2.0 * m->spec.n_layers);
     for (size_t i = 0; n && i < n->n_params; i++) {
         const Param32 *p = &n->params[i];
         float *w = n->weights + p->offset;
         bool norm = p->role == ROLE_ATTN_NORM || p->role == ROLE_FFN_NORM || p->role == ROLE_FINAL_NORM ||
                     p->role == ROLE_Q_NORM || p->role == ROLE_K_NORM;
-        double std = p->role == ROLE_O || p->role == ROLE_DOWN ? output_std : 0.02;
+        double std = p->role == ROLE_O || p->role == ROLE_DOWN ? output_std : any_std;
         for (size_t j = 0; j < p->rows * p->cols; j++)
             w[j] = p->decay ? (float)(std * random_normal(&r)) : norm ? 1.0f : 0.0f;
     }
