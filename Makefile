@@ -84,14 +84,16 @@ check-peers: peers
 	$(PYTEST) -m "not long" tests/peers
 
 check-long: peers
+	@.ci/llama $(PEERS)
 	@$(MAKE) --no-print-directory all tools
 	$(PYTEST) -m long tests/peers
 
-# Speed side by side in one run: forward, training and distillation with PyTorch, tokens/s with HF tokenizers.
+# Speed side by side with others: conversion, forward and training, tokenizers. One alone: make bench BENCH=net
+BENCH ?= convert net tokenizer
 bench: peers
+	@.ci/llama $(PEERS) source
 	@$(MAKE) --no-print-directory all tools
-	DEROPE=$(abspath $(BUILD)/derope) PEERS=$(abspath $(PEERS)) $(PEERS)/venv/bin/python tests/peers/bench_net.py
-	DEROPE=$(abspath $(BUILD)/derope) PEERS=$(abspath $(PEERS)) $(PEERS)/venv/bin/python tests/peers/bench_tokenizer.py
+	@for b in $(BENCH); do DEROPE=$(abspath $(BUILD)/derope) PEERS=$(abspath $(PEERS)) $(PEERS)/venv/bin/python tests/peers/bench_$$b.py || exit 1; done
 
 # ---- other ways to build and look ----
 

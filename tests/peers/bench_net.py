@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import transformers
 from conftest import run_tool
+from side_by_side import heading, row, turns
 
 T = 512
 THREADS = torch.get_num_threads()
@@ -52,18 +53,13 @@ def main():
     config = transformers.LlamaConfig(vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
                                       num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True)
     model = transformers.LlamaForCausalLM(config)
-    ours, theirs = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         config.architectures = ["LlamaForCausalLM"]
         config.save_pretrained(folder)
-        for _ in range(repeats):
-            for best, got in ((ours, json.loads(run_tool("bench_net", Path(folder), B, T, 1))), (theirs, torch_rates(model, model, B))):
-                for k, v in got.items():
-                    best[k] = max(best.get(k, 0), v)
-    print(f"SmolLM2-135M, fp32, {THREADS} threads, {B} x {T} tokens; tokens/s, best of {repeats}")
-    print(f"{'':14}{'derope':>10}{'PyTorch ' + torch.__version__.split('+')[0]:>16}{'ratio':>8}")
+        ours, theirs = turns(repeats, lambda: json.loads(run_tool("bench_net", Path(folder), B, T, 1)), lambda: torch_rates(model, model, B))
+    heading(f"SmolLM2-135M, fp32, {THREADS} threads, {B} x {T} tokens", "PyTorch " + torch.__version__.split("+")[0], "tokens/s")
     for k in theirs:
-        print(f"{k:14}{ours[k]:10.0f}{theirs[k]:16.0f}{ours[k] / theirs[k]:8.2f}")
+        row(k, ours[k], theirs[k], rates=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Megabytes a second on one core, ours beside HF tokenizers: python bench_tokenizer.py (paths as conftest.py has them)."""
+"""Megabytes a second on one core, ours beside HF tokenizers: python tests/peers/bench_tokenizer.py [NAME...]"""
 
 import os
 import sys
@@ -9,18 +9,16 @@ from pathlib import Path
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from conftest import ROOT, run_tool
+from side_by_side import heading, row, turns
 from tokenizers_made import MADE, from_gguf
 
 SHARED = Path(os.environ.get("DEROPE_SHARED", ROOT.parent / "shared"))
 
 
-def best(f, times=3):
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        f()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+def megabytes_a_second(size, f):
+    start = time.perf_counter()
+    f()
+    return size / (time.perf_counter() - start)
 
 
 def main():
@@ -33,7 +31,7 @@ def main():
         models = {name: None for name in ("gpt2", "llama3", "qwen2", "smollm", "legacy", "metaspace first")}
         if os.environ.get("DEROPE_SMOLLM2"):
             models["SmolLM2"] = os.environ["DEROPE_SMOLLM2"]
-        print(f"{size:.1f} MB of novels        ours     HF    ratio   (MB/s, one core, best of 3)")
+        heading(f"tokenising {size:.1f} MB of novels on one core", "HF tokenizers", "MB/s")
         for name in models if len(sys.argv) < 2 else sys.argv[1:]:
             path = models[name]
             t = from_gguf(path) if path else MADE[name]([books / "dracula.txt"])
@@ -41,10 +39,12 @@ def main():
                 path = Path(folder) / name
                 path.mkdir()
                 t.save(str(path / "tokenizer.json"))
-            ours = float(run_tool("tokenizer", "bench", path, sample).split()[0])
-            lines = text.splitlines(keepends=True)  # HF is fastest on short texts: give it those
-            theirs = min(best(lambda: t.encode(text), 1), best(lambda: [t.encode(x) for x in lines], 1))
-            print(f"{name:20} {size / ours:10.1f} {size / theirs:6.1f} {theirs / ours:8.1f}")
+            lines = text.splitlines(keepends=True)  # HF is fastest on short texts: it gets those
+
+            def ours():
+                return size / float(run_tool("tokenizer", "bench", path, sample).split()[0])
+
+            row(name, *turns(3, ours, lambda: megabytes_a_second(size, lambda: [t.encode(x) for x in lines])), digits=1, rates=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ tokenizers, gguf, llama.cpp. `make check-peers` runs them; a test whose data is 
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,28 @@ def run_tf5(script, *args):
     p = subprocess.run([sys.executable, "-c", script, *map(str, args)], capture_output=True, text=True, env=env)
     assert p.returncode == 0, p.stderr[-4000:]
     return json.loads(p.stdout.strip().splitlines()[-1])
+
+
+def machine():
+    """One line about what the numbers of a run were measured on."""
+    with open("/proc/cpuinfo") as f:
+        info = f.read()
+    name = re.search(r"model name\s*: (.*)", info)
+    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if re.search(rf"\b{flag}\b", info)]
+    return f"{name[1] if name else 'unknown CPU'}, {os.cpu_count()} cores, {' '.join(wide)}"
+
+
+@pytest.fixture(scope="session")
+def record():
+    """record(name, figures) of a long test: kept in long-results.json, beside those of earlier runs."""
+    path = ROOT / "tests" / "peers" / "long-results.json"
+    results = json.loads(path.read_text()) if path.is_file() else {}
+
+    def keep(name, figures):
+        results[name] = {"machine": machine(), **figures}
+        path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+    return keep
 
 
 @pytest.fixture(scope="session")

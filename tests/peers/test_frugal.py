@@ -45,9 +45,8 @@ def write_shard(path, tensors, noise):
             at -= f.write(noise[: min(at, len(noise))])
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("frugal") / "in"
+def make_checkpoint(folder):
+    """A sharded checkpoint of random bytes, 2 GB, in a new folder; returns its size in bytes."""
     folder.mkdir()
     noise = np.random.default_rng(1).integers(0, 256, 32 << 20, dtype=np.uint8).tobytes()
     every = list(shapes())
@@ -60,8 +59,7 @@ def checkpoint(tmp_path_factory):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     (folder / "config.json").write_text(json.dumps(CONFIG))
     os.sync()
-    yield folder
-    shutil.rmtree(folder.parent)
+    return sum(f.stat().st_size for f in folder.iterdir())
 
 
 def measured(command):
@@ -79,8 +77,9 @@ def measured(command):
     return time.monotonic() - start, peak / 1000
 
 
-def test_drop_rope_of_2_gb(checkpoint):
-    size = sum(f.stat().st_size for f in checkpoint.iterdir())
+def test_drop_rope_of_2_gb(tmp_path, record):
+    checkpoint = tmp_path / "in"
+    size = make_checkpoint(checkpoint)
     assert size > 2e9
     copies, ours, peaks = [], [], []
     for i in range(3):
@@ -93,9 +92,10 @@ def test_drop_rope_of_2_gb(checkpoint):
         if i < 2:
             shutil.rmtree(out)
         os.sync()
-    print(f"\n{size / 1e9:.2f} GB: cp -r and sync {min(copies):.2f} s, convert --drop-rope {min(ours):.2f} s, "
-          f"ratio {min(ours) / min(copies):.2f}, peak RssAnon {max(peaks):.1f} MB")
+    record(f"{size / 1e9:.2f} GB of shards, seconds", {"cp -r and sync": [round(s, 2) for s in copies], "convert --drop-rope": [round(s, 2) for s in ours],
+                                                       "peak RssAnon, MB": round(max(peaks), 1)})
     assert max(peaks) < 64
     assert min(ours) < 1.3 * min(copies)
     status = {t["status"] for t in json.loads((out / "derope.json").read_text())["tensors"]}
     assert status <= {"untouched", "permuted", "new"}
+    shutil.rmtree(tmp_path)
