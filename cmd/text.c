@@ -51,28 +51,44 @@ bool text_tokens(const Checkpoint *c, const char *path, TokenList *out, Error *e
     return ok;
 }
 
-static bool join_text(void *context, const char *path, const char *text, size_t n, Error *e) {
-    (void)path, (void)e;
-    Buffer *all = context;
-    if (all->size && n) buffer_byte(all, '\n');
-    buffer_append(all, text, n);
-    return true;
+/* Texts joined by newlines; a newline at the end is held back until it is known whether more follows. */
+typedef struct Joiner {
+    TextStream text;
+    TokenList *out;
+    uint64_t max;
+    bool any, inside, newline, full;
+} Joiner;
+
+static bool join_part(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
+    Joiner *j = context;
+    size_t newlines = (size_t)j->newline + (!j->inside && j->any);
+    j->inside = !end && (j->inside || n);
+    if (!n) return true;
+    j->any = true;
+    j->newline = text[n - 1] == '\n';
+    bool ok = text_stream_add(&j->text, "\n\n", newlines, j->out, e) &&
+              text_stream_add(&j->text, text, n - j->newline, j->out, e);
+    j->full = j->max && j->out->n >= j->max;
+    return ok ? !j->full : error_place(e, "%s", path);
+}
+
+static bool join_end(Joiner *j, bool drop_newline, Error *e) {
+    return text_stream_add(&j->text, "\n", j->newline && !drop_newline, j->out, e) &&
+           text_stream_end(&j->text, j->out, e);
 }
 
 /* BOS stands once, at the start of the text, if the model's tokenizer puts it there. */
 bool ppl_tokens(const Checkpoint *c, const char *const *paths, size_t n, const char *field, bool drop_newline,
                 uint64_t max, TokenList *out, int32_t *bos, Error *e) {
-    Buffer text = {0};
     Tokenizer *t = tokenizer_open(c, e);
+    Joiner j = {.text = {.t = t, .add_special = true}, .out = out, .max = max};
     bool ok = t != NULL;
-    for (size_t i = 0; ok && i < n; i++)
-        ok = data_read(paths[i], field, join_text, &text, e);
-    if (ok && drop_newline && text.size && text.data[text.size - 1] == '\n') text.size--;
-    ok = ok &&
-         (tokenizer_encode(t, (char *)text.data, text.size, true, out, e) || error_place(e, "%s", paths[0]));
+    for (size_t i = 0; ok && i < n && !j.full; i++)
+        ok = data_read(paths[i], field, join_part, &j, e) || j.full;
+    ok = ok && (j.full || join_end(&j, drop_newline, e) || error_place(e, "%s", paths[n - 1]));
     if (ok && max && out->n > max) out->n = max;
     if (ok) *bos = tokenizer_adds_bos(t) ? tokenizer_bos(t) : -1;
+    text_stream_free(&j.text);
     tokenizer_close(t);
-    buffer_free(&text);
     return ok;
 }

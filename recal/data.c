@@ -1,6 +1,5 @@
 #include "recal/data.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -11,9 +10,8 @@
 #include "formats/json.h"
 #include "recal/unpack.h"
 
-/* What one document may take; a JSONL file holds many, and only a line of it is in memory. */
-#define MAX_DOCUMENT ((uint64_t)1 << 32)
-enum { MAX_DEPTH = 32 };
+/* A line of JSONL is in memory as a whole. */
+enum { MAX_DEPTH = 32, MAX_LINE = 64 << 20 };
 
 /* Where documents go to, and how they are found. */
 typedef struct Reading {
@@ -31,19 +29,15 @@ static bool ends_with(const char *s, const char *end) {
 
 /* ---- documents ---- */
 
-static bool too_long(const char *where, Error *e) {
-    return error_set(e, ERR_INPUT, "%s: more than %llu bytes of text in one document", where,
-                     (unsigned long long)MAX_DOCUMENT);
-}
-
 static bool read_text(const Reading *r, const char *path, Unpack *u, Error *e) {
     Buffer text = {0};
-    bool ok = true;
-    for (size_t before = 1; ok && text.size != before;) {
-        before = text.size;
-        ok = unpack_more(u, &text, e) && (text.size <= MAX_DOCUMENT || too_long(path, e));
+    bool ok = true, end = false;
+    while (ok && !end) {
+        text.size = 0;
+        ok = unpack_more(u, &text, e);
+        end = text.size == 0;
+        ok = ok && r->sink(r->context, path, (char *)text.data, text.size, end, e);
     }
-    ok = ok && r->sink(r->context, path, buffer_string(&text), text.size, e);
     buffer_free(&text);
     return ok;
 }
@@ -53,7 +47,7 @@ static bool read_object(const Reading *r, const char *where, const json_t *o, Er
     if (!json_is_object(o)) return error_set(e, ERR_INPUT, "%s: not an object", where);
     if (!v) return error_set(e, ERR_INPUT, "%s: the object has no field '%s'", where, r->field);
     if (!json_is_string(v)) return error_set(e, ERR_INPUT, "%s: its field '%s' is no text", where, r->field);
-    return r->sink(r->context, where, json_string_value(v), json_string_length(v), e);
+    return r->sink(r->context, where, json_string_value(v), json_string_length(v), true, e);
 }
 
 static bool read_line(const Reading *r, const char *path, size_t line, const char *p, size_t n, Error *e) {
@@ -76,7 +70,7 @@ static bool read_lines(const Reading *r, const char *path, Unpack *u, Error *e) 
     bool ok = true, end = false;
     while (ok && !end) {
         size_t before = text.size, at = 0;
-        ok = unpack_more(u, &text, e) && (text.size <= MAX_DOCUMENT || too_long(path, e));
+        ok = unpack_more(u, &text, e);
         end = text.size == before;
         const char *p = (const char *)text.data, *stop;
         while (ok && (stop = memchr(p + searched, '\n', text.size - searched))) {
@@ -87,6 +81,8 @@ static bool read_lines(const Reading *r, const char *path, Unpack *u, Error *e) 
         memmove(text.data, text.data + at, text.size - at);
         text.size -= at;
         searched = text.size;
+        if (ok && text.size > MAX_LINE)
+            ok = error_set(e, ERR_INPUT, "%s:%zu: more than %d bytes in one line", path, line, MAX_LINE);
     }
     buffer_free(&text);
     return ok;
@@ -168,42 +164,31 @@ bool data_list(const char *path, json_t *files, Error *e) {
 /* ---- packing ---- */
 
 typedef struct Packer {
-    const Tokenizer *t;
+    TextStream text;
     TokenList *out;
     uint64_t max;
-    bool full; /* there is nothing more to read */
+    bool inside; /* a document of which something has been read */
+    bool full;   /* there is nothing more to read */
 } Packer;
 
-/* Whole documents would hold the text, and what a tokenizer makes of it, twice. A piece ends after a line
- * that a word follows: there every pre-tokenizer ends a token as well. */
-static size_t piece_end(const char *text, size_t from, size_t n) {
-    enum { PIECE = 1 << 20 };
-    if (n - from <= PIECE) return n;
-    size_t at = from + PIECE;
-    while (at < n && (text[at - 1] != '\n' || !isalnum((unsigned char)text[at])))
-        at++;
-    return at;
-}
-
-static bool pack_document(void *context, const char *path, const char *text, size_t n, Error *e) {
+static bool pack_part(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
     Packer *p = context;
-    int32_t eos = tokenizer_eos(p->t);
-    if (n && p->out->n && eos >= 0) token_append(p->out, eos);
-    for (size_t at = 0; at < n && !p->full;) {
-        size_t end = piece_end(text, at, n);
-        if (!tokenizer_encode(p->t, text + at, end - at, false, p->out, e))
-            return at ? error_place(e, "%s: after byte %zu", path, at) : error_place(e, "%s", path);
-        at = end;
-        p->full = p->max && p->out->n >= p->max;
-    }
+    int32_t eos = tokenizer_eos(p->text.t);
+    if (n && !p->inside && p->out->n && eos >= 0) token_append(p->out, eos);
+    p->inside = !end && (p->inside || n);
+    if (!text_stream_add(&p->text, text, n, p->out, e) || (end && !text_stream_end(&p->text, p->out, e)))
+        return error_place(e, "%s", path);
+    p->full = p->max && p->out->n >= p->max;
     return !p->full;
 }
 
 bool data_pack(const Tokenizer *t, const char *const *paths, size_t n_paths, const char *field,
                uint64_t max_tokens, TokenList *out, Error *e) {
-    Packer p = {.t = t, .out = out, .max = max_tokens};
-    for (size_t i = 0; i < n_paths && !p.full; i++)
-        if (!data_read(paths[i], field, pack_document, &p, e) && !p.full) return false;
-    if (max_tokens && out->n > max_tokens) out->n = max_tokens;
-    return true;
+    Packer p = {.text = {.t = t}, .out = out, .max = max_tokens};
+    bool ok = true;
+    for (size_t i = 0; ok && i < n_paths && !p.full; i++)
+        ok = data_read(paths[i], field, pack_part, &p, e) || p.full;
+    if (ok && max_tokens && out->n > max_tokens) out->n = max_tokens;
+    text_stream_free(&p.text);
+    return ok;
 }

@@ -22,6 +22,25 @@ typedef struct TokenList {
  * with the byte's offset. */
 bool tokenizer_encode(const Tokenizer *t, const char *text, size_t n, bool add_special, TokenList *out,
                       Error *e);
+
+/* The tokens of a text that comes in parts: the same as of the whole, while no more of it is kept than it
+ * takes to find a place where it may be cut. 64 MB without any is an ERR_INPUT. */
+typedef struct TextStream {
+    const Tokenizer *t;
+    bool add_special;
+    size_t piece; /* look for a cut when this much waits; 0: 1 MB */
+    /* zero to start */
+    Buffer waiting; /* text that is not encoded yet */
+    uint64_t done;  /* bytes of the text before it */
+    size_t enough;  /* what `piece` has grown to where no cut was found */
+} TextStream;
+
+/* Appends the tokens that are certain by now. */
+bool text_stream_add(TextStream *s, const char *text, size_t n, TokenList *out, Error *e);
+/* Appends the rest; the stream is ready for another text. */
+bool text_stream_end(TextStream *s, TokenList *out, Error *e);
+void text_stream_free(TextStream *s);
+
 /* Appends the bytes of the tokens, exactly (HF replaces what is not UTF-8); special tokens are skipped unless
  * `keep_special`. */
 bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool keep_special, Buffer *out,

@@ -6,12 +6,12 @@
 #include "tests/scratch.h"
 
 /* Documents as "PLACE=TEXT|", the scratch folder left off. */
-static bool note(void *context, const char *path, const char *text, size_t n, Error *e) {
+static bool note(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
     (void)e;
     Buffer *b = context;
-    buffer_printf(b, "%s=", path + strlen(scratch()) + 1);
+    if (!b->size || b->data[b->size - 1] == '|') buffer_printf(b, "%s=", path + strlen(scratch()) + 1);
     buffer_append(b, text, n);
-    buffer_byte(b, '|');
+    if (end) buffer_byte(b, '|');
     return true;
 }
 

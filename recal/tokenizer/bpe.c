@@ -58,6 +58,15 @@ static bool bar_inside(const char *s, size_t n) {
     return false;
 }
 
+/* A newline, or the token of its byte, before something that is none. */
+static bool newline_inside(const char *s, size_t n) {
+    static const char byte[] = "<0x0A>";
+    if (n > sizeof byte - 1 && memmem(s, n, byte, sizeof byte - 1)) return true;
+    for (size_t i = 0; i + 1 < n; i++)
+        if (s[i] == '\n' && s[i + 1] != '\n') return true;
+    return false;
+}
+
 void bpe_finish(Tokenizer *t) {
     for (int b = 0; b < 256; b++) {
         char name[8];
@@ -67,10 +76,13 @@ void bpe_finish(Tokenizer *t) {
             snprintf(name, sizeof name, "<0x%02X>", b);
         t->byte_id[b] = text_map_get(&t->vocab, name, strlen(name));
     }
-    t->bars_start_words = !t->byte_level && !t->ignore_merges && text_map_get(&t->vocab, space_bar, 3) >= 0;
-    for (size_t i = 0; i < t->merges.capacity && t->bars_start_words; i++) {
+    t->newlines_end_words = !t->byte_level && !t->ignore_merges;
+    t->bars_start_words = t->newlines_end_words && text_map_get(&t->vocab, space_bar, 3) >= 0;
+    for (size_t i = 0; i < t->merges.capacity && (t->newlines_end_words || t->bars_start_words); i++) {
         const struct MergeSlot *m = &t->merges.slots[i];
-        if (m->pair && bar_inside(t->text[m->merged], t->len[m->merged])) t->bars_start_words = false;
+        if (!m->pair) continue;
+        if (bar_inside(t->text[m->merged], t->len[m->merged])) t->bars_start_words = false;
+        if (newline_inside(t->text[m->merged], t->len[m->merged])) t->newlines_end_words = false;
     }
 }
 

@@ -106,6 +106,7 @@ struct Tokenizer {
     bool decode_bars, strip_bars;     /* bars are spaces; those of the first token are dropped */
     uint32_t strip_start, strip_stop; /* spaces dropped at the ends of the decoded text */
     bool bars_start_words;            /* no merge reaches over a bar that follows something else */
+    bool newlines_end_words;          /* nor joins a newline to something else that follows */
     int32_t prefix[MAX_SPECIALS], suffix[MAX_SPECIALS];
     size_t n_prefix, n_suffix;
     struct WordCache *cache; /* pieces seen before; only speeds up */
@@ -152,8 +153,15 @@ void pattern_free(Pattern *p);
 /* The next match in text[at, n): 1 and its span, 0 none, -1 an error. */
 int pattern_find(const Pattern *p, const char *text, size_t n, size_t at, size_t span[2], Error *e);
 
+/* ---- tokenizer.c ---- */
+/* The tokens of a part of a text; `before` bytes of it have gone before. */
+bool encode_part(const Tokenizer *t, const char *text, size_t n, uint64_t before, TokenList *out, Error *e);
+void append_prefix(const Tokenizer *t, TokenList *out);
+void append_suffix(const Tokenizer *t, TokenList *out);
+
 /* ---- normalize.c ---- */
-bool normalize(const Tokenizer *t, Buffer *text, Error *e);
+/* `goes_on`: the text before this segment belongs to it. */
+bool normalize(const Tokenizer *t, Buffer *text, bool goes_on, Error *e);
 bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e);
 bool normalize_lowercase(const Normalizer *z, Buffer *text, Error *e);
 bool normalize_prepend(const Normalizer *z, Buffer *text, Error *e);

@@ -114,8 +114,10 @@ bool normalize_strip(const Normalizer *z, Buffer *text, Error *e) {
     return true;
 }
 
-bool normalize(const Tokenizer *t, Buffer *text, Error *e) {
+bool normalize(const Tokenizer *t, Buffer *text, bool goes_on, Error *e) {
     for (size_t i = 0; i < t->n_normalizers; i++)
-        if (!t->normalizers[i].apply(&t->normalizers[i], text, e)) return false;
+        if (!(goes_on && t->normalizers[i].apply == normalize_prepend) &&
+            !t->normalizers[i].apply(&t->normalizers[i], text, e))
+            return false;
     return true;
 }

@@ -63,7 +63,8 @@ typedef struct Encoder {
     const Tokenizer *t;
     TokenList *out;
     Buffer normal;
-    bool first; /* the segment begins the text */
+    bool goes_on; /* text has gone before */
+    bool first;   /* the segment begins the text */
 } Encoder;
 
 static bool encode_piece(void *context, const char *piece, size_t n, Error *e) {
@@ -98,33 +99,46 @@ static bool encode_segment(void *context, const char *text, size_t n, bool first
         token_append(x->out, token->id);
         return true;
     }
-    x->first = first;
+    x->first = first && !x->goes_on;
     if (x->t->n_normalizers) {
         x->normal.size = 0;
         buffer_append(&x->normal, text, n);
-        if (!normalize(x->t, &x->normal, e)) return false;
+        if (!normalize(x->t, &x->normal, first && x->goes_on, e)) return false;
         text = (char *)x->normal.data;
         n = x->normal.size;
     }
     return added_cut(x->t, &x->t->in_normalized, text, n, encode_normal, x, e);
 }
 
-bool tokenizer_encode(const Tokenizer *t, const char *text, size_t n, bool add_special, TokenList *out,
-                      Error *e) {
+bool encode_part(const Tokenizer *t, const char *text, size_t n, uint64_t before, TokenList *out, Error *e) {
     size_t valid = utf8_valid(text, n);
     if (valid < n)
-        return error_set(e, ERR_INPUT, "offset %zu: byte 0x%02x is not valid UTF-8", valid,
-                         (unsigned)(uint8_t)text[valid]);
+        return error_set(e, ERR_INPUT, "offset %llu: byte 0x%02x is not valid UTF-8",
+                         (unsigned long long)(before + valid), (unsigned)(uint8_t)text[valid]);
     if (n > INT32_MAX)
         return error_set(e, ERR_INPUT, "a text of %zu bytes; at most %d are encoded at once", n, INT32_MAX);
-    for (size_t i = 0; add_special && i < t->n_prefix; i++)
-        token_append(out, t->prefix[i]);
-    Encoder x = {.t = t, .out = out};
+    Encoder x = {.t = t, .out = out, .goes_on = before > 0};
     bool ok = added_cut(t, &t->in_text, text, n, encode_segment, &x, e);
     buffer_free(&x.normal);
-    for (size_t i = 0; ok && add_special && i < t->n_suffix; i++)
-        token_append(out, t->suffix[i]);
     return ok;
+}
+
+void append_prefix(const Tokenizer *t, TokenList *out) {
+    for (size_t i = 0; i < t->n_prefix; i++)
+        token_append(out, t->prefix[i]);
+}
+
+void append_suffix(const Tokenizer *t, TokenList *out) {
+    for (size_t i = 0; i < t->n_suffix; i++)
+        token_append(out, t->suffix[i]);
+}
+
+bool tokenizer_encode(const Tokenizer *t, const char *text, size_t n, bool add_special, TokenList *out,
+                      Error *e) {
+    if (add_special) append_prefix(t, out);
+    if (!encode_part(t, text, n, 0, out, e)) return false;
+    if (add_special) append_suffix(t, out);
+    return true;
 }
 
 uint32_t tokenizer_vocab_size(const Tokenizer *t) {

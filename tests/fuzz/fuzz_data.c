@@ -2,8 +2,8 @@
 #include "recal/data.h"
 #include "tests/fuzz/container.h"
 
-static bool look(void *context, const char *path, const char *text, size_t n, Error *e) {
-    (void)context, (void)path, (void)e;
+static bool look(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
+    (void)context, (void)path, (void)end, (void)e;
     if (n) (void)(*(volatile const char *)text + *(volatile const char *)(text + n - 1));
     return true;
 }
