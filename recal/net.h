@@ -27,8 +27,8 @@ typedef struct Net {
 
 /* Loads (decodes) all weights. `n_threads` 0: as many as there are processors allowed. */
 Net *net_open(const Model *m, int n_threads, Error *e);
-/* Random weights for a model opened from its configuration alone: normal with std initializer_range (0.02), output projections by
- * 1/sqrt(2 layers) less, norms 1, biases 0. The same `seed` gives the same weights. */
+/* Random weights for a model opened from its configuration alone: normal with std initializer_range (0.02),
+ * output projections by 1/sqrt(2 layers) less, norms 1, biases 0. The same `seed` gives the same weights. */
 Net *net_random(const Model *m, uint64_t seed, int n_threads, Error *e);
 void net_close(Net *n);
 /* The same net with other weights or gradients laid out alike: pointer to a parameter in `block`, NULL if

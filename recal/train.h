@@ -59,7 +59,7 @@ double train_lr(const TrainOptions *o, uint64_t i, uint64_t n);
 
 typedef struct TrainResult {
     uint64_t tokens, steps;
-    uint64_t resumed;     /* of these tokens, what the state brought */
+    uint64_t resumed;   /* of these tokens, what the state brought */
     double seconds;     /* of this process; a resumed run adds what came before */
     double first, last; /* mean loss of the first and last 10 steps */
     json_t *losses;     /* [[tokens, loss], ...], at most 200 points */
