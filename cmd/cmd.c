@@ -81,6 +81,21 @@ void cmd_advise(Error *e, const char *fmt, ...) {
     va_end(ap);
 }
 
+int cmd_next(Scan *s, int argc, char **argv, const struct option *options) {
+    if (!s->begun) optind = 1;
+    s->begun = true;
+    if (!s->only_operands && optind < argc && strcmp(argv[optind], "--") == 0) {
+        s->only_operands = true;
+        optind++;
+    }
+    if (optind == argc) return -1;
+    opterr = 0;
+    if (!s->only_operands && argv[optind][0] == '-' && argv[optind][1])
+        return getopt_long(argc, argv, "+:", options, NULL);
+    s->operand = argv[optind++];
+    return 0;
+}
+
 bool cmd_bad_option(Error *e, int option, char **argv) {
     const char *text = argv[optind - 1];
     return cmd_usage(
@@ -111,6 +126,14 @@ bool cmd_parse_u64(const char *option, const char *text, uint64_t *out, Error *e
             unit *= base;
     }
     if (*end || !mul_u64(v, unit, out)) return cmd_usage(e, "%s: '%s' is not a size", option, text);
+    return true;
+}
+
+bool cmd_parse_threads(const char *text, int *out, Error *e) {
+    uint64_t n;
+    if (!cmd_parse_u64("--threads", text, &n, e)) return false;
+    if (n > 1024) return cmd_usage(e, "--threads: %s is more than 1024", text);
+    *out = (int)n;
     return true;
 }
 

@@ -2,6 +2,7 @@
 #ifndef DEROPE_CMD_CMD_H
 #define DEROPE_CMD_CMD_H
 
+#include <getopt.h>
 #include <stdio.h>
 
 #include "surgery/model.h"
@@ -35,8 +36,17 @@ bool cmd_usage(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 
 void cmd_advise(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Whole-number argument with optional k/M/G (powers of 1000; KiB.. with Ki/Mi/Gi). */
 bool cmd_parse_u64(const char *option, const char *text, uint64_t *out, Error *e);
+/* --threads; 0 means as many as there are processors. */
+bool cmd_parse_threads(const char *text, int *out, Error *e);
 bool cmd_parse_f64(const char *option, const char *text, double *out, Error *e);
 
+/* Options and operands in any order; after "--" all are operands. */
+typedef struct Scan {
+    const char *operand; /* the last one met */
+    bool begun, only_operands;
+} Scan;
+/* What getopt_long returns for the next option, 0 for an operand, -1 at the end. */
+int cmd_next(Scan *s, int argc, char **argv, const struct option *options);
 /* For what getopt_long returns as '?' or ':'. */
 bool cmd_bad_option(Error *e, int option, char **argv);
 

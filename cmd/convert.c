@@ -24,11 +24,10 @@ typedef struct Arguments {
 
 static bool parse(int argc, char **argv, Arguments *a, Error *e) {
     int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:", options, NULL)) != -1 || optind < argc) {
-        if (option == -1) { /* operands and options may mix */
-            const char *operand = argv[optind++];
+    Scan scan = {0};
+    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
+        if (option == 0) {
+            const char *operand = scan.operand;
             if (!a->input)
                 a->input = operand;
             else if (!a->output.path)

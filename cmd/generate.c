@@ -22,19 +22,19 @@ static const struct option options[] = {
 typedef struct Arguments {
     SurgeryFlags surgery;
     const char *model, *prompt;
-    uint64_t tokens, seed, threads;
+    uint64_t tokens, seed;
+    int threads;
     double temperature;
 } Arguments;
 
 static bool parse(int argc, char **argv, Arguments *a, Error *e) {
     int option;
-    optind = 1;
-    opterr = 0;
+    Scan scan = {0};
     a->tokens = 64;
     a->seed = 1;
-    while ((option = getopt_long(argc, argv, "+:", options, NULL)) != -1 || optind < argc) {
-        if (option == -1) {
-            const char *operand = argv[optind++];
+    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
+        if (option == 0) {
+            const char *operand = scan.operand;
             if (!a->model)
                 a->model = operand;
             else if (!a->prompt)
@@ -46,9 +46,15 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
             if (e->code) return false;
         } else if (option == FLAG_TEMPERATURE) {
             if (!cmd_parse_f64("--temperature", optarg, &a->temperature, e)) return false;
-        } else if (option == FLAG_TOKENS || option == FLAG_SEED || option == FLAG_THREADS) {
-            uint64_t *to = option == FLAG_TOKENS ? &a->tokens : option == FLAG_SEED ? &a->seed : &a->threads;
-            if (!cmd_parse_u64(argv[optind - 1], optarg, to, e)) return false;
+            if (a->temperature < 0)
+                return cmd_usage(e, "--temperature: %s is less than 0, the likeliest token", optarg);
+        } else if (option == FLAG_TOKENS) {
+            if (!cmd_parse_u64("--tokens", optarg, &a->tokens, e)) return false;
+            if (a->tokens > INT32_MAX) return cmd_usage(e, "--tokens: %s is out of reason", optarg);
+        } else if (option == FLAG_SEED) {
+            if (!cmd_parse_u64("--seed", optarg, &a->seed, e)) return false;
+        } else if (option == FLAG_THREADS) {
+            if (!cmd_parse_threads(optarg, &a->threads, e)) return false;
         } else {
             return cmd_bad_option(e, option, argv);
         }
@@ -95,12 +101,13 @@ static bool continue_text(const Arguments *a, const Model *m, const Tokenizer *t
                          .temperature = a->temperature,
                          .seed = a->seed,
                          .stop_token = tokenizer_eos(t),
+                         .known = tokenizer_vocab_size(t),
                          .stop = &cmd_stop};
     bool ok = tokenizer_encode(t, a->prompt, strlen(a->prompt), true, &p.tokens, e);
     size_t n_prompt = p.tokens.n;
     ok = ok && memory_check(net_weight_bytes(m) + kv_bytes(&m->spec, n_prompt + a->tokens),
                             "this model at this length", e);
-    Net *n = ok ? net_open(m, (int)a->threads, e) : NULL;
+    Net *n = ok ? net_open(m, a->threads, e) : NULL;
     int32_t *prompt = xcalloc(n_prompt + 1, sizeof *prompt);
     if (n_prompt) memcpy(prompt, p.tokens.ids, n_prompt * sizeof *prompt);
     if (n) {

@@ -29,16 +29,15 @@ typedef struct Arguments {
     SurgeryFlags surgery;
     const char *model, *ids, *text, *out;
     bool force;
-    uint64_t threads;
+    int threads;
 } Arguments;
 
 static bool parse(int argc, char **argv, Arguments *a, Error *e) {
     int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:", options, NULL)) != -1 || optind < argc) {
-        if (option == -1) {
-            const char *operand = argv[optind++];
+    Scan scan = {0};
+    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
+        if (option == 0) {
+            const char *operand = scan.operand;
             if (a->model) return cmd_usage(e, "one model, not '%s' as well", operand);
             a->model = operand;
         } else if (surgery_flag(&a->surgery, option, optarg, e)) {
@@ -52,7 +51,7 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
         } else if (option == FLAG_FORCE) {
             a->force = true;
         } else if (option == FLAG_THREADS) {
-            if (!cmd_parse_u64("--threads", optarg, &a->threads, e)) return false;
+            if (!cmd_parse_threads(optarg, &a->threads, e)) return false;
         } else {
             return cmd_bad_option(e, option, argv);
         }
@@ -71,7 +70,6 @@ typedef struct Sink {
 static bool write_logits(void *context, size_t first, size_t count, float *logits, Error *e) {
     (void)first;
     const Sink *s = context;
-    if (cmd_stop) return error_set(e, ERR_INTERRUPTED, "%s: interrupted; nothing was left behind", s->path);
     return fd_write(s->fd, logits, count * s->vocab * sizeof *logits, s->path, e);
 }
 
@@ -81,12 +79,14 @@ static bool write_all(const Arguments *a, const Model *m, const TokenList *token
     if (!memory_check(bytes, "this model at this length", e) ||
         !output_begin(&out, a->out, false, a->force, e))
         return false;
-    Net *n = net_open(m, (int)a->threads, e);
+    Net *n = net_open(m, a->threads, e);
     Sink s = {.fd = open(out.temp, O_WRONLY | O_CLOEXEC), .path = a->out, .vocab = m->spec.vocab};
     bool ok = n && (s.fd >= 0 || error_errno(e, "%s", a->out));
     KvCache *kv = ok ? kv_new(n, tokens->n, e) : NULL;
+    if (kv) kv_watch(kv, &cmd_stop);
     ok = kv && net_run(n, kv, tokens->ids, tokens->n, 0, write_logits, &s, e);
     kv_free(kv);
+    if (e->code == ERR_INTERRUPTED) error_set(e, e->code, "%s: interrupted; nothing was left behind", a->out);
     if (s.fd >= 0 && close(s.fd) != 0 && ok) ok = error_errno(e, "%s", a->out);
     ok = ok && output_commit(&out, e);
     output_discard(&out);

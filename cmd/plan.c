@@ -354,12 +354,11 @@ static bool run(int argc, char **argv, Error *e) {
     size_t n_sets = 0;
     bool json = false;
     int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:", options, NULL)) != -1 || optind < argc) {
-        if (option == -1) {
-            if (recipe_path) return cmd_usage(e, "one recipe, not '%s' as well", argv[optind]);
-            recipe_path = argv[optind++];
+    Scan scan = {0};
+    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
+        if (option == 0) {
+            if (recipe_path) return cmd_usage(e, "one recipe, not '%s' as well", scan.operand);
+            recipe_path = scan.operand;
         } else if (option == 's') {
             if (n_sets == 64) return cmd_usage(e, "more than 64 --set");
             sets[n_sets++] = optarg;

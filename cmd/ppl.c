@@ -29,7 +29,8 @@ typedef struct Arguments {
     const char *model, *field;
     const char *texts[MAX_TEXTS];
     size_t n_texts, n_contexts;
-    uint64_t contexts[MAX_CONTEXTS], tokens, threads;
+    uint64_t contexts[MAX_CONTEXTS], tokens;
+    int threads;
     Score score;
     bool json;
 } Arguments;
@@ -52,15 +53,16 @@ static bool parse_contexts(Arguments *a, const char *list, Error *e) {
 
 static bool parse(int argc, char **argv, Arguments *a, Error *e) {
     int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:", options, NULL)) != -1 || optind < argc) {
-        if (option == -1) {
-            const char *operand = argv[optind++];
+    Scan scan = {0};
+    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
+        if (option == 0) {
+            const char *operand = scan.operand;
             if (!a->model)
                 a->model = operand;
             else if (a->n_texts < MAX_TEXTS)
                 a->texts[a->n_texts++] = operand;
+            else
+                return cmd_usage(e, "more than %d texts; name a folder", MAX_TEXTS);
         } else if (surgery_flag(&a->surgery, option, optarg, e)) {
             if (e->code) return false;
         } else if (option == FLAG_CONTEXT) {
@@ -73,10 +75,10 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
             a->json = true;
         } else if (option == FLAG_FIELD) {
             a->field = optarg;
-        } else if (option == FLAG_TOKENS || option == FLAG_THREADS) {
-            if (!cmd_parse_u64(option == FLAG_TOKENS ? "--tokens" : "--threads", optarg,
-                               option == FLAG_TOKENS ? &a->tokens : &a->threads, e))
-                return false;
+        } else if (option == FLAG_TOKENS) {
+            if (!cmd_parse_u64("--tokens", optarg, &a->tokens, e)) return false;
+        } else if (option == FLAG_THREADS) {
+            if (!cmd_parse_threads(optarg, &a->threads, e)) return false;
         } else {
             return cmd_bad_option(e, option, argv);
         }
@@ -124,7 +126,7 @@ static bool compute(const Arguments *a, Error *e) {
                        (unsigned long long)longest);
     ok =
         ok && memory_check(net_weight_bytes(m) + kv_bytes(&m->spec, longest), "this model at this length", e);
-    Net *n = ok ? net_open(m, (int)a->threads, e) : NULL;
+    Net *n = ok ? net_open(m, a->threads, e) : NULL;
     if (n && !a->json) printf(" context  perplexity\n");
     json_t *list = n ? measure(a, n, &tokens, bos, e) : NULL;
     if (list && a->json) cmd_print_json(list);

@@ -89,7 +89,6 @@ static bool add_data(Arguments *a, int argc, char **argv, Error *e) {
 
 static bool parse_option(Arguments *a, int option, int argc, char **argv, Error *e) {
     TrainOptions *t = &a->recal.train;
-    uint64_t n;
     switch (option) {
     case FLAG_DATA:
         return add_data(a, argc, argv, e);
@@ -138,9 +137,7 @@ static bool parse_option(Arguments *a, int option, int argc, char **argv, Error 
         a->json = true;
         return true;
     case FLAG_THREADS:
-        if (!cmd_parse_u64("--threads", optarg, &n, e)) return false;
-        a->recal.threads = (int)(n < 1024 ? n : 1024);
-        return true;
+        return cmd_parse_threads(optarg, &a->recal.threads, e);
     default:
         return cmd_bad_option(e, option, argv);
     }
@@ -148,14 +145,13 @@ static bool parse_option(Arguments *a, int option, int argc, char **argv, Error 
 
 static bool parse(int argc, char **argv, Arguments *a, Error *e) {
     int option;
-    optind = 1;
-    opterr = 0;
+    Scan scan = {0};
     a->recal.train = train_defaults();
     a->recal.train.objective = objective_by_name("next-token");
     a->recal.data = a->data;
-    while ((option = getopt_long(argc, argv, "+:", options, NULL)) != -1 || optind < argc) {
-        if (option == -1) {
-            const char *operand = argv[optind++];
+    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
+        if (option == 0) {
+            const char *operand = scan.operand;
             if (!a->input)
                 a->input = operand;
             else if (!a->output.path)

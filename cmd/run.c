@@ -487,12 +487,11 @@ static bool run(int argc, char **argv, Error *e) {
     size_t n_recipes = 0, n_sets = 0;
     bool force = false, json = false;
     int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:", options, NULL)) != -1 || optind < argc) {
-        if (option == -1) {
+    Scan scan = {0};
+    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
+        if (option == 0) {
             if (n_recipes == MAX_RECIPES) return cmd_usage(e, "more than %d recipes", MAX_RECIPES);
-            recipes[n_recipes++] = argv[optind++];
+            recipes[n_recipes++] = scan.operand;
         } else if (option == 's') {
             if (n_sets == MAX_SETS) return cmd_usage(e, "more than %d --set", MAX_SETS);
             sets[n_sets++] = optarg;

@@ -9,6 +9,7 @@ typedef struct GenerateOptions {
     double temperature; /* 0: the likeliest token each time */
     uint64_t seed;
     int32_t stop_token; /* ends the text; -1: none */
+    size_t known;       /* ids below this have text; rows beyond them only fill the embedding up. 0: all */
     const volatile int *stop;
 } GenerateOptions;
 

@@ -49,6 +49,9 @@ size_t kv_length(const KvCache *k);
 /* Forgets the sequence; the memory stays. */
 void kv_clear(KvCache *k);
 
+/* net_run with this cache ends with ERR_INTERRUPTED once *stop is set. */
+void kv_watch(KvCache *k, const volatile int *stop);
+
 /* Runs `n_ids` more tokens of a sequence (in chunks inside, so that memory stays bounded) and calls `sink`
  * with consecutive blocks of logits: rows first .. first+count of the new tokens, (count, vocab), which it
  * may overwrite. The first `skip` rows need no logits and are not computed. NULL sink: none are. */

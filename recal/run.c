@@ -20,6 +20,7 @@ struct KvCache {
     const ModelSpec *spec;
     LayerCache *layers;
     size_t max_tokens, length;
+    const volatile int *stop; /* may be NULL */
 };
 
 /* A windowed layer keeps window - 1 tokens before the chunk at hand. */
@@ -68,6 +69,10 @@ void kv_free(KvCache *kv) {
 
 size_t kv_length(const KvCache *kv) {
     return kv->length;
+}
+
+void kv_watch(KvCache *kv, const volatile int *stop) {
+    kv->stop = stop;
 }
 
 void kv_clear(KvCache *kv) {
@@ -208,13 +213,14 @@ bool net_run(Net *n, KvCache *kv, const int32_t *ids, size_t n_ids, size_t skip,
         Rope *ropes = ropes_new(s, kv->length, N, total);
         embedding_forward(n->pool, b.x, net_at(n, n->weights, ROLE_EMBED, -1), ids + done,
                           (float)s->embedding_scale, N, s->width);
-        for (uint32_t i = 0; i < s->n_layers; i++) {
+        for (uint32_t i = 0; ok && i < s->n_layers; i++) {
             LayerParams w = layer_params(n, n->weights, i);
             run_attention(n, i, &w, &kv->layers[i], &ropes[i], &b, kv->length, N);
             run_ffn(n, i, &w, &b, N);
+            if (kv->stop && *kv->stop) ok = error_set(e, ERR_INTERRUPTED, "interrupted");
         }
         ropes_free(ropes, s);
-        if (sink && done + N > skip)
+        if (ok && sink && done + N > skip)
             ok = run_head(n, &b, done, skip > done ? skip - done : 0, N, sink, context, e);
         kv->length += N;
         done += N;
