@@ -21,7 +21,8 @@ enum { PIECE = 1 << 16 };
 
 typedef struct Step {
     const AdamW *o;
-    float *w, *g, *m, *v;
+    const float *g;
+    float *w, *m, *v;
     size_t n;
     float scale, lr, decay, correction1, correction2;
     double *sums; /* per piece, so that the order of adding is fixed */
@@ -42,8 +43,9 @@ static void norm_piece(void *context, size_t i, int thread) {
     s->sums[i] = square_sum(s->g + at, s->n - at < PIECE ? s->n - at : PIECE);
 }
 
-SIMD_CLONES static void update(float *w, float *g, float *m, float *v, size_t n, float scale, float decay,
-                               float b1, float b2, float rate, float root_correction, float eps) {
+SIMD_CLONES static void update(float *w, const float *g, float *m, float *v, size_t n, float scale,
+                               float decay, float b1, float b2, float rate, float root_correction,
+                               float eps) {
     for (size_t i = 0; i < n; i++) {
         float x = g[i] * scale;
         m[i] = b1 * m[i] + (1 - b1) * x;
@@ -61,7 +63,7 @@ static void update_piece(void *context, size_t i, int thread) {
            (float)o->beta2, s->lr / s->correction1, sqrtf(s->correction2), (float)o->eps);
 }
 
-double adamw_step(AdamW *o, Net *n, float *grads) {
+double adamw_step(AdamW *o, Net *n, const float *grads) {
     size_t pieces = (n->n_weights + PIECE - 1) / PIECE;
     Step s = {.o = o, .g = grads, .n = n->n_weights, .sums = xcalloc(pieces, sizeof(double))};
     pool_run(n->pool, pieces, norm_piece, &s);
@@ -70,6 +72,7 @@ double adamw_step(AdamW *o, Net *n, float *grads) {
         total += s.sums[i];
     free(s.sums);
     double norm = sqrt(total);
+    if (!isfinite(norm)) return norm;
     o->step++;
     s.scale = o->clip > 0 && norm > o->clip ? (float)(o->clip / (norm + 1e-6)) : 1;
     s.lr = (float)o->lr;

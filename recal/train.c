@@ -102,8 +102,12 @@ static bool run_step(Loop *l, uint64_t step, double *loss, Error *e) {
         *loss += part / (double)parts;
     }
     l->adam.lr = train_lr(o, step, l->steps);
-    adamw_step(&l->adam, l->n, l->grads);
-    return true;
+    double norm = adamw_step(&l->adam, l->n, l->grads);
+    return (isfinite(*loss) && isfinite(norm)) ||
+           error_set(
+               e, ERR_FAILED,
+               "the loss is %g after %llu tokens, its gradient's norm %g; a lower learning rate may help",
+               *loss, (unsigned long long)(step * o->batch * T), norm);
 }
 
 static void note_loss(Loop *l, TrainResult *r, double loss) {
@@ -127,10 +131,6 @@ static bool run(Loop *l, TrainResult *r, Error *e) {
     while (r->steps < l->steps) {
         double loss;
         if (!run_step(l, r->steps, &loss, e)) return false;
-        if (!isfinite(loss))
-            return error_set(e, ERR_FAILED,
-                             "the loss is %g after %llu tokens; a lower learning rate may help", loss,
-                             (unsigned long long)r->tokens);
         note_loss(l, r, loss);
         r->steps++;
         r->tokens += (uint64_t)o->batch * o->context;

@@ -14,8 +14,9 @@ typedef struct AdamW {
 } AdamW;
 
 bool adamw_init(AdamW *o, const Net *n, Error *e);
-/* One step with the gradient in `grads` (clipped in place); returns its norm before clipping. */
-double adamw_step(AdamW *o, Net *n, float *grads);
+/* One step with the gradient in `grads`; returns its norm before clipping. If that is not finite nothing
+ * changes. */
+double adamw_step(AdamW *o, Net *n, const float *grads);
 void adamw_free(AdamW *o);
 
 /* ---- objectives: adding one is a line in the table of objectives.c and its loss in train_batch.c ---- */
