@@ -67,12 +67,24 @@ static inline void assert_interrupted(const char *arguments, bool (*ready)(pid_t
     assert_ends(child, 5, text);
 }
 
+/* It catches SIGINT: a library may start threads before main() has installed its handlers. */
+static inline bool catches_signals(pid_t child) {
+    char path[64], line[256];
+    unsigned long long caught = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)child);
+    FILE *f = fopen(path, "r");
+    while (f && fgets(line, sizeof line, f) && sscanf(line, "SigCgt: %llx", &caught) != 1) {}
+    if (f) fclose(f);
+    return caught >> (SIGINT - 1) & 1;
+}
+
 /* It has its worker threads, so the weights are read and work goes on. */
 static inline bool has_threads(pid_t child) {
     char path[64];
     struct stat st;
     snprintf(path, sizeof path, "/proc/%d/task", (int)child);
-    return stat(path, &st) == 0 && st.st_nlink > 3; /* ".", "..", one folder a thread */
+    return stat(path, &st) == 0 && st.st_nlink > 3 /* ".", "..", one folder a thread */
+           && catches_signals(child);
 }
 
 /* Mounts need a user namespace, which some machines deny. */
