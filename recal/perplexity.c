@@ -40,6 +40,9 @@ bool perplexity(Net *n, const int32_t *ids, size_t n_ids, size_t context, Score 
     *out = (Perplexity){.context = context};
     if (context < 2) return error_set(e, ERR_USAGE, "a context of %zu tokens predicts nothing", context);
     size_t windows = n_ids / context, skip = first_scored(context, score);
+    if (skip + 1 == context)
+        return error_set(e, ERR_USAGE, "the second half of a context of %zu tokens predicts nothing",
+                         context);
     if (!windows)
         return error_set(e, ERR_INPUT, "the text has %zu tokens, fewer than one window of %zu", n_ids,
                          context);
@@ -56,6 +59,10 @@ bool perplexity(Net *n, const int32_t *ids, size_t n_ids, size_t context, Score 
         Scorer s = {.n = n, .targets = targets, .stop = stop};
         kv_clear(kv);
         ok = net_run(n, kv, window, context, skip, score_rows, &s, e);
+        if (!ok && e && e->code == ERR_INPUT) error_place(e, "window %zu of %zu tokens", w, context);
+        if (ok && !isfinite(exp(s.nll / (double)s.scored)))
+            ok = error_set(e, ERR_FAILED, "window %zu of %zu tokens: its mean loss is %g", w, context,
+                           s.nll / (double)s.scored);
         if (!ok) break;
         out->nll += s.nll;
         out->tokens += s.scored;
@@ -64,7 +71,7 @@ bool perplexity(Net *n, const int32_t *ids, size_t n_ids, size_t context, Score 
         squares += mean * mean;
     }
     out->windows = windows;
-    out->nll /= out->tokens ? (double)out->tokens : 1;
+    if (ok) out->nll /= (double)out->tokens;
     double mean = sum / (double)windows, variance = squares / (double)windows - mean * mean;
     out->stderr_nll = windows > 1 && variance > 0 ? sqrt(variance / (double)(windows - 1)) : 0;
     free(window);
