@@ -96,6 +96,17 @@ static bool not_yaml(const yaml_parser_t *p, const char *place, Error *e) {
                      p->problem_mark.column + 1, p->problem ? p->problem : "unreadable");
 }
 
+static bool is_last(yaml_parser_t *p, const char *place, Error *e) {
+    yaml_document_t next;
+    if (!yaml_parser_load(p, &next)) return not_yaml(p, place, e);
+    bool more = yaml_document_get_root_node(&next) != NULL;
+    if (more)
+        error_set(e, ERR_RECIPE, "%s:%zu:1: a second document begins; a recipe is one", place,
+                  next.start_mark.line + 1);
+    yaml_document_delete(&next);
+    return !more;
+}
+
 /* Parses one YAML document; the caller deletes it if this returns true. */
 static bool parse_yaml(const char *place, const char *text, size_t size, yaml_document_t *out, Error *e) {
     yaml_parser_t parser;
@@ -108,15 +119,7 @@ static bool parse_yaml(const char *place, const char *text, size_t size, yaml_do
         ok = error_set(e, ERR_RECIPE, "%s:1:1: the recipe is empty", place);
         yaml_document_delete(out);
     } else {
-        yaml_document_t second;
-        ok = yaml_parser_load(&parser, &second) || not_yaml(&parser, place, e);
-        if (ok && yaml_document_get_root_node(&second))
-            error_set(e, ERR_RECIPE, "%s:%zu:1: a second document begins; a recipe is one", place,
-                      second.start_mark.line + 1);
-        if (ok && yaml_document_get_root_node(&second)) {
-            yaml_document_delete(&second);
-            ok = false;
-        }
+        ok = is_last(&parser, place, e);
         if (!ok) yaml_document_delete(out);
     }
     yaml_parser_delete(&parser);
