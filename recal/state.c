@@ -13,7 +13,19 @@
 
 static const char magic[8] = "derope-1";
 
-StateKey state_key(const Net *n, const int32_t *ids, size_t n_ids, const TrainOptions *o) {
+/* Its spec and its weights. */
+static void hash_net(Hash *h, const Net *n) {
+    Buffer b = {0};
+    json_t *spec = spec_to_json(n->spec);
+    json_print(spec, 0, &b);
+    hash_update(h, b.data, b.size);
+    hash_update(h, n->weights, n->n_weights * sizeof *n->weights);
+    json_decref(spec);
+    buffer_free(&b);
+}
+
+StateKey state_key(const Net *n, const Net *teacher, const int32_t *ids, size_t n_ids,
+                   const TrainOptions *o) {
     StateKey k;
     Buffer b = {0};
     buffer_printf(&b, "%s %llu %u %u %u %.17g %.17g %.17g %.17g %.17g %.17g %u %llu %zu", o->objective->name,
@@ -23,11 +35,8 @@ StateKey state_key(const Net *n, const int32_t *ids, size_t n_ids, const TrainOp
     Hash *h = hash_new();
     hash_update(h, b.data, b.size);
     hash_update(h, ids, n_ids * sizeof *ids);
-    json_t *spec = spec_to_json(n->spec);
-    b.size = 0;
-    json_print(spec, 0, &b);
-    hash_update(h, b.data, b.size);
-    json_decref(spec);
+    hash_net(h, n);
+    if (teacher) hash_net(h, teacher);
     buffer_free(&b);
     hash_finish(h, k.hash);
     return k;
@@ -74,8 +83,11 @@ static bool check_file(const ByteSource *f, const Net *n, uint64_t *header, Erro
         return error_set(e, ERR_INPUT, "%s: not a training state", f->path);
     memcpy(header, f->map + 8, sizeof *header);
     if (*header > f->size || f->size != 16 + *header + floats + 32)
-        return error_set(e, ERR_INPUT, "%s: %llu bytes, a state of this model has %llu", f->path,
-                         (unsigned long long)f->size, (unsigned long long)(16 + *header + floats + 32));
+        return error_set(
+            e, ERR_INPUT,
+            "%s: %llu bytes, a state of this model has %llu after a header that is said to have %llu",
+            f->path, (unsigned long long)f->size, (unsigned long long)(16 + floats + 32),
+            (unsigned long long)*header);
     char digest[33];
     hash_bytes(f->map, f->size - 32, digest);
     return memcmp(digest, f->map + f->size - 32, 32) == 0 ||

@@ -9,7 +9,8 @@ typedef struct StateKey {
     char hash[33];
 } StateKey;
 
-StateKey state_key(const Net *n, const int32_t *ids, size_t n_ids, const TrainOptions *o);
+/* `n` (and `teacher`, which may be NULL) as the run begins. */
+StateKey state_key(const Net *n, const Net *teacher, const int32_t *ids, size_t n_ids, const TrainOptions *o);
 /* `losses` is written along. Atomic; replaces. */
 bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW *o, const TrainResult *r,
                 Error *e);

@@ -187,7 +187,7 @@ bool train(Net *n, Net *teacher, const int32_t *ids, size_t n_ids, const TrainOp
     uint64_t per_step = (uint64_t)o->batch * o->context;
     size_t rows = (size_t)o->batch * o->context;
     l.steps = (o->tokens + per_step - 1) / per_step;
-    l.key = state_key(n, ids, n_ids, o);
+    if (o->state_path) l.key = state_key(n, teacher, ids, n_ids, o);
     l.order = (Order){.n = (n_ids - 1) / o->context, .seed = o->seed, .epoch = UINT64_MAX};
     l.order.windows = xcalloc(l.order.n, sizeof *l.order.windows);
     l.adam = (AdamW){
