@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -83,8 +84,15 @@ static bool ends_with(const char *s, const char *end) {
 }
 
 Unpack *unpack_open(const char *path, Error *e) {
+    struct stat st;
     int fd = file_open(path, 0, e);
     if (fd < 0) return NULL;
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        close(fd);
+        errno = EISDIR;
+        file_error(path, e);
+        return NULL;
+    }
     Unpack *u = xcalloc(1, sizeof *u);
     *u = (Unpack){.path = path, .fd = fd, .more = more_plain};
     if (ends_with(path, ".gz")) {

@@ -1,4 +1,5 @@
 /* Text from files, folders, JSONL, gzip and zstd, and what can be wrong with them. */
+#include <sys/resource.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -187,6 +188,85 @@ static void refuses_damaged_archives(void **state) {
     buffer_free(&packed[0]), buffer_free(&packed[1]);
 }
 
+/* Whatever an archive holds, a document comes in parts, and a line has its limit. */
+typedef struct Counter {
+    uint64_t documents, bytes, parts;
+    size_t largest;
+} Counter;
+
+static bool count(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
+    (void)path, (void)text, (void)e;
+    Counter *c = context;
+    c->documents += end;
+    c->bytes += n;
+    c->parts++;
+    if (n > c->largest) c->largest = n;
+    return true;
+}
+
+/* `copies` of the megabyte `text`, each packed alone. */
+static const char *bomb(const char *name, const char *text, int copies) {
+    Buffer one = zstandard(text, 1 << 20), all = {0};
+    for (int i = 0; i < copies; i++)
+        buffer_append(&all, one.data, one.size);
+    const char *path = scratch_file(name, all.data, all.size);
+    buffer_free(&one);
+    buffer_free(&all);
+    return path;
+}
+
+static long peak_kb(void) {
+    struct rusage u;
+    assert_int_equal(getrusage(RUSAGE_SELF, &u), 0);
+    return u.ru_maxrss;
+}
+
+static void holds_no_more_than_a_part(void **state) {
+    (void)state;
+    char *text = xcalloc(1, 1 << 20);
+    Counter c = {0};
+    Error e = {0};
+    long before = peak_kb();
+    assert_true(data_read(bomb("bomb.txt.zst", text, 200), NULL, count, &c, &e));
+    assert_true(c.documents == 1 && c.bytes == 200 << 20 && c.largest <= 1 << 18);
+    assert_true(peak_kb() - before < 32 << 10);
+    assert_not_read("bomb.txt.zst/x", "Not a directory");
+
+    memset(text, 'a', 1 << 20);
+    assert_false(data_read(bomb("bomb.jsonl.zst", text, 200), NULL, count, &c, &e));
+    assert_non_null(strstr(e.message, "bomb.jsonl.zst:1: more than 67108864 bytes in one line"));
+    assert_int_equal(e.code, ERR_INPUT);
+    assert_true(peak_kb() - before < 400 << 10);
+    free(text);
+}
+
+static void names_the_line_in_an_archive(void **state) {
+    (void)state;
+    Buffer lines = {0};
+    for (int i = 1; i <= 30000; i++)
+        buffer_printf(&lines,
+                      i == 29999 ? "{\"text\": \"line\", }\n"
+                      : i % 5    ? "{\"text\": \"line %d\"}\n"
+                                 : "\n",
+                      i);
+    Buffer packed[] = {gzipped((char *)lines.data, lines.size), zstandard((char *)lines.data, lines.size)};
+    static const char *const names[] = {"l.jsonl.gz", "l.jsonl.zst"};
+    for (int i = 0; i < 2; i++) {
+        scratch_file(names[i], packed[i].data, packed[i].size);
+        char place[40];
+        snprintf(place, sizeof place, "%s:29999:", names[i]);
+        assert_not_read(names[i], place);
+        scratch_file(names[i], packed[i].data, packed[i].size / 2); /* the archive's damage has its offset */
+        assert_not_read(names[i], "cut short");
+        packed[i].data[packed[i].size / 2] ^= 64;
+        packed[i].data[packed[i].size / 2 + 1] ^= 64;
+        scratch_file(names[i], packed[i].data, packed[i].size);
+        assert_not_read(names[i], names[i]);
+        buffer_free(&packed[i]);
+    }
+    buffer_free(&lines);
+}
+
 /* ---- packing ---- */
 
 /* "a" 0, "b" 1, newline 2, "ab" 3, end of text 4 */
@@ -256,6 +336,37 @@ static void packs_long_documents_whole(void **state) {
     checkpoint_close(c);
 }
 
+/* A text without an end is read no further than the tokens that are wanted, and a damaged one not accepted.
+ */
+static void packs_no_more_than_is_wanted(void **state) {
+    (void)state;
+    Checkpoint *c;
+    Tokenizer *t = two_letters(&c);
+    char *text = xmalloc(1 << 20);
+    for (size_t i = 0; i < 1 << 20; i += 4)
+        memcpy(text + i, "abb ", 4);
+    const char *path = bomb("endless.txt.zst", text, 1000);
+    TokenList out = {0};
+    Error e = {0};
+    long before = peak_kb();
+    assert_true(data_pack(t, &path, 1, NULL, 3000000, &out, &e));
+    assert_int_equal(out.n, 3000000);
+    assert_true(peak_kb() - before < 48 << 10);
+    Buffer half = {0};
+    assert_true(file_read(path, 1 << 20, &half, &e));
+    path = scratch_file("half.txt.zst", half.data, half.size / 500 * 3 + 5);
+    out.n = 0;
+    assert_true(data_pack(t, &path, 1, NULL, 1000000, &out, &e)); /* the damage lies behind them */
+    assert_false(data_pack(t, &path, 1, NULL, 0, &out, &e));
+    assert_non_null(strstr(e.message, "half.txt.zst: offset "));
+    assert_int_equal(e.code, ERR_INPUT);
+    buffer_free(&half);
+    token_list_free(&out);
+    free(text);
+    tokenizer_close(t);
+    checkpoint_close(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_files_and_folders_in_order),
@@ -263,7 +374,10 @@ int main(void) {
         cmocka_unit_test(joins_lines_across_pieces),
         cmocka_unit_test(unpacks),
         cmocka_unit_test(refuses_damaged_archives),
+        cmocka_unit_test(holds_no_more_than_a_part),
+        cmocka_unit_test(names_the_line_in_an_archive),
         cmocka_unit_test(packs_documents_with_ends_between),
+        cmocka_unit_test(packs_no_more_than_is_wanted),
         cmocka_unit_test(packs_long_documents_whole),
     };
     return cmocka_run_group_tests_name("data", tests, NULL, scratch_remove);
