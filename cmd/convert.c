@@ -59,7 +59,9 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
 static bool convert(const Arguments *a, Error *e) {
     Checkpoint *source = checkpoint_open(a->input, e);
     Model *m = source ? model_open(source, e) : NULL;
-    bool ok = m && surgery_flags_apply(&a->surgery, m, e) && output_write(m, &a->output, e);
+    bool ok = m && surgery_flags_apply(&a->surgery, m, e);
+    if (ok && a->depfile) ok = depfile_check(a->depfile, &a->output.path, 1, source, NULL, e);
+    ok = ok && output_write(m, &a->output, e);
     if (ok && a->depfile) ok = depfile_write(a->depfile, &a->output.path, 1, source, NULL, e);
     model_close(m);
     checkpoint_close(source);

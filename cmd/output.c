@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cmd/cmd.h"
 #include "formats/file.h"
@@ -128,6 +129,25 @@ static void put_input(Buffer *rule, Buffer *phony, const char *path) {
     put_path(rule, path, escaped_right);
     put_path(phony, path, escaped_left);
     buffer_append(phony, ":\n", 2);
+}
+
+static bool same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return strcmp(a, b) == 0 ||
+           (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
+
+bool depfile_check(const char *path, const char *const *targets, size_t n_targets, const Checkpoint *source,
+                   const json_t *more, Error *e) {
+    size_t i;
+    json_t *file;
+    for (i = 0; i < n_targets; i++)
+        if (same_file(path, targets[i])) return cmd_usage(e, "--depfile: %s is an output itself", path);
+    json_array_foreach(more, i, file) {
+        if (same_file(path, json_string_value(file)))
+            return cmd_usage(e, "--depfile: %s is read from, and cannot be written to", path);
+    }
+    return output_spares_source(source, path, e) && output_may_begin(path, false, true, e);
 }
 
 bool depfile_write(const char *path, const char *const *targets, size_t n_targets, const Checkpoint *source,

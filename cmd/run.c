@@ -379,19 +379,20 @@ static bool renew_times(const Run *r, Error *e) {
     return true;
 }
 
-static bool write_depfile(const Run *r, const char *path, Error *e) {
+typedef bool (*DepfileStep)(const char *path, const char *const *targets, size_t n_targets,
+                            const Checkpoint *source, const json_t *more, Error *e);
+
+/* depfile_check or depfile_write, of the run's outputs and all it reads. */
+static bool with_depfile(const Run *r, const char *path, DepfileStep step, Error *e) {
     size_t n = job_n_outputs(&r->job);
     json_t *data = job_files(&r->job, "recalibrate", "data", e), *more = json_pack("[s]", r->job.path);
     json_t *text = data ? job_files(&r->job, "evaluate", "text", e) : NULL;
-    bool ok = text && renew_times(r, e);
     const char **targets = xcalloc(n, sizeof *targets);
     for (size_t i = 0; i < n; i++)
         targets[i] = r->targets[i].request.path;
-    if (ok) {
-        json_array_extend(more, data);
-        json_array_extend(more, text);
-        ok = depfile_write(path, targets, n, r->job.source, more, e);
-    }
+    json_array_extend(more, data);
+    json_array_extend(more, text);
+    bool ok = text && step(path, targets, n, r->job.source, more, e);
     free(targets);
     json_decref(more);
     json_decref(text);
@@ -430,8 +431,9 @@ static bool run_recipe(const char *path, const char *const *sets, size_t n_sets,
                        const char *depfile, json_t *table, Error *e) {
     Run r = {.force = force, .table = table};
     bool ok = job_open(&r.job, path, sets, n_sets, e) && open_models(&r, e) && find_keys(&r, e) &&
-              find_targets(&r, e) && open_work(&r, e) && run_steps(&r, e);
-    if (ok && depfile) ok = write_depfile(&r, depfile, e);
+              find_targets(&r, e) && open_work(&r, e) &&
+              (!depfile || with_depfile(&r, depfile, depfile_check, e)) && run_steps(&r, e);
+    if (ok && depfile) ok = renew_times(&r, e) && with_depfile(&r, depfile, depfile_write, e);
     if (e->code == ERR_INTERRUPTED) cmd_advise(e, "; run it again to go on");
     net_close(r.net);
     model_close(r.model);

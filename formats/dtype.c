@@ -97,6 +97,7 @@ PLAIN_DECODE(u8_decode, uint8_t, (float)x)
 PLAIN_DECODE(f16_decode, uint16_t, half_value(x))
 
 static void f16_encode(const float *src, uint64_t n, void *dst) {
+#pragma omp simd
     for (uint64_t i = 0; i < n; i++) {
         uint16_t h = value_half(src[i]);
         memcpy((uint8_t *)dst + 2 * i, &h, sizeof h);
@@ -104,6 +105,7 @@ static void f16_encode(const float *src, uint64_t n, void *dst) {
 }
 
 static void bf16_encode(const float *src, uint64_t n, void *dst) {
+#pragma omp simd
     for (uint64_t i = 0; i < n; i++) {
         uint16_t h = f32_to_bf16(src[i]);
         memcpy((uint8_t *)dst + 2 * i, &h, sizeof h);

@@ -152,6 +152,7 @@ static bool may_replace(const char *folder, Error *e) {
 
 bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
     struct stat st;
+    if (!*path) return error_set(e, ERR_USAGE, "the output's name is empty");
     char *plain = without_end_slashes(path), parent[PATH_MAX];
     bool ok = true;
     if (lstat(plain, &st) == 0) {

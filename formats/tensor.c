@@ -1,3 +1,5 @@
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,6 +132,43 @@ static bool read_decoded(const Tensor *t, uint64_t first, uint64_t n, uint8_t *s
     return true;
 }
 
+/* The largest magnitude that a type rounds to something finite, roughly where it is far beyond any weight. */
+static float reach_of(DType d) {
+    switch (d) {
+    case DTYPE_F16:
+    case DTYPE_Q4_1: /* its minima are halves; so are the scales of the other blocks */
+        return 0x1.ffdffep15f;
+    case DTYPE_Q4_0:
+        return 8 * 0x1.ffdffep15f;
+    case DTYPE_Q8_0:
+        return 127 * 0x1.ffdffep15f;
+    case DTYPE_BF16:
+        return 0x1.fefffep127f;
+    default:
+        return FLT_MAX;
+    }
+}
+
+static uint32_t bits_of(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits & 0x7fffffff;
+}
+
+/* What is finite must not become infinite by the way it is written. Infinite ones are the source's own. */
+static bool check_reach(const Tensor *t, const float *values, uint64_t n, Error *e) {
+    uint32_t first = bits_of(reach_of(t->dtype)) + 1, range = bits_of(INFINITY) - first;
+    uint32_t beyond = 0;
+#pragma omp simd reduction(| : beyond)
+    for (uint64_t i = 0; i < n; i++)
+        beyond |= bits_of(values[i]) - first < range;
+    if (!beyond) return true;
+    while (bits_of(*values) - first >= range)
+        values++;
+    return error_set(e, ERR_FAILED, "tensor '%s': a value of %g is too large for %s; choose another --dtype",
+                     t->name, *values, dtype_info(t->dtype)->name);
+}
+
 /* Rows per chunk so that neither form passes CHUNK, at least one. */
 static uint64_t rows_per_chunk(const Tensor *t) {
     uint64_t size = t->row_elems * sizeof(float) + row_bytes(t, t->stored);
@@ -149,7 +188,8 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
     bool ok = values != NULL;
     for (uint64_t i = 0; ok && i < n; i += step) {
         uint64_t rows = n - i < step ? n - i : step;
-        ok = read_decoded(t, first + i, rows, stored, values, e);
+        ok = read_decoded(t, first + i, rows, stored, values, e) &&
+             check_reach(t, values, rows * t->row_elems, e);
         if (ok) to->encode(values, rows * t->row_elems, p);
         p += rows * row_bytes(t, t->dtype);
     }

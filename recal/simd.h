@@ -18,7 +18,7 @@ static inline float exp_approx(float x) {
     x = x > 88.0f ? 88.0f : x;
     float n = x * 1.44269504f;
     n = (n + 12582912.0f) - 12582912.0f; /* rounds to the nearest whole number */
-    n = n == n ? n : 0.0f; /* no number has no whole part; r carries it on */
+    n = n == n ? n : 0.0f;               /* no number has no whole part; r carries it on */
     float r = x - n * 0.693359375f + n * 2.12194440e-4f;
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;

@@ -10,6 +10,7 @@ static void wrong_command_lines_are_usage(void **state) {
     tiny_folder("in");
     assert_fails("convert", 2, "derope convert: an input and an output are needed");
     assert_fails("convert in", 2, "an input and an output are needed");
+    assert_fails("convert in ''", 2, "the output's name is empty");
     assert_fails("convert in a b", 2, "one input and one output, not 'b' as well");
     assert_fails("convert in out --droop", 2, "unknown option '--droop' (derope convert --help)");
     assert_fails("convert in out --set-context", 2, "--set-context needs a value");
@@ -87,6 +88,19 @@ static void the_source_stays_as_it_is(void **state) {
     assert_true(hash_file(scratch_path("whole/model.safetensors"), after, &e));
     assert_string_equal(before, after);
     assert_int_equal(entries_in("whole"), 2);
+}
+
+static void depfile_spares_what_is_read_and_written(void **state) {
+    (void)state;
+    tiny_folder("in");
+    run_derope("convert in there.gguf", NULL);
+    assert_fails("convert in out.gguf --depfile in/config.json", 2, "in/config.json: the source is there");
+    assert_fails("convert in out.gguf --depfile ./in/model.safetensors", 2, "the source is there");
+    assert_fails("convert in out.gguf --depfile out.gguf", 2, "--depfile: out.gguf is an output itself");
+    assert_fails("convert in there.gguf --force --depfile ./there.gguf", 2, "is an output itself");
+    assert_fails("convert in out.gguf --depfile nowhere/d", 1, "nowhere/d: cannot write there");
+    assert_int_equal(access(scratch_path("out.gguf"), F_OK), -1); /* all this is said before the work */
+    assert_runs("convert in out.gguf");
 }
 
 static void depfile_is_a_make_rule(void **state) {
@@ -210,6 +224,7 @@ int main(void) {
         cmocka_unit_test(one_file_brings_what_lies_beside_it),
         cmocka_unit_test(the_source_stays_as_it_is),
         cmocka_unit_test(depfile_is_a_make_rule),
+        cmocka_unit_test(depfile_spares_what_is_read_and_written),
         cmocka_unit_test(shards_and_types),
         cmocka_unit_test(diff_tells_what_differs),
     };

@@ -196,6 +196,19 @@ static int make_says(const char *goal) {
     return run_shell(command);
 }
 
+static void depfile_spares_what_is_read(void **state) {
+    (void)state;
+    char before[33], after[33];
+    Error e = {0};
+    assert_true(hash_file(scratch_path("r.yaml"), before, &e));
+    assert_fails("run r.yaml --depfile ./r.yaml", 2, "--depfile: ./r.yaml is read from");
+    assert_fails("run r.yaml --depfile held.txt", 2, "--depfile: held.txt is read from");
+    assert_fails("run r.yaml --depfile also/m.gguf", 2, "--depfile: also/m.gguf is an output itself");
+    assert_true(hash_file(scratch_path("r.yaml"), after, &e));
+    assert_string_equal(before, after);
+    assert_int_equal(access(scratch_path("out/hf"), F_OK), -1);
+}
+
 static void depfile_names_every_input(void **state) {
     (void)state;
     assert_runs("convert in sharded --max-shard-size 2k --force");
@@ -424,6 +437,7 @@ int main(void) {
         cmocka_unit_test_setup(companions_are_inputs, fresh),
         cmocka_unit_test_setup(force_trains_again, fresh),
         cmocka_unit_test_setup(depfile_names_every_input, fresh),
+        cmocka_unit_test_setup(depfile_spares_what_is_read, fresh),
         cmocka_unit_test_setup(plan_touches_nothing_and_tells_all, fresh),
         cmocka_unit_test_setup(plans_hold, fresh),
         cmocka_unit_test_setup(mistakes_that_the_model_shows, fresh),

@@ -1,4 +1,7 @@
 /* Tensors as descriptions of bytes: which bytes they serve, in which order and type. */
+#include <float.h>
+#include <math.h>
+
 #include "formats/hash.h"
 #include "tests/scratch.h"
 
@@ -205,6 +208,8 @@ static void hashes_are_of_what_is_served(void **state) {
                 {true, true, DTYPE_BF16}};
     Arena a = {0};
     float *v = counting(&a, ROWS * COLS);
+    for (int i = 0; i < ROWS * COLS; i++)
+        v[i] /= 16; /* within the reach of F16 */
     uint32_t *reversed = arena_alloc(&a, ROWS * sizeof *reversed);
     for (uint32_t i = 0; i < ROWS; i++)
         reversed[i] = ROWS - 1 - i;
@@ -243,6 +248,44 @@ static void what_cannot_be_converted_is_named(void **state) {
     assert_int_equal(e.code, ERR_FAILED);
     assert_string_equal(e.message, "tensor 'w': values cannot be written as q6_k");
     arena_free(&a);
+}
+
+/* Infinite values are the source's own and stay; finite ones must not become infinite on the way. */
+static void what_is_too_large_for_a_type_is_named(void **state) {
+    (void)state;
+    static const struct {
+        DType type;
+        float most, beyond;
+    } reach[] = {{DTYPE_F16, 65519, 65520},
+                 {DTYPE_BF16, 0x1.fefffep127f, FLT_MAX},
+                 {DTYPE_Q8_0, 127 * 65500.f, 127 * 65540.f},
+                 {DTYPE_Q4_0, 8 * 65500.f, 8 * 65540.f},
+                 {DTYPE_Q4_1, 65519, 65520}};
+    for (size_t i = 0; i < sizeof reach / sizeof *reach; i++) {
+        Arena a = {0};
+        float v[64] = {0}, back[64];
+        uint8_t bytes[256];
+        char text[100];
+        Error e = {0};
+        Tensor t = tensor_over(&a, "w", DTYPE_F32, 2, (uint64_t[]){2, 32}, v);
+        t.dtype = reach[i].type;
+        v[40] = -reach[i].most;
+        assert_true(tensor_read_rows(&t, 0, 2, bytes, &e));
+        dtype_info(t.dtype)->decode(bytes, 64, back);
+        for (int j = 0; j < 64; j++)
+            assert_true(isfinite(back[j]));
+        v[40] = -reach[i].beyond;
+        assert_true(tensor_read_rows(&t, 0, 1, bytes, &e)); /* it is in the other row */
+        assert_false(tensor_read_rows(&t, 0, 2, bytes, &e));
+        snprintf(text, sizeof text, "tensor 'w': a value of %g is too large for %s; choose another --dtype",
+                 v[40], dtype_info(t.dtype)->name);
+        assert_int_equal(e.code, ERR_FAILED);
+        assert_string_equal(e.message, text);
+        v[40] = -INFINITY;
+        v[41] = NAN;
+        assert_true(tensor_read_rows(&t, 0, 2, bytes, &e));
+        arena_free(&a);
+    }
 }
 
 static void a_source_that_fails_is_heard(void **state) {
@@ -298,6 +341,7 @@ int main(void) {
         cmocka_unit_test(statuses),
         cmocka_unit_test(hashes_are_of_what_is_served),
         cmocka_unit_test(what_cannot_be_converted_is_named),
+        cmocka_unit_test(what_is_too_large_for_a_type_is_named),
         cmocka_unit_test(a_source_that_fails_is_heard),
         cmocka_unit_test(empty_rows_take_no_time),
     };

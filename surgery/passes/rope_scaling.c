@@ -48,8 +48,8 @@ static bool apply(Model *m, const json_t *args, Error *e) {
         .truncate = true,
     };
     if (!ntk && !read_kind(type, &r.kind, e)) return false;
-    if (!(r.factor >= 1) || !isfinite(r.factor))
-        return error_set(e, ERR_USAGE, "a factor of %g (1 or more)", r.factor);
+    if (!(r.factor >= 1 && r.factor <= 1e30)) /* files hold it as fp32 */
+        return error_set(e, ERR_USAGE, "a factor of %g; expected 1 to 1e30", r.factor);
     if (!(r.high_freq_factor > r.low_freq_factor) || !(r.low_freq_factor > 0) || !(r.original_context > 0))
         return error_set(e, ERR_USAGE, "bands %g to %g over a context of %g", r.low_freq_factor,
                          r.high_freq_factor, r.original_context);

@@ -9,7 +9,9 @@ static const Param params[] = {
 
 static bool apply(Model *m, const json_t *args, Error *e) {
     json_int_t n = json_integer_value(json_object_get(args, "tokens"));
-    if (n < 1 || n > UINT32_MAX) return error_set(e, ERR_USAGE, "a context of %lld tokens", (long long)n);
+    if (n < 1 || n > UINT32_MAX)
+        return error_set(e, ERR_USAGE, "a context of %lld tokens; expected 1 to %u", (long long)n,
+                         UINT32_MAX);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].scaling.kind == ROPE_SCALING_DYNAMIC && n != m->spec.context)
             return error_set(e, ERR_USAGE,

@@ -11,7 +11,9 @@ static const Param params[] = {
 
 static bool apply(Model *m, const json_t *args, Error *e) {
     json_int_t size = json_integer_value(json_object_get(args, "size"));
-    if (size > 1 << 30) return error_set(e, ERR_USAGE, "a window of %lld tokens", (long long)size);
+    if (size < 0 || size > 1 << 30)
+        return error_set(e, ERR_USAGE, "a window of %lld tokens; expected at most %d, or 0 for none",
+                         (long long)size, 1 << 30);
     uint32_t n = m->spec.n_layers;
     bool *picked = xcalloc(n, sizeof *picked);
     json_t *all = json_string("all");
