@@ -87,7 +87,7 @@ const Key recipe_keys[] = {
     {0},
 };
 
-enum { MAX_RECIPE = 1 << 20 };
+enum { MAX_RECIPE = 1 << 20, MAX_DEPTH = 16 };
 
 /* ---- files and --set ---- */
 
@@ -107,9 +107,35 @@ static bool is_last(yaml_parser_t *p, const char *place, Error *e) {
     return !more;
 }
 
+static int nesting(yaml_event_type_t type) {
+    bool begins = type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
+    return begins - (type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT);
+}
+
+/* libyaml's time grows with the square of the nesting, so a recipe is looked through before it is loaded.
+ * What is not YAML passes: the loader says so. */
+static bool is_shallow(const char *place, const char *text, size_t size, Error *e) {
+    yaml_parser_t parser;
+    yaml_event_t event;
+    if (!yaml_parser_initialize(&parser)) return error_set(e, ERR_FAILED, "%s: no memory for YAML", place);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
+    bool ok = true, end = false;
+    for (int depth = 0; ok && !end && yaml_parser_parse(&parser, &event);) {
+        depth += nesting(event.type);
+        end = event.type == YAML_STREAM_END_EVENT;
+        if (depth > MAX_DEPTH)
+            ok = error_set(e, ERR_RECIPE, "%s:%zu:%zu: lists and mappings lie more than %d deep", place,
+                           event.start_mark.line + 1, event.start_mark.column + 1, MAX_DEPTH);
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return ok;
+}
+
 /* Parses one YAML document; the caller deletes it if this returns true. */
 static bool parse_yaml(const char *place, const char *text, size_t size, yaml_document_t *out, Error *e) {
     yaml_parser_t parser;
+    if (!is_shallow(place, text, size, e)) return false;
     if (!yaml_parser_initialize(&parser)) return error_set(e, ERR_FAILED, "%s: no memory for YAML", place);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
     bool ok = yaml_parser_load(&parser, out);

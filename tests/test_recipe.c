@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "surgery/pass.h"
@@ -214,6 +215,24 @@ static void blame_finds_its_place(void **state) {
     }
 }
 
+/* A list in a list in a list: libyaml alone takes half a minute over this. */
+static void nesting_takes_no_time(void **state) {
+    (void)state;
+    enum { DEEP = 100000 };
+    char *text = malloc(2 * DEEP + 4);
+    assert_non_null(text);
+    memcpy(text, "a: ", 3);
+    memset(text + 3, '[', DEEP);
+    memset(text + 3 + DEEP, ']', DEEP);
+    text[2 * DEEP + 3] = 0;
+    clock_t start = clock();
+    expect_error(text, NULL, ":1:19: lists and mappings lie more than 16 deep");
+    text[DEEP + 2] = '}'; /* nor is it waited for the place where it is wrong */
+    expect_error(text, NULL, ":1:19: lists and mappings lie more than 16 deep");
+    assert_true(clock() - start < CLOCKS_PER_SEC);
+    free(text);
+}
+
 static void aliases_cannot_explode(void **state) {
     (void)state;
     Buffer b = {0};
@@ -258,6 +277,7 @@ int main(void) {
         cmocka_unit_test(passes_are_checked),
         cmocka_unit_test(sets_are_checked),
         cmocka_unit_test(blame_finds_its_place),
+        cmocka_unit_test(nesting_takes_no_time),
         cmocka_unit_test(aliases_cannot_explode),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
