@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -95,6 +96,11 @@ static void forget_output(const Output *o) {
         }
 }
 
+static void close_lock(Output *o) {
+    if (o->path && o->lock >= 0) close(o->lock);
+    o->lock = -1;
+}
+
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at) {
     (void)st, (void)type, (void)at;
     return remove(path);
@@ -170,21 +176,58 @@ bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
     return ok;
 }
 
+/* A killed process holds no lock any more. */
+static void remove_if_abandoned(const char *temp) {
+    int fd = open(temp, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) remove_tree(temp);
+    close(fd);
+}
+
+/* Every ".NAME.tmp-NUMBER" beside `path` that nobody is writing. */
+static void remove_abandoned(const char *path) {
+    char parent[PATH_MAX], prefix[NAME_MAX + 8], temp[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    parent_of(path, parent);
+    size_t n = (size_t)snprintf(prefix, sizeof prefix, ".%s.tmp-", slash ? slash + 1 : path);
+    DIR *d = n < sizeof prefix ? opendir(parent) : NULL;
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        const char *name = entry->d_name;
+        if (strncmp(name, prefix, n) != 0 || !name[n] || name[n + strspn(name + n, "0123456789")]) continue;
+        if (snprintf(temp, sizeof temp, "%s/%s", parent, name) < (int)sizeof temp) remove_if_abandoned(temp);
+    }
+    if (d) closedir(d);
+}
+
+/* Makes o->temp and holds it; again if another process took it for abandoned before it was locked. */
+static bool make_temp(Output *o) {
+    for (int tries = 0; tries < 10; tries++) {
+        int fd = -1;
+        if (o->is_folder ? mkdir(o->temp, 0777) != 0
+                         : (fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) < 0)
+            return false;
+        if (fd >= 0) close(fd);
+        o->lock = open(o->temp, O_RDONLY | O_CLOEXEC);
+        if (o->lock >= 0 && (flock(o->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) &&
+            access(o->temp, F_OK) == 0)
+            return true;
+        if (o->lock >= 0) close(o->lock);
+        o->lock = -1;
+    }
+    return false;
+}
+
 bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e) {
-    *o = (Output){.is_folder = is_folder, .force = force};
+    *o = (Output){.is_folder = is_folder, .force = force, .lock = -1};
     if (!output_may_begin(path, is_folder, force, e)) return false;
     o->path = without_end_slashes(path);
     o->temp = beside(path, "tmp");
-    remove_tree(o->temp); /* of a killed process that had our number */
-    int fd = -1;
-    bool ok = is_folder ? mkdir(o->temp, 0777) == 0
-                        : (fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) >= 0;
-    if (fd >= 0) close(fd);
-    if (!ok) {
+    remove_abandoned(o->path);
+    if (!make_temp(o)) {
         error_errno(e, "%s: cannot write there", path);
         free(o->path);
         free(o->temp);
-        *o = (Output){0};
+        *o = (Output){.lock = -1};
         return false;
     }
     o->next = open_outputs;
@@ -249,12 +292,14 @@ bool output_commit(Output *o, Error *e) {
     forget_output(o);
     free(o->temp);
     o->temp = NULL;
+    close_lock(o);
     return ok;
 }
 
 void output_discard(Output *o) {
     if (o->temp) remove_tree(o->temp);
     forget_output(o);
+    close_lock(o);
     free(o->temp);
     free(o->path);
     *o = (Output){0};

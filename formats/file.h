@@ -33,14 +33,16 @@ typedef struct Output {
     char *temp; /* name until output_commit */
     bool is_folder;
     bool force;
+    int lock; /* a descriptor whose flock tells others that `temp` is being written; -1: none */
     struct Output *volatile next; /* of those begun and not committed */
 } Output;
 
 /* Whether output_begin would be let: nothing at `path` that `force` does not allow to be replaced, in a
  * folder that can be written to. For asking before long work. */
 bool output_may_begin(const char *path, bool is_folder, bool force, Error *e);
-/* Refuses an existing `path` unless `force`. Remembers `o`, which must stay where it is until it is committed
- * or discarded, so that a signal handler can remove the temporary file. */
+/* Refuses an existing `path` unless `force`. Removes what killed processes left of it. Remembers `o`, which
+ * must stay where it is until it is committed or discarded, so that a signal handler can remove the temporary
+ * file. */
 bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e);
 /* fsync (files in a folder too), rename over `path`, fsync the parent. */
 bool output_commit(Output *o, Error *e);

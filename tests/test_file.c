@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "tests/scratch.h"
 
@@ -290,23 +291,47 @@ static void what_appears_meanwhile_is_kept(void **state) {
     assert_int_equal(entries_in("m"), 1);
 }
 
-/* A process that was killed may have had our number. */
-static void leftovers_of_our_number_are_replaced(void **state) {
+/* Killed processes leave their parts behind, one perhaps under our number; others are still at work. */
+static void what_killed_processes_left_is_removed(void **state) {
     (void)state;
+    char ours[64];
     scratch_folder("l");
+    snprintf(ours, sizeof ours, "l/.out.tmp-%ld", (long)getpid());
+    scratch_folder(ours);
+    scratch_folder("l/.out.tmp-1");
+    put(scratch_path("l/.out.tmp-1/part"), "half");
+    put(scratch_path("l/.out.tmp-2"), "half");
+    put(scratch_path("l/.out.tmp-"), "kept");
+    put(scratch_path("l/.out.tmp-3x"), "kept");
+    put(scratch_path("l/.out2.tmp-3"), "kept");
+    int ready[2], go[2];
+    assert_true(pipe(ready) == 0 && pipe(go) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        Output theirs;
+        Error e = {0};
+        char byte = 0;
+        bool ok = output_begin(&theirs, scratch_path("l/out"), true, true, &e) &&
+                  write(ready[1], &byte, 1) == 1 && read(go[0], &byte, 1) == 1;
+        _exit(ok && output_commit(&theirs, &e) ? 0 : 1);
+    }
+    char byte = 0;
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(entries_in("l"), 4); /* the child removed what was left, and has its own */
     Output o;
     begin(&o, "l/out", true, false);
-    put_in(&o, "part", "half");
-    char *temp = xstrdup(o.temp);
-    Output again;
-    begin(&again, "l/out", true, false);
-    assert_string_equal(again.temp, temp);
+    put_in(&o, "part", "whole");
+    assert_int_equal(entries_in("l"), 5);
     Error e = {0};
-    assert_true(output_commit(&again, &e));
-    assert_int_equal(entries_in("l/out"), 0);
-    output_discard(&again);
+    assert_true(output_commit(&o, &e));
     output_discard(&o);
-    free(temp);
+    assert_int_equal(entries_in("l"), 5);
+    int status;
+    assert_int_equal(write(go[1], &byte, 1), 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(entries_in("l"), 4);
+    assert_int_equal(entries_in("l/out"), 0);
 }
 
 /* What a signal handler does, however many there are. */
@@ -402,7 +427,7 @@ int main(void) {
         cmocka_unit_test(a_folder_appears_when_it_is_whole),
         cmocka_unit_test(trouble_leaves_what_was_there),
         cmocka_unit_test(what_appears_meanwhile_is_kept),
-        cmocka_unit_test(leftovers_of_our_number_are_replaced),
+        cmocka_unit_test(what_killed_processes_left_is_removed),
         cmocka_unit_test(all_can_be_discarded_at_once),
         cmocka_unit_test(folders_that_cannot_be_written_to),
         cmocka_unit_test(a_name_too_long_is_an_error),
