@@ -311,6 +311,7 @@ static void what_killed_processes_left_is_removed(void **state) {
         Output theirs;
         Error e = {0};
         char byte = 0;
+        close(go[1]); /* what waits for a parent that failed ends with it */
         bool ok = output_begin(&theirs, scratch_path("l/out"), true, true, &e) &&
                   write(ready[1], &byte, 1) == 1 && read(go[0], &byte, 1) == 1;
         _exit(ok && output_commit(&theirs, &e) ? 0 : 1);
