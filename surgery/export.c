@@ -474,20 +474,24 @@ static void embed_json(Export *x, const char *key, const json_t *value) {
 static bool embed_config(Export *x) {
     ExportOptions o = {.format = FORMAT_HF};
     Error reason = {0};
-    Checkpoint *hf = model_export(x->m, &o, NULL, &reason);
+    const Carrier *carrier = NULL;
+    Checkpoint *hf = model_export(x->m, &o, &carrier, &reason);
     if (!hf) {
         model_notice(x->m, "no config.json travels in this GGUF: %s", reason.message);
         meta_remove(x->out, DEROPE_CONFIG); /* the source's is no longer true */
         return true;
     }
+    /* It would ask for attention sinks that are not here; the GGUF's own keys say all that it does. */
+    bool asks_more = carrier->needs_sinks && !x->carrier->needs_sinks && !x->m->spec.layers[0].sinks;
+    if (asks_more) meta_remove(x->out, DEROPE_CONFIG);
     for (size_t i = 0; i < hf->n_files; i++) {
         const SideFile *f = &hf->files[i];
         char key[300];
         snprintf(key, sizeof key, DEROPE_FILE_PREFIX "%.250s", f->name);
-        if (strcmp(f->name, "config.json") == 0)
-            meta_set_string(x->out, DEROPE_CONFIG, (const char *)f->bytes, f->size);
-        else
+        if (strcmp(f->name, "config.json") != 0)
             meta_set_array(x->out, key, META_U8, f->bytes, f->size);
+        else if (!asks_more)
+            meta_set_string(x->out, DEROPE_CONFIG, (const char *)f->bytes, f->size);
     }
     checkpoint_close(hf);
     return true;
