@@ -33,7 +33,8 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
             else if (!a->output.path)
                 a->output.path = operand;
             else
-                return cmd_usage(e, "one input and one output, not '%s' as well", operand);
+                return cmd_usage(e, "one input and one output, not '%s' as well%s", operand,
+                                 surgery_hint(&a->surgery));
         } else if (surgery_flag(&a->surgery, option, optarg, e)) {
             if (e->code) return false;
         } else if (option == FLAG_DTYPE) {

@@ -329,6 +329,8 @@ const Verb verb_diff = {
             "Exit status 0 whether they differ or not; --json has .equal, .tensors[] (name, status, a, b,\n"
             "max_abs_difference), .settings[] (key, a, b), .files[] (name, status). A tensor's status is "
             "\"equal\",\n"
-            "\"same values\" (another type), \"changed\", \"reshaped\", \"only in a\" or \"only in b\".\n",
+            "\"same values\" (another type), \"changed\", \"reshaped\", \"only in a\" or \"only in b\".\n"
+            "\nexample:\n"
+            "  derope diff SmolLM2-135M out.gguf --json\n",
     .run = run,
 };

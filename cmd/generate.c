@@ -143,9 +143,11 @@ const Verb verb_generate = {
     .name = "generate",
     .summary = "continue a text",
     .help = "usage: derope generate MODEL PROMPT [options]\n\n"
+            "Prints PROMPT and what follows, up to the model's end-of-text token.\n\n"
             "  --tokens N                  at most N new tokens (64)\n"
             "  --temperature X             0 takes the likeliest token each time (0)\n"
-            "  --seed N                    (1)\n"
-            "  --threads N\n\n" SURGERY_HELP,
+            "  --seed N                    the same seed, the same text (1)\n"
+            "  --threads N                 (as many as there are processors)\n\n" SURGERY_HELP "\nexample:\n"
+            "  derope generate model.gguf \"Once upon a time\" --tokens 100 --temperature 0.8\n",
     .run = run,
 };

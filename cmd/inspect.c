@@ -178,6 +178,8 @@ const Verb verb_inspect = {
             "or \"nope\",\n"
             ".window a number of tokens or null, .rope the base, rotary_dim and scaling) and .tensors[] "
             "(name, role,\n"
-            "dtype, shape, bytes); and .passes, what derope did to make it, if it was derope.\n",
+            "dtype, shape, bytes); and .passes, what derope did to make it, if it was derope.\n"
+            "\nexample:\n"
+            "  derope inspect model.gguf --json | jq '.spec.layers[].position'\n",
     .run = run,
 };

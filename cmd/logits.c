@@ -139,6 +139,7 @@ const Verb verb_logits = {
             "  --text FILE                 text, tokenised by the model's tokenizer\n"
             "  --out FILE                  where to\n"
             "  --force                     replace it\n"
-            "  --threads N                 (as many as there are processors)\n\n" SURGERY_HELP,
+            "  --threads N                 (as many as there are processors)\n\n" SURGERY_HELP "\nexample:\n"
+            "  derope logits model.gguf --text page.txt --out page.f32 --drop-rope\n",
     .run = run,
 };

@@ -387,6 +387,8 @@ const Verb verb_plan = {
             "it and why not the\n"
             "others, which tensors and keys change, and what recalibration costs in tokens, time and memory. "
             "Time is a rough\n"
-            "estimate for two ordinary cores.\n",
+            "estimate for two ordinary cores.\n"
+            "\nexample:\n"
+            "  derope plan recipe.yaml --set recalibrate.tokens=1M\n",
     .run = run,
 };

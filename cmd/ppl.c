@@ -158,10 +158,11 @@ const Verb verb_ppl = {
             "the text and\n"
             "                              puts BOS in place of each window's first token where the model "
             "adds one\n"
-            "  --tokens N                  read no more than N tokens\n"
+            "  --tokens N                  read no more than N tokens of TEXT (all)\n"
             "  --field NAME                of a JSONL line (text)\n"
-            "  --threads N\n"
+            "  --threads N                 (as many as there are processors)\n"
             "  --json                      [{\"context\", \"perplexity\", \"tokens\", \"windows\", "
-            "\"stderr\"}, ...]\n\n" SURGERY_HELP,
+            "\"stderr\"}, ...]\n\n" SURGERY_HELP "\nexample:\n"
+            "  derope ppl model.gguf held-out.txt --context 256,1024,4096 --drop-rope=20-29\n",
     .run = run,
 };

@@ -39,15 +39,28 @@ static bool parse_scaling(SurgeryFlags *f, const char *value, Error *e) {
     return true;
 }
 
+/* A second list would neither add to the first nor plainly take its place. */
+static void set_drop(SurgeryFlags *f, const char *key, const char *layers, Error *e) {
+    if (f->drop)
+        cmd_usage(e, "--drop-rope and --keep-rope: one list of layers, not '%.60s' as well", layers);
+    else
+        f->drop = json_pack("{s:s, s:s}", "pass", "drop_rope", key, layers);
+}
+
+const char *surgery_hint(const SurgeryFlags *f) {
+    const char *layers = json_string_value(json_object_get(f->drop, "layers"));
+    return layers && strcmp(layers, "all") == 0 ? " (a list of layers is joined on: --drop-rope=LAYERS)" : "";
+}
+
 bool surgery_flag(SurgeryFlags *f, int option, const char *value, Error *e) {
     uint64_t n;
     double x;
     switch (option) {
     case FLAG_DROP_ROPE:
-        replace(&f->drop, json_pack("{s:s, s:s}", "pass", "drop_rope", "layers", value ? value : "all"));
+        set_drop(f, "layers", value ? value : "all", e);
         return true;
     case FLAG_KEEP_ROPE:
-        replace(&f->drop, json_pack("{s:s, s:s}", "pass", "drop_rope", "keep", value));
+        set_drop(f, "keep", value, e);
         return true;
     case FLAG_SLIDING_WINDOW:
         parse_window(f, value, e);

@@ -27,14 +27,16 @@ enum {
     }
 
 #define SURGERY_HELP                                                                                         \
-    "surgery, applied in this order:\n"                                                                      \
+    "surgery, applied in this order; layers count from 0:\n"                                                 \
     "  --drop-rope[=LAYERS]        no rotary embeddings in LAYERS: all, 3, 0,3,7, 10-29, every:4\n"          \
     "                              (layers with (i+1) % 4 == 0); alone: all\n"                               \
     "  --keep-rope LAYERS          drop them everywhere else\n"                                              \
-    "  --sliding-window N[:LAYERS] a token sees itself and the N-1 before it\n"                              \
-    "  --rope-scaling TYPE:FACTOR  linear, ntk, dynamic or yarn, for the rotation that remains\n"            \
-    "  --scale-attention B         attention scores times B\n"                                               \
-    "  --set-context N             the context length that configurations state\n"
+    "  --sliding-window N[:LAYERS] a token sees itself and the N-1 before it; 0: all before (layers: all)\n" \
+    "  --rope-scaling TYPE:FACTOR  linear, ntk, dynamic, yarn or llama3, for the rotation that remains;\n"   \
+    "                              yarn:4 is for 4 times the model's own context\n"                          \
+    "  --scale-attention B         attention scores times B, on top of the model's own scale\n"              \
+    "  --set-context N             the context length that configurations state, in tokens; weights and\n"   \
+    "                              positions do not change\n"
 
 /* The passes asked for: a JSON array of {"pass": name, arguments...}, in a fixed order. */
 typedef struct SurgeryFlags {
@@ -43,6 +45,8 @@ typedef struct SurgeryFlags {
 
 /* True if `option` was one of ours; a bad value leaves `e->code` set. */
 bool surgery_flag(SurgeryFlags *f, int option, const char *value, Error *e);
+/* What to add to a complaint about an operand too many: it may have been meant for --drop-rope. */
+const char *surgery_hint(const SurgeryFlags *f);
 bool surgery_flags_apply(const SurgeryFlags *f, Model *m, Error *e);
 void surgery_flags_free(SurgeryFlags *f);
 

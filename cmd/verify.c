@@ -296,6 +296,8 @@ const Verb verb_verify = {
             "manifest.\n"
             "Exit status 0 if all agree, 1 if not, 3 if there is no manifest.\n\n"
             "--json prints .ok, .problems[], .carrier, .tensors_verified and .runtimes[] (runtime, runs, "
-            "why).\n",
+            "why).\n"
+            "\nexample:\n"
+            "  derope verify out.gguf && echo as promised\n",
     .run = run,
 };

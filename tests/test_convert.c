@@ -12,6 +12,11 @@ static void wrong_command_lines_are_usage(void **state) {
     assert_fails("convert in", 2, "an input and an output are needed");
     assert_fails("convert in ''", 2, "the output's name is empty");
     assert_fails("convert in a b", 2, "one input and one output, not 'b' as well");
+    assert_fails("convert in a --drop-rope 2", 2,
+                 "not '2' as well (a list of layers is joined on: --drop-rope=LAYERS)");
+    assert_fails("convert in a --drop-rope=1 --drop-rope=2", 2,
+                 "--drop-rope and --keep-rope: one list of layers, not '2' as well");
+    assert_fails("convert in a --drop-rope --keep-rope 3", 2, "one list of layers, not '3' as well");
     assert_fails("convert in out --droop", 2, "unknown option '--droop' (derope convert --help)");
     assert_fails("convert in out --set-context", 2, "--set-context needs a value");
     assert_fails("convert in out --sliding-window eight", 2,
@@ -35,8 +40,13 @@ static void missing_inputs_and_refusals(void **state) {
     tiny_folder("in");
     assert_fails("convert nowhere out", 3, "nowhere: No such file or directory");
     assert_fails("convert in out --carrier granite_swb", 2, "there is no HF carrier");
-    assert_fails("convert in out.gguf --drop-rope=1 --sliding-window 8:0 --sliding-window 4:2", 1,
-                 "no stock architecture of llama.cpp can express this model");
+    assert_fails(
+        "convert in out.gguf --drop-rope=1 --sliding-window 8:0 --sliding-window 4:2", 1,
+        "no stock architecture of llama.cpp can express this model: own: has no windows per layer; ");
+    assert_fails("convert in out.gguf --sliding-window 8", 1,
+                 ". What could be carried: all layers rotating or none, without windows; or a mixture");
+    assert_fails("convert in out --sliding-window 8:0 --sliding-window 4:2", 1,
+                 ". What could be carried: any mixture with one window size");
     scratch_text("in/config.json", "{\"model_type\": \"mamba\"}");
     assert_fails("convert in out", 3, "config.json: model_type 'mamba' is not one derope knows");
     scratch_text("in/config.json", "{\"model_type\": ");

@@ -139,11 +139,14 @@ const Carrier *carrier_pick(const Model *m, Format format, const char *name, jso
                   name, buffer_string(&reasons));
     } else {
         list_reasons(m, format, &reasons);
-        error_set(
-            e, ERR_FAILED,
-            "no stock architecture of %s can express this model: %s. Equal windows and one rope base in all "
-            "layers that have them would do",
-            format == FORMAT_GGUF ? "llama.cpp" : "transformers", buffer_string(&reasons));
+        error_set(e, ERR_FAILED,
+                  "no stock architecture of %s can express this model: %s. What could be carried: %s",
+                  format == FORMAT_GGUF ? "llama.cpp" : "transformers", buffer_string(&reasons),
+                  format == FORMAT_GGUF
+                      ? "all layers rotating or none, without windows; or a mixture with one window "
+                        "size, one rope base, no llama3 or dynamic scaling, at least one layer that "
+                        "rotates and one without a window"
+                      : "any mixture with one window size, one rope base and one rope scaling");
     }
     buffer_free(&reasons);
     return NULL;
