@@ -118,12 +118,12 @@ static void compare_files(const Checkpoint *a, const Checkpoint *b, json_t *rows
         if (strcmp(x->name, MANIFEST_FILE) == 0) continue;
         if (y && x->size == y->size && memcmp(x->bytes, y->bytes, x->size) == 0) continue;
         json_array_append_new(
-            rows, json_pack("{s:s, s:s}", "name", x->name, "status", y ? "changed" : "only in a"));
+            rows, json_pack("{s:o, s:s}", "name", json_text(x->name), "status", y ? "changed" : "only in a"));
     }
     for (size_t i = 0; i < b->n_files; i++)
         if (strcmp(b->files[i].name, MANIFEST_FILE) != 0 && !checkpoint_file(a, b->files[i].name))
-            json_array_append_new(rows,
-                                  json_pack("{s:s, s:s}", "name", b->files[i].name, "status", "only in b"));
+            json_array_append_new(
+                rows, json_pack("{s:o, s:s}", "name", json_text(b->files[i].name), "status", "only in b"));
 }
 
 /* ---- tensors ---- */
@@ -288,8 +288,8 @@ static bool diff(Checkpoint *a, Checkpoint *b, bool json, Error *e) {
     if (by_format) compare_files(a, b, files);
     bool equal = count(tensors, "equal") == json_array_size(tensors) && json_array_size(settings) == 0 &&
                  json_array_size(files) == 0;
-    json_t *o = json_pack("{s:s, s:s, s:b, s:o, s:o, s:o}", "a", a->path, "b", b->path, "equal", equal,
-                          "tensors", tensors, "settings", settings, "files", files);
+    json_t *o = json_pack("{s:o, s:o, s:b, s:o, s:o, s:o}", "a", json_text(a->path), "b", json_text(b->path),
+                          "equal", equal, "tensors", tensors, "settings", settings, "files", files);
     if (ok && json)
         cmd_print_json(o);
     else if (ok)

@@ -66,8 +66,8 @@ static json_t *passes_of(const Checkpoint *c) {
 }
 
 static void print_json(const Model *m) {
-    json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:o, s:O, s:o*, s:o}", "path", m->source->path, "format",
-                          format_name(m->source), "family", m->family->name, "context",
+    json_t *o = json_pack("{s:o, s:s, s:s, s:I, s:o, s:O, s:o*, s:o}", "path", json_text(m->source->path),
+                          "format", format_name(m->source), "family", m->family->name, "context",
                           (json_int_t)m->spec.context, "spec", spec_to_json(&m->spec), "notices", m->notices,
                           "passes", passes_of(m->source), "tensors", tensors_to_json(m));
     cmd_print_json(o);

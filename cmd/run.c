@@ -197,8 +197,8 @@ static bool add_row(Run *r, const char *label, const char *from, json_t *(*measu
         json_object_set(r->steps, key, row);
         ok = save_steps(r, e);
     }
-    json_array_append_new(r->table, json_pack("{s:s, s:s, s:b, s:o}", "recipe", r->job.path, "model", label,
-                                              "skipped", skipped, "perplexity", row));
+    json_array_append_new(r->table, json_pack("{s:o, s:s, s:b, s:o}", "recipe", json_text(r->job.path),
+                                              "model", label, "skipped", skipped, "perplexity", row));
     return ok;
 }
 
@@ -386,7 +386,8 @@ typedef bool (*DepfileStep)(const char *path, const char *const *targets, size_t
 static bool with_depfile(const Run *r, const char *path, DepfileStep step, Error *e) {
     size_t n = job_n_outputs(&r->job);
     json_t *data = job_files(&r->job, "recalibrate", "data", e), *more = json_pack("[s]", r->job.path);
-    json_t *text = data ? job_files(&r->job, "evaluate", "text", e) : NULL;
+    if (!more) error_set(e, ERR_RECIPE, "%s: the name is not UTF-8", r->job.path);
+    json_t *text = data && more ? job_files(&r->job, "evaluate", "text", e) : NULL;
     const char **targets = xcalloc(n, sizeof *targets);
     for (size_t i = 0; i < n; i++)
         targets[i] = r->targets[i].request.path;

@@ -13,7 +13,7 @@ static json_t *tokens_json(const char *path, const Buffer *text, const TokenList
     json_t *ids = json_array();
     for (size_t i = 0; i < tokens->n; i++)
         json_array_append_new(ids, json_integer(tokens->ids[i]));
-    return json_pack("{s:s, s:I, s:o}", "file", path, "bytes", (json_int_t)text->size, "ids", ids);
+    return json_pack("{s:o, s:I, s:o}", "file", json_text(path), "bytes", (json_int_t)text->size, "ids", ids);
 }
 
 static void print_tokens(const TokenList *tokens) {

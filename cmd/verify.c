@@ -20,8 +20,9 @@ static void problem(Report *r, const char *fmt, ...) __attribute__((format(print
 static void problem(Report *r, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    json_t *text = json_vsprintf(fmt, ap); /* NULL if a name is no UTF-8 */
-    json_array_append_new(r->problems, text ? text : json_string("a problem whose name is not text"));
+    char text[700];
+    vsnprintf(text, sizeof text, fmt, ap);
+    json_array_append_new(r->problems, json_text(text));
     va_end(ap);
 }
 
@@ -223,7 +224,7 @@ static json_t *runtimes(const Checkpoint *c) {
 static json_t *to_json(const Report *r) {
     const char *carrier = json_get_string(r->manifest, "carrier"),
                *by = json_get_string(r->manifest, "runtimes");
-    return json_pack("{s:s, s:b, s:s, s:s, s:I, s:O, s:o}", "path", r->c->path, "ok",
+    return json_pack("{s:o, s:b, s:s, s:s, s:I, s:O, s:o}", "path", json_text(r->c->path), "ok",
                      json_array_size(r->problems) == 0, "carrier", carrier ? carrier : "", "carried_by",
                      by ? by : "", "tensors_verified", (json_int_t)r->n_tensors, "problems", r->problems,
                      "runtimes", runtimes(r->c));

@@ -333,7 +333,7 @@ bool file_write(const char *path, const void *bytes, size_t n, bool force, Error
     int fd = open(o.temp, O_WRONLY | O_CLOEXEC);
     bool ok = fd >= 0 || error_errno(e, "%s", o.temp);
     ok = ok && fd_write(fd, bytes, n, path, e);
-    if (fd >= 0) close(fd);
+    if (fd >= 0 && close(fd) != 0 && ok) ok = error_errno(e, "%s", path);
     ok = ok && output_commit(&o, e);
     output_discard(&o);
     return ok;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 static bool beyond_64_bits(const char *digits, size_t n) {
     char text[24];
@@ -184,6 +185,22 @@ static void print_value(const json_t *v, int indent, int depth, Buffer *out) {
 
 void json_print(const json_t *value, int indent, Buffer *out) {
     print_value(value, indent, 0, out);
+}
+
+json_t *json_text(const char *s) {
+    Buffer b = {0};
+    for (size_t n = strlen(s), step; n; s += step, n -= step) {
+        utf8proc_int32_t code;
+        utf8proc_ssize_t length = utf8proc_iterate((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &code);
+        step = length > 0 ? (size_t)length : 1;
+        if (length > 0)
+            buffer_append(&b, s, step);
+        else
+            buffer_append(&b, "\xef\xbf\xbd", 3);
+    }
+    json_t *text = json_stringn((const char *)b.data, b.size);
+    buffer_free(&b);
+    return text ? text : json_string("");
 }
 
 bool json_get_u64(const json_t *object, const char *key, uint64_t *out) {

@@ -17,6 +17,9 @@ json_t *json_parse_line(const char *where, size_t line, const void *bytes, size_
  * reads back the same. Ends without a newline. */
 void json_print(const json_t *value, int indent, Buffer *out);
 
+/* A string of bytes that need not be UTF-8 (a file's name): what is not becomes U+FFFD. New reference. */
+json_t *json_text(const char *s);
+
 /* Typed look-ups: false if absent, null or of another type. */
 bool json_get_u64(const json_t *object, const char *key, uint64_t *out);
 bool json_get_f64(const json_t *object, const char *key, double *out); /* integers too */

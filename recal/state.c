@@ -69,7 +69,7 @@ bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW
          put(fd, h, o->m, bytes, path, e) && put(fd, h, o->v, bytes, path, e);
     hash_finish(h, digest);
     ok = ok && fd_write(fd, digest, 32, path, e);
-    if (fd >= 0) close(fd);
+    if (fd >= 0 && close(fd) != 0 && ok) ok = error_errno(e, "%s", path);
     ok = ok && output_commit(&out, e);
     output_discard(&out);
     buffer_free(&text);

@@ -459,7 +459,9 @@ static bool was_cast(const Checkpoint *c) {
 static void set_name(Checkpoint *out, const char *path) {
     char whole[PATH_MAX];
     const char *name = realpath(path, whole) ? strrchr(whole, '/') + 1 : path;
-    meta_set_string(out, "general.name", name, strlen(name));
+    json_t *text = json_text(name);
+    meta_set_string(out, "general.name", json_string_value(text), json_string_length(text));
+    json_decref(text);
 }
 
 static void embed_json(Export *x, const char *key, const json_t *value) {

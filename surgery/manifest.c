@@ -4,6 +4,7 @@
 
 #include "formats/file.h"
 #include "formats/hash.h"
+#include "formats/json.h"
 #include "surgery/carrier.h"
 #include "surgery/derope_keys.h"
 #include "surgery/version.h"
@@ -18,8 +19,9 @@ json_t *manifest_sources(const Model *m) {
         hash_bytes(f->source.map, f->source.size, hash);
         const char *slash = strrchr(f->source.path, '/');
         json_array_insert_new(list, 0,
-                              json_pack("{s:s, s:I, s:s}", "file", slash ? slash + 1 : f->source.path,
-                                        "bytes", (json_int_t)f->source.size, "xxh3_128", hash));
+                              json_pack("{s:o, s:I, s:s}", "file",
+                                        json_text(slash ? slash + 1 : f->source.path), "bytes",
+                                        (json_int_t)f->source.size, "xxh3_128", hash));
     }
     return list;
 }

@@ -68,7 +68,7 @@ void model_notice(Model *m, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    json_array_append_new(m->notices, json_string(text));
+    json_array_append_new(m->notices, json_text(text)); /* it may be cut within a character */
 }
 
 /* ---- rows of q and k: GGUF's interleaved order against HF's halves ---- */

@@ -181,6 +181,36 @@ static void granite_without_rotation_reads_back(void **state) {
     checkpoint_close(c);
 }
 
+/* File names are bytes; JSON and GGUF hold text. */
+static void names_that_are_not_text(void **state) {
+    (void)state;
+    tiny_folder("a\xff"
+                "b");
+    const char *said;
+    Error e = {0};
+    assert_runs("convert a\xff"
+                "b o\xff.gguf --drop-rope --depfile 'd\xff'");
+    assert_runs("convert a\xff"
+                "b o\xff");
+    static const char *const lines[] = {"inspect a\xff"
+                                        "b --json",
+                                        "verify o\xff.gguf --json", "verify o\xff --json",
+                                        "diff a\xff"
+                                        "b o\xff --json",
+                                        "inspect o\xff.gguf --json"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        assert_int_equal(run_derope(lines[i], &said), 0);
+        json_t *o = json_parse(lines[i], said, strlen(said), &e);
+        if (!o) fail_msg("%s: %s", e.message, said);
+        json_decref(o);
+        assert_non_null(strstr(said, "\xef\xbf\xbd"));
+    }
+    Checkpoint *c = opened(scratch_path("o\xff.gguf"));
+    assert_string_equal(meta_string(c, "general.name", NULL), "a\xef\xbf\xbd"
+                                                              "b");
+    checkpoint_close(c);
+}
+
 static json_t *difference(const char *a, const char *b) {
     char line[300];
     const char *said;
@@ -263,6 +293,7 @@ int main(void) {
         cmocka_unit_test(depfile_is_a_make_rule),
         cmocka_unit_test(depfile_spares_what_is_read_and_written),
         cmocka_unit_test(shards_and_types),
+        cmocka_unit_test(names_that_are_not_text),
         cmocka_unit_test(granite_without_rotation_reads_back),
         cmocka_unit_test(diff_tells_what_differs),
     };

@@ -98,11 +98,31 @@ static void getters_check_types(void **state) {
     json_decref(o);
 }
 
+static void assert_text(const char *bytes, const char *expected) {
+    json_t *text = json_text(bytes);
+    assert_string_equal(json_string_value(text), expected);
+    json_decref(text);
+}
+
+/* File names are bytes. */
+static void any_bytes_become_text(void **state) {
+    (void)state;
+    assert_text("", "");
+    assert_text("na\xc3\xafve", "na\xc3\xafve");
+    assert_text("a\xff"
+                "b",
+                "a\xef\xbf\xbd"
+                "b");
+    assert_text("\xe2\x82", "\xef\xbf\xbd\xef\xbf\xbd");
+    assert_text("\xed\xa0\x80.", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd.");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_stay),        cmocka_unit_test(long_integers_become_reals),
-        cmocka_unit_test(order_and_text_stay), cmocka_unit_test(mistakes_have_places),
-        cmocka_unit_test(depth_is_bounded),    cmocka_unit_test(getters_check_types),
+        cmocka_unit_test(numbers_stay),          cmocka_unit_test(long_integers_become_reals),
+        cmocka_unit_test(order_and_text_stay),   cmocka_unit_test(mistakes_have_places),
+        cmocka_unit_test(depth_is_bounded),      cmocka_unit_test(getters_check_types),
+        cmocka_unit_test(any_bytes_become_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
