@@ -49,7 +49,7 @@ bool one_window(const Model *m, uint32_t *window);
 bool one_softmax_scale(const Model *m);
 /* Embedding, residual and logit scales are 1. */
 bool plain_multipliers(const Model *m);
-bool has_sinks(const Model *m);
+bool has_sinks(const Model *m); /* that do something */
 bool has_qk_norm(const Model *m);
 /* `can` helpers: writes the reason, returns false. */
 bool cannot(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -222,10 +222,16 @@ static bool add_carrier_tensors(Export *x, int layer) {
     return true;
 }
 
+/* Sinks that do nothing stay behind where the architecture has none. */
+static bool leaves_sinks(const Export *x) {
+    return x->m->neutral_sinks && !x->carrier->needs_sinks && strcmp(x->carrier->name, "own") != 0;
+}
+
 static bool add_tensors(Export *x) {
     if (x->out->format == FORMAT_GGUF) add_rope_divisors(x);
     for (size_t i = 0; i < x->m->n_tensors; i++) {
         const ModelTensor *t = &x->m->tensors[i];
+        if (t->role == ROLE_SINKS && leaves_sinks(x)) continue;
         if (!(t->role == ROLE_OTHER ? add_other(x, &t->tensor) : add_tensor(x, t->role, t->layer, t->tensor)))
             return false;
     }
@@ -476,15 +482,16 @@ static void embed_json(Export *x, const char *key, const json_t *value) {
 static bool embed_config(Export *x) {
     ExportOptions o = {.format = FORMAT_HF};
     Error reason = {0};
-    const Carrier *carrier = NULL;
-    Checkpoint *hf = model_export(x->m, &o, &carrier, &reason);
+    Checkpoint *hf = model_export(x->m, &o, NULL, &reason);
     if (!hf) {
         model_notice(x->m, "no config.json travels in this GGUF: %s", reason.message);
         meta_remove(x->out, DEROPE_CONFIG); /* the source's is no longer true */
         return true;
     }
     /* It would ask for attention sinks that are not here; the GGUF's own keys say all that it does. */
-    bool asks_more = carrier->needs_sinks && !x->carrier->needs_sinks && !x->m->spec.layers[0].sinks;
+    char name[128];
+    model_tensor_name(x->m, ROLE_SINKS, 0, FORMAT_HF, name);
+    bool asks_more = checkpoint_find(hf, name) && !x->carrier->needs_sinks;
     if (asks_more) meta_remove(x->out, DEROPE_CONFIG);
     for (size_t i = 0; i < hf->n_files; i++) {
         const SideFile *f = &hf->files[i];

@@ -337,6 +337,23 @@ static bool bind_others(Model *m, const bool *bound, Error *e) {
     return true;
 }
 
+/* exp of them is 0 in fp32, whatever the scores. */
+static bool sinks_are_neutral(const Model *m) {
+    enum { NEUTRAL = -1000 };
+    bool neutral = m->spec.layers[0].sinks;
+    for (size_t i = 0; neutral && i < m->n_tensors; i++) {
+        const Tensor *t = &m->tensors[i].tensor;
+        if (m->tensors[i].role != ROLE_SINKS) continue;
+        uint64_t n = tensor_elems(t);
+        float *values = xcalloc(n, sizeof *values);
+        neutral = tensor_read_f32(t, values, NULL);
+        for (uint64_t j = 0; neutral && j < n; j++)
+            neutral = values[j] <= NEUTRAL;
+        free(values);
+    }
+    return neutral;
+}
+
 static int by_origin(const void *a, const void *b) {
     const ModelTensor *x = a, *y = b;
     return x->origin < y->origin ? -1 : x->origin > y->origin;
@@ -477,6 +494,7 @@ static Model *open_model(Checkpoint *source, bool config_only, Error *e) {
         if (text) ok = (dtypes = json_parse(DEROPE_DTYPES, text, n, e)) != NULL;
         if (source->format == FORMAT_GGUF) forget_biases(&m->spec);
         ok = ok && bind_tensors(m, dtypes, e);
+        m->neutral_sinks = ok && sinks_are_neutral(m);
         json_decref(dtypes);
     }
     if (!ok) {

@@ -52,6 +52,7 @@ typedef struct Model {
     ModelTensor *tensors;
     size_t n_tensors;
     uint64_t new_context;  /* set_context, 0: kept */
+    bool neutral_sinks;    /* its attention sinks do nothing: a carrier asked for them */
     bool quantized_config; /* source has a quantization_config: only metadata may change */
     bool gguf_interleaved; /* the source is a GGUF whose q/k rows are interleaved */
     bool dequantised;      /* an export to HF turned ggml's blocks into F32 */

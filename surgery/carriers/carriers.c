@@ -77,7 +77,7 @@ bool plain_multipliers(const Model *m) {
 }
 
 bool has_sinks(const Model *m) {
-    return m->spec.layers[0].sinks;
+    return m->spec.layers[0].sinks && !m->neutral_sinks;
 }
 
 bool has_qk_norm(const Model *m) {
