@@ -200,6 +200,8 @@ static bool recal(Arguments *a, const char *state, Error *e) {
     if (ok) unlink(state);
     if (!ok && e->code == ERR_INTERRUPTED && access(state, F_OK) == 0)
         cmd_advise(e, "; %s keeps what was done, and the same command with --resume goes on", state);
+    else if (!ok && summary && access(state, F_OK) == 0)
+        cmd_advise(e, "; %s keeps what was trained: with --resume the same command only writes it", state);
     if (ok && a->json) {
         /* in no manifest: the same run gives the same bytes */
         json_object_set_new(json_object_get(summary, "recalibration"), "seconds", json_real(result.seconds));

@@ -195,6 +195,7 @@ static void a_full_disk(void **state) {
     /* the state, and not the output beside it: what was trained stays */
     assert_int_equal(run_on_disk("size=132k", "recal in disk/out --dtype f32" RUN, &words), 1);
     assert_non_null(strstr(words, "model.safetensors: cannot write at offset"));
+    assert_non_null(strstr(words, "; disk/out.derope-state keeps what was trained: with --resume the same"));
     assert_non_null(strstr(words, "left: out.derope-state\n"));
     assert_int_equal(run_on_disk("size=1m", "recal in disk/out --dtype f32" RUN, &words), 0);
     assert_non_null(strstr(words, "left: out\n"));
