@@ -47,14 +47,13 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
             a->depfile = optarg;
         } else if (option == FLAG_SHARD) {
             if (!cmd_parse_u64("--max-shard-size", optarg, &a->output.max_shard_size, e)) return false;
+            if (a->output.max_shard_size == 0) return cmd_usage(e, "--max-shard-size: 0 holds no tensor");
         } else {
             return cmd_bad_option(e, option, argv);
         }
     }
-    if (!a->input || !a->output.path)
-        return cmd_usage(e, "an input and an output are needed (derope convert --help)");
-    return !a->output.max_shard_size || format_of_path(a->output.path) == FORMAT_HF ||
-           cmd_usage(e, "--max-shard-size: a GGUF is one file; leave it out, or name a folder");
+    return (a->input && a->output.path) ||
+           cmd_usage(e, "an input and an output are needed (derope convert --help)");
 }
 
 static bool convert(const Arguments *a, Error *e) {

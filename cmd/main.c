@@ -43,11 +43,19 @@ static void on_bus(int signal) {
 }
 
 static void install_handlers(void) {
-    struct sigaction stop = {.sa_handler = on_stop}, bus = {.sa_handler = on_bus};
+    struct sigaction stop = {.sa_handler = on_stop}, bus = {.sa_handler = on_bus}, hangup;
     sigaction(SIGINT, &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGBUS, &bus, NULL);
     signal(SIGPIPE, SIG_IGN);
+    /* a terminal that closes interrupts, unless nohup says otherwise */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &stop, NULL);
+}
+
+/* What was printed arrived: a full disk may have refused an earlier part of it. */
+static bool flush_output(Error *e) {
+    if (fflush(stdout) != 0) return error_errno(e, "standard output");
+    return !ferror(stdout) || error_set(e, ERR_FAILED, "standard output: could not be written");
 }
 
 static void print_help(FILE *f) {
@@ -106,7 +114,7 @@ int main(int argc, char **argv) {
     Error e = {0};
     bool ok = verb->run(argc - at, argv + at, &e);
     cmd_progress_end();
-    if (ok && fflush(stdout) != 0) ok = error_errno(&e, "standard output");
+    ok = ok && flush_output(&e);
     if (!ok) fprintf(stderr, "derope %s: %s\n", verb->name, e.message);
     output_discard_all();
     return ok ? 0 : e.code ? (int)e.code : ERR_FAILED;

@@ -72,7 +72,8 @@ bool output_options(const OutputRequest *r, ExportOptions *o, Error *e) {
         return cmd_usage(e, "dtype '%.40s': expected f32, bf16, f16, q8_0, q4_0 or q4_1", r->dtype);
     if (r->dtype && o->format == FORMAT_HF && !dtype_info(o->dtype)->safetensors)
         return cmd_usage(e, "dtype %s: a safetensors file cannot hold it; f32, bf16 or f16", r->dtype);
-    return true;
+    return !r->max_shard_size || o->format == FORMAT_HF ||
+           cmd_usage(e, "max_shard_size: a GGUF is one file; leave it out, or name a folder");
 }
 
 bool output_check(const Model *m, const OutputRequest *r, Error *e) {

@@ -266,6 +266,10 @@ static json_t *read_arguments(RecipeReader *r, const yaml_node_t *n, const Pass 
         snprintf(place, sizeof place, "argument of %s:", pass->name);
         if (!found)
             return suggest(r, name, place, recipe_scalar(name) ? recipe_scalar(name) : "?", names, count, e);
+        if (json_object_get(out, found->name)) {
+            recipe_wrong(r, name, e, "'%s' is given twice", found->name);
+            return NULL;
+        }
         snprintf(place, sizeof place, "%s.%s", pass->name, found->name);
         json_t *v = read_argument(r, value, found, place, e);
         if (!v) return NULL;
@@ -357,7 +361,9 @@ json_t *recipe_read(RecipeReader *r, const yaml_node_t *n, const Key *key, const
         break;
     case KEY_MAPS:
         item.kind = KEY_MAP;
-        break;
+        if (!recipe_scalar(n)) break;
+        expected(r, n, what, "a list of mappings (- key: value)", e);
+        return NULL;
     }
     return read_list(r, n, &item, what, e);
 }

@@ -120,6 +120,10 @@ static void mistakes_are_placed(void **state) {
                  ":3:18: evaluate.text: the list is empty");
     expect_error("source: [a, b]\noutputs: {path: o}\n", NULL, ":1:9: source: expected a path, found a list");
     expect_error("source: m\nsource: n\noutputs: {path: o}\n", NULL, ":2:1: 'source' is given twice");
+    expect_error(MINIMAL "surgery:\n- drop_rope: {layers: 1, layers: 2}\n", NULL,
+                 ":4:26: 'layers' is given twice");
+    expect_error("source: m\noutputs: null\n", NULL,
+                 ":2:10: outputs: expected a list of mappings (- key: value), found 'null'");
     expect_error("source: m\noutputs:\n  - {path: o}\n  - {dtype: f32}\n", NULL,
                  ":4:5: outputs needs 'path': NAME.gguf is GGUF, anything else an HF folder");
     expect_error("just text\n", NULL, ":1:1: the recipe: expected a mapping (key: value), found 'just text'");

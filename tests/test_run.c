@@ -340,6 +340,8 @@ static void mistakes_that_the_model_shows(void **state) {
          "--set surgery.0: drop_rope: layers: there is no layer 4, the last is 3"},
         {HEAD "outputs:\n  - {path: new/o.gguf}\n  - {path: new/o, dtype: q8_0}\n", "",
          "r.yaml:4:5: dtype q8_0: a safetensors file cannot hold it"},
+        {HEAD "outputs:\n  - {path: new/o.gguf, max_shard_size: 2G}\n", "",
+         "r.yaml:3:5: max_shard_size: a GGUF is one file"},
         {HEAD "outputs:\n  - {path: new/o, carrier: granite}\n", "",
          "r.yaml:3:5: there is no HF carrier 'granite'"},
         {HEAD TAIL "surgery: [drop_rope]\n", "--set outputs.0.carrier=own",

@@ -98,6 +98,17 @@ static void ctrl_c_leaves_nothing(void **state) {
     assert_int_equal(entries_in("outs"), 0);
     assert_interrupted("convert sparse outs/x.gguf", begun, SIGTERM, "interrupted; nothing was left behind");
     assert_int_equal(entries_in("outs"), 0);
+    assert_interrupted("convert sparse outs/x", begun, SIGHUP, "interrupted; nothing was left behind");
+    assert_int_equal(entries_in("outs"), 0);
+}
+
+/* What is printed counts as an output too, however little of it is still to be flushed at the end. */
+static void a_full_standard_output(void **state) {
+    (void)state;
+    if (access("/dev/full", W_OK) != 0) skip();
+    tiny_folder("in");
+    assert_fails("inspect in > /dev/full", 1, "derope inspect: standard output: ");
+    assert_fails("inspect in --json > /dev/full", 1, "derope inspect: standard output: ");
 }
 
 /* Where bytes are copied the disk is told to write from memory that is gone; where they are converted we read
@@ -123,6 +134,7 @@ int main(void) {
         cmocka_unit_test(a_read_only_folder),
         cmocka_unit_test(ctrl_c_leaves_nothing),
         cmocka_unit_test(a_source_that_shrinks),
+        cmocka_unit_test(a_full_standard_output),
     };
     return cmocka_run_group_tests(tests, NULL, scratch_remove);
 }
