@@ -18,6 +18,10 @@ bool hf_read(Checkpoint *c, const char *folder, Error *e);
 bool safetensors_read(Checkpoint *c, const char *path, Error *e);
 /* GGUF v2 or v3, little-endian (ggml docs/gguf.md). */
 bool gguf_read(Checkpoint *c, const char *path, Error *e);
+/* The same from bytes that outlive the checkpoint. */
+bool gguf_parse(Checkpoint *c, const ByteSource *file, Error *e);
+/* The other way: the keys of `c` as a GGUF without tensors. */
+void gguf_print_keys(const Checkpoint *c, Buffer *out);
 /* A state dict saved by torch.save in its zip form. */
 bool torch_zip_read(Checkpoint *c, const char *path, Error *e);
 

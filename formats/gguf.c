@@ -277,9 +277,7 @@ static bool read_alignment(Cursor *c, Checkpoint *ck) {
     return true;
 }
 
-bool gguf_read(Checkpoint *ck, const char *path, Error *e) {
-    const ByteSource *file = checkpoint_map(ck, path, e);
-    if (!file) return false;
+bool gguf_parse(Checkpoint *ck, const ByteSource *file, Error *e) {
     ck->format = FORMAT_GGUF;
     Cursor c = {.file = file, .e = e};
     const uint8_t *magic = take(&c, 4, "the magic");
@@ -305,4 +303,9 @@ bool gguf_read(Checkpoint *ck, const char *path, Error *e) {
         return bad(&c, "one part of a GGUF split in %llu; join them first (llama-gguf-split --merge)",
                    (unsigned long long)splits);
     return read_tensors(&c, ck, n_tensors);
+}
+
+bool gguf_read(Checkpoint *ck, const char *path, Error *e) {
+    const ByteSource *file = checkpoint_map(ck, path, e);
+    return file && gguf_parse(ck, file, e);
 }

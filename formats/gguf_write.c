@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "formats/containers.h"
 #include "formats/drain.h"
 #include "formats/file.h"
 
@@ -63,6 +64,20 @@ static bool put_tensor_table(Buffer *b, const Checkpoint *c, Error *e) {
     return true;
 }
 
+static void put_keys(Buffer *b, const Checkpoint *c) {
+    buffer_append(b, "GGUF", 4);
+    put_u32(b, 3);
+    put_u64(b, c->n_tensors);
+    put_u64(b, c->n_meta);
+    put_meta(b, c);
+}
+
+void gguf_print_keys(const Checkpoint *c, Buffer *out) {
+    Checkpoint keys = *c;
+    keys.n_tensors = 0;
+    put_keys(out, &keys);
+}
+
 /* Everything before the data, padded. */
 static bool build_header(Buffer *b, Checkpoint *c, const WriteOptions *o, Error *e) {
     if (o->manifest) {
@@ -73,11 +88,7 @@ static bool build_header(Buffer *b, Checkpoint *c, const WriteOptions *o, Error 
         if (!ok) return false;
     }
     b->size = 0;
-    buffer_append(b, "GGUF", 4);
-    put_u32(b, 3);
-    put_u64(b, c->n_tensors);
-    put_u64(b, c->n_meta);
-    put_meta(b, c);
+    put_keys(b, c);
     if (!put_tensor_table(b, c, e)) return false;
     while (b->size % c->alignment)
         buffer_byte(b, 0);

@@ -4,8 +4,9 @@
 #define DEROPE_SURGERY_DEROPE_KEYS_H
 
 #define DEROPE_CONFIG "derope.config.json" /* string: config.json, verbatim where no pass changed it */
-#define DEROPE_FILE_PREFIX "derope.file."  /* + name: u8 array, a side file, verbatim */
-#define DEROPE_DTYPES "derope.dtypes"      /* string: JSON object, HF tensor name -> type before widening */
+#define DEROPE_FILE_PREFIX                                                                                   \
+    "derope.file."                    /* + name: a side file, verbatim; a string, or u8 array if no text */
+#define DEROPE_DTYPES "derope.dtypes" /* string: JSON object, HF tensor name -> type before widening */
 #define DEROPE_ST_METADATA "derope.safetensors.metadata" /* string: JSON object, __metadata__ */
 #define DEROPE_TENSOR_PREFIX "derope.tensor." /* + HF name: u8 array, a tensor llama.cpp would refuse */
 #define DEROPE_TENSORS "derope.tensors"   /* string: JSON object, HF name -> {"dtype", "shape"} of those */

@@ -11,6 +11,7 @@
 #include "surgery/carrier.h"
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
+#include "surgery/gguf_keys.h"
 #include "surgery/pass.h"
 #include "surgery/tokenizer_meta.h"
 
@@ -79,6 +80,9 @@ static void widen_vector(Export *x, Tensor *t) {
     if (t->rank > 1 || !is_float(t->dtype) || t->dtype == DTYPE_F32) return;
     if (dtype_widens(t->dtype, DTYPE_F32))
         json_object_set_new(x->dtypes, t->name, json_string(dtype_info(t->dtype)->name));
+    else
+        model_notice(x->m, "tensor '%s' is rounded from %s to f32, the only type that llama.cpp reads there",
+                     t->name, dtype_info(t->dtype)->name);
     t->dtype = DTYPE_F32;
     t->restored = false;
 }
@@ -277,13 +281,28 @@ static json_t *fresh_config(const Model *m) {
     return c;
 }
 
-static const char *torch_dtype(const Export *x) {
-    for (size_t i = 0; i < x->out->n_tensors; i++) {
-        const Tensor *t = &x->out->tensors[i];
+static const char *torch_dtype(const Checkpoint *c) {
+    for (size_t i = 0; i < c->n_tensors; i++) {
+        const Tensor *t = &c->tensors[i];
         if (t->rank == 2)
             return t->dtype == DTYPE_BF16 ? "bfloat16" : t->dtype == DTYPE_F16 ? "float16" : "float32";
     }
     return "float32";
+}
+
+/* True if a matrix is written in another type than it was read in. */
+static bool was_cast(const Checkpoint *c) {
+    for (size_t i = 0; i < c->n_tensors; i++)
+        if (c->tensors[i].rank == 2 && c->tensors[i].dtype != c->tensors[i].stored) return true;
+    return false;
+}
+
+/* What the source says of its type, right or wrong, holds until the matrices are of another. */
+static void state_dtype(const Export *x, json_t *config) {
+    const char *key = json_object_get(config, "dtype") ? "dtype" : "torch_dtype", *now = torch_dtype(x->out);
+    bool anew = !x->m->config || x->m->config_only;
+    if (anew || was_cast(x->out) || strcmp(now, torch_dtype(x->m->source)) != 0)
+        json_object_set_new(config, key, json_string(now));
 }
 
 static void state_context(const Model *m, json_t *config, const char *key) {
@@ -313,9 +332,7 @@ static bool write_config(Export *x) {
     bool ok = x->carrier->configure(m, config, x->out, x->e);
     json_object_del(config, "auto_map");
     state_context(m, config, "max_position_embeddings");
-    const char *key = json_object_get(config, "dtype") ? "dtype" : "torch_dtype", *now = torch_dtype(x);
-    const char *then = json_get_string(config, key);
-    if (!then || strcmp(then, now) != 0) json_object_set_new(config, key, json_string(now));
+    state_dtype(x, config);
     if (ok) set_if_changed(x, "config.json", m->config, config);
     json_decref(config);
     return ok;
@@ -337,7 +354,8 @@ static bool patch_tokenizer_config(Export *x) {
     json_t *before = checkpoint_json(x->out, "tokenizer_config.json", x->e);
     if (!before) return x->e->code == ERR_NONE;
     json_t *after = json_deep_copy(before);
-    json_object_del(after, "auto_map");
+    if (json_object_del(after, "auto_map") == 0 && checkpoint_file(x->out, "tokenizer.json"))
+        json_object_set_new(after, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
     state_context(x->m, after, "model_max_length");
     set_if_changed(x, "tokenizer_config.json", before, after);
     json_decref(before);
@@ -370,8 +388,10 @@ static void restore_side_files(Export *x) {
     for (size_t i = 0; i < c->n_meta; i++) {
         const MetaEntry *m = &c->meta[i];
         const char *name = m->key + prefix;
-        if (strncmp(m->key, DEROPE_FILE_PREFIX, prefix) == 0 && m->type == META_ARRAY &&
-            m->elem_type == META_U8 && may_be_restored(name))
+        if (strncmp(m->key, DEROPE_FILE_PREFIX, prefix) != 0 || !may_be_restored(name)) continue;
+        if (m->type == META_STRING)
+            checkpoint_add_file(x->out, name, m->bytes + sizeof(uint64_t), m->size - sizeof(uint64_t));
+        else if (m->type == META_ARRAY && m->elem_type == META_U8)
             checkpoint_add_file(x->out, name, m->bytes, m->size);
     }
 }
@@ -385,6 +405,7 @@ static bool finish_hf(Export *x) {
         if (text && !(x->out->st_metadata = json_parse(DEROPE_ST_METADATA, text, n, x->e))) return false;
         if (!checkpoint_file(x->out, "tokenizer.json") && !tokenizer_from_gguf(c, x->m, x->out, x->e))
             return false;
+        if (!meta_find(c, DEROPE_CONFIG)) gguf_keys_keep(c, x->out); /* else it was a folder before */
     } else {
         copy_side_files(x);
         x->out->st_metadata = json_incref(c->st_metadata);
@@ -394,22 +415,26 @@ static bool finish_hf(Export *x) {
 
 /* ---- GGUF metadata ---- */
 
-/* The source's keys in their order, <old arch>.* renamed. */
+static bool is_of_arch(const char *key, const char *arch) {
+    size_t n = strlen(arch);
+    return strncmp(key, arch, n) == 0 && key[n] == '.';
+}
+
+/* The source's keys in their order, <old arch>.* renamed. What it had under the new name was of no use to it.
+ */
 static void copy_meta(Export *x, const char *arch) {
     const Checkpoint *c = x->m->source;
     const char *old = meta_string(c, "general.architecture", NULL);
-    size_t n = strlen(old);
+    bool same = strcmp(old, arch) == 0;
     for (size_t i = 0; i < c->n_meta; i++) {
         MetaEntry m = c->meta[i];
-        char key[300];
         if (strcmp(m.key, DEROPE_MANIFEST) == 0 || strcmp(m.key, DEROPE_DTYPES) == 0) continue;
-        if (strncmp(m.key, old, n) == 0 && m.key[n] == '.') {
-            snprintf(key, sizeof key, "%s%.200s", arch, m.key + n);
-            m.key = key;
-        }
-        meta_set_raw(x->out, &m);
+        if (!same && is_of_arch(m.key, arch)) continue;
+        if (!same && is_of_arch(m.key, old))
+            m.key = arena_printf(&x->out->arena, "%s%.200s", arch, m.key + strlen(old));
+        meta_append(x->out, &m);
     }
-    if (strcmp(old, arch) != 0) meta_set_string(x->out, "general.architecture", arch, strlen(arch));
+    if (!same) meta_set_string(x->out, "general.architecture", arch, strlen(arch));
 }
 
 static void set_number(Checkpoint *out, const char *arch, const char *suffix, uint64_t v) {
@@ -454,13 +479,6 @@ static uint32_t file_type(const Checkpoint *c) {
     return 0;
 }
 
-/* True if a matrix is written in another type than it was read in. */
-static bool was_cast(const Checkpoint *c) {
-    for (size_t i = 0; i < c->n_tensors; i++)
-        if (c->tensors[i].rank == 2 && c->tensors[i].dtype != c->tensors[i].stored) return true;
-    return false;
-}
-
 /* The last part of the source's path: all the name that a folder has. */
 static void set_name(Checkpoint *out, const char *path) {
     char whole[PATH_MAX];
@@ -476,6 +494,18 @@ static void embed_json(Export *x, const char *key, const json_t *value) {
     json_print(value, 0, &text);
     meta_set_string(x->out, key, (const char *)text.data, text.size);
     buffer_free(&text);
+}
+
+/* Text can be a string: the gguf package makes an object of every element of an array, and a tokenizer.json
+ * has millions of bytes. */
+static void set_file_key(Checkpoint *out, const char *key, const SideFile *f) {
+    bool plain = f->size && !memchr(f->bytes, 0, f->size);
+    json_t *text = plain ? json_stringn((const char *)f->bytes, f->size) : NULL; /* NULL: not UTF-8 */
+    if (text)
+        meta_set_string(out, key, (const char *)f->bytes, f->size);
+    else
+        meta_set_array(out, key, META_U8, f->bytes, f->size);
+    json_decref(text);
 }
 
 /* The configuration an HF output of the same model would have: it makes the way back exact. */
@@ -498,7 +528,7 @@ static bool embed_config(Export *x) {
         char key[300];
         snprintf(key, sizeof key, DEROPE_FILE_PREFIX "%.250s", f->name);
         if (strcmp(f->name, "config.json") != 0)
-            meta_set_array(x->out, key, META_U8, f->bytes, f->size);
+            set_file_key(x->out, key, f);
         else if (!asks_more)
             meta_set_string(x->out, DEROPE_CONFIG, (const char *)f->bytes, f->size);
     }
@@ -516,8 +546,9 @@ static bool finish_gguf(Export *x) {
         set_common_meta(x, arch);
     } else {
         meta_set_string(x->out, "general.architecture", arch, strlen(arch));
-        meta_set_string(x->out, "general.type", "model", 5);
-        set_name(x->out, c->path);
+        if (!gguf_keys_return(c, arch, x->out, x->e)) return false;
+        if (!meta_find(x->out, "general.type")) meta_set_string(x->out, "general.type", "model", 5);
+        if (!meta_find(x->out, "general.name")) set_name(x->out, c->path);
         set_common_meta(x, arch);
     }
     if (!x->carrier->configure(x->m, NULL, x->out, x->e)) return false;
@@ -525,7 +556,7 @@ static bool finish_gguf(Export *x) {
         meta_set_u32(x->out, "general.file_type", file_type(x->out));
         meta_set_u32(x->out, "general.quantization_version", 2);
     }
-    if (!from_gguf) {
+    if (!from_gguf && !meta_find(x->out, "tokenizer.ggml.model")) {
         if (!tokenizer_to_gguf(c, x->m, x->out, x->e)) return false;
     }
     if (!from_gguf || meta_find(c, DEROPE_CONFIG)) {

@@ -233,6 +233,7 @@ static bool write_all(const Checkpoint *source, Model *m, const json_t *root, co
     if (!json_is_object(json_object_get(model, "vocab")) || (type && strcmp(type, "BPE") != 0)) {
         model_notice(m, "tokenizer.json is of type %s; the GGUF gets no tokenizer of its own",
                      type ? type : "(none)");
+        meta_set_string(out, "tokenizer.ggml.model", "none", 4);
         return true;
     }
     if (!read_vocab(v, root, spm, source->path, e)) return false;

@@ -4,6 +4,7 @@
 #include "formats/json.h"
 #include "surgery/carrier.h"
 #include "surgery/derope_keys.h"
+#include "surgery/gguf_keys.h"
 #include "surgery/pass.h"
 #include "tests/tiny_model.h"
 
@@ -179,11 +180,21 @@ static void custom_code_is_left_out(void **state) {
     char config[1000];
     snprintf(config, sizeof config, "%.*s, \"auto_map\": {\"AutoModel\": \"modeling_x.X\"}}",
              (int)strlen(tiny_config) - 1, tiny_config);
+    memcpy(strstr(config, "LlamaFor"), "LlemaFor", 8);
+    static const char tokenizer_config[] =
+        "{\"auto_map\": {\"AutoTokenizer\": [\"t.T\", null]}, \"tokenizer_class\": \"T\"}";
     Checkpoint *made = tiny_checkpoint(config, false);
     checkpoint_set_file(made, "modeling_x.py", "print()\n", 8);
     checkpoint_set_file(made, "notes.txt", "kept", 4);
+    checkpoint_set_file(made, "tokenizer.json", "{}", 2);
+    checkpoint_set_file(made, "tokenizer_config.json", tokenizer_config, strlen(tokenizer_config));
     Case c = exported(tiny_write(made, "custom"), FORMAT_HF, NULL, NULL);
     assert_null(json_object_get(c.config, "auto_map"));
+    assert_member(&c, "architectures", "[\"LlamaForCausalLM\"]");
+    json_t *tokenizer = checkpoint_json(c.out, "tokenizer_config.json", NULL);
+    assert_null(json_object_get(tokenizer, "auto_map"));
+    assert_string_equal(json_get_string(tokenizer, "tokenizer_class"), "PreTrainedTokenizerFast");
+    json_decref(tokenizer);
     assert_null(checkpoint_file(c.out, "modeling_x.py"));
     assert_non_null(checkpoint_file(c.out, "notes.txt"));
     assert_string_equal(json_string_value(json_array_get(c.m->notices, 0)),
@@ -377,6 +388,116 @@ static void there_and_back_is_the_same(void **state) {
     end(&c);
 }
 
+/* The type that config.json states may be none of the weights': it is the publisher's word. */
+static void a_stated_type_holds_until_weights_change(void **state) {
+    (void)state;
+    char config[1000];
+    snprintf(config, sizeof config, "%s", tiny_config);
+    memcpy(strstr(config, "\"bfloat16\""), "\"float32\" ", 10);
+    Case c = exported(tiny_write(tiny_checkpoint(config, false), "stated"), FORMAT_GGUF, NULL, NULL);
+    Case back = exported(write_gguf(&c, "stated.gguf"), FORMAT_HF, NULL, NULL);
+    assert_int_equal(checkpoint_file(back.out, "config.json")->size, strlen(config));
+    assert_memory_equal(checkpoint_file(back.out, "config.json")->bytes, config, strlen(config));
+    end(&back);
+    back = begin(scratch_path("stated.gguf"));
+    assert_true(model_cast(back.m, DTYPE_F16, NULL));
+    export_with(&back, FORMAT_HF, NULL);
+    assert_member(&back, "torch_dtype", "\"float16\"");
+    end(&back);
+    end(&c);
+}
+
+static const MetaEntry *file_key(const Checkpoint *c, const char *name) {
+    char key[100];
+    snprintf(key, sizeof key, DEROPE_FILE_PREFIX "%s", name);
+    const MetaEntry *m = meta_find(c, key);
+    if (!m) fail_msg("no key %s", key);
+    return m;
+}
+
+/* An array costs a reader of the gguf package a hundred bytes an element. */
+static void side_files_travel_as_text_where_they_are(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *bytes;
+        size_t size;
+        MetaType type;
+    } files[] = {{"text.jinja", "na\xc3\xafve\n", 7, META_STRING},
+                 {"zero.dat", "a\0b", 3, META_ARRAY},
+                 {"latin.txt", "na\xefve", 5, META_ARRAY},
+                 {"empty.txt", "", 0, META_ARRAY}};
+    Checkpoint *made = tiny_checkpoint(tiny_config, false);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        checkpoint_set_file(made, files[i].name, files[i].bytes, files[i].size);
+    Case c = exported(tiny_write(made, "filed"), FORMAT_GGUF, NULL, NULL);
+    Case back = exported(write_gguf(&c, "filed.gguf"), FORMAT_HF, NULL, NULL);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        const SideFile *f = checkpoint_file(back.out, files[i].name);
+        assert_int_equal(file_key(c.out, files[i].name)->type, files[i].type);
+        assert_non_null(f);
+        assert_int_equal(f->size, files[i].size);
+        if (f->size) assert_memory_equal(f->bytes, files[i].bytes, f->size);
+    }
+    end(&back);
+    end(&c);
+}
+
+static void assert_same_keys(const Checkpoint *a, const Checkpoint *b) {
+    for (size_t i = 0; i < a->n_meta; i++) {
+        const MetaEntry *m = &a->meta[i], *n = meta_find(b, m->key);
+        if (!n) fail_msg("lost: %s", m->key);
+        assert_int_equal(m->type, n->type);
+        assert_int_equal(m->count, n->count);
+        assert_int_equal(m->size, n->size);
+        assert_memory_equal(m->bytes, n->bytes, m->size);
+    }
+}
+
+/* A GGUF from elsewhere: what HF has no place for goes to a folder, to a GGUF and to a folder again. */
+static void keys_of_others_come_back(void **state) {
+    (void)state;
+    Case c = exported(tiny_folder("named"), FORMAT_GGUF, NULL, NULL);
+    static const char *const languages[] = {"en", "de"};
+    static const size_t lengths[] = {2, 2};
+    meta_remove(c.out, DEROPE_CONFIG);
+    meta_remove(c.out, DEROPE_DTYPES);
+    meta_remove(c.out, DEROPE_ST_METADATA);
+    meta_set_string(c.out, "general.name", "A name", 6);
+    meta_set_string(c.out, "general.license", "mit", 3);
+    meta_set_string_array(c.out, "general.languages", languages, lengths, 2);
+    meta_set_u32(c.out, "general.alignment", 128);
+    meta_set_array(c.out, "other.array", META_I16, (int16_t[]){-1, 2, 3}, 3);
+    meta_set_raw(c.out, &(MetaEntry){.key = "other.big",
+                                     .type = META_U64,
+                                     .count = 1,
+                                     .bytes = (const uint8_t *)&(uint64_t){UINT64_MAX},
+                                     .size = 8});
+    Case hf = exported(write_gguf(&c, "others.gguf"), FORMAT_HF, NULL, NULL);
+    assert_non_null(checkpoint_file(hf.out, GGUF_KEYS_FILE));
+    Error e = {0};
+    WriteOptions o = {.force = true};
+    assert_true(hf_write(hf.out, scratch_path("others"), &o, &e));
+    Case again = exported(scratch_path("others"), FORMAT_GGUF, NULL, NULL);
+    assert_same_keys(c.out, again.out);
+    Case hf2 = exported(write_gguf(&again, "others2.gguf"), FORMAT_HF, NULL, NULL);
+    const SideFile *f = checkpoint_file(hf.out, GGUF_KEYS_FILE),
+                   *g = checkpoint_file(hf2.out, GGUF_KEYS_FILE);
+    assert_non_null(g);
+    assert_int_equal(f->size, g->size);
+    assert_memory_equal(f->bytes, g->bytes, f->size);
+    end(&hf2);
+    end(&again);
+    end(&hf);
+    end(&c);
+    scratch_text("others/" GGUF_KEYS_FILE, "GGUF\3");
+    Case bad = begin(scratch_path("others"));
+    ExportOptions to_gguf = {.format = FORMAT_GGUF};
+    assert_null(model_export(bad.m, &to_gguf, NULL, &e));
+    assert_int_equal(e.code, ERR_INPUT);
+    assert_non_null(strstr(e.message, GGUF_KEYS_FILE ": offset 4: the version needs 4 bytes"));
+    end(&bad);
+}
+
 static void scale_in_keys_comes_back_into_q(void **state) {
     (void)state;
     Case c = begin(tiny_folder("keyed"));
@@ -556,6 +677,9 @@ int main(void) {
         cmocka_unit_test(gguf_without_rotation_is_granite),
         cmocka_unit_test(gguf_mixture_is_granite_swa),
         cmocka_unit_test(there_and_back_is_the_same),
+        cmocka_unit_test(a_stated_type_holds_until_weights_change),
+        cmocka_unit_test(side_files_travel_as_text_where_they_are),
+        cmocka_unit_test(keys_of_others_come_back),
         cmocka_unit_test(scale_in_keys_comes_back_into_q),
         cmocka_unit_test(keys_hold_over_the_config_they_carry),
         cmocka_unit_test(keys_restore_no_weights_and_no_paths),

@@ -96,16 +96,28 @@ typedef struct Own {
 
 static const Own own_table[] = {
     {"llama", "LlamaForCausalLM", rotates_can, NULL, false},
+    {"mistral", "MistralForCausalLM", rotates_can, NULL, false},
     {"qwen2", "Qwen2ForCausalLM", rotates_can, NULL, true},
     {"granite", "GraniteForCausalLM", rotates_can, NULL, false},
     {"smollm3", "SmolLM3ForCausalLM", smollm3_can, smollm3_configure, false},
     {"granite_swa", "GraniteSWAForCausalLM", swa_can, swa_configure, false},
 };
 
-static const Own *own_of(const Model *m) {
+static const Own *own_by_name(const char *model_type) {
     for (size_t i = 0; i < sizeof own_table / sizeof *own_table; i++)
-        if (strcmp(own_table[i].family, m->family->name) == 0) return &own_table[i];
+        if (strcmp(own_table[i].family, model_type) == 0) return &own_table[i];
     return NULL;
+}
+
+static const Own *own_of(const Model *m) {
+    return own_by_name(m->family->name);
+}
+
+/* A class of custom code, whatever it is called: the stock one of the same model type is meant. */
+static void name_stock_class(json_t *config) {
+    const char *type = json_get_string(config, "model_type");
+    const Own *own = type && json_object_get(config, "auto_map") ? own_by_name(type) : NULL;
+    if (own) json_object_set_new(config, "architectures", json_pack("[s]", own->architecture));
 }
 
 static bool own_can(const Model *m, char *why, size_t size) {
@@ -167,6 +179,7 @@ static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
         one_rotation(m, &l);
         config_set_rope(config, l, kept_base(m));
     }
+    name_stock_class(config);
     follow_softmax_scale(m, config);
     return true;
 }
@@ -305,6 +318,7 @@ static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e
     if ((!m->config || m->family->custom_code) && own)
         set_architecture(config, own->architecture, own->family);
     if (m->family->custom_code) delete_custom(config);
+    name_stock_class(config);
     LayerSpec l = {.rope_base = kept_base(m), .scaling = {.kind = ROPE_SCALING_LINEAR, .factor = 1e30}};
     config_set_rope(config, &l, 0);
     follow_softmax_scale(m, config);
