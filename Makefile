@@ -24,6 +24,8 @@ TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/test_*.c)
 TOOLS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/tool_*.c)))
 LDLIBS := $(PKG_LIBS) -lm
 LINK = $(CC) $(CFLAGS) $(SANITIZE) -pthread -o $@ $^ $(LDLIBS)
+# Said before the first compile, instead of a missing header.
+MISSING := $(if $(PKG_LIBS),,missing-libraries)
 
 all: $(BUILD)/derope
 
@@ -33,12 +35,12 @@ $(BUILD)/derope: $(BUILD)/cmd/main.o $(BUILD)/libderope.a
 $(BUILD)/libderope.a: $(LIB_OBJECTS)
 	@rm -f $@ && ar rcs $@ $^
 
-$(BUILD)/recal/%.o: recal/%.c
+$(BUILD)/recal/%.o: recal/%.c | $(MISSING)
 	@mkdir -p $(@D)
 	@echo "  CC $<"
 	@$(CC) $(CFLAGS) $(BASE_CFLAGS) $(RECAL_CFLAGS) -c -o $@ $<
 
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c | $(MISSING)
 	@mkdir -p $(@D)
 	@echo "  CC $<"
 	@$(CC) $(CFLAGS) $(BASE_CFLAGS) $(MATH_CFLAGS) -c -o $@ $<
@@ -49,13 +51,18 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/libderope.a
 $(BUILD)/tests/tool_%: $(BUILD)/tests/tool_%.o $(BUILD)/libderope.a
 	@$(LINK)
 
+missing-libraries:
+	@echo "derope's libraries (or pkg-config) are missing: .ci/setup installs them as root, and prints the command otherwise"
+	@exit 1
+
 tools: $(TOOLS)
 tests: $(TESTS) $(TOOLS) $(BUILD)/derope
 
 # The cmocka programs, without set-up. One alone: make build/tests/test_json && build/tests/test_json
 test: tests
 	@failed=; for t in $(TESTS); do DEROPE=$(BUILD)/derope $$t || failed="$$failed $$(basename $$t)"; done; \
-	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; \
+	else echo "all $(words $(TESTS)) test programs passed"; fi
 
 # ---- what a person types: each brings its own libraries (.ci/setup) ----
 
@@ -134,6 +141,6 @@ format:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all tools tests test check demo install peers check-peers check-long bench check-sanitize fuzz fuzz-run check-clang check-style format clean
+.PHONY: all missing-libraries tools tests test check demo install peers check-peers check-long bench check-sanitize fuzz fuzz-run check-clang check-style format clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
