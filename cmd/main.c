@@ -65,7 +65,7 @@ static void print_help(FILE *f) {
             DEROPE_VERSION);
     for (const Verb *const *v = verbs; *v; v++)
         fprintf(f, "  %-11s %s\n", (*v)->name, (*v)->summary);
-    fprintf(f, "\noptions before the verb: --quiet (no progress, no notes), --version, --help\n"
+    fprintf(f, "\noptions: --quiet (no progress, no notes); before the verb also --version, --help\n"
                "exit status: 0 done, 1 failed, 2 usage, 3 bad input file, 4 bad recipe, 5 interrupted\n");
 }
 
@@ -79,6 +79,19 @@ static bool asks_for_help(int argc, char **argv) {
     for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
     return false;
+}
+
+/* --quiet serves after the verb as well: it leaves `argv`, whose new length is returned. */
+static int take_quiet(int argc, char **argv) {
+    int n = 0, i = 0;
+    for (; i < argc && strcmp(argv[i], "--"); i++) {
+        bool quiet = strcmp(argv[i], "--quiet") == 0;
+        cmd_quiet |= quiet;
+        if (!quiet) argv[n++] = argv[i];
+    }
+    while (i < argc)
+        argv[n++] = argv[i++];
+    return n;
 }
 
 int main(int argc, char **argv) {
@@ -112,7 +125,7 @@ int main(int argc, char **argv) {
     }
     install_handlers();
     Error e = {0};
-    bool ok = verb->run(argc - at, argv + at, &e);
+    bool ok = verb->run(take_quiet(argc - at, argv + at), argv + at, &e);
     cmd_progress_end();
     ok = ok && flush_output(&e);
     if (!ok) fprintf(stderr, "derope %s: %s\n", verb->name, e.message);

@@ -442,6 +442,7 @@ static bool run_recipe(const char *path, const char *const *sets, size_t n_sets,
     json_decref(r.steps);
     json_decref(r.summary);
     free(r.targets);
+    if (r.work) rmdir(r.work); /* unless a step left something there */
     free(r.work);
     free(r.steps_path);
     job_close(&r.job);

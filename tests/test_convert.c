@@ -36,6 +36,22 @@ static void wrong_command_lines_are_usage(void **state) {
     assert_int_equal(access(scratch_path("out.gguf"), F_OK), -1);
 }
 
+static void quiet_wherever_it_stands(void **state) {
+    (void)state;
+    const char *words;
+    tiny_folder("in");
+    assert_int_equal(run_derope("convert in loud.gguf", &words), 0);
+    assert_non_null(strstr(words, "note: "));
+    assert_int_equal(run_derope("--quiet convert in before.gguf", &words), 0);
+    assert_string_equal(words, "");
+    assert_int_equal(run_derope("convert --quiet in between.gguf", &words), 0);
+    assert_string_equal(words, "");
+    assert_int_equal(run_derope("convert in behind.gguf --quiet", &words), 0);
+    assert_string_equal(words, "");
+    assert_runs("convert in -- --quiet"); /* a folder of that name */
+    assert_int_equal(access(scratch_path("--quiet/config.json"), F_OK), 0);
+}
+
 static void missing_inputs_and_refusals(void **state) {
     (void)state;
     tiny_folder("in");
@@ -299,6 +315,7 @@ static void diff_tells_what_differs(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_command_lines_are_usage),
+        cmocka_unit_test(quiet_wherever_it_stands),
         cmocka_unit_test(missing_inputs_and_refusals),
         cmocka_unit_test(outputs_are_not_overwritten),
         cmocka_unit_test(one_file_brings_what_lies_beside_it),
