@@ -108,6 +108,30 @@ static void sound_outputs_verify(void **state) {
     }
 }
 
+/* transformers 4 knows rope_theta and rope_scaling alone. */
+static void what_rope_parameters_add_is_for_transformers_5(void **state) {
+    (void)state;
+    static const struct {
+        const char *keys;
+        bool four;
+    } cases[] = {
+        {", \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 5000}", true},
+        {", \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 7000}", false},
+        {", \"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 2, \"rope_theta\": 5000}", false},
+        {", \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2}, \"rope_parameters\": {}", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char config[1000];
+        snprintf(config, sizeof config, "%.*s%s}", (int)strlen(tiny_config) - 1, tiny_config, cases[i].keys);
+        tiny_write(tiny_checkpoint(config, false), "source");
+        assert_runs("convert source both --force");
+        json_t *report = verified("both", 0);
+        const json_t *four = row_of(report, "runtimes", "runtime", "transformers 4.56");
+        assert_int_equal(json_is_true(json_object_get(four, "runs")), cases[i].four);
+        json_decref(report);
+    }
+}
+
 /* Inverts the byte `from_end` bytes before the file's end. */
 static void damage(const char *name, long from_end) {
     FILE *f = fopen(scratch_path(name), "r+b");
@@ -177,6 +201,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tells_what_was_made_from_what),
         cmocka_unit_test(sound_outputs_verify),
+        cmocka_unit_test(what_rope_parameters_add_is_for_transformers_5),
         cmocka_unit_test(edited_outputs_do_not),
         cmocka_unit_test(what_has_no_manifest_is_bad_input),
     };
