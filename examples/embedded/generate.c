@@ -1,12 +1,14 @@
 /* Writes the embedded example's text and tokenizer: no text from elsewhere enters the repository.
  *
- *   generate text SEED BYTES       a chronicle of small towns, to standard output
- *   generate tokenizer MERGES      a byte-level BPE tokenizer.json learnt from that text
+ *   generate text SEED BYTES      chronicles, ledgers and songs, to standard output
+ *   generate verses SEED BYTES    songs of short verses alone: what training begins with
+ *   generate tokenizer MERGES     a byte-level BPE tokenizer.json learnt from the text
  *
- * The chronicle is a simulation told in plain sentences. Every town has inhabitants with made-up names, what
- * they own changes as they trade, and later sentences refer back ("Mira Toll still has 14 coins"). A small
- * model can learn its grammar and has to look things up. Seeds below 1000 are for training, 1000 and above
- * are held out. */
+ * A chronicle is a simulation told in plain sentences: every town has inhabitants, what they own changes as
+ * they trade, and later sentences refer back ("How many eggs does Mira have?"). A ledger says who hides what,
+ * and says it again in any order; a song repeats a verse of random words. These teach a small model to look
+ * things up: short verses first, since in a few words there is little to confuse. Seeds below 1000 are for
+ * training, 1000 and above are held out. */
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,11 +32,19 @@ static uint32_t below(uint32_t n) {
 
 #define PICK(list) list[below(sizeof list / sizeof *list)]
 
+/* Every name and every word is common enough to become one token. */
 static const char *const onsets[] = {"B", "D", "F", "G", "H", "K", "L",  "M",
                                      "N", "P", "R", "S", "T", "V", "Br", "Tr"};
-static const char *const middles[] = {"a", "e", "i", "o", "u", "ar", "el", "in", "or", "un"};
-static const char *const endings[] = {"ba", "dan", "fel", "go",  "la", "mir",
-                                      "na", "rik", "sa",  "ton", "va", "wen"};
+static const char *const endings[] = {"aba",  "adan", "efel", "ilan", "omir", "una",  "erik",  "oton",
+                                      "esta", "ivor", "amel", "unda", "oris", "elia", "andro", "uvik"};
+static const char *const treasures[] = {
+    "lamp",    "ring",   "key",    "crown",  "mirror", "bell",    "book",   "map",     "drum",   "flute",
+    "sword",   "shield", "mask",   "glove",  "scarf",  "pearl",   "clock",  "compass", "anchor", "feather",
+    "locket",  "dagger", "goblet", "harp",   "lens",   "medal",   "needle", "opal",    "purse",  "quill",
+    "ribbon",  "saddle", "tablet", "urn",    "violin", "whistle", "amulet", "basket",  "candle", "dice",
+    "emerald", "fan",    "gem",    "helmet", "idol",   "jewel",   "kettle", "ladder",  "magnet", "net",
+    "orb",     "pipe",   "quilt",  "ruby",   "scroll", "trumpet", "vase",   "wand",    "axe",    "brush",
+    "coin",    "doll",   "egg",    "flag"};
 static const char *const goods[] = {"apples", "barrels", "candles", "coins",  "eggs",   "fish",
                                     "goats",  "jars",    "knives",  "lamps",  "nails",  "ropes",
                                     "sacks",  "shells",  "stones",  "tables", "wheels", "cups"};
@@ -60,52 +70,66 @@ static void say(const char *fmt, ...) {
     va_end(ap);
 }
 
+typedef struct Name {
+    char s[12];
+} Name;
+
+/* A name is given again only after half of all the others: within thousands of words it means one person, so
+ * that what is looked up does not depend on where in the text it is looked up from. */
+static Name new_name(void) {
+    enum { ENDINGS = sizeof endings / sizeof *endings, NAMES = ENDINGS * sizeof onsets / sizeof *onsets };
+    static uint32_t order[NAMES], n;
+    for (; n < NAMES; n++)
+        order[n] = n;
+    uint32_t i = below(NAMES / 2), id = order[i];
+    memmove(order + i, order + i + 1, (NAMES - 1 - i) * sizeof *order);
+    order[NAMES - 1] = id;
+    Name name;
+    snprintf(name.s, sizeof name.s, "%s%s", onsets[id / ENDINGS], endings[id % ENDINGS]);
+    return name;
+}
+
+/* ---- chronicles ---- */
+
 enum { PEOPLE = 6, OWNED = 2 };
 
 typedef struct Person {
-    char name[24];
-    const char *trade, *place, *goods[OWNED];
-    const char *colour;
+    const char *name, *trade, *place, *colour, *secret, *goods[OWNED];
     uint32_t count[OWNED];
 } Person;
 
 static Person people[PEOPLE];
-static char town[24];
-
-static void make_name(char *out, size_t n) {
-    snprintf(out, n, "%s%s%s", PICK(onsets), PICK(middles), PICK(endings));
-}
+static Name names[PEOPLE + 1];
+static const char *const town = names[PEOPLE].s;
 
 static void found_town(void) {
-    make_name(town, sizeof town);
-    for (Person *p = people; p < people + PEOPLE; p++) {
-        bool taken;
-        do {
-            make_name(p->name, sizeof p->name);
-            taken = strcmp(p->name, town) == 0;
-            for (Person *q = people; q < p; q++)
-                taken |= strcmp(p->name, q->name) == 0;
-        } while (taken);
-        p->trade = PICK(trades);
-        p->place = PICK(places);
-        p->colour = PICK(colours);
-        for (int i = 0; i < OWNED; i++) {
+    for (int i = 0; i <= PEOPLE; i++)
+        names[i] = new_name();
+    for (int i = 0; i < PEOPLE; i++) {
+        Person *p = &people[i];
+        *p = (Person){.name = names[i].s,
+                      .trade = PICK(trades),
+                      .place = PICK(places),
+                      .colour = PICK(colours),
+                      .secret = PICK(treasures)};
+        for (int j = 0; j < OWNED; j++) {
             do
-                p->goods[i] = PICK(goods);
-            while (i && p->goods[i] == p->goods[0]);
-            p->count[i] = 2 + below(88);
+                p->goods[j] = PICK(goods);
+            while (j && p->goods[j] == p->goods[0]);
+            p->count[j] = 2 + below(88);
         }
     }
 }
 
 static void introduce(const Person *p) {
     static const char *const forms[] = {
-        "%s the %s lives by the %s and wears a %s coat.",
-        "By the %3$s lives %1$s the %2$s, known for a %4$s coat.",
-        "The %2$s of the %3$s is %1$s, whose coat is %4$s.",
+        " %s the %s lives by the %s and wears a %s coat.",
+        " By the %3$s lives %1$s the %2$s, known for a %4$s coat.",
+        " The %2$s of the %3$s is %1$s, whose coat is %4$s.",
     };
     say(PICK(forms), p->name, p->trade, p->place, p->colour);
-    say(" %s has %u %s and %u %s.\n", p->name, p->count[0], p->goods[0], p->count[1], p->goods[1]);
+    say(" %s hides the %s. %s has %u %s and %u %s.", p->name, p->secret, p->name, p->count[0], p->goods[0],
+        p->count[1], p->goods[1]);
 }
 
 static void trade(Person *p) {
@@ -117,71 +141,129 @@ static void trade(Person *p) {
     uint32_t n = 1 + below(p->count[i] > 9 ? 9 : p->count[i]);
     for (int j = 0; j < OWNED; j++)
         if (q->goods[j] == p->goods[i] && n < p->count[i]) {
-            say("%s gives %u %s to %s. Now %s has %u %s and %s has %u %s.\n", p->name, n, p->goods[i],
-                q->name, p->name, p->count[i] - n, p->goods[i], q->name, q->count[j] + n, p->goods[i]);
+            say(" %s gives %u %s to %s. Now %s has %u %s and %s has %u %s.", p->name, n, p->goods[i], q->name,
+                p->name, p->count[i] - n, p->goods[i], q->name, q->count[j] + n, p->goods[i]);
             p->count[i] -= n;
             q->count[j] += n;
             return;
         }
     p->count[i] += n;
-    say("%s brings %u %s from the %s. Now %s has %u %s.\n", p->name, n, p->goods[i], PICK(places), p->name,
+    say(" %s brings %u %s from the %s. Now %s has %u %s.", p->name, n, p->goods[i], PICK(places), p->name,
         p->count[i], p->goods[i]);
+}
+
+static void recall_secret(const Person *p) {
+    if (below(2))
+        say(" %s hides the %s.", p->name, p->secret);
+    else
+        say(" What does %s hide? %s hides the %s.", p->name, p->name, p->secret);
 }
 
 static void recall(const Person *p) {
     int i = (int)below(OWNED);
     switch (below(6)) {
     case 0:
-        say("How many %s does %s have? %s has %u %s.\n", p->goods[i], p->name, p->name, p->count[i],
+        say(" How many %s does %s have? %s has %u %s.", p->goods[i], p->name, p->name, p->count[i],
             p->goods[i]);
         break;
     case 1:
-        say("Who is the %s in the %s coat? It is %s.\n", p->trade, p->colour, p->name);
+        say(" Who is the %s in the %s coat? It is %s.", p->trade, p->colour, p->name);
         break;
     case 2:
-        say("%s is still the %s by the %s.\n", p->name, p->trade, p->place);
+        say(" %s is still the %s by the %s.", p->name, p->trade, p->place);
         break;
     case 3:
-        say("People know the %s coat of %s.\n", p->colour, p->name);
+        say(" People know the %s coat of %s.", p->colour, p->name);
         break;
     case 4:
-        say("%s counts again: %u %s and %u %s.\n", p->name, p->count[0], p->goods[0], p->count[1],
+        say(" %s counts again: %u %s and %u %s.", p->name, p->count[0], p->goods[0], p->count[1],
             p->goods[1]);
         break;
     default:
-        say("Where does %s live? %s lives by the %s.\n", p->name, p->name, p->place);
+        say(" Where does %s live? %s lives by the %s.", p->name, p->name, p->place);
     }
 }
 
 static void move(Person *p) {
     p->place = PICK(places);
-    say("%s moves to the %s.\n", p->name, p->place);
+    say(" %s moves to the %s.", p->name, p->place);
 }
 
 static void day(uint32_t number) {
-    say("\nDay %u in %s brings %s.\n", number, town, PICK(weathers));
+    say("\nDay %u in %s brings %s.", number, town, PICK(weathers));
     for (uint32_t events = 3 + below(4); events; events--) {
         Person *p = people + below(PEOPLE);
         uint32_t kind = below(10);
-        if (kind < 4)
+        if (kind < 1)
             trade(p);
-        else if (kind < 9)
+        else if (kind < 4)
             recall(p);
+        else if (kind < 9)
+            recall_secret(p);
         else
             move(p);
     }
 }
 
-static void tell_chronicle(uint64_t seed, size_t bytes) {
+static void chronicle(void) {
+    found_town();
+    say("\n# The chronicle of %s\n", town);
+    for (const Person *p = people; p < people + PEOPLE; p++)
+        introduce(p);
+    for (uint32_t d = 1, days = 5 + below(12); d <= days; d++)
+        day(d);
+    say("\n");
+}
+
+/* ---- ledgers and songs ---- */
+
+/* Who hides what, and again in any order. */
+static void ledger(void) {
+    enum { MANY = 24 };
+    Name who[MANY];
+    const char *what[MANY];
+    int n = 3 + (int)below(MANY - 2), told = 0;
+    for (int i = 0; i < n; i++) {
+        who[i] = new_name();
+        what[i] = PICK(treasures);
+    }
+    say("\n# The ledger\n");
+    for (int lines = 3 * n; lines; lines--) {
+        int i = told < n && (told == 0 || below(3) == 0) ? told++ : (int)below((uint32_t)told);
+        if (below(4) == 0) say(" What does %s hide?", who[i].s);
+        say(" %s hides the %s.", who[i].s, what[i]);
+    }
+    say("\n");
+}
+
+/* A verse of random words, sung again and again. */
+static void song(int longest) {
+    enum { MANY = 12 };
+    const char *verse[MANY];
+    Name who[MANY];
+    int n = 2 + (int)below((uint32_t)longest - 1);
+    for (int i = 0; i < n; i++) {
+        who[i] = new_name();
+        verse[i] = below(2) ? who[i].s : PICK(treasures);
+    }
+    say("\nSong:");
+    for (int words = n * (3 + (int)below(6)), i = 0; i < words; i++)
+        say(" %s", verse[i % n]);
+    say("\n");
+}
+
+static void tell(uint64_t seed, size_t bytes, bool verses) {
     rng_state = seed;
     while (text_size < bytes) {
-        found_town();
-        say("# The chronicle of %s\n", town);
-        for (Person *p = people; p < people + PEOPLE; p++)
-            introduce(p);
-        for (uint32_t d = 1, days = 20 + below(30); d <= days; d++)
-            day(d);
-        say("\n");
+        uint32_t kind = below(10);
+        if (verses)
+            song(5);
+        else if (kind == 0)
+            song(12);
+        else if (kind < 5)
+            ledger();
+        else
+            chronicle();
     }
 }
 
@@ -200,7 +282,7 @@ static int n_words;
 static char spellings[MAX_TOKENS][2 * MAX_WORD + 8]; /* in GPT-2's printable alphabet */
 static int n_tokens;
 
-/* GPT-2's printable stand-in for a byte, as UTF-8. The chronicle uses space, newline and visible ASCII, but a
+/* GPT-2's printable stand-in for a byte, as UTF-8. The text uses space, newline and visible ASCII, but a
  * tokenizer has to spell all 256. */
 static void spell_byte(int byte, char *out) {
     int code = byte;
@@ -289,7 +371,7 @@ static const char special[] = "<|end|>";
 
 static void print_tokenizer(int n_merges) {
     int merges[MAX_TOKENS][2], done = 0;
-    tell_chronicle(1, 400000);
+    tell(1, 400000, false);
     split_words();
     snprintf(spellings[0], sizeof spellings[0], "%s", special);
     for (int b = 0; b < 256; b++)
@@ -330,14 +412,15 @@ static void print_tokenizer(int n_merges) {
 }
 
 int main(int argc, char **argv) {
-    if (argc == 4 && strcmp(argv[1], "text") == 0) {
-        tell_chronicle(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
+    bool verses = argc == 4 && strcmp(argv[1], "verses") == 0;
+    if (verses || (argc == 4 && strcmp(argv[1], "text") == 0)) {
+        tell(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10), verses);
         fwrite(text, 1, text_size, stdout);
     } else if (argc == 3 && strcmp(argv[1], "tokenizer") == 0) {
         int n = atoi(argv[2]);
         print_tokenizer(n < MAX_TOKENS - 257 ? n : MAX_TOKENS - 257);
     } else {
-        fprintf(stderr, "usage: generate text SEED BYTES | generate tokenizer MERGES\n");
+        fprintf(stderr, "usage: generate text|verses SEED BYTES | generate tokenizer MERGES\n");
         return 2;
     }
     free(text);
