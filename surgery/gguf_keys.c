@@ -31,7 +31,6 @@ static bool has_a_place(const char *key, const char *arch, bool tokenizer) {
                                                "tokenizer.ggml.padding_token_id",
                                                "tokenizer.ggml.add_bos_token",
                                                "tokenizer.ggml.add_eos_token",
-                                               "tokenizer.ggml.add_space_prefix",
                                                "tokenizer.chat_template",
                                                NULL};
     size_t n = strlen(arch);

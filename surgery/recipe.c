@@ -247,21 +247,34 @@ static bool check_required(RecipeReader *r, const yaml_node_t *n, const json_t *
 
 /* ---- the whole ---- */
 
-static size_t length_without_slashes(const char *path) {
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    return n;
+/* The first part of a path that leads somewhere: "" and "." do not. */
+static const char *next_part(const char *path, size_t *n) {
+    for (;; path += *n) {
+        path += strspn(path, "/");
+        *n = strcspn(path, "/");
+        if (*n != 1 || *path != '.') return path;
+    }
+}
+
+static bool same_place(const char *a, const char *b) {
+    size_t n, m;
+    if ((*a == '/') != (*b == '/')) return false;
+    do {
+        a = next_part(a, &n);
+        b = next_part(b, &m);
+        if (n != m || strncmp(a, b, n) != 0) return false;
+        a += n;
+        b += m;
+    } while (n);
+    return true;
 }
 
 /* One output would replace the other, at every run. */
 static const char *same_path(const json_t *outputs, size_t i) {
     const char *path = json_string_value(json_object_get(json_array_get(outputs, i), "path"));
-    size_t n = length_without_slashes(path);
-    for (size_t j = 0; j < i; j++) {
-        const char *other = json_string_value(json_object_get(json_array_get(outputs, j), "path"));
-        if (length_without_slashes(other) == n && strncmp(path, other, n) == 0) return path;
-    }
+    for (size_t j = 0; j < i; j++)
+        if (same_place(path, json_string_value(json_object_get(json_array_get(outputs, j), "path"))))
+            return path;
     return NULL;
 }
 

@@ -157,6 +157,11 @@ static void outputs_are_checked(void **state) {
                  ":3:24: unknown outputs.0.carrier 'granit'; did you mean 'granite'?");
     expect_error("source: m\noutputs:\n  - {path: /a/o}\n  - {path: /a/o/}\n", NULL,
                  ":4:12: /a/o/ is written twice");
+    expect_error("source: m\noutputs:\n  - {path: /a/o}\n  - {path: //a/.//./o/.}\n", NULL,
+                 ":4:12: //a/.//./o/. is written twice");
+    Error e;
+    json_decref(load("source: m\noutputs:\n  - {path: /a/.o}\n  - {path: /a/o}\n  - {path: /a}\n", NULL, &e));
+    assert_int_equal(e.code, ERR_NONE);
     expect_error("source: m\noutputs:\n  - {path: /a/o}\n  - {path: /a/x}\n", "outputs.1.path=/a/o",
                  "--set outputs.1.path: /a/o is written twice");
 }
