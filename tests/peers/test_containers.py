@@ -7,7 +7,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import run_tool
+from conftest import run_derope, run_tool
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -160,3 +160,15 @@ def test_gguf(tmp_path, alignment):
 def test_smollm2_copied(smollm2, tmp_path):
     run_tool("container", "copy", smollm2, tmp_path / "out.gguf")
     assert (tmp_path / "out.gguf").read_bytes() == smollm2.read_bytes()
+
+
+def test_smollm2_keys_by_way_of_hf(smollm2, tmp_path):
+    """Every key of a published GGUF comes back from a folder with its type and value, but the type of its weights."""
+    run_derope("convert", smollm2, tmp_path / "hf", "--dtype", "bf16")
+    run_derope("convert", tmp_path / "hf", tmp_path / "back.gguf")
+    before, after = gguf.GGUFReader(smollm2).fields, gguf.GGUFReader(tmp_path / "back.gguf").fields
+    counts = {"GGUF.version", "GGUF.tensor_count", "GGUF.kv_count", "general.file_type"}
+    assert before.keys() <= after.keys()
+    for key in before.keys() - counts:
+        assert before[key].types == after[key].types, key
+        assert before[key].contents() == after[key].contents(), key
