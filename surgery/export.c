@@ -363,11 +363,21 @@ static bool patch_tokenizer_config(Export *x) {
     return true;
 }
 
+/* What JSON and GGUF take as a name. */
+static bool is_utf8(const char *name) {
+    json_t *text = json_string(name);
+    bool ok = text != NULL;
+    json_decref(text);
+    return ok;
+}
+
 static void copy_side_files(Export *x) {
     const Checkpoint *c = x->m->source;
     for (size_t i = 0; i < c->n_files; i++) {
         if (is_code(c->files[i].name))
             model_notice(x->m, "%s is left out: stock runtimes need no code", c->files[i].name);
+        else if (!is_utf8(c->files[i].name))
+            model_notice(x->m, "file %zu of the source is left out: its name is not UTF-8", i + 1);
         else if (!ours(c->files[i].name))
             checkpoint_add_file(x->out, c->files[i].name, c->files[i].bytes, c->files[i].size);
     }

@@ -440,6 +440,12 @@ static void side_files_travel_as_text_where_they_are(void **state) {
     }
     end(&back);
     end(&c);
+    scratch_text("filed/a\xff", "of no name that a key could have");
+    Case named = exported(scratch_path("filed"), FORMAT_GGUF, NULL, NULL);
+    const json_t *last = json_array_get(named.m->notices, json_array_size(named.m->notices) - 1);
+    assert_non_null(strstr(json_string_value(last), "its name is not UTF-8"));
+    checkpoint_close(opened(write_gguf(&named, "filed.gguf")));
+    end(&named);
 }
 
 static void assert_same_keys(const Checkpoint *a, const Checkpoint *b) {
