@@ -1,0 +1,34 @@
+/* What the parts of the page share. */
+#ifndef DEROPE_CMD_REPORT_HTML_H
+#define DEROPE_CMD_REPORT_HTML_H
+
+#include "cmd/report/charts.h"
+
+/* A page stays below 500 KB: what is left out is in the CSV, and the page says so. */
+enum { PAGE_SERIES = 24, PAGE_CELLS = 1500, PAGE_ROWS = 240, PAGE_CHART_LINES = 160 };
+
+typedef struct Page {
+    ReportData d;
+    Buffer *out;
+    int ids;        /* of pictures */
+    size_t cells;   /* of heatmaps, drawn so far */
+    size_t n_lines; /* of charts, drawn so far */
+    bool left_out;  /* something is only in the CSV */
+} Page;
+
+/* The sections of measurements, in html_results.c. */
+void html_perplexity(Page *p);
+void html_positions(Page *p);
+void html_tasks(Page *p);
+void html_recalibration(Page *p);
+
+/* <tag class="...">text</tag>; class NULL: none. */
+void html_element(Page *p, const char *tag, const char *class, const char *text);
+void html_section(Page *p, const char *title);
+/* The table that follows, behind a line to click (and open on paper), in a box of its own to scroll in. */
+void html_numbers_open(Page *p, const char *summary);
+void html_numbers_close(Page *p);
+void html_table_open(Page *p, const char *caption);
+void html_table_close(Page *p);
+
+#endif
