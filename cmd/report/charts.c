@@ -64,7 +64,7 @@ static Frame frame_of(Arena *a, const LineChart *c, int width) {
     range_of(c, &x0, &x1, &y0, &y1);
     for (size_t i = 0; i < c->n_lines; i++)
         labels = fmax(labels, label_width(a, c->lines[i].label));
-    f.left = 44;
+    f.left = 50;
     f.right = width - (f.direct ? labels + 28 : 12);
     f.top = 46;
     f.bottom = f.top + (width >= 600 ? 270 : 190);
@@ -102,9 +102,11 @@ static void x_axis(Arena *a, const Frame *f, Buffer *out) {
         svg_line(out, x, f->bottom, x, f->bottom + 4, "base");
         if (x - half < last + 6) continue; /* no room beside the one before */
         last = x + half;
-        svg_text(out, x, f->bottom + 18, "middle", NULL, label);
+        double at = fmin(x, f->width - half); /* the last one does not stick out */
+        svg_text(out, at, f->bottom + 18, "middle", NULL, label);
         if (c->times)
-            svg_text(out, x, f->bottom + 32, "middle", "small", text_times(a, ticks[i] / c->context));
+            svg_text(out, fmin(x, f->width - 20), f->bottom + 32, "middle", "small",
+                     text_times(a, ticks[i] / c->context));
     }
     svg_text(out, (f->left + f->right) / 2, f->bottom + (c->times ? 48 : 34), "middle", "soft", c->x_label);
 }

@@ -55,12 +55,13 @@ void heatmap_draw(ReportData *d, const Heatmap *h, double x, double y, Buffer *o
     double under = y + high * (double)h->n_depths;
     for (size_t i = 0; i < h->n_lengths; i++) {
         const char *label = short_length(a, h->lengths[i]);
-        double middle = x + LEFT + w * ((double)i + 0.5), half = 3.2 * (double)text_width(label);
-        if (middle - half < last + 4) continue;
+        const char *times = d->context ? text_times(a, h->lengths[i] / d->context) : "";
+        double half = 3.6 * fmax((double)text_width(label), (double)text_width(times));
+        double middle = fmin(x + LEFT + w * ((double)i + 0.5), x + HEATMAP_WIDTH - half);
+        if (middle - half < last + 3) continue;
         last = middle + half;
         svg_text(out, middle, under + 14, "middle", "small", label);
-        if (d->context)
-            svg_text(out, middle, under + 28, "middle", "small", text_times(a, h->lengths[i] / d->context));
+        if (*times) svg_text(out, middle, under + 28, "middle", "small", times);
     }
 }
 
@@ -84,7 +85,7 @@ void heatmap_svg(ReportData *d, const Heatmap *h, const char *title, const char 
 void chart_layers(ReportData *d, const ReportModel *m, int width, const char *id, Buffer *out) {
     LayerRun *runs;
     size_t n_runs = data_layer_runs(d, m, &runs), n = n_runs ? runs[n_runs - 1].last + 1 : 0;
-    if (!n || n > 512) return;
+    if (!n || n > 160) return;
     double w = fmin(20, (width - 2) / (double)n);
     svg_open(out, width, 22, id, arena_printf(&d->arena, "Layers of %s", text_clip(&d->arena, m->name, 80)),
              "A square per layer from the first to the last: filled where position enters by rotation, half "
@@ -94,10 +95,10 @@ void chart_layers(ReportData *d, const ReportModel *m, int width, const char *id
         for (size_t k = runs[i].first; k <= runs[i].last; k++) {
             bool rope = !strcmp(runs[i].position, "rope"), part = !strcmp(runs[i].position, "partial");
             double x = 1 + w * (double)k, side = fmax(1, w - 3);
-            buffer_printf(out, "<rect x=\"%.1f\" y=\"2\" width=\"%.1f\" height=\"17\" class=\"%s\"/>", x,
+            buffer_printf(out, "<rect x=\"%.4g\" y=\"2\" width=\"%.4g\" height=\"17\" class=\"%s\"/>", x,
                           side, rope ? "full" : "bare");
             if (part)
-                buffer_printf(out, "<rect x=\"%.1f\" y=\"11\" width=\"%.1f\" height=\"8\" class=\"full\"/>",
+                buffer_printf(out, "<rect x=\"%.4g\" y=\"11\" width=\"%.4g\" height=\"8\" class=\"full\"/>",
                               x, side);
         }
     put(out, "\n");

@@ -74,6 +74,12 @@ void html_element(Page *p, const char *tag, const char *class, const char *text)
     buffer_printf(p->out, "</%s>\n", tag);
 }
 
+bool html_room(Page *p, size_t limit) {
+    bool room = p->out->size - p->start < limit;
+    p->left_out = p->left_out || !room;
+    return room;
+}
+
 void html_section(Page *p, const char *title) {
     put(p->out, "<section>\n");
     html_element(p, "h2", NULL, title);
@@ -288,7 +294,7 @@ static void model(Page *p, const ReportModel *m) {
     if (b.size) html_element(p, "p", "note", buffer_string(&b));
     buffer_free(&b);
     passes(p, m);
-    if (!json_array_size(json_object_get(m->json, "layers"))) return;
+    if (!json_array_size(json_object_get(m->json, "layers")) || !html_room(p, ROOM_CHARTS)) return;
     put(p->out, "<div class=\"layers wide\">");
     chart_layers(&p->d, m, CHART_WIDE, arena_printf(a, "p%d", p->ids++), p->out);
     put(p->out, "</div><div class=\"layers narrow\">");
@@ -302,7 +308,7 @@ static void model(Page *p, const ReportModel *m) {
 static void models(Page *p) {
     size_t shown = 0;
     for (size_t i = 0; i < p->d.n_models && shown < PAGE_SERIES; i++) {
-        if (!p->d.models[i].json) continue;
+        if (!p->d.models[i].json || !html_room(p, ROOM_WORDS)) continue;
         if (!shown++) {
             html_section(p, "What was changed");
             html_element(
@@ -322,7 +328,7 @@ static void command(Page *p, const json_t *v) {
     for (size_t i = 0; json_is_array(v) && i < json_array_size(v) && i < 64; i++)
         command(p, json_is_string(json_array_get(v, i)) ? json_array_get(v, i) : NULL);
     const char *s = json_string_value(v);
-    if (s && *s) html_element(p, "pre", NULL, text_clip(&p->d.arena, s, 8000));
+    if (s && *s && html_room(p, ROOM_WORDS)) html_element(p, "pre", NULL, text_clip(&p->d.arena, s, 8000));
 }
 
 static void texts(Page *p) {
@@ -373,7 +379,7 @@ static void method(Page *p) {
 }
 
 void report_html(const json_t *results, Buffer *out) {
-    Page p = {.out = out};
+    Page p = {.out = out, .start = out->size};
     data_read(results, &p.d);
     const char *of = p.d.n_models ? arena_printf(&p.d.arena, ": %s", model_names(&p)) : "";
     head(&p, arena_printf(&p.d.arena, "Long-context evaluation%s", of));

@@ -12,11 +12,7 @@ enum { MAX_COLUMNS = 32, MAX_CURVE_ROWS = 24, MAX_TASKS = 12 };
 static void figure(Page *p, LineChart *c, const char *caption) {
     Arena *a = &p->d.arena;
     if (c->n_lines > PAGE_SERIES) c->n_lines = PAGE_SERIES, p->left_out = true;
-    p->n_lines += c->n_lines;
-    if (p->n_lines > PAGE_CHART_LINES) {
-        p->left_out = true;
-        return;
-    }
+    if (!html_room(p, ROOM_CHARTS)) return;
     put(p->out, "<figure>\n<div class=\"wide\">");
     chart_lines(a, c, CHART_WIDE, arena_printf(a, "p%d", p->ids++), false, p->out);
     put(p->out, "</div>\n<div class=\"narrow\">");
@@ -135,7 +131,7 @@ void html_perplexity(Page *p) {
     size_t n = shown_columns(p, data_perplexity_lengths(&p->d, &lengths));
     html_numbers_open(p, "Perplexity in numbers");
     perplexity_table(p, lengths, n);
-    perplexity_rows(p);
+    if (html_room(p, ROOM_TABLES)) perplexity_rows(p);
     html_numbers_close(p);
     put(p->out, "</section>\n");
 }
@@ -187,9 +183,11 @@ void html_positions(Page *p) {
                      "length.",
                      text_count(&p->d.arena, length)));
     figure(p, &c, "Lower is better. Each point is the mean loss of the tokens since the point before.");
-    html_numbers_open(p, "Loss by position in numbers");
-    curve_table(p, &c, c.title, "Up to position");
-    html_numbers_close(p);
+    if (html_room(p, ROOM_TABLES)) {
+        html_numbers_open(p, "Loss by position in numbers");
+        curve_table(p, &c, c.title, "Up to position");
+        html_numbers_close(p);
+    }
     put(p->out, "</section>\n");
 }
 
@@ -251,18 +249,13 @@ static void depth_table(Page *p, const Heatmap *h) {
 
 /* The maps of one metric that there is room for; `shown` lists their series. */
 static size_t maps(Page *p, Heatmap *h, size_t *shown) {
-    size_t n = 0, each = h->n_lengths * h->n_depths;
-    for (size_t s = 0; s < shown_series(p) && each; s++) {
+    size_t n = 0, drawn = 0;
+    bool any = h->n_lengths && h->n_depths;
+    for (size_t s = 0; s < shown_series(p) && any; s++) {
         h->series = s;
-        if (!heatmap_any(&p->d, h)) continue;
-        if (p->cells + each > PAGE_CELLS) {
-            p->left_out = true;
-            break;
-        }
-        p->cells += each;
-        shown[n++] = s;
+        if (heatmap_any(&p->d, h)) shown[n++] = s;
     }
-    if (!n) return 0;
+    if (!n || !html_room(p, ROOM_MAPS)) return 0;
     put(p->out, "<p class=\"note\">Context length across (");
     put(p->out, "1k is 1024 tokens), depth of the answer in it down, share of trials in %.</p>\n");
     svg_open(p->out, 260, 16, arena_printf(&p->d.arena, "p%d", p->ids++), "Shades", "From 0 to 100 percent.",
@@ -270,7 +263,8 @@ static size_t maps(Page *p, Heatmap *h, size_t *shown) {
     svg_shades(p->out, 0, 0);
     svg_close(p->out);
     put(p->out, "<div class=\"maps\">\n");
-    for (size_t i = 0; i < n; i++) {
+    for (; drawn < n && html_room(p, ROOM_MAPS); drawn++) {
+        size_t i = drawn;
         h->series = shown[i];
         const char *label = p->d.series[shown[i]].label;
         put(p->out, "<figure>");
@@ -280,7 +274,7 @@ static size_t maps(Page *p, Heatmap *h, size_t *shown) {
         put(p->out, "</figure>\n");
     }
     put(p->out, "</div>\n");
-    return n;
+    return drawn;
 }
 
 static void metric(Page *p, size_t task, int which) {
@@ -298,9 +292,10 @@ static void metric(Page *p, size_t task, int which) {
                         : "Higher is better. Bands are 95\xc2\xa0% intervals.");
     Heatmap h = {task, 0, which, lengths, depths, n, n_depths < MAX_COLUMNS ? n_depths : MAX_COLUMNS};
     size_t n_maps = maps(p, &h, shown);
+    if (!html_room(p, ROOM_MAPS)) return;
     html_numbers_open(p, arena_printf(a, "%s in numbers", metric_name(which)));
     task_length_table(p, task, which, lengths, n);
-    for (size_t i = 0; i < n_maps; i++) {
+    for (size_t i = 0; i < n_maps && html_room(p, ROOM_TABLES); i++) {
         h.series = shown[i];
         depth_table(p, &h);
     }
@@ -387,6 +382,7 @@ void html_recalibration(Page *p) {
         figure(p, &c,
                thinned ? "Losses of training batches; neighbours are averaged to fit."
                        : "Losses of training batches.");
+        if (!html_room(p, ROOM_MAPS)) continue;
         html_numbers_open(p, "Losses in numbers");
         for (size_t k = 0; k < c.n_lines; k++) {
             LineChart one = c;

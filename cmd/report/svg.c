@@ -37,7 +37,8 @@ const char svg_rules[] =
     ".c4{color:var(--s4)}.c5{color:var(--s5)}.c6{color:var(--s6)}.c7{color:var(--s7)}"
     ".h0{fill:var(--h0)}.h1{fill:var(--h1)}.h2{fill:var(--h2)}.h3{fill:var(--h3)}.h4{fill:var(--h4)}"
     ".h5{fill:var(--h5)}.h6{fill:var(--h6)}.h7{fill:var(--h7)}.h8{fill:var(--h8)}.h9{fill:var(--h9)}"
-    ".h10{fill:var(--h10)}svg .f0{fill:var(--f0)}svg .f7{fill:var(--f7)}svg .f8{fill:var(--f8)}";
+    ".h10{fill:var(--h10)}svg .f0,svg .f7,svg .f8{text-anchor:middle}svg .f0{fill:var(--f0)}svg "
+    ".f7{fill:var(--f7)}svg .f8{fill:var(--f8)}";
 
 void svg_open(Buffer *out, double width, double height, const char *id, const char *title, const char *desc,
               bool standalone) {
@@ -90,8 +91,9 @@ static size_t log_ticks(const Scale *s, size_t target, double *out, size_t max) 
     int first = (int)floor(log10(s->low)), last = (int)ceil(log10(s->high));
     size_t n = 0, decades = (size_t)(last - first);
     bool fine = decades * 2 <= target + 1;
-    int every = (int)(decades / (target ? target : 1)) + 1;
-    for (int power = first; power <= last && n < max; power += fine ? 1 : every)
+    int every = fine ? 1 : (int)((decades + target - 1) / target);
+    first = (int)floor((double)first / every) * every; /* 1 is among them, if inside */
+    for (int power = first; power <= last && n < max; power += every)
         for (int lead = 0; lead < (fine ? 3 : 1) && n < max; lead++) {
             double v = pow(10, power) * (lead == 0 ? 1 : lead == 1 ? 2 : 5);
             if (v >= s->low * 0.9999 && v <= s->high * 1.0001) out[n++] = v;
@@ -123,7 +125,7 @@ const char *scale_label(Arena *a, const double *ticks, size_t n, size_t i) {
 }
 
 void svg_text(Buffer *out, double x, double y, const char *anchor, const char *class, const char *text) {
-    buffer_printf(out, "<text x=\"%.1f\" y=\"%.1f\"", x, y);
+    buffer_printf(out, "<text x=\"%.4g\" y=\"%.4g\"", x, y);
     if (strcmp(anchor, "start") != 0) buffer_printf(out, " text-anchor=\"%s\"", anchor);
     if (class) buffer_printf(out, " class=\"%s\"", class);
     put(out, ">");
@@ -132,7 +134,7 @@ void svg_text(Buffer *out, double x, double y, const char *anchor, const char *c
 }
 
 void svg_line(Buffer *out, double x1, double y1, double x2, double y2, const char *class) {
-    buffer_printf(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"%s\"/>\n", x1, y1, x2,
+    buffer_printf(out, "<line x1=\"%.4g\" y1=\"%.4g\" x2=\"%.4g\" y2=\"%.4g\" class=\"%s\"/>\n", x1, y1, x2,
                   y2, class);
 }
 
@@ -142,7 +144,7 @@ void svg_polyline(Buffer *out, const double *xs, const double *ys, size_t n, siz
     if (dash) buffer_printf(out, " d%zu", (dash - 1) % (SVG_DASHES - 1) + 1);
     put(out, "\" points=\"");
     for (size_t i = 0; i < n; i++)
-        buffer_printf(out, "%s%.1f,%.1f", i ? " " : "", xs[i], ys[i]);
+        buffer_printf(out, "%s%.4g,%.4g", i ? " " : "", xs[i], ys[i]);
     put(out, "\"/>\n");
 }
 
@@ -150,47 +152,47 @@ void svg_band(Buffer *out, const double *xs, const double *low, const double *hi
     if (n < 2) return;
     put(out, "<polygon class=\"band\" points=\"");
     for (size_t i = 0; i < n; i++)
-        buffer_printf(out, "%.1f,%.1f ", xs[i], low[i]);
+        buffer_printf(out, "%.4g,%.4g ", xs[i], low[i]);
     for (size_t i = n; i-- > 0;)
-        buffer_printf(out, "%.1f,%.1f%s", xs[i], high[i], i ? " " : "");
+        buffer_printf(out, "%.4g,%.4g%s", xs[i], high[i], i ? " " : "");
     put(out, "\"/>\n");
 }
 
 void svg_marker(Buffer *out, double x, double y, size_t marker) {
     switch (marker % SVG_MARKERS) {
     case 0:
-        buffer_printf(out, "<circle class=\"dot\" cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>\n", x, y);
+        buffer_printf(out, "<circle class=\"dot\" cx=\"%.4g\" cy=\"%.4g\" r=\"4\"/>\n", x, y);
         break;
     case 1:
-        buffer_printf(out, "<path class=\"dot\" d=\"M%.1f %.1fh7v7h-7z\"/>\n", x - 3.5, y - 3.5);
+        buffer_printf(out, "<path class=\"dot\" d=\"M%.4g %.4gh7v7h-7z\"/>\n", x - 3.5, y - 3.5);
         break;
     case 2:
-        buffer_printf(out, "<path class=\"dot\" d=\"M%.1f %.1fl4.5 8h-9z\"/>\n", x, y - 5);
+        buffer_printf(out, "<path class=\"dot\" d=\"M%.4g %.4gl4.5 8h-9z\"/>\n", x, y - 5);
         break;
     case 3:
-        buffer_printf(out, "<path class=\"dot\" d=\"M%.1f %.1fl4.8 4.8-4.8 4.8-4.8-4.8z\"/>\n", x, y - 4.8);
+        buffer_printf(out, "<path class=\"dot\" d=\"M%.4g %.4gl4.8 4.8-4.8 4.8-4.8-4.8z\"/>\n", x, y - 4.8);
         break;
     case 4:
-        buffer_printf(out, "<circle class=\"ring\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\"/>\n", x, y);
+        buffer_printf(out, "<circle class=\"ring\" cx=\"%.4g\" cy=\"%.4g\" r=\"3.5\"/>\n", x, y);
         break;
     case 5:
-        buffer_printf(out, "<path class=\"ring\" d=\"M%.1f %.1fh6v6h-6z\"/>\n", x - 3, y - 3);
+        buffer_printf(out, "<path class=\"ring\" d=\"M%.4g %.4gh6v6h-6z\"/>\n", x - 3, y - 3);
         break;
     default:
-        buffer_printf(out, "<path class=\"dot\" d=\"M%.1f %.1fl4.5-8h-9z\"/>\n", x, y + 5);
+        buffer_printf(out, "<path class=\"dot\" d=\"M%.4g %.4gl4.5-8h-9z\"/>\n", x, y + 5);
     }
 }
 
 void svg_cell(Buffer *out, double x, double y, double w, double h, double share, const char *text) {
     bool hole = isnan(share);
     int shade = hole ? 0 : (int)lround(share * (SVG_SHADES - 1));
-    buffer_printf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" class=\"", x, y, w, h);
+    buffer_printf(out, "<rect x=\"%.4g\" y=\"%.4g\" width=\"%.4g\" height=\"%.4g\" class=\"", x, y, w, h);
     if (hole)
         put(out, "hole\"/>\n");
     else
         buffer_printf(out, "h%d\"/>\n", shade);
     if (text && !hole)
-        svg_text(out, x + w / 2, y + h / 2 + 4, "middle", shade >= 8 ? "f8" : shade == 7 ? "f7" : "f0", text);
+        svg_text(out, x + w / 2, y + h / 2 + 4, "start", shade >= 8 ? "f8" : shade == 7 ? "f7" : "f0", text);
 }
 
 void svg_shades(Buffer *out, double x, double y) {
