@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/report/data.h"
 #include "cmd/report/report.h"
+#include "cmd/report/rows.h"
 #include "cmd/report/svg.h"
 #include "cmd/report/text.h"
 #include "formats/json.h"

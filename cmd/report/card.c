@@ -69,7 +69,7 @@ static void front_keys(Card *c) {
 }
 
 static const char *text_name(Card *c) {
-    const char *name = data_string(json_array_get(json_object_get(c->d.results, "texts"), 0), "file");
+    const char *name = rows_string(json_array_get(json_object_get(c->d.results, "texts"), 0), "file");
     const char *slash = strrchr(name, '/');
     name = slash && slash[1] ? slash + 1 : name;
     return *name ? text_clip(&c->d.arena, name, 80) : "held-out text";
@@ -110,13 +110,13 @@ static void index_perplexity(Card *c) {
 static void index_tasks(Card *c) {
     for (size_t t = 0; t < c->d.n_tasks; t++) {
         double *lengths;
-        size_t n = data_task_lengths(&c->d, t, &lengths);
+        size_t n = rows_task_lengths(&c->d, t, &lengths);
         bool begun = false;
         for (int m = 0; m < METRICS; m++)
             for (size_t i = 0; i < n; i++) {
                 Estimate e;
                 double trials;
-                if (!data_pooled(&c->d, t, c->series, lengths[i], m, &e, &trials)) continue;
+                if (!rows_pooled(&c->d, t, c->series, lengths[i], m, &e, &trials)) continue;
                 const char *name = text_clip(&c->d.arena, c->d.tasks[t], 80);
                 if (!begun) index_task(c, name, arena_printf(&c->d.arena, "%s (synthetic)", name));
                 begun = true;
@@ -152,7 +152,7 @@ static void front_matter(Card *c) {
 /* ---- text ---- */
 
 static bool about(const Card *c, const json_t *wanted, size_t i) {
-    const char *name = data_string(c->d.models[i].json, "name");
+    const char *name = rows_string(c->d.models[i].json, "name");
     return (json_is_integer(wanted) && json_integer_value(wanted) == (json_int_t)i) ||
            (json_is_string(wanted) && !strcmp(json_string_value(wanted), name));
 }
@@ -183,7 +183,7 @@ static void what_it_is(Card *c) {
     size_t n = 0;
     for (size_t i = 0; i < json_array_size(passes) && i < 32; i++) {
         const json_t *pass = json_array_get(passes, i);
-        const char *name = data_string(pass, "pass"), *layers = data_string(pass, "layers");
+        const char *name = rows_string(pass, "pass"), *layers = rows_string(pass, "layers");
         if (!*name) continue;
         put(out, n++ ? ", " : "Changed");
         if (n == 1 && json_is_string(base)) {
@@ -201,7 +201,7 @@ static void what_it_is(Card *c) {
 
 static void summary(Card *c) {
     const char *sentences[16];
-    size_t n = data_summary(&c->d, sentences, 16);
+    size_t n = rows_summary(&c->d, sentences, 16);
     for (size_t i = 0; i < n; i++) {
         put(c->out, "- ");
         text_markdown(sentences[i], c->out);
@@ -231,7 +231,7 @@ static void length_head(Card *c, const double *lengths, size_t n) {
 
 static const char *with_interval(Card *c, const Estimate *e, const char *(*show)(Arena *a, double v)) {
     Arena *a = &c->d.arena;
-    if (!data_bounded(e)) return show(a, e->value);
+    if (!rows_bounded(e)) return show(a, e->value);
     return arena_printf(a, "%s (%s\xe2\x80\x93%s)", show(a, e->value), show(a, e->low), show(a, e->high));
 }
 
@@ -243,7 +243,7 @@ static void row_head(Card *c, size_t series) {
 
 static void perplexity_table(Card *c) {
     double *lengths;
-    size_t n = data_perplexity_lengths(&c->d, &lengths);
+    size_t n = rows_perplexity_lengths(&c->d, &lengths);
     if (!n) return;
     put(c->out, "## Perplexity\n\nOn ");
     text_markdown(text_name(c), c->out);
@@ -254,7 +254,7 @@ static void perplexity_table(Card *c) {
     for (size_t s = 0; s < c->d.n_series && s < 64; s++) {
         row_head(c, s);
         for (size_t i = 0; i < n; i++) {
-            const PerplexityRow *row = data_perplexity(&c->d, s, lengths[i]);
+            const PerplexityRow *row = rows_perplexity(&c->d, s, lengths[i]);
             cell(c, row ? with_interval(c, &row->perplexity, text_value) : "");
         }
         put(c->out, "\n");
@@ -264,8 +264,8 @@ static void perplexity_table(Card *c) {
 
 static void task_table(Card *c, size_t task, int metric) {
     double *lengths;
-    size_t n = data_task_lengths(&c->d, task, &lengths);
-    if (!data_has_metric(&c->d, task, metric)) return;
+    size_t n = rows_task_lengths(&c->d, task, &lengths);
+    if (!rows_has_metric(&c->d, task, metric)) return;
     put(c->out, metric == METRIC_SCORE ? "Exact answers, in % of trials:\n\n"
                                        : "Right answer the likeliest of the candidates, in % of trials:\n\n");
     length_head(c, lengths, n);
@@ -274,7 +274,7 @@ static void task_table(Card *c, size_t task, int metric) {
         for (size_t i = 0; i < n; i++) {
             Estimate e;
             double trials;
-            bool any = data_pooled(&c->d, task, s, lengths[i], metric, &e, &trials);
+            bool any = rows_pooled(&c->d, task, s, lengths[i], metric, &e, &trials);
             cell(c, any ? with_interval(c, &e, text_share) : "");
         }
         put(c->out, "\n");
@@ -299,7 +299,7 @@ static void tasks(Card *c) {
 static void layers(Card *c) {
     LayerRun *runs;
     Arena *a = &c->d.arena;
-    size_t n = data_layer_runs(&c->d, &c->d.models[c->model], &runs);
+    size_t n = rows_layer_runs(&c->d, &c->d.models[c->model], &runs);
     if (!n) return;
     put(c->out, "## Layers\n\n| layers | position | attends to |\n|---|---|---|\n");
     for (size_t i = 0; i < n && i < 128; i++) {
@@ -307,7 +307,7 @@ static void layers(Card *c) {
         put(c->out, "|");
         cell(c, r->first == r->last ? arena_printf(a, "%zu", r->first)
                                     : arena_printf(a, "%zu\xe2\x80\x93%zu", r->first, r->last));
-        cell(c, text_clip(a, data_position_name(r->position), 60));
+        cell(c, text_clip(a, rows_position_name(r->position), 60));
         cell(c, isnan(r->window) ? "all tokens" : arena_printf(a, "%s tokens", text_count(a, r->window)));
         put(c->out, "\n");
     }
@@ -316,9 +316,9 @@ static void layers(Card *c) {
 
 static void how(Card *c) {
     const json_t *r = c->d.results, *machine = json_object_get(r, "machine");
-    const char *command = data_string(r, "command"), *cpu = data_string(machine, "cpu");
-    const char *version = data_string(r, "derope");
-    double seconds = data_number(r, "seconds"), cores = data_number(machine, "cores");
+    const char *command = rows_string(r, "command"), *cpu = rows_string(machine, "cpu");
+    const char *version = rows_string(r, "derope");
+    double seconds = rows_number(r, "seconds"), cores = rows_number(machine, "cores");
     Arena *a = &c->d.arena;
     put(c->out, "## How it was measured\n\n");
     if (*command) text_markdown_block(text_clip(a, command, 8000), c->out);
@@ -339,7 +339,7 @@ static void how(Card *c) {
 
 void report_card(const json_t *results, const json_t *front, Buffer *out) {
     Card c = {.front = json_is_object(front) ? front : NULL, .out = out};
-    data_read(results, &c.d);
+    rows_read(results, &c.d);
     choose(&c);
     front_matter(&c);
     if (c.model < c.d.n_models)
@@ -351,5 +351,5 @@ void report_card(const json_t *results, const json_t *front, Buffer *out) {
     tasks(&c);
     if (c.model < c.d.n_models) layers(&c);
     how(&c);
-    data_free(&c.d);
+    rows_free(&c.d);
 }

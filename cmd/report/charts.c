@@ -255,7 +255,7 @@ static ChartLine *lines_for(ReportData *d, size_t n) {
 
 bool chart_perplexity(ReportData *d, LineChart *c) {
     double *lengths;
-    size_t n = data_perplexity_lengths(d, &lengths);
+    size_t n = rows_perplexity_lengths(d, &lengths);
     *c = (LineChart){.title = "Perplexity by context length",
                      .x_label = "context length in tokens",
                      .y_label = "perplexity",
@@ -269,7 +269,7 @@ bool chart_perplexity(ReportData *d, LineChart *c) {
     for (size_t s = 0; s < d->n_series; s++) {
         ChartLine l = line_for(d, s, n);
         for (size_t i = 0; i < n; i++) {
-            const PerplexityRow *row = data_perplexity(d, s, lengths[i]);
+            const PerplexityRow *row = rows_perplexity(d, s, lengths[i]);
             if (row) add_point(&l, lengths[i], &row->perplexity);
         }
         if (l.n) c->lines[c->n_lines++] = l;
@@ -290,10 +290,10 @@ bool chart_positions(ReportData *d, LineChart *c, double *length) {
                      .context = d->context,
                      .chance = NAN};
     for (size_t s = 0; s < d->n_series && *length; s++) {
-        const PerplexityRow *row = data_perplexity(d, s, *length);
+        const PerplexityRow *row = rows_perplexity(d, s, *length);
         if (!row) continue;
         ChartLine l = {.label = d->series[s].label, .style = s, .dash = d->series[s].dash};
-        l.n = data_positions(d, row, CHART_POINTS, &l.xs, &l.ys);
+        l.n = rows_positions(d, row, CHART_POINTS, &l.xs, &l.ys);
         if (l.n) c->lines[c->n_lines++] = l;
     }
     double *ends = arena_alloc(&d->arena, (c->n_lines * CHART_POINTS + 1) * sizeof *ends);
@@ -301,14 +301,14 @@ bool chart_positions(ReportData *d, LineChart *c, double *length) {
     for (size_t i = 0; i < c->n_lines; i++)
         for (size_t j = 0; j < c->lines[i].n; j++)
             ends[n++] = c->lines[i].xs[j];
-    n = data_distinct(ends, n);
+    n = rows_distinct(ends, n);
     if (n && n <= 16) c->x_ticks = ends, c->n_x_ticks = n;
     return c->n_lines > 0;
 }
 
 bool chart_task(ReportData *d, size_t task, int metric, LineChart *c) {
     double *lengths;
-    size_t n = data_task_lengths(d, task, &lengths);
+    size_t n = rows_task_lengths(d, task, &lengths);
     *c = (LineChart){.title =
                          arena_printf(&d->arena, "%s: %s by context length", d->tasks[task],
                                       metric == METRIC_SCORE ? "exact answers" : "right answer likeliest"),
@@ -321,13 +321,13 @@ bool chart_task(ReportData *d, size_t task, int metric, LineChart *c) {
                      .n_x_ticks = n,
                      .context = d->context,
                      .times = d->context > 0,
-                     .chance = metric == METRIC_FIRST ? data_chance(d, task) : NAN};
+                     .chance = metric == METRIC_FIRST ? rows_chance(d, task) : NAN};
     for (size_t s = 0; s < d->n_series; s++) {
         ChartLine l = line_for(d, s, n);
         for (size_t i = 0; i < n; i++) {
             Estimate e;
             double trials;
-            if (data_pooled(d, task, s, lengths[i], metric, &e, &trials)) add_point(&l, lengths[i], &e);
+            if (rows_pooled(d, task, s, lengths[i], metric, &e, &trials)) add_point(&l, lengths[i], &e);
         }
         if (l.n) c->lines[c->n_lines++] = l;
     }
@@ -343,11 +343,11 @@ bool chart_recalibration(ReportData *d, const char *objective, LineChart *c) {
                      .chance = NAN};
     for (size_t i = 0; i < d->n_models; i++) {
         const json_t *r = json_object_get(d->models[i].json, "recalibration");
-        if (!json_is_object(r) || strcmp(data_string(r, "objective"), objective) != 0) continue;
+        if (!json_is_object(r) || strcmp(rows_string(r, "objective"), objective) != 0) continue;
         ChartLine l = {.label = d->models[i].name, .style = i};
         for (size_t s = d->n_series; s-- > 0;) /* the colour that the model has above */
             if (d->series[s].model == i) l.style = s;
-        l.n = data_losses(d, &d->models[i], CHART_POINTS, &l.xs, &l.ys);
+        l.n = rows_losses(d, &d->models[i], CHART_POINTS, &l.xs, &l.ys);
         if (l.n) c->lines[c->n_lines++] = l;
     }
     return c->n_lines > 0;

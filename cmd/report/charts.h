@@ -2,7 +2,7 @@
 #ifndef DEROPE_CMD_REPORT_CHARTS_H
 #define DEROPE_CMD_REPORT_CHARTS_H
 
-#include "cmd/report/data.h"
+#include "cmd/report/rows.h"
 
 typedef struct ChartLine {
     const char *label;

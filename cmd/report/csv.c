@@ -1,7 +1,7 @@
 #include <math.h>
 
-#include "cmd/report/data.h"
 #include "cmd/report/report.h"
+#include "cmd/report/rows.h"
 #include "cmd/report/text.h"
 #include "formats/json.h"
 
@@ -67,7 +67,7 @@ static void perplexity_lines(ReportData *d, Buffer *out) {
         Line l = line_of(d, "position", row->series, row->length);
         l.softmax_scale = row->softmax_scale;
         double *xs, *ys;
-        size_t n = data_positions(d, row, SIZE_MAX, &xs, &ys);
+        size_t n = rows_positions(d, row, SIZE_MAX, &xs, &ys);
         for (size_t k = 0; k < n; k++) {
             Estimate nll = only(ys[k]);
             l.position = xs[k];
@@ -93,10 +93,10 @@ static void task_lines(const ReportData *d, Buffer *out) {
 static void recalibration_lines(ReportData *d, Buffer *out) {
     for (size_t i = 0; i < d->n_models; i++) {
         const ReportModel *m = &d->models[i];
-        const char *objective = data_string(json_object_get(m->json, "recalibration"), "objective");
+        const char *objective = rows_string(json_object_get(m->json, "recalibration"), "objective");
         Line l = {"recalibration", m->name, "", objective, NAN, NAN, NAN, NAN, NAN};
         double *xs, *ys;
-        size_t n = data_losses(d, m, SIZE_MAX, &xs, &ys);
+        size_t n = rows_losses(d, m, SIZE_MAX, &xs, &ys);
         for (size_t k = 0; k < n; k++) {
             Estimate loss = only(ys[k]);
             line(&l, "loss", &loss, xs[k], out);
@@ -106,11 +106,11 @@ static void recalibration_lines(ReportData *d, Buffer *out) {
 
 void report_csv(const json_t *results, Buffer *out) {
     ReportData d;
-    data_read(results, &d);
+    rows_read(results, &d);
     put(out, "table,model,method,softmax_scale,task,length,times_context,depth,position,metric,value,low,"
              "high,n\n");
     perplexity_lines(&d, out);
     task_lines(&d, out);
     recalibration_lines(&d, out);
-    data_free(&d);
+    rows_free(&d);
 }

@@ -18,7 +18,7 @@ double heatmap_height(const Heatmap *h) {
 }
 
 static const TaskRow *cell(const ReportData *d, const Heatmap *h, size_t length, size_t depth) {
-    return data_cell(d, h->task, h->series, h->lengths[length], h->depths[depth]);
+    return rows_cell(d, h->task, h->series, h->lengths[length], h->depths[depth]);
 }
 
 bool heatmap_any(ReportData *d, const Heatmap *h) {
@@ -84,7 +84,7 @@ void heatmap_svg(ReportData *d, const Heatmap *h, const char *title, const char 
 
 void chart_layers(ReportData *d, const ReportModel *m, int width, const char *id, Buffer *out) {
     LayerRun *runs;
-    size_t n_runs = data_layer_runs(d, m, &runs), n = n_runs ? runs[n_runs - 1].last + 1 : 0;
+    size_t n_runs = rows_layer_runs(d, m, &runs), n = n_runs ? runs[n_runs - 1].last + 1 : 0;
     if (!n || n > 160) return;
     double w = fmin(20, (width - 2) / (double)n);
     svg_open(out, width, 22, id, arena_printf(&d->arena, "Layers of %s", text_clip(&d->arena, m->name, 80)),
@@ -109,9 +109,9 @@ void chart_layers(ReportData *d, const ReportModel *m, int width, const char *id
 static void needle_picture(ReportData *d, size_t task, Buffer *out) {
     double *lengths, *depths;
     Heatmap h = {.task = task, .metric = METRIC_SCORE};
-    if (!data_has_metric(d, task, METRIC_SCORE)) h.metric = METRIC_FIRST;
-    h.n_lengths = data_task_lengths(d, task, &lengths);
-    h.n_depths = data_task_depths(d, task, &depths);
+    if (!rows_has_metric(d, task, METRIC_SCORE)) h.metric = METRIC_FIRST;
+    h.n_lengths = rows_task_lengths(d, task, &lengths);
+    h.n_depths = rows_task_depths(d, task, &depths);
     h.lengths = lengths, h.depths = depths;
     size_t *shown = arena_alloc(&d->arena, (d->n_series + 1) * sizeof *shown), n = 0;
     for (size_t s = 0; s < d->n_series && n < 24 && h.n_depths; s++) {
@@ -143,19 +143,19 @@ static void needle_picture(ReportData *d, size_t task, Buffer *out) {
 size_t chart_needle_task(ReportData *d) {
     double *depths;
     for (size_t t = 0; t < d->n_tasks; t++)
-        if (!strcmp(d->tasks[t], "needle") && data_task_depths(d, t, &depths)) return t;
+        if (!strcmp(d->tasks[t], "needle") && rows_task_depths(d, t, &depths)) return t;
     for (size_t t = 0; t < d->n_tasks; t++)
-        if (data_task_depths(d, t, &depths)) return t;
+        if (rows_task_depths(d, t, &depths)) return t;
     return d->n_tasks;
 }
 
 void report_picture(const json_t *results, const char *which, Buffer *out) {
     ReportData d;
     LineChart c;
-    data_read(results, &d);
+    rows_read(results, &d);
     if (!strcmp(which, "perplexity") && chart_perplexity(&d, &c))
         chart_lines(&d.arena, &c, CHART_WIDE, "perplexity", true, out);
     size_t task = chart_needle_task(&d);
     if (!strcmp(which, "needle") && task < d.n_tasks) needle_picture(&d, task, out);
-    data_free(&d);
+    rows_free(&d);
 }

@@ -146,9 +146,9 @@ static const char *model_names(Page *p) {
 
 static const char *machine_text(Page *p) {
     const json_t *m = json_object_get(p->d.results, "machine");
-    double cores = data_number(m, "cores"), memory = data_number(m, "memory_gb");
+    double cores = rows_number(m, "cores"), memory = rows_number(m, "memory_gb");
     Arena *a = &p->d.arena;
-    const char *cpu = data_string(m, "cpu");
+    const char *cpu = rows_string(m, "cpu");
     const char *n = cores >= 1
                         ? arena_printf(a, "%s%.0f %s", *cpu ? ", " : "", cores, cores == 1 ? "core" : "cores")
                         : "";
@@ -158,8 +158,8 @@ static const char *machine_text(Page *p) {
 
 static void facts(Page *p) {
     Arena *a = &p->d.arena;
-    double *lengths, tokens = 0, trials = 0, seconds = data_number(p->d.results, "seconds");
-    size_t n = data_perplexity_lengths(&p->d, &lengths);
+    double *lengths, tokens = 0, trials = 0, seconds = rows_number(p->d.results, "seconds");
+    size_t n = rows_perplexity_lengths(&p->d, &lengths);
     for (size_t i = 0; i < p->d.n_perplexity; i++)
         tokens += p->d.perplexity[i].tokens > 0 ? p->d.perplexity[i].tokens : 0;
     for (size_t i = 0; i < p->d.n_rows; i++)
@@ -178,8 +178,8 @@ static void facts(Page *p) {
 }
 
 static void header(Page *p) {
-    const char *version = data_string(p->d.results, "derope"),
-               *started = data_string(p->d.results, "started");
+    const char *version = rows_string(p->d.results, "derope"),
+               *started = rows_string(p->d.results, "started");
     Arena *a = &p->d.arena;
     put(p->out, "<header>\n");
     html_element(p, "p", "eyebrow",
@@ -189,7 +189,7 @@ static void header(Page *p) {
     const char *of = p->d.n_models ? arena_printf(a, ": %s", model_names(p)) : "";
     html_element(p, "h1", NULL, arena_printf(a, "Long-context evaluation%s", of));
     const char *sentences[16];
-    size_t n = data_summary(&p->d, sentences, 16);
+    size_t n = rows_summary(&p->d, sentences, 16);
     if (n) html_element(p, "p", "lead", sentences[0]);
     if (n > 1) put(p->out, "<ul class=\"points\">\n");
     for (size_t i = 1; i < n; i++)
@@ -243,14 +243,14 @@ static void text_cells(Page *p, const char *first, const char **rest, size_t n) 
 static void layer_table(Page *p, const ReportModel *m) {
     LayerRun *runs;
     Arena *a = &p->d.arena;
-    size_t n = data_layer_runs(&p->d, m, &runs);
+    size_t n = rows_layer_runs(&p->d, m, &runs);
     html_table_open(p, arena_printf(a, "Layers of %s", text_clip(a, m->name, 80)));
     put(p->out,
         "<thead><tr><th scope=\"col\">Layers</th><th scope=\"col\">Position</th><th "
         "scope=\"col\">Window</th><th scope=\"col\">Rotation</th></tr></thead>\n<tbody class=\"text\">\n");
     for (size_t i = 0; i < n && i < 64; i++) {
         const LayerRun *r = &runs[i];
-        const char *cells[] = {text_clip(a, data_position_name(r->position), 60),
+        const char *cells[] = {text_clip(a, rows_position_name(r->position), 60),
                                isnan(r->window) ? "all tokens"
                                                 : arena_printf(a, "%s tokens", text_count(a, r->window)),
                                r->rope ? members(p, r->rope, "") : ""};
@@ -268,7 +268,7 @@ static void passes(Page *p, const ReportModel *m) {
     Buffer b = {0};
     for (size_t i = 0; i < json_array_size(list) && i < 32; i++) {
         const json_t *pass = json_array_get(list, i);
-        const char *name = data_string(pass, "pass"), *rest = members(p, pass, "pass");
+        const char *name = rows_string(pass, "pass"), *rest = members(p, pass, "pass");
         if (!*name) continue;
         buffer_printf(&b, "%s%s%s%s%s", b.size ? "; " : "", text_clip(&p->d.arena, name, 60),
                       *rest ? " (" : "", rest, *rest ? ")" : "");
@@ -282,10 +282,10 @@ static void passes(Page *p, const ReportModel *m) {
 
 static void model(Page *p, const ReportModel *m) {
     Arena *a = &p->d.arena;
-    double parameters = data_number(m->json, "parameters");
+    double parameters = rows_number(m->json, "parameters");
     html_element(p, "h3", NULL, text_clip(a, m->name, 80));
     Buffer b = {0};
-    const char *family = data_string(m->json, "family"), *path = data_string(m->json, "path");
+    const char *family = rows_string(m->json, "family"), *path = rows_string(m->json, "path");
     if (*family) buffer_printf(&b, "%s", text_clip(a, family, 40));
     if (parameters > 0) buffer_printf(&b, "%s%s parameters", b.size ? ", " : "", text_large(a, parameters));
     if (m->context)
@@ -336,7 +336,7 @@ static void texts(Page *p) {
     size_t n = json_array_size(list), shown = 0;
     for (size_t i = 0; i < n && i < 64; i++) {
         const json_t *t = json_array_get(list, i);
-        double bytes = data_number(t, "bytes");
+        double bytes = rows_number(t, "bytes");
         if (!json_is_object(t)) continue;
         if (!shown++) {
             html_table_open(p, "Texts");
@@ -344,15 +344,15 @@ static void texts(Page *p) {
                         "scope=\"col\">XXH3-128</th></tr></thead>\n<tbody class=\"text\">\n");
         }
         const char *cells[] = {isnan(bytes) ? "" : text_count(&p->d.arena, bytes),
-                               text_clip(&p->d.arena, data_string(t, "xxh3_128"), 64)};
-        text_cells(p, text_clip(&p->d.arena, data_string(t, "file"), 200), cells, 2);
+                               text_clip(&p->d.arena, rows_string(t, "xxh3_128"), 64)};
+        text_cells(p, text_clip(&p->d.arena, rows_string(t, "file"), 200), cells, 2);
     }
     if (shown) html_table_close(p);
 }
 
 static void method(Page *p) {
     const json_t *r = p->d.results, *settings = json_object_get(r, "settings"), *v;
-    const char *key, *started = data_string(r, "started"), *version = data_string(r, "derope");
+    const char *key, *started = rows_string(r, "started"), *version = rows_string(r, "derope");
     html_section(p, "How it was measured");
     html_element(
         p, "p", NULL,
@@ -366,7 +366,7 @@ static void method(Page *p) {
     fact(p, "Version",
          *version ? arena_printf(&p->d.arena, "derope %s", text_clip(&p->d.arena, version, 40)) : "");
     fact(p, "Started", text_clip(&p->d.arena, started, 40));
-    if (data_number(r, "seconds") >= 0) fact(p, "Time", text_seconds(&p->d.arena, data_number(r, "seconds")));
+    if (rows_number(r, "seconds") >= 0) fact(p, "Time", text_seconds(&p->d.arena, rows_number(r, "seconds")));
     fact(p, "Machine", machine_text(p));
     size_t n = 0;
     json_object_foreach((json_t *)settings, key, v) {
@@ -380,7 +380,7 @@ static void method(Page *p) {
 
 void report_html(const json_t *results, Buffer *out) {
     Page p = {.out = out, .start = out->size};
-    data_read(results, &p.d);
+    rows_read(results, &p.d);
     const char *of = p.d.n_models ? arena_printf(&p.d.arena, ": %s", model_names(&p)) : "";
     head(&p, arena_printf(&p.d.arena, "Long-context evaluation%s", of));
     header(&p);
@@ -395,5 +395,5 @@ void report_html(const json_t *results, Buffer *out) {
     put(out, p.left_out ? "Not everything fits on this page; the CSV beside it has every number. " : "");
     put(out,
         "Made by derope: one file, no scripts, nothing loaded from elsewhere.</footer>\n</body>\n</html>\n");
-    data_free(&p.d);
+    rows_free(&p.d);
 }

@@ -30,7 +30,7 @@ static void value_cell(Page *p, const Estimate *e, bool strong, const char *(*sh
         return;
     }
     buffer_printf(p->out, strong ? "<td><strong>%s</strong>" : "<td>%s", show(a, e->value));
-    if (data_bounded(e))
+    if (rows_bounded(e))
         buffer_printf(p->out, "<small>%s\xe2\x80\x93%s</small>", show(a, e->low), show(a, e->high));
     put(p->out, "</td>");
 }
@@ -75,7 +75,7 @@ static void perplexity_table(Page *p, const double *lengths, size_t n) {
     for (size_t i = 0; i < n; i++) {
         lowest[i] = INFINITY;
         for (size_t s = 0; s < p->d.n_series; s++) {
-            const PerplexityRow *row = data_perplexity(&p->d, s, lengths[i]);
+            const PerplexityRow *row = rows_perplexity(&p->d, s, lengths[i]);
             if (row) lowest[i] = fmin(lowest[i], row->perplexity.value);
         }
     }
@@ -86,7 +86,7 @@ static void perplexity_table(Page *p, const double *lengths, size_t n) {
         if (!series_has_perplexity(&p->d, s)) continue;
         row_head(p, p->d.series[s].label);
         for (size_t i = 0; i < n; i++) {
-            const PerplexityRow *row = data_perplexity(&p->d, s, lengths[i]);
+            const PerplexityRow *row = rows_perplexity(&p->d, s, lengths[i]);
             value_cell(p, row ? &row->perplexity : NULL, row && row->perplexity.value == lowest[i],
                        text_value);
         }
@@ -126,9 +126,9 @@ void html_perplexity(Page *p) {
     html_section(p, "Perplexity by length");
     bool bounded = false;
     for (size_t i = 0; i < p->d.n_perplexity; i++)
-        bounded = bounded || data_bounded(&p->d.perplexity[i].perplexity);
+        bounded = bounded || rows_bounded(&p->d.perplexity[i].perplexity);
     figure(p, &c, bounded ? "Lower is better. Bands are 95\xc2\xa0% intervals." : "Lower is better.");
-    size_t n = shown_columns(p, data_perplexity_lengths(&p->d, &lengths));
+    size_t n = shown_columns(p, rows_perplexity_lengths(&p->d, &lengths));
     html_numbers_open(p, "Perplexity in numbers");
     perplexity_table(p, lengths, n);
     if (html_room(p, ROOM_TABLES)) perplexity_rows(p);
@@ -145,7 +145,7 @@ static void curve_table(Page *p, const LineChart *c, const char *caption, const 
     for (size_t i = 0; i < c->n_lines; i++)
         for (size_t j = 0; j < c->lines[i].n; j++)
             xs[n++] = c->lines[i].xs[j];
-    n = data_distinct(xs, n);
+    n = rows_distinct(xs, n);
     size_t every = (n + MAX_CURVE_ROWS - 1) / MAX_CURVE_ROWS;
     html_table_open(p, caption);
     buffer_printf(p->out, "<thead><tr><th scope=\"col\">%s</th>", first);
@@ -199,7 +199,7 @@ static const char *metric_name(int metric) {
 
 static const char *metric_means(Page *p, size_t task, int metric) {
     if (metric == METRIC_SCORE) return "Share of trials whose greedy answer is right in every token.";
-    double chance = data_chance(&p->d, task);
+    double chance = rows_chance(&p->d, task);
     if (isnan(chance))
         return "Share of trials in which the right answer is likelier than every other candidate.";
     return arena_printf(
@@ -221,7 +221,7 @@ static void task_length_table(Page *p, size_t task, int metric, const double *le
         for (size_t i = 0; i < n; i++) {
             Estimate e;
             double trials;
-            bool any = data_pooled(&p->d, task, s, lengths[i], metric, &e, &trials);
+            bool any = rows_pooled(&p->d, task, s, lengths[i], metric, &e, &trials);
             value_cell(p, any ? &e : NULL, false, text_share);
         }
         put(p->out, "</tr>\n");
@@ -239,7 +239,7 @@ static void depth_table(Page *p, const Heatmap *h) {
     for (size_t j = 0; j < h->n_depths; j++) {
         row_head(p, arena_printf(a, "%s\xc2\xa0%%", text_share(a, h->depths[j])));
         for (size_t i = 0; i < h->n_lengths; i++) {
-            const TaskRow *r = data_cell(&p->d, h->task, h->series, h->lengths[i], h->depths[j]);
+            const TaskRow *r = rows_cell(&p->d, h->task, h->series, h->lengths[i], h->depths[j]);
             value_cell(p, r ? &r->metric[h->metric] : NULL, false, text_share);
         }
         put(p->out, "</tr>\n");
@@ -281,9 +281,9 @@ static void metric(Page *p, size_t task, int which) {
     LineChart c;
     double *lengths, *depths;
     Arena *a = &p->d.arena;
-    if (!data_has_metric(&p->d, task, which) || !chart_task(&p->d, task, which, &c)) return;
-    size_t n = shown_columns(p, data_task_lengths(&p->d, task, &lengths));
-    size_t n_depths = data_task_depths(&p->d, task, &depths);
+    if (!rows_has_metric(&p->d, task, which) || !chart_task(&p->d, task, which, &c)) return;
+    size_t n = shown_columns(p, rows_task_lengths(&p->d, task, &lengths));
+    size_t n_depths = rows_task_depths(&p->d, task, &depths);
     size_t *shown = arena_alloc(a, (PAGE_SERIES + 1) * sizeof *shown);
     html_element(p, "h3", NULL, metric_name(which));
     html_element(p, "p", "note", metric_means(p, task, which));
@@ -340,10 +340,10 @@ static void recalibration_table(Page *p) {
                         "scope=\"col\">Tokens seen</th><th scope=\"col\">Time</th></tr></thead>\n<tbody>\n");
         }
         any = true;
-        double tokens = data_number(r, "tokens_seen"), seconds = data_number(r, "seconds");
+        double tokens = rows_number(r, "tokens_seen"), seconds = rows_number(r, "seconds");
         row_head(p, p->d.models[i].name);
         put(p->out, "<td>");
-        text_xml(text_clip(a, data_string(r, "objective"), 40), p->out);
+        text_xml(text_clip(a, rows_string(r, "objective"), 40), p->out);
         put(p->out, "</td>");
         number_cell(p, tokens, text_count);
         number_cell(p, seconds >= 0 ? seconds : NAN, text_seconds);
@@ -356,10 +356,10 @@ static void recalibration_table(Page *p) {
 static bool new_objective(const Page *p, size_t model, const char **objective) {
     const json_t *r = json_object_get(p->d.models[model].json, "recalibration");
     if (!json_is_object(r)) return false;
-    *objective = data_string(r, "objective");
+    *objective = rows_string(r, "objective");
     for (size_t i = 0; i < model; i++) {
         const json_t *other = json_object_get(p->d.models[i].json, "recalibration");
-        if (json_is_object(other) && !strcmp(data_string(other, "objective"), *objective)) return false;
+        if (json_is_object(other) && !strcmp(rows_string(other, "objective"), *objective)) return false;
     }
     return true;
 }

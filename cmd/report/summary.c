@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cmd/report/data.h"
+#include "cmd/report/rows.h"
 #include "cmd/report/text.h"
 
 enum { MAX_NAMED = 3, MAX_MODELS = 4, MAX_TASKS = 3 };
@@ -47,14 +47,14 @@ static const char *show(const Contest *c, double v) {
 }
 
 static const char *interval(const Contest *c, const Estimate *e) {
-    if (!data_bounded(e)) return "";
+    if (!rows_bounded(e)) return "";
     Arena *a = &c->d->arena;
     return arena_printf(a, " (95\xc2\xa0%% interval %s\xe2\x80\x93%s)", c->show(a, e->low),
                         c->show(a, e->high));
 }
 
 static bool disjoint(const Estimate *x, const Estimate *y) {
-    return data_bounded(x) && data_bounded(y) && (x->high < y->low || y->high < x->low);
+    return rows_bounded(x) && rows_bounded(y) && (x->high < y->low || y->high < x->low);
 }
 
 /* "A, B and 3 more" */
@@ -84,13 +84,13 @@ static const char *certainty(const Contest *c) {
     for (size_t i = 0; i < c->n; i++) {
         const Estimate *e = &c->entries[i].e;
         if (i == c->best) continue;
-        unbounded = unbounded || !data_bounded(e);
+        unbounded = unbounded || !rows_bounded(e);
         meets[i] = !disjoint(best, e);
         n_meets += meets[i];
         if (next == c->n || beats(c, e->value, c->entries[next].e.value)) next = i;
     }
     if (c->n < 2) return "";
-    if (unbounded || !data_bounded(best))
+    if (unbounded || !rows_bounded(best))
         return arena_printf(a, " Next is %s with %s; without intervals for all, how sure that is stays open.",
                             c->entries[next].label, show(c, c->entries[next].e.value));
     if (!n_meets)
@@ -122,12 +122,12 @@ static Contest contest(ReportData *d, bool high_wins) {
 
 static const char *say_perplexity(ReportData *d) {
     double *lengths;
-    size_t n = data_perplexity_lengths(d, &lengths);
+    size_t n = rows_perplexity_lengths(d, &lengths);
     if (!n) return NULL;
     Arena *a = &d->arena;
     Contest c = contest(d, false);
     for (size_t s = 0; s < d->n_series; s++) {
-        const PerplexityRow *row = data_perplexity(d, s, lengths[n - 1]);
+        const PerplexityRow *row = rows_perplexity(d, s, lengths[n - 1]);
         if (row) c.entries[c.n++] = (Entry){label_of(d, s), row->perplexity};
     }
     find_best(&c);
@@ -165,7 +165,7 @@ static const char *say_change(ReportData *d, size_t series) {
         arena_printf(a, "From %s to %s tokens the perplexity of %s", text_count(a, first->length),
                      text_count(a, last->length), label_of(d, series));
     const char *change = relative(a, y->value / x->value - 1);
-    if (!data_bounded(x) || !data_bounded(y))
+    if (!rows_bounded(x) || !rows_bounded(y))
         return arena_printf(a, "%s goes from %s to %s (%s).", what, from, to, change);
     if (!disjoint(x, y))
         return arena_printf(a, "%s stays level within its intervals (%s, then %s).", what, from, to);
@@ -179,13 +179,13 @@ static const char *trials_text(ReportData *d, double trials) {
 
 static const char *say_task(ReportData *d, size_t task, int metric, bool *all_zero) {
     double *lengths, trials = NAN, best_trials = NAN;
-    size_t n = data_task_lengths(d, task, &lengths);
+    size_t n = rows_task_lengths(d, task, &lengths);
     Arena *a = &d->arena;
     Contest c = contest(d, true);
     *all_zero = true;
     for (size_t s = 0; s < d->n_series && n; s++) {
         Estimate e;
-        if (!data_pooled(d, task, s, lengths[n - 1], metric, &e, &trials)) continue;
+        if (!rows_pooled(d, task, s, lengths[n - 1], metric, &e, &trials)) continue;
         if (!c.n || e.value > c.entries[c.best].e.value) c.best = c.n, best_trials = trials;
         c.entries[c.n++] = (Entry){label_of(d, s), e};
     }
@@ -195,7 +195,7 @@ static const char *say_task(ReportData *d, size_t task, int metric, bool *all_ze
     const char *name = text_clip(a, d->tasks[task], 40),
                *where = arena_printf(a, "%s tokens", text_count(a, lengths[n - 1]));
     const char *does = metric == METRIC_SCORE ? "answers exactly" : "finds the right answer the likeliest";
-    double chance = metric == METRIC_FIRST ? data_chance(d, task) : NAN;
+    double chance = metric == METRIC_FIRST ? rows_chance(d, task) : NAN;
     const char *guess =
         isnan(chance) ? "" : arena_printf(a, " Guessing would reach %s\xc2\xa0%%.", text_share(a, chance));
     bool *in = arena_alloc(a, c.n + 1);
@@ -212,11 +212,11 @@ static const char *say_task(ReportData *d, size_t task, int metric, bool *all_ze
 
 static const char *say_recalibration(ReportData *d, const ReportModel *m) {
     const json_t *r = json_object_get(m->json, "recalibration");
-    double tokens = data_number(r, "tokens_seen"), seconds = data_number(r, "seconds"), *xs, *ys;
-    const char *objective = data_string(r, "objective");
+    double tokens = rows_number(r, "tokens_seen"), seconds = rows_number(r, "seconds"), *xs, *ys;
+    const char *objective = rows_string(r, "objective");
     Arena *a = &d->arena;
     if (!(tokens > 0)) return NULL;
-    size_t n = data_losses(d, m, SIZE_MAX, &xs, &ys);
+    size_t n = rows_losses(d, m, SIZE_MAX, &xs, &ys);
     const char *in = seconds > 0 ? arena_printf(a, " in %s", text_seconds(a, seconds)) : "";
     const char *how = *objective ? arena_printf(a, " (%s)", text_clip(a, objective, 40)) : "";
     const char *loss = n > 1 ? arena_printf(a, "; its loss went from %s to %s", text_value(a, ys[0]),
@@ -226,7 +226,7 @@ static const char *say_recalibration(ReportData *d, const ReportModel *m) {
                         text_count(a, tokens), in, how, loss);
 }
 
-size_t data_summary(ReportData *d, const char **out, size_t max) {
+size_t rows_summary(ReportData *d, const char **out, size_t max) {
     size_t n = 0, models = 0;
     const char *s = say_perplexity(d);
     if (s && n < max) out[n++] = s;

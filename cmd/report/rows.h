@@ -1,6 +1,6 @@
 /* Results as typed rows: what the page, the card and the table are made from. */
-#ifndef DEROPE_CMD_REPORT_DATA_H
-#define DEROPE_CMD_REPORT_DATA_H
+#ifndef DEROPE_CMD_REPORT_ROWS_H
+#define DEROPE_CMD_REPORT_ROWS_H
 
 #include <jansson.h>
 
@@ -52,37 +52,37 @@ typedef struct ReportData {
     double context; /* of every model that has a series; 0: they differ, or nobody says */
 } ReportData;
 
-void data_read(const json_t *results, ReportData *d);
-void data_free(ReportData *d);
+void rows_read(const json_t *results, ReportData *d);
+void rows_free(ReportData *d);
 
 /* NAN if absent, of another type, or beyond what a chart can hold. */
-double data_number(const json_t *object, const char *key);
+double rows_number(const json_t *object, const char *key);
 /* "" if absent. */
-const char *data_string(const json_t *object, const char *key);
-bool data_bounded(const Estimate *e);
+const char *rows_string(const json_t *object, const char *key);
+bool rows_bounded(const Estimate *e);
 
 /* Sorts, drops repetitions and NANs; returns how many are left. */
-size_t data_distinct(double *values, size_t n);
+size_t rows_distinct(double *values, size_t n);
 /* Distinct lengths of all perplexity rows, or of a task's rows; arena memory. */
-size_t data_perplexity_lengths(ReportData *d, double **out);
-size_t data_task_lengths(ReportData *d, size_t task, double **out);
-size_t data_task_depths(ReportData *d, size_t task, double **out);
+size_t rows_perplexity_lengths(ReportData *d, double **out);
+size_t rows_task_lengths(ReportData *d, size_t task, double **out);
+size_t rows_task_depths(ReportData *d, size_t task, double **out);
 
 /* The first row of a series at a length, or NULL. */
-const PerplexityRow *data_perplexity(const ReportData *d, size_t series, double length);
-const TaskRow *data_cell(const ReportData *d, size_t task, size_t series, double length, double depth);
+const PerplexityRow *rows_perplexity(const ReportData *d, size_t series, double length);
+const TaskRow *rows_cell(const ReportData *d, size_t task, size_t series, double length, double depth);
 /* A task at a length whatever the depth: the row without depth, else all depths pooled with Wilson's
  * interval. False if nothing was measured. `trials` may come out as NAN. */
-bool data_pooled(const ReportData *d, size_t task, size_t series, double length, int metric, Estimate *out,
+bool rows_pooled(const ReportData *d, size_t task, size_t series, double length, int metric, Estimate *out,
                  double *trials);
-bool data_has_metric(const ReportData *d, size_t task, int metric);
+bool rows_has_metric(const ReportData *d, size_t task, int metric);
 /* Share of trials that guessing gets right; NAN if unknown or not one number. */
-double data_chance(const ReportData *d, size_t task);
+double rows_chance(const ReportData *d, size_t task);
 
 /* Losses over tokens of a model's recalibration as x, y pairs: at most `max`, longer ones in means of
  * neighbours. Returns how many. */
-size_t data_losses(ReportData *d, const ReportModel *m, size_t max, double **xs, double **ys);
-size_t data_positions(ReportData *d, const PerplexityRow *row, size_t max, double **xs, double **ys);
+size_t rows_losses(ReportData *d, const ReportModel *m, size_t max, double **xs, double **ys);
+size_t rows_positions(ReportData *d, const PerplexityRow *row, size_t max, double **xs, double **ys);
 
 /* "0-2" for runs of layers that are alike; `same` compares two of them. Calls `each` with first and last. */
 typedef struct LayerRun {
@@ -91,10 +91,10 @@ typedef struct LayerRun {
     double window;        /* NAN: none */
     const json_t *rope;   /* object or NULL */
 } LayerRun;
-size_t data_layer_runs(ReportData *d, const ReportModel *m, LayerRun **out);
-const char *data_position_name(const char *position); /* in plain words */
+size_t rows_layer_runs(ReportData *d, const ReportModel *m, LayerRun **out);
+const char *rows_position_name(const char *position); /* in plain words */
 
 /* Plain sentences that the numbers and their intervals support (summary.c). Returns how many of `max`. */
-size_t data_summary(ReportData *d, const char **out, size_t max);
+size_t rows_summary(ReportData *d, const char **out, size_t max);
 
 #endif

@@ -1,4 +1,4 @@
-#include "cmd/report/data.h"
+#include "cmd/report/rows.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,22 +10,22 @@
 /* Beyond this nothing measured lies, and sums of squares still fit a double. */
 #define LARGEST 1e30
 
-double data_number(const json_t *object, const char *key) {
+double rows_number(const json_t *object, const char *key) {
     double x;
     return json_get_f64(object, key, &x) && fabs(x) <= LARGEST ? x : NAN;
 }
 
-const char *data_string(const json_t *object, const char *key) {
+const char *rows_string(const json_t *object, const char *key) {
     const char *s = json_get_string(object, key);
     return s ? s : "";
 }
 
-bool data_bounded(const Estimate *e) {
+bool rows_bounded(const Estimate *e) {
     return !isnan(e->low);
 }
 
 static Estimate read_estimate(const json_t *o, const char *value, const char *low, const char *high) {
-    Estimate e = {data_number(o, value), data_number(o, low), data_number(o, high)};
+    Estimate e = {rows_number(o, value), rows_number(o, low), rows_number(o, high)};
     double slack = 1e-9 * fabs(e.value); /* rounding may leave the value just outside */
     if (!(e.low <= e.value + slack && e.value - slack <= e.high)) e.low = e.high = NAN;
     if (e.low > e.value) e.low = e.value;
@@ -51,9 +51,9 @@ static void read_models(ReportData *d) {
     d->models = arena_alloc(&d->arena, (json_array_size(list) + 1) * sizeof *d->models);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *o = json_array_get(list, i);
-        double context = data_number(o, "context");
+        double context = rows_number(o, "context");
         d->models[i] = (ReportModel){.json = json_is_object(o) ? o : NULL,
-                                     .name = distinct_name(d, data_string(o, "name"), i),
+                                     .name = distinct_name(d, rows_string(o, "name"), i),
                                      .context = context >= 1 ? context : 0};
         d->n_models++;
     }
@@ -75,7 +75,7 @@ static bool plain_method(const char *method) {
 static bool find_series(ReportData *d, const json_t *row, size_t *out) {
     uint64_t model;
     if (!json_get_u64(row, "model", &model) || model >= d->n_models || !d->models[model].json) return false;
-    const char *method = data_string(row, "method");
+    const char *method = rows_string(row, "method");
     if (!*method) method = "none";
     for (size_t i = 0; i < d->n_series; i++)
         if (d->series[i].model == model && !strcmp(d->series[i].method, method)) {
@@ -92,7 +92,7 @@ static bool find_series(ReportData *d, const json_t *row, size_t *out) {
 }
 
 static bool read_length(const json_t *row, double *length) {
-    *length = data_number(row, "length");
+    *length = rows_number(row, "length");
     return *length >= 1;
 }
 
@@ -101,10 +101,10 @@ static void read_perplexity(ReportData *d) {
     d->perplexity = arena_alloc(&d->arena, (json_array_size(list) + 1) * sizeof *d->perplexity);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *o = json_array_get(list, i);
-        PerplexityRow row = {.nll = data_number(o, "nll"),
-                             .tokens = data_number(o, "tokens"),
-                             .windows = data_number(o, "windows"),
-                             .softmax_scale = data_number(o, "softmax_scale"),
+        PerplexityRow row = {.nll = rows_number(o, "nll"),
+                             .tokens = rows_number(o, "tokens"),
+                             .windows = rows_number(o, "windows"),
+                             .softmax_scale = rows_number(o, "softmax_scale"),
                              .perplexity = read_estimate(o, "perplexity", "low", "high"),
                              .positions = array_of(o, "positions")};
         if (!(row.perplexity.value > 0) || !read_length(o, &row.length) || !find_series(d, o, &row.series))
@@ -136,17 +136,17 @@ static void read_tasks(ReportData *d) {
     d->tasks = arena_alloc(&d->arena, (json_array_size(list) + 1) * sizeof *d->tasks);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *o = json_array_get(list, i);
-        TaskRow row = {.depth = data_number(o, "depth"),
-                       .trials = data_number(o, "trials"),
-                       .mean_rank = data_number(o, "mean_rank"),
-                       .candidates = data_number(o, "candidates"),
+        TaskRow row = {.depth = rows_number(o, "depth"),
+                       .trials = rows_number(o, "trials"),
+                       .mean_rank = rows_number(o, "mean_rank"),
+                       .candidates = rows_number(o, "candidates"),
                        .metric = {read_share(o, "score", "low", "high"),
                                   read_share(o, "first", "first_low", "first_high")}};
         if (!(row.depth >= 0 && row.depth <= 1)) row.depth = NAN;
         if (!(row.trials >= 1)) row.trials = NAN;
         if (isnan(row.metric[0].value) && isnan(row.metric[1].value)) continue;
         if (!read_length(o, &row.length) || !find_series(d, o, &row.series)) continue;
-        row.task = find_task(d, data_string(o, "task"));
+        row.task = find_task(d, rows_string(o, "task"));
         d->rows[d->n_rows++] = row;
     }
 }
@@ -196,7 +196,7 @@ static void number_methods(ReportData *d) {
     }
 }
 
-void data_read(const json_t *results, ReportData *d) {
+void rows_read(const json_t *results, ReportData *d) {
     *d = (ReportData){.results = results};
     size_t most =
         json_array_size(array_of(results, "perplexity")) + json_array_size(array_of(results, "tasks"));
@@ -213,7 +213,7 @@ void data_read(const json_t *results, ReportData *d) {
     }
 }
 
-void data_free(ReportData *d) {
+void rows_free(ReportData *d) {
     arena_free(&d->arena);
 }
 
@@ -222,7 +222,7 @@ static int by_value(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-size_t data_distinct(double *values, size_t n) {
+size_t rows_distinct(double *values, size_t n) {
     size_t m = 0, k = 0;
     for (size_t i = 0; i < n; i++)
         if (!isnan(values[i])) values[m++] = values[i];
@@ -232,34 +232,34 @@ size_t data_distinct(double *values, size_t n) {
     return k;
 }
 
-size_t data_perplexity_lengths(ReportData *d, double **out) {
+size_t rows_perplexity_lengths(ReportData *d, double **out) {
     *out = arena_alloc(&d->arena, (d->n_perplexity + 1) * sizeof **out);
     for (size_t i = 0; i < d->n_perplexity; i++)
         (*out)[i] = d->perplexity[i].length;
-    return data_distinct(*out, d->n_perplexity);
+    return rows_distinct(*out, d->n_perplexity);
 }
 
-size_t data_task_lengths(ReportData *d, size_t task, double **out) {
+size_t rows_task_lengths(ReportData *d, size_t task, double **out) {
     *out = arena_alloc(&d->arena, (d->n_rows + 1) * sizeof **out);
     for (size_t i = 0; i < d->n_rows; i++)
         (*out)[i] = d->rows[i].task == task ? d->rows[i].length : NAN;
-    return data_distinct(*out, d->n_rows);
+    return rows_distinct(*out, d->n_rows);
 }
 
-size_t data_task_depths(ReportData *d, size_t task, double **out) {
+size_t rows_task_depths(ReportData *d, size_t task, double **out) {
     *out = arena_alloc(&d->arena, (d->n_rows + 1) * sizeof **out);
     for (size_t i = 0; i < d->n_rows; i++)
         (*out)[i] = d->rows[i].task == task ? d->rows[i].depth : NAN;
-    return data_distinct(*out, d->n_rows);
+    return rows_distinct(*out, d->n_rows);
 }
 
-const PerplexityRow *data_perplexity(const ReportData *d, size_t series, double length) {
+const PerplexityRow *rows_perplexity(const ReportData *d, size_t series, double length) {
     for (size_t i = 0; i < d->n_perplexity; i++)
         if (d->perplexity[i].series == series && d->perplexity[i].length == length) return &d->perplexity[i];
     return NULL;
 }
 
-const TaskRow *data_cell(const ReportData *d, size_t task, size_t series, double length, double depth) {
+const TaskRow *rows_cell(const ReportData *d, size_t task, size_t series, double length, double depth) {
     for (size_t i = 0; i < d->n_rows; i++) {
         const TaskRow *r = &d->rows[i];
         if (r->task == task && r->series == series && r->length == length &&
@@ -276,7 +276,7 @@ static void wilson(double right, double n, Estimate *e) {
     *e = (Estimate){p, fmin(p, fmax(0, middle - half)), fmax(p, fmin(1, middle + half))};
 }
 
-bool data_pooled(const ReportData *d, size_t task, size_t series, double length, int metric, Estimate *out,
+bool rows_pooled(const ReportData *d, size_t task, size_t series, double length, int metric, Estimate *out,
                  double *trials) {
     double right = 0, n = 0, sum = 0;
     size_t rows = 0;
@@ -304,13 +304,13 @@ bool data_pooled(const ReportData *d, size_t task, size_t series, double length,
     return true;
 }
 
-bool data_has_metric(const ReportData *d, size_t task, int metric) {
+bool rows_has_metric(const ReportData *d, size_t task, int metric) {
     for (size_t i = 0; i < d->n_rows; i++)
         if (d->rows[i].task == task && !isnan(d->rows[i].metric[metric].value)) return true;
     return false;
 }
 
-double data_chance(const ReportData *d, size_t task) {
+double rows_chance(const ReportData *d, size_t task) {
     double candidates = NAN;
     for (size_t i = 0; i < d->n_rows; i++) {
         if (d->rows[i].task != task) continue;
@@ -348,8 +348,8 @@ static size_t read_pairs(ReportData *d, const json_t *list, bool objects, size_t
     *ys = arena_alloc(&d->arena, (size + 1) * sizeof **ys);
     for (size_t i = 0; i < size; i++) {
         const json_t *o = json_array_get(list, i);
-        double x = objects ? data_number(o, "to") : usable(json_array_get(o, 0));
-        double y = objects ? data_number(o, "nll") : usable(json_array_get(o, 1));
+        double x = objects ? rows_number(o, "to") : usable(json_array_get(o, 0));
+        double y = objects ? rows_number(o, "nll") : usable(json_array_get(o, 1));
         if (isnan(x) || isnan(y) || x < 0 || (n && x <= (*xs)[n - 1])) continue;
         (*xs)[n] = x;
         (*ys)[n++] = y;
@@ -357,12 +357,12 @@ static size_t read_pairs(ReportData *d, const json_t *list, bool objects, size_t
     return thin(*xs, *ys, n, max);
 }
 
-size_t data_losses(ReportData *d, const ReportModel *m, size_t max, double **xs, double **ys) {
+size_t rows_losses(ReportData *d, const ReportModel *m, size_t max, double **xs, double **ys) {
     const json_t *losses = array_of(json_object_get(m->json, "recalibration"), "losses");
     return read_pairs(d, losses, false, max, xs, ys);
 }
 
-size_t data_positions(ReportData *d, const PerplexityRow *row, size_t max, double **xs, double **ys) {
+size_t rows_positions(ReportData *d, const PerplexityRow *row, size_t max, double **xs, double **ys) {
     return read_pairs(d, row->positions, true, max, xs, ys);
 }
 
@@ -372,7 +372,7 @@ static bool same_layer(const LayerRun *a, const LayerRun *b) {
     return windows && ropes && !strcmp(a->position, b->position);
 }
 
-size_t data_layer_runs(ReportData *d, const ReportModel *m, LayerRun **out) {
+size_t rows_layer_runs(ReportData *d, const ReportModel *m, LayerRun **out) {
     const json_t *layers = array_of(m->json, "layers");
     size_t n = 0;
     *out = arena_alloc(&d->arena, (json_array_size(layers) + 1) * sizeof **out);
@@ -380,8 +380,8 @@ size_t data_layer_runs(ReportData *d, const ReportModel *m, LayerRun **out) {
         const json_t *o = json_array_get(layers, i), *rope = json_object_get(o, "rope");
         LayerRun run = {.first = i,
                         .last = i,
-                        .position = data_string(o, "position"),
-                        .window = data_number(o, "window"),
+                        .position = rows_string(o, "position"),
+                        .window = rows_number(o, "window"),
                         .rope = json_is_object(rope) ? rope : NULL};
         if (!(run.window >= 1)) run.window = NAN;
         if (n && same_layer(&(*out)[n - 1], &run))
@@ -392,7 +392,7 @@ size_t data_layer_runs(ReportData *d, const ReportModel *m, LayerRun **out) {
     return n;
 }
 
-const char *data_position_name(const char *position) {
+const char *rows_position_name(const char *position) {
     if (!strcmp(position, "rope")) return "RoPE";
     if (!strcmp(position, "partial")) return "RoPE on part of each head";
     if (!strcmp(position, "nope")) return "none";
