@@ -225,6 +225,7 @@ static json_t *tally_row(const Tally *t, double depth, bool has_depth) {
 
 enum { QUESTIONS = 5 }; /* about one scene */
 
+/* A task that a length has no room for, or the wording no words, is left out there. */
 static bool ask_until_done(const Bench *b, Net *n, const Setting *s, const Task *task, const double *depths,
                            size_t n_depths, Tally *tallies, Error *e) {
     for (uint64_t scene = 0; tallies[0].trials < b->o->trials; scene++) {
@@ -236,10 +237,13 @@ static bool ask_until_done(const Bench *b, Net *n, const Setting *s, const Task 
                         .n_questions = left < QUESTIONS ? left : QUESTIONS};
         Random r = scene_random(b, task, s->length, scene);
         Scene made = {0};
-        bool ok = task->make(&in, &r, &made, e) &&
-                  ask_scene(n, b->tokenizer, &made, depths, n_depths, s->length, &cmd_stop, tallies, e);
+        Error cannot = {0};
+        bool can = task->make(&in, &r, &made, &cannot);
+        bool ok =
+            !can || ask_scene(n, b->tokenizer, &made, depths, n_depths, s->length, &cmd_stop, tallies, e);
         scene_free(&made);
-        if (!ok) return error_place(e, "%s at %llu tokens", task->name, (unsigned long long)s->length);
+        if (!can) cmd_note("%s is left out: %s", task->name, cannot.message);
+        if (!can || !ok) return ok;
     }
     return true;
 }
@@ -255,7 +259,7 @@ static json_t *measure_task(const Bench *b, const Setting *s, const Task *task, 
     json_t *rows = NULL;
     if (n && ask_until_done(b, n, s, task, depths, n_depths, tallies, e)) {
         rows = json_array();
-        for (size_t i = 0; i < n_depths; i++)
+        for (size_t i = 0; i < n_depths && tallies[i].trials; i++)
             json_array_append_new(rows, tally_row(&tallies[i], depths[i], task->has_depth));
     }
     net_close(n);
