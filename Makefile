@@ -18,7 +18,7 @@ BASE_CFLAGS := -std=gnu11 -fopenmp-simd -Wall -Wextra -Werror -Wno-pass-failed -
 MATH_CFLAGS := -ffp-contract=off
 RECAL_CFLAGS := -O3 -fno-math-errno -fno-trapping-math
 
-SOURCES := $(sort $(wildcard formats/*.c surgery/*.c surgery/*/*.c recal/*.c recal/*/*.c cmd/*.c))
+SOURCES := $(sort $(wildcard formats/*.c surgery/*.c surgery/*/*.c recal/*.c recal/*/*.c cmd/*.c cmd/*/*.c))
 LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out cmd/main.c,$(SOURCES)))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/test_*.c)))
 TOOLS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/tool_*.c)))
@@ -129,7 +129,7 @@ check-sanitize:
 check-clang:
 	@$(MAKE) --no-print-directory tests BUILD=build/clang CC=clang
 
-FORMATTED := $(SOURCES) $(sort $(wildcard tests/*.c tests/*.h tests/*/*.c formats/*.h surgery/*.h surgery/*/*.h recal/*.h recal/*/*.h cmd/*.h examples/*/*.c))
+FORMATTED := $(SOURCES) $(sort $(wildcard tests/*.c tests/*.h tests/*/*.c formats/*.h surgery/*.h surgery/*/*.h recal/*.h recal/*/*.h cmd/*.h cmd/*/*.h examples/*/*.c))
 # The layout is clang-format 14's; other versions disagree with it in details.
 check-style:
 	@if clang-format --version | grep -q 'version 14\.'; then clang-format --dry-run -Werror $(FORMATTED); \

@@ -17,7 +17,7 @@ typedef struct Verb {
 } Verb;
 
 extern const Verb verb_inspect, verb_convert, verb_ppl, verb_logits, verb_tokenize, verb_detokenize,
-    verb_recal, verb_generate, verb_diff, verb_verify, verb_plan, verb_run;
+    verb_recal, verb_generate, verb_diff, verb_verify, verb_plan, verb_run, verb_eval;
 
 /* Set by SIGINT/SIGTERM; long loops look at it. */
 extern volatile int cmd_stop;

@@ -14,6 +14,7 @@ static const Verb *const verbs[] = {
     &verb_run,
     &verb_plan,
     &verb_ppl,
+    &verb_eval,
     &verb_generate,
     &verb_logits,
     &verb_tokenize,

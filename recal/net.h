@@ -49,6 +49,14 @@ size_t kv_length(const KvCache *k);
 /* Forgets the sequence; the memory stays. */
 void kv_clear(KvCache *k);
 
+/* A point of the sequence to come back to: prompts that begin alike share what they begin with. Global layers
+ * are only cut back; of windowed ones the mark keeps what their window reaches. NULL with an error. */
+typedef struct KvMark KvMark;
+KvMark *kv_mark(const KvCache *k, Error *e);
+void kv_mark_free(KvMark *m);
+/* Goes back to where `m` was made. What came before it must not have been run anew since. */
+void kv_return(KvCache *k, const KvMark *m);
+
 /* net_run with this cache ends with ERR_INTERRUPTED once *stop is set. */
 void kv_watch(KvCache *k, const volatile int *stop);
 

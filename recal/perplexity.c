@@ -11,6 +11,7 @@ typedef struct Scorer {
     Net *n;
     const int32_t *targets; /* of the window */
     double nll;
+    double *by_position; /* may be NULL */
     size_t scored;
     const volatile int *stop;
 } Scorer;
@@ -23,6 +24,7 @@ static bool score_rows(void *context, size_t first, size_t count, float *logits,
     for (size_t i = 0; i < count; i++)
         if (s->targets[first + i] >= 0) {
             s->nll += nll[i];
+            if (s->by_position) s->by_position[first + i] += nll[i];
             s->scored++;
         }
     free(nll);
@@ -35,8 +37,9 @@ static size_t first_scored(size_t context, Score score) {
     return score == SCORE_HALF ? context / 2 : 0;
 }
 
-bool perplexity(Net *n, const int32_t *ids, size_t n_ids, size_t context, Score score, int32_t bos,
-                const volatile int *stop, Perplexity *out, Error *e) {
+bool perplexity_by_position(Net *n, const int32_t *ids, size_t n_ids, size_t context, Score score,
+                            int32_t bos, const volatile int *stop, double *by_position, Perplexity *out,
+                            Error *e) {
     *out = (Perplexity){.context = context};
     if (context < 2) return error_set(e, ERR_USAGE, "a context of %zu tokens predicts nothing", context);
     size_t windows = n_ids / context, skip = first_scored(context, score);
@@ -56,7 +59,7 @@ bool perplexity(Net *n, const int32_t *ids, size_t n_ids, size_t context, Score 
         memcpy(targets, window + 1, (context - 1) * sizeof *targets);
         targets[context - 1] = -1;
         if (score == SCORE_HALF && bos >= 0) window[0] = bos;
-        Scorer s = {.n = n, .targets = targets, .stop = stop};
+        Scorer s = {.n = n, .targets = targets, .by_position = by_position, .stop = stop};
         kv_clear(kv);
         ok = net_run(n, kv, window, context, skip, score_rows, &s, e);
         if (!ok && e && e->code == ERR_INPUT) error_place(e, "window %zu of %zu tokens", w, context);
@@ -78,4 +81,19 @@ bool perplexity(Net *n, const int32_t *ids, size_t n_ids, size_t context, Score 
     free(targets);
     kv_free(kv);
     return ok;
+}
+
+bool perplexity(Net *n, const int32_t *ids, size_t n_ids, size_t context, Score score, int32_t bos,
+                const volatile int *stop, Perplexity *out, Error *e) {
+    return perplexity_by_position(n, ids, n_ids, context, score, bos, stop, NULL, out, e);
+}
+
+void perplexity_interval(const Perplexity *p, double *low, double *high) {
+    static const double t[] = {12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+                               2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086};
+    size_t known = sizeof t / sizeof *t;
+    double df = (double)p->windows - 1, half = HUGE_VAL;
+    if (df >= 1) half = p->stderr_nll * (df <= (double)known ? t[(size_t)df - 1] : 1.96 + 2.5 / df);
+    *low = exp(p->nll - half);
+    *high = exp(p->nll + half);
 }

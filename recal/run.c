@@ -81,6 +81,74 @@ void kv_clear(KvCache *kv) {
         kv->layers[i].first = kv->layers[i].n = 0;
 }
 
+/* The last rows of a windowed layer. */
+typedef struct MarkedLayer {
+    float *k, *v;
+    size_t first, n;
+} MarkedLayer;
+
+struct KvMark {
+    size_t length, n_layers;
+    MarkedLayer *layers;
+};
+
+static size_t kv_width(const LayerSpec *l) {
+    return (size_t)l->n_kv_heads * l->head_dim;
+}
+
+KvMark *kv_mark(const KvCache *kv, Error *e) {
+    KvMark *m = xcalloc(1, sizeof *m);
+    *m = (KvMark){.length = kv->length, .n_layers = kv->spec->n_layers};
+    m->layers = xcalloc(m->n_layers, sizeof *m->layers);
+    for (size_t i = 0; i < m->n_layers; i++) {
+        const LayerSpec *l = &kv->spec->layers[i];
+        const LayerCache *c = &kv->layers[i];
+        MarkedLayer *to = &m->layers[i];
+        size_t width = kv_width(l), keep = l->window && l->window - 1 < c->n ? l->window - 1 : c->n,
+               skip = c->n - keep;
+        *to = (MarkedLayer){.first = c->first + skip, .n = keep};
+        if (c->capacity == kv->max_tokens || !keep) continue; /* nothing moves out of it */
+        to->k = big_alloc_unset(keep, width * sizeof(float), "a mark in the KV cache", e);
+        to->v = to->k ? big_alloc_unset(keep, width * sizeof(float), "a mark in the KV cache", e) : NULL;
+        if (!to->v) {
+            kv_mark_free(m);
+            return NULL;
+        }
+        memcpy(to->k, c->k + skip * width, keep * width * sizeof(float));
+        memcpy(to->v, c->v + skip * width, keep * width * sizeof(float));
+    }
+    return m;
+}
+
+void kv_mark_free(KvMark *m) {
+    if (!m) return;
+    for (size_t i = 0; i < m->n_layers; i++) {
+        free(m->layers[i].k);
+        free(m->layers[i].v);
+    }
+    free(m->layers);
+    free(m);
+}
+
+void kv_return(KvCache *kv, const KvMark *m) {
+    kv->length = m->length;
+    for (size_t i = 0; i < m->n_layers; i++) {
+        const MarkedLayer *from = &m->layers[i];
+        LayerCache *c = &kv->layers[i];
+        size_t floats = from->n * kv_width(&kv->spec->layers[i]);
+        if (c->capacity == kv->max_tokens) {
+            c->n = m->length; /* it still begins with position 0 */
+            continue;
+        }
+        if (floats) {
+            memcpy(c->k, from->k, floats * sizeof(float));
+            memcpy(c->v, from->v, floats * sizeof(float));
+        }
+        c->first = from->first;
+        c->n = from->n;
+    }
+}
+
 /* Makes room for `n` rows: what no later query of the window reaches moves out. */
 static void make_room(LayerCache *c, const LayerSpec *l, size_t n, size_t width) {
     if (c->n + n <= c->capacity) return;

@@ -155,9 +155,10 @@ static void fast_attention_free(Attention *a) {
 static const struct {
     size_t T, heads, kv_heads, dim, window;
     bool sinks;
-} attention_cases[] = {{1, 1, 1, 4, 0, false},   {13, 4, 2, 8, 0, false},  {150, 2, 1, 6, 0, false},
-                       {150, 2, 2, 4, 7, false}, {150, 3, 1, 4, 64, true}, {140, 2, 1, 4, 100, true},
-                       {9, 2, 1, 4, 1, false},   {20, 2, 1, 4, 500, true}, {129, 1, 1, 16, 65, false}};
+} attention_cases[] = {{1, 1, 1, 4, 0, false},    {13, 4, 2, 8, 0, false},    {150, 2, 1, 6, 0, false},
+                       {150, 2, 2, 4, 7, false},  {150, 3, 1, 4, 64, true},   {140, 2, 1, 4, 100, true},
+                       {9, 2, 1, 4, 1, false},    {20, 2, 1, 4, 500, true},   {129, 1, 1, 16, 65, false},
+                       {1100, 2, 1, 4, 0, false}, {1300, 1, 1, 4, 530, true}, {700, 2, 1, 4, 40, true}};
 
 static void test_attention(void **state) {
     (void)state;

@@ -10,7 +10,7 @@
 #include "recal/layers/layers.h"
 #include "recal/simd.h"
 
-enum { BLOCK = 64 };
+enum { BLOCK = 64, TILE = 512 }; /* queries, and keys that they meet at a time: scores stay in the L2 cache */
 
 /* Keys [from, to) that some query of [q0, q1) sees. */
 static void visible_keys(const Attention *a, size_t q0, size_t q1, size_t *from, size_t *to) {
@@ -73,14 +73,22 @@ SIMD_CLONES static void multiply(float *x, float f, size_t n) {
         x[i] *= f;
 }
 
-/* Row of scores -> row of probabilities; returns the log-sum-exp. */
-static float softmax_row(float *s, size_t low, size_t high, size_t n, const float *sink) {
-    float top = largest(s, low, high);
-    if (sink && *sink > top) top = *sink;
-    float sum = exponentials(s, low, high, n, top);
-    if (sink) sum += expf(*sink - top);
-    multiply(s + low, 1.0f / sum, high - low);
-    return top + logf(sum);
+/* Largest score and sum of exponentials of the tiles that a query has met. */
+typedef struct Running {
+    float top, sum;
+} Running;
+
+/* Row of scores -> exponentials under the top so far; `out` (dim), what earlier tiles gave, comes under it
+ * too. */
+static void meet_tile(Running *r, float *s, size_t low, size_t high, size_t n, float *out, size_t dim) {
+    float top = low < high ? largest(s, low, high) : r->top;
+    if (top > r->top) {
+        float fade = r->top > -FLT_MAX ? expf(r->top - top) : 0;
+        r->sum *= fade;
+        if (out) multiply(out, fade, dim);
+        r->top = top;
+    }
+    r->sum += exponentials(s, low, high, n, r->top);
 }
 
 typedef struct Job {
@@ -90,6 +98,36 @@ typedef struct Job {
     float **scratch; /* per thread */
 } Job;
 
+/* What rows low .. high of a span see of keys [from, from + n), relative to it. */
+static void clip(size_t *low, size_t *high, size_t from, size_t n) {
+    *low = *low < from ? 0 : *low - from < n ? *low - from : n;
+    *high = *high < from ? 0 : *high - from < n ? *high - from : n;
+}
+
+static void forward_tile(const Attention *a, float *s, Running *r, size_t h, size_t q0, size_t nq,
+                         size_t from, size_t n, bool first) {
+    size_t kv = h / (a->heads / a->kv_heads), ldo = a->heads * a->dim;
+    float *out = a->out + (q0 * a->heads + h) * a->dim;
+    scores(a, s, h, q0, nq, from, n);
+    for (size_t i = 0; i < nq; i++) {
+        size_t low, high;
+        row_span(a, q0 + i, 0, &low, &high);
+        clip(&low, &high, from, n);
+        meet_tile(&r[i], s + i * n, low, high, n, first ? NULL : out + i * ldo, a->dim);
+    }
+    gemm_one(&(Gemm){.m = nq,
+                     .n = a->dim,
+                     .k = n,
+                     .alpha = 1,
+                     .beta = first ? 0 : 1,
+                     .a = s,
+                     .lda = n,
+                     .b = a->v + (from * a->kv_heads + kv) * a->dim,
+                     .ldb = a->kv_heads * a->dim,
+                     .c = out,
+                     .ldc = ldo});
+}
+
 static void forward_block(void *context, size_t task, int thread) {
     const Job *j = context;
     const Attention *a = &j->a[task / (j->blocks * j->a->heads)];
@@ -97,25 +135,15 @@ static void forward_block(void *context, size_t task, int thread) {
     if (q0 >= a->queries) return;
     size_t nq = a->queries - q0 < BLOCK ? a->queries - q0 : BLOCK, from, to;
     visible_keys(a, q0, q0 + nq, &from, &to);
-    size_t n = to - from, kv = h / (a->heads / a->kv_heads);
-    float *s = j->scratch[thread];
-    scores(a, s, h, q0, nq, from, n);
+    Running r[BLOCK];
+    for (size_t i = 0; i < nq; i++)
+        r[i] = a->sinks ? (Running){a->sinks[h], 1} : (Running){-FLT_MAX, 0};
+    for (size_t at = from; at < to; at += TILE)
+        forward_tile(a, j->scratch[thread], r, h, q0, nq, at, to - at < TILE ? to - at : TILE, at == from);
     for (size_t i = 0; i < nq; i++) {
-        size_t low, high;
-        row_span(a, q0 + i, from, &low, &high);
-        float lse = softmax_row(s + i * n, low, high, n, a->sinks ? &a->sinks[h] : NULL);
-        if (a->lse) a->lse[h * a->queries + q0 + i] = lse;
+        multiply(a->out + ((q0 + i) * a->heads + h) * a->dim, 1.0f / r[i].sum, a->dim);
+        if (a->lse) a->lse[h * a->queries + q0 + i] = r[i].top + logf(r[i].sum);
     }
-    gemm_one(&(Gemm){.m = nq,
-                     .n = a->dim,
-                     .k = n,
-                     .alpha = 1,
-                     .a = s,
-                     .lda = n,
-                     .b = a->v + (from * a->kv_heads + kv) * a->dim,
-                     .ldb = a->kv_heads * a->dim,
-                     .c = a->out + (q0 * a->heads + h) * a->dim,
-                     .ldc = a->heads * a->dim});
 }
 
 /* `floats` for each thread. */
@@ -147,7 +175,7 @@ static size_t most_keys(const Attention *a, size_t n, size_t *blocks) {
 void attention_forward(Pool *p, const Attention *a, size_t n) {
     Job j = {.a = a};
     size_t keys = most_keys(a, n, &j.blocks);
-    j.scratch = scratch_new(p, BLOCK * keys);
+    j.scratch = scratch_new(p, BLOCK * (keys < TILE ? keys : TILE));
     pool_run(p, n * a->heads * j.blocks, forward_block, &j);
     scratch_free(p, j.scratch);
 }

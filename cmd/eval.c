@@ -1,0 +1,395 @@
+/* derope eval: models side by side on texts and tasks, at one length after the other.
+ *
+ * A cell is one measurement: a model under a method at a length, by a suite. Each has a key, the hash of all
+ * that it depends on; finished cells are kept in a state file, so that an interrupted run goes on where it
+ * stopped. */
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "cmd/evaluation.h"
+#include "cmd/machine.h"
+#include "cmd/report/report.h"
+#include "formats/file.h"
+#include "formats/json.h"
+
+enum {
+    FLAG_SUITE = 256,
+    FLAG_LENGTHS,
+    FLAG_TEXT,
+    FLAG_AGAINST,
+    FLAG_TRIALS,
+    FLAG_DEPTHS,
+    FLAG_SEED,
+    FLAG_SOFTMAX,
+    FLAG_REPORT,
+    FLAG_JSON,
+    FLAG_CSV,
+    FLAG_SCORE,
+    FLAG_TOKENS,
+    FLAG_FIELD,
+    FLAG_WORDING,
+    FLAG_STATE,
+    FLAG_FORCE,
+    FLAG_THREADS
+};
+
+static const struct option options[] = {
+    {"suite", required_argument, NULL, FLAG_SUITE},
+    {"lengths", required_argument, NULL, FLAG_LENGTHS},
+    {"text", required_argument, NULL, FLAG_TEXT},
+    {"against", required_argument, NULL, FLAG_AGAINST},
+    {"trials", required_argument, NULL, FLAG_TRIALS},
+    {"depths", required_argument, NULL, FLAG_DEPTHS},
+    {"seed", required_argument, NULL, FLAG_SEED},
+    {"softmax-scale", required_argument, NULL, FLAG_SOFTMAX},
+    {"report", required_argument, NULL, FLAG_REPORT},
+    {"json", no_argument, NULL, FLAG_JSON},
+    {"csv", no_argument, NULL, FLAG_CSV},
+    {"score", required_argument, NULL, FLAG_SCORE},
+    {"tokens", required_argument, NULL, FLAG_TOKENS},
+    {"field", required_argument, NULL, FLAG_FIELD},
+    {"wording", required_argument, NULL, FLAG_WORDING},
+    {"state", required_argument, NULL, FLAG_STATE},
+    {"force", no_argument, NULL, FLAG_FORCE},
+    {"threads", required_argument, NULL, FLAG_THREADS},
+    {0},
+};
+
+typedef struct Arguments {
+    EvalOptions o;
+    const char *models[EVAL_MOST], *report;
+    size_t n_models;
+    bool json, csv, force;
+} Arguments;
+
+/* ---- arguments ---- */
+
+typedef bool (*TakeItem)(EvalOptions *o, const char *item, Error *e);
+
+/* "a,b,c" */
+static bool each_item(EvalOptions *o, const char *option, const char *list, TakeItem take, Error *e) {
+    char item[64];
+    for (const char *p = list; *p;) {
+        size_t n = strcspn(p, ",");
+        if (!n || n >= sizeof item) return cmd_usage(e, "%s: '%.60s' is not a list a,b,...", option, list);
+        memcpy(item, p, n);
+        item[n] = 0;
+        if (!take(o, item, e)) return false;
+        p += n + (p[n] == ',');
+    }
+    return true;
+}
+
+static bool take_suite(EvalOptions *o, const char *item, Error *e) {
+    const Task *t = task_by_name(item);
+    bool ppl = strcmp(item, "perplexity") == 0, all = strcmp(item, "all") == 0;
+    if (!t && !ppl && !all) {
+        cmd_usage(e, "--suite: unknown '%.40s' (all, perplexity", item);
+        for (const Task *const *k = tasks; *k; k++)
+            cmd_advise(e, ", %s", (*k)->name);
+        cmd_advise(e, ")");
+        return false;
+    }
+    o->perplexity |= ppl || all;
+    for (size_t i = 0; tasks[i] && i < EVAL_MOST; i++)
+        o->tasks[i] |= all || tasks[i] == t;
+    return true;
+}
+
+static bool take_length(EvalOptions *o, const char *item, Error *e) {
+    uint64_t n;
+    if (!cmd_parse_u64("--lengths", item, &n, e)) return false;
+    if (n < 2 || n > 1 << 30) return cmd_usage(e, "--lengths: %s is not 2 to 1G tokens", item);
+    if (o->n_lengths == EVAL_MOST) return cmd_usage(e, "--lengths: more than %d", EVAL_MOST);
+    o->lengths[o->n_lengths++] = n;
+    return true;
+}
+
+static bool take_method(EvalOptions *o, const char *item, Error *e) {
+    const Method *m = method_by_name(item);
+    if (!m) {
+        cmd_usage(e, "--against: unknown '%.40s' (", item);
+        for (const Method *const *k = methods; *k; k++)
+            cmd_advise(e, "%s%s", k == methods ? "" : ", ", (*k)->name);
+        cmd_advise(e, ")");
+        return false;
+    }
+    for (size_t i = 0; i < o->n_methods; i++)
+        if (o->methods[i] == m) return true;
+    o->methods[o->n_methods++] = m;
+    return true;
+}
+
+static bool take_count(const char *option, const char *text, size_t most, size_t *out, Error *e) {
+    uint64_t n;
+    if (!cmd_parse_u64(option, text, &n, e)) return false;
+    if (n < 1 || n > most) return cmd_usage(e, "%s: %s is not 1 to %zu", option, text, most);
+    *out = n;
+    return true;
+}
+
+static bool take_scale(EvalOptions *o, const char *text, Error *e) {
+    o->search_scale = strcmp(text, "search") == 0;
+    if (o->search_scale) return true;
+    if (!cmd_parse_f64("--softmax-scale", text, &o->scale, e)) return false;
+    return (o->scale > 0 && o->scale <= 100) ||
+           cmd_usage(e, "--softmax-scale: %s is not above 0, to 100", text);
+}
+
+static bool take_text(EvalOptions *o, const char *path, Error *e) {
+    if (o->n_texts == EVAL_MOST) return cmd_usage(e, "more than %d texts; name a folder", EVAL_MOST);
+    o->texts[o->n_texts++] = path;
+    return true;
+}
+
+static bool take_score(EvalOptions *o, const char *text, Error *e) {
+    o->score = strcmp(text, "half") == 0 ? SCORE_HALF : SCORE_ALL;
+    return o->score == SCORE_HALF || strcmp(text, "all") == 0 ||
+           cmd_usage(e, "--score: '%.40s' is not all or half", text);
+}
+
+static bool take_option(Arguments *a, int option, char **argv, Error *e) {
+    EvalOptions *o = &a->o;
+    switch (option) {
+    case FLAG_SUITE:
+        return each_item(o, "--suite", optarg, take_suite, e);
+    case FLAG_LENGTHS:
+        return each_item(o, "--lengths", optarg, take_length, e);
+    case FLAG_AGAINST:
+        return each_item(o, "--against", optarg, take_method, e);
+    case FLAG_TEXT:
+        return take_text(o, optarg, e);
+    case FLAG_TRIALS:
+        return take_count("--trials", optarg, 100000, &o->trials, e);
+    case FLAG_DEPTHS:
+        return take_count("--depths", optarg, EVAL_MOST, &o->n_depths, e);
+    case FLAG_SEED:
+        return cmd_parse_u64("--seed", optarg, &o->seed, e);
+    case FLAG_SOFTMAX:
+        return take_scale(o, optarg, e);
+    case FLAG_SCORE:
+        return take_score(o, optarg, e);
+    case FLAG_TOKENS:
+        return cmd_parse_u64("--tokens", optarg, &o->max_tokens, e);
+    case FLAG_THREADS:
+        return cmd_parse_threads(optarg, &o->threads, e);
+    case FLAG_REPORT:
+        a->report = optarg;
+        return true;
+    case FLAG_FIELD:
+        o->field = optarg;
+        return true;
+    case FLAG_WORDING:
+        o->wording = optarg;
+        return true;
+    case FLAG_STATE:
+        o->state = optarg;
+        return true;
+    case FLAG_JSON:
+        return a->json = true;
+    case FLAG_CSV:
+        return a->csv = true;
+    case FLAG_FORCE:
+        return a->force = true;
+    default:
+        return cmd_bad_option(e, option, argv);
+    }
+}
+
+static bool parse(int argc, char **argv, Arguments *a, Error *e) {
+    int option;
+    Scan scan = {0};
+    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
+        if (option != 0) {
+            if (!take_option(a, option, argv, e)) return false;
+        } else if (a->n_models == EVAL_MOST) {
+            return cmd_usage(e, "more than %d models", EVAL_MOST);
+        } else {
+            a->models[a->n_models++] = scan.operand;
+        }
+    }
+    return eval_complete(&a->o, a->n_models, e);
+}
+
+/* ---- what is printed ---- */
+
+static void print_perplexity(const json_t *results) {
+    size_t i;
+    const json_t *row, *models = json_object_get(results, "models");
+    if (json_array_size(json_object_get(results, "perplexity")))
+        printf("%-28s %-12s %8s %12s   95 %% interval\n", "perplexity", "method", "length", "");
+    json_array_foreach(json_object_get(results, "perplexity"), i, row) {
+        double low = 0, high = 0, x = 0;
+        json_int_t model = json_integer_value(json_object_get(row, "model"));
+        bool has = json_get_f64(row, "low", &low) && json_get_f64(row, "high", &high);
+        json_get_f64(row, "perplexity", &x);
+        printf("%-28.28s %-12s %8lld %12.4f", json_get_string(json_array_get(models, (size_t)model), "name"),
+               json_get_string(row, "method"), (long long)json_integer_value(json_object_get(row, "length")),
+               x);
+        if (has) printf("   %.4f - %.4f", low, high);
+        putchar('\n');
+    }
+}
+
+/* Depths side by side. */
+static void print_tasks(const json_t *results) {
+    size_t i;
+    const json_t *row, *models = json_object_get(results, "models"), *before = NULL;
+    json_array_foreach(json_object_get(results, "tasks"), i, row) {
+        static const char *const same[] = {"model", "method", "task", "length"};
+        bool goes_on = before != NULL;
+        for (int k = 0; k < 4; k++)
+            goes_on = goes_on && json_equal(json_object_get(row, same[k]), json_object_get(before, same[k]));
+        json_int_t model = json_integer_value(json_object_get(row, "model"));
+        if (!before) printf("%-28s %-12s %8s %-18s share found, by depth\n", "tasks", "method", "length", "");
+        if (before && !goes_on) putchar('\n');
+        if (!goes_on)
+            printf(
+                "%-28.28s %-12s %8lld %-18s", json_get_string(json_array_get(models, (size_t)model), "name"),
+                json_get_string(row, "method"), (long long)json_integer_value(json_object_get(row, "length")),
+                json_get_string(row, "task"));
+        double score = 0;
+        json_get_f64(row, "score", &score);
+        printf(" %5.2f", score);
+        before = row;
+    }
+    if (before) putchar('\n');
+}
+
+/* ---- what is written ---- */
+
+static char *with_ending(const char *report, const char *ending) {
+    size_t n = strlen(report);
+    Buffer b = {0};
+    if (n > 5 && strcmp(report + n - 5, ".html") == 0) n -= 5;
+    buffer_printf(&b, "%.*s%s", (int)n, report, ending);
+    return buffer_string(&b);
+}
+
+typedef void (*Renderer)(const json_t *results, Buffer *out);
+
+static void render_json(const json_t *results, Buffer *out) {
+    json_print(results, 1, out);
+    buffer_byte(out, '\n');
+}
+
+static const struct {
+    const char *ending;
+    Renderer render;
+} written[] = {{".html", report_html}, {".json", render_json}, {".csv", report_csv}};
+
+static bool may_write(const Arguments *a, Error *e) {
+    bool ok = true;
+    for (size_t i = 0; ok && a->report && i < 3; i++) {
+        char *path = with_ending(a->report, written[i].ending);
+        ok = output_may_begin(path, false, a->force, e);
+        free(path);
+    }
+    return ok;
+}
+
+static bool write_report(const Arguments *a, const json_t *results, Error *e) {
+    bool ok = true;
+    for (size_t i = 0; ok && i < 3; i++) {
+        char *path = with_ending(a->report, written[i].ending);
+        Buffer text = {0};
+        written[i].render(results, &text);
+        ok = file_write(path, text.data, text.size, a->force, e);
+        if (ok) cmd_note("wrote %s", path);
+        buffer_free(&text);
+        free(path);
+    }
+    return ok;
+}
+
+/* The command as a shell would take it. */
+static char *quoted_command(int argc, char **argv) {
+    Buffer b = {0};
+    buffer_printf(&b, "derope");
+    for (int i = 0; i < argc; i++) {
+        bool plain = argv[i][0] && !argv[i][strcspn(argv[i], " '\"\\$`*?[]{}()<>|&;~#!\n\t")];
+        buffer_printf(&b, plain ? " %s" : " '", argv[i]);
+        for (const char *p = argv[i]; !plain && *p; p++)
+            buffer_printf(&b, *p == '\'' ? "'\\''" : "%c", *p);
+        if (!plain) buffer_byte(&b, '\'');
+    }
+    return buffer_string(&b);
+}
+
+static bool run(int argc, char **argv, Error *e) {
+    Arguments a = {0};
+    char *command = quoted_command(argc, argv), *state = NULL;
+    bool ok = parse(argc, argv, &a, e) && may_write(&a, e);
+    if (ok && a.report && !a.o.state) a.o.state = state = with_ending(a.report, ".state");
+    json_t *results = ok ? evaluate(&a.o, a.models, a.n_models, command, e) : NULL;
+    ok = results != NULL;
+    if (ok && a.json) {
+        cmd_print_json(results);
+    } else if (ok && a.csv) {
+        Buffer text = {0};
+        report_csv(results, &text);
+        fwrite(text.data, 1, text.size, stdout);
+        buffer_free(&text);
+    } else if (ok) {
+        print_perplexity(results);
+        print_tasks(results);
+    }
+    ok = ok && (!a.report || write_report(&a, results, e));
+    if (ok && state) unlink(state); /* all of it is in the report's JSON */
+    json_decref(results);
+    free(command);
+    free(state);
+    return ok;
+}
+
+const Verb verb_eval = {
+    .name = "eval",
+    .summary = "perplexity, needles and other tasks by length, side by side",
+    .help =
+        "usage: derope eval MODEL... [options]\n\n"
+        "  --suite NAME,...            perplexity, needle, needle-multikey, needle-multiquery, "
+        "needle-multivalue,\n"
+        "                              variable-tracking, common-words, frequent-words, copy, key-value, or "
+        "all\n"
+        "                              (needle, and perplexity where there is a text)\n"
+        "  --lengths N,...             in tokens (a quarter of the first model's context to sixteen times "
+        "it)\n"
+        "  --text F                    for perplexity and as haystack, several times for several; a file or "
+        "folder\n"
+        "                              (without one, needles are hidden in made-up sentences)\n"
+        "  --against METHOD,...        also under none, pi, ntk, yarn, dynamic-ntk, each at the length's own "
+        "factor;\n"
+        "                              for models in which some layer rotates and has no window\n"
+        "  --trials N                  questions per length and depth (10)\n"
+        "  --depths N                  places of the needle, from the start of the text to its end (5)\n"
+        "  --seed N                    of what is asked (1); the same for all models and methods\n"
+        "  --softmax-scale X|search    times every layer's softmax scale (1); search: the best of 0.8 to 1.5 "
+        "for\n"
+        "                              each length, found on a quarter of the text, reported on the rest\n"
+        "  --score all|half            as for derope ppl (all)\n"
+        "  --tokens N                  of the text, for perplexity (65536)\n"
+        "  --field NAME                of a JSONL line (text)\n"
+        "  --wording FILE              JSON: how facts are stated and asked for, {\"fact\", \"question\", "
+        "\"questions\",\n"
+        "                              \"keys\", \"values\"}, with {key} and {value} in them\n"
+        "  --report OUT.html           a page to look at, OUT.json and OUT.csv beside it\n"
+        "  --state FILE                where finished measurements are kept until the end (OUT.state); the "
+        "same\n"
+        "                              command goes on from it\n"
+        "  --force                     replace what is at OUT\n"
+        "  --json, --csv               results on standard output\n"
+        "  --threads N                 (as many as there are processors)\n\n"
+        "Greedy answers count as found where each value stands in the continuation; \"first\" is the share "
+        "of\n"
+        "questions whose right value is the likeliest of ten. Intervals: 95 %, Student's t over windows, "
+        "Wilson.\n\n"
+        "example:\n"
+        "  derope eval model out/partial --text held-out.txt --against none,pi,ntk,yarn --report "
+        "report.html\n",
+    .run = run,
+};

@@ -1,0 +1,354 @@
+#include "cmd/report/charts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/report/report.h"
+#include "cmd/report/svg.h"
+#include "cmd/report/text.h"
+
+enum { LABEL_COLUMNS = 26, LINE_HEIGHT = 16, MAX_DIRECT = 14, MAX_TICKS = 24 };
+#define COLUMN 6.6 /* a character's width at 12 px, generously */
+
+typedef struct Frame {
+    const LineChart *c;
+    Scale x, y;
+    double left, right, top, bottom, width, height;
+    bool direct; /* labels beside the line ends */
+} Frame;
+
+static double label_width(Arena *a, const char *label) {
+    return COLUMN * (double)text_width(text_clip(a, label, LABEL_COLUMNS));
+}
+
+static void range_of(const LineChart *c, double *x0, double *x1, double *y0, double *y1) {
+    *x0 = *y0 = INFINITY;
+    *x1 = *y1 = -INFINITY;
+    for (size_t i = 0; i < c->n_lines; i++) {
+        const ChartLine *l = &c->lines[i];
+        for (size_t j = 0; j < l->n; j++) {
+            *x0 = fmin(*x0, l->xs[j]), *x1 = fmax(*x1, l->xs[j]);
+            *y0 = fmin(*y0, l->ys[j]), *y1 = fmax(*y1, l->ys[j]);
+            if (l->low) *y0 = fmin(*y0, l->low[j]), *y1 = fmax(*y1, l->high[j]);
+        }
+    }
+    if (c->shares) *y0 = 0, *y1 = 1;
+}
+
+/* Log where linear would flatten most of the lines against the axis. */
+static bool wants_log(const LineChart *c, double low, double high) {
+    return !c->shares && low > 0 && high / low > 6;
+}
+
+/* Where the legend's entries go, row by row; returns its height. Draws if `out`. */
+static double legend(Arena *a, const LineChart *c, double x, double y, double width, Buffer *out) {
+    double at = 0, row = 0;
+    for (size_t i = 0; i < c->n_lines; i++) {
+        const ChartLine *l = &c->lines[i];
+        double w = 32 + label_width(a, l->label) + 14;
+        if (at && at + w > width) at = 0, row++;
+        if (out) {
+            svg_sample(out, x + at, y + row * LINE_HEIGHT, l->style, l->dash);
+            svg_text(out, x + at + 32, y + row * LINE_HEIGHT + 4, "start", NULL,
+                     text_clip(a, l->label, LABEL_COLUMNS));
+        }
+        at += w;
+    }
+    return (row + 1) * LINE_HEIGHT;
+}
+
+static Frame frame_of(Arena *a, const LineChart *c, int width) {
+    double x0, x1, y0, y1, labels = 0;
+    Frame f = {.c = c, .width = width, .direct = width >= 600 && c->n_lines <= MAX_DIRECT};
+    range_of(c, &x0, &x1, &y0, &y1);
+    for (size_t i = 0; i < c->n_lines; i++)
+        labels = fmax(labels, label_width(a, c->lines[i].label));
+    f.left = 50;
+    f.right = width - (f.direct ? labels + 28 : 12);
+    f.top = 46;
+    f.bottom = f.top + (width >= 600 ? 270 : 190);
+    f.height = f.bottom + (c->times ? 54 : 40);
+    if (!f.direct) f.height += 12 + legend(a, c, 0, 0, width - 8, NULL);
+    f.x = scale_fit(x0, x1, f.left + 8, f.right - 6, c->x_log && x0 > 0, false);
+    f.y = scale_fit(y0, y1, f.bottom, f.top, wants_log(c, y0, y1), true);
+    return f;
+}
+
+static void y_axis(Arena *a, const Frame *f, Buffer *out) {
+    double ticks[MAX_TICKS];
+    size_t n = scale_ticks(&f->y, 5, ticks, MAX_TICKS);
+    const char *name = f->c->y_label;
+    svg_text(out, 0, 14, "start", "soft", f->y.log ? arena_printf(a, "%s, log scale", name) : name);
+    for (size_t i = 0; i < n; i++) {
+        double y = scale_at(&f->y, ticks[i]);
+        svg_line(out, f->left, y, f->right, y, "grid");
+        const char *label = f->c->shares ? arena_printf(a, "%s\xc2\xa0%%", text_share(a, ticks[i]))
+                                         : scale_label(a, ticks, n, i);
+        svg_text(out, f->left - 8, y + 4, "end", "soft", label);
+    }
+}
+
+static void x_axis(Arena *a, const Frame *f, Buffer *out) {
+    const LineChart *c = f->c;
+    double own[MAX_TICKS], last = -INFINITY;
+    const double *ticks = c->n_x_ticks ? c->x_ticks : own;
+    size_t n = c->n_x_ticks ? c->n_x_ticks : scale_ticks(&f->x, f->width >= 600 ? 8 : 4, own, MAX_TICKS);
+    svg_line(out, f->left, f->bottom, f->right, f->bottom, "base");
+    for (size_t i = 0; i < n; i++) {
+        double x = scale_at(&f->x, ticks[i]);
+        const char *label = c->n_x_ticks ? text_count(a, ticks[i]) : scale_label(a, ticks, n, i);
+        double half = COLUMN * (double)text_width(label) / 2;
+        svg_line(out, x, f->bottom, x, f->bottom + 4, "base");
+        if (x - half < last + 6) continue; /* no room beside the one before */
+        last = x + half;
+        double at = fmin(x, f->width - half); /* the last one does not stick out */
+        svg_text(out, at, f->bottom + 18, "middle", NULL, label);
+        if (c->times)
+            svg_text(out, fmin(x, f->width - 20), f->bottom + 32, "middle", "small",
+                     text_times(a, ticks[i] / c->context));
+    }
+    svg_text(out, (f->left + f->right) / 2, f->bottom + (c->times ? 48 : 34), "middle", "soft", c->x_label);
+}
+
+static void references(Arena *a, const Frame *f, Buffer *out) {
+    const LineChart *c = f->c;
+    if (c->context > 0 && c->context >= f->x.low && c->context <= f->x.high) {
+        double x = scale_at(&f->x, c->context);
+        svg_line(out, x, f->top - 8, x, f->bottom, "mark");
+        svg_text(out, x, f->top - 12, x > (f->left + f->right) / 2 ? "end" : "start", "small",
+                 "training length");
+    }
+    if (!isnan(c->chance) && c->shares) {
+        double y = scale_at(&f->y, c->chance);
+        svg_line(out, f->left, y, f->right, y, "mark");
+        svg_text(out, f->left + 4, y - 4, "start", "small",
+                 arena_printf(a, "guessing: %s\xc2\xa0%%", text_share(a, c->chance)));
+    }
+}
+
+/* Bands between neighbours that both have intervals. */
+static void bands(const Frame *f, const ChartLine *l, const double *xs, double *low, double *high,
+                  Buffer *out) {
+    for (size_t i = 0; l->low && i < l->n;) {
+        size_t j = i;
+        for (; j < l->n && !isnan(l->low[j]); j++) {
+            low[j] = scale_at(&f->y, l->low[j]);
+            high[j] = scale_at(&f->y, l->high[j]);
+            if (l->n == 1) svg_line(out, xs[j], low[j], xs[j], high[j], "line");
+        }
+        svg_band(out, xs + i, low + i, high + i, j - i);
+        i = j + 1;
+    }
+}
+
+static void draw_line(Arena *a, const Frame *f, const ChartLine *l, Buffer *out) {
+    double *xs = arena_alloc(a, 4 * (l->n + 1) * sizeof *xs), *ys = xs + l->n, *low = ys + l->n;
+    for (size_t i = 0; i < l->n; i++) {
+        xs[i] = scale_at(&f->x, l->xs[i]);
+        ys[i] = scale_at(&f->y, l->ys[i]);
+    }
+    buffer_printf(out, "<g class=\"c%zu\">\n", l->style % SVG_COLORS);
+    bands(f, l, xs, low, low + l->n, out);
+    svg_polyline(out, xs, ys, l->n, l->dash);
+    /* Long lines wear markers at a few places, and not all at the same. */
+    size_t every = l->n > 16 ? l->n / 6 : 1, phase = l->n > 16 ? every / 2 + l->style % 3 : 0;
+    for (size_t i = 0; i < l->n; i++)
+        if (i % every == phase % every || i + 1 == l->n) svg_marker(out, xs[i], ys[i], l->style);
+    put(out, "</g>\n");
+}
+
+typedef struct Label {
+    const ChartLine *line;
+    double x, y, wanted;
+} Label;
+
+static int by_height(const void *a, const void *b) {
+    const Label *p = a, *q = b;
+    return p->wanted < q->wanted ? -1 : p->wanted > q->wanted;
+}
+
+/* Each beside its line's end, moved apart where they would overlap. */
+static void end_labels(Arena *a, const Frame *f, Buffer *out) {
+    Label *labels = arena_alloc(a, (f->c->n_lines + 1) * sizeof *labels);
+    size_t n = 0;
+    for (size_t i = 0; i < f->c->n_lines; i++) {
+        const ChartLine *l = &f->c->lines[i];
+        if (!l->n) continue;
+        double y = scale_at(&f->y, l->ys[l->n - 1]);
+        labels[n++] = (Label){l, scale_at(&f->x, l->xs[l->n - 1]), y, y};
+    }
+    if (n) qsort(labels, n, sizeof *labels, by_height);
+    for (size_t i = 1; i < n; i++)
+        labels[i].y = fmax(labels[i].y, labels[i - 1].y + LINE_HEIGHT);
+    double floor = f->bottom - 4;
+    for (size_t i = n; i-- > 0; floor -= LINE_HEIGHT)
+        labels[i].y = fmin(labels[i].y, floor);
+    for (size_t i = 0; i < n; i++) {
+        const Label *b = &labels[i];
+        if (fabs(b->y - b->wanted) > 3 || b->x < f->right - 12)
+            svg_line(out, b->x + 6, b->wanted, f->right + 10, b->y, "lead");
+        svg_text(out, f->right + 14, b->y + 4, "start", NULL, text_clip(a, b->line->label, LABEL_COLUMNS));
+    }
+}
+
+/* The picture in words: what the lines are and where they end. */
+static const char *describe(Arena *a, const LineChart *c) {
+    Buffer b = {0};
+    buffer_printf(&b, "Line chart: %s over %s.", c->y_label, c->x_label);
+    for (size_t i = 0; i < c->n_lines && i < 12; i++) {
+        const ChartLine *l = &c->lines[i];
+        if (!l->n) continue;
+        buffer_printf(&b, " %s: from %s at %s to %s at %s.", text_clip(a, l->label, 60),
+                      text_value(a, l->ys[0]), text_count(a, l->xs[0]), text_value(a, l->ys[l->n - 1]),
+                      text_count(a, l->xs[l->n - 1]));
+    }
+    const char *s = arena_strdup(a, buffer_string(&b));
+    buffer_free(&b);
+    return s;
+}
+
+void chart_lines(Arena *a, const LineChart *c, int width, const char *id, bool standalone, Buffer *out) {
+    Frame f = frame_of(a, c, width);
+    double pad = standalone ? 20 : 0, head = standalone ? 26 : 0;
+    svg_open(out, width + 2 * pad, f.height + head + 2 * pad, id, c->title, describe(a, c), standalone);
+    if (standalone) {
+        svg_text(out, pad, pad + 12, "start", "head", c->title);
+        buffer_printf(out, "<g transform=\"translate(%.0f %.0f)\">\n", pad, pad + head);
+    }
+    y_axis(a, &f, out);
+    x_axis(a, &f, out);
+    references(a, &f, out);
+    for (size_t i = 0; i < c->n_lines; i++)
+        draw_line(a, &f, &c->lines[i], out);
+    if (f.direct)
+        end_labels(a, &f, out);
+    else
+        legend(a, c, 4, f.bottom + (c->times ? 54 : 40) + 14, width - 8, out);
+    if (standalone) put(out, "</g>\n");
+    svg_close(out);
+}
+
+/* ---- what they show ---- */
+
+static ChartLine line_for(ReportData *d, size_t series, size_t room) {
+    double *p = arena_alloc(&d->arena, 4 * (room + 1) * sizeof *p);
+    return (ChartLine){.label = d->series[series].label,
+                       .style = series,
+                       .dash = d->series[series].dash,
+                       .xs = p,
+                       .ys = p + room,
+                       .low = p + 2 * room,
+                       .high = p + 3 * room};
+}
+
+static void add_point(ChartLine *l, double x, const Estimate *e) {
+    l->xs[l->n] = x;
+    l->ys[l->n] = e->value;
+    l->low[l->n] = e->low;
+    l->high[l->n++] = e->high;
+}
+
+static ChartLine *lines_for(ReportData *d, size_t n) {
+    return arena_alloc(&d->arena, (n + 1) * sizeof(ChartLine));
+}
+
+bool chart_perplexity(ReportData *d, LineChart *c) {
+    double *lengths;
+    size_t n = rows_perplexity_lengths(d, &lengths);
+    *c = (LineChart){.title = "Perplexity by context length",
+                     .x_label = "context length in tokens",
+                     .y_label = "perplexity",
+                     .lines = lines_for(d, d->n_series),
+                     .x_log = true,
+                     .x_ticks = lengths,
+                     .n_x_ticks = n,
+                     .context = d->context,
+                     .times = d->context > 0,
+                     .chance = NAN};
+    for (size_t s = 0; s < d->n_series; s++) {
+        ChartLine l = line_for(d, s, n);
+        for (size_t i = 0; i < n; i++) {
+            const PerplexityRow *row = rows_perplexity(d, s, lengths[i]);
+            if (row) add_point(&l, lengths[i], &row->perplexity);
+        }
+        if (l.n) c->lines[c->n_lines++] = l;
+    }
+    return c->n_lines > 0;
+}
+
+bool chart_positions(ReportData *d, LineChart *c, double *length) {
+    *length = 0;
+    for (size_t i = 0; i < d->n_perplexity; i++)
+        if (json_array_size(d->perplexity[i].positions)) *length = fmax(*length, d->perplexity[i].length);
+    *c = (LineChart){.title = arena_printf(&d->arena, "Loss by position in windows of %s tokens",
+                                           text_count(&d->arena, *length)),
+                     .x_label = "position in the window",
+                     .y_label = "loss in nats per token",
+                     .lines = lines_for(d, d->n_series),
+                     .x_log = true,
+                     .context = d->context,
+                     .chance = NAN};
+    for (size_t s = 0; s < d->n_series && *length; s++) {
+        const PerplexityRow *row = rows_perplexity(d, s, *length);
+        if (!row) continue;
+        ChartLine l = {.label = d->series[s].label, .style = s, .dash = d->series[s].dash};
+        l.n = rows_positions(d, row, CHART_POINTS, &l.xs, &l.ys);
+        if (l.n) c->lines[c->n_lines++] = l;
+    }
+    double *ends = arena_alloc(&d->arena, (c->n_lines * CHART_POINTS + 1) * sizeof *ends);
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_lines; i++)
+        for (size_t j = 0; j < c->lines[i].n; j++)
+            ends[n++] = c->lines[i].xs[j];
+    n = rows_distinct(ends, n);
+    if (n && n <= 16) c->x_ticks = ends, c->n_x_ticks = n;
+    return c->n_lines > 0;
+}
+
+bool chart_task(ReportData *d, size_t task, int metric, LineChart *c) {
+    double *lengths;
+    size_t n = rows_task_lengths(d, task, &lengths);
+    *c = (LineChart){.title =
+                         arena_printf(&d->arena, "%s: %s by context length", d->tasks[task],
+                                      metric == METRIC_SCORE ? "exact answers" : "right answer likeliest"),
+                     .x_label = "context length in tokens",
+                     .y_label = "share of trials",
+                     .lines = lines_for(d, d->n_series),
+                     .x_log = true,
+                     .shares = true,
+                     .x_ticks = lengths,
+                     .n_x_ticks = n,
+                     .context = d->context,
+                     .times = d->context > 0,
+                     .chance = metric == METRIC_FIRST ? rows_chance(d, task) : NAN};
+    for (size_t s = 0; s < d->n_series; s++) {
+        ChartLine l = line_for(d, s, n);
+        for (size_t i = 0; i < n; i++) {
+            Estimate e;
+            double trials;
+            if (rows_pooled(d, task, s, lengths[i], metric, &e, &trials)) add_point(&l, lengths[i], &e);
+        }
+        if (l.n) c->lines[c->n_lines++] = l;
+    }
+    return c->n_lines > 0;
+}
+
+bool chart_recalibration(ReportData *d, const char *objective, LineChart *c) {
+    *c = (LineChart){.title = *objective ? arena_printf(&d->arena, "Recalibration loss, %s", objective)
+                                         : "Recalibration loss",
+                     .x_label = "tokens seen",
+                     .y_label = "loss",
+                     .lines = lines_for(d, d->n_models),
+                     .chance = NAN};
+    for (size_t i = 0; i < d->n_models; i++) {
+        const json_t *r = json_object_get(d->models[i].json, "recalibration");
+        if (!json_is_object(r) || strcmp(rows_string(r, "objective"), objective) != 0) continue;
+        ChartLine l = {.label = d->models[i].name, .style = i};
+        for (size_t s = d->n_series; s-- > 0;) /* the colour that the model has above */
+            if (d->series[s].model == i) l.style = s;
+        l.n = rows_losses(d, &d->models[i], CHART_POINTS, &l.xs, &l.ys);
+        if (l.n) c->lines[c->n_lines++] = l;
+    }
+    return c->n_lines > 0;
+}

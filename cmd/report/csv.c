@@ -1,0 +1,116 @@
+#include <math.h>
+
+#include "cmd/report/report.h"
+#include "cmd/report/rows.h"
+#include "cmd/report/text.h"
+#include "formats/json.h"
+
+/* What the first columns of a line say. */
+typedef struct Line {
+    const char *table, *model, *method, *task;
+    double softmax_scale, length, context, depth, position; /* NAN or 0: empty */
+} Line;
+
+static void number(double v, Buffer *out) {
+    if (isnan(v)) return;
+    json_t *n = v == floor(v) && fabs(v) < 1e15 ? json_integer((json_int_t)v) : json_real(v);
+    json_print(n, 0, out);
+    json_decref(n);
+}
+
+static void line(const Line *l, const char *metric, const Estimate *e, double n, Buffer *out) {
+    if (isnan(e->value)) return;
+    double times = l->context > 0 ? l->length / l->context : NAN;
+    double before[] = {l->length, times, l->depth, l->position}, after[] = {e->value, e->low, e->high, n};
+    put(out, l->table);
+    buffer_byte(out, ',');
+    text_csv(l->model, out);
+    buffer_byte(out, ',');
+    text_csv(l->method, out);
+    buffer_byte(out, ',');
+    number(l->softmax_scale, out);
+    buffer_byte(out, ',');
+    text_csv(l->task, out);
+    for (size_t i = 0; i < 4; i++) {
+        buffer_byte(out, ',');
+        number(before[i], out);
+    }
+    buffer_printf(out, ",%s", metric);
+    for (size_t i = 0; i < 4; i++) {
+        buffer_byte(out, ',');
+        number(after[i], out);
+    }
+    buffer_byte(out, '\n');
+}
+
+static Estimate only(double v) {
+    return (Estimate){v, NAN, NAN};
+}
+
+static Line line_of(const ReportData *d, const char *table, size_t series, double length) {
+    const Series *s = &d->series[series];
+    const ReportModel *m = &d->models[s->model];
+    return (Line){table, m->name, s->method, "", NAN, length, m->context, NAN, NAN};
+}
+
+static void perplexity_lines(ReportData *d, Buffer *out) {
+    for (size_t i = 0; i < d->n_perplexity; i++) {
+        const PerplexityRow *row = &d->perplexity[i];
+        Line l = line_of(d, "perplexity", row->series, row->length);
+        l.softmax_scale = row->softmax_scale;
+        Estimate nll = only(row->nll);
+        line(&l, "perplexity", &row->perplexity, row->tokens, out);
+        line(&l, "nll", &nll, row->tokens, out);
+    }
+    for (size_t i = 0; i < d->n_perplexity; i++) {
+        const PerplexityRow *row = &d->perplexity[i];
+        Line l = line_of(d, "position", row->series, row->length);
+        l.softmax_scale = row->softmax_scale;
+        double *xs, *ys;
+        size_t n = rows_positions(d, row, SIZE_MAX, &xs, &ys);
+        for (size_t k = 0; k < n; k++) {
+            Estimate nll = only(ys[k]);
+            l.position = xs[k];
+            line(&l, "nll", &nll, NAN, out);
+        }
+    }
+}
+
+static void task_lines(const ReportData *d, Buffer *out) {
+    for (size_t i = 0; i < d->n_rows; i++) {
+        const TaskRow *row = &d->rows[i];
+        Line l = line_of(d, "task", row->series, row->length);
+        l.task = d->tasks[row->task];
+        l.depth = row->depth;
+        Estimate rank = only(row->mean_rank), candidates = only(row->candidates);
+        line(&l, "score", &row->metric[METRIC_SCORE], row->trials, out);
+        line(&l, "first", &row->metric[METRIC_FIRST], row->trials, out);
+        line(&l, "mean_rank", &rank, row->trials, out);
+        line(&l, "candidates", &candidates, row->trials, out);
+    }
+}
+
+static void recalibration_lines(ReportData *d, Buffer *out) {
+    for (size_t i = 0; i < d->n_models; i++) {
+        const ReportModel *m = &d->models[i];
+        const char *objective = rows_string(json_object_get(m->json, "recalibration"), "objective");
+        Line l = {"recalibration", m->name, "", objective, NAN, NAN, NAN, NAN, NAN};
+        double *xs, *ys;
+        size_t n = rows_losses(d, m, SIZE_MAX, &xs, &ys);
+        for (size_t k = 0; k < n; k++) {
+            Estimate loss = only(ys[k]);
+            line(&l, "loss", &loss, xs[k], out);
+        }
+    }
+}
+
+void report_csv(const json_t *results, Buffer *out) {
+    ReportData d;
+    rows_read(results, &d);
+    put(out, "table,model,method,softmax_scale,task,length,times_context,depth,position,metric,value,low,"
+             "high,n\n");
+    perplexity_lines(&d, out);
+    task_lines(&d, out);
+    recalibration_lines(&d, out);
+    rows_free(&d);
+}

@@ -1,0 +1,504 @@
+/* Evaluation: marks in the KV cache, what tasks ask, how answers are counted; and `derope eval` from the
+ * outside, its perplexities against `derope ppl`. */
+#include <math.h>
+
+#include "recal/evaluate/ask.h"
+#include "recal/evaluate/method.h"
+#include "recal/perplexity.h"
+#include "tests/process.h"
+#include "tests/text_model.h"
+
+static const char wording[] =
+    "{\"fact\": \" the {key} was in the {value}.\", \"question\": \" the {key} was in the\",\n"
+    " \"questions\": \" the {key} were in the\",\n"
+    " \"keys\": [\"ant\", \"bat\", \"cat\", \"dog\", \"eel\", \"fox\", \"gnu\", \"hen\", \"ibis\", \"jay\", "
+    "\"kid\",\n"
+    "  \"lynx\", \"mole\", \"newt\", \"owl\", \"pig\", \"quail\", \"rat\", \"sow\", \"toad\", \"urchin\", "
+    "\"vole\"],\n"
+    " \"values\": [\"attic\", \"barn\", \"cellar\", \"den\", \"estate\", \"field\", \"garden\", \"hall\", "
+    "\"inn\",\n"
+    "  \"jar\", \"kiln\", \"loft\", \"mill\", \"nest\", \"oven\", \"pit\", \"quarry\", \"room\", \"sea\", "
+    "\"tower\",\n"
+    "  \"urn\", \"vault\", \"well\", \"yard\", \"zoo\", \"bin\", \"box\", \"bag\", \"can\", \"cup\", "
+    "\"dish\"]}\n";
+
+typedef struct Fixture {
+    Checkpoint *source;
+    Model *model;
+    Net *net;
+    Tokenizer *tokenizer;
+    Haystack haystack;
+    Wording wording;
+} Fixture;
+
+static int set_up(void **state) {
+    Fixture *f = calloc(1, sizeof *f);
+    Error e = {0};
+    text_folder("model");
+    text_file("hay.txt", 3, 4000);
+    scratch_file("wording.json", wording, sizeof wording - 1);
+    const char *hay = scratch_path("hay.txt");
+    f->source = checkpoint_open(scratch_path("model"), &e);
+    f->model = f->source ? model_open(f->source, &e) : NULL;
+    f->tokenizer = f->model ? tokenizer_open(f->source, &e) : NULL;
+    if (!f->tokenizer || !wording_open(scratch_path("wording.json"), &f->wording, &e) ||
+        !haystack_open(&hay, 1, NULL, 1 << 20, f->tokenizer, &f->haystack, &e))
+        return -1;
+    for (uint32_t i = 0; i < 2; i++) { /* windows below, no rotation above */
+        f->model->spec.layers[i].window = 9;
+        f->model->spec.layers[2 + i].position = POSITION_NOPE;
+        f->model->spec.layers[2 + i].rotary_dim = 0;
+    }
+    f->net = net_open(f->model, 2, &e);
+    *state = f;
+    return f->net ? 0 : -1;
+}
+
+static int tear_down(void **state) {
+    Fixture *f = *state;
+    net_close(f->net);
+    wording_close(&f->wording);
+    haystack_close(&f->haystack);
+    tokenizer_close(f->tokenizer);
+    model_close(f->model);
+    checkpoint_close(f->source);
+    free(f);
+    return scratch_remove(NULL);
+}
+
+/* ---- marks ---- */
+
+static bool keep_row(void *context, size_t first, size_t count, float *logits, Error *e) {
+    (void)first, (void)e;
+    memcpy(context, logits + (count - 1) * TINY_VOCAB, TINY_VOCAB * sizeof *logits);
+    return true;
+}
+
+static void run_ids(Fixture *f, KvCache *kv, const int32_t *ids, size_t n, float *row) {
+    Error e = {0};
+    if (!net_run(f->net, kv, ids, n, n - 1, keep_row, row, &e)) fail_msg("%s", e.message);
+}
+
+/* A windowed layer's cache holds 521 rows and has moved on several times between mark and return. */
+static void a_mark_brings_back_what_was(void **state) {
+    Fixture *f = *state;
+    enum { N = 1800, TAIL = 40 };
+    static int32_t ids[N];
+    Error e = {0};
+    float expected[TINY_VOCAB], row[TINY_VOCAB];
+    for (int i = 0; i < N; i++)
+        ids[i] = 3 + (i * 7 + i * i) % 36;
+    static const size_t places[] = {0, 1, 8, 9, 300, 521, 700};
+    for (size_t p = 0; p < sizeof places / sizeof *places; p++) {
+        size_t at = places[p];
+        KvCache *straight = kv_new(f->net, N + TAIL, &e), *kv = kv_new(f->net, N + TAIL, &e);
+        if (at) run_ids(f, straight, ids, at, row);
+        run_ids(f, straight, ids + N - TAIL, TAIL, expected);
+        if (at) run_ids(f, kv, ids, at, row);
+        KvMark *m = kv_mark(kv, &e);
+        assert_non_null(m);
+        for (int again = 0; again < 2; again++) {
+            run_ids(f, kv, ids + at, N - at - TAIL, row);
+            kv_return(kv, m);
+            assert_int_equal(kv_length(kv), at);
+            run_ids(f, kv, ids + N - TAIL, TAIL, row);
+            for (int i = 0; i < TINY_VOCAB; i++)
+                if (!(fabsf(row[i] - expected[i]) < 1e-4f))
+                    fail_msg("mark at %zu: logit %d is %g, %g without a mark", at, i, (double)row[i],
+                             (double)expected[i]);
+            kv_return(kv, m);
+        }
+        kv_mark_free(m);
+        kv_free(kv);
+        kv_free(straight);
+    }
+}
+
+/* ---- intervals ---- */
+
+static void intervals(void **state) {
+    (void)state;
+    static const struct {
+        double share, n, low, high;
+    } known[] = {
+        {0.5, 10, 0.23659, 0.76341}, {0, 20, 0, 0.16113}, {1, 20, 0.83887, 1}, {0.9, 50, 0.78640, 0.95652}};
+    double low, high;
+    for (size_t i = 0; i < 4; i++) {
+        wilson(known[i].share, known[i].n, &low, &high);
+        assert_true(fabs(low - known[i].low) < 1e-5 && fabs(high - known[i].high) < 1e-5);
+    }
+    Perplexity p = {.nll = 1, .stderr_nll = 0.1, .windows = 5};
+    perplexity_interval(&p, &low, &high);
+    assert_true(fabs(low - exp(1 - 0.2776)) < 1e-9 && fabs(high - exp(1 + 0.2776)) < 1e-9);
+    p.windows = 1;
+    perplexity_interval(&p, &low, &high);
+    assert_true(low == 0 && isinf(high));
+}
+
+/* Sums over windows and positions are those of the whole. */
+static void loss_by_position(void **state) {
+    Fixture *f = *state;
+    enum { N = 60, T = 20 };
+    int32_t ids[N];
+    double sums[T] = {0}, total = 0;
+    Perplexity p;
+    Error e = {0};
+    for (int i = 0; i < N; i++)
+        ids[i] = 3 + i * 5 % 36;
+    assert_true(perplexity_by_position(f->net, ids, N, T, SCORE_HALF, -1, NULL, sums, &p, &e));
+    for (int i = 0; i < T; i++) {
+        assert_true((sums[i] != 0) == (i >= T / 2 && i < T - 1));
+        total += sums[i];
+    }
+    assert_true(fabs(total / (double)p.tokens - p.nll) < 1e-6);
+}
+
+/* ---- tasks ---- */
+
+static bool stands_in(const Scene *s, const Question *q, const char *word) {
+    if (q->needle && strstr(q->needle, word)) return true;
+    for (size_t i = 0; i < s->sentences.n; i++)
+        if (strstr(s->sentences.texts[i], word)) return true;
+    return false;
+}
+
+static size_t scene_tokens(const Fixture *f, const Scene *s, const Question *q) {
+    Buffer text = {0};
+    for (size_t i = 0; i < s->sentences.n; i++)
+        buffer_printf(&text, "%s", s->sentences.texts[i]);
+    buffer_printf(&text, "%s%s", q->needle ? q->needle : "", q->text);
+    size_t n = count_tokens(f->tokenizer, buffer_string(&text));
+    buffer_free(&text);
+    return n;
+}
+
+static bool make(Fixture *f, const Task *t, size_t length, uint64_t seed, Scene *s, Error *e) {
+    Random r = random_seeded(seed);
+    TaskInput in = {.tokenizer = f->tokenizer,
+                    .haystack = &f->haystack,
+                    .wording = &f->wording,
+                    .length = length,
+                    .n_questions = 3};
+    *s = (Scene){0};
+    return t->make(&in, &r, s, e);
+}
+
+static void every_task_can_be_answered(void **state) {
+    Fixture *f = *state;
+    for (const Task *const *t = tasks; *t; t++)
+        for (size_t length = 600; length <= 2400; length *= 2) {
+            Scene s, again, other;
+            Error e = {0};
+            if (!make(f, *t, length, 5, &s, &e)) fail_msg("%s at %zu: %s", (*t)->name, length, e.message);
+            assert_true(make(f, *t, length, 5, &again, &e) && make(f, *t, length, 6, &other, &e));
+            for (size_t i = 0; i < s.n_questions; i++) {
+                const Question *q = &s.questions[i];
+                size_t tokens = scene_tokens(f, &s, q);
+                if (tokens > length || tokens < length * 8 / 10 - 120)
+                    if (strcmp((*t)->name, "key-value") || tokens > length)
+                        fail_msg("%s: %zu tokens of %zu", (*t)->name, tokens, length);
+                assert_true((*t)->has_depth == (q->needle != NULL));
+                for (size_t j = 0; j < q->answers.n; j++)
+                    if (!stands_in(&s, q, q->answers.texts[j]))
+                        fail_msg("%s: no %s", (*t)->name, q->answers.texts[j]);
+                for (size_t j = 0; j < q->candidates.n; j++)
+                    for (size_t k = 0; k < j; k++)
+                        assert_string_not_equal(q->candidates.texts[j], q->candidates.texts[k]);
+                if (q->candidates.n) assert_string_equal(q->candidates.texts[0], q->answers.texts[0]);
+                assert_string_equal(q->text, again.questions[i].text);
+            }
+            assert_int_equal(s.sentences.n, again.sentences.n);
+            assert_true(strcmp(s.questions[0].answers.texts[0], other.questions[0].answers.texts[0]) != 0 ||
+                        s.sentences.n != other.sentences.n ||
+                        strcmp(s.sentences.texts[0], other.sentences.texts[0]) != 0);
+            scene_free(&s);
+            scene_free(&again);
+            scene_free(&other);
+        }
+}
+
+static void no_room(void **state) {
+    Fixture *f = *state;
+    for (const Task *const *t = tasks; *t; t++) {
+        Scene s;
+        Error e = {0};
+        assert_false(make(f, *t, 8, 5, &s, &e));
+        assert_int_equal(e.code, ERR_INPUT);
+        assert_non_null(strstr(e.message, "have no room for"));
+        scene_free(&s);
+    }
+}
+
+/* Depths together share a prefill, which must not change what comes of them. */
+static void shared_prefill_changes_nothing(void **state) {
+    Fixture *f = *state;
+    static const double depths[] = {0, 0.3, 0.5, 1};
+    for (const Task *const *t = tasks; *t; t++) {
+        size_t n = (*t)->has_depth ? 4 : 1;
+        Scene s;
+        Error e = {0};
+        Tally together[4] = {0};
+        assert_true(make(f, *t, 700, 9, &s, &e));
+        if (!ask_scene(f->net, f->tokenizer, &s, depths, n, 700, NULL, together, &e))
+            fail_msg("%s", e.message);
+        for (size_t i = 0; i < n; i++) {
+            Tally alone = {0};
+            assert_true(ask_scene(f->net, f->tokenizer, &s, depths + i, 1, 700, NULL, &alone, &e));
+            assert_int_equal(together[i].trials, s.n_questions);
+            assert_int_equal(together[i].found, alone.found);
+            assert_int_equal(together[i].ranked, alone.ranked);
+            assert_true(together[i].ranks == alone.ranks && together[i].first == alone.first);
+            assert_true(alone.ranked == 0 ||
+                        (alone.ranks >= (double)alone.ranked && alone.ranks <= 10.0 * (double)alone.ranked));
+        }
+        scene_free(&s);
+    }
+}
+
+/* A net that can only say one token: what it says is found, and ranked first, where that is the answer. */
+static void what_is_said_is_found(void **state) {
+    Fixture *f = *state;
+    Error e = {0};
+    const char *value = "the";
+    Question q = {.text = " sea was"};
+    Scene s = {.questions = &q, .n_questions = 1};
+    text_list_add(&s.sentences, " an inn was there.");
+    text_list_add(&q.answers, value);
+    text_list_add(&q.candidates, value);
+    text_list_add(&q.candidates, "an");
+    text_list_add(&q.candidates, "in");
+    float *embed = net_at(f->net, f->net->weights, ROLE_EMBED, -1),
+          *norm = net_at(f->net, f->net->weights, ROLE_FINAL_NORM, -1);
+    float *kept = xmalloc(f->net->n_weights * sizeof *kept);
+    memcpy(kept, f->net->weights, f->net->n_weights * sizeof *kept);
+    TokenList space = {0}, the = {0};
+    assert_true(tokenizer_encode(f->tokenizer, " ", 1, false, &space, &e) &&
+                tokenizer_encode(f->tokenizer, "the", 3, false, &the, &e));
+    /* all hidden states alike, so the next token depends on the head's rows alone: " " then "the" cannot both
+     * be first */
+    memset(f->net->weights, 0, f->net->n_weights * sizeof *kept);
+    for (int i = 0; i < TINY_VOCAB; i++)
+        embed[i * TINY_WIDTH] = 1;
+    for (int i = 0; i < TINY_WIDTH; i++)
+        norm[i] = 1;
+    embed[the.ids[0] * TINY_WIDTH] = 2;
+    Tally tally = {0};
+    double depth = 0;
+    if (!ask_scene(f->net, f->tokenizer, &s, &depth, 1, 100, NULL, &tally, &e)) fail_msg("%s", e.message);
+    assert_int_equal(tally.trials, 1);
+    assert_int_equal(tally.ranked, 1);
+    assert_int_equal(tally.first, 1); /* its token is likelier than any of the others' */
+    memcpy(f->net->weights, kept, f->net->n_weights * sizeof *kept);
+    free(kept);
+    token_list_free(&space);
+    token_list_free(&the);
+    free(s.sentences.texts);
+    free(q.answers.texts);
+    free(q.candidates.texts);
+}
+
+/* ---- the command ---- */
+
+/* Member of the row of results.json that has this method, length and model. */
+static double row_value(const json_t *results, const char *table, const char *method, int length, int model,
+                        const char *key) {
+    size_t i;
+    json_t *row;
+    double v = NAN;
+    json_array_foreach(json_object_get(results, table), i, row) {
+        if (json_integer_value(json_object_get(row, "length")) == length &&
+            json_integer_value(json_object_get(row, "model")) == model &&
+            strcmp(json_string_value(json_object_get(row, "method")), method) == 0) {
+            json_get_f64(row, key, &v);
+            return v;
+        }
+    }
+    return v;
+}
+
+static json_t *read_json(const char *name) {
+    Buffer text = {0};
+    Error e = {0};
+    assert_true(file_read(scratch_path(name), 1 << 22, &text, &e));
+    json_t *v = json_parse(name, text.data, text.size, &e);
+    buffer_free(&text);
+    assert_non_null(v);
+    return v;
+}
+
+static double ppl(const char *arguments) {
+    char line[400];
+    const char *words;
+    Error e = {0};
+    double v = NAN;
+    snprintf(line, sizeof line, "--quiet ppl %s --json", arguments);
+    assert_int_equal(run_derope(line, &words), 0);
+    json_t *list = json_parse("ppl", words, strlen(words), &e);
+    json_get_f64(json_array_get(list, 0), "perplexity", &v);
+    json_decref(list);
+    return v;
+}
+
+static void the_same_as_ppl(void **state) {
+    (void)state;
+    assert_runs("--quiet convert model dropped --drop-rope --set-context 256");
+    assert_runs("--quiet eval model dropped --suite perplexity --text hay.txt --tokens 4000 --lengths 32,256 "
+                "--against none,pi,ntk,yarn,dynamic-ntk --report same.html");
+    json_t *r = read_json("same.json");
+    assert_int_equal(json_array_size(json_object_get(r, "models")), 2);
+    assert_int_equal(json_array_size(json_object_get(r, "perplexity")), 2 * 5 + 2);
+    static const struct {
+        const char *method, *flags;
+    } cases[] = {{"none", ""},
+                 {"pi", "--rope-scaling linear:4"},
+                 {"ntk", "--rope-scaling ntk:4"},
+                 {"yarn", "--rope-scaling yarn:4"},
+                 {"dynamic-ntk", "--rope-scaling dynamic:4"}};
+    for (size_t i = 0; i < 5; i++) {
+        char line[200];
+        snprintf(line, sizeof line, "model hay.txt --tokens 4000 --context 256 %s", cases[i].flags);
+        double expected = ppl(line),
+               found = row_value(r, "perplexity", cases[i].method, 256, 0, "perplexity");
+        if (!(fabs(found / expected - 1) < 1e-5))
+            fail_msg("%s: %g, ppl says %g", cases[i].method, found, expected);
+        /* up to its context nothing is stretched */
+        assert_true(row_value(r, "perplexity", cases[i].method, 32, 0, "perplexity") ==
+                    row_value(r, "perplexity", "none", 32, 0, "perplexity"));
+    }
+    assert_true(fabs(row_value(r, "perplexity", "none", 256, 1, "perplexity") /
+                         ppl("dropped hay.txt --tokens 4000 --context 256") -
+                     1) < 1e-6);
+    assert_int_equal(run_shell("test -s same.html && test -s same.csv && ! test -e same.state"), 0);
+    json_decref(r);
+    assert_fails("eval model --suite perplexity --text hay.txt --lengths 32 --report same.html", 1,
+                 "same.html");
+}
+
+static void scales_are_searched_on_other_text(void **state) {
+    (void)state;
+    assert_runs("--quiet eval model --suite perplexity --text hay.txt --tokens 4000 --lengths 64 "
+                "--softmax-scale search "
+                "--report scale.html");
+    json_t *r = read_json("scale.json");
+    double scale = row_value(r, "perplexity", "none", 64, 0, "softmax_scale"), best = HUGE_VAL, found = 0;
+    static const char *const scales[] = {"0.8", "0.9", "1", "1.1", "1.2", "1.3", "1.5"};
+    for (size_t i = 0; i < 7; i++) { /* 62 windows, of which 15 are a quarter */
+        char line[200];
+        snprintf(line, sizeof line, "model hay.txt --tokens 960 --context 64 --scale-attention %s",
+                 scales[i]);
+        double p = ppl(line);
+        if (p < best) best = p, found = atof(scales[i]);
+    }
+    assert_true(scale == found);
+    assert_true(row_value(r, "perplexity", "none", 64, 0, "windows") == 62 - 15);
+    json_decref(r);
+}
+
+static bool has_state(pid_t child) {
+    (void)child;
+    return access(scratch_path("stop.state"), F_OK) == 0;
+}
+
+static void goes_on_where_it_stopped(void **state) {
+    (void)state;
+    static const char line[] =
+        "eval model --text hay.txt --wording wording.json --suite all --lengths 500,700 --trials 4 "
+        "--depths 3 --tokens 4000 --report stop.html";
+    char other[300];
+    assert_interrupted(line, has_state, SIGINT, "interrupted");
+    json_t *cells = read_json("stop.state");
+    assert_true(json_object_size(cells) > 0);
+    assert_int_equal(run_shell("test -e stop.html"), 1);
+    /* what is in the state is not measured again: a value that no measurement gives comes through */
+    void *at = json_object_iter(cells);
+    json_t *first = json_object_iter_value(at);
+    assert_true(json_is_object(first)); /* perplexity comes first */
+    json_object_set_new(first, "perplexity", json_real(12345));
+    Buffer text = {0};
+    json_print(cells, 0, &text);
+    scratch_file("stop.state", text.data, text.size);
+    buffer_free(&text);
+    json_decref(cells);
+    assert_runs(line);
+    json_t *r = read_json("stop.json");
+    assert_true(row_value(r, "perplexity", "none", 500, 0, "perplexity") == 12345);
+    json_decref(r);
+    snprintf(other, sizeof other, "%s --force --seed 2", line);
+    assert_runs(other);
+    r = read_json("stop.json");
+    assert_true(row_value(r, "perplexity", "none", 500, 0, "perplexity") < 12345);
+    assert_int_equal(json_array_size(json_object_get(r, "tasks")), 2 * (5 * 3 + 4));
+    assert_true(row_value(r, "tasks", "none", 500, 0, "trials") == 4);
+    json_decref(r);
+}
+
+static void wrong_command_lines(void **state) {
+    (void)state;
+    static const struct {
+        const char *arguments;
+        int status;
+        const char *words;
+    } cases[] = {
+        {"eval", 2, "a model is needed (derope eval --help)"},
+        {"eval model --suite needles", 2,
+         "--suite: unknown 'needles' (all, perplexity, needle, needle-multikey"},
+        {"eval model --suite perplexity", 2, "perplexity needs a text: --text FILE"},
+        {"eval model --against yarn,ropeless", 2,
+         "--against: unknown 'ropeless' (none, pi, ntk, yarn, dynamic-ntk)"},
+        {"eval model --lengths 1", 2, "--lengths: 1 is not 2 to 1G tokens"},
+        {"eval model --lengths 64,,128", 2, "--lengths: '64,,128' is not a list a,b,..."},
+        {"eval model --trials 0", 2, "--trials: 0 is not 1 to 100000"},
+        {"eval model --depths 65", 2, "--depths: 65 is not 1 to 64"},
+        {"eval model --softmax-scale 0", 2, "--softmax-scale: 0 is not above 0, to 100"},
+        {"eval model --softmax-scale search", 2, "--softmax-scale search goes by perplexity"},
+        {"eval model --score most", 2, "--score: 'most' is not all or half"},
+        {"eval model --wording nowhere", 3, "nowhere: No such file or directory"},
+        {"eval model --wording hay.txt", 3, "hay.txt:1:3: not valid JSON"},
+        {"eval nowhere --lengths 64", 3, "nowhere: No such file or directory"},
+        {"eval model --lengths 16 --wording wording.json", 0,
+         "needle is left out: 16 tokens have no room for facts and a question of"},
+        {"eval model --report nowhere/r.html", 1, "nowhere"},
+        {"eval model --text hay.txt --suite perplexity --lengths 1M", 3, "fewer than one window of 1000000"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_fails(cases[i].arguments, cases[i].status, cases[i].words);
+}
+
+static void wordings_are_checked(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *words;
+    } cases[] = {
+        {"{}", "\"fact\" has to be text"},
+        {"{\"fact\": \"a\"}", "\"question\" has to be text"},
+        {"{\"fact\": \"a {key}\", \"question\": \"b {key}\", \"keys\": [\"k\"]}",
+         "\"keys\" has 1 words; expected 16 or more"},
+        {"{\"fact\": \"a\", \"question\": \"b\", \"questions\": 7}", "\"questions\" has to be text"},
+        {"{\"fact\": \"a\", \"question\": \"b\", \"keys\": [7]}", "\"keys\" has to be a list of words"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Wording w;
+        Error e = {0};
+        assert_false(wording_open(scratch_file("bad.json", cases[i].text, strlen(cases[i].text)), &w, &e));
+        assert_int_equal(e.code, ERR_INPUT);
+        if (!strstr(e.message, cases[i].words)) fail_msg("%s", e.message);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_mark_brings_back_what_was),
+        cmocka_unit_test(intervals),
+        cmocka_unit_test(loss_by_position),
+        cmocka_unit_test(every_task_can_be_answered),
+        cmocka_unit_test(no_room),
+        cmocka_unit_test(shared_prefill_changes_nothing),
+        cmocka_unit_test(what_is_said_is_found),
+        cmocka_unit_test(the_same_as_ppl),
+        cmocka_unit_test(scales_are_searched_on_other_text),
+        cmocka_unit_test(goes_on_where_it_stopped),
+        cmocka_unit_test(wrong_command_lines),
+        cmocka_unit_test(wordings_are_checked),
+    };
+    return cmocka_run_group_tests_name("eval", tests, set_up, tear_down);
+}
