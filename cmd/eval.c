@@ -62,7 +62,7 @@ static const struct option options[] = {
 
 typedef struct Arguments {
     EvalOptions o;
-    const char *models[EVAL_MOST], *report;
+    const char *models[EVAL_MOST], *texts[EVAL_MOST], *report;
     size_t n_models;
     bool json, csv, force;
 } Arguments;
@@ -79,49 +79,18 @@ static bool each_item(EvalOptions *o, const char *option, const char *list, Take
         if (!n || n >= sizeof item) return cmd_usage(e, "%s: '%.60s' is not a list a,b,...", option, list);
         memcpy(item, p, n);
         item[n] = 0;
-        if (!take(o, item, e)) return false;
+        if (!take(o, item, e)) return error_place(e, "%s", option);
         p += n + (p[n] == ',');
     }
     return true;
 }
 
-static bool take_suite(EvalOptions *o, const char *item, Error *e) {
-    const Task *t = task_by_name(item);
-    bool ppl = strcmp(item, "perplexity") == 0, all = strcmp(item, "all") == 0;
-    if (!t && !ppl && !all) {
-        cmd_usage(e, "--suite: unknown '%.40s' (all, perplexity", item);
-        for (const Task *const *k = tasks; *k; k++)
-            cmd_advise(e, ", %s", (*k)->name);
-        cmd_advise(e, ")");
-        return false;
-    }
-    o->perplexity |= ppl || all;
-    for (size_t i = 0; tasks[i] && i < EVAL_MOST; i++)
-        o->tasks[i] |= all || tasks[i] == t;
-    return true;
-}
-
 static bool take_length(EvalOptions *o, const char *item, Error *e) {
     uint64_t n;
-    if (!cmd_parse_u64("--lengths", item, &n, e)) return false;
-    if (n < 2 || n > 1 << 30) return cmd_usage(e, "--lengths: %s is not 2 to 1G tokens", item);
-    if (o->n_lengths == EVAL_MOST) return cmd_usage(e, "--lengths: more than %d", EVAL_MOST);
+    if (!cmd_parse_u64("a length", item, &n, e)) return false;
+    if (n < 2 || n > 1 << 30) return cmd_usage(e, "%s is not 2 to 1G tokens", item);
+    if (o->n_lengths == EVAL_MOST) return cmd_usage(e, "more than %d", EVAL_MOST);
     o->lengths[o->n_lengths++] = n;
-    return true;
-}
-
-static bool take_method(EvalOptions *o, const char *item, Error *e) {
-    const Method *m = method_by_name(item);
-    if (!m) {
-        cmd_usage(e, "--against: unknown '%.40s' (", item);
-        for (const Method *const *k = methods; *k; k++)
-            cmd_advise(e, "%s%s", k == methods ? "" : ", ", (*k)->name);
-        cmd_advise(e, ")");
-        return false;
-    }
-    for (size_t i = 0; i < o->n_methods; i++)
-        if (o->methods[i] == m) return true;
-    o->methods[o->n_methods++] = m;
     return true;
 }
 
@@ -133,37 +102,23 @@ static bool take_count(const char *option, const char *text, size_t most, size_t
     return true;
 }
 
-static bool take_scale(EvalOptions *o, const char *text, Error *e) {
-    o->search_scale = strcmp(text, "search") == 0;
-    if (o->search_scale) return true;
-    if (!cmd_parse_f64("--softmax-scale", text, &o->scale, e)) return false;
-    return (o->scale > 0 && o->scale <= 100) ||
-           cmd_usage(e, "--softmax-scale: %s is not above 0, to 100", text);
-}
-
-static bool take_text(EvalOptions *o, const char *path, Error *e) {
-    if (o->n_texts == EVAL_MOST) return cmd_usage(e, "more than %d texts; name a folder", EVAL_MOST);
-    o->texts[o->n_texts++] = path;
+static bool take_text(Arguments *a, const char *path, Error *e) {
+    if (a->o.n_texts == EVAL_MOST) return cmd_usage(e, "more than %d texts; name a folder", EVAL_MOST);
+    a->texts[a->o.n_texts++] = path;
     return true;
-}
-
-static bool take_score(EvalOptions *o, const char *text, Error *e) {
-    o->score = strcmp(text, "half") == 0 ? SCORE_HALF : SCORE_ALL;
-    return o->score == SCORE_HALF || strcmp(text, "all") == 0 ||
-           cmd_usage(e, "--score: '%.40s' is not all or half", text);
 }
 
 static bool take_option(Arguments *a, int option, char **argv, Error *e) {
     EvalOptions *o = &a->o;
     switch (option) {
     case FLAG_SUITE:
-        return each_item(o, "--suite", optarg, take_suite, e);
+        return each_item(o, "--suite", optarg, eval_add_suite, e);
     case FLAG_LENGTHS:
         return each_item(o, "--lengths", optarg, take_length, e);
     case FLAG_AGAINST:
-        return each_item(o, "--against", optarg, take_method, e);
+        return each_item(o, "--against", optarg, eval_add_method, e);
     case FLAG_TEXT:
-        return take_text(o, optarg, e);
+        return take_text(a, optarg, e);
     case FLAG_TRIALS:
         return take_count("--trials", optarg, 100000, &o->trials, e);
     case FLAG_DEPTHS:
@@ -171,9 +126,9 @@ static bool take_option(Arguments *a, int option, char **argv, Error *e) {
     case FLAG_SEED:
         return cmd_parse_u64("--seed", optarg, &o->seed, e);
     case FLAG_SOFTMAX:
-        return take_scale(o, optarg, e);
+        return eval_set_scale(o, optarg, e) || error_place(e, "--softmax-scale");
     case FLAG_SCORE:
-        return take_score(o, optarg, e);
+        return eval_set_score(o, optarg, e) || error_place(e, "--score");
     case FLAG_TOKENS:
         return cmd_parse_u64("--tokens", optarg, &o->max_tokens, e);
     case FLAG_THREADS:
@@ -213,7 +168,10 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
             a->models[a->n_models++] = scan.operand;
         }
     }
-    return eval_complete(&a->o, a->n_models, e);
+    if (!a->n_models) return cmd_usage(e, "a model is needed (derope eval --help)");
+    a->o.texts = a->texts;
+    if (!a->o.max_tokens) a->o.max_tokens = 65536;
+    return eval_complete(&a->o, e);
 }
 
 /* ---- what is printed ---- */
@@ -261,52 +219,6 @@ static void print_tasks(const json_t *results) {
     if (before) putchar('\n');
 }
 
-/* ---- what is written ---- */
-
-static char *with_ending(const char *report, const char *ending) {
-    size_t n = strlen(report);
-    Buffer b = {0};
-    if (n > 5 && strcmp(report + n - 5, ".html") == 0) n -= 5;
-    buffer_printf(&b, "%.*s%s", (int)n, report, ending);
-    return buffer_string(&b);
-}
-
-typedef void (*Renderer)(const json_t *results, Buffer *out);
-
-static void render_json(const json_t *results, Buffer *out) {
-    json_print(results, 1, out);
-    buffer_byte(out, '\n');
-}
-
-static const struct {
-    const char *ending;
-    Renderer render;
-} written[] = {{".html", report_html}, {".json", render_json}, {".csv", report_csv}};
-
-static bool may_write(const Arguments *a, Error *e) {
-    bool ok = true;
-    for (size_t i = 0; ok && a->report && i < 3; i++) {
-        char *path = with_ending(a->report, written[i].ending);
-        ok = output_may_begin(path, false, a->force, e);
-        free(path);
-    }
-    return ok;
-}
-
-static bool write_report(const Arguments *a, const json_t *results, Error *e) {
-    bool ok = true;
-    for (size_t i = 0; ok && i < 3; i++) {
-        char *path = with_ending(a->report, written[i].ending);
-        Buffer text = {0};
-        written[i].render(results, &text);
-        ok = file_write(path, text.data, text.size, a->force, e);
-        if (ok) cmd_note("wrote %s", path);
-        buffer_free(&text);
-        free(path);
-    }
-    return ok;
-}
-
 /* The command as a shell would take it. */
 static char *quoted_command(int argc, char **argv) {
     Buffer b = {0};
@@ -324,10 +236,13 @@ static char *quoted_command(int argc, char **argv) {
 static bool run(int argc, char **argv, Error *e) {
     Arguments a = {0};
     char *command = quoted_command(argc, argv), *state = NULL;
-    bool ok = parse(argc, argv, &a, e) && may_write(&a, e);
-    if (ok && a.report && !a.o.state) a.o.state = state = with_ending(a.report, ".state");
-    json_t *results = ok ? evaluate(&a.o, a.models, a.n_models, command, e) : NULL;
-    ok = results != NULL;
+    bool ok = parse(argc, argv, &a, e) && (!a.report || report_may_begin(a.report, a.force, e));
+    if (ok && a.report && !a.o.state) a.o.state = state = report_beside(a.report, ".state");
+    Evaluation *v = ok ? evaluation_new(&a.o, command, e) : NULL;
+    ok = v != NULL;
+    for (size_t i = 0; ok && i < a.n_models; i++)
+        ok = evaluation_checkpoint(v, a.models[i], e);
+    const json_t *results = ok ? evaluation_results(v) : NULL;
     if (ok && a.json) {
         cmd_print_json(results);
     } else if (ok && a.csv) {
@@ -339,9 +254,12 @@ static bool run(int argc, char **argv, Error *e) {
         print_perplexity(results);
         print_tasks(results);
     }
-    ok = ok && (!a.report || write_report(&a, results, e));
+    if (ok && a.report) {
+        ok = report_write(a.report, results, a.force, e);
+        if (ok) cmd_note("wrote %s", a.report);
+    }
     if (ok && state) unlink(state); /* all of it is in the report's JSON */
-    json_decref(results);
+    evaluation_free(v);
     free(command);
     free(state);
     return ok;

@@ -1,10 +1,11 @@
-/* Evaluation as eval and a recipe's `evaluate` do it: models under methods, at lengths, by suites; one row a
- * measurement, every one kept as soon as it is there. */
+/* Evaluation as eval and a recipe's `evaluate` do it: subjects under methods, at lengths, by suites; one row
+ * a measurement, every one kept as soon as it is there. */
 #ifndef DEROPE_CMD_EVALUATION_H
 #define DEROPE_CMD_EVALUATION_H
 
 #include "recal/evaluate/method.h"
 #include "recal/evaluate/task.h"
+#include "recal/net.h"
 #include "recal/perplexity.h"
 
 enum { EVAL_MOST = 64 }; /* of everything that is listed */
@@ -12,25 +13,62 @@ enum { EVAL_MOST = 64 }; /* of everything that is listed */
 typedef struct EvalOptions {
     bool perplexity, tasks[EVAL_MOST]; /* which suites; as in the table of tasks */
     uint64_t lengths[EVAL_MOST];
-    size_t n_lengths; /* 0: a quarter of the first model's context to sixteen times it */
-    const char *texts[EVAL_MOST];
+    size_t n_lengths; /* 0: a quarter of the first subject's context to sixteen times it */
+    const char *const *texts;
     size_t n_texts;
-    const Method *methods[8];
+    const Method *methods[8]; /* first "none", which is always there once complete */
     size_t n_methods;
     size_t trials, n_depths;
     uint64_t seed, max_tokens;
     double scale;      /* times each layer's own softmax scale */
     bool search_scale; /* the best one for each length, found on a part of the text that is not reported */
     Score score;
-    const char *field, *wording, *state;
+    const char *field, *wording;
+    const char *state; /* where finished cells are kept; NULL: nowhere */
+    bool anew;         /* what is there already does not count */
     int threads;
 } EvalOptions;
 
+/* One of --suite, --against, --softmax-scale, --score as they are written: ERR_USAGE where there is no such
+ * thing. */
+bool eval_add_suite(EvalOptions *o, const char *name, Error *e);
+bool eval_add_method(EvalOptions *o, const char *name, Error *e);
+bool eval_set_scale(EvalOptions *o, const char *text, Error *e);
+bool eval_set_score(EvalOptions *o, const char *text, Error *e);
 /* Fills in what was not said, and refuses what makes no sense. */
-bool eval_complete(EvalOptions *o, size_t n_models, Error *e);
-/* Measures everything; the results as cmd/report takes them. `command` is quoted in them. Finished rows are
- * kept in o->state (if not NULL) and taken from it. New reference. */
-json_t *evaluate(const EvalOptions *o, const char *const *models, size_t n_models, const char *command,
-                 Error *e);
+bool eval_complete(EvalOptions *o, Error *e);
+
+/* Something to be measured. */
+typedef struct EvalSubject {
+    const char *name, *path; /* what the results call it, and where it is from */
+    char key[33];            /* hash of all that it is */
+    Checkpoint *source;      /* whose tokenizer it has */
+    const json_t *manifest;  /* for what was done to it; may be NULL */
+    bool under_methods;      /* not only as it is */
+    void *context;
+    /* A new model, for its spec, which methods change; the caller closes it. */
+    Model *(*model)(void *context, Error *e);
+    /* Its weights, which stay the subject's. Asked for once something has to be measured. */
+    Net *(*net)(void *context, Error *e);
+} EvalSubject;
+
+typedef struct Evaluation Evaluation;
+
+/* `options` are borrowed; `command` is quoted in the results. */
+Evaluation *evaluation_new(const EvalOptions *options, const char *command, Error *e);
+void evaluation_free(Evaluation *v);
+/* Measures what is not among the finished cells yet. */
+bool evaluation_subject(Evaluation *v, const EvalSubject *s, Error *e);
+/* A checkpoint, under all methods. */
+bool evaluation_checkpoint(Evaluation *v, const char *path, Error *e);
+/* How many cells had to be measured so far. */
+size_t evaluation_measured(const Evaluation *v);
+/* What cmd/report takes (README, "Evaluate"), of all subjects so far. Borrowed. */
+json_t *evaluation_results(Evaluation *v);
+
+/* The name in the results of what a path names: "out/partial/" -> "partial", "out/x.gguf" -> "x". */
+void eval_short_name(const char *path, char out[256]);
+/* The manifest that a checkpoint of ours carries; NULL if it has none. New reference. */
+json_t *eval_manifest(const Checkpoint *c);
 
 #endif

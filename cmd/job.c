@@ -56,6 +56,15 @@ static void set_u32(const json_t *o, const char *key, uint32_t *to) {
     if (json_get_u64(o, key, &v)) *to = (uint32_t)v; /* the recipe's ranges fit */
 }
 
+static bool take_paths(const json_t *paths, const char **out, size_t *n, Error *e) {
+    *n = json_array_size(paths);
+    if (*n > MAX_RECIPE_PATHS)
+        return error_set(e, ERR_USAGE, "more than %d paths; name a folder", MAX_RECIPE_PATHS);
+    for (size_t i = 0; i < *n; i++)
+        out[i] = json_string_value(json_array_get(paths, i));
+    return true;
+}
+
 bool job_recal(const Job *j, const char **data, RecalRequest *r, Error *e) {
     const json_t *s = job_section(j, "recalibrate"), *paths = json_object_get(s, "data");
     const char *objective = json_get_string(s, "objective");
@@ -77,14 +86,47 @@ bool job_recal(const Job *j, const char **data, RecalRequest *r, Error *e) {
     set_u32(s, "batch", &t->batch);
     set_u32(s, "accumulate", &t->accumulate);
     set_u32(s, "warmup", &t->warmup);
-    for (size_t i = 0; i < json_array_size(paths); i++) {
-        if (i == MAX_RECIPE_PATHS) {
-            error_set(e, ERR_USAGE, "more than %d paths; name a folder", MAX_RECIPE_PATHS);
-            return blame(j, "recalibrate.data", e);
-        }
-        data[r->n_data++] = json_string_value(json_array_get(paths, i));
-    }
+    if (!take_paths(paths, data, &r->n_data, e)) return blame(j, "recalibrate.data", e);
     return train_check(t, e) || blame(j, "recalibrate", e);
+}
+
+/* Each of a list of names, with the blame on it where there is no such thing. */
+static bool take_names(const Job *j, const char *key, EvalOptions *o,
+                       bool (*add)(EvalOptions *o, const char *name, Error *e), Error *e) {
+    const json_t *names = json_object_get(job_section(j, "evaluate"), key);
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        char dotted[48];
+        snprintf(dotted, sizeof dotted, "evaluate.%s.%zu", key, i);
+        if (!add(o, json_string_value(json_array_get(names, i)), e)) return blame(j, dotted, e);
+    }
+    return true;
+}
+
+bool job_evaluation(const Job *j, const char **texts, EvalOptions *o, Error *e) {
+    const json_t *s = job_section(j, "evaluate"), *contexts = json_object_get(s, "context");
+    const char *score = json_get_string(s, "score"), *scale = json_get_string(s, "softmax_scale");
+    uint64_t v;
+    *o = (EvalOptions){.texts = texts,
+                       .field = json_get_string(s, "field"),
+                       .wording = json_get_string(s, "wording"),
+                       .perplexity = !json_object_get(s, "suite"),
+                       .methods = {methods[0]},
+                       .n_methods = 1};
+    if (!take_paths(json_object_get(s, "text"), texts, &o->n_texts, e)) return blame(j, "evaluate.text", e);
+    if (json_array_size(contexts) > EVAL_MOST) {
+        error_set(e, ERR_USAGE, "more than %d lengths", EVAL_MOST);
+        return blame(j, "evaluate.context", e);
+    }
+    for (size_t i = 0; i < json_array_size(contexts); i++)
+        o->lengths[o->n_lengths++] = (uint64_t)json_integer_value(json_array_get(contexts, i));
+    if (json_get_u64(s, "trials", &v)) o->trials = v;
+    if (json_get_u64(s, "depths", &v)) o->n_depths = v;
+    json_get_u64(s, "seed", &o->seed);
+    json_get_u64(s, "tokens", &o->max_tokens);
+    if (scale && !eval_set_scale(o, scale, e)) return blame(j, "evaluate.softmax_scale", e);
+    if (score && !eval_set_score(o, score, e)) return blame(j, "evaluate.score", e);
+    return take_names(j, "suite", o, eval_add_suite, e) && take_names(j, "against", o, eval_add_method, e) &&
+           (eval_complete(o, e) || blame(j, "evaluate", e));
 }
 
 size_t job_n_outputs(const Job *j) {

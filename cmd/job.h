@@ -3,6 +3,7 @@
 #ifndef DEROPE_CMD_JOB_H
 #define DEROPE_CMD_JOB_H
 
+#include "cmd/evaluation.h"
 #include "cmd/output.h"
 #include "cmd/recalibrate.h"
 
@@ -26,6 +27,9 @@ const json_t *job_section(const Job *j, const char *name);
 Model *job_model(const Job *j, bool operated, Error *e);
 /* The recalibrate section as a request; `data` (MAX_RECIPE_PATHS) is filled with paths borrowed from it. */
 bool job_recal(const Job *j, const char **data, RecalRequest *r, Error *e);
+/* The evaluate section as options, complete but for where they are kept; `texts` (MAX_RECIPE_PATHS) is filled
+ * with paths borrowed from it. */
+bool job_evaluation(const Job *j, const char **texts, EvalOptions *o, Error *e);
 size_t job_n_outputs(const Job *j);
 /* Output `i` as a request, of a type and carrier that can be. */
 bool job_output(const Job *j, size_t i, const Model *operated, OutputRequest *r, Error *e);

@@ -133,44 +133,60 @@ static json_t *plan_recalibration(const Job *j, const Model *m, Error *e) {
     return plan;
 }
 
-static json_t *plan_rows(const json_t *section, bool trained) {
-    static const struct {
-        const char *key, *row;
-        bool fallback;
-    } asked[] = {{"source", "source", true}, {"yarn", "source with YaRN", false}};
+static json_t *plan_rows(const json_t *section, const EvalOptions *o, bool trained) {
     json_t *rows = json_array();
-    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
-        bool wanted = asked[i].fallback;
-        json_get_bool(section, asked[i].key, &wanted);
-        if (wanted) json_array_append_new(rows, json_string(asked[i].row));
-    }
-    bool untrained = true;
+    bool source = true, untrained = true;
+    json_get_bool(section, "source", &source);
     json_get_bool(section, "untrained", &untrained);
+    for (size_t i = 0; source && i < o->n_methods; i++)
+        json_array_append_new(rows,
+                              json_sprintf("source%s%s", i ? " under " : "", i ? o->methods[i]->name : ""));
     if (!trained) json_array_append_new(rows, json_string("after surgery"));
     if (trained && untrained) json_array_append_new(rows, json_string("after surgery, untrained"));
     if (trained) json_array_append_new(rows, json_string("after recalibration"));
     return rows;
 }
 
+/* What one row reads: the text once a length, and every question with what it is hidden in, of which half is
+ * shared. */
+static double row_tokens(const EvalOptions *o, double text_tokens) {
+    double tokens = 0;
+    for (size_t i = 0; i < o->n_lengths; i++) {
+        if (o->perplexity) tokens += text_tokens * (o->search_scale ? 8 : 1);
+        for (size_t t = 0; tasks[t]; t++)
+            if (o->tasks[t])
+                tokens += 0.6 * (double)o->trials * (double)(tasks[t]->has_depth ? o->n_depths : 1) *
+                          (double)o->lengths[i];
+    }
+    return tokens;
+}
+
 /* Tokens are guessed from the text's size: four bytes each, as English has them. */
 static json_t *plan_evaluation(const Job *j, const Model *m, Error *e) {
-    const json_t *section = job_section(j, "evaluate"), *contexts = json_object_get(section, "context");
+    const json_t *section = job_section(j, "evaluate");
+    const char *texts[MAX_RECIPE_PATHS];
+    EvalOptions o;
+    if (!job_evaluation(j, texts, &o, e)) return NULL;
     json_t *files = job_files(j, "evaluate", "text", e), *v;
     if (!files) return NULL;
-    uint64_t most, tokens = 0, longest = 0;
+    uint64_t tokens = 0, longest = 0;
     size_t i;
     struct stat st;
     json_array_foreach(files, i, v) tokens +=
         stat(json_string_value(v), &st) == 0 ? (uint64_t)st.st_size / 4 : 0;
-    json_array_foreach(contexts, i, v) longest =
-        (uint64_t)json_integer_value(v) > longest ? (uint64_t)json_integer_value(v) : longest;
-    if (json_get_u64(section, "tokens", &most) && most < tokens) tokens = most;
-    json_t *rows = plan_rows(section, job_section(j, "recalibrate") != NULL);
-    double passes = (double)(json_array_size(rows) * json_array_size(contexts));
+    for (i = 0; i < o.n_lengths; i++)
+        if (o.lengths[i] > longest) longest = o.lengths[i];
+    if (o.max_tokens && o.max_tokens < tokens) tokens = o.max_tokens;
+    json_t *rows = plan_rows(section, &o, job_section(j, "recalibrate") != NULL), *suites = json_array();
+    if (o.perplexity) json_array_append_new(suites, json_string("perplexity"));
+    for (i = 0; tasks[i]; i++)
+        if (o.tasks[i]) json_array_append_new(suites, json_string(tasks[i]->name));
+    double all = (double)json_array_size(rows) * row_tokens(&o, (double)tokens);
     json_decref(files);
-    return json_pack("{s:o, s:O, s:I, s:f, s:I}", "models", rows, "context", contexts, "tokens_estimated",
-                     (json_int_t)tokens, "seconds_estimated", seconds_for(m, passes, (double)tokens),
-                     "memory_bytes", (json_int_t)(2 * net_weight_bytes(m) + kv_bytes(&m->spec, longest)));
+    return json_pack("{s:o, s:O, s:o, s:I, s:f, s:I}", "models", rows, "context",
+                     json_object_get(section, "context"), "suite", suites, "tokens_estimated",
+                     (json_int_t)all, "seconds_estimated", seconds_for(m, 1, all), "memory_bytes",
+                     (json_int_t)(2 * net_weight_bytes(m) + kv_bytes(&m->spec, longest)));
 }
 
 /* ---- printing ---- */
@@ -299,10 +315,12 @@ static void print_evaluation(const json_t *v) {
     printf("evaluate:");
     json_array_foreach(json_object_get(v, "models"), i, model)
         printf("%s %s", i ? ";" : "", json_string_value(model));
-    printf("; at ");
+    json_array_foreach(json_object_get(v, "suite"), i, context)
+        printf("%s%s", i ? ", " : "; ", json_string_value(context));
+    printf(" at ");
     json_array_foreach(json_object_get(v, "context"), i, context)
         printf("%s%lld", i ? ", " : "", (long long)json_integer_value(context));
-    printf("; about %lld tokens each, %.0f s, %.2f GB of memory\n",
+    printf("; about %lld tokens, %.0f s, %.2f GB of memory\n",
            (long long)json_integer_value(json_object_get(v, "tokens_estimated")),
            json_number_value(json_object_get(v, "seconds_estimated")),
            json_number_value(json_object_get(v, "memory_bytes")) / 1e9);

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,13 +14,12 @@
 
 #include "cmd/cmd.h"
 #include "cmd/job.h"
-#include "cmd/text.h"
+#include "cmd/report/report.h"
+#include "cmd/table.h"
 #include "formats/file.h"
 #include "formats/hash.h"
 #include "formats/json.h"
-#include "recal/perplexity.h"
 #include "surgery/derope_keys.h"
-#include "surgery/pass.h"
 
 enum { MAX_RECIPES = 64, MAX_SETS = 64 };
 
@@ -36,12 +34,14 @@ typedef struct Run {
     Job job;
     bool force;
     char *work, *steps_path;
-    json_t *steps; /* evaluations by key */
     json_t *table; /* rows for the end */
+    EvalOptions eval;
+    const char *texts[MAX_RECIPE_PATHS], *report;
+    Evaluation *evaluation; /* its cells lie at steps_path */
     Target *targets;
     Model *source_model, *model;
-    Net *net; /* of the model, once something needed it */
-    char source_key[33], surgery_key[33], weights_key[33], text_key[33];
+    Net *net, *source_net; /* once something needed them */
+    char source_key[33], surgery_key[33], weights_key[33];
     json_t *summary; /* of the recalibration */
 } Run;
 
@@ -104,15 +104,7 @@ static bool find_keys(Run *r, Error *e) {
         step_key(r->surgery_key, parameters, data, r->weights_key);
         json_decref(parameters);
     }
-    return files_key(r, "evaluate", "text", r->text_key, e);
-}
-
-static bool save_steps(const Run *r, Error *e) {
-    Buffer text = {0};
-    json_print(r->steps, 2, &text);
-    bool ok = file_write(r->steps_path, text.data, text.size, true, e);
-    buffer_free(&text);
-    return ok;
+    return true;
 }
 
 /* ---- recalibration ---- */
@@ -142,92 +134,43 @@ static bool recalibrate_step(Run *r, Error *e) {
 
 /* ---- evaluation ---- */
 
-static json_t *measure(Net *n, const json_t *section, const TokenList *tokens, int32_t bos, Score score,
-                       Error *e) {
-    const json_t *contexts = json_object_get(section, "context");
-    json_t *list = json_array();
-    for (size_t i = 0; i < json_array_size(contexts); i++) {
-        size_t T = (size_t)json_integer_value(json_array_get(contexts, i));
-        Perplexity p;
-        cmd_progress("perplexity at %zu", T);
-        if (!perplexity(n, tokens->ids, tokens->n, T, score, bos, &cmd_stop, &p, e)) {
-            json_decref(list);
-            return NULL;
-        }
-        json_array_append_new(list, json_pack("{s:I, s:f, s:f, s:I}", "context", (json_int_t)T, "perplexity",
-                                              exp(p.nll), "stderr", exp(p.nll) * p.stderr_nll, "tokens",
-                                              (json_int_t)p.tokens));
-    }
-    cmd_progress_end();
-    return list;
+static Model *source_spec(void *context, Error *e) {
+    return job_model(&((Run *)context)->job, false, e);
 }
 
-static bool load_text(const Run *r, const json_t *section, TokenList *tokens, int32_t *bos, Score *score,
-                      Error *e) {
-    const json_t *paths = json_object_get(section, "text");
-    const char *list[MAX_RECIPE_PATHS], *how = json_get_string(section, "score");
-    uint64_t max = 0;
-    size_t n = json_array_size(paths) < MAX_RECIPE_PATHS ? json_array_size(paths) : MAX_RECIPE_PATHS;
-    for (size_t i = 0; i < n; i++)
-        list[i] = json_string_value(json_array_get(paths, i));
-    json_get_u64(section, "tokens", &max);
-    *score = how && strcmp(how, "half") == 0 ? SCORE_HALF : SCORE_ALL;
-    return ppl_tokens(r->job.source, list, n, NULL, *score == SCORE_HALF, max, tokens, bos, e);
+static Net *source_net(void *context, Error *e) {
+    Run *r = context;
+    if (!r->source_net) r->source_net = net_open(r->source_model, 0, e);
+    return r->source_net;
 }
 
-/* One row of the table, from steps.json or measured now. `from` is the key of what is measured. */
-static bool add_row(Run *r, const char *label, const char *from, json_t *(*measure_row)(Run *r, Error *e),
-                    Error *e) {
-    const json_t *section = job_section(&r->job, "evaluate");
-    json_t *parameters = json_copy((json_t *)section);
-    static const char *const irrelevant[] = {"text", "source", "untrained", "yarn"};
-    for (int i = 0; i < 4; i++)
-        json_object_del(parameters, irrelevant[i]);
-    json_object_set_new(parameters, "row", json_string(label));
-    char key[33];
-    bool ok = true;
-    step_key(from, parameters, r->text_key, key);
-    json_decref(parameters);
-    json_t *row = r->force ? NULL : json_incref(json_object_get(r->steps, key));
-    bool skipped = row != NULL;
-    if (skipped) cmd_note("the perplexity of the model '%s' is up to date", label);
-    if (!row) {
-        row = measure_row(r, e);
-        if (!row) return false;
-        json_object_set(r->steps, key, row);
-        ok = save_steps(r, e);
-    }
-    json_array_append_new(r->table, json_pack("{s:o, s:s, s:b, s:o}", "recipe", json_text(r->job.path),
-                                              "model", label, "skipped", skipped, "perplexity", row));
-    return ok;
+static Model *operated_spec(void *context, Error *e) {
+    return job_model(&((Run *)context)->job, true, e);
 }
 
-static json_t *measure_net(Run *r, Net *n, Error *e) {
-    const json_t *section = job_section(&r->job, "evaluate");
-    TokenList tokens = {0};
-    int32_t bos;
-    Score score;
-    json_t *row = n && load_text(r, section, &tokens, &bos, &score, e)
-                      ? measure(n, section, &tokens, bos, score, e)
-                      : NULL;
-    token_list_free(&tokens);
-    return row;
-}
-
-static json_t *measure_source(Run *r, Error *e) {
-    Net *n = net_open(r->source_model, 0, e);
-    json_t *row = measure_net(r, n, e);
-    net_close(n);
-    return row;
-}
-
-static json_t *measure_model(Run *r, Error *e) {
+static Net *operated_net(void *context, Error *e) {
+    Run *r = context;
     if (!r->net) r->net = net_open(r->model, 0, e);
-    return measure_net(r, r->net, e);
+    return r->net;
 }
 
-static json_t *measure_recalibrated(Run *r, Error *e) {
-    return recalibrate_step(r, e) ? measure_model(r, e) : NULL;
+static Net *recalibrated_net(void *context, Error *e) {
+    return recalibrate_step(context, e) ? operated_net(context, e) : NULL;
+}
+
+static bool evaluate_as(Run *r, EvalSubject s, const char *key, Error *e) {
+    size_t before = evaluation_measured(r->evaluation);
+    memcpy(s.key, key, sizeof s.key);
+    s.path = json_get_string(r->job.recipe, "source");
+    s.source = r->job.source;
+    s.context = r;
+    if (!evaluation_subject(r->evaluation, &s, e)) return false;
+    const json_t *results = evaluation_results(r->evaluation);
+    bool skipped = evaluation_measured(r->evaluation) == before;
+    if (skipped) cmd_note("the evaluation of '%s' is up to date", s.name);
+    table_add(r->table, results, json_array_size(json_object_get(results, "models")) - 1, r->job.path,
+              skipped);
+    return true;
 }
 
 static bool wants(const json_t *section, const char *key, bool fallback) {
@@ -235,35 +178,50 @@ static bool wants(const json_t *section, const char *key, bool fallback) {
     return json_get_bool(section, key, &v) ? v : fallback;
 }
 
-/* YaRN at each length's own factor: the source as it would be served there. */
-static json_t *measure_yarn(Run *r, Error *e) {
-    const json_t *section = job_section(&r->job, "evaluate"), *contexts = json_object_get(section, "context");
-    json_t *cells = json_array();
-    TokenList tokens = {0};
-    int32_t bos;
-    Score score;
-    bool ok = load_text(r, section, &tokens, &bos, &score, e);
-    for (size_t i = 0; ok && i < json_array_size(contexts); i++) {
-        double length = (double)json_integer_value(json_array_get(contexts, i));
-        Model *m = model_open(r->job.source, e);
-        json_t *one = json_pack("{s:[O]}", "context", json_array_get(contexts, i));
-        double factor = m ? length / m->spec.context : 1;
-        json_t *args = json_pack("{s:s, s:f}", "type", "yarn", "factor", factor);
-        ok = m && (factor <= 1 || pass_apply(m, "rope_scaling", args, e));
-        Net *n = ok ? net_open(m, 0, e) : NULL;
-        json_t *cell = n ? measure(n, one, &tokens, bos, score, e) : NULL;
-        if (cell) json_array_extend(cells, cell);
-        ok = cell != NULL;
-        json_decref(cell);
-        json_decref(args);
-        json_decref(one);
-        net_close(n);
-        model_close(m);
-    }
-    token_list_free(&tokens);
-    if (ok) return cells;
-    json_decref(cells);
-    return NULL;
+/* What is there before anything is trained. */
+static bool evaluate_before(Run *r, Error *e) {
+    const json_t *section = job_section(&r->job, "evaluate");
+    bool trained = job_section(&r->job, "recalibrate") != NULL;
+    EvalSubject source = {.name = "source", .under_methods = true, .model = source_spec, .net = source_net},
+                operated = {.name = trained ? "after surgery, untrained" : "after surgery",
+                            .model = operated_spec,
+                            .net = operated_net};
+    if (wants(section, "source", true) && !evaluate_as(r, source, r->source_key, e)) return false;
+    net_close(r->source_net);
+    r->source_net = NULL;
+    return (trained && !wants(section, "untrained", true)) || evaluate_as(r, operated, r->surgery_key, e);
+}
+
+/* The first output, which stands by now, tells how it was trained. */
+static bool evaluate_after(Run *r, Error *e) {
+    Error ignored = {0};
+    Checkpoint *out = checkpoint_open(r->targets[0].request.path, &ignored);
+    json_t *manifest = out ? eval_manifest(out) : NULL;
+    EvalSubject s = {
+        .name = "after recalibration", .manifest = manifest, .model = operated_spec, .net = recalibrated_net};
+    bool ok = evaluate_as(r, s, r->weights_key, e);
+    json_decref(manifest);
+    checkpoint_close(out);
+    return ok;
+}
+
+static bool begin_evaluation(Run *r, Error *e) {
+    Buffer command = {0};
+    buffer_printf(&command, "derope run %s", r->job.path);
+    for (size_t i = 0; i < r->job.n_sets; i++)
+        buffer_printf(&command, " --set %s", r->job.sets[i]);
+    r->eval.state = r->steps_path;
+    r->eval.anew = r->force;
+    r->evaluation = evaluation_new(&r->eval, buffer_string(&command), e);
+    buffer_free(&command);
+    return r->evaluation != NULL;
+}
+
+static bool report_step(Run *r, Error *e) {
+    if (!r->report) return true;
+    bool ok = report_write(r->report, evaluation_results(r->evaluation), true, e);
+    if (ok) cmd_note("wrote %s", r->report);
+    return ok;
 }
 
 /* ---- outputs ---- */
@@ -339,19 +297,6 @@ static bool make_parents(const char *path, Error *e) {
     return ok;
 }
 
-static void read_steps(Run *r) {
-    Buffer text = {0};
-    Error ignored = {0};
-    if (access(r->steps_path, F_OK) == 0 && file_read(r->steps_path, 1 << 26, &text, &ignored))
-        r->steps =
-            json_parse(r->steps_path, text.data, text.size, &ignored); /* a damaged cache is an empty one */
-    if (!json_is_object(r->steps)) {
-        json_decref(r->steps);
-        r->steps = json_object();
-    }
-    buffer_free(&text);
-}
-
 static bool open_work(Run *r, Error *e) {
     const char *first = r->targets[0].request.path;
     Buffer work = {0}, steps = {0};
@@ -367,7 +312,6 @@ static bool open_work(Run *r, Error *e) {
         if (!make_parents(t->request.path, e) || (!t->done && !target_may_begin(t, e))) return false;
     }
     if (mkdir(r->work, 0777) != 0 && errno != EEXIST) return error_errno(e, "%s", r->work);
-    read_steps(r);
     return true;
 }
 
@@ -402,27 +346,28 @@ static bool with_depfile(const Run *r, const char *path, DepfileStep step, Error
 }
 
 static bool run_steps(Run *r, Error *e) {
-    const json_t *evaluate = job_section(&r->job, "evaluate"), *recal = job_section(&r->job, "recalibrate");
-    const char *operated = recal ? "after surgery, untrained" : "after surgery";
-    if (evaluate && !r->job.from_scratch) {
-        if (wants(evaluate, "source", true) && !add_row(r, "source", r->source_key, measure_source, e))
-            return false;
-        if (wants(evaluate, "yarn", false) && !add_row(r, "source with YaRN", r->source_key, measure_yarn, e))
-            return false;
-        if ((!recal || wants(evaluate, "untrained", true)) &&
-            !add_row(r, operated, r->surgery_key, measure_model, e))
-            return false;
-    }
+    bool evaluated = job_section(&r->job, "evaluate") && !r->job.from_scratch,
+         trained = job_section(&r->job, "recalibrate") != NULL;
+    if (evaluated && (!begin_evaluation(r, e) || !evaluate_before(r, e))) return false;
     for (size_t i = 0; i < job_n_outputs(&r->job); i++)
         if (!write_target(r, &r->targets[i], e)) return false;
-    if (!evaluate || !recal) return true;
-    return add_row(r, "after recalibration", r->weights_key, measure_recalibrated, e);
+    return !evaluated || ((!trained || evaluate_after(r, e)) && report_step(r, e));
 }
 
-static bool open_models(Run *r, Error *e) {
+/* Mistakes of the recipe's that only show here, before any work. */
+static bool check_sections(Run *r, Error *e) {
     const char *data[MAX_RECIPE_PATHS];
     RecalRequest request;
     if (job_section(&r->job, "recalibrate") && !job_recal(&r->job, data, &request, e)) return false;
+    if (!job_section(&r->job, "evaluate")) return true;
+    json_t *texts = job_files(&r->job, "evaluate", "text", e);
+    json_decref(texts);
+    if (!texts || !job_evaluation(&r->job, r->texts, &r->eval, e)) return false;
+    r->report = json_get_string(job_section(&r->job, "evaluate"), "report");
+    return !r->report || report_may_begin(r->report, r->force || report_is_ours(r->report), e);
+}
+
+static bool open_models(Run *r, Error *e) {
     r->source_model = job_model(&r->job, false, e);
     r->model = r->source_model ? job_model(&r->job, true, e) : NULL;
     return r->model != NULL;
@@ -431,15 +376,16 @@ static bool open_models(Run *r, Error *e) {
 static bool run_recipe(const char *path, const char *const *sets, size_t n_sets, bool force,
                        const char *depfile, json_t *table, Error *e) {
     Run r = {.force = force, .table = table};
-    bool ok = job_open(&r.job, path, sets, n_sets, e) && open_models(&r, e) && find_keys(&r, e) &&
-              find_targets(&r, e) && open_work(&r, e) &&
+    bool ok = job_open(&r.job, path, sets, n_sets, e) && check_sections(&r, e) && open_models(&r, e) &&
+              find_keys(&r, e) && find_targets(&r, e) && open_work(&r, e) &&
               (!depfile || with_depfile(&r, depfile, depfile_check, e)) && run_steps(&r, e);
     if (ok && depfile) ok = renew_times(&r, e) && with_depfile(&r, depfile, depfile_write, e);
     if (e->code == ERR_INTERRUPTED) cmd_advise(e, "; run it again to go on");
     net_close(r.net);
     model_close(r.model);
     model_close(r.source_model);
-    json_decref(r.steps);
+    evaluation_free(r.evaluation);
+    net_close(r.source_net);
     json_decref(r.summary);
     free(r.targets);
     if (r.work) rmdir(r.work); /* unless a step left something there */
@@ -447,38 +393,6 @@ static bool run_recipe(const char *path, const char *const *sets, size_t n_sets,
     free(r.steps_path);
     job_close(&r.job);
     return ok;
-}
-
-/* ---- the table ---- */
-
-static const char *stem(const char *path, char out[64]) {
-    const char *slash = strrchr(path, '/');
-    snprintf(out, 64, "%s", slash ? slash + 1 : path);
-    char *dot = strrchr(out, '.');
-    if (dot) *dot = 0;
-    return out;
-}
-
-static void print_table(const json_t *table, bool several) {
-    const json_t *first = json_object_get(json_array_get(table, 0), "perplexity");
-    if (!first) return;
-    printf("\n%-44s", "perplexity at a context of");
-    for (size_t i = 0; i < json_array_size(first); i++)
-        printf("%10lld", (long long)json_integer_value(json_object_get(json_array_get(first, i), "context")));
-    printf("\n");
-    for (size_t i = 0; i < json_array_size(table); i++) {
-        const json_t *row = json_array_get(table, i), *cells = json_object_get(row, "perplexity");
-        const char *model = json_get_string(row, "model");
-        char label[160], name[64];
-        bool ours = strncmp(model, "after", 5) == 0;
-        bool named = several && ours;
-        snprintf(label, sizeof label, "%s%s%s", named ? stem(json_get_string(row, "recipe"), name) : "",
-                 named ? ": " : "", model);
-        printf("%-44s", label);
-        for (size_t j = 0; j < json_array_size(cells); j++)
-            printf("%10.3f", json_number_value(json_object_get(json_array_get(cells, j), "perplexity")));
-        printf("\n");
-    }
 }
 
 static bool run(int argc, char **argv, Error *e) {
@@ -516,7 +430,7 @@ static bool run(int argc, char **argv, Error *e) {
     for (size_t i = 0; ok && i < n_recipes; i++)
         ok = run_recipe(recipes[i], sets, n_sets, force, depfile, table, e);
     if (ok && json) cmd_print_json(table);
-    if (ok && !json) print_table(table, n_recipes > 1);
+    if (ok && !json) table_print(table, n_recipes > 1);
     json_decref(table);
     return ok;
 }

@@ -129,6 +129,12 @@ static Net *start(const Model *m, int n_threads, Error *e) {
     return n;
 }
 
+Net net_under(const Net *n, const ModelSpec *spec) {
+    Net view = *n;
+    view.spec = spec;
+    return view;
+}
+
 Net *net_open(const Model *m, int n_threads, Error *e) {
     Net *n = start(m, n_threads, e);
     for (size_t i = 0; n && i < n->n_params; i++) {

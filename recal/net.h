@@ -31,6 +31,9 @@ Net *net_open(const Model *m, int n_threads, Error *e);
  * output projections by 1/sqrt(2 layers) less, norms 1, biases 0. The same `seed` gives the same weights. */
 Net *net_random(const Model *m, uint64_t seed, int n_threads, Error *e);
 void net_close(Net *n);
+/* The same weights run by another spec of equal shapes (borrowed): a view, which must not outlive `n` and is
+ * not closed. */
+Net net_under(const Net *n, const ModelSpec *spec);
 /* The same net with other weights or gradients laid out alike: pointer to a parameter in `block`, NULL if
  * absent. */
 float *net_at(const Net *n, float *block, TensorRole role, int layer);

@@ -58,13 +58,22 @@ static const Key recalibrate_keys[] = {
 };
 
 static const Key evaluate_keys[] = {
-    {"text", KEY_PATHS, true, .help = "text that was not trained on"},
-    {"context", KEY_UINTS, true, .least = 2, .help = "lengths at which perplexity is measured"},
+    {"context", KEY_UINTS, true, .least = 2, .help = "lengths, in tokens"},
+    {"text", KEY_PATHS, .help = "text that was not trained on; also where needles are hidden"},
+    {"field", KEY_STRING, .help = "the field of a JSONL line that holds the text (text)"},
+    {"suite", KEY_STRINGS, .help = "perplexity, needle, ... as derope eval --suite (perplexity)"},
     {"score", KEY_STRING, .choices = scores, .help = "tokens of a window that count: all or half (all)"},
-    {"tokens", KEY_UINT, .least = 1, .help = "read no more than this many tokens (all)"},
+    {"tokens", KEY_UINT, .least = 1, .help = "for perplexity, read no more than this many tokens (all)"},
+    {"trials", KEY_UINT, .least = 1, .most = 100000, .help = "questions per length and depth (10)"},
+    {"depths", KEY_UINT, .least = 1, .most = 64, .help = "places of the needle (5)"},
+    {"seed", KEY_UINT, .help = "of what is asked (1)"},
+    {"wording", KEY_PATH, .help = "JSON: how facts are stated and asked for"},
+    {"softmax_scale", KEY_STRING, .help = "times each layer's own, or search (1)"},
     {"source", KEY_BOOL, .help = "measure the source as well (true)"},
-    {"yarn", KEY_BOOL, .help = "and the source under YaRN, at each length's own factor (false)"},
+    {"against", KEY_STRINGS,
+     .help = "and the source under these: pi, ntk, yarn, dynamic-ntk, at each length's own factor"},
     {"untrained", KEY_BOOL, .help = "measure after surgery, before recalibration, as well (true)"},
+    {"report", KEY_PATH, .help = "OUT.html: a page to look at, OUT.json and OUT.csv beside it"},
     {0},
 };
 
@@ -82,7 +91,7 @@ const Key recipe_keys[] = {
     {"source", KEY_PATH, true, .help = "HF folder, GGUF, safetensors or PyTorch file"},
     {"surgery", KEY_PASSES, .help = "passes, in order"},
     {"recalibrate", KEY_MAP, .keys = recalibrate_keys, .help = "train on the CPU after surgery"},
-    {"evaluate", KEY_MAP, .keys = evaluate_keys, .help = "perplexity by length"},
+    {"evaluate", KEY_MAP, .keys = evaluate_keys, .help = "perplexity, needles, ... by length"},
     {"outputs", KEY_MAPS, true, .keys = output_keys, .help = "what to write"},
     {0},
 };

@@ -27,8 +27,9 @@ bool recipe_blame(const char *path, const char *const *sets, size_t n_sets, cons
 
 typedef enum KeyKind {
     KEY_STRING,
-    KEY_UINT,  /* 4000, 100k */
-    KEY_UINTS, /* one or a list */
+    KEY_STRINGS, /* one or a list */
+    KEY_UINT,    /* 4000, 100k */
+    KEY_UINTS,   /* one or a list */
     KEY_REAL,
     KEY_BOOL,
     KEY_PATH,

@@ -356,6 +356,9 @@ json_t *recipe_read(RecipeReader *r, const yaml_node_t *n, const Key *key, const
     case KEY_UINTS:
         item.kind = KEY_UINT;
         break;
+    case KEY_STRINGS:
+        item.kind = KEY_STRING;
+        break;
     case KEY_PATHS:
         item.kind = KEY_PATH;
         break;

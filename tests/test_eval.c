@@ -450,7 +450,7 @@ static void wrong_command_lines(void **state) {
         {"eval model --trials 0", 2, "--trials: 0 is not 1 to 100000"},
         {"eval model --depths 65", 2, "--depths: 65 is not 1 to 64"},
         {"eval model --softmax-scale 0", 2, "--softmax-scale: 0 is not above 0, to 100"},
-        {"eval model --softmax-scale search", 2, "--softmax-scale search goes by perplexity"},
+        {"eval model --softmax-scale search", 2, "a search for the softmax scale goes by perplexity"},
         {"eval model --score most", 2, "--score: 'most' is not all or half"},
         {"eval model --wording nowhere", 3, "nowhere: No such file or directory"},
         {"eval model --wording hay.txt", 3, "hay.txt:1:3: not valid JSON"},

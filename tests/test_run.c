@@ -256,7 +256,8 @@ static void plan_touches_nothing_and_tells_all(void **state) {
         "source in\n",
         "  layers 2-3: rope -> nope",
         "recalibrate: 1000 tokens, distill, about 0 s on two cores, 0.00 GB of memory (",
-        "evaluate: source; after surgery, untrained; after recalibration; at 16, 32; about 210 tokens each",
+        "evaluate: source; after surgery, untrained; after recalibration; perplexity at 16, 32; about 1260 "
+        "tokens",
         "output out/hf (hf, ",
         "  carrier smollm3: transformers >= 4.53, 5.x\n    not own: says nothing of rotation",
         "  tensors: 38 changed\n",
@@ -277,7 +278,7 @@ static void plan_touches_nothing_and_tells_all(void **state) {
     assert_int_equal(run_derope("plan q.yaml", &words), 0);
     assert_non_null(strstr(words, "    permuted: blk.*.attn_q.weight (bf16), * = 0-3\n"));
     assert_non_null(strstr(words, "    widened: output_norm.weight (f32)\n"));
-    assert_int_equal(run_derope("plan r.yaml --json --set evaluate.yarn=true", &words), 0);
+    assert_int_equal(run_derope("plan r.yaml --json --set evaluate.against=yarn", &words), 0);
     json_t *plan = json_parse("plan", words, strlen(words), &e);
     const json_t *recal = json_object_get(plan, "recalibration"),
                  *output = json_array_get(json_object_get(plan, "outputs"), 1);

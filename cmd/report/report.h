@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "formats/buffer.h"
+#include "formats/error.h"
 
 /* One self-contained HTML page that is also well-formed XML: inline SVG, no script, nothing fetched (its own
  * content security policy forbids both), light and dark, printable. */
@@ -35,5 +36,15 @@ void report_card(const json_t *results, const json_t *front, Buffer *out);
 /* A picture as an SVG file of its own: `which` is "perplexity" (by length, with intervals) or "needle"
  * (length by depth, one map per series). Appends nothing if there is no data for it, or no such picture. */
 void report_picture(const json_t *results, const char *which, Buffer *out);
+
+/* ---- files: OUT.html, and OUT.json and OUT.csv beside it ---- */
+
+/* "out/report.html", ".json" -> "out/report.json"; the caller frees it. */
+char *report_beside(const char *page, const char *ending);
+/* Whether all of them could be written, asked before the work. */
+bool report_may_begin(const char *page, bool force, Error *e);
+/* Whether what stands there is a report of ours. */
+bool report_is_ours(const char *page);
+bool report_write(const char *page, const json_t *results, bool force, Error *e);
 
 #endif

@@ -1,0 +1,29 @@
+/* One measurement of an evaluation: a net at a length, on a text or by a task. */
+#ifndef DEROPE_CMD_MEASURE_H
+#define DEROPE_CMD_MEASURE_H
+
+#include "cmd/evaluation.h"
+
+/* What is measured with. */
+typedef struct Bench {
+    const EvalOptions *o;
+    Wording wording;
+    const Tokenizer *tokenizer; /* of the subject at hand */
+    TokenList text;
+    int32_t bos;
+    Haystack haystack;
+} Bench;
+
+/* Tokens of the text that are for finding a softmax scale at this length: a quarter, in whole windows; 0
+ * where none is searched or the text is too short. */
+size_t validation_end(const Bench *b, uint64_t length);
+
+/* {"perplexity", "nll", "tokens", "windows", "positions", "low", "high"} of the text; new reference. The
+ * validation is the part that finds scales, the perplexity the rest. */
+json_t *measure_perplexity(const Bench *b, Net *n, uint64_t length, const Task *task, Error *e);
+json_t *measure_validation(const Bench *b, Net *n, uint64_t length, const Task *task, Error *e);
+/* [{"depth", "trials", "score", "low", "high", "first", ...}], a member per depth; empty where the task has
+ * no room at the length or no words for it. */
+json_t *measure_task(const Bench *b, Net *n, uint64_t length, const Task *task, Error *e);
+
+#endif

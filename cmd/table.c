@@ -1,0 +1,139 @@
+#include "cmd/table.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/json.h"
+#include "recal/evaluate/ask.h"
+#include "recal/evaluate/method.h"
+#include "recal/evaluate/task.h"
+
+static bool same_series(const json_t *row, size_t model, const char *method) {
+    const char *its = json_get_string(row, "method");
+    return its && strcmp(its, method) == 0 &&
+           json_integer_value(json_object_get(row, "model")) == (json_int_t)model;
+}
+
+static json_t *perplexities(const json_t *results, size_t model, const char *method) {
+    static const char *const kept[] = {"perplexity", "low", "high", "tokens"};
+    size_t i;
+    json_t *row, *list = json_array();
+    json_array_foreach(json_object_get(results, "perplexity"), i, row) {
+        if (!same_series(row, model, method)) continue;
+        json_t *cell = json_pack("{s:O}", "context", json_object_get(row, "length"));
+        for (size_t k = 0; k < sizeof kept / sizeof *kept; k++)
+            if (json_object_get(row, kept[k])) json_object_set(cell, kept[k], json_object_get(row, kept[k]));
+        json_array_append_new(list, cell);
+    }
+    return list;
+}
+
+/* One task at one length, over its depths. */
+static json_t *summed(const json_t *results, size_t model, const char *method, const char *task,
+                      json_int_t length) {
+    double found = 0, first = 0, trials = 0, ranked = 0, low, high, x;
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(results, "tasks"), i, row) {
+        const char *its = json_get_string(row, "task");
+        if (!same_series(row, model, method) || strcmp(its, task) != 0 ||
+            json_integer_value(json_object_get(row, "length")) != length)
+            continue;
+        double n = json_number_value(json_object_get(row, "trials"));
+        trials += n;
+        if (json_get_f64(row, "score", &x)) found += x * n;
+        if (!json_get_f64(row, "first", &x)) continue;
+        first += x * n;
+        ranked += n;
+    }
+    if (trials == 0) return NULL;
+    wilson(found / trials, trials, &low, &high);
+    json_t *cell = json_pack("{s:I, s:f, s:f, s:f, s:I}", "context", length, "score", found / trials, "low",
+                             low, "high", high, "trials", (json_int_t)trials);
+    if (ranked > 0) json_object_set_new(cell, "first", json_real(first / ranked));
+    return cell;
+}
+
+static json_t *task_cells(const json_t *results, size_t model, const char *method) {
+    json_t *by_name = json_object(), *row;
+    size_t i;
+    json_array_foreach(json_object_get(results, "tasks"), i, row) {
+        const char *task = json_get_string(row, "task");
+        json_int_t length = json_integer_value(json_object_get(row, "length"));
+        json_t *list = json_object_get(by_name, task);
+        const json_t *last = json_array_get(list, json_array_size(list) - 1);
+        if (!same_series(row, model, method)) continue;
+        if (last && json_integer_value(json_object_get(last, "context")) == length) continue;
+        if (!list) json_object_set_new(by_name, task, list = json_array());
+        json_array_append_new(list, summed(results, model, method, task, length));
+    }
+    return by_name;
+}
+
+void table_add(json_t *table, const json_t *results, size_t model, const char *recipe, bool skipped) {
+    const char *name = json_get_string(json_array_get(json_object_get(results, "models"), model), "name");
+    for (const Method *const *m = methods; *m; m++) {
+        json_t *cells = perplexities(results, model, (*m)->name),
+               *asked = task_cells(results, model, (*m)->name);
+        if (json_array_size(cells) || json_object_size(asked))
+            json_array_append_new(table, json_pack("{s:o, s:s++, s:b, s:O, s:O}", "recipe", json_text(recipe),
+                                                   "model", name, m == methods ? "" : " under ",
+                                                   m == methods ? "" : (*m)->name, "skipped", skipped,
+                                                   "perplexity", cells, "tasks", asked));
+        json_decref(cells);
+        json_decref(asked);
+    }
+}
+
+/* ---- printing ---- */
+
+static void stem(const char *path, char out[64]) {
+    const char *slash = strrchr(path, '/');
+    snprintf(out, 64, "%s", slash ? slash + 1 : path);
+    char *dot = strrchr(out, '.');
+    if (dot) *dot = 0;
+}
+
+/* What is the recipe's own carries its name; the source is everybody's. */
+static void print_label(const json_t *row, bool several) {
+    const char *model = json_get_string(row, "model");
+    char label[160], name[64] = "";
+    bool named = several && strncmp(model, "after", 5) == 0;
+    if (named) stem(json_get_string(row, "recipe"), name);
+    snprintf(label, sizeof label, "%s%s%s", name, named ? ": " : "", model);
+    printf("%-44s", label);
+}
+
+static void print_rows(const json_t *table, bool several, const char *title, const char *task) {
+    const char *value = task ? "score" : "perplexity";
+    const json_t *head = NULL;
+    for (size_t i = 0; i < json_array_size(table); i++) {
+        const json_t *row = json_array_get(table, i),
+                     *cells = task ? json_object_get(json_object_get(row, "tasks"), task)
+                                   : json_object_get(row, "perplexity");
+        if (!json_array_size(cells)) continue;
+        if (!head) {
+            head = cells;
+            char text[160];
+            snprintf(text, sizeof text, "%s at a context of", title);
+            printf("\n%-44s", text);
+            for (size_t j = 0; j < json_array_size(head); j++)
+                printf("%10lld",
+                       (long long)json_integer_value(json_object_get(json_array_get(head, j), "context")));
+            printf("\n");
+        }
+        print_label(row, several);
+        for (size_t j = 0; j < json_array_size(cells); j++)
+            printf("%10.3f", json_number_value(json_object_get(json_array_get(cells, j), value)));
+        printf("\n");
+    }
+}
+
+void table_print(const json_t *table, bool several) {
+    print_rows(table, several, "perplexity", NULL);
+    for (const Task *const *t = tasks; *t; t++) {
+        char title[96];
+        snprintf(title, sizeof title, "%s: share found", (*t)->name);
+        print_rows(table, several, title, (*t)->name);
+    }
+}
