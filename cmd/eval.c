@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cmd/card.h"
 #include "cmd/cmd.h"
 #include "cmd/evaluation.h"
 #include "cmd/machine.h"
@@ -27,6 +28,8 @@ enum {
     FLAG_SEED,
     FLAG_SOFTMAX,
     FLAG_REPORT,
+    FLAG_CARD,
+    FLAG_BASE_MODEL,
     FLAG_JSON,
     FLAG_CSV,
     FLAG_SCORE,
@@ -48,6 +51,8 @@ static const struct option options[] = {
     {"seed", required_argument, NULL, FLAG_SEED},
     {"softmax-scale", required_argument, NULL, FLAG_SOFTMAX},
     {"report", required_argument, NULL, FLAG_REPORT},
+    {"card", required_argument, NULL, FLAG_CARD},
+    {"base-model", required_argument, NULL, FLAG_BASE_MODEL},
     {"json", no_argument, NULL, FLAG_JSON},
     {"csv", no_argument, NULL, FLAG_CSV},
     {"score", required_argument, NULL, FLAG_SCORE},
@@ -62,7 +67,7 @@ static const struct option options[] = {
 
 typedef struct Arguments {
     EvalOptions o;
-    const char *models[EVAL_MOST], *texts[EVAL_MOST], *report;
+    const char *models[EVAL_MOST], *texts[EVAL_MOST], *report, *card, *base_model;
     size_t n_models;
     bool json, csv, force;
 } Arguments;
@@ -136,6 +141,12 @@ static bool take_option(Arguments *a, int option, char **argv, Error *e) {
     case FLAG_REPORT:
         a->report = optarg;
         return true;
+    case FLAG_CARD:
+        a->card = optarg;
+        return true;
+    case FLAG_BASE_MODEL:
+        a->base_model = optarg;
+        return true;
     case FLAG_FIELD:
         o->field = optarg;
         return true;
@@ -169,6 +180,10 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
         }
     }
     if (!a->n_models) return cmd_usage(e, "a model is needed (derope eval --help)");
+    bool among = !a->card;
+    for (size_t i = 0; i < a->n_models; i++)
+        among = among || strcmp(a->card, a->models[i]) == 0;
+    if (!among) return cmd_usage(e, "--card: '%s' is not among the models", a->card);
     a->o.texts = a->texts;
     if (!a->o.max_tokens) a->o.max_tokens = 65536;
     return eval_complete(&a->o, e);
@@ -236,7 +251,8 @@ static char *quoted_command(int argc, char **argv) {
 static bool run(int argc, char **argv, Error *e) {
     Arguments a = {0};
     char *command = quoted_command(argc, argv), *state = NULL;
-    bool ok = parse(argc, argv, &a, e) && (!a.report || report_may_begin(a.report, a.force, e));
+    bool ok = parse(argc, argv, &a, e) && (!a.report || report_may_begin(a.report, a.force, e)) &&
+              (!a.card || card_check(a.card, e));
     if (ok && a.report && !a.o.state) a.o.state = state = report_beside(a.report, ".state");
     Evaluation *v = ok ? evaluation_new(&a.o, command, e) : NULL;
     ok = v != NULL;
@@ -257,6 +273,10 @@ static bool run(int argc, char **argv, Error *e) {
     if (ok && a.report) {
         ok = report_write(a.report, results, a.force, e);
         if (ok) cmd_note("wrote %s", a.report);
+    }
+    if (ok && a.card) {
+        ok = card_write(a.card, a.card, a.base_model, results, e);
+        if (ok) cmd_note("wrote the model card of %s", a.card);
     }
     if (ok && state) unlink(state); /* all of it is in the report's JSON */
     evaluation_free(v);
@@ -280,9 +300,12 @@ const Verb verb_eval = {
         "  --text F                    for perplexity and as haystack, several times for several; a file or "
         "folder\n"
         "                              (without one, needles are hidden in made-up sentences)\n"
-        "  --against METHOD,...        also under none, pi, ntk, yarn, dynamic-ntk, each at the length's own "
-        "factor;\n"
-        "                              for models in which some layer rotates and has no window\n"
+        "  --against METHOD,...        not only as it is (none), also under pi, ntk, yarn, dynamic-ntk, each "
+        "at "
+        "the\n"
+        "                              length's own factor; for models in which some layer rotates and has "
+        "no "
+        "window\n"
         "  --trials N                  questions per length and depth (10)\n"
         "  --depths N                  places of the needle, from the start of the text to its end (5)\n"
         "  --seed N                    of what is asked (1); the same for all models and methods\n"
@@ -296,6 +319,9 @@ const Verb verb_eval = {
         "\"questions\",\n"
         "                              \"keys\", \"values\"}, with {key} and {value} in them\n"
         "  --report OUT.html           a page to look at, OUT.json and OUT.csv beside it\n"
+        "  --card OUT                  one of the models, an HF folder of ours: README.md and pictures in "
+        "it\n"
+        "  --base-model NAME           what the hub calls the model it was made from, for the card\n"
         "  --state FILE                where finished measurements are kept until the end (OUT.state); the "
         "same\n"
         "                              command goes on from it\n"

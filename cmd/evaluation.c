@@ -89,6 +89,16 @@ bool eval_set_score(EvalOptions *o, const char *text, Error *e) {
            cmd_usage(e, "'%.40s' is not all or half", text);
 }
 
+/* Whatever a model is held against, it is also measured as it is. */
+static void plain_first(EvalOptions *o) {
+    size_t at = 0;
+    while (at < o->n_methods && o->methods[at] != methods[0])
+        at++;
+    if (at == o->n_methods) o->n_methods++;
+    memmove(o->methods + 1, o->methods, at * sizeof *o->methods);
+    o->methods[0] = methods[0];
+}
+
 bool eval_complete(EvalOptions *o, Error *e) {
     bool any = o->perplexity;
     for (size_t i = 0; tasks[i]; i++)
@@ -101,12 +111,7 @@ bool eval_complete(EvalOptions *o, Error *e) {
     if (o->search_scale && !o->perplexity)
         return cmd_usage(
             e, "a search for the softmax scale goes by perplexity: --suite perplexity,... and --text FILE");
-    for (size_t i = 1; i < o->n_methods; i++) /* plain first */
-        if (o->methods[i] == methods[0]) {
-            o->methods[i] = o->methods[0];
-            o->methods[0] = methods[0];
-        }
-    if (!o->n_methods) o->methods[o->n_methods++] = methods[0];
+    plain_first(o);
     if (!o->trials) o->trials = 10;
     if (!o->n_depths) o->n_depths = 5;
     if (o->scale == 0) o->scale = 1;

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cmd/card.h"
 #include "cmd/cmd.h"
 #include "cmd/job.h"
 #include "cmd/report/report.h"
@@ -161,7 +162,7 @@ static Net *recalibrated_net(void *context, Error *e) {
 static bool evaluate_as(Run *r, EvalSubject s, const char *key, Error *e) {
     size_t before = evaluation_measured(r->evaluation);
     memcpy(s.key, key, sizeof s.key);
-    s.path = json_get_string(r->job.recipe, "source");
+    if (!s.path) s.path = json_get_string(r->job.recipe, "source");
     s.source = r->job.source;
     s.context = r;
     if (!evaluation_subject(r->evaluation, &s, e)) return false;
@@ -184,6 +185,7 @@ static bool evaluate_before(Run *r, Error *e) {
     bool trained = job_section(&r->job, "recalibrate") != NULL;
     EvalSubject source = {.name = "source", .under_methods = true, .model = source_spec, .net = source_net},
                 operated = {.name = trained ? "after surgery, untrained" : "after surgery",
+                            .path = trained ? NULL : r->targets[0].request.path,
                             .model = operated_spec,
                             .net = operated_net};
     if (wants(section, "source", true) && !evaluate_as(r, source, r->source_key, e)) return false;
@@ -217,11 +219,34 @@ static bool begin_evaluation(Run *r, Error *e) {
     return r->evaluation != NULL;
 }
 
+static bool write_report(const Run *r, const json_t *results, Error *e) {
+    bool there = r->report && access(r->report, F_OK) == 0;
+    if (!r->report || (there && !evaluation_measured(r->evaluation))) return true;
+    if (!report_write(r->report, results, true, e)) return false;
+    cmd_note("wrote %s", r->report);
+    return true;
+}
+
+static bool has_card(const char *folder) {
+    char path[PATH_MAX];
+    return snprintf(path, sizeof path, "%s/" PICTURE_PERPLEXITY, folder) >= (int)sizeof path ||
+           access(path, F_OK) == 0;
+}
+
+/* What there is to read of the evaluation, once it is complete. */
 static bool report_step(Run *r, Error *e) {
-    if (!r->report) return true;
-    bool ok = report_write(r->report, evaluation_results(r->evaluation), true, e);
-    if (ok) cmd_note("wrote %s", r->report);
-    return ok;
+    const json_t *section = job_section(&r->job, "evaluate"), *results = evaluation_results(r->evaluation);
+    if (!write_report(r, results, e)) return false;
+    for (size_t i = 0; wants(section, "card", false) && i < job_n_outputs(&r->job); i++) {
+        const char *path = r->targets[i].request.path;
+        if (format_of_path(path) != FORMAT_HF ||
+            (has_card(path) && r->targets[i].done && !evaluation_measured(r->evaluation)))
+            continue;
+        if (!card_write(path, r->targets[0].request.path, json_get_string(section, "base_model"), results, e))
+            return false;
+        cmd_note("wrote the model card of %s", path);
+    }
+    return true;
 }
 
 /* ---- outputs ---- */

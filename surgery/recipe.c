@@ -74,6 +74,8 @@ static const Key evaluate_keys[] = {
      .help = "and the source under these: pi, ntk, yarn, dynamic-ntk, at each length's own factor"},
     {"untrained", KEY_BOOL, .help = "measure after surgery, before recalibration, as well (true)"},
     {"report", KEY_PATH, .help = "OUT.html: a page to look at, OUT.json and OUT.csv beside it"},
+    {"card", KEY_BOOL, .help = "a model card, README.md and its pictures, in every HF output (false)"},
+    {"base_model", KEY_STRING, .help = "what the hub calls the source, for the card"},
     {0},
 };
 

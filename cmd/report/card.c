@@ -56,8 +56,11 @@ static void front_keys(Card *c) {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)c->front, key, v) {
-        if (!key_fits(key) || !strcmp(key, "model") || !strcmp(key, "tags") || !strcmp(key, "model-index"))
-            continue;
+        static const char *const not_written[] = {"model", "title", "tags", "model-index"};
+        bool written = key_fits(key);
+        for (size_t i = 0; i < sizeof not_written / sizeof *not_written; i++)
+            written = written && strcmp(key, not_written[i]) != 0;
+        if (!written) continue;
         Buffer one = {0};
         if (json_is_array(v))
             yaml_list(key, v, NULL, c->out);
@@ -141,7 +144,8 @@ static void front_matter(Card *c) {
             buffer_printf(c->out, "metrics:\n%s%s", perplexity ? "- perplexity\n" : "",
                           accuracy ? "- accuracy\n" : "");
         put(c->out, "model-index:\n- name: ");
-        text_yaml(c->d.models[c->model].name, c->out);
+        const char *title = rows_string(c->front, "title");
+        text_yaml(*title ? title : c->d.models[c->model].name, c->out);
         put(c->out, "\n  results:\n");
         index_perplexity(c);
         index_tasks(c);
@@ -177,8 +181,9 @@ static void what_it_is(Card *c) {
                  *passes = json_object_get(m->json, "passes");
     Buffer *out = c->out;
     if (json_is_array(base)) base = json_array_get(base, 0);
+    const char *title = rows_string(c->front, "title");
     put(out, "# ");
-    text_markdown(text_clip(&c->d.arena, m->name, 120), out);
+    text_markdown(text_clip(&c->d.arena, *title ? title : m->name, 120), out);
     put(out, "\n\n");
     size_t n = 0;
     for (size_t i = 0; i < json_array_size(passes) && i < 32; i++) {

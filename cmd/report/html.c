@@ -356,7 +356,8 @@ static void method(Page *p) {
     html_section(p, "How it was measured");
     html_element(
         p, "p", NULL,
-        "Intervals cover 95\xc2\xa0%: of perplexity by resampling the windows of the text, of task scores by "
+        "Intervals cover 95\xc2\xa0%: of perplexity by Student's t over the windows of the text, of task "
+        "scores by "
         "Wilson's formula. Where two intervals overlap, the order of the two is left open. Perplexities "
         "compare only between models that share a tokenizer.");
     command(p, json_object_get(r, "command"));

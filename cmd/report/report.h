@@ -26,7 +26,8 @@ void report_csv(const json_t *results, Buffer *out);
 /* A model card: YAML front matter, then Markdown. `front` (or NULL) maps keys of the front matter
  * (base_model, license, language, tags, ...) to strings, numbers, booleans or arrays of them. Added to them:
  * the tag derope, `metrics`, and a `model-index` of the model that the card is about: that named (or
- * numbered) by front's key "model", which is not itself written; else the first with passes; else the first.
+ * numbered) by front's key "model"; else the first with passes; else the first. "model" and "title", the
+ * card's heading (the model's name), are not themselves written.
  * The text shows PICTURE_PERPLEXITY and PICTURE_NEEDLE where report_picture has something for them. */
 void report_card(const json_t *results, const json_t *front, Buffer *out);
 
