@@ -29,6 +29,7 @@ enum {
     FLAG_SOFTMAX,
     FLAG_REPORT,
     FLAG_CARD,
+    FLAG_TRANSCRIPT,
     FLAG_BASE_MODEL,
     FLAG_JSON,
     FLAG_CSV,
@@ -51,6 +52,7 @@ static const struct option options[] = {
     {"seed", required_argument, NULL, FLAG_SEED},
     {"softmax-scale", required_argument, NULL, FLAG_SOFTMAX},
     {"report", required_argument, NULL, FLAG_REPORT},
+    {"transcript", required_argument, NULL, FLAG_TRANSCRIPT},
     {"card", required_argument, NULL, FLAG_CARD},
     {"base-model", required_argument, NULL, FLAG_BASE_MODEL},
     {"json", no_argument, NULL, FLAG_JSON},
@@ -67,7 +69,7 @@ static const struct option options[] = {
 
 typedef struct Arguments {
     EvalOptions o;
-    const char *models[EVAL_MOST], *texts[EVAL_MOST], *report, *card, *base_model;
+    const char *models[EVAL_MOST], *texts[EVAL_MOST], *report, *transcript, *card, *base_model;
     size_t n_models;
     bool json, csv, force;
 } Arguments;
@@ -141,6 +143,9 @@ static bool take_option(Arguments *a, int option, char **argv, Error *e) {
     case FLAG_REPORT:
         a->report = optarg;
         return true;
+    case FLAG_TRANSCRIPT:
+        a->transcript = optarg;
+        return o->transcript = true;
     case FLAG_CARD:
         a->card = optarg;
         return true;
@@ -252,7 +257,8 @@ static bool run(int argc, char **argv, Error *e) {
     Arguments a = {0};
     char *command = quoted_command(argc, argv), *state = NULL;
     bool ok = parse(argc, argv, &a, e) && (!a.report || report_may_begin(a.report, a.force, e)) &&
-              (!a.card || card_check(a.card, e));
+              (!a.card || card_check(a.card, e)) &&
+              (!a.transcript || output_may_begin(a.transcript, false, a.force, e));
     if (ok && a.report && !a.o.state) a.o.state = state = report_beside(a.report, ".state");
     Evaluation *v = ok ? evaluation_new(&a.o, command, e) : NULL;
     ok = v != NULL;
@@ -273,6 +279,10 @@ static bool run(int argc, char **argv, Error *e) {
     if (ok && a.report) {
         ok = report_write(a.report, results, a.force, e);
         if (ok) cmd_note("wrote %s", a.report);
+    }
+    if (ok && a.transcript) {
+        const Buffer *lines = evaluation_transcript(v);
+        ok = file_write(a.transcript, lines->data, lines->size, a.force, e);
     }
     if (ok && a.card) {
         ok = card_write(a.card, a.card, a.base_model, results, e);
@@ -319,6 +329,7 @@ const Verb verb_eval = {
         "\"questions\",\n"
         "                              \"keys\", \"values\"}, with {key} and {value} in them\n"
         "  --report OUT.html           a page to look at, OUT.json and OUT.csv beside it\n"
+        "  --transcript OUT.jsonl      every question that was asked, and what the model said\n"
         "  --card OUT                  one of the models, an HF folder of ours: README.md and pictures in "
         "it\n"
         "  --base-model NAME           what the hub calls the model it was made from, for the card\n"

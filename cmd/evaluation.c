@@ -23,6 +23,14 @@
 #include "surgery/family.h"
 #include "surgery/pass.h"
 
+/* One column of the table: the subject at hand under a method, at a length. */
+typedef struct Setting {
+    const Method *method;
+    uint64_t length;
+    double factor; /* length over context, 1 where the method changes nothing */
+    double scale;  /* of the softmax */
+} Setting;
+
 struct Evaluation {
     EvalOptions o;
     Bench bench;
@@ -33,15 +41,10 @@ struct Evaluation {
     size_t index, measured;
     double context; /* of the subject: what it was trained for */
     struct timespec started;
+    Buffer transcript;
+    const Setting *asking; /* the setting and task at hand */
+    const Task *task;
 };
-
-/* One column of the table: the subject at hand under a method, at a length. */
-typedef struct Setting {
-    const Method *method;
-    uint64_t length;
-    double factor; /* length over context, 1 where the method changes nothing */
-    double scale;  /* of the softmax */
-} Setting;
 
 /* ---- options ---- */
 
@@ -153,8 +156,8 @@ static bool save_cells(const Evaluation *v, Error *e) {
 static void load_cells(Evaluation *v) {
     Buffer text = {0};
     Error ignored = {0};
-    if (v->o.state && !v->o.anew && access(v->o.state, F_OK) == 0 &&
-        file_read(v->o.state, 1 << 28, &text, &ignored))
+    bool wanted = v->o.state && !v->o.anew && !v->o.transcript;
+    if (wanted && access(v->o.state, F_OK) == 0 && file_read(v->o.state, 1 << 28, &text, &ignored))
         v->cells = json_parse(v->o.state, text.data, text.size, &ignored); /* a damaged one is an empty one */
     if (!json_is_object(v->cells)) {
         json_decref(v->cells);
@@ -175,9 +178,28 @@ static bool scale_softmax(Model *m, double scale, Error *e) {
 
 typedef json_t *(*Measure)(const Bench *b, Net *n, uint64_t length, const Task *task, Error *e);
 
+static json_t *text_array(const TextList *l) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < l->n; i++)
+        json_array_append_new(list, json_text(l->texts[i]));
+    return list;
+}
+
+static void keep_asked(void *context, const Asked *a) {
+    Evaluation *v = context;
+    json_t *line = json_pack("{s:o, s:s, s:I, s:s, s:f, s:o, s:o, s:o, s:o, s:I, s:I}", "model",
+                             json_text(v->subject->name), "method", v->asking->method->name, "length",
+                             (json_int_t)v->asking->length, "task", v->task->name, "depth", a->depth,
+                             "prompt", json_text(a->prompt), "answers", text_array(&a->question->answers),
+                             "candidates", text_array(&a->question->candidates), "said", json_text(a->said),
+                             "found", (json_int_t)a->found, "place", (json_int_t)a->place);
+    json_print(line, 0, &v->transcript);
+    buffer_byte(&v->transcript, '\n');
+    json_decref(line);
+}
+
 /* The subject's weights, run by the spec that the setting makes of its own. */
-static json_t *measure_under(const Evaluation *v, const Setting *s, const Task *task, Measure measure,
-                             Error *e) {
+static json_t *measure_under(Evaluation *v, const Setting *s, const Task *task, Measure measure, Error *e) {
     const EvalSubject *subject = v->subject;
     Model *m = subject->model(subject->context, e);
     bool ok = m && memory_check(kv_bytes(&m->spec, s->length + 128), "the KV cache of this length", e) &&
@@ -186,6 +208,8 @@ static json_t *measure_under(const Evaluation *v, const Setting *s, const Task *
     json_t *value = NULL;
     if (weights) {
         Net under = net_under(weights, &m->spec);
+        v->asking = s;
+        v->task = task;
         value = measure(&v->bench, &under, s->length, task, e);
     }
     model_close(m);
@@ -445,6 +469,10 @@ Evaluation *evaluation_new(const EvalOptions *options, const char *command, Erro
     Evaluation *v = xcalloc(1, sizeof *v);
     v->o = *options;
     v->bench.o = &v->o;
+    if (v->o.transcript) {
+        v->bench.asked = keep_asked;
+        v->bench.asked_context = v;
+    }
     clock_gettime(CLOCK_MONOTONIC, &v->started);
     v->results = begin_results(&v->o, command);
     load_cells(v);
@@ -461,6 +489,7 @@ void evaluation_free(Evaluation *v) {
     wording_close(&v->bench.wording);
     json_decref(v->results);
     json_decref(v->cells);
+    buffer_free(&v->transcript);
     free(v);
 }
 
@@ -473,4 +502,8 @@ json_t *evaluation_results(Evaluation *v) {
     clock_gettime(CLOCK_MONOTONIC, &now);
     json_object_set_new(v->results, "seconds", json_real((double)(now.tv_sec - v->started.tv_sec)));
     return v->results;
+}
+
+const Buffer *evaluation_transcript(const Evaluation *v) {
+    return &v->transcript;
 }

@@ -25,6 +25,7 @@ typedef struct EvalOptions {
     Score score;
     const char *field, *wording;
     const char *state; /* where finished cells are kept; NULL: nowhere */
+    bool transcript;   /* keep every question and what was said */
     bool anew;         /* what is there already does not count */
     int threads;
 } EvalOptions;
@@ -65,6 +66,8 @@ bool evaluation_checkpoint(Evaluation *v, const char *path, Error *e);
 size_t evaluation_measured(const Evaluation *v);
 /* What cmd/report takes (README, "Evaluate"), of all subjects so far. Borrowed. */
 json_t *evaluation_results(Evaluation *v);
+/* With `transcript`: a line of JSON for every question that was asked (README, "Evaluate"). Borrowed. */
+const Buffer *evaluation_transcript(const Evaluation *v);
 
 /* The name in the results of what a path names: "out/partial/" -> "partial", "out/x.gguf" -> "x". */
 void eval_short_name(const char *path, char out[256]);

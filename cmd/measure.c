@@ -84,20 +84,19 @@ static json_t *tally_row(const Tally *t, double depth, bool has_depth) {
 enum { QUESTIONS = 5 }; /* about one scene */
 
 /* A task that a length has no room for, or the wording no words, is left out there. */
-static bool ask_until_done(const Bench *b, Net *n, uint64_t length, const Task *task, const double *depths,
-                           size_t n_depths, Tally *tallies, Error *e) {
+static bool ask_until_done(const Bench *b, const Asking *how, const Task *task, Tally *tallies, Error *e) {
     for (uint64_t scene = 0; tallies[0].trials < b->o->trials; scene++) {
         size_t left = b->o->trials - tallies[0].trials;
         TaskInput in = {.tokenizer = b->tokenizer,
                         .haystack = &b->haystack,
                         .wording = &b->wording,
-                        .length = length,
+                        .length = how->length,
                         .n_questions = left < QUESTIONS ? left : QUESTIONS};
-        Random r = scene_random(b, task, length, scene);
+        Random r = scene_random(b, task, how->length, scene);
         Scene made = {0};
         Error cannot = {0};
         bool can = task->make(&in, &r, &made, &cannot);
-        bool ok = !can || ask_scene(n, b->tokenizer, &made, depths, n_depths, length, &cmd_stop, tallies, e);
+        bool ok = !can || ask_scene(how, &made, tallies, e);
         scene_free(&made);
         if (!can) cmd_note("%s is left out: %s", task->name, cannot.message);
         if (!can || !ok) return ok;
@@ -112,7 +111,15 @@ json_t *measure_task(const Bench *b, Net *n, uint64_t length, const Task *task, 
         depths[i] = n_depths > 1 ? (double)i / (double)(n_depths - 1) : 0.5;
     Tally tallies[EVAL_MOST] = {0};
     json_t *rows = NULL;
-    if (ask_until_done(b, n, length, task, depths, n_depths, tallies, e)) {
+    Asking how = {.net = n,
+                  .tokenizer = b->tokenizer,
+                  .depths = depths,
+                  .n_depths = n_depths,
+                  .length = length,
+                  .stop = &cmd_stop,
+                  .asked = b->asked,
+                  .context = b->asked_context};
+    if (ask_until_done(b, &how, task, tallies, e)) {
         rows = json_array();
         for (size_t i = 0; i < n_depths && tallies[i].trials; i++)
             json_array_append_new(rows, tally_row(&tallies[i], depths[i], task->has_depth));

@@ -3,6 +3,7 @@
 #define DEROPE_CMD_MEASURE_H
 
 #include "cmd/evaluation.h"
+#include "recal/evaluate/ask.h"
 
 /* What is measured with. */
 typedef struct Bench {
@@ -12,6 +13,8 @@ typedef struct Bench {
     TokenList text;
     int32_t bos;
     Haystack haystack;
+    void (*asked)(void *context, const Asked *a); /* may be NULL */
+    void *asked_context;
 } Bench;
 
 /* Tokens of the text that are for finding a softmax scale at this length: a quarter, in whole windows; 0

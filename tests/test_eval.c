@@ -183,6 +183,13 @@ static bool make(Fixture *f, const Task *t, size_t length, uint64_t seed, Scene 
     return t->make(&in, &r, s, e);
 }
 
+static bool ask(Fixture *f, const Scene *s, const double *depths, size_t n, size_t length, Tally *tallies,
+                Error *e) {
+    Asking how = {
+        .net = f->net, .tokenizer = f->tokenizer, .depths = depths, .n_depths = n, .length = length};
+    return ask_scene(&how, s, tallies, e);
+}
+
 static void every_task_can_be_answered(void **state) {
     Fixture *f = *state;
     for (const Task *const *t = tasks; *t; t++)
@@ -239,11 +246,10 @@ static void shared_prefill_changes_nothing(void **state) {
         Error e = {0};
         Tally together[4] = {0};
         assert_true(make(f, *t, 700, 9, &s, &e));
-        if (!ask_scene(f->net, f->tokenizer, &s, depths, n, 700, NULL, together, &e))
-            fail_msg("%s", e.message);
+        if (!ask(f, &s, depths, n, 700, together, &e)) fail_msg("%s", e.message);
         for (size_t i = 0; i < n; i++) {
             Tally alone = {0};
-            assert_true(ask_scene(f->net, f->tokenizer, &s, depths + i, 1, 700, NULL, &alone, &e));
+            assert_true(ask(f, &s, depths + i, 1, 700, &alone, &e));
             assert_int_equal(together[i].trials, s.n_questions);
             assert_int_equal(together[i].found, alone.found);
             assert_int_equal(together[i].ranked, alone.ranked);
@@ -284,7 +290,7 @@ static void what_is_said_is_found(void **state) {
     embed[the.ids[0] * TINY_WIDTH] = 2;
     Tally tally = {0};
     double depth = 0;
-    if (!ask_scene(f->net, f->tokenizer, &s, &depth, 1, 100, NULL, &tally, &e)) fail_msg("%s", e.message);
+    if (!ask(f, &s, &depth, 1, 100, &tally, &e)) fail_msg("%s", e.message);
     assert_int_equal(tally.trials, 1);
     assert_int_equal(tally.ranked, 1);
     assert_int_equal(tally.first, 1); /* its token is likelier than any of the others' */

@@ -8,11 +8,11 @@
 #include "recal/layers/layers.h"
 
 typedef struct Asker {
+    const Asking *how;
     Net *n;
     const Tokenizer *t;
     const Scene *s;
     KvCache *kv;
-    size_t length;
     float *last; /* (vocab): logits of the row that ran last */
 } Asker;
 
@@ -27,7 +27,7 @@ static bool encode(const Tokenizer *t, const Buffer *text, TokenList *out, Error
 }
 
 /* The scene with `q`'s needle at a depth and its question behind; NULL `q`: the scene alone. */
-static bool make_prompt(const Asker *a, const Question *q, double depth, TokenList *out, Error *e) {
+static Buffer prompt_text(const Asker *a, const Question *q, double depth) {
     Buffer text = {0};
     size_t n = a->s->sentences.n, at = (size_t)lround(depth * (double)n);
     for (size_t i = 0; i <= n; i++) {
@@ -35,6 +35,11 @@ static bool make_prompt(const Asker *a, const Question *q, double depth, TokenLi
         if (i < n) buffer_append(&text, a->s->sentences.texts[i], strlen(a->s->sentences.texts[i]));
     }
     if (q) buffer_append(&text, q->text, strlen(q->text));
+    return text;
+}
+
+static bool make_prompt(const Asker *a, const Question *q, double depth, TokenList *out, Error *e) {
+    Buffer text = prompt_text(a, q, depth);
     bool ok = encode(a->t, &text, out, e);
     buffer_free(&text);
     return ok;
@@ -122,7 +127,22 @@ static size_t answer_room(const Asker *a, const Question *q) {
     return n;
 }
 
-static bool count_found(Asker *a, const Question *q, const float *row, Tally *tally, Error *e) {
+static void tell(const Asker *a, const Question *q, double depth, const char *said, size_t found,
+                 size_t place) {
+    if (!a->how->asked) return;
+    Buffer prompt = prompt_text(a, q, depth);
+    Asked asked = {.prompt = buffer_string(&prompt),
+                   .said = said,
+                   .question = q,
+                   .depth = depth,
+                   .found = found,
+                   .place = q->candidates.n ? place : 0};
+    a->how->asked(a->how->context, &asked);
+    buffer_free(&prompt);
+}
+
+/* The model's own continuation of the prompt whose last logits are `row`. */
+static bool answer(Asker *a, const Question *q, const float *row, Buffer *text, Error *e) {
     TokenList said = {0};
     size_t room = answer_room(a, q), vocab = a->n->spec->vocab, known = tokenizer_vocab_size(a->t);
     bool ok = true;
@@ -135,29 +155,39 @@ static bool count_found(Asker *a, const Question *q, const float *row, Tally *ta
         token_append(&said, (int32_t)best);
         if (said.n < room) ok = run(a, &said.ids[said.n - 1], 1, e);
     }
-    Buffer text = {0};
-    ok = ok && tokenizer_decode(a->t, said.ids, said.n, false, &text, e);
-    for (size_t i = 0; ok && i < q->answers.n; i++)
-        tally->found += holds(buffer_string(&text), q->answers.texts[i]);
-    tally->answers += q->answers.n;
-    tally->trials++;
-    buffer_free(&text);
+    ok = ok && tokenizer_decode(a->t, said.ids, said.n, false, text, e);
     token_list_free(&said);
     return ok;
 }
 
+static size_t count_found(const Question *q, const char *said) {
+    size_t found = 0;
+    for (size_t i = 0; i < q->answers.n; i++)
+        found += holds(said, q->answers.texts[i]);
+    return found;
+}
+
 /* The cache stands at the end of the prompt. */
-static bool judge(Asker *a, const Question *q, Tally *tally, Error *e) {
+static bool judge(Asker *a, const Question *q, double depth, Tally *tally, Error *e) {
     size_t vocab = a->n->spec->vocab, place;
     float *row = xmalloc(vocab * sizeof *row);
+    Buffer said = {0};
     memcpy(row, a->last, vocab * sizeof *row);
     KvMark *end = kv_mark(a->kv, e);
-    bool ok = end && rank(a, q, end, row, &place, e) && count_found(a, q, row, tally, e);
+    bool ok = end && rank(a, q, end, row, &place, e) && answer(a, q, row, &said, e);
+    if (ok) {
+        size_t found = count_found(q, buffer_string(&said));
+        tally->found += found;
+        tally->answers += q->answers.n;
+        tally->trials++;
+        tell(a, q, depth, buffer_string(&said), found, place);
+    }
     if (ok && q->candidates.n) {
         tally->ranked++;
         tally->first += place == 1;
         tally->ranks += (double)place;
     }
+    buffer_free(&said);
     kv_mark_free(end);
     free(row);
     return ok;
@@ -173,7 +203,9 @@ typedef struct Prompts {
     size_t n_depths, n_questions;
 } Prompts;
 
-static bool make_prompts(const Asker *a, const double *depths, size_t n_depths, Prompts *p, Error *e) {
+static bool make_prompts(const Asker *a, Prompts *p, Error *e) {
+    const double *depths = a->how->depths;
+    size_t n_depths = a->how->n_depths, length = a->how->length;
     *p = (Prompts){.n_depths = n_depths, .n_questions = a->s->n_questions};
     p->each = xcalloc(n_depths * p->n_questions + 1, sizeof *p->each);
     p->shared = xcalloc(n_depths + 1, sizeof *p->shared);
@@ -188,10 +220,9 @@ static bool make_prompts(const Asker *a, const double *depths, size_t n_depths, 
             size_t same = common_prefix(&p->plain, ids), room = answer_room(a, q);
             if (same >= ids->n) same = ids->n - 1; /* one token at least has to run for its logits */
             if (same < p->shared[d]) p->shared[d] = same;
-            if (ids->n + room >
-                a->length + 64) /* counted in parts, a text may take a few tokens less or more */
+            if (ids->n + room > length + 64) /* counted in parts, a text may take a few tokens less or more */
                 return error_set(e, ERR_INPUT, "a prompt of %zu tokens and an answer of %zu pass %zu", ids->n,
-                                 room, a->length);
+                                 room, length);
         }
         if (d && p->shared[d] < p->shared[d - 1])
             return error_set(e, ERR_USAGE, "depths have to rise: %g after %g", depths[d], depths[d - 1]);
@@ -223,22 +254,21 @@ static bool ask_all(Asker *a, Prompts *p, Tally *tallies, Error *e) {
             const TokenList *ids = &p->each[d * p->n_questions + i];
             kv_return(a->kv, p->marks[d]);
             if (!run(a, ids->ids + p->shared[d], ids->n - p->shared[d], e) ||
-                !judge(a, &a->s->questions[i], &tallies[d], e))
+                !judge(a, &a->s->questions[i], a->how->depths[d], &tallies[d], e))
                 return false;
         }
     return true;
 }
 
-bool ask_scene(Net *n, const Tokenizer *t, const Scene *s, const double *depths, size_t n_depths,
-               size_t length, const volatile int *stop, Tally *tallies, Error *e) {
-    Asker a = {.n = n, .t = t, .s = s, .length = length};
+bool ask_scene(const Asking *how, const Scene *s, Tally *tallies, Error *e) {
+    Asker a = {.how = how, .n = how->net, .t = how->tokenizer, .s = s};
     Prompts p;
-    bool ok = make_prompts(&a, depths, n_depths, &p, e);
-    if (ok) a.kv = kv_new(n, length + 128, e);
-    a.last = big_alloc(n->spec->vocab, sizeof *a.last, "logits", e);
+    bool ok = make_prompts(&a, &p, e);
+    if (ok) a.kv = kv_new(a.n, how->length + 128, e);
+    a.last = big_alloc(a.n->spec->vocab, sizeof *a.last, "logits", e);
     ok = ok && a.kv && a.last;
     if (ok) {
-        kv_watch(a.kv, stop);
+        kv_watch(a.kv, how->stop);
         ok = ask_all(&a, &p, tallies, e);
     }
     free(a.last);
