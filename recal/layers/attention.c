@@ -10,7 +10,9 @@
 #include "recal/layers/layers.h"
 #include "recal/simd.h"
 
-enum { BLOCK = 64, TILE = 512 }; /* queries, and keys that they meet at a time: scores stay in the L2 cache */
+/* Rows of queries (forward), queries (backward), and keys that they meet at a time: scores stay in the L2
+ * cache. */
+enum { ROWS = 192, BLOCK = 64, TILE = 512 };
 
 /* Keys [from, to) that some query of [q0, q1) sees. */
 static void visible_keys(const Attention *a, size_t q0, size_t q1, size_t *from, size_t *to) {
@@ -94,7 +96,8 @@ static void meet_tile(Running *r, float *s, size_t low, size_t high, size_t n, f
 typedef struct Job {
     const Attention *a;
     const AttentionGrad *g;
-    size_t blocks;   /* of queries, per sequence and head */
+    size_t blocks;   /* of queries, per sequence and key/value head */
+    size_t queries;  /* in a block */
     float **scratch; /* per thread */
 } Job;
 
@@ -104,46 +107,96 @@ static void clip(size_t *low, size_t *high, size_t from, size_t n) {
     *high = *high < from ? 0 : *high - from < n ? *high - from : n;
 }
 
-static void forward_tile(const Attention *a, float *s, Running *r, size_t h, size_t q0, size_t nq,
-                         size_t from, size_t n, bool first) {
-    size_t kv = h / (a->heads / a->kv_heads), ldo = a->heads * a->dim;
-    float *out = a->out + (q0 * a->heads + h) * a->dim;
-    scores(a, s, h, q0, nq, from, n);
-    for (size_t i = 0; i < nq; i++) {
-        size_t low, high;
-        row_span(a, q0 + i, 0, &low, &high);
-        clip(&low, &high, from, n);
-        meet_tile(&r[i], s + i * n, low, high, n, first ? NULL : out + i * ldo, a->dim);
+/* A block of queries of all heads that share a key/value head: rows (head, query), so that keys and values
+ * are packed once for the group. */
+typedef struct QueryBlock {
+    const Attention *a;
+    size_t kv, group, q0, nq;
+    float *q, *out, *s; /* (group * nq, dim) twice, (group * nq, TILE) */
+    Running *r;         /* (group * nq) */
+} QueryBlock;
+
+static float *query_row(const QueryBlock *b, float *base, size_t row) {
+    size_t head = b->kv * b->group + row / b->nq, query = b->q0 + row % b->nq;
+    return base + (query * b->a->heads + head) * b->a->dim;
+}
+
+static void gather_queries(const QueryBlock *b) {
+    const Attention *a = b->a;
+    for (size_t row = 0; row < b->group * b->nq; row++) {
+        const float *q = query_row(b, (float *)a->q, row);
+        for (size_t d = 0; d < a->dim; d++)
+            b->q[row * a->dim + d] = q[d] * a->scale;
+        b->r[row] =
+            a->sinks ? (Running){a->sinks[b->kv * b->group + row / b->nq], 1} : (Running){-FLT_MAX, 0};
     }
-    gemm_one(&(Gemm){.m = nq,
+}
+
+static void forward_tile(const QueryBlock *b, size_t from, size_t n, bool first) {
+    const Attention *a = b->a;
+    size_t rows = b->group * b->nq, ldk = a->kv_heads * a->dim, at = (from * a->kv_heads + b->kv) * a->dim;
+    gemm_one(&(Gemm){.b_transposed = true,
+                     .m = rows,
+                     .n = n,
+                     .k = a->dim,
+                     .alpha = 1,
+                     .a = b->q,
+                     .lda = a->dim,
+                     .b = a->k + at,
+                     .ldb = ldk,
+                     .c = b->s,
+                     .ldc = n});
+    for (size_t row = 0; row < rows; row++) {
+        size_t low, high;
+        row_span(a, b->q0 + row % b->nq, 0, &low, &high);
+        clip(&low, &high, from, n);
+        meet_tile(&b->r[row], b->s + row * n, low, high, n, first ? NULL : b->out + row * a->dim, a->dim);
+    }
+    gemm_one(&(Gemm){.m = rows,
                      .n = a->dim,
                      .k = n,
                      .alpha = 1,
                      .beta = first ? 0 : 1,
-                     .a = s,
+                     .a = b->s,
                      .lda = n,
-                     .b = a->v + (from * a->kv_heads + kv) * a->dim,
-                     .ldb = a->kv_heads * a->dim,
-                     .c = out,
-                     .ldc = ldo});
+                     .b = a->v + at,
+                     .ldb = ldk,
+                     .c = b->out,
+                     .ldc = a->dim});
+}
+
+static void scatter_output(const QueryBlock *b) {
+    const Attention *a = b->a;
+    for (size_t row = 0; row < b->group * b->nq; row++) {
+        float *out = query_row(b, a->out, row), share = 1.0f / b->r[row].sum;
+        for (size_t d = 0; d < a->dim; d++)
+            out[d] = b->out[row * a->dim + d] * share;
+        size_t head = b->kv * b->group + row / b->nq;
+        if (a->lse) a->lse[head * a->queries + b->q0 + row % b->nq] = b->r[row].top + logf(b->r[row].sum);
+    }
 }
 
 static void forward_block(void *context, size_t task, int thread) {
     const Job *j = context;
-    const Attention *a = &j->a[task / (j->blocks * j->a->heads)];
-    size_t h = task / j->blocks % a->heads, q0 = task % j->blocks * BLOCK;
+    const Attention *a = &j->a[task / (j->blocks * j->a->kv_heads)];
+    size_t q0 = task % j->blocks * j->queries, group = a->heads / a->kv_heads, from, to;
     if (q0 >= a->queries) return;
-    size_t nq = a->queries - q0 < BLOCK ? a->queries - q0 : BLOCK, from, to;
+    size_t nq = a->queries - q0 < j->queries ? a->queries - q0 : j->queries, rows = group * j->queries;
+    float *scratch = j->scratch[thread];
+    QueryBlock b = {.a = a,
+                    .kv = task / j->blocks % a->kv_heads,
+                    .group = group,
+                    .q0 = q0,
+                    .nq = nq,
+                    .q = scratch,
+                    .out = scratch + rows * a->dim,
+                    .r = (Running *)(scratch + 2 * rows * a->dim),
+                    .s = scratch + 2 * rows * (a->dim + 1)};
     visible_keys(a, q0, q0 + nq, &from, &to);
-    Running r[BLOCK];
-    for (size_t i = 0; i < nq; i++)
-        r[i] = a->sinks ? (Running){a->sinks[h], 1} : (Running){-FLT_MAX, 0};
+    gather_queries(&b);
     for (size_t at = from; at < to; at += TILE)
-        forward_tile(a, j->scratch[thread], r, h, q0, nq, at, to - at < TILE ? to - at : TILE, at == from);
-    for (size_t i = 0; i < nq; i++) {
-        multiply(a->out + ((q0 + i) * a->heads + h) * a->dim, 1.0f / r[i].sum, a->dim);
-        if (a->lse) a->lse[h * a->queries + q0 + i] = r[i].top + logf(r[i].sum);
-    }
+        forward_tile(&b, at, to - at < TILE ? to - at : TILE, at == from);
+    scatter_output(&b);
 }
 
 /* `floats` for each thread. */
@@ -160,23 +213,25 @@ static void scratch_free(Pool *p, float **s) {
     free(s);
 }
 
-static size_t most_keys(const Attention *a, size_t n, size_t *blocks) {
+/* Blocks of `queries` that the longest sequence has, and the keys that the widest of them sees. */
+static size_t most_keys(const Attention *a, size_t n, size_t queries, size_t *blocks) {
     size_t keys = 1;
     *blocks = 1;
     for (size_t i = 0; i < n; i++) {
-        size_t visible = a[i].window && a[i].window + BLOCK < a[i].keys ? a[i].window + BLOCK : a[i].keys;
+        size_t visible = a[i].window && a[i].window + queries < a[i].keys ? a[i].window + queries : a[i].keys;
         if (visible > keys) keys = visible;
-        size_t b = (a[i].queries + BLOCK - 1) / BLOCK;
+        size_t b = (a[i].queries + queries - 1) / queries;
         if (b > *blocks) *blocks = b;
     }
     return keys;
 }
 
 void attention_forward(Pool *p, const Attention *a, size_t n) {
-    Job j = {.a = a};
-    size_t keys = most_keys(a, n, &j.blocks);
-    j.scratch = scratch_new(p, BLOCK * (keys < TILE ? keys : TILE));
-    pool_run(p, n * a->heads * j.blocks, forward_block, &j);
+    size_t group = a->heads / a->kv_heads;
+    Job j = {.a = a, .queries = group < ROWS / 8 ? ROWS / group : 8};
+    size_t keys = most_keys(a, n, j.queries, &j.blocks), rows = group * j.queries;
+    j.scratch = scratch_new(p, rows * (2 * a->dim + 2 + (keys < TILE ? keys : TILE)));
+    pool_run(p, n * a->kv_heads * j.blocks, forward_block, &j);
     scratch_free(p, j.scratch);
 }
 
@@ -271,7 +326,7 @@ static void backward_group(void *context, size_t task, int thread) {
 
 void attention_backward(Pool *p, const Attention *a, const AttentionGrad *g, size_t n) {
     Job j = {.a = a, .g = g};
-    size_t keys = most_keys(a, n, &j.blocks);
+    size_t keys = most_keys(a, n, BLOCK, &j.blocks);
     j.scratch = scratch_new(p, 2 * BLOCK * keys);
     pool_run(p, n * a->kv_heads, backward_group, &j);
     scratch_free(p, j.scratch);
