@@ -21,6 +21,7 @@
 enum {
     FLAG_SUITE = 256,
     FLAG_LENGTHS,
+    FLAG_TASK_LENGTHS,
     FLAG_TEXT,
     FLAG_AGAINST,
     FLAG_TRIALS,
@@ -45,6 +46,7 @@ enum {
 static const struct option options[] = {
     {"suite", required_argument, NULL, FLAG_SUITE},
     {"lengths", required_argument, NULL, FLAG_LENGTHS},
+    {"task-lengths", required_argument, NULL, FLAG_TASK_LENGTHS},
     {"text", required_argument, NULL, FLAG_TEXT},
     {"against", required_argument, NULL, FLAG_AGAINST},
     {"trials", required_argument, NULL, FLAG_TRIALS},
@@ -92,13 +94,21 @@ static bool each_item(EvalOptions *o, const char *option, const char *list, Take
     return true;
 }
 
-static bool take_length(EvalOptions *o, const char *item, Error *e) {
+static bool add_length(uint64_t *list, size_t *count, const char *item, Error *e) {
     uint64_t n;
     if (!cmd_parse_u64("a length", item, &n, e)) return false;
     if (n < 2 || n > 1 << 30) return cmd_usage(e, "%s is not 2 to 1G tokens", item);
-    if (o->n_lengths == EVAL_MOST) return cmd_usage(e, "more than %d", EVAL_MOST);
-    o->lengths[o->n_lengths++] = n;
+    if (*count == EVAL_MOST) return cmd_usage(e, "more than %d", EVAL_MOST);
+    list[(*count)++] = n;
     return true;
+}
+
+static bool take_length(EvalOptions *o, const char *item, Error *e) {
+    return add_length(o->lengths, &o->n_lengths, item, e);
+}
+
+static bool take_task_length(EvalOptions *o, const char *item, Error *e) {
+    return add_length(o->task_lengths, &o->n_task_lengths, item, e);
 }
 
 static bool take_count(const char *option, const char *text, size_t most, size_t *out, Error *e) {
@@ -122,6 +132,8 @@ static bool take_option(Arguments *a, int option, char **argv, Error *e) {
         return each_item(o, "--suite", optarg, eval_add_suite, e);
     case FLAG_LENGTHS:
         return each_item(o, "--lengths", optarg, take_length, e);
+    case FLAG_TASK_LENGTHS:
+        return each_item(o, "--task-lengths", optarg, take_task_length, e);
     case FLAG_AGAINST:
         return each_item(o, "--against", optarg, eval_add_method, e);
     case FLAG_TEXT:
@@ -307,6 +319,7 @@ const Verb verb_eval = {
         "                              (needle, and perplexity where there is a text)\n"
         "  --lengths N,...             in tokens (a quarter of the first model's context to sixteen times "
         "it)\n"
+        "  --task-lengths N,...        of needles and other tasks, where they are not the same\n"
         "  --text F                    for perplexity and as haystack, several times for several; a file or "
         "folder\n"
         "                              (without one, needles are hidden in made-up sentences)\n"

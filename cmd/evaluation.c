@@ -277,14 +277,17 @@ static bool find_scale(Evaluation *v, Setting *s, Error *e) {
     return true;
 }
 
-static bool measure_setting(Evaluation *v, Setting *s, Error *e) {
+static bool measure_text_under(Evaluation *v, Setting *s, Error *e) {
     s->scale = v->o.scale;
     if (v->o.search_scale && !find_scale(v, s, e)) return false;
-    if (v->o.perplexity) {
-        const json_t *value = cell(v, s, "perplexity", NULL, measure_perplexity, e);
-        if (!value) return false;
-        add_row(v, "perplexity", s, NULL, value);
-    }
+    const json_t *value = cell(v, s, "perplexity", NULL, measure_perplexity, e);
+    if (value) add_row(v, "perplexity", s, NULL, value);
+    return value != NULL;
+}
+
+static bool measure_tasks_under(Evaluation *v, Setting *s, Error *e) {
+    s->scale = v->o.scale;
+    if (v->o.search_scale && !find_scale(v, s, e)) return false;
     for (size_t i = 0; tasks[i]; i++) {
         if (!v->o.tasks[i]) continue;
         const json_t *rows = cell(v, s, tasks[i]->name, tasks[i], measure_task, e);
@@ -340,16 +343,27 @@ static bool read_texts(Evaluation *v, Error *e) {
     return haystack_open(o->texts, o->n_texts, o->field, 1 << 22, b->tokenizer, &b->haystack, e);
 }
 
-static bool measure_all(Evaluation *v, bool stretched, Error *e) {
-    for (size_t i = 0; i < v->o.n_lengths; i++)
+typedef bool (*MeasureUnder)(Evaluation *v, Setting *s, Error *e);
+
+static bool at_each(Evaluation *v, const uint64_t *lengths, size_t n, bool stretched, MeasureUnder measure,
+                    Error *e) {
+    for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < v->o.n_methods; j++) {
-            Setting s = {.method = v->o.methods[j], .length = v->o.lengths[i], .factor = 1};
+            Setting s = {.method = v->o.methods[j], .length = lengths[i], .factor = 1};
             bool plain = s.method == methods[0];
             if (!plain && !stretched) continue;
             if (!plain && (double)s.length > v->context) s.factor = (double)s.length / v->context;
-            if (!measure_setting(v, &s, e)) return false;
+            if (!measure(v, &s, e)) return false;
         }
     return true;
+}
+
+static bool measure_all(Evaluation *v, bool stretched, Error *e) {
+    const EvalOptions *o = &v->o;
+    bool own = o->n_task_lengths > 0;
+    return (!o->perplexity || at_each(v, o->lengths, o->n_lengths, stretched, measure_text_under, e)) &&
+           at_each(v, own ? o->task_lengths : o->lengths, own ? o->n_task_lengths : o->n_lengths, stretched,
+                   measure_tasks_under, e);
 }
 
 bool evaluation_subject(Evaluation *v, const EvalSubject *s, Error *e) {
@@ -506,4 +520,30 @@ json_t *evaluation_results(Evaluation *v) {
 
 const Buffer *evaluation_transcript(const Evaluation *v) {
     return &v->transcript;
+}
+
+void evaluation_join(json_t *all, const json_t *results, const char *prefix) {
+    static const char *const tables[] = {"perplexity", "tasks"};
+    json_t *copy = json_deep_copy(results), *row;
+    json_int_t before = (json_int_t)json_array_size(json_object_get(all, "models"));
+    double seconds = json_number_value(json_object_get(all, "seconds")) +
+                     json_number_value(json_object_get(results, "seconds"));
+    size_t i;
+    json_array_foreach(json_object_get(copy, "models"), i, row) {
+        const char *name = json_get_string(row, "name");
+        if (*prefix && strcmp(name, "source") != 0)
+            json_object_set_new(row, "name", json_sprintf("%s: %s", prefix, name));
+    }
+    for (size_t t = 0; t < 2; t++)
+        json_array_foreach(json_object_get(copy, tables[t]), i, row) json_object_set_new(
+            row, "model", json_integer(before + json_integer_value(json_object_get(row, "model"))));
+    if (!json_object_size(all)) {
+        json_object_update(all, copy);
+    } else {
+        json_array_extend(json_object_get(all, "models"), json_object_get(copy, "models"));
+        for (size_t t = 0; t < 2; t++)
+            json_array_extend(json_object_get(all, tables[t]), json_object_get(copy, tables[t]));
+    }
+    json_object_set_new(all, "seconds", json_real(seconds));
+    json_decref(copy);
 }

@@ -13,7 +13,9 @@ enum { EVAL_MOST = 64 }; /* of everything that is listed */
 typedef struct EvalOptions {
     bool perplexity, tasks[EVAL_MOST]; /* which suites; as in the table of tasks */
     uint64_t lengths[EVAL_MOST];
-    size_t n_lengths; /* 0: a quarter of the first subject's context to sixteen times it */
+    size_t n_lengths;                 /* 0: a quarter of the first subject's context to sixteen times it */
+    uint64_t task_lengths[EVAL_MOST]; /* of tasks; none: the same */
+    size_t n_task_lengths;
     const char *const *texts;
     size_t n_texts;
     const Method *methods[8]; /* first "none", which is always there once complete */
@@ -69,6 +71,9 @@ json_t *evaluation_results(Evaluation *v);
 /* With `transcript`: a line of JSON for every question that was asked (README, "Evaluate"). Borrowed. */
 const Buffer *evaluation_transcript(const Evaluation *v);
 
+/* Puts the rows of other results behind those of `all` (an empty object at first), their subjects' names
+ * behind `prefix` ("": none); a "source" is everybody's and keeps its name. */
+void evaluation_join(json_t *all, const json_t *results, const char *prefix);
 /* The name in the results of what a path names: "out/partial/" -> "partial", "out/x.gguf" -> "x". */
 void eval_short_name(const char *path, char out[256]);
 /* The manifest that a checkpoint of ours carries; NULL if it has none. New reference. */

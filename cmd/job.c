@@ -102,6 +102,14 @@ static bool take_names(const Job *j, const char *key, EvalOptions *o,
     return true;
 }
 
+static bool take_lengths(const json_t *contexts, uint64_t *out, size_t *n, Error *e) {
+    *n = json_array_size(contexts);
+    if (*n > EVAL_MOST) return error_set(e, ERR_USAGE, "more than %d lengths", EVAL_MOST);
+    for (size_t i = 0; i < *n; i++)
+        out[i] = (uint64_t)json_integer_value(json_array_get(contexts, i));
+    return true;
+}
+
 bool job_evaluation(const Job *j, const char **texts, EvalOptions *o, Error *e) {
     const json_t *s = job_section(j, "evaluate"), *contexts = json_object_get(s, "context");
     const char *score = json_get_string(s, "score"), *scale = json_get_string(s, "softmax_scale");
@@ -113,12 +121,9 @@ bool job_evaluation(const Job *j, const char **texts, EvalOptions *o, Error *e) 
                        .methods = {methods[0]},
                        .n_methods = 1};
     if (!take_paths(json_object_get(s, "text"), texts, &o->n_texts, e)) return blame(j, "evaluate.text", e);
-    if (json_array_size(contexts) > EVAL_MOST) {
-        error_set(e, ERR_USAGE, "more than %d lengths", EVAL_MOST);
-        return blame(j, "evaluate.context", e);
-    }
-    for (size_t i = 0; i < json_array_size(contexts); i++)
-        o->lengths[o->n_lengths++] = (uint64_t)json_integer_value(json_array_get(contexts, i));
+    if (!take_lengths(contexts, o->lengths, &o->n_lengths, e)) return blame(j, "evaluate.context", e);
+    if (!take_lengths(json_object_get(s, "task_context"), o->task_lengths, &o->n_task_lengths, e))
+        return blame(j, "evaluate.task_context", e);
     if (json_get_u64(s, "trials", &v)) o->trials = v;
     if (json_get_u64(s, "depths", &v)) o->n_depths = v;
     json_get_u64(s, "seed", &o->seed);

@@ -150,14 +150,14 @@ static json_t *plan_rows(const json_t *section, const EvalOptions *o, bool train
 /* What one row reads: the text once a length, and every question with what it is hidden in, of which half is
  * shared. */
 static double row_tokens(const EvalOptions *o, double text_tokens) {
-    double tokens = 0;
-    for (size_t i = 0; i < o->n_lengths; i++) {
-        if (o->perplexity) tokens += text_tokens * (o->search_scale ? 8 : 1);
+    bool own = o->n_task_lengths > 0;
+    const uint64_t *lengths = own ? o->task_lengths : o->lengths;
+    double tokens = o->perplexity ? text_tokens * (double)o->n_lengths * (o->search_scale ? 8 : 1) : 0;
+    for (size_t i = 0; i < (own ? o->n_task_lengths : o->n_lengths); i++)
         for (size_t t = 0; tasks[t]; t++)
             if (o->tasks[t])
                 tokens += 0.6 * (double)o->trials * (double)(tasks[t]->has_depth ? o->n_depths : 1) *
-                          (double)o->lengths[i];
-    }
+                          (double)lengths[i];
     return tokens;
 }
 

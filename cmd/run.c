@@ -398,13 +398,27 @@ static bool open_models(Run *r, Error *e) {
     return r->model != NULL;
 }
 
-static bool run_recipe(const char *path, const char *const *sets, size_t n_sets, bool force,
-                       const char *depfile, json_t *table, Error *e) {
-    Run r = {.force = force, .table = table};
-    bool ok = job_open(&r.job, path, sets, n_sets, e) && check_sections(&r, e) && open_models(&r, e) &&
+typedef struct Arguments {
+    const char *recipes[MAX_RECIPES], *sets[MAX_SETS], *depfile, *report;
+    size_t n_recipes, n_sets;
+    bool force, json;
+    json_t *table, *results; /* of all recipes */
+} Arguments;
+
+static void join_results(const Run *r, const Arguments *a) {
+    char name[64] = "";
+    if (a->n_recipes > 1) recipe_stem(r->job.path, name);
+    if (r->evaluation) evaluation_join(a->results, evaluation_results(r->evaluation), name);
+}
+
+static bool run_recipe(const char *path, const Arguments *a, Error *e) {
+    Run r = {.force = a->force, .table = a->table};
+    const char *depfile = a->depfile;
+    bool ok = job_open(&r.job, path, a->sets, a->n_sets, e) && check_sections(&r, e) && open_models(&r, e) &&
               find_keys(&r, e) && find_targets(&r, e) && open_work(&r, e) &&
               (!depfile || with_depfile(&r, depfile, depfile_check, e)) && run_steps(&r, e);
     if (ok && depfile) ok = renew_times(&r, e) && with_depfile(&r, depfile, depfile_write, e);
+    if (ok) join_results(&r, a);
     if (e->code == ERR_INTERRUPTED) cmd_advise(e, "; run it again to go on");
     net_close(r.net);
     model_close(r.model);
@@ -420,43 +434,62 @@ static bool run_recipe(const char *path, const char *const *sets, size_t n_sets,
     return ok;
 }
 
-static bool run(int argc, char **argv, Error *e) {
-    static const struct option options[] = {{"set", required_argument, NULL, 's'},
-                                            {"force", no_argument, NULL, 'f'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"depfile", required_argument, NULL, 'd'},
-                                            {0}};
-    const char *recipes[MAX_RECIPES], *sets[MAX_SETS], *depfile = NULL;
-    size_t n_recipes = 0, n_sets = 0;
-    bool force = false, json = false;
+static bool parse(int argc, char **argv, Arguments *a, Error *e) {
+    static const struct option options[] = {
+        {"set", required_argument, NULL, 's'},    {"force", no_argument, NULL, 'f'},
+        {"json", no_argument, NULL, 'j'},         {"depfile", required_argument, NULL, 'd'},
+        {"report", required_argument, NULL, 'r'}, {0}};
     int option;
     Scan scan = {0};
     while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
         if (option == 0) {
-            if (n_recipes == MAX_RECIPES) return cmd_usage(e, "more than %d recipes", MAX_RECIPES);
-            recipes[n_recipes++] = scan.operand;
+            if (a->n_recipes == MAX_RECIPES) return cmd_usage(e, "more than %d recipes", MAX_RECIPES);
+            a->recipes[a->n_recipes++] = scan.operand;
         } else if (option == 's') {
-            if (n_sets == MAX_SETS) return cmd_usage(e, "more than %d --set", MAX_SETS);
-            sets[n_sets++] = optarg;
+            if (a->n_sets == MAX_SETS) return cmd_usage(e, "more than %d --set", MAX_SETS);
+            a->sets[a->n_sets++] = optarg;
         } else if (option == 'f') {
-            force = true;
+            a->force = true;
         } else if (option == 'j') {
-            json = true;
+            a->json = true;
         } else if (option == 'd') {
-            depfile = optarg;
+            a->depfile = optarg;
+        } else if (option == 'r') {
+            a->report = optarg;
         } else {
             return cmd_bad_option(e, option, argv);
         }
     }
-    if (!n_recipes) return cmd_usage(e, "a recipe is needed (derope run --help)");
-    if (depfile && n_recipes > 1) return cmd_usage(e, "--depfile goes with one recipe");
-    json_t *table = json_array();
-    bool ok = true;
-    for (size_t i = 0; ok && i < n_recipes; i++)
-        ok = run_recipe(recipes[i], sets, n_sets, force, depfile, table, e);
-    if (ok && json) cmd_print_json(table);
-    if (ok && !json) table_print(table, n_recipes > 1);
-    json_decref(table);
+    if (!a->n_recipes) return cmd_usage(e, "a recipe is needed (derope run --help)");
+    if (a->depfile && a->n_recipes > 1) return cmd_usage(e, "--depfile goes with one recipe");
+    return !a->report || report_may_begin(a->report, a->force || report_is_ours(a->report), e);
+}
+
+/* One page about all recipes. */
+static bool joint_report(const Arguments *a, Error *e) {
+    if (!json_object_size(a->results))
+        return error_set(e, ERR_FAILED, "%s: no recipe has an evaluate section to report", a->report);
+    Buffer command = {0};
+    buffer_printf(&command, "derope run");
+    for (size_t i = 0; i < a->n_recipes; i++)
+        buffer_printf(&command, " %s", a->recipes[i]);
+    json_object_set_new(a->results, "command", json_text(buffer_string(&command)));
+    buffer_free(&command);
+    if (!report_write(a->report, a->results, true, e)) return false;
+    cmd_note("wrote %s", a->report);
+    return true;
+}
+
+static bool run(int argc, char **argv, Error *e) {
+    Arguments a = {.table = json_array(), .results = json_object()};
+    bool ok = parse(argc, argv, &a, e);
+    for (size_t i = 0; ok && i < a.n_recipes; i++)
+        ok = run_recipe(a.recipes[i], &a, e);
+    if (ok && a.json) cmd_print_json(a.table);
+    if (ok && !a.json) table_print(a.table, a.n_recipes > 1);
+    ok = ok && (!a.report || joint_report(&a, e));
+    json_decref(a.table);
+    json_decref(a.results);
     return ok;
 }
 
@@ -464,9 +497,9 @@ const Verb verb_run = {
     .name = "run",
     .summary = "do what recipes say, skipping what is done",
     .help =
-        "usage: derope run RECIPE... [--set key=value] [--force] [--depfile F] [--json]\n\n"
-        "Surgery, recalibration, evaluation and outputs of each recipe, in order; a table of perplexities at "
-        "the end. A step\n"
+        "usage: derope run RECIPE... [--set key=value] [--force] [--depfile F] [--report F.html] [--json]\n\n"
+        "Surgery, recalibration, evaluation and outputs of each recipe, in order; a table of what was "
+        "found at the end. A step\n"
         "is skipped if the hashes of its inputs and its parameters are those it was done with. What is "
         "needed for that, and\n"
         "to resume after Ctrl-C (exit status 5: run again), lies in OUTPUT.work beside the first output.\n\n"
@@ -474,6 +507,8 @@ const Verb verb_run = {
         "outputs.0.path=out.gguf\n"
         "  --force                     do everything anew and replace outputs\n"
         "  --depfile F                 write a make rule: the outputs depend on all that was read\n"
+        "  --report F.html             a page on all recipes' evaluations together, F.json and F.csv beside "
+        "it\n"
         "  --json                      the table as JSON\n\n"
         "examples/recipe-reference.yaml shows every key.\n",
     .run = run,

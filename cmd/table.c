@@ -87,7 +87,7 @@ void table_add(json_t *table, const json_t *results, size_t model, const char *r
 
 /* ---- printing ---- */
 
-static void stem(const char *path, char out[64]) {
+void recipe_stem(const char *path, char out[64]) {
     const char *slash = strrchr(path, '/');
     snprintf(out, 64, "%s", slash ? slash + 1 : path);
     char *dot = strrchr(out, '.');
@@ -99,7 +99,7 @@ static void print_label(const json_t *row, bool several) {
     const char *model = json_get_string(row, "model");
     char label[160], name[64] = "";
     bool named = several && strncmp(model, "after", 5) == 0;
-    if (named) stem(json_get_string(row, "recipe"), name);
+    if (named) recipe_stem(json_get_string(row, "recipe"), name);
     snprintf(label, sizeof label, "%s%s%s", name, named ? ": " : "", model);
     printf("%-44s", label);
 }

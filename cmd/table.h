@@ -9,6 +9,8 @@
  * {"recipe", "model", "skipped", "perplexity": [{"context", "perplexity", "low", "high", "tokens"}],
  *  "tasks": {NAME: [{"context", "score", "low", "high", "first", "trials"}]}}, over all depths. */
 void table_add(json_t *table, const json_t *results, size_t model, const char *recipe, bool skipped);
+/* "examples/partial.yaml" -> "partial" */
+void recipe_stem(const char *path, char out[64]);
 /* Prints it; `several` recipes are told apart by their names. */
 void table_print(const json_t *table, bool several);
 

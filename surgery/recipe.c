@@ -59,6 +59,8 @@ static const Key recalibrate_keys[] = {
 
 static const Key evaluate_keys[] = {
     {"context", KEY_UINTS, true, .least = 2, .help = "lengths, in tokens"},
+    {"task_context", KEY_UINTS, .least = 2,
+     .help = "lengths of needles and other tasks, where they are not the same"},
     {"text", KEY_PATHS, .help = "text that was not trained on; also where needles are hidden"},
     {"field", KEY_STRING, .help = "the field of a JSONL line that holds the text (text)"},
     {"suite", KEY_STRINGS, .help = "perplexity, needle, ... as derope eval --suite (perplexity)"},
