@@ -322,6 +322,11 @@ static bool make_parents(const char *path, Error *e) {
     return ok;
 }
 
+/* An earlier run's report is ours to replace. */
+static bool report_may_replace(const char *page, bool force, Error *e) {
+    return make_parents(page, e) && report_may_begin(page, force || report_is_ours(page), e);
+}
+
 static bool open_work(Run *r, Error *e) {
     const char *first = r->targets[0].request.path;
     Buffer work = {0}, steps = {0};
@@ -336,6 +341,7 @@ static bool open_work(Run *r, Error *e) {
         Target *t = &r->targets[i];
         if (!make_parents(t->request.path, e) || (!t->done && !target_may_begin(t, e))) return false;
     }
+    if (r->report && !report_may_replace(r->report, r->force, e)) return false;
     if (mkdir(r->work, 0777) != 0 && errno != EEXIST) return error_errno(e, "%s", r->work);
     return true;
 }
@@ -389,7 +395,7 @@ static bool check_sections(Run *r, Error *e) {
     json_decref(texts);
     if (!texts || !job_evaluation(&r->job, r->texts, &r->eval, e)) return false;
     r->report = json_get_string(job_section(&r->job, "evaluate"), "report");
-    return !r->report || report_may_begin(r->report, r->force || report_is_ours(r->report), e);
+    return true;
 }
 
 static bool open_models(Run *r, Error *e) {
@@ -462,7 +468,7 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
     }
     if (!a->n_recipes) return cmd_usage(e, "a recipe is needed (derope run --help)");
     if (a->depfile && a->n_recipes > 1) return cmd_usage(e, "--depfile goes with one recipe");
-    return !a->report || report_may_begin(a->report, a->force || report_is_ours(a->report), e);
+    return !a->report || report_may_replace(a->report, a->force, e);
 }
 
 /* One page about all recipes. */

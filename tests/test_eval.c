@@ -438,6 +438,115 @@ static void goes_on_where_it_stopped(void **state) {
     json_decref(r);
 }
 
+/* ---- what is written beside the figures ---- */
+
+static json_t *line_of(const char *text, size_t n) {
+    for (; n; n--)
+        text = strchr(text, '\n') + 1;
+    const char *end = strchr(text, '\n');
+    Error e = {0};
+    json_t *v = end ? json_parse("line", text, (size_t)(end - text), &e) : NULL;
+    assert_non_null(v);
+    return v;
+}
+
+static void a_transcript_holds_every_question(void **state) {
+    (void)state;
+    enum { TRIALS = 6, DEPTHS = 3 };
+    Buffer text = {0};
+    Error e = {0};
+    assert_runs("--quiet eval model --text hay.txt --wording wording.json --suite needle --lengths 200,300 "
+                "--trials 6 "
+                "--depths 3 --transcript asked.jsonl --report asked.html");
+    assert_true(file_read(scratch_path("asked.jsonl"), 1 << 22, &text, &e));
+    const char *lines = buffer_string(&text);
+    size_t n = 0, found = 0, first = 0;
+    for (const char *p = lines; (p = strchr(p, '\n')); p++)
+        n++;
+    assert_int_equal(n, 2 * TRIALS * DEPTHS);
+    for (size_t i = 0; i < n; i++) {
+        json_t *o = line_of(lines, i);
+        const char *prompt = json_get_string(o, "prompt"),
+                   *answer = json_string_value(json_array_get(json_object_get(o, "answers"), 0));
+        assert_non_null(strstr(prompt, answer));
+        assert_string_equal(json_string_value(json_array_get(json_object_get(o, "candidates"), 0)), answer);
+        assert_int_equal(json_array_size(json_object_get(o, "candidates")), 10);
+        bool said = strstr(json_get_string(o, "said"), answer) != NULL;
+        assert_int_equal(json_integer_value(json_object_get(o, "found")), said);
+        found += said;
+        first += json_integer_value(json_object_get(o, "place")) == 1;
+        json_decref(o);
+    }
+    json_t *r = read_json("asked.json"), *row;
+    double score = 0, likeliest = 0;
+    size_t i;
+    json_array_foreach(json_object_get(r, "tasks"), i, row) {
+        score += TRIALS * json_number_value(json_object_get(row, "score"));
+        likeliest += TRIALS * json_number_value(json_object_get(row, "first"));
+    }
+    assert_true(fabs(score - (double)found) < 1e-9 && fabs(likeliest - (double)first) < 1e-9);
+    json_decref(r);
+    buffer_free(&text);
+    assert_fails("eval model --lengths 200 --wording wording.json --transcript asked.jsonl", 1,
+                 "asked.jsonl");
+}
+
+static void tasks_have_lengths_of_their_own(void **state) {
+    (void)state;
+    assert_runs(
+        "--quiet eval model --text hay.txt --wording wording.json --suite perplexity,needle --lengths 32,64 "
+        "--task-lengths 200 --trials 2 --depths 1 --tokens 1000 --report own.html");
+    json_t *r = read_json("own.json");
+    assert_int_equal(json_array_size(json_object_get(r, "perplexity")), 2);
+    assert_int_equal(json_array_size(json_object_get(r, "tasks")), 1);
+    assert_true(row_value(r, "tasks", "none", 200, 0, "trials") == 2);
+    json_decref(r);
+}
+
+static bool file_has(const char *name, const char *words) {
+    Buffer text = {0};
+    Error e = {0};
+    assert_true(file_read(scratch_path(name), 1 << 22, &text, &e));
+    bool has = strstr(buffer_string(&text), words) != NULL;
+    buffer_free(&text);
+    return has;
+}
+
+/* Front matter comes from the source's card, the base model from the command; verify holds the files. */
+static void a_card_is_part_of_the_output(void **state) {
+    (void)state;
+    static const char card[] = "---\nlicense: apache-2.0\nlanguage: [en, \"no\"]\nbase_model: org/older\n"
+                               "tags:\n- small\nwidget: {x: 1}\n---\n# The source\n";
+    assert_runs("--quiet convert model for-card --drop-rope");
+    scratch_file("model/README.md", card, sizeof card - 1);
+    assert_runs("--quiet convert model carded --drop-rope");
+    run_shell("rm model/README.md");
+    static const char line[] =
+        "--quiet eval model carded --suite perplexity --text hay.txt --tokens 1000 --lengths 32,64 "
+        "--card carded";
+    char named[300];
+    snprintf(named, sizeof named, "%s --base-model org/source", line);
+    assert_runs(named);
+    static const char front[] = "---\nlicense: apache-2.0\nlanguage:\n- en\n- \"no\"\n";
+    assert_true(file_has("carded/README.md", front) &&
+                file_has("carded/README.md", "base_model: org/source\n"));
+    assert_true(file_has("carded/README.md", "- small\n- derope\n") &&
+                file_has("carded/README.md", "\n# carded\n"));
+    assert_false(file_has("carded/README.md", "The source") || file_has("carded/README.md", "widget"));
+    assert_true(file_has("carded/perplexity.svg", "<svg"));
+    assert_runs("verify carded");
+    assert_runs(line); /* our own card keeps the base it names */
+    assert_true(file_has("carded/README.md", "base_model: org/source\n"));
+    run_shell("echo >> carded/README.md");
+    assert_fails("verify carded", 1, "file README.md is not the one that was written");
+    assert_runs(
+        "--quiet eval for-card --suite perplexity --text hay.txt --tokens 1000 --lengths 32 --card for-card");
+    assert_false(file_has("for-card/README.md", "base_model"));
+    assert_fails("eval model --suite perplexity --text hay.txt --lengths 32 --card model", 3,
+                 "model: a card goes into an HF folder that derope wrote; this has no derope.json");
+    assert_fails("eval model --card carded", 2, "--card: 'carded' is not among the models");
+}
+
 static void wrong_command_lines(void **state) {
     (void)state;
     static const struct {
@@ -503,6 +612,9 @@ int main(void) {
         cmocka_unit_test(the_same_as_ppl),
         cmocka_unit_test(scales_are_searched_on_other_text),
         cmocka_unit_test(goes_on_where_it_stopped),
+        cmocka_unit_test(a_transcript_holds_every_question),
+        cmocka_unit_test(tasks_have_lengths_of_their_own),
+        cmocka_unit_test(a_card_is_part_of_the_output),
         cmocka_unit_test(wrong_command_lines),
         cmocka_unit_test(wordings_are_checked),
     };

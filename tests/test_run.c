@@ -73,6 +73,90 @@ static void outputs_in_both_formats(void **state) {
     assert_non_null(strstr(words, "\nr: after recalibration "));
 }
 
+static json_t *json_file(const char *name) {
+    Buffer text = {0};
+    Error e = {0};
+    assert_true(file_read(scratch_path(name), 1 << 22, &text, &e));
+    json_t *v = json_parse(name, text.data, text.size, &e);
+    buffer_free(&text);
+    assert_non_null(v);
+    return v;
+}
+
+static const char *names_of(const char *name) {
+    static Buffer names;
+    size_t i;
+    json_t *r = json_file(name), *m;
+    names.size = 0;
+    json_array_foreach(json_object_get(r, "models"), i, m)
+        buffer_printf(&names, "%s%s", i ? "; " : "", json_get_string(m, "name"));
+    json_decref(r);
+    return buffer_string(&names);
+}
+
+/* Suites, methods, a report and a card, from a recipe; what is there already is not written again. */
+static void a_recipe_evaluates_as_eval_does(void **state) {
+    (void)state;
+    const char *words;
+    Error e = {0};
+    static const char line[] =
+        "run r.yaml --json --set evaluate.suite=[perplexity,key-value] --set evaluate.against=yarn "
+        "--set evaluate.trials=3 --set evaluate.task_context=400 --set evaluate.report=out/r.html "
+        "--set evaluate.card=true --set evaluate.base_model=org/in";
+    assert_int_equal(run_derope(line, &words), 0);
+    const char *json = strstr(words, "[\n");
+    json_t *table = json_parse("table", json, strlen(json), &e);
+    static const char *const rows[] = {"source", "source under yarn", "after surgery, untrained",
+                                       "after recalibration"};
+    assert_int_equal(json_array_size(table), 4);
+    for (size_t i = 0; i < 4; i++) {
+        const json_t *row = json_array_get(table, i),
+                     *asked = json_object_get(json_object_get(row, "tasks"), "key-value"),
+                     *cell = json_array_get(asked, 0);
+        assert_string_equal(json_get_string(row, "model"), rows[i]);
+        assert_int_equal(json_array_size(json_object_get(row, "perplexity")), 2);
+        assert_int_equal(json_array_size(asked), 1);
+        assert_int_equal(json_integer_value(json_object_get(cell, "context")), 400);
+        assert_int_equal(json_integer_value(json_object_get(cell, "trials")), 3);
+    }
+    json_decref(table);
+    assert_string_equal(names_of("out/r.json"), "source; after surgery, untrained; after recalibration");
+    assert_int_equal(
+        run_shell("test -s out/r.html && test -s out/r.csv && grep -q 'base_model: org/in' out/hf/README.md "
+                  "&& test -s out/hf/perplexity.svg"),
+        0);
+    assert_runs("verify out/hf");
+    run_shell("touch -d '2020-01-01' out/hf/README.md out/r.html");
+    assert_runs(line);
+    assert_int_equal(run_shell("test out/hf/README.md -nt r.yaml || test out/r.html -nt r.yaml"), 1);
+    run_shell("rm out/r.html");
+    assert_runs(line);
+    assert_int_equal(run_shell("test -s out/r.html"), 0);
+}
+
+static void several_recipes_share_a_report(void **state) {
+    (void)state;
+    char other[sizeof recipe + 100];
+    assert_runs("run r.yaml --report one.html");
+    assert_string_equal(names_of("one.json"), "source; after surgery, untrained; after recalibration");
+    snprintf(other, sizeof other, "%s", recipe);
+    memcpy(strstr(other, "out/hf"), "out/h2", 6);
+    memcpy(strstr(other, "also/m"), "also/n", 6);
+    scratch_text("q.yaml", other);
+    assert_runs("run r.yaml q.yaml --report both.html");
+    assert_string_equal(names_of("both.json"),
+                        "source; r: after surgery, untrained; r: after recalibration; source; "
+                        "q: after surgery, untrained; q: after recalibration");
+    json_t *r = json_file("both.json");
+    assert_int_equal(json_array_size(json_object_get(r, "perplexity")), 12);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_array_get(json_object_get(r, "perplexity"), 11), "model")),
+        5);
+    json_decref(r);
+    scratch_text("theirs.json", "{}");
+    assert_fails("run r.yaml --report theirs.html", 1, "theirs.json");
+}
+
 /* ---- what a second run does ---- */
 
 /* What `derope run r.yaml ARGUMENTS` did, a letter a step, large if it was done and small if it was skipped:
@@ -437,6 +521,8 @@ static void ctrl_c_while_evaluating(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(outputs_in_both_formats, fresh),
+        cmocka_unit_test_setup(a_recipe_evaluates_as_eval_does, fresh),
+        cmocka_unit_test_setup(several_recipes_share_a_report, fresh),
         cmocka_unit_test_setup(a_second_run_skips_every_step, fresh),
         cmocka_unit_test_setup(each_change_redoes_what_depends_on_it, fresh),
         cmocka_unit_test_setup(companions_are_inputs, fresh),
