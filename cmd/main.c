@@ -5,6 +5,7 @@
 
 #include "cmd/cmd.h"
 #include "formats/file.h"
+#include "recal/gemm.h"
 
 /* clang-format off */
 static const Verb *const verbs[] = {
@@ -96,6 +97,7 @@ static int take_quiet(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    gemm_wake(argv);
     int at = 1;
     for (; at < argc && argv[at][0] == '-'; at++) {
         if (strcmp(argv[at], "--quiet") == 0 || strcmp(argv[at], "-q") == 0) {

@@ -1,6 +1,30 @@
 #include "recal/gemm.h"
 
 #include <cblas.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+static bool has_skylake_kernels(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512cd");
+}
+#else
+static bool has_skylake_kernels(void) {
+    return false;
+}
+#endif
+
+void gemm_wake(char **argv) {
+    static const char variable[] = "OPENBLAS_CORETYPE";
+    const char *core = openblas_get_corename();
+    bool taken_for_less = strcmp(core, "Haswell") == 0 || strcmp(core, "Zen") == 0;
+    if (getenv(variable) || !taken_for_less || !has_skylake_kernels()) return;
+    if (setenv(variable, "SkylakeX", 1) == 0) execv("/proc/self/exe", argv);
+    unsetenv(variable); /* no such file: it goes on as it is */
+}
 
 /* One row against a matrix: bound by memory, nothing to pack. */
 static void gemv(const Gemm *g) {

@@ -7,6 +7,11 @@
 
 #include "recal/threads.h"
 
+/* Called first of all by a program that computes. An OpenBLAS older than the processor takes one with AVX-512
+ * for a Haswell and runs at half its speed; it listens only to an environment variable, and only while it is
+ * loaded. So the program begins again with OPENBLAS_CORETYPE set, unless whoever started it has set that. */
+void gemm_wake(char **argv);
+
 /* C (m, n) = alpha * op(A) (m, k) * op(B) (k, n) + beta * C; op transposes where asked. Leading dimensions
  * are those of the stored matrices. */
 typedef struct Gemm {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "recal/gemm.h"
 #include "recal/net.h"
 
 static double now(void) {
@@ -69,6 +70,7 @@ static double training_rate(Net *n, Net *teacher, const int32_t *ids, size_t B, 
 }
 
 int main(int argc, char **argv) {
+    gemm_wake(argv);
     if (argc < 2) return 2;
     size_t B = argc > 2 ? strtoul(argv[2], NULL, 10) : 4, T = argc > 3 ? strtoul(argv[3], NULL, 10) : 512;
     int repeats = argc > 4 ? atoi(argv[4]) : 3;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "recal/gemm.h"
 #include "recal/perplexity.h"
 
 static double now(void) {
@@ -35,6 +36,7 @@ static double perplexity_seconds(Net *n, const int32_t *ids, size_t T, Error *e)
 }
 
 int main(int argc, char **argv) {
+    gemm_wake(argv);
     if (argc < 3) return 2;
     size_t T = strtoul(argv[2], NULL, 10);
     int repeats = argc > 3 ? atoi(argv[3]) : 1, threads = argc > 4 ? atoi(argv[4]) : 0;

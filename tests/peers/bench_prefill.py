@@ -37,7 +37,7 @@ def llama(model, T):
         best = max(best, json.loads(p.stdout)[0]["avg_ts"])
     p = subprocess.run([LLAMA / "llama-perplexity", "-m", model, "-f", SHARED / "data" / "books" / "war-and-peace.txt", "-c", str(T), "-b", str(T),
                         "--chunks", "1", "-t", str(THREADS), "-ctk", "f32", "-ctv", "f32", "-fa", "off"], capture_output=True, text=True, check=True)
-    seconds = float(re.search(r"prompt eval time =\s*([0-9.]+) ms", p.stderr + p.stdout)[1]) / 1e3
+    seconds = float(re.search(r"([0-9.]+) seconds per pass", p.stderr + p.stdout)[1])
     return {"prefill": best, "perplexity": T / seconds}
 
 

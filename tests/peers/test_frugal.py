@@ -99,3 +99,12 @@ def test_drop_rope_of_2_gb(tmp_path, record):
     status = {t["status"] for t in json.loads((out / "derope.json").read_text())["tensors"]}
     assert status <= {"untouched", "permuted", "new"}
     shutil.rmtree(tmp_path)
+
+
+def test_reading_32k_tokens(smollm2, shared, record):
+    text = shared / "data" / "books" / "dracula.txt"
+    if not text.is_file():
+        pytest.skip(f"no {text}")
+    seconds, peak = measured([BUILD / "derope", "--quiet", "ppl", smollm2, text, "--context", "32768", "--tokens", "32768"])
+    record("perplexity of one window of 32768 tokens, SmolLM2-135M", {"seconds": round(seconds, 1), "peak RssAnon, MB": round(peak, 1)})
+    assert peak < 4000
