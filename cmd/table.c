@@ -1,6 +1,7 @@
 #include "cmd/table.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "formats/json.h"
@@ -104,29 +105,65 @@ static void print_label(const json_t *row, bool several) {
     printf("%-44s", label);
 }
 
+static const json_t *cells_of(const json_t *row, const char *task) {
+    return task ? json_object_get(json_object_get(row, "tasks"), task) : json_object_get(row, "perplexity");
+}
+
+static const json_t *cell_at(const json_t *cells, uint64_t context) {
+    uint64_t its;
+    for (size_t i = 0; i < json_array_size(cells); i++)
+        if (json_get_u64(json_array_get(cells, i), "context", &its) && its == context)
+            return json_array_get(cells, i);
+    return NULL;
+}
+
+static int by_size(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The lengths of all rows, rising: recipes need not measure at the same. The caller frees them. */
+static uint64_t *contexts(const json_t *table, const char *task, size_t *n) {
+    uint64_t *out = NULL;
+    *n = 0;
+    for (size_t i = 0; i < json_array_size(table); i++) {
+        const json_t *cells = cells_of(json_array_get(table, i), task);
+        out = xrealloc(out, (*n + json_array_size(cells) + 1) * sizeof *out);
+        for (size_t j = 0; j < json_array_size(cells); j++)
+            *n += json_get_u64(json_array_get(cells, j), "context", &out[*n]);
+    }
+    if (*n) qsort(out, *n, sizeof *out, by_size);
+    size_t kept = 0;
+    for (size_t i = 0; i < *n; i++)
+        if (!kept || out[kept - 1] != out[i]) out[kept++] = out[i];
+    *n = kept;
+    return out;
+}
+
 static void print_rows(const json_t *table, bool several, const char *title, const char *task) {
     const char *value = task ? "score" : "perplexity";
-    const json_t *head = NULL;
+    size_t n;
+    uint64_t *lengths = contexts(table, task, &n);
+    char text[160];
+    snprintf(text, sizeof text, "%s at a context of", title);
+    if (n) printf("\n%-44s", text);
+    for (size_t j = 0; j < n; j++)
+        printf(" %9llu", (unsigned long long)lengths[j]);
+    if (n) printf("\n");
     for (size_t i = 0; i < json_array_size(table); i++) {
-        const json_t *row = json_array_get(table, i),
-                     *cells = task ? json_object_get(json_object_get(row, "tasks"), task)
-                                   : json_object_get(row, "perplexity");
+        const json_t *row = json_array_get(table, i), *cells = cells_of(row, task);
         if (!json_array_size(cells)) continue;
-        if (!head) {
-            head = cells;
-            char text[160];
-            snprintf(text, sizeof text, "%s at a context of", title);
-            printf("\n%-44s", text);
-            for (size_t j = 0; j < json_array_size(head); j++)
-                printf("%10lld",
-                       (long long)json_integer_value(json_object_get(json_array_get(head, j), "context")));
-            printf("\n");
-        }
         print_label(row, several);
-        for (size_t j = 0; j < json_array_size(cells); j++)
-            printf("%10.3f", json_number_value(json_object_get(json_array_get(cells, j), value)));
+        for (size_t j = 0; j < n; j++) {
+            const json_t *cell = cell_at(cells, lengths[j]);
+            if (cell)
+                printf(" %9.3f", json_number_value(json_object_get(cell, value)));
+            else
+                printf(" %9s", "-");
+        }
         printf("\n");
     }
+    free(lengths);
 }
 
 void table_print(const json_t *table, bool several) {
