@@ -13,6 +13,7 @@
 #include "formats/json.h"
 #include "surgery/derope_keys.h"
 
+#define CARD_KEY "card_key" /* in the manifest */
 enum { MAX_CARD = 4 << 20 };
 
 /* ---- the front matter of a card that is there ---- */
@@ -163,6 +164,29 @@ static json_int_t index_of(const json_t *results, const char *path) {
     return found;
 }
 
+/* Of what a card is written from; the manifest keeps it. */
+static void card_key(const char *path, const char *base_model, const json_t *results, char out[33]) {
+    char said[33];
+    Buffer text = {0};
+    report_key(results, said);
+    buffer_printf(&text, "%s\n%s\n%s", said, path, base_model ? base_model : "");
+    hash_bytes(text.data, text.size, out);
+    buffer_free(&text);
+}
+
+bool card_holds(const char *folder, const char *path, const char *base_model, const json_t *results) {
+    char wanted[33];
+    Error ignored = {0};
+    Checkpoint *c = checkpoint_open(folder, &ignored);
+    json_t *manifest = c ? manifest_of(c, folder, &ignored) : NULL;
+    const char *found = json_get_string(manifest, CARD_KEY);
+    card_key(path, base_model, results, wanted);
+    bool holds = found && strcmp(found, wanted) == 0 && checkpoint_file(c, "README.md");
+    json_decref(manifest);
+    checkpoint_close(c);
+    return holds;
+}
+
 bool card_write(const char *folder, const char *path, const char *base_model, const json_t *results,
                 Error *e) {
     Checkpoint *c = checkpoint_open(folder, e);
@@ -175,8 +199,10 @@ bool card_write(const char *folder, const char *path, const char *base_model, co
            *files = json_object_get(manifest, "files");
     Buffer card = {0}, text = {0}, place = {0};
     set_base(front, base_model, c);
-    char name[256];
+    char name[256], key[33];
     eval_short_name(folder, name);
+    card_key(path, base_model, results, key);
+    json_object_set_new(manifest, CARD_KEY, json_string(key));
     json_object_set_new(front, "model", json_integer(index_of(results, path)));
     json_object_set_new(front, "title", json_text(name));
     report_card(results, front, &card);

@@ -14,5 +14,7 @@ bool card_check(const char *folder, Error *e);
  * hub's name. The manifest lists the files anew, so that `derope verify` holds them as well. */
 bool card_write(const char *folder, const char *path, const char *base_model, const json_t *results,
                 Error *e);
+/* Whether the card that stands in `folder` was written from all of this. */
+bool card_holds(const char *folder, const char *path, const char *base_model, const json_t *results);
 
 #endif

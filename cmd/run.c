@@ -199,8 +199,11 @@ static bool evaluate_after(Run *r, Error *e) {
     Error ignored = {0};
     Checkpoint *out = checkpoint_open(r->targets[0].request.path, &ignored);
     json_t *manifest = out ? eval_manifest(out) : NULL;
-    EvalSubject s = {
-        .name = "after recalibration", .manifest = manifest, .model = operated_spec, .net = recalibrated_net};
+    EvalSubject s = {.name = "after recalibration",
+                     .path = r->targets[0].request.path,
+                     .manifest = manifest,
+                     .model = operated_spec,
+                     .net = recalibrated_net};
     bool ok = evaluate_as(r, s, r->weights_key, e);
     json_decref(manifest);
     checkpoint_close(out);
@@ -220,30 +223,21 @@ static bool begin_evaluation(Run *r, Error *e) {
 }
 
 static bool write_report(const Run *r, const json_t *results, Error *e) {
-    bool there = r->report && access(r->report, F_OK) == 0;
-    if (!r->report || (there && !evaluation_measured(r->evaluation))) return true;
+    if (!r->report || (!r->force && report_holds(r->report, results))) return true;
     if (!report_write(r->report, results, true, e)) return false;
     cmd_note("wrote %s", r->report);
     return true;
 }
 
-static bool has_card(const char *folder) {
-    char path[PATH_MAX];
-    return snprintf(path, sizeof path, "%s/" PICTURE_PERPLEXITY, folder) >= (int)sizeof path ||
-           access(path, F_OK) == 0;
-}
-
 /* What there is to read of the evaluation, once it is complete. */
 static bool report_step(Run *r, Error *e) {
     const json_t *section = job_section(&r->job, "evaluate"), *results = evaluation_results(r->evaluation);
+    const char *subject = r->targets[0].request.path, *base_model = json_get_string(section, "base_model");
     if (!write_report(r, results, e)) return false;
     for (size_t i = 0; wants(section, "card", false) && i < job_n_outputs(&r->job); i++) {
         const char *path = r->targets[i].request.path;
-        if (format_of_path(path) != FORMAT_HF ||
-            (has_card(path) && r->targets[i].done && !evaluation_measured(r->evaluation)))
-            continue;
-        if (!card_write(path, r->targets[0].request.path, json_get_string(section, "base_model"), results, e))
-            return false;
+        if (format_of_path(path) != FORMAT_HF || card_holds(path, subject, base_model, results)) continue;
+        if (!card_write(path, subject, base_model, results, e)) return false;
         cmd_note("wrote the model card of %s", path);
     }
     return true;
@@ -368,6 +362,8 @@ static bool with_depfile(const Run *r, const char *path, DepfileStep step, Error
         targets[i] = r->targets[i].request.path;
     json_array_extend(more, data);
     json_array_extend(more, text);
+    const char *wording = json_get_string(job_section(&r->job, "evaluate"), "wording");
+    if (wording) json_array_append_new(more, json_string(wording));
     bool ok = text && step(path, targets, n, r->job.source, more, e);
     free(targets);
     json_decref(more);
@@ -481,6 +477,7 @@ static bool joint_report(const Arguments *a, Error *e) {
         buffer_printf(&command, " %s", a->recipes[i]);
     json_object_set_new(a->results, "command", json_text(buffer_string(&command)));
     buffer_free(&command);
+    if (!a->force && report_holds(a->report, a->results)) return true;
     if (!report_write(a->report, a->results, true, e)) return false;
     cmd_note("wrote %s", a->report);
     return true;

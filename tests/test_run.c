@@ -16,6 +16,11 @@ static const char recipe[] = "source: in\n"
                              "  - {path: out/hf}\n"
                              "  - {path: also/m.gguf}\n";
 
+static const char wording[] =
+    "{\"fact\": \" {key} {value}.\", \"question\": \" {key}\", \"keys\": "
+    "[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"j\",\"k\",\"l\",\"m\",\"n\",\"o\",\"p\"],"
+    " \"values\": [\"q\",\"r\",\"s\",\"t\",\"u\",\"v\",\"w\",\"x\",\"y\",\"z\"]}";
+
 /* Everything the recipe reads, and nothing it makes. */
 static int fresh(void **state) {
     (void)state;
@@ -132,6 +137,49 @@ static void a_recipe_evaluates_as_eval_does(void **state) {
     run_shell("rm out/r.html");
     assert_runs(line);
     assert_int_equal(run_shell("test -s out/r.html"), 0);
+    /* the card is about what was trained, not about the source */
+    assert_int_equal(run_shell("grep -q '^| \\*\\*after recalibration\\*\\* ' out/hf/README.md"), 0);
+}
+
+/* What is asked for may be less than what is measured already, or something else about it. */
+static void reports_and_cards_follow_the_recipe(void **state) {
+    (void)state;
+    static const char more[] = "run r.yaml --set evaluate.suite=key-value --set evaluate.task_context=400 "
+                               "--set evaluate.trials=2 --set evaluate.card=true "
+                               "--set evaluate.report=out/r.html";
+    char line[400];
+    snprintf(line, sizeof line, "%s --set evaluate.against=yarn", more);
+    assert_runs(line);
+    assert_int_equal(run_shell("grep -q yarn out/r.json && ! test -e out/hf/perplexity.svg"), 0);
+    run_shell("touch -d 2020-01-01 out/hf/README.md out/r.html");
+    assert_runs(line);
+    assert_int_equal(run_shell("test out/hf/README.md -nt r.yaml || test out/r.html -nt r.yaml"), 1);
+    assert_runs(more); /* a method less */
+    assert_int_equal(run_shell("grep -q yarn out/r.json || grep -qi 'source + yarn' out/hf/README.md"), 1);
+    snprintf(line, sizeof line, "%s --set evaluate.base_model=org/in", more);
+    assert_runs(line);
+    assert_int_equal(run_shell("grep -q 'base_model: org/in' out/hf/README.md"), 0);
+    assert_runs("verify out/hf");
+}
+
+/* A column a length, though not every recipe measures at all of them. */
+static void tables_keep_their_columns(void **state) {
+    (void)state;
+    const char *words;
+    double at8 = 0, at32 = 0;
+    char other[sizeof recipe];
+    snprintf(other, sizeof other, "%s", recipe);
+    memcpy(strstr(other, "out/hf"), "out/h2", 6);
+    memcpy(strstr(other, "also/m"), "also/n", 6);
+    memcpy(strstr(other, "[16, 32]"), "[ 32, 8]", 8);
+    scratch_text("q.yaml", other);
+    assert_int_equal(run_derope("run r.yaml q.yaml", &words), 0);
+    assert_non_null(
+        strstr(words, "perplexity at a context of                           8        16        32\n"));
+    const char *row = strstr(words, "q: after recalibration ");
+    assert_non_null(row);
+    assert_int_equal(sscanf(row, "q: after recalibration %lf - %lf", &at8, &at32), 2);
+    assert_non_null(strstr(words, "r: after recalibration                               - "));
 }
 
 static void several_recipes_share_a_report(void **state) {
@@ -297,13 +345,16 @@ static void depfile_names_every_input(void **state) {
     (void)state;
     assert_runs("convert in sharded --max-shard-size 2k --force");
     run_shell("rm sharded/derope.json; mv train 'tr $ :%#a'; cp 'tr $ :%#a/1.txt' 'tr $ :%#a/3[1].txt'");
-    const char *run = "run r.yaml --set source=sharded --set 'recalibrate.data=tr $ :%#a' --depfile r.d";
+    const char *run = "run r.yaml --set source=sharded --set 'recalibrate.data=tr $ :%#a' "
+                      "--set evaluate.wording=w.json --depfile r.d";
+    scratch_text("w.json", wording);
     assert_runs(run);
     scratch_text("M", "out/hf also/m.gguf: ; false\ninclude r.d\n");
     run_shell("find . -exec touch -d @1000 {} +; touch -d @2000 out/hf also/m.gguf");
     assert_int_equal(make_says("out/hf"), 0);
     static const char *const inputs[] = {"r.yaml",
                                          "held.txt",
+                                         "w.json",
                                          "tr $ :%#a/1.txt",
                                          "tr $ :%#a/2.txt",
                                          "tr $ :%#a/3[1].txt",
@@ -522,6 +573,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(outputs_in_both_formats, fresh),
         cmocka_unit_test_setup(a_recipe_evaluates_as_eval_does, fresh),
+        cmocka_unit_test_setup(reports_and_cards_follow_the_recipe, fresh),
+        cmocka_unit_test_setup(tables_keep_their_columns, fresh),
         cmocka_unit_test_setup(several_recipes_share_a_report, fresh),
         cmocka_unit_test_setup(a_second_run_skips_every_step, fresh),
         cmocka_unit_test_setup(each_change_redoes_what_depends_on_it, fresh),

@@ -6,6 +6,7 @@
 #include "cmd/output.h"
 #include "cmd/report/report.h"
 #include "formats/file.h"
+#include "formats/hash.h"
 #include "formats/json.h"
 
 static void render_json(const json_t *results, Buffer *out) {
@@ -37,18 +38,51 @@ bool report_may_begin(const char *page, bool force, Error *e) {
     return ok;
 }
 
-bool report_is_ours(const char *page) {
+/* The results that stand beside the page; NULL: none. New reference. */
+static json_t *results_there(const char *page) {
     char *path = report_beside(page, ".json");
     Buffer text = {0};
     Error ignored = {0};
     json_t *there = NULL;
     if (access(path, F_OK) == 0 && file_read(path, 1 << 28, &text, &ignored))
         there = json_parse(path, text.data, text.size, &ignored);
-    bool ours = json_get_string(there, "derope") && json_object_get(there, "models");
-    json_decref(there);
     buffer_free(&text);
     free(path);
+    return there;
+}
+
+bool report_is_ours(const char *page) {
+    json_t *there = results_there(page);
+    bool ours = json_get_string(there, "derope") && json_object_get(there, "models");
+    json_decref(there);
     return ours;
+}
+
+void report_key(const json_t *results, char out[33]) {
+    static const char *const said[] = {"derope", "texts", "settings", "models", "perplexity", "tasks"};
+    json_t *kept = json_object();
+    Buffer text = {0};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        json_object_set(kept, said[i], json_object_get(results, said[i]));
+    json_print(kept, 0, &text);
+    hash_bytes(text.data, text.size, out);
+    buffer_free(&text);
+    json_decref(kept);
+}
+
+bool report_holds(const char *page, const json_t *results) {
+    char wanted[33], found[33];
+    json_t *there = results_there(page);
+    report_key(results, wanted);
+    report_key(there, found);
+    bool holds = there && strcmp(wanted, found) == 0;
+    for (size_t i = 0; holds && i < WRITTEN; i++) {
+        char *path = report_beside(page, written[i].ending);
+        holds = access(path, F_OK) == 0;
+        free(path);
+    }
+    json_decref(there);
+    return holds;
 }
 
 bool report_write(const char *page, const json_t *results, bool force, Error *e) {

@@ -46,6 +46,10 @@ char *report_beside(const char *page, const char *ending);
 bool report_may_begin(const char *page, bool force, Error *e);
 /* Whether what stands there is a report of ours. */
 bool report_is_ours(const char *page);
+/* Whether all of them stand there and say the same as `results`, whenever and however that was measured. */
+bool report_holds(const char *page, const json_t *results);
+/* Hash of what `results` say, not of when, where, by which command and in what time. */
+void report_key(const json_t *results, char out[33]);
 bool report_write(const char *page, const json_t *results, bool force, Error *e);
 
 #endif
