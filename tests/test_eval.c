@@ -236,6 +236,63 @@ static void no_room(void **state) {
     }
 }
 
+static void open_hay(Fixture *f, const char *text, size_t n, Haystack *h) {
+    const char *path = scratch_file("hay2.txt", text, n);
+    Error e = {0};
+    if (!haystack_open(&path, 1, NULL, 1 << 20, f->tokenizer, h, &e)) fail_msg("%s", e.message);
+}
+
+/* Text without spaces is cut too, and what is too long for the room does not leave it empty. */
+static void hay_fits_the_room(void **state) {
+    Fixture *f = *state;
+    static char text[20000];
+    Haystack h;
+    Error e = {0};
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = i % 3 == 0 ? '\xe5' : '\x80'; /* characters of three bytes */
+    open_hay(f, text, sizeof text - sizeof text % 3, &h);
+    assert_true(h.sentences.n > 40);
+    for (size_t i = 0; i < h.sentences.n; i++)
+        assert_true(strlen(h.sentences.texts[i]) <= 404 && h.sentences.texts[i][0] == '\xe5');
+    haystack_close(&h);
+    memset(text, 'a', sizeof text);
+    for (size_t i = 5; i < sizeof text; i += i % 400 == 5 ? 390 : 10) /* one long, one short, ... */
+        memcpy(text + i, ". ", 2);
+    open_hay(f, text, sizeof text, &h);
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        Random r = random_seeded(seed);
+        TextList out = {0};
+        fill_with_hay(&h, &r, 100, &out);
+        assert_true(out.n > 3);
+        free(out.texts);
+    }
+    haystack_close(&h);
+    const char *blank = scratch_file("blank.txt", " \n", 2);
+    assert_false(haystack_open(&blank, 1, NULL, 1 << 20, f->tokenizer, &h, &e));
+    assert_non_null(strstr(e.message, "no text to hide anything in"));
+}
+
+/* The room for an answer is that of the right one; others may be longer. */
+static void candidates_may_be_long(void **state) {
+    Fixture *f = *state;
+    static char word[600];
+    Error e = {0};
+    Question q = {.text = " sea was"};
+    Scene s = {.questions = &q, .n_questions = 1};
+    memset(word, 'a', sizeof word - 1);
+    text_list_add(&s.sentences, " an inn was there.");
+    text_list_add(&q.answers, "the");
+    text_list_add(&q.candidates, "the");
+    text_list_add(&q.candidates, word);
+    Tally tally = {0};
+    double depth = 0;
+    if (!ask(f, &s, &depth, 1, 100, &tally, &e)) fail_msg("%s", e.message);
+    assert_int_equal(tally.ranked, 1);
+    free(s.sentences.texts);
+    free(q.answers.texts);
+    free(q.candidates.texts);
+}
+
 /* Depths together share a prefill, which must not change what comes of them. */
 static void shared_prefill_changes_nothing(void **state) {
     Fixture *f = *state;
@@ -438,6 +495,80 @@ static void goes_on_where_it_stopped(void **state) {
     json_decref(r);
 }
 
+static void put_json(const char *name, const json_t *v) {
+    Buffer text = {0};
+    json_print(v, 0, &text);
+    scratch_file(name, text.data, text.size);
+    buffer_free(&text);
+}
+
+/* A cell that is none is measured again, and what is sound beside it is not. */
+static void damaged_states_are_measured_again(void **state) {
+    (void)state;
+    static const char line[] = "--quiet eval model --text hay.txt --wording wording.json --suite all "
+                               "--lengths 400 --trials 2 --depths 2 --tokens 800 --state bad.state "
+                               "--report bad.html --force";
+    static const char *const wrong[] = {"7",
+                                        "null",
+                                        "[]",
+                                        "{}",
+                                        "[[]]",
+                                        "{\"perplexity\": \"low\"}",
+                                        "[7, \"x\"]",
+                                        "[{\"score\": 2, \"trials\": 1}]",
+                                        "{\"perplexity\": 2, \"nll\": 1, \"method\": 3}",
+                                        "[{\"score\": 1, \"trials\": -1}]",
+                                        "[{\"score\": 1, \"trials\": 1, \"first\": {}}]"};
+    assert_runs(line);
+    json_t *good = read_json("bad.state"), *expected = read_json("bad.json");
+    size_t rows = json_array_size(json_object_get(expected, "tasks"));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        Error e = {0};
+        json_t *bad = json_object(), *value = NULL;
+        const char *key;
+        json_object_foreach(good, key, value)
+            json_object_set_new(bad, key, json_parse("wrong", wrong[i], strlen(wrong[i]), &e));
+        put_json("bad.state", bad);
+        json_decref(bad);
+        assert_runs(line);
+        json_t *r = read_json("bad.json");
+        assert_true(row_value(r, "perplexity", "none", 400, 0, "perplexity") > 1);
+        if (strcmp(wrong[i], "[]") != 0) /* a task left out */
+            assert_int_equal(json_array_size(json_object_get(r, "tasks")), rows);
+        json_decref(r);
+    }
+    json_decref(good);
+    json_decref(expected);
+}
+
+/* Nothing that is read from is written to, and a file that is no state is not taken for one. */
+static void inputs_are_spared(void **state) {
+    (void)state;
+    static const struct {
+        const char *arguments;
+        int status;
+        const char *words;
+    } cases[] = {
+        {"--report model/config --force", 2, "model/config.json: the source is there"},
+        {"--state model/tokenizer.json", 2, "model/tokenizer.json: the source is there"},
+        {"--transcript model/model.safetensors --force", 2, "a source is never written to"},
+        {"--transcript ./hay.txt --force", 2, "./hay.txt is read from"},
+        {"--state wording.json", 2, "wording.json is read from"},
+        {"--state mine.txt", 1, "mine.txt: exists already"},
+        {"--state nowhere/x", 1, "nowhere/x: cannot write there"},
+    };
+    scratch_file("mine.txt", "mine", 4);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[300];
+        snprintf(line, sizeof line,
+                 "eval model --text hay.txt --wording wording.json --suite perplexity --lengths 32 %s",
+                 cases[i].arguments);
+        assert_fails(line, cases[i].status, cases[i].words);
+    }
+    assert_runs("inspect model");
+    assert_file("mine.txt", "mine", 4);
+}
+
 /* ---- what is written beside the figures ---- */
 
 static json_t *line_of(const char *text, size_t n) {
@@ -489,6 +620,27 @@ static void a_transcript_holds_every_question(void **state) {
     buffer_free(&text);
     assert_fails("eval model --lengths 200 --wording wording.json --transcript asked.jsonl", 1,
                  "asked.jsonl");
+}
+
+/* Questions are asked again for it, perplexities not measured again. */
+static void a_transcript_keeps_what_needs_no_asking(void **state) {
+    (void)state;
+    static const char line[] = "--quiet eval model --text hay.txt --wording wording.json --suite all "
+                               "--lengths 300 --trials 1 --depths 1 --tokens 800 --state said.state";
+    char more[400];
+    assert_runs(line);
+    json_t *cells = read_json("said.state"), *value;
+    const char *key;
+    json_object_foreach(cells, key, value) if (json_is_object(value))
+        json_object_set_new(value, "perplexity", json_real(12345));
+    put_json("said.state", cells);
+    json_decref(cells);
+    snprintf(more, sizeof more, "%s --transcript said.jsonl --report said.html", line);
+    assert_runs(more);
+    json_t *r = read_json("said.json");
+    assert_true(row_value(r, "perplexity", "none", 300, 0, "perplexity") == 12345);
+    json_decref(r);
+    assert_int_equal(run_shell("grep -q '\"task\":\"needle\"\\|\"task\": \"needle\"' said.jsonl"), 0);
 }
 
 static void tasks_have_lengths_of_their_own(void **state) {
@@ -547,6 +699,56 @@ static void a_card_is_part_of_the_output(void **state) {
     assert_fails("eval model --card carded", 2, "--card: 'carded' is not among the models");
 }
 
+static void names_and_lengths_are_told_apart(void **state) {
+    (void)state;
+    run_shell("mkdir -p sub && cp -r model sub/");
+    assert_runs("--quiet eval model sub/model --suite perplexity --text hay.txt --tokens 200 --lengths 32,32 "
+                "--report two.html");
+    json_t *r = read_json("two.json"), *models = json_object_get(r, "models");
+    assert_int_equal(json_array_size(json_object_get(r, "perplexity")), 2);
+    assert_string_equal(json_get_string(json_array_get(models, 0), "name"), "model");
+    assert_string_equal(json_get_string(json_array_get(models, 1), "name"), "sub/model");
+    json_decref(r);
+}
+
+/* What the card that is there says is taken over however its lines end, and nothing of it can do harm. */
+static void cards_of_every_kind(void **state) {
+    (void)state;
+    static char deep[100000];
+    static const struct {
+        const char *card, *kept, *said;
+    } cases[] = {
+        {"---\r\nlicense: mit\r\n---\r\n# x\r\n", "license: mit\n", NULL},
+        {"\xef\xbb\xbf---\nlicense: mit\n---\n", "license: mit\n", NULL},
+        {"---\nlicense: mit\ntags: &a [*a, small]\n---", "tags:\n- small\n", NULL},
+        {"---\nlicense: [mit\n---\n", "tags:\n- derope\n",
+         "nothing is taken over from the card that is there"},
+        {"---\nlicense: caf\xe9\n---\n", "tags:\n- derope\n", "not valid YAML"},
+        {"---\n---\n", "tags:\n- derope\n", NULL},
+        {deep, "tags:\n- derope\n", "more than 16 deep"},
+    };
+    memset(deep, '[', sizeof deep - 1);
+    memcpy(deep, "---\na: ", 7);
+    memcpy(deep + sizeof deep - 6, "\n---\n", 5);
+    assert_runs("--quiet convert model kinds --drop-rope");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *words;
+        scratch_file("kinds/README.md", cases[i].card, strlen(cases[i].card));
+        int status = run_derope("eval kinds --suite perplexity --text hay.txt --tokens 100 --lengths 32 "
+                                "--card kinds",
+                                &words);
+        assert_int_equal(status, 0);
+        if (cases[i].said ? !strstr(words, cases[i].said) : strstr(words, "taken over") != NULL)
+            fail_msg("%zu: %s", i, words);
+        assert_true(file_has("kinds/README.md", cases[i].kept));
+        assert_runs("verify kinds");
+    }
+    run_shell("rm kinds/README.md; cp hay.txt theirs.md; ln -s ../theirs.md kinds/README.md");
+    assert_runs(
+        "--quiet eval kinds --suite perplexity --text hay.txt --tokens 100 --lengths 32 --card kinds");
+    assert_int_equal(run_shell("cmp -s hay.txt theirs.md && ! test -L kinds/README.md"), 0);
+}
+
 static void wrong_command_lines(void **state) {
     (void)state;
     static const struct {
@@ -560,6 +762,11 @@ static void wrong_command_lines(void **state) {
         {"eval model --suite perplexity", 2, "perplexity needs a text: --text FILE"},
         {"eval model --against yarn,ropeless", 2,
          "--against: unknown 'ropeless' (none, pi, ntk, yarn, dynamic-ntk)"},
+        {"eval model --suite ''", 2, "--suite: the list is empty"},
+        {"eval model nowhere --text hay.txt --suite perplexity --lengths 32 --report all.html", 3,
+         "derope eval: nowhere: No such file or directory"},
+        {"eval model --text hay.txt --suite perplexity --lengths 2 --score half", 2,
+         "the second half of a context of 2 tokens predicts nothing"},
         {"eval model --lengths 1", 2, "--lengths: 1 is not 2 to 1G tokens"},
         {"eval model --lengths 64,,128", 2, "--lengths: '64,,128' is not a list a,b,..."},
         {"eval model --trials 0", 2, "--trials: 0 is not 1 to 100000"},
@@ -607,14 +814,21 @@ int main(void) {
         cmocka_unit_test(loss_by_position),
         cmocka_unit_test(every_task_can_be_answered),
         cmocka_unit_test(no_room),
+        cmocka_unit_test(hay_fits_the_room),
+        cmocka_unit_test(candidates_may_be_long),
         cmocka_unit_test(shared_prefill_changes_nothing),
         cmocka_unit_test(what_is_said_is_found),
         cmocka_unit_test(the_same_as_ppl),
         cmocka_unit_test(scales_are_searched_on_other_text),
         cmocka_unit_test(goes_on_where_it_stopped),
+        cmocka_unit_test(damaged_states_are_measured_again),
+        cmocka_unit_test(inputs_are_spared),
         cmocka_unit_test(a_transcript_holds_every_question),
+        cmocka_unit_test(a_transcript_keeps_what_needs_no_asking),
         cmocka_unit_test(tasks_have_lengths_of_their_own),
         cmocka_unit_test(a_card_is_part_of_the_output),
+        cmocka_unit_test(cards_of_every_kind),
+        cmocka_unit_test(names_and_lengths_are_told_apart),
         cmocka_unit_test(wrong_command_lines),
         cmocka_unit_test(wordings_are_checked),
     };

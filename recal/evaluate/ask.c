@@ -224,9 +224,10 @@ static bool make_prompts(const Asker *a, Prompts *p, Error *e) {
                 return error_set(e, ERR_INPUT, "a prompt of %zu tokens and an answer of %zu pass %zu", ids->n,
                                  room, length);
         }
-        if (d && p->shared[d] < p->shared[d - 1])
-            return error_set(e, ERR_USAGE, "depths have to rise: %g after %g", depths[d], depths[d - 1]);
     }
+    /* a mark is not before that of a lesser depth, whatever a needle and the text behind it have in common */
+    for (size_t d = n_depths; d-- > 1;)
+        if (p->shared[d] < p->shared[d - 1]) p->shared[d - 1] = p->shared[d];
     return true;
 }
 
@@ -260,11 +261,24 @@ static bool ask_all(Asker *a, Prompts *p, Tally *tallies, Error *e) {
     return true;
 }
 
+/* A candidate may take more than the room that the prompt leaves for the answer. */
+static size_t longest_candidate(const Asker *a) {
+    size_t most = 0;
+    for (size_t i = 0; i < a->s->n_questions; i++) {
+        const TextList *c = &a->s->questions[i].candidates;
+        for (size_t k = 0; k < c->n; k++) {
+            size_t n = count_tokens(a->t, c->texts[k]) + 2;
+            if (n > most) most = n;
+        }
+    }
+    return most;
+}
+
 bool ask_scene(const Asking *how, const Scene *s, Tally *tallies, Error *e) {
     Asker a = {.how = how, .n = how->net, .t = how->tokenizer, .s = s};
     Prompts p;
     bool ok = make_prompts(&a, &p, e);
-    if (ok) a.kv = kv_new(a.n, how->length + 128, e);
+    if (ok) a.kv = kv_new(a.n, how->length + 128 + longest_candidate(&a), e);
     a.last = big_alloc(a.n->spec->vocab, sizeof *a.last, "logits", e);
     ok = ok && a.kv && a.last;
     if (ok) {

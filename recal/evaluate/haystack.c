@@ -28,7 +28,8 @@ size_t count_tokens(const Tokenizer *t, const char *text) {
 
 /* ---- sentences ---- */
 
-enum { LONGEST = 400 }; /* bytes: what has no full stop is cut at a space */
+/* bytes: what has no full stop is cut at a space, and what has no space between two characters */
+enum { LONGEST = 400 };
 
 /* Where the sentence that begins at `at` ends: behind a full stop, before white space. */
 static size_t sentence_end(const char *s, size_t at, size_t n) {
@@ -38,6 +39,7 @@ static size_t sentence_end(const char *s, size_t at, size_t n) {
         if (blank && strchr(".!?", s[i - 1])) return i;
         if (blank) space = i;
         if (i - at > LONGEST && space) return space;
+        if (i - at > LONGEST && (s[i] & 0xc0) != 0x80) return i;
     }
     return n;
 }
@@ -57,11 +59,19 @@ static bool keep_text(void *context, const char *path, const char *text, size_t 
     return c->text.size < c->max;
 }
 
+static bool is_blank(const char *s, size_t n) {
+    size_t i = 0;
+    while (i < n && isspace((unsigned char)s[i]))
+        i++;
+    return i == n;
+}
+
 static void cut(Cutter *c) {
     const char *s = buffer_string(&c->text);
     for (size_t at = 0, end; at < c->text.size; at = end) {
         end = sentence_end(s, at, c->text.size);
-        text_list_add(&c->h->sentences, arena_strndup(&c->h->arena, s + at, end - at));
+        if (!is_blank(s + at, end - at))
+            text_list_add(&c->h->sentences, arena_strndup(&c->h->arena, s + at, end - at));
     }
 }
 
@@ -119,9 +129,15 @@ void haystack_close(Haystack *h) {
     *h = (Haystack){0};
 }
 
+enum { MOST_PASSED = 64 };
+
 void fill_with_hay(const Haystack *h, Random *r, size_t tokens, TextList *out) {
     size_t n = h->sentences.n, at = random_below(r, n), sum = 0;
-    for (; sum + h->tokens[at] <= tokens; at = (at + 1) % n) {
+    for (size_t passed = 0; passed < n && passed < MOST_PASSED; at = (at + 1) % n) {
+        if (sum + h->tokens[at] > tokens) {
+            passed++;
+            continue;
+        }
         text_list_add(out, h->sentences.texts[at]);
         sum += h->tokens[at];
         if (!tokens--) break; /* sentences of no tokens end too */

@@ -88,7 +88,8 @@ const char *worded(Arena *a, const char *template, const char *key, const char *
 /* `n` different keys or values. False if the wording has not as many. */
 bool draw_keys(const Wording *w, Random *r, Arena *a, size_t n, TextList *out, Error *e);
 bool draw_values(const Wording *w, Random *r, Arena *a, size_t n, TextList *out, Error *e);
-/* Consecutive sentences from a random place, as many as fit `tokens`. */
+/* Sentences one after the other from a random place, as many as fit `tokens`; one that is too long for what
+ * is left is passed over, since all of a short length may lie behind it. */
 void fill_with_hay(const Haystack *h, Random *r, size_t tokens, TextList *out);
 /* Puts `text` at a random place of the list. */
 void insert_somewhere(TextList *l, Random *r, const char *text);
