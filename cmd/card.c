@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <yaml.h>
 
+#include "cmd/cmd.h"
 #include "cmd/evaluation.h"
 #include "cmd/report/report.h"
 #include "formats/checkpoint.h"
@@ -12,6 +12,7 @@
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "surgery/derope_keys.h"
+#include "surgery/recipe_read.h"
 
 #define CARD_KEY "card_key" /* in the manifest */
 enum { MAX_CARD = 4 << 20 };
@@ -45,32 +46,37 @@ static json_t *front_of(const char *yaml, size_t size) {
         "license",  "license_name", "license_link", "language",   "library_name",
         "datasets", "tags",         "pipeline_tag", "base_model", NULL};
     json_t *front = json_object();
-    yaml_parser_t parser;
+    Error wrong = {0};
     yaml_document_t d;
-    if (!yaml_parser_initialize(&parser)) return front;
-    yaml_parser_set_input_string(&parser, (const unsigned char *)yaml, size);
-    if (yaml_parser_load(&parser, &d)) {
-        yaml_node_t *root = yaml_document_get_root_node(&d);
-        yaml_node_pair_t *p = root && root->type == YAML_MAPPING_NODE ? root->data.mapping.pairs.start : NULL;
-        for (; p && p < root->data.mapping.pairs.top; p++) {
-            yaml_node_t *key = yaml_document_get_node(&d, p->key), *v = yaml_document_get_node(&d, p->value);
-            for (size_t k = 0; key && v && key->type == YAML_SCALAR_NODE && kept[k]; k++)
-                if (!strcmp((const char *)key->data.scalar.value, kept[k]))
-                    json_object_set_new(front, kept[k], value_of(&d, v));
-        }
-        yaml_document_delete(&d);
+    if (!recipe_parse_yaml("front matter of README.md", yaml, size, &d, &wrong)) {
+        if (strspn(yaml, " \t\r\n") < size)
+            cmd_note("nothing is taken over from the card that is there: %s", wrong.message);
+        return front;
     }
-    yaml_parser_delete(&parser);
+    yaml_node_t *root = yaml_document_get_root_node(&d);
+    yaml_node_pair_t *p = root->type == YAML_MAPPING_NODE ? root->data.mapping.pairs.start : NULL;
+    for (; p && p < root->data.mapping.pairs.top; p++) {
+        yaml_node_t *key = yaml_document_get_node(&d, p->key), *v = yaml_document_get_node(&d, p->value);
+        for (size_t k = 0; key && v && key->type == YAML_SCALAR_NODE && kept[k]; k++)
+            if (!strcmp((const char *)key->data.scalar.value, kept[k]))
+                json_object_set_new(front, kept[k], value_of(&d, v));
+    }
+    yaml_document_delete(&d);
     return front;
 }
 
-/* Between the first two lines of "---"; a card without any has none to carry over. */
+/* Between the first two lines of "---", whatever ends its lines; a card without any has none to carry over.
+ */
 static json_t *front_matter(const SideFile *card) {
     const char *text = card ? (const char *)card->bytes : NULL;
-    size_t size = card ? card->size : 0;
-    if (size < 8 || size > MAX_CARD || memcmp(text, "---\n", 4) != 0) return json_object();
-    const char *end = memmem(text + 3, size - 3, "\n---", 4);
-    return end ? front_of(text + 4, (size_t)(end - text) - 3) : json_object();
+    size_t size = card ? card->size : 0, at = 0;
+    if (size > MAX_CARD) size = MAX_CARD;
+    if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) at = 3;
+    if (size < at + 8 || memcmp(text + at, "---", 3) != 0) return json_object();
+    at += text[at + 3] == '\r' ? 4 : 3;
+    if (text[at] != '\n') return json_object();
+    const char *end = memmem(text + at, size - at, "\n---", 4);
+    return end ? front_of(text + at + 1, (size_t)(end - text) - at) : json_object();
 }
 
 static bool is_ours(const json_t *front) {

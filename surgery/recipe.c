@@ -58,8 +58,8 @@ static const Key recalibrate_keys[] = {
 };
 
 static const Key evaluate_keys[] = {
-    {"context", KEY_UINTS, true, .least = 2, .help = "lengths, in tokens"},
-    {"task_context", KEY_UINTS, .least = 2,
+    {"context", KEY_UINTS, true, .least = 2, .most = 1 << 30, .help = "lengths, in tokens"},
+    {"task_context", KEY_UINTS, .least = 2, .most = 1 << 30,
      .help = "lengths of needles and other tasks, where they are not the same"},
     {"text", KEY_PATHS, .help = "text that was not trained on; also where needles are hidden"},
     {"field", KEY_STRING, .help = "the field of a JSONL line that holds the text (text)"},
@@ -145,8 +145,7 @@ static bool is_shallow(const char *place, const char *text, size_t size, Error *
     return ok;
 }
 
-/* Parses one YAML document; the caller deletes it if this returns true. */
-static bool parse_yaml(const char *place, const char *text, size_t size, yaml_document_t *out, Error *e) {
+bool recipe_parse_yaml(const char *place, const char *text, size_t size, yaml_document_t *out, Error *e) {
     yaml_parser_t parser;
     if (!is_shallow(place, text, size, e)) return false;
     if (!yaml_parser_initialize(&parser)) return error_set(e, ERR_FAILED, "%s: no memory for YAML", place);
@@ -219,7 +218,7 @@ static bool apply_set(json_t *root, const char *set, Error *e) {
     const Key *key = find_place(root, dotted, &parent, last, sizeof last, e);
     if (!key) return false;
     yaml_document_t document;
-    if (!parse_yaml("--set", equals + 1, strlen(equals + 1), &document, e)) return false;
+    if (!recipe_parse_yaml("--set", equals + 1, strlen(equals + 1), &document, e)) return false;
     RecipeReader r = {.document = &document, .place = "--set", .folder = ""};
     json_t *v = recipe_read(&r, yaml_document_get_root_node(&document), key, dotted, e);
     yaml_document_delete(&document);
@@ -312,7 +311,7 @@ json_t *recipe_load(const char *path, const char *const *sets, size_t n_sets, Er
     const char *slash = strrchr(path, '/');
     if (slash && (size_t)(slash - path) < sizeof folder) memcpy(folder, path, (size_t)(slash - path));
     yaml_document_t document;
-    bool ok = parse_yaml(path, (const char *)text.data, text.size, &document, e);
+    bool ok = recipe_parse_yaml(path, (const char *)text.data, text.size, &document, e);
     buffer_free(&text);
     if (!ok) return NULL;
 
@@ -360,7 +359,7 @@ bool recipe_blame(const char *path, const char *const *sets, size_t n_sets, cons
     yaml_document_t document;
     Error ignored = {0};
     bool read = file_read(path, MAX_RECIPE, &text, &ignored) &&
-                parse_yaml(path, (const char *)text.data, text.size, &document, &ignored);
+                recipe_parse_yaml(path, (const char *)text.data, text.size, &document, &ignored);
     buffer_free(&text);
     if (!read) return error_place(e, "%s: %s", path, dotted);
     RecipeReader r = {.document = &document, .place = path};

@@ -14,6 +14,8 @@ typedef struct RecipeReader {
     size_t visited;     /* aliases can make a small file very large */
 } RecipeReader;
 
+/* Parses one YAML document of no great depth; the caller deletes it if this returns true. */
+bool recipe_parse_yaml(const char *place, const char *text, size_t size, yaml_document_t *out, Error *e);
 /* "place:line:column: message" with ERR_RECIPE; false. */
 bool recipe_wrong(const RecipeReader *r, const yaml_node_t *n, Error *e, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

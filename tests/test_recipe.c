@@ -144,7 +144,9 @@ static void numbers_have_ranges(void **state) {
     expect_error(MINIMAL "recalibrate: {data: d, tokens: 1, context: 1, clip: -1}\n", NULL,
                  ":3:53: recalibrate.clip: expected 0 or more, found '-1'");
     expect_error(MINIMAL "evaluate: {text: t, context: [256, 1]}\n", NULL,
-                 ":3:36: evaluate.context.1: expected 2 or more, found '1'");
+                 ":3:36: evaluate.context.1: expected 2 to 1073741824, found '1'");
+    expect_error(MINIMAL "evaluate: {text: t, context: 64, task_context: 2G}\n", NULL,
+                 ":3:48: evaluate.task_context: expected 2 to 1073741824, found '2G'");
 }
 
 static void outputs_are_checked(void **state) {
