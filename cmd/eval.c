@@ -13,10 +13,11 @@
 #include "cmd/card.h"
 #include "cmd/cmd.h"
 #include "cmd/evaluation.h"
-#include "cmd/machine.h"
+#include "cmd/output.h"
 #include "cmd/report/report.h"
 #include "formats/file.h"
 #include "formats/json.h"
+#include "recal/data.h"
 
 enum {
     FLAG_SUITE = 256,
@@ -83,6 +84,7 @@ typedef bool (*TakeItem)(EvalOptions *o, const char *item, Error *e);
 /* "a,b,c" */
 static bool each_item(EvalOptions *o, const char *option, const char *list, TakeItem take, Error *e) {
     char item[64];
+    if (!*list) return cmd_usage(e, "%s: the list is empty", option);
     for (const char *p = list; *p;) {
         size_t n = strcspn(p, ",");
         if (!n || n >= sizeof item) return cmd_usage(e, "%s: '%.60s' is not a list a,b,...", option, list);
@@ -265,12 +267,75 @@ static char *quoted_command(int argc, char **argv) {
     return buffer_string(&b);
 }
 
+/* Every file that will be written, but for a card's; the caller frees each. */
+static size_t written_files(const Arguments *a, char *out[5]) {
+    static const char *const endings[] = {".html", ".json", ".csv"};
+    size_t n = 0;
+    for (size_t i = 0; a->report && i < 3; i++)
+        out[n++] = report_beside(a->report, endings[i]);
+    if (a->transcript) out[n++] = xstrdup(a->transcript);
+    if (a->o.state) out[n++] = xstrdup(a->o.state);
+    return n;
+}
+
+/* Texts and words are not written to, --force or not. */
+static bool texts_spared(const Arguments *a, char *const *outputs, size_t n, Error *e) {
+    json_t *files = json_array(), *file;
+    bool ok = true;
+    size_t i;
+    for (i = 0; ok && i < a->o.n_texts; i++)
+        ok = data_list(a->o.texts[i], files, e);
+    if (a->o.wording) json_array_append_new(files, json_text(a->o.wording));
+    json_array_foreach(files, i, file) for (size_t k = 0; ok && k < n;
+                                            k++) if (same_file(outputs[k], json_string_value(file))) ok =
+        cmd_usage(e, "%s is read from, and cannot be written to", outputs[k]);
+    json_decref(files);
+    return ok;
+}
+
+/* Nor are models. */
+static bool model_spared(const char *path, char *const *outputs, size_t n, Error *e) {
+    Checkpoint *c = checkpoint_open(path, e);
+    bool ok = c != NULL;
+    for (size_t i = 0; ok && i < n; i++)
+        ok = output_spares_source(c, outputs[i], e);
+    checkpoint_close(c);
+    return ok;
+}
+
+/* What somebody names as the state and is something else is not replaced. */
+static bool state_may_begin(const char *path, bool force, Error *e) {
+    Buffer text = {0};
+    Error ignored = {0};
+    json_t *there = NULL;
+    bool any = access(path, F_OK) == 0;
+    if (any && file_read(path, 1 << 28, &text, &ignored))
+        there = json_parse(path, text.data, text.size, &ignored);
+    bool ours = !any || json_is_object(there);
+    json_decref(there);
+    buffer_free(&text);
+    return output_may_begin(path, false, ours || force, e);
+}
+
+/* Whatever is wrong with models and places shows before the first measurement. */
+static bool check_places(const Arguments *a, Error *e) {
+    char *outputs[5];
+    size_t n = written_files(a, outputs);
+    bool ok = texts_spared(a, outputs, n, e);
+    for (size_t i = 0; ok && i < a->n_models; i++)
+        ok = model_spared(a->models[i], outputs, n, e);
+    for (size_t i = 0; i < n; i++)
+        free(outputs[i]);
+    return ok && (!a->report || report_may_begin(a->report, a->force, e)) &&
+           (!a->card || card_check(a->card, e)) &&
+           (!a->transcript || output_may_begin(a->transcript, false, a->force, e)) &&
+           (!a->o.state || state_may_begin(a->o.state, a->force, e));
+}
+
 static bool run(int argc, char **argv, Error *e) {
     Arguments a = {0};
     char *command = quoted_command(argc, argv), *state = NULL;
-    bool ok = parse(argc, argv, &a, e) && (!a.report || report_may_begin(a.report, a.force, e)) &&
-              (!a.card || card_check(a.card, e)) &&
-              (!a.transcript || output_may_begin(a.transcript, false, a.force, e));
+    bool ok = parse(argc, argv, &a, e) && check_places(&a, e);
     if (ok && a.report && !a.o.state) a.o.state = state = report_beside(a.report, ".state");
     Evaluation *v = ok ? evaluation_new(&a.o, command, e) : NULL;
     ok = v != NULL;
@@ -290,7 +355,9 @@ static bool run(int argc, char **argv, Error *e) {
     }
     if (ok && a.report) {
         ok = report_write(a.report, results, a.force, e);
-        if (ok) cmd_note("wrote %s", a.report);
+        char *page = report_beside(a.report, ".html");
+        if (ok) cmd_note("wrote %s", page);
+        free(page);
     }
     if (ok && a.transcript) {
         const Buffer *lines = evaluation_transcript(v);
@@ -342,7 +409,8 @@ const Verb verb_eval = {
         "\"questions\",\n"
         "                              \"keys\", \"values\"}, with {key} and {value} in them\n"
         "  --report OUT.html           a page to look at, OUT.json and OUT.csv beside it\n"
-        "  --transcript OUT.jsonl      every question that was asked, and what the model said\n"
+        "  --transcript OUT.jsonl      every question that was asked, and what the model said; after\n"
+        "                              Ctrl-C they are asked anew\n"
         "  --card OUT                  one of the models, an HF folder of ours: README.md and pictures in "
         "it\n"
         "  --base-model NAME           what the hub calls the model it was made from, for the card\n"

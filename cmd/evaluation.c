@@ -102,6 +102,18 @@ static void plain_first(EvalOptions *o) {
     o->methods[0] = methods[0];
 }
 
+/* What is named twice would count twice where trials are pooled. */
+static size_t distinct(uint64_t *list, size_t n) {
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t j = 0;
+        while (j < kept && list[j] != list[i])
+            j++;
+        if (j == kept) list[kept++] = list[i];
+    }
+    return kept;
+}
+
 bool eval_complete(EvalOptions *o, Error *e) {
     bool any = o->perplexity;
     for (size_t i = 0; tasks[i]; i++)
@@ -110,10 +122,16 @@ bool eval_complete(EvalOptions *o, Error *e) {
         o->perplexity = o->n_texts > 0;
         o->tasks[0] = true;
     }
-    if (o->perplexity && !o->n_texts) return cmd_usage(e, "perplexity needs a text: --text FILE");
+    if (o->perplexity && !o->n_texts)
+        return cmd_usage(e, "perplexity needs a text: --text FILE, or a recipe's text: FILE");
     if (o->search_scale && !o->perplexity)
         return cmd_usage(
             e, "a search for the softmax scale goes by perplexity: --suite perplexity,... and --text FILE");
+    o->n_lengths = distinct(o->lengths, o->n_lengths);
+    o->n_task_lengths = distinct(o->task_lengths, o->n_task_lengths);
+    for (size_t i = 0; o->perplexity && o->score == SCORE_HALF && i < o->n_lengths; i++)
+        if (o->lengths[i] == 2)
+            return cmd_usage(e, "the second half of a context of 2 tokens predicts nothing");
     plain_first(o);
     if (!o->trials) o->trials = 10;
     if (!o->n_depths) o->n_depths = 5;
@@ -153,17 +171,43 @@ static bool save_cells(const Evaluation *v, Error *e) {
     return ok;
 }
 
+/* What was said is not kept, so for a transcript tasks are asked again. */
+static void forget_tasks(json_t *cells) {
+    const char *key;
+    void *next;
+    json_t *value;
+    json_object_foreach_safe(cells, next, key, value) if (json_is_array(value)) json_object_del(cells, key);
+}
+
 static void load_cells(Evaluation *v) {
     Buffer text = {0};
     Error ignored = {0};
-    bool wanted = v->o.state && !v->o.anew && !v->o.transcript;
+    bool wanted = v->o.state && !v->o.anew;
     if (wanted && access(v->o.state, F_OK) == 0 && file_read(v->o.state, 1 << 28, &text, &ignored))
         v->cells = json_parse(v->o.state, text.data, text.size, &ignored); /* a damaged one is an empty one */
     if (!json_is_object(v->cells)) {
         json_decref(v->cells);
         v->cells = json_object();
     }
+    if (v->o.transcript) forget_tasks(v->cells);
     buffer_free(&text);
+}
+
+static bool is_between(const json_t *o, const char *key, double least, double most) {
+    double x;
+    return json_get_f64(o, key, &x) && x >= least && x <= most;
+}
+
+/* Whether what the state file has under a cell's key is such a cell. */
+static bool cell_fits(const json_t *value, const Task *task) {
+    if (!task) return is_between(value, "perplexity", 0, HUGE_VAL) && is_between(value, "nll", 0, HUGE_VAL);
+    bool fits = json_is_array(value);
+    for (size_t i = 0; fits && i < json_array_size(value); i++) {
+        const json_t *row = json_array_get(value, i);
+        fits = is_between(row, "trials", 1, 1e9) && is_between(row, "score", 0, 1) &&
+               (!json_object_get(row, "first") || is_between(row, "first", 0, 1));
+    }
+    return fits;
 }
 
 /* ---- the subject under a setting ---- */
@@ -232,7 +276,7 @@ static json_t *cell(Evaluation *v, const Setting *s, const char *suite, const Ta
     cell_key(v, what, key);
     json_decref(what);
     json_t *value = json_object_get(v->cells, key);
-    if (value) return value;
+    if (cell_fits(value, task)) return value;
     cmd_progress("%s: %s, %s at %llu", v->subject->name, suite, s->method->name,
                  (unsigned long long)s->length);
     struct timespec t0, t1;
@@ -252,7 +296,7 @@ static void add_row(Evaluation *v, const char *table, const Setting *s, const Ta
     json_t *row = json_pack("{s:I, s:s, s:f, s:I}", "model", (json_int_t)v->index, "method", s->method->name,
                             "softmax_scale", s->scale, "length", (json_int_t)s->length);
     if (task) json_object_set_new(row, "task", json_string(task->name));
-    json_object_update(row, (json_t *)value);
+    json_object_update_missing(row, (json_t *)value);
     json_array_append_new(json_object_get(v->results, table), row);
 }
 
@@ -419,6 +463,16 @@ static void sources_key(const Model *m, char out[33]) {
     json_decref(sources);
 }
 
+static bool is_taken(const Evaluation *v, const char *name) {
+    size_t i;
+    const json_t *m;
+    json_array_foreach(json_object_get(v->results, "models"), i, m) {
+        const char *its = json_get_string(m, "name");
+        if (its && strcmp(its, name) == 0) return true;
+    }
+    return false;
+}
+
 bool evaluation_checkpoint(Evaluation *v, const char *path, Error *e) {
     char name[256];
     Opened o = {.source = checkpoint_open(path, e), .threads = v->o.threads};
@@ -434,6 +488,7 @@ bool evaluation_checkpoint(Evaluation *v, const char *path, Error *e) {
                      .model = opened_model,
                      .net = opened_net};
     eval_short_name(path, name);
+    if (is_taken(v, name)) s.name = path; /* a/model and b/model */
     if (ok) {
         sources_key(o.model, s.key);
         ok = evaluation_subject(v, &s, e);
@@ -457,6 +512,7 @@ static bool describe_texts(Evaluation *v, Error *e) {
         char digest[33];
         const char *path = json_string_value(json_array_get(files, i));
         ok = hash_file(path, digest, e);
+        if (!ok) break;
         hash_update(h, digest, 32);
         json_array_append_new(list, json_pack("{s:o, s:s}", "file", json_text(path), "xxh3_128", digest));
     }

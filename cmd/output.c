@@ -132,7 +132,7 @@ static void put_input(Buffer *rule, Buffer *phony, const char *path) {
     buffer_append(phony, ":\n", 2);
 }
 
-static bool same_file(const char *a, const char *b) {
+bool same_file(const char *a, const char *b) {
     struct stat x, y;
     return strcmp(a, b) == 0 ||
            (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino);

@@ -33,5 +33,7 @@ bool depfile_write(const char *path, const char *const *targets, size_t n_target
 
 /* Replacing `path` removes what is there: that must be neither the source nor hold it, --force or not. */
 bool output_spares_source(const Checkpoint *source, const char *path, Error *e);
+/* Whether two paths lead to one file. */
+bool same_file(const char *a, const char *b);
 
 #endif

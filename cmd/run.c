@@ -21,6 +21,7 @@
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "surgery/derope_keys.h"
+#include "surgery/recipe.h"
 
 enum { MAX_RECIPES = 64, MAX_SETS = 64 };
 
@@ -225,7 +226,9 @@ static bool begin_evaluation(Run *r, Error *e) {
 static bool write_report(const Run *r, const json_t *results, Error *e) {
     if (!r->report || (!r->force && report_holds(r->report, results))) return true;
     if (!report_write(r->report, results, true, e)) return false;
-    cmd_note("wrote %s", r->report);
+    char *page = report_beside(r->report, ".html");
+    cmd_note("wrote %s", page);
+    free(page);
     return true;
 }
 
@@ -372,6 +375,48 @@ static bool with_depfile(const Run *r, const char *path, DepfileStep step, Error
     return ok;
 }
 
+/* Lexically: the output need not be there yet. */
+static bool lies_in(const char *path, const char *folder) {
+    size_t n = strlen(folder);
+    while (n > 1 && folder[n - 1] == '/')
+        n--;
+    return strncmp(path, folder, n) == 0 && (path[n] == '/' || !path[n]);
+}
+
+/* A report is neither in an output, which is written whole, nor where something is read from. */
+static bool spares_all(const char *path, const char *const *targets, size_t n_targets,
+                       const Checkpoint *source, const json_t *more, Error *e) {
+    size_t i;
+    const json_t *file;
+    for (i = 0; i < n_targets; i++)
+        if (lies_in(path, targets[i]))
+            return cmd_usage(e, "the report %s would lie in the output %s", path, targets[i]);
+    json_array_foreach(more, i, file) if (same_file(path, json_string_value(file))) return cmd_usage(
+        e, "the report would replace %s, which is read from", path);
+    return output_spares_source(source, path, e);
+}
+
+static bool report_spares_all(const Run *r, const char *report, Error *e) {
+    static const char *const endings[] = {".html", ".json", ".csv"};
+    bool ok = true;
+    for (size_t i = 0; ok && i < 3; i++) {
+        char *path = report_beside(report, endings[i]);
+        ok = with_depfile(r, path, spares_all, e);
+        free(path);
+    }
+    return ok;
+}
+
+/* The recipe's own report and the one about all recipes, before anything is made. */
+static bool check_reports(const Run *r, const char *joint, Error *e) {
+    if (r->report && !report_spares_all(r, r->report, e))
+        return e->code == ERR_USAGE &&
+               recipe_blame(r->job.path, r->job.sets, r->job.n_sets, "evaluate.report", e);
+    if (!joint) return true;
+    return (report_spares_all(r, joint, e) || error_place(e, "--report")) &&
+           report_may_replace(joint, r->force, e);
+}
+
 static bool run_steps(Run *r, Error *e) {
     bool evaluated = job_section(&r->job, "evaluate") && !r->job.from_scratch,
          trained = job_section(&r->job, "recalibrate") != NULL;
@@ -417,8 +462,9 @@ static bool run_recipe(const char *path, const Arguments *a, Error *e) {
     Run r = {.force = a->force, .table = a->table};
     const char *depfile = a->depfile;
     bool ok = job_open(&r.job, path, a->sets, a->n_sets, e) && check_sections(&r, e) && open_models(&r, e) &&
-              find_keys(&r, e) && find_targets(&r, e) && open_work(&r, e) &&
-              (!depfile || with_depfile(&r, depfile, depfile_check, e)) && run_steps(&r, e);
+              find_keys(&r, e) && find_targets(&r, e) && check_reports(&r, a->report, e) &&
+              open_work(&r, e) && (!depfile || with_depfile(&r, depfile, depfile_check, e)) &&
+              run_steps(&r, e);
     if (ok && depfile) ok = renew_times(&r, e) && with_depfile(&r, depfile, depfile_write, e);
     if (ok) join_results(&r, a);
     if (e->code == ERR_INTERRUPTED) cmd_advise(e, "; run it again to go on");
@@ -463,8 +509,7 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
         }
     }
     if (!a->n_recipes) return cmd_usage(e, "a recipe is needed (derope run --help)");
-    if (a->depfile && a->n_recipes > 1) return cmd_usage(e, "--depfile goes with one recipe");
-    return !a->report || report_may_replace(a->report, a->force, e);
+    return !a->depfile || a->n_recipes == 1 || cmd_usage(e, "--depfile goes with one recipe");
 }
 
 /* One page about all recipes. */
@@ -479,7 +524,9 @@ static bool joint_report(const Arguments *a, Error *e) {
     buffer_free(&command);
     if (!a->force && report_holds(a->report, a->results)) return true;
     if (!report_write(a->report, a->results, true, e)) return false;
-    cmd_note("wrote %s", a->report);
+    char *page = report_beside(a->report, ".html");
+    cmd_note("wrote %s", page);
+    free(page);
     return true;
 }
 
