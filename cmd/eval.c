@@ -367,6 +367,7 @@ static bool run(int argc, char **argv, Error *e) {
         ok = card_write(a.card, a.card, a.base_model, results, e);
         if (ok) cmd_note("wrote the model card of %s", a.card);
     }
+    if (e->code == ERR_INTERRUPTED && a.o.state) cmd_advise(e, "; run it again to go on");
     if (ok && state) unlink(state); /* all of it is in the report's JSON */
     evaluation_free(v);
     free(command);

@@ -110,6 +110,21 @@ static bool take_lengths(const json_t *contexts, uint64_t *out, size_t *n, Error
     return true;
 }
 
+/* Words that cannot be read, and a card that has no place, show before any work. */
+static bool check_extras(const Job *j, const EvalOptions *o, Error *e) {
+    bool card = false, place = false;
+    Wording words;
+    if (o->wording && !wording_open(o->wording, &words, e)) return false;
+    if (o->wording) wording_close(&words);
+    json_get_bool(job_section(j, "evaluate"), "card", &card);
+    for (size_t i = 0; i < job_n_outputs(j); i++)
+        place |= format_of_path(json_get_string(json_array_get(job_section(j, "outputs"), i), "path")) ==
+                 FORMAT_HF;
+    if (!card || place) return true;
+    cmd_usage(e, "a card goes into an HF folder, and no output is one");
+    return blame(j, "evaluate.card", e);
+}
+
 bool job_evaluation(const Job *j, const char **texts, EvalOptions *o, Error *e) {
     const json_t *s = job_section(j, "evaluate"), *contexts = json_object_get(s, "context");
     const char *score = json_get_string(s, "score"), *scale = json_get_string(s, "softmax_scale");
@@ -131,7 +146,7 @@ bool job_evaluation(const Job *j, const char **texts, EvalOptions *o, Error *e) 
     if (scale && !eval_set_scale(o, scale, e)) return blame(j, "evaluate.softmax_scale", e);
     if (score && !eval_set_score(o, score, e)) return blame(j, "evaluate.score", e);
     return take_names(j, "suite", o, eval_add_suite, e) && take_names(j, "against", o, eval_add_method, e) &&
-           (eval_complete(o, e) || blame(j, "evaluate", e));
+           (eval_complete(o, e) || blame(j, "evaluate", e)) && check_extras(j, o, e);
 }
 
 size_t job_n_outputs(const Job *j) {

@@ -176,6 +176,8 @@ static json_t *plan_evaluation(const Job *j, const Model *m, Error *e) {
         stat(json_string_value(v), &st) == 0 ? (uint64_t)st.st_size / 4 : 0;
     for (i = 0; i < o.n_lengths; i++)
         if (o.lengths[i] > longest) longest = o.lengths[i];
+    for (i = 0; i < o.n_task_lengths; i++)
+        if (o.task_lengths[i] > longest) longest = o.task_lengths[i];
     if (o.max_tokens && o.max_tokens < tokens) tokens = o.max_tokens;
     json_t *rows = plan_rows(section, &o, job_section(j, "recalibrate") != NULL), *suites = json_array();
     if (o.perplexity) json_array_append_new(suites, json_string("perplexity"));
@@ -183,8 +185,9 @@ static json_t *plan_evaluation(const Job *j, const Model *m, Error *e) {
         if (o.tasks[i]) json_array_append_new(suites, json_string(tasks[i]->name));
     double all = (double)json_array_size(rows) * row_tokens(&o, (double)tokens);
     json_decref(files);
-    return json_pack("{s:o, s:O, s:o, s:I, s:f, s:I}", "models", rows, "context",
-                     json_object_get(section, "context"), "suite", suites, "tokens_estimated",
+    return json_pack("{s:o, s:O, s:O*, s:o, s:I, s:f, s:I}", "models", rows, "context",
+                     json_object_get(section, "context"), "task_context",
+                     json_object_get(section, "task_context"), "suite", suites, "tokens_estimated",
                      (json_int_t)all, "seconds_estimated", seconds_for(m, 1, all), "memory_bytes",
                      (json_int_t)(2 * net_weight_bytes(m) + kv_bytes(&m->spec, longest)));
 }
@@ -309,17 +312,36 @@ static void print_recalibration(const json_t *r) {
            json_number_value(json_object_get(r, "memory_available")) / 1e9);
 }
 
+static void print_lengths(const json_t *lengths) {
+    size_t i;
+    json_t *length;
+    printf(" at ");
+    json_array_foreach(lengths, i, length)
+        printf("%s%lld", i ? ", " : "", (long long)json_integer_value(length));
+}
+
+/* "perplexity at 256, 1024; needle, copy at 512": tasks may have lengths of their own. */
+static void print_suites(const json_t *v) {
+    const json_t *context = json_object_get(v, "context"), *own = json_object_get(v, "task_context");
+    size_t i;
+    json_t *suite;
+    bool apart = false;
+    json_array_foreach(json_object_get(v, "suite"), i, suite) {
+        bool text = strcmp(json_string_value(suite), "perplexity") == 0;
+        printf("%s%s", i && !apart ? ", " : "; ", json_string_value(suite));
+        apart = text && own;
+        if (apart) print_lengths(context);
+    }
+    if (!apart) print_lengths(own ? own : context);
+}
+
 static void print_evaluation(const json_t *v) {
     size_t i;
-    json_t *model, *context;
+    json_t *model;
     printf("evaluate:");
     json_array_foreach(json_object_get(v, "models"), i, model)
         printf("%s %s", i ? ";" : "", json_string_value(model));
-    json_array_foreach(json_object_get(v, "suite"), i, context)
-        printf("%s%s", i ? ", " : "; ", json_string_value(context));
-    printf(" at ");
-    json_array_foreach(json_object_get(v, "context"), i, context)
-        printf("%s%lld", i ? ", " : "", (long long)json_integer_value(context));
+    print_suites(v);
     printf("; about %lld tokens, %.0f s, %.2f GB of memory\n",
            (long long)json_integer_value(json_object_get(v, "tokens_estimated")),
            json_number_value(json_object_get(v, "seconds_estimated")),

@@ -468,7 +468,7 @@ static void goes_on_where_it_stopped(void **state) {
         "eval model --text hay.txt --wording wording.json --suite all --lengths 500,700 --trials 4 "
         "--depths 3 --tokens 4000 --report stop.html";
     char other[300];
-    assert_interrupted(line, has_state, SIGINT, "interrupted");
+    assert_interrupted(line, has_state, SIGINT, "interrupted; run it again to go on");
     json_t *cells = read_json("stop.state");
     assert_true(json_object_size(cells) > 0);
     assert_int_equal(run_shell("test -e stop.html"), 1);

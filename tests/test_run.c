@@ -413,6 +413,11 @@ static void plan_touches_nothing_and_tells_all(void **state) {
     assert_int_equal(run_derope("plan q.yaml", &words), 0);
     assert_non_null(strstr(words, "    permuted: blk.*.attn_q.weight (bf16), * = 0-3\n"));
     assert_non_null(strstr(words, "    widened: output_norm.weight (f32)\n"));
+    assert_int_equal(run_derope("plan r.yaml --set evaluate.suite=[perplexity,needle,copy] "
+                                "--set evaluate.task_context=[64,128]",
+                                &words),
+                     0);
+    assert_non_null(strstr(words, "; perplexity at 16, 32; needle, copy at 64, 128; about "));
     assert_int_equal(run_derope("plan r.yaml --json --set evaluate.against=yarn", &words), 0);
     json_t *plan = json_parse("plan", words, strlen(words), &e);
     const json_t *recal = json_object_get(plan, "recalibration"),
@@ -492,6 +497,8 @@ static void mistakes_that_the_model_shows(void **state) {
          "r.yaml:3:49: the report new/o/r.html would lie in the output new/o"},
         {HEAD TAIL "evaluate: {text: held.txt, context: 16, report: in/config.html}\n", "",
          "r.yaml:3:49: in/config.json: the source is there"},
+        {HEAD "outputs: {path: new/o.gguf}\nevaluate: {text: held.txt, context: 16, card: true}\n", "",
+         "r.yaml:3:47: a card goes into an HF folder, and no output is one"},
         {HEAD TAIL "evaluate: {text: held.txt, context: 2, score: half}\n", "",
          "r.yaml:3:11: the second half of a context of 2 tokens predicts nothing"},
         {HEAD TAIL "recalibrate: {data: train, tokens: 1, contex: 8}\n", "",
@@ -511,10 +518,10 @@ static void mistakes_that_the_model_shows(void **state) {
 
 static void missing_inputs_leave_no_trace(void **state) {
     (void)state;
-    static const char *const lines[] = {"r.yaml --set source=nowhere",
-                                        "r.yaml --set recalibrate.data=nowhere",
-                                        "r.yaml --set evaluate.text=nowhere", "nowhere"};
-    for (int i = 0; i < 8; i++) {
+    static const char *const lines[] = {
+        "r.yaml --set source=nowhere", "r.yaml --set recalibrate.data=nowhere",
+        "r.yaml --set evaluate.text=nowhere", "r.yaml --set evaluate.wording=nowhere", "nowhere"};
+    for (int i = 0; i < 10; i++) {
         char line[100];
         snprintf(line, sizeof line, "%s %s", i % 2 ? "plan" : "run", lines[i / 2]);
         assert_fails(line, 3, "nowhere: No such file or directory");
