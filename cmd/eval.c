@@ -186,6 +186,14 @@ static bool take_option(Arguments *a, int option, char **argv, Error *e) {
     }
 }
 
+/* Enough for a window of the longest length that is asked for. */
+static uint64_t default_tokens(const EvalOptions *o) {
+    uint64_t tokens = 65536;
+    for (size_t i = 0; i < o->n_lengths; i++)
+        if (o->lengths[i] > tokens) tokens = o->lengths[i];
+    return tokens;
+}
+
 static bool parse(int argc, char **argv, Arguments *a, Error *e) {
     int option;
     Scan scan = {0};
@@ -204,7 +212,7 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
         among = among || strcmp(a->card, a->models[i]) == 0;
     if (!among) return cmd_usage(e, "--card: '%s' is not among the models", a->card);
     a->o.texts = a->texts;
-    if (!a->o.max_tokens) a->o.max_tokens = 65536;
+    if (!a->o.max_tokens) a->o.max_tokens = default_tokens(&a->o);
     return eval_complete(&a->o, e);
 }
 
@@ -386,7 +394,8 @@ const Verb verb_eval = {
         "all\n"
         "                              (needle, and perplexity where there is a text)\n"
         "  --lengths N,...             in tokens (a quarter of the first model's context to sixteen times "
-        "it)\n"
+        "it,\n"
+        "                              no longer than --tokens)\n"
         "  --task-lengths N,...        of needles and other tasks, where they are not the same\n"
         "  --text F                    for perplexity and as haystack, several times for several; a file or "
         "folder\n"
@@ -404,7 +413,7 @@ const Verb verb_eval = {
         "for\n"
         "                              each length, found on a quarter of the text, reported on the rest\n"
         "  --score all|half            as for derope ppl (all)\n"
-        "  --tokens N                  of the text, for perplexity (65536)\n"
+        "  --tokens N                  of the text, for perplexity (65536, or the longest length)\n"
         "  --field NAME                of a JSONL line (text)\n"
         "  --wording FILE              JSON: how facts are stated and asked for, {\"fact\", \"question\", "
         "\"questions\",\n"

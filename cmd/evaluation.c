@@ -143,7 +143,8 @@ bool eval_complete(EvalOptions *o, Error *e) {
 static void default_lengths(EvalOptions *o, uint64_t context) {
     for (int shift = -2; shift <= 4; shift++) {
         uint64_t n = shift < 0 ? context >> -shift : context << shift;
-        if (n >= 2) o->lengths[o->n_lengths++] = n;
+        bool read = !o->perplexity || !o->max_tokens || n <= o->max_tokens; /* a window of it */
+        if (n >= 2 && read) o->lengths[o->n_lengths++] = n;
     }
 }
 

@@ -711,6 +711,24 @@ static void names_and_lengths_are_told_apart(void **state) {
     json_decref(r);
 }
 
+/* The share of the text that is read by default has a window of every length, if the text does. */
+static void enough_of_the_text_is_read(void **state) {
+    (void)state;
+    assert_runs("--quiet eval model --suite perplexity --text hay.txt --tokens 64 --report few.html");
+    json_t *r = read_json("few.json");
+    assert_true(row_value(r, "perplexity", "none", 64, 0, "perplexity") > 1);
+    assert_true(isnan(row_value(r, "perplexity", "none", 128, 0, "perplexity")));
+    json_decref(r);
+    text_file("long.txt", 4, 30000);
+    const char *words, *says = "the text has ";
+    unsigned long long tokens = 0;
+    assert_int_equal(run_derope("eval model --suite perplexity --text long.txt --lengths 10M", &words), 3);
+    const char *at = strstr(words, says);
+    assert_non_null(at);
+    assert_int_equal(sscanf(at + strlen(says), "%llu tokens, fewer than one window", &tokens), 1);
+    assert_true(tokens > 65536);
+}
+
 /* What the card that is there says is taken over however its lines end, and nothing of it can do harm. */
 static void cards_of_every_kind(void **state) {
     (void)state;
@@ -828,6 +846,7 @@ int main(void) {
         cmocka_unit_test(tasks_have_lengths_of_their_own),
         cmocka_unit_test(a_card_is_part_of_the_output),
         cmocka_unit_test(cards_of_every_kind),
+        cmocka_unit_test(enough_of_the_text_is_read),
         cmocka_unit_test(names_and_lengths_are_told_apart),
         cmocka_unit_test(wrong_command_lines),
         cmocka_unit_test(wordings_are_checked),
