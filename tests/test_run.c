@@ -391,8 +391,8 @@ static void plan_touches_nothing_and_tells_all(void **state) {
         "source in\n",
         "  layers 2-3: rope -> nope",
         "recalibrate: 1000 tokens, distill, about 0 s on two cores, 0.00 GB of memory (",
-        "evaluate: source; after surgery, untrained; after recalibration; perplexity at 16, 32; about 1260 "
-        "tokens",
+        ("evaluate: source; after surgery, untrained; after recalibration; perplexity at 16, 32; about 1260 "
+         "tokens"),
         "output out/hf (hf, ",
         "  carrier smollm3: transformers >= 4.53, 5.x\n    not own: says nothing of rotation",
         "  tensors: 38 changed\n",
