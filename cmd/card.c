@@ -154,7 +154,10 @@ static json_t *manifest_of(const Checkpoint *c, const char *folder, Error *e) {
 bool card_check(const char *folder, Error *e) {
     Checkpoint *c = checkpoint_open(folder, e);
     json_t *manifest = c ? manifest_of(c, folder, e) : NULL;
-    bool ok = manifest != NULL;
+    Buffer path = {0};
+    buffer_printf(&path, "%s/README.md", folder);
+    bool ok = manifest && output_may_begin(buffer_string(&path), false, true, e);
+    buffer_free(&path);
     json_decref(manifest);
     checkpoint_close(c);
     return ok;

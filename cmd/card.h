@@ -6,7 +6,7 @@
 
 #include "formats/error.h"
 
-/* Whether `folder` is an HF folder with a manifest: asked before the work. */
+/* Whether `folder` is an HF folder with a manifest that can be written to: asked before the work. */
 bool card_check(const char *folder, Error *e);
 /* Writes the card about the model that the results have under `path`. What the front matter of the card that
  * is there (the source's own, carried along) says of license, language, library, datasets and tags is taken

@@ -18,7 +18,7 @@ static inline int run_shell(const char *command) {
 
 /* Starts `derope ARGUMENTS` in scratch(), its words going to scratch()/said. */
 static inline pid_t start_derope(const char *arguments) {
-    char command[2 * PATH_MAX], binary[PATH_MAX];
+    char command[4 * PATH_MAX], binary[PATH_MAX];
     const char *named = getenv("DEROPE");
     assert_non_null(realpath(named ? named : "build/derope", binary));
     snprintf(command, sizeof command, "cd '%s' && exec '%s' %s > said 2>&1", scratch(), binary, arguments);
@@ -98,7 +98,7 @@ static inline bool may_mount(void) {
  * with the command), which is then listed; its exit status. */
 static inline int run_on_disk(const char *options, const char *arguments, const char **words) {
     static char text[1 << 14];
-    char command[2 * PATH_MAX], binary[PATH_MAX];
+    char command[4 * PATH_MAX], binary[PATH_MAX];
     const char *named = getenv("DEROPE");
     assert_non_null(realpath(named ? named : "build/derope", binary));
     snprintf(command, sizeof command,

@@ -699,6 +699,24 @@ static void a_card_is_part_of_the_output(void **state) {
     assert_fails("eval model --card carded", 2, "--card: 'carded' is not among the models");
 }
 
+/* That a card cannot be written shows before anything is measured. */
+static void a_folder_that_takes_no_card(void **state) {
+    (void)state;
+    const char *words, *named = getenv("DEROPE");
+    char binary[PATH_MAX], line[PATH_MAX + 300];
+    if (!may_mount()) skip();
+    assert_non_null(realpath(named ? named : "build/derope", binary));
+    snprintf(
+        line, sizeof line,
+        "--quiet convert model disk/o --drop-rope && mount -o remount,ro disk && '%s' eval disk/o --text "
+        "hay.txt --suite perplexity --lengths 32 --card disk/o --state seal.state",
+        binary);
+    int status = run_on_disk("size=4m", line, &words);
+    if (status != 1 || !strstr(words, "disk/o/README.md: cannot write there"))
+        fail_msg("exit %d, '%s'", status, words);
+    assert_int_equal(access(scratch_path("seal.state"), F_OK), -1);
+}
+
 static void names_and_lengths_are_told_apart(void **state) {
     (void)state;
     run_shell("mkdir -p sub && cp -r model sub/");
@@ -847,6 +865,7 @@ int main(void) {
         cmocka_unit_test(a_card_is_part_of_the_output),
         cmocka_unit_test(cards_of_every_kind),
         cmocka_unit_test(enough_of_the_text_is_read),
+        cmocka_unit_test(a_folder_that_takes_no_card),
         cmocka_unit_test(names_and_lengths_are_told_apart),
         cmocka_unit_test(wrong_command_lines),
         cmocka_unit_test(wordings_are_checked),
