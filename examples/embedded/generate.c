@@ -1,14 +1,17 @@
 /* Writes the embedded example's text and tokenizer: no text from elsewhere enters the repository.
  *
- *   generate text SEED BYTES      chronicles, ledgers and songs, to standard output
- *   generate verses SEED BYTES    songs of short verses alone: what training begins with
+ *   generate text SEED BYTES      chronicles and rolls, to standard output
+ *   generate rolls SEED BYTES     short rolls alone: what training begins with
+ *   generate hay SEED BYTES       long chronicles without the names that needles have
+ *   generate wording              how needles are worded (derope eval --wording)
  *   generate tokenizer MERGES     a byte-level BPE tokenizer.json learnt from the text
  *
- * A chronicle is a simulation told in plain sentences: every town has inhabitants, what they own changes as
- * they trade, and later sentences refer back ("How many eggs does Mira have?"). A ledger says who hides what,
- * and says it again in any order; a song repeats a verse of random words. These teach a small model to look
- * things up: short verses first, since in a few words there is little to confuse. Seeds below 1000 are for
- * training, 1000 and above are held out. */
+ * Everybody has a first name, a surname drawn anew in every text, and a byname that goes with the first name.
+ * Wherever a person is mentioned again the surname can be looked up: what followed this first name before? A
+ * tiny model finds that out within minutes if two things hold. The byname makes it carry the token before the
+ * surname along, which is half of looking up and pays from the start; and mentions stand at uneven distances,
+ * or it would learn to look back by so many tokens instead. Seeds below 1000 are for training, 1000 and above
+ * are held out. */
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,23 +40,17 @@ static const char *const onsets[] = {"B", "D", "F", "G", "H", "K", "L",  "M",
                                      "N", "P", "R", "S", "T", "V", "Br", "Tr"};
 static const char *const endings[] = {"aba",  "adan", "efel", "ilan", "omir", "una",  "erik",  "oton",
                                       "esta", "ivor", "amel", "unda", "oris", "elia", "andro", "uvik"};
-static const char *const treasures[] = {
-    "lamp",    "ring",   "key",    "crown",  "mirror", "bell",    "book",   "map",     "drum",   "flute",
-    "sword",   "shield", "mask",   "glove",  "scarf",  "pearl",   "clock",  "compass", "anchor", "feather",
-    "locket",  "dagger", "goblet", "harp",   "lens",   "medal",   "needle", "opal",    "purse",  "quill",
-    "ribbon",  "saddle", "tablet", "urn",    "violin", "whistle", "amulet", "basket",  "candle", "dice",
-    "emerald", "fan",    "gem",    "helmet", "idol",   "jewel",   "kettle", "ladder",  "magnet", "net",
-    "orb",     "pipe",   "quilt",  "ruby",   "scroll", "trumpet", "vase",   "wand",    "axe",    "brush",
-    "coin",    "doll",   "egg",    "flag"};
+static const char *const roots[] = {"Al", "Cor", "Del", "Fen", "Gar", "Mor", "Ost", "Win"};
+static const char *const tails[] = {"bury", "den", "ford", "holm", "ley", "man", "ton", "wick"};
+static const char *const bynames[] = {"Old", "Young", "Tall",  "Wise", "Bold",  "Calm",  "Kind",  "Proud",
+                                      "Shy", "Quick", "Stout", "Grim", "Merry", "Plain", "Stern", "Lean"};
 static const char *const goods[] = {"apples", "barrels", "candles", "coins",  "eggs",   "fish",
                                     "goats",  "jars",    "knives",  "lamps",  "nails",  "ropes",
                                     "sacks",  "shells",  "stones",  "tables", "wheels", "cups"};
-static const char *const colours[] = {"red", "blue", "green", "white", "black", "grey"};
 static const char *const places[] = {"market", "mill",  "harbour", "bridge",
                                      "chapel", "forge", "well",    "orchard"};
-static const char *const trades[] = {"baker",  "carpenter", "fisher", "miller",
-                                     "potter", "smith",     "weaver", "teacher"};
 static const char *const weathers[] = {"rain", "snow", "wind", "sun", "fog", "frost"};
+static const char *const links[] = {"and", "then", "so", "but", "with", "now", "or", "yet"};
 
 static char *text; /* what was said so far */
 static size_t text_size, text_capacity;
@@ -70,201 +67,154 @@ static void say(const char *fmt, ...) {
     va_end(ap);
 }
 
-typedef struct Name {
-    char s[12];
-} Name;
+/* ---- people ---- */
+
+enum { ENDINGS = sizeof endings / sizeof *endings, NAMES = ENDINGS * sizeof onsets / sizeof *onsets };
+
+/* Names that no haystack has: those of the last onsets. */
+enum { NEEDLE_NAMES = 4 * ENDINGS };
+static uint32_t names_used = NAMES;
+
+typedef struct Person {
+    char name[32]; /* and surname */
+    const char *byname;
+} Person;
 
 /* A name is given again only after half of all the others: within thousands of words it means one person, so
  * that what is looked up does not depend on where in the text it is looked up from. */
-static Name new_name(void) {
-    enum { ENDINGS = sizeof endings / sizeof *endings, NAMES = ENDINGS * sizeof onsets / sizeof *onsets };
+static Person new_person(void) {
     static uint32_t order[NAMES], n;
     for (; n < NAMES; n++)
         order[n] = n;
-    uint32_t i = below(NAMES / 2), id = order[i];
-    memmove(order + i, order + i + 1, (NAMES - 1 - i) * sizeof *order);
-    order[NAMES - 1] = id;
-    Name name;
-    snprintf(name.s, sizeof name.s, "%s%s", onsets[id / ENDINGS], endings[id % ENDINGS]);
-    return name;
+    uint32_t i, id;
+    do {
+        i = below(NAMES / 2);
+        id = order[i];
+        memmove(order + i, order + i + 1, (NAMES - 1 - i) * sizeof *order);
+        order[NAMES - 1] = id;
+    } while (id >= names_used);
+    Person p = {.byname = bynames[id * 7 % 16]};
+    snprintf(p.name, sizeof p.name, "%s%s %s%s", onsets[id / ENDINGS], endings[id % ENDINGS], PICK(roots),
+             PICK(tails));
+    return p;
 }
 
-/* ---- chronicles ---- */
+enum { MANY = 96 };
+static Person people[MANY];
+static int n_people, told; /* of them, those that were mentioned */
 
-enum { PEOPLE = 6, OWNED = 2 };
+static void gather(int least, int most) {
+    n_people = least + (int)below((uint32_t)(most - least) + 1);
+    told = 0;
+    for (int i = 0; i < n_people; i++)
+        people[i] = new_person();
+}
 
-typedef struct Person {
-    const char *name, *trade, *place, *colour, *secret, *goods[OWNED];
-    uint32_t count[OWNED];
-} Person;
+/* One of those mentioned, or somebody new. */
+static const Person *somebody(void) {
+    return &people[told < n_people && (told == 0 || below(4) == 0) ? told++ : (int)below((uint32_t)told)];
+}
 
-static Person people[PEOPLE];
-static Name names[PEOPLE + 1];
-static const char *const town = names[PEOPLE].s;
+static void mention(bool with_byname) {
+    const Person *p = somebody();
+    say(" %s", p->name);
+    if (with_byname) say(" %s", p->byname);
+}
 
-static void found_town(void) {
-    for (int i = 0; i <= PEOPLE; i++)
-        names[i] = new_name();
-    for (int i = 0; i < PEOPLE; i++) {
-        Person *p = &people[i];
-        *p = (Person){.name = names[i].s,
-                      .trade = PICK(trades),
-                      .place = PICK(places),
-                      .colour = PICK(colours),
-                      .secret = PICK(treasures)};
-        for (int j = 0; j < OWNED; j++) {
-            do
-                p->goods[j] = PICK(goods);
-            while (j && p->goods[j] == p->goods[0]);
-            p->count[j] = 2 + below(88);
-        }
+/* ---- texts ---- */
+
+/* Names are called, at uneven distances. */
+static void roll(int most) {
+    gather(2, most);
+    say("\nRoll:");
+    for (int calls = 4 * n_people; calls; calls--) {
+        mention(below(8) != 0);
+        for (uint32_t k = below(4); k; k--)
+            say(" %s", PICK(links));
     }
+    say("\n");
 }
 
-static void introduce(const Person *p) {
-    static const char *const forms[] = {
-        " %s the %s lives by the %s and wears a %s coat.",
-        " By the %3$s lives %1$s the %2$s, known for a %4$s coat.",
-        " The %2$s of the %3$s is %1$s, whose coat is %4$s.",
-    };
-    say(PICK(forms), p->name, p->trade, p->place, p->colour);
-    say(" %s hides the %s. %s has %u %s and %u %s.", p->name, p->secret, p->name, p->count[0], p->goods[0],
-        p->count[1], p->goods[1]);
-}
-
-static void trade(Person *p) {
-    Person *q;
-    do
-        q = people + below(PEOPLE);
-    while (q == p);
-    int i = (int)below(OWNED);
-    uint32_t n = 1 + below(p->count[i] > 9 ? 9 : p->count[i]);
-    for (int j = 0; j < OWNED; j++)
-        if (q->goods[j] == p->goods[i] && n < p->count[i]) {
-            say(" %s gives %u %s to %s. Now %s has %u %s and %s has %u %s.", p->name, n, p->goods[i], q->name,
-                p->name, p->count[i] - n, p->goods[i], q->name, q->count[j] + n, p->goods[i]);
-            p->count[i] -= n;
-            q->count[j] += n;
-            return;
-        }
-    p->count[i] += n;
-    say(" %s brings %u %s from the %s. Now %s has %u %s.", p->name, n, p->goods[i], PICK(places), p->name,
-        p->count[i], p->goods[i]);
-}
-
-static void recall_secret(const Person *p) {
-    if (below(2))
-        say(" %s hides the %s.", p->name, p->secret);
-    else
-        say(" What does %s hide? %s hides the %s.", p->name, p->name, p->secret);
-}
-
-static void recall(const Person *p) {
-    int i = (int)below(OWNED);
-    switch (below(6)) {
+static void event(void) {
+    const char *place = PICK(places);
+    switch (below(8)) {
     case 0:
-        say(" How many %s does %s have? %s has %u %s.", p->goods[i], p->name, p->name, p->count[i],
-            p->goods[i]);
+        mention(true);
+        say(" brings %u %s from the %s.", 2 + below(88), PICK(goods), place);
         break;
     case 1:
-        say(" Who is the %s in the %s coat? It is %s.", p->trade, p->colour, p->name);
+        mention(true);
+        say(" meets");
+        mention(true);
+        say(" by the %s.", place);
         break;
     case 2:
-        say(" %s is still the %s by the %s.", p->name, p->trade, p->place);
+        say(" By the %s waits", place);
+        mention(false);
+        say(".");
         break;
     case 3:
-        say(" People know the %s coat of %s.", p->colour, p->name);
+        mention(true);
+        say(" buys %s and %s.", PICK(goods), PICK(goods));
         break;
     case 4:
-        say(" %s counts again: %u %s and %u %s.", p->name, p->count[0], p->goods[0], p->count[1],
-            p->goods[1]);
+        say(" Who came to the %s?", place);
+        mention(false);
+        say(" came to the %s.", place);
+        break;
+    case 5:
+        mention(true);
+        say(" sells the %s to", PICK(goods));
+        mention(true);
+        say(".");
+        break;
+    case 6:
+        say(" The letter was for");
+        mention(false);
+        say(".");
         break;
     default:
-        say(" Where does %s live? %s lives by the %s.", p->name, p->name, p->place);
+        mention(true);
+        say(" and");
+        mention(true);
+        say(" walk to the %s.", place);
     }
 }
 
-static void move(Person *p) {
-    p->place = PICK(places);
-    say(" %s moves to the %s.", p->name, p->place);
-}
-
-static void day(uint32_t number) {
-    say("\nDay %u in %s brings %s.", number, town, PICK(weathers));
-    for (uint32_t events = 3 + below(4); events; events--) {
-        Person *p = people + below(PEOPLE);
-        uint32_t kind = below(10);
-        if (kind < 1)
-            trade(p);
-        else if (kind < 4)
-            recall(p);
-        else if (kind < 9)
-            recall_secret(p);
-        else
-            move(p);
-    }
-}
-
-static void chronicle(void) {
-    found_town();
-    say("\n# The chronicle of %s\n", town);
-    for (const Person *p = people; p < people + PEOPLE; p++)
-        introduce(p);
-    for (uint32_t d = 1, days = 5 + below(12); d <= days; d++)
-        day(d);
-    say("\n");
-}
-
-/* ---- ledgers and songs ---- */
-
-/* Who hides what, and again in any order. */
-static void ledger(void) {
-    enum { MANY = 24 };
-    Name who[MANY];
-    const char *what[MANY];
-    int n = 3 + (int)below(MANY - 2), told = 0;
-    for (int i = 0; i < n; i++) {
-        who[i] = new_name();
-        what[i] = PICK(treasures);
-    }
-    say("\n# The ledger\n");
-    for (int lines = 3 * n; lines; lines--) {
-        int i = told < n && (told == 0 || below(3) == 0) ? told++ : (int)below((uint32_t)told);
-        if (below(4) == 0) say(" What does %s hide?", who[i].s);
-        say(" %s hides the %s.", who[i].s, what[i]);
+static void chronicle(int least, int most) {
+    gather(least, most);
+    say("\n# A chronicle\n");
+    for (int day = 1, events = 3 * n_people; events > 0; day++) {
+        say("\nDay %d brings %s.", day, PICK(weathers));
+        for (uint32_t n = 3 + below(6); n; n--, events--)
+            event();
     }
     say("\n");
 }
 
-/* A verse of random words, sung again and again. */
-static void song(int longest) {
-    enum { MANY = 12 };
-    const char *verse[MANY];
-    Name who[MANY];
-    int n = 2 + (int)below((uint32_t)longest - 1);
-    for (int i = 0; i < n; i++) {
-        who[i] = new_name();
-        verse[i] = below(2) ? who[i].s : PICK(treasures);
-    }
-    say("\nSong:");
-    for (int words = n * (3 + (int)below(6)), i = 0; i < words; i++)
-        say(" %s", verse[i % n]);
-    say("\n");
-}
-
-static void tell(uint64_t seed, size_t bytes, bool verses) {
+static void tell(uint64_t seed, size_t bytes, const char *kind) {
     rng_state = seed;
-    while (text_size < bytes) {
-        uint32_t kind = below(10);
-        if (verses)
-            song(5);
-        else if (kind == 0)
-            song(12);
-        else if (kind < 5)
-            ledger();
+    while (text_size < bytes)
+        if (*kind == 'r')
+            roll(6);
+        else if (*kind == 't' && below(3) == 0)
+            roll(40);
+        else if (*kind == 't')
+            chronicle(2, 48);
         else
-            chronicle();
-    }
+            chronicle(MANY * 3 / 4, MANY);
+}
+
+static void print_wording(void) {
+    printf("{\n \"fact\": \" The letter was for {key} {value}.\",\n"
+           " \"question\": \" The letter was for {key}\",\n \"keys\": [");
+    for (uint32_t id = NAMES - NEEDLE_NAMES; id < NAMES; id++)
+        printf("%s\"%s%s\"", id > NAMES - NEEDLE_NAMES ? ", " : "", onsets[id / ENDINGS],
+               endings[id % ENDINGS]);
+    printf("],\n \"values\": [");
+    for (uint32_t i = 0; i < 64; i++)
+        printf("%s\"%s%s\"", i ? ", " : "", roots[i / 8], tails[i % 8]);
+    printf("]\n}\n");
 }
 
 /* ---- byte-level BPE, learnt as GPT-2's was: the most frequent pair of neighbours becomes a token ---- */
@@ -371,7 +321,7 @@ static const char special[] = "<|end|>";
 
 static void print_tokenizer(int n_merges) {
     int merges[MAX_TOKENS][2], done = 0;
-    tell(1, 400000, false);
+    tell(1, 600000, "text");
     split_words();
     snprintf(spellings[0], sizeof spellings[0], "%s", special);
     for (int b = 0; b < 256; b++)
@@ -412,15 +362,22 @@ static void print_tokenizer(int n_merges) {
 }
 
 int main(int argc, char **argv) {
-    bool verses = argc == 4 && strcmp(argv[1], "verses") == 0;
-    if (verses || (argc == 4 && strcmp(argv[1], "text") == 0)) {
-        tell(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10), verses);
+    static const char *const kinds[] = {"text", "rolls", "hay"};
+    const char *kind = NULL;
+    for (int i = 0; argc == 4 && i < 3; i++)
+        if (strcmp(argv[1], kinds[i]) == 0) kind = kinds[i];
+    if (kind) {
+        if (*kind == 'h') names_used = NAMES - NEEDLE_NAMES;
+        tell(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10), kind);
         fwrite(text, 1, text_size, stdout);
+    } else if (argc == 2 && strcmp(argv[1], "wording") == 0) {
+        print_wording();
     } else if (argc == 3 && strcmp(argv[1], "tokenizer") == 0) {
         int n = atoi(argv[2]);
         print_tokenizer(n < MAX_TOKENS - 257 ? n : MAX_TOKENS - 257);
     } else {
-        fprintf(stderr, "usage: generate text|verses SEED BYTES | generate tokenizer MERGES\n");
+        fprintf(stderr,
+                "usage: generate text|rolls|hay SEED BYTES | generate wording | generate tokenizer MERGES\n");
         return 2;
     }
     free(text);

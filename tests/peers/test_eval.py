@@ -3,6 +3,7 @@ way of stretching its rotation, and a grid of needles, every prompt answered aga
 
 import json
 import math
+import re
 import subprocess
 
 import pytest
@@ -13,6 +14,7 @@ from conftest import ROOT, run_derope
 EMBEDDED = ROOT / "examples" / "embedded"
 CONTEXT = 256
 LENGTHS = (128, 512, 1024)
+TRIALS = 5
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +48,10 @@ def perplexity(model, ids, length):
 
 def test_perplexity_under_each_method(made):
     methods = ["none", "pi", "ntk", "yarn", "dynamic-ntk"]
-    results = json.loads(run_derope("eval", EMBEDDED / "model", "--suite", "perplexity", "--text", made / "text.txt", "--tokens", "8192",
+    results = json.loads(run_derope("eval", EMBEDDED / "model", "--suite", "perplexity", "--text", made / "text.txt", "--tokens", "4096",
                                     "--lengths", ",".join(map(str, LENGTHS)), "--against", ",".join(methods), "--json").stdout)
     tokenizer = transformers.AutoTokenizer.from_pretrained(EMBEDDED / "model")
-    ids = tokenizer((made / "text.txt").read_text())["input_ids"][:8192]
+    ids = tokenizer((made / "text.txt").read_text())["input_ids"][:4096]
     rows = {(r["method"], r["length"]): r["perplexity"] for r in results["perplexity"]}
     assert len(rows) == len(methods) * len(LENGTHS)
     for (method, length), ours in rows.items():
@@ -65,18 +67,18 @@ def answer(model, tokenizer, line):
     firsts = [tokenizer(" " + c)["input_ids"] for c in line["candidates"]]
     assert all(len(f) == 1 for f in firsts)  # the embedded tokenizer has a token for every surname
     chances = [row[f[0]].item() for f in firsts]
-    said = model.generate(ids, max_new_tokens=len(tokenizer(line["said"])["input_ids"]), do_sample=False, pad_token_id=0)
+    said = model.generate(ids, max_new_tokens=len(tokenizer(line["said"])["input_ids"]), do_sample=False, pad_token_id=0, attention_mask=torch.ones_like(ids))
     return tokenizer.decode(said[0, ids.shape[1]:]), sum(c >= chances[0] for c in chances)
 
 
 @pytest.mark.parametrize("task", ["needle", "needle-multikey"])
 def test_a_grid_of_needles(made, task):
-    transcript, lengths, depths = made / f"{task}.jsonl", (128, 256, 512), 3
+    transcript, lengths, depths = made / f"{task}.jsonl", (128, 512), 3
     results = json.loads(run_derope("eval", EMBEDDED / "model", "--suite", task, "--text", made / "text.txt", "--wording", made / "wording.json",
-                                    "--lengths", ",".join(map(str, lengths)), "--depths", depths, "--trials", 8, "--transcript", transcript,
+                                    "--lengths", ",".join(map(str, lengths)), "--depths", depths, "--trials", TRIALS, "--transcript", transcript,
                                     "--json").stdout)
     lines = [json.loads(line) for line in transcript.read_text().splitlines()]
-    assert len(lines) == 8 * depths * len(lengths)
+    assert len(lines) == TRIALS * depths * len(lengths)
     model = stretched("none", CONTEXT)
     tokenizer = transformers.AutoTokenizer.from_pretrained(EMBEDDED / "model")
     grid = {}
@@ -86,12 +88,12 @@ def test_a_grid_of_needles(made, task):
         facts = [f for f in line["prompt"].split(".") if line["answers"][0] in f]
         assert facts, "the needle is not in its haystack"
         cell = grid.setdefault((line["length"], line["depth"]), [])
-        cell.append((line["answers"][0] in said.split(), place == 1))
+        cell.append((bool(re.search(rf"\b{line['answers'][0]}\b", said)), place == 1))
     assert len(grid) == len(lengths) * depths
     for row in results["tasks"]:
         cell = grid[row["length"], row["depth"]]
-        assert row["trials"] == len(cell) == 8
-        assert row["score"] == pytest.approx(sum(found for found, _ in cell) / 8)
-        assert row["first"] == pytest.approx(sum(first for _, first in cell) / 8)
+        assert row["trials"] == len(cell) == TRIALS
+        assert row["score"] == pytest.approx(sum(found for found, _ in cell) / TRIALS)
+        assert row["first"] == pytest.approx(sum(first for _, first in cell) / TRIALS)
     found = [sum(c[0] for d in range(depths) for c in grid[n, d / 2]) for n in lengths]
-    assert found[0] > 8 * depths / 2  # it solves them at short range: the grid is not all of one colour
+    assert found[0] > TRIALS * depths / 2  # it solves them at short range: the grid is not all of one colour
