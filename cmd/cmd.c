@@ -145,3 +145,16 @@ bool cmd_parse_f64(const char *option, const char *text, double *out, Error *e) 
         return cmd_usage(e, "%s: '%s' is not a number", option, text);
     return true;
 }
+
+char *cmd_line(int argc, char *const *argv) {
+    Buffer b = {0};
+    buffer_printf(&b, "derope");
+    for (int i = 0; i < argc; i++) {
+        bool plain = argv[i][0] && !argv[i][strcspn(argv[i], " '\"\\$`*?[]{}()<>|&;~#!\n\t")];
+        buffer_printf(&b, plain ? " %s" : " '", argv[i]);
+        for (const char *p = argv[i]; !plain && *p; p++)
+            buffer_printf(&b, *p == '\'' ? "'\\''" : "%c", *p);
+        if (!plain) buffer_byte(&b, '\'');
+    }
+    return buffer_string(&b);
+}

@@ -47,6 +47,8 @@ typedef struct Scan {
 } Scan;
 /* What getopt_long returns for the next option, 0 for an operand, -1 at the end. */
 int cmd_next(Scan *s, int argc, char **argv, const struct option *options);
+/* "derope" and the verb's arguments as a shell would take them; the caller frees it. */
+char *cmd_line(int argc, char *const *argv);
 /* For what getopt_long returns as '?' or ':'. */
 bool cmd_bad_option(Error *e, int option, char **argv);
 

@@ -261,26 +261,11 @@ static void print_tasks(const json_t *results) {
     if (before) putchar('\n');
 }
 
-/* The command as a shell would take it. */
-static char *quoted_command(int argc, char **argv) {
-    Buffer b = {0};
-    buffer_printf(&b, "derope");
-    for (int i = 0; i < argc; i++) {
-        bool plain = argv[i][0] && !argv[i][strcspn(argv[i], " '\"\\$`*?[]{}()<>|&;~#!\n\t")];
-        buffer_printf(&b, plain ? " %s" : " '", argv[i]);
-        for (const char *p = argv[i]; !plain && *p; p++)
-            buffer_printf(&b, *p == '\'' ? "'\\''" : "%c", *p);
-        if (!plain) buffer_byte(&b, '\'');
-    }
-    return buffer_string(&b);
-}
-
 /* Every file that will be written, but for a card's; the caller frees each. */
-static size_t written_files(const Arguments *a, char *out[5]) {
-    static const char *const endings[] = {".html", ".json", ".csv"};
+static size_t written_files(const Arguments *a, char *out[REPORT_FILES + 2]) {
     size_t n = 0;
-    for (size_t i = 0; a->report && i < 3; i++)
-        out[n++] = report_beside(a->report, endings[i]);
+    for (size_t i = 0; a->report && i < REPORT_FILES; i++)
+        out[n++] = report_file(a->report, i);
     if (a->transcript) out[n++] = xstrdup(a->transcript);
     if (a->o.state) out[n++] = xstrdup(a->o.state);
     return n;
@@ -327,7 +312,7 @@ static bool state_may_begin(const char *path, bool force, Error *e) {
 
 /* Whatever is wrong with models and places shows before the first measurement. */
 static bool check_places(const Arguments *a, Error *e) {
-    char *outputs[5];
+    char *outputs[REPORT_FILES + 2];
     size_t n = written_files(a, outputs);
     bool ok = texts_spared(a, outputs, n, e);
     for (size_t i = 0; ok && i < a->n_models; i++)
@@ -342,7 +327,7 @@ static bool check_places(const Arguments *a, Error *e) {
 
 static bool run(int argc, char **argv, Error *e) {
     Arguments a = {0};
-    char *command = quoted_command(argc, argv), *state = NULL;
+    char *command = cmd_line(argc, argv), *state = NULL;
     bool ok = parse(argc, argv, &a, e) && check_places(&a, e);
     if (ok && a.report && !a.o.state) a.o.state = state = report_beside(a.report, ".state");
     Evaluation *v = ok ? evaluation_new(&a.o, command, e) : NULL;
@@ -361,12 +346,7 @@ static bool run(int argc, char **argv, Error *e) {
         print_perplexity(results);
         print_tasks(results);
     }
-    if (ok && a.report) {
-        ok = report_write(a.report, results, a.force, e);
-        char *page = report_beside(a.report, ".html");
-        if (ok) cmd_note("wrote %s", page);
-        free(page);
-    }
+    ok = ok && (!a.report || report_write(a.report, results, a.force, e));
     if (ok && a.transcript) {
         const Buffer *lines = evaluation_transcript(v);
         ok = file_write(a.transcript, lines->data, lines->size, a.force, e);

@@ -19,7 +19,6 @@
 #include "formats/json.h"
 #include "recal/data.h"
 #include "recal/memory.h"
-#include "surgery/derope_keys.h"
 #include "surgery/family.h"
 #include "surgery/pass.h"
 
@@ -213,6 +212,26 @@ static bool cell_fits(const json_t *value, const Task *task) {
 
 /* ---- the subject under a setting ---- */
 
+/* What the subject at hand is measured with. Where all cells are finished nothing is read. */
+static bool have_texts(Evaluation *v, Error *e) {
+    const EvalOptions *o = &v->o;
+    Bench *b = &v->bench;
+    if (b->tokenizer) return true;
+    b->tokenizer = tokenizer_open(v->subject->source, e);
+    return b->tokenizer &&
+           (!o->perplexity || ppl_tokens(v->subject->source, o->texts, o->n_texts, o->field,
+                                         o->score == SCORE_HALF, o->max_tokens, &b->text, &b->bos, e)) &&
+           haystack_open(o->texts, o->n_texts, o->field, 1 << 22, b->tokenizer, &b->haystack, e);
+}
+
+static void forget_texts(Bench *b) {
+    haystack_close(&b->haystack);
+    token_list_free(&b->text);
+    b->text = (TokenList){0};
+    tokenizer_close(b->tokenizer);
+    b->tokenizer = NULL;
+}
+
 static bool scale_softmax(Model *m, double scale, Error *e) {
     if (scale == 1) return true;
     json_t *args = json_pack("{s:f}", "factor", scale);
@@ -246,7 +265,7 @@ static void keep_asked(void *context, const Asked *a) {
 /* The subject's weights, run by the spec that the setting makes of its own. */
 static json_t *measure_under(Evaluation *v, const Setting *s, const Task *task, Measure measure, Error *e) {
     const EvalSubject *subject = v->subject;
-    Model *m = subject->model(subject->context, e);
+    Model *m = have_texts(v, e) ? subject->model(subject->context, e) : NULL;
     bool ok = m && memory_check(kv_bytes(&m->spec, s->length + 128), "the KV cache of this length", e) &&
               (s->factor <= 1 || s->method->apply(m, s->factor, e)) && scale_softmax(m, s->scale, e);
     Net *weights = ok ? subject->net(subject->context, e) : NULL;
@@ -305,6 +324,7 @@ static void add_row(Evaluation *v, const char *table, const Setting *s, const Ta
 static bool find_scale(Evaluation *v, Setting *s, Error *e) {
     static const double scales[] = {0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.5};
     double best = HUGE_VAL, found = 1;
+    if (!have_texts(v, e)) return false;
     if (!validation_end(&v->bench, s->length))
         return error_set(e, ERR_INPUT, "the text has %zu tokens, too few to search a softmax scale at %llu",
                          v->bench.text.n, (unsigned long long)s->length);
@@ -323,16 +343,12 @@ static bool find_scale(Evaluation *v, Setting *s, Error *e) {
 }
 
 static bool measure_text_under(Evaluation *v, Setting *s, Error *e) {
-    s->scale = v->o.scale;
-    if (v->o.search_scale && !find_scale(v, s, e)) return false;
     const json_t *value = cell(v, s, "perplexity", NULL, measure_perplexity, e);
     if (value) add_row(v, "perplexity", s, NULL, value);
     return value != NULL;
 }
 
 static bool measure_tasks_under(Evaluation *v, Setting *s, Error *e) {
-    s->scale = v->o.scale;
-    if (v->o.search_scale && !find_scale(v, s, e)) return false;
     for (size_t i = 0; tasks[i]; i++) {
         if (!v->o.tasks[i]) continue;
         const json_t *rows = cell(v, s, tasks[i]->name, tasks[i], measure_task, e);
@@ -344,14 +360,6 @@ static bool measure_tasks_under(Evaluation *v, Setting *s, Error *e) {
 }
 
 /* ---- subjects ---- */
-
-json_t *eval_manifest(const Checkpoint *c) {
-    size_t n;
-    Error ignored = {0};
-    const char *text = c->format == FORMAT_GGUF ? meta_string(c, DEROPE_MANIFEST, &n) : NULL;
-    return text ? json_parse(DEROPE_MANIFEST, text, n, &ignored)
-                : checkpoint_json(c, MANIFEST_FILE, &ignored);
-}
 
 void eval_short_name(const char *path, char out[256]) {
     size_t n = strlen(path);
@@ -379,26 +387,17 @@ static json_t *describe(const EvalSubject *s, const Model *m) {
                      passes, "recalibration", json_object_get(s->manifest, "recalibration"));
 }
 
-static bool read_texts(Evaluation *v, Error *e) {
-    const EvalOptions *o = &v->o;
-    Bench *b = &v->bench;
-    if (o->perplexity && !ppl_tokens(v->subject->source, o->texts, o->n_texts, o->field,
-                                     o->score == SCORE_HALF, o->max_tokens, &b->text, &b->bos, e))
-        return false;
-    return haystack_open(o->texts, o->n_texts, o->field, 1 << 22, b->tokenizer, &b->haystack, e);
-}
-
 typedef bool (*MeasureUnder)(Evaluation *v, Setting *s, Error *e);
 
 static bool at_each(Evaluation *v, const uint64_t *lengths, size_t n, bool stretched, MeasureUnder measure,
                     Error *e) {
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < v->o.n_methods; j++) {
-            Setting s = {.method = v->o.methods[j], .length = lengths[i], .factor = 1};
+            Setting s = {.method = v->o.methods[j], .length = lengths[i], .factor = 1, .scale = v->o.scale};
             bool plain = s.method == methods[0];
             if (!plain && !stretched) continue;
             if (!plain && (double)s.length > v->context) s.factor = (double)s.length / v->context;
-            if (!measure(v, &s, e)) return false;
+            if ((v->o.search_scale && !find_scale(v, &s, e)) || !measure(v, &s, e)) return false;
         }
     return true;
 }
@@ -415,9 +414,7 @@ bool evaluation_subject(Evaluation *v, const EvalSubject *s, Error *e) {
     v->subject = s;
     v->index = json_array_size(json_object_get(v->results, "models"));
     Model *m = s->model(s->context, e);
-    Tokenizer *t = m ? tokenizer_open(s->source, e) : NULL;
-    bool ok = t != NULL, stretched = false;
-    v->bench.tokenizer = t;
+    bool ok = m != NULL, stretched = false;
     if (ok) {
         v->context = m->spec.context;
         stretched = s->under_methods && method_concerns(&m->spec);
@@ -427,12 +424,9 @@ bool evaluation_subject(Evaluation *v, const EvalSubject *s, Error *e) {
             cmd_note("%s: no layer rotates over all of the text, so it is measured as it is", s->name);
     }
     model_close(m);
-    ok = ok && read_texts(v, e) && measure_all(v, stretched, e);
+    ok = ok && measure_all(v, stretched, e);
     cmd_progress_end();
-    haystack_close(&v->bench.haystack);
-    token_list_free(&v->bench.text);
-    v->bench.text = (TokenList){0};
-    tokenizer_close(t);
+    forget_texts(&v->bench);
     return ok;
 }
 
@@ -479,7 +473,8 @@ bool evaluation_checkpoint(Evaluation *v, const char *path, Error *e) {
     Opened o = {.source = checkpoint_open(path, e), .threads = v->o.threads};
     o.model = o.source ? model_open(o.source, e) : NULL;
     bool ok = o.model != NULL;
-    json_t *manifest = ok ? eval_manifest(o.source) : NULL;
+    Error ignored = {0};
+    json_t *manifest = ok ? manifest_read(o.source, &ignored) : NULL;
     EvalSubject s = {.name = name,
                      .path = path,
                      .source = o.source,

@@ -76,7 +76,5 @@ const Buffer *evaluation_transcript(const Evaluation *v);
 void evaluation_join(json_t *all, const json_t *results, const char *prefix);
 /* The name in the results of what a path names: "out/partial/" -> "partial", "out/x.gguf" -> "x". */
 void eval_short_name(const char *path, char out[256]);
-/* The manifest that a checkpoint of ours carries; NULL if it has none. New reference. */
-json_t *eval_manifest(const Checkpoint *c);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include "cmd/cmd.h"
 #include "formats/json.h"
-#include "surgery/derope_keys.h"
 #include "surgery/family.h"
 
 static const char *format_name(const Checkpoint *c) {
@@ -56,10 +55,8 @@ static json_t *tensors_to_json(const Model *m) {
 
 /* What derope did to make this checkpoint, if it was derope; new reference. */
 static json_t *passes_of(const Checkpoint *c) {
-    const SideFile *file = checkpoint_file(c, "derope.json");
-    size_t n = file ? file->size : 0;
-    const char *text = file ? (const char *)file->bytes : meta_string(c, DEROPE_MANIFEST, &n);
-    json_t *manifest = text ? json_parse("derope.json", text, n, NULL) : NULL;
+    Error ignored = {0};
+    json_t *manifest = manifest_read(c, &ignored);
     json_t *passes = json_incref(json_object_get(manifest, "passes"));
     json_decref(manifest);
     return passes;

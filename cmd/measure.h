@@ -9,7 +9,7 @@
 typedef struct Bench {
     const EvalOptions *o;
     Wording wording;
-    const Tokenizer *tokenizer; /* of the subject at hand */
+    Tokenizer *tokenizer; /* of the subject at hand; NULL: not opened yet */
     TokenList text;
     int32_t bos;
     Haystack haystack;

@@ -20,7 +20,6 @@
 #include "formats/file.h"
 #include "formats/hash.h"
 #include "formats/json.h"
-#include "surgery/derope_keys.h"
 #include "surgery/recipe.h"
 
 enum { MAX_RECIPES = 64, MAX_SETS = 64 };
@@ -39,6 +38,7 @@ typedef struct Run {
     json_t *table; /* rows for the end */
     EvalOptions eval;
     const char *texts[MAX_RECIPE_PATHS], *report;
+    const char *command;    /* quoted in reports */
     Evaluation *evaluation; /* its cells lie at steps_path */
     Target *targets;
     Model *source_model, *model;
@@ -199,7 +199,7 @@ static bool evaluate_before(Run *r, Error *e) {
 static bool evaluate_after(Run *r, Error *e) {
     Error ignored = {0};
     Checkpoint *out = checkpoint_open(r->targets[0].request.path, &ignored);
-    json_t *manifest = out ? eval_manifest(out) : NULL;
+    json_t *manifest = out ? manifest_read(out, &ignored) : NULL;
     EvalSubject s = {.name = "after recalibration",
                      .path = r->targets[0].request.path,
                      .manifest = manifest,
@@ -212,31 +212,17 @@ static bool evaluate_after(Run *r, Error *e) {
 }
 
 static bool begin_evaluation(Run *r, Error *e) {
-    Buffer command = {0};
-    buffer_printf(&command, "derope run %s", r->job.path);
-    for (size_t i = 0; i < r->job.n_sets; i++)
-        buffer_printf(&command, " --set %s", r->job.sets[i]);
     r->eval.state = r->steps_path;
     r->eval.anew = r->force;
-    r->evaluation = evaluation_new(&r->eval, buffer_string(&command), e);
-    buffer_free(&command);
+    r->evaluation = evaluation_new(&r->eval, r->command, e);
     return r->evaluation != NULL;
-}
-
-static bool write_report(const Run *r, const json_t *results, Error *e) {
-    if (!r->report || (!r->force && report_holds(r->report, results))) return true;
-    if (!report_write(r->report, results, true, e)) return false;
-    char *page = report_beside(r->report, ".html");
-    cmd_note("wrote %s", page);
-    free(page);
-    return true;
 }
 
 /* What there is to read of the evaluation, once it is complete. */
 static bool report_step(Run *r, Error *e) {
     const json_t *section = job_section(&r->job, "evaluate"), *results = evaluation_results(r->evaluation);
     const char *subject = r->targets[0].request.path, *base_model = json_get_string(section, "base_model");
-    if (!write_report(r, results, e)) return false;
+    if (r->report && !report_renew(r->report, results, r->force, e)) return false;
     for (size_t i = 0; wants(section, "card", false) && i < job_n_outputs(&r->job); i++) {
         const char *path = r->targets[i].request.path;
         if (format_of_path(path) != FORMAT_HF || card_holds(path, subject, base_model, results)) continue;
@@ -254,11 +240,7 @@ static void key_of_output(const char *path, char out[33]) {
     out[0] = 0;
     if (access(path, F_OK) != 0) return;
     Checkpoint *c = checkpoint_open(path, &ignored);
-    size_t n;
-    const char *text = c && c->format == FORMAT_GGUF ? meta_string(c, DEROPE_MANIFEST, &n) : NULL;
-    json_t *manifest = text ? json_parse(path, text, n, &ignored)
-                       : c  ? checkpoint_json(c, "derope.json", &ignored)
-                            : NULL;
+    json_t *manifest = c ? manifest_read(c, &ignored) : NULL;
     const char *key = json_get_string(manifest, "run_key");
     if (key) snprintf(out, 33, "%.32s", key);
     json_decref(manifest);
@@ -397,10 +379,9 @@ static bool spares_all(const char *path, const char *const *targets, size_t n_ta
 }
 
 static bool report_spares_all(const Run *r, const char *report, Error *e) {
-    static const char *const endings[] = {".html", ".json", ".csv"};
     bool ok = true;
-    for (size_t i = 0; ok && i < 3; i++) {
-        char *path = report_beside(report, endings[i]);
+    for (size_t i = 0; ok && i < REPORT_FILES; i++) {
+        char *path = report_file(report, i);
         ok = with_depfile(r, path, spares_all, e);
         free(path);
     }
@@ -448,6 +429,7 @@ static bool open_models(Run *r, Error *e) {
 typedef struct Arguments {
     const char *recipes[MAX_RECIPES], *sets[MAX_SETS], *depfile, *report;
     size_t n_recipes, n_sets;
+    char *command;
     bool force, json;
     json_t *table, *results; /* of all recipes */
 } Arguments;
@@ -459,7 +441,7 @@ static void join_results(const Run *r, const Arguments *a) {
 }
 
 static bool run_recipe(const char *path, const Arguments *a, Error *e) {
-    Run r = {.force = a->force, .table = a->table};
+    Run r = {.force = a->force, .command = a->command, .table = a->table};
     const char *depfile = a->depfile;
     bool ok = job_open(&r.job, path, a->sets, a->n_sets, e) && check_sections(&r, e) && open_models(&r, e) &&
               find_keys(&r, e) && find_targets(&r, e) && check_reports(&r, a->report, e) &&
@@ -516,22 +498,11 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
 static bool joint_report(const Arguments *a, Error *e) {
     if (!json_object_size(a->results))
         return error_set(e, ERR_FAILED, "%s: no recipe has an evaluate section to report", a->report);
-    Buffer command = {0};
-    buffer_printf(&command, "derope run");
-    for (size_t i = 0; i < a->n_recipes; i++)
-        buffer_printf(&command, " %s", a->recipes[i]);
-    json_object_set_new(a->results, "command", json_text(buffer_string(&command)));
-    buffer_free(&command);
-    if (!a->force && report_holds(a->report, a->results)) return true;
-    if (!report_write(a->report, a->results, true, e)) return false;
-    char *page = report_beside(a->report, ".html");
-    cmd_note("wrote %s", page);
-    free(page);
-    return true;
+    return report_renew(a->report, a->results, a->force, e);
 }
 
 static bool run(int argc, char **argv, Error *e) {
-    Arguments a = {.table = json_array(), .results = json_object()};
+    Arguments a = {.command = cmd_line(argc, argv), .table = json_array(), .results = json_object()};
     bool ok = parse(argc, argv, &a, e);
     for (size_t i = 0; ok && i < a.n_recipes; i++)
         ok = run_recipe(a.recipes[i], &a, e);
@@ -540,6 +511,7 @@ static bool run(int argc, char **argv, Error *e) {
     ok = ok && (!a.report || joint_report(&a, e));
     json_decref(a.table);
     json_decref(a.results);
+    free(a.command);
     return ok;
 }
 

@@ -27,13 +27,7 @@ static void problem(Report *r, const char *fmt, ...) {
 }
 
 static json_t *read_manifest(const Checkpoint *c, Error *e) {
-    size_t n;
-    json_t *manifest = NULL;
-    const char *text = c->format == FORMAT_GGUF ? meta_string(c, DEROPE_MANIFEST, &n) : NULL;
-    if (text)
-        manifest = json_parse(DEROPE_MANIFEST, text, n, e);
-    else if (c->format != FORMAT_GGUF)
-        manifest = checkpoint_json(c, MANIFEST_FILE, e);
+    json_t *manifest = manifest_read(c, e);
     if (!manifest && e->code == ERR_NONE)
         error_set(e, ERR_INPUT, "%s: has no manifest (%s): derope did not write it, or it was changed since",
                   c->path, c->format == FORMAT_GGUF ? "the key " DEROPE_MANIFEST : MANIFEST_FILE);

@@ -60,6 +60,13 @@ void manifest_keys_hash(const Checkpoint *c, char out[33]) {
     hash_finish(h, out);
 }
 
+json_t *manifest_read(const Checkpoint *c, Error *e) {
+    size_t n;
+    const char *text = c->format == FORMAT_GGUF ? meta_string(c, DEROPE_MANIFEST, &n) : NULL;
+    if (text) return json_parse(DEROPE_MANIFEST, text, n, e);
+    return c->format == FORMAT_GGUF ? NULL : checkpoint_json(c, MANIFEST_FILE, e);
+}
+
 json_t *manifest_layers(const ModelSpec *s) {
     json_t *spec = spec_to_json(s), *list = json_array();
     const json_t *all = json_object_get(spec, "layers");

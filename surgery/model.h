@@ -103,6 +103,8 @@ Checkpoint *model_export(Model *m, const ExportOptions *o, const struct Carrier 
 json_t *manifest_sources(const Model *m);
 /* Hash of a GGUF's keys, types and values in their order, the manifest's own key left out. */
 void manifest_keys_hash(const Checkpoint *c, char out[33]);
+/* The manifest that a checkpoint of ours carries; NULL, without an error, if it has none. New reference. */
+json_t *manifest_read(const Checkpoint *c, Error *e);
 /* Per layer {"position", "window", "rope"}: what an output must still say when it is read again. */
 json_t *manifest_layers(const ModelSpec *s);
 /* The manifest (derope.json): tool version, carrier, sources, passes, notices, layers, side files (HF) or the

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cmd/cmd.h"
 #include "cmd/output.h"
 #include "cmd/report/report.h"
 #include "formats/file.h"
@@ -18,7 +19,7 @@ static const struct {
     const char *ending;
     void (*render)(const json_t *results, Buffer *out);
 } written[] = {{".html", report_html}, {".json", render_json}, {".csv", report_csv}};
-enum { WRITTEN = sizeof written / sizeof *written };
+_Static_assert(sizeof written / sizeof *written == REPORT_FILES, "one renderer a file");
 
 char *report_beside(const char *page, const char *ending) {
     size_t n = strlen(page);
@@ -28,10 +29,14 @@ char *report_beside(const char *page, const char *ending) {
     return buffer_string(&b);
 }
 
+char *report_file(const char *page, size_t i) {
+    return report_beside(page, written[i].ending);
+}
+
 bool report_may_begin(const char *page, bool force, Error *e) {
     bool ok = true;
-    for (size_t i = 0; ok && i < WRITTEN; i++) {
-        char *path = report_beside(page, written[i].ending);
+    for (size_t i = 0; ok && i < REPORT_FILES; i++) {
+        char *path = report_file(page, i);
         ok = output_may_begin(path, false, force, e);
         free(path);
     }
@@ -70,14 +75,14 @@ void report_key(const json_t *results, char out[33]) {
     json_decref(kept);
 }
 
-bool report_holds(const char *page, const json_t *results) {
+static bool report_holds(const char *page, const json_t *results) {
     char wanted[33], found[33];
     json_t *there = results_there(page);
     report_key(results, wanted);
     report_key(there, found);
     bool holds = there && strcmp(wanted, found) == 0;
-    for (size_t i = 0; holds && i < WRITTEN; i++) {
-        char *path = report_beside(page, written[i].ending);
+    for (size_t i = 0; holds && i < REPORT_FILES; i++) {
+        char *path = report_file(page, i);
         holds = access(path, F_OK) == 0;
         free(path);
     }
@@ -87,13 +92,18 @@ bool report_holds(const char *page, const json_t *results) {
 
 bool report_write(const char *page, const json_t *results, bool force, Error *e) {
     bool ok = true;
-    for (size_t i = 0; ok && i < WRITTEN; i++) {
-        char *path = report_beside(page, written[i].ending);
+    for (size_t i = 0; ok && i < REPORT_FILES; i++) {
+        char *path = report_file(page, i);
         Buffer text = {0};
         written[i].render(results, &text);
         ok = file_write(path, text.data, text.size, force, e);
+        if (ok && i == 0) cmd_note("wrote %s", path);
         buffer_free(&text);
         free(path);
     }
     return ok;
+}
+
+bool report_renew(const char *page, const json_t *results, bool anew, Error *e) {
+    return (!anew && report_holds(page, results)) || report_write(page, results, true, e);
 }

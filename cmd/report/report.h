@@ -42,14 +42,19 @@ void report_picture(const json_t *results, const char *which, Buffer *out);
 
 /* "out/report.html", ".json" -> "out/report.json"; the caller frees it. */
 char *report_beside(const char *page, const char *ending);
+enum { REPORT_FILES = 3 };
+/* Where the `i`th of them goes; the caller frees it. */
+char *report_file(const char *page, size_t i);
 /* Whether all of them could be written, asked before the work. */
 bool report_may_begin(const char *page, bool force, Error *e);
 /* Whether what stands there is a report of ours. */
 bool report_is_ours(const char *page);
-/* Whether all of them stand there and say the same as `results`, whenever and however that was measured. */
-bool report_holds(const char *page, const json_t *results);
 /* Hash of what `results` say, not of when, where, by which command and in what time. */
 void report_key(const json_t *results, char out[33]);
+/* Writes all of them, and says so. */
 bool report_write(const char *page, const json_t *results, bool force, Error *e);
+/* The same, replacing what is there; nothing if all of them stand there and say the same as `results`,
+ * whenever and however that was measured, unless `anew`. */
+bool report_renew(const char *page, const json_t *results, bool anew, Error *e);
 
 #endif
