@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "formats/json.h"
 #include "tests/tiny_model.h"
 
 /* A shell command in scratch(); its exit status. */
@@ -14,6 +15,17 @@ static inline int run_shell(const char *command) {
     char line[2 * PATH_MAX];
     snprintf(line, sizeof line, "cd '%s' && { %s; }", scratch(), command);
     return WEXITSTATUS(system(line));
+}
+
+/* The JSON in scratch()/name; the caller decrefs it. */
+static inline json_t *scratch_json(const char *name) {
+    Buffer text = {0};
+    Error e = {0};
+    assert_true(file_read(scratch_path(name), 1 << 22, &text, &e));
+    json_t *v = json_parse(name, text.data, text.size, &e);
+    buffer_free(&text);
+    assert_non_null(v);
+    return v;
 }
 
 /* Starts `derope ARGUMENTS` in scratch(), its words going to scratch()/said. */

@@ -379,16 +379,6 @@ static double row_value(const json_t *results, const char *table, const char *me
     return v;
 }
 
-static json_t *read_json(const char *name) {
-    Buffer text = {0};
-    Error e = {0};
-    assert_true(file_read(scratch_path(name), 1 << 22, &text, &e));
-    json_t *v = json_parse(name, text.data, text.size, &e);
-    buffer_free(&text);
-    assert_non_null(v);
-    return v;
-}
-
 static double ppl(const char *arguments) {
     char line[400];
     const char *words;
@@ -407,7 +397,7 @@ static void the_same_as_ppl(void **state) {
     assert_runs("--quiet convert model dropped --drop-rope --set-context 256");
     assert_runs("--quiet eval model dropped --suite perplexity --text hay.txt --tokens 4000 --lengths 32,256 "
                 "--against none,pi,ntk,yarn,dynamic-ntk --report same.html");
-    json_t *r = read_json("same.json");
+    json_t *r = scratch_json("same.json");
     assert_int_equal(json_array_size(json_object_get(r, "models")), 2);
     assert_int_equal(json_array_size(json_object_get(r, "perplexity")), 2 * 5 + 2);
     static const struct {
@@ -442,7 +432,7 @@ static void scales_are_searched_on_other_text(void **state) {
     assert_runs("--quiet eval model --suite perplexity --text hay.txt --tokens 4000 --lengths 64 "
                 "--softmax-scale search "
                 "--report scale.html");
-    json_t *r = read_json("scale.json");
+    json_t *r = scratch_json("scale.json");
     double scale = row_value(r, "perplexity", "none", 64, 0, "softmax_scale"), best = HUGE_VAL, found = 0;
     static const char *const scales[] = {"0.8", "0.9", "1", "1.1", "1.2", "1.3", "1.5"};
     for (size_t i = 0; i < 7; i++) { /* 62 windows, of which 15 are a quarter */
@@ -469,7 +459,7 @@ static void goes_on_where_it_stopped(void **state) {
         "--depths 3 --tokens 4000 --report stop.html";
     char other[300];
     assert_interrupted(line, has_state, SIGINT, "interrupted; run it again to go on");
-    json_t *cells = read_json("stop.state");
+    json_t *cells = scratch_json("stop.state");
     assert_true(json_object_size(cells) > 0);
     assert_int_equal(run_shell("test -e stop.html"), 1);
     /* what is in the state is not measured again: a value that no measurement gives comes through */
@@ -483,12 +473,12 @@ static void goes_on_where_it_stopped(void **state) {
     buffer_free(&text);
     json_decref(cells);
     assert_runs(line);
-    json_t *r = read_json("stop.json");
+    json_t *r = scratch_json("stop.json");
     assert_true(row_value(r, "perplexity", "none", 500, 0, "perplexity") == 12345);
     json_decref(r);
     snprintf(other, sizeof other, "%s --force --seed 2", line);
     assert_runs(other);
-    r = read_json("stop.json");
+    r = scratch_json("stop.json");
     assert_true(row_value(r, "perplexity", "none", 500, 0, "perplexity") < 12345);
     assert_int_equal(json_array_size(json_object_get(r, "tasks")), 2 * (5 * 3 + 4));
     assert_true(row_value(r, "tasks", "none", 500, 0, "trials") == 4);
@@ -520,7 +510,7 @@ static void damaged_states_are_measured_again(void **state) {
                                         "[{\"score\": 1, \"trials\": -1}]",
                                         "[{\"score\": 1, \"trials\": 1, \"first\": {}}]"};
     assert_runs(line);
-    json_t *good = read_json("bad.state"), *expected = read_json("bad.json");
+    json_t *good = scratch_json("bad.state"), *expected = scratch_json("bad.json");
     size_t rows = json_array_size(json_object_get(expected, "tasks"));
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         Error e = {0};
@@ -531,7 +521,7 @@ static void damaged_states_are_measured_again(void **state) {
         put_json("bad.state", bad);
         json_decref(bad);
         assert_runs(line);
-        json_t *r = read_json("bad.json");
+        json_t *r = scratch_json("bad.json");
         assert_true(row_value(r, "perplexity", "none", 400, 0, "perplexity") > 1);
         if (strcmp(wrong[i], "[]") != 0) /* a task left out */
             assert_int_equal(json_array_size(json_object_get(r, "tasks")), rows);
@@ -608,7 +598,7 @@ static void a_transcript_holds_every_question(void **state) {
         first += json_integer_value(json_object_get(o, "place")) == 1;
         json_decref(o);
     }
-    json_t *r = read_json("asked.json"), *row;
+    json_t *r = scratch_json("asked.json"), *row;
     double score = 0, likeliest = 0;
     size_t i;
     json_array_foreach(json_object_get(r, "tasks"), i, row) {
@@ -629,7 +619,7 @@ static void a_transcript_keeps_what_needs_no_asking(void **state) {
                                "--lengths 300 --trials 1 --depths 1 --tokens 800 --state said.state";
     char more[400];
     assert_runs(line);
-    json_t *cells = read_json("said.state"), *value;
+    json_t *cells = scratch_json("said.state"), *value;
     const char *key;
     json_object_foreach(cells, key, value) if (json_is_object(value))
         json_object_set_new(value, "perplexity", json_real(12345));
@@ -637,7 +627,7 @@ static void a_transcript_keeps_what_needs_no_asking(void **state) {
     json_decref(cells);
     snprintf(more, sizeof more, "%s --transcript said.jsonl --report said.html", line);
     assert_runs(more);
-    json_t *r = read_json("said.json");
+    json_t *r = scratch_json("said.json");
     assert_true(row_value(r, "perplexity", "none", 300, 0, "perplexity") == 12345);
     json_decref(r);
     assert_int_equal(run_shell("grep -q '\"task\":\"needle\"\\|\"task\": \"needle\"' said.jsonl"), 0);
@@ -648,7 +638,7 @@ static void tasks_have_lengths_of_their_own(void **state) {
     assert_runs(
         "--quiet eval model --text hay.txt --wording wording.json --suite perplexity,needle --lengths 32,64 "
         "--task-lengths 200 --trials 2 --depths 1 --tokens 1000 --report own.html");
-    json_t *r = read_json("own.json");
+    json_t *r = scratch_json("own.json");
     assert_int_equal(json_array_size(json_object_get(r, "perplexity")), 2);
     assert_int_equal(json_array_size(json_object_get(r, "tasks")), 1);
     assert_true(row_value(r, "tasks", "none", 200, 0, "trials") == 2);
@@ -722,7 +712,7 @@ static void names_and_lengths_are_told_apart(void **state) {
     run_shell("mkdir -p sub && cp -r model sub/");
     assert_runs("--quiet eval model sub/model --suite perplexity --text hay.txt --tokens 200 --lengths 32,32 "
                 "--report two.html");
-    json_t *r = read_json("two.json"), *models = json_object_get(r, "models");
+    json_t *r = scratch_json("two.json"), *models = json_object_get(r, "models");
     assert_int_equal(json_array_size(json_object_get(r, "perplexity")), 2);
     assert_string_equal(json_get_string(json_array_get(models, 0), "name"), "model");
     assert_string_equal(json_get_string(json_array_get(models, 1), "name"), "sub/model");
@@ -733,7 +723,7 @@ static void names_and_lengths_are_told_apart(void **state) {
 static void enough_of_the_text_is_read(void **state) {
     (void)state;
     assert_runs("--quiet eval model --suite perplexity --text hay.txt --tokens 64 --report few.html");
-    json_t *r = read_json("few.json");
+    json_t *r = scratch_json("few.json");
     assert_true(row_value(r, "perplexity", "none", 64, 0, "perplexity") > 1);
     assert_true(isnan(row_value(r, "perplexity", "none", 128, 0, "perplexity")));
     json_decref(r);

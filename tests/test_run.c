@@ -78,20 +78,10 @@ static void outputs_in_both_formats(void **state) {
     assert_non_null(strstr(words, "\nr: after recalibration "));
 }
 
-static json_t *json_file(const char *name) {
-    Buffer text = {0};
-    Error e = {0};
-    assert_true(file_read(scratch_path(name), 1 << 22, &text, &e));
-    json_t *v = json_parse(name, text.data, text.size, &e);
-    buffer_free(&text);
-    assert_non_null(v);
-    return v;
-}
-
 static const char *names_of(const char *name) {
     static Buffer names;
     size_t i;
-    json_t *r = json_file(name), *m;
+    json_t *r = scratch_json(name), *m;
     names.size = 0;
     json_array_foreach(json_object_get(r, "models"), i, m)
         buffer_printf(&names, "%s%s", i ? "; " : "", json_get_string(m, "name"));
@@ -195,7 +185,7 @@ static void several_recipes_share_a_report(void **state) {
     assert_string_equal(names_of("both.json"),
                         "source; r: after surgery, untrained; r: after recalibration; source; "
                         "q: after surgery, untrained; q: after recalibration");
-    json_t *r = json_file("both.json");
+    json_t *r = scratch_json("both.json");
     assert_int_equal(json_array_size(json_object_get(r, "perplexity")), 12);
     assert_int_equal(
         json_integer_value(json_object_get(json_array_get(json_object_get(r, "perplexity"), 11), "model")),

@@ -1,28 +1,7 @@
 /* Tokens per second of the forward pass and of training on a model's own weights,
  * or on random ones where there is only a config.json.
  *   tool_bench_net MODEL [B] [T] [REPEATS]      prints JSON; B sequences of T tokens */
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-
-#include "recal/gemm.h"
-#include "recal/net.h"
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static bool ignore(void *context, size_t first, size_t count, float *logits, Error *e) {
-    (void)context, (void)first, (void)count, (void)logits, (void)e;
-    return true;
-}
-
-static void fail(const Error *e) {
-    fprintf(stderr, "%s\n", e->message);
-    exit(1);
-}
+#include "tests/bench.h"
 
 /* Best of `repeats`. */
 static double forward_rate(Net *n, const int32_t *ids, size_t T, int repeats) {
@@ -81,9 +60,7 @@ int main(int argc, char **argv) {
     Model *m = weights ? model_open(c, &e) : c ? model_open_config(c, &e) : NULL;
     Net *n = !m ? NULL : weights ? net_open(m, 0, &e) : net_random(m, 1, 0, &e);
     if (!n) fail(&e);
-    int32_t *ids = xcalloc(B * T + 1, sizeof *ids);
-    for (size_t i = 0; i <= B * T; i++)
-        ids[i] = (int32_t)(i * i * 7 % n->spec->vocab);
+    int32_t *ids = some_ids(n, B * T + 1);
     double forward = forward_rate(n, ids, T, repeats), decode = decode_rate(n, ids, T < 32 ? T : 32);
     double training = training_rate(n, NULL, ids, B, T, repeats),
            distill = training_rate(n, n, ids, B, T, repeats);

@@ -24,15 +24,15 @@ THREADS = torch.get_num_threads()
 LLAMA = PEERS / "llama-native" / "bin"
 
 
-def ours(model, T, *options):
-    return json.loads(run_tool("bench_prefill", model, T, 1, THREADS, *options))
+def ours(model, T):
+    return json.loads(run_tool("bench_prefill", model, T, THREADS))
 
 
 def llama(model, T):
     """Prefill by llama-bench, the better of its two attentions; perplexity by llama-perplexity's own clock."""
     best = 0
     for flash in "01":
-        p = subprocess.run([LLAMA / "llama-bench", "-m", model, "-p", str(T), "-n", "0", "-t", str(THREADS), "-r", "1", "-fa", flash, "-o", "json"],
+        p = subprocess.run([LLAMA / "llama-bench", "-m", model, "-p", str(T), "-n", "0", "-t", str(THREADS), "-r", "1", "--no-warmup", "-fa", flash, "-o", "json"],
                            capture_output=True, text=True, check=True)
         best = max(best, json.loads(p.stdout)[0]["avg_ts"])
     p = subprocess.run([LLAMA / "llama-perplexity", "-m", model, "-f", SHARED / "data" / "books" / "war-and-peace.txt", "-c", str(T), "-b", str(T),

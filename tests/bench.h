@@ -1,0 +1,37 @@
+/* What the programs that time a net share. */
+#ifndef DEROPE_TESTS_BENCH_H
+#define DEROPE_TESTS_BENCH_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "recal/gemm.h"
+#include "recal/net.h"
+
+static inline double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* A LogitSink for which nothing has to be done. */
+static inline bool ignore(void *context, size_t first, size_t count, float *logits, Error *e) {
+    (void)context, (void)first, (void)count, (void)logits, (void)e;
+    return true;
+}
+
+static inline void fail(const Error *e) {
+    fprintf(stderr, "%s\n", e->message);
+    exit(1);
+}
+
+/* `n` tokens that are all over the vocabulary; the caller frees them. */
+static inline int32_t *some_ids(const Net *net, size_t n) {
+    int32_t *ids = xcalloc(n, sizeof *ids);
+    for (size_t i = 0; i < n; i++)
+        ids[i] = (int32_t)(i * i * 7 % net->spec->vocab);
+    return ids;
+}
+
+#endif
