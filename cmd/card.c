@@ -1,8 +1,6 @@
 #include "cmd/card.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "cmd/evaluation.h"

@@ -1,13 +1,7 @@
-/* derope eval: models side by side on texts and tasks, at one length after the other.
- *
- * A cell is one measurement: a model under a method at a length, by a suite. Each has a key, the hash of all
- * that it depends on; finished cells are kept in a state file, so that an interrupted run goes on where it
- * stopped. */
+/* derope eval: models side by side on texts and tasks, at one length after the other. */
 #include <getopt.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cmd/card.h"
@@ -15,6 +9,7 @@
 #include "cmd/evaluation.h"
 #include "cmd/output.h"
 #include "cmd/report/report.h"
+#include "cmd/text.h"
 #include "formats/file.h"
 #include "formats/json.h"
 #include "recal/data.h"
@@ -149,7 +144,7 @@ static bool take_option(Arguments *a, int option, char **argv, Error *e) {
     case FLAG_SOFTMAX:
         return eval_set_scale(o, optarg, e) || error_place(e, "--softmax-scale");
     case FLAG_SCORE:
-        return eval_set_score(o, optarg, e) || error_place(e, "--score");
+        return score_parse(optarg, &o->score, e) || error_place(e, "--score");
     case FLAG_TOKENS:
         return cmd_parse_u64("--tokens", optarg, &o->max_tokens, e);
     case FLAG_THREADS:
@@ -296,7 +291,17 @@ static bool model_spared(const char *path, char *const *outputs, size_t n, Error
     return ok;
 }
 
-/* What somebody names as the state and is something else is not replaced. */
+/* Hashes of cells are its only members. */
+static bool is_state(const json_t *there) {
+    const char *key;
+    json_t *value;
+    bool ours = json_is_object(there);
+    json_object_foreach((json_t *)there, key, value) ours &=
+        strlen(key) == 32 && strspn(key, "0123456789abcdef") == 32;
+    return ours;
+}
+
+/* What stands at the state's place and is something else is not replaced. */
 static bool state_may_begin(const char *path, bool force, Error *e) {
     Buffer text = {0};
     Error ignored = {0};
@@ -304,7 +309,7 @@ static bool state_may_begin(const char *path, bool force, Error *e) {
     bool any = access(path, F_OK) == 0;
     if (any && file_read(path, 1 << 28, &text, &ignored))
         there = json_parse(path, text.data, text.size, &ignored);
-    bool ours = !any || json_is_object(there);
+    bool ours = !any || is_state(there);
     json_decref(there);
     buffer_free(&text);
     return output_may_begin(path, false, ours || force, e);
@@ -328,8 +333,9 @@ static bool check_places(const Arguments *a, Error *e) {
 static bool run(int argc, char **argv, Error *e) {
     Arguments a = {0};
     char *command = cmd_line(argc, argv), *state = NULL;
-    bool ok = parse(argc, argv, &a, e) && check_places(&a, e);
-    if (ok && a.report && !a.o.state) a.o.state = state = report_beside(a.report, ".state");
+    bool ok = parse(argc, argv, &a, e);
+    if (a.report && !a.o.state) a.o.state = state = report_beside(a.report, ".state");
+    ok = ok && check_places(&a, e);
     Evaluation *v = ok ? evaluation_new(&a.o, command, e) : NULL;
     ok = v != NULL;
     for (size_t i = 0; ok && i < a.n_models; i++)
@@ -404,9 +410,9 @@ const Verb verb_eval = {
         "  --card OUT                  one of the models, an HF folder of ours: README.md and pictures in "
         "it\n"
         "  --base-model NAME           what the hub calls the model it was made from, for the card\n"
-        "  --state FILE                where finished measurements are kept until the end (OUT.state); the "
-        "same\n"
-        "                              command goes on from it\n"
+        "  --state FILE                where finished measurements are kept (OUT.state, until the report is "
+        "there);\n"
+        "                              the same command goes on from it\n"
         "  --force                     replace what is at OUT\n"
         "  --json, --csv               results on standard output\n"
         "  --threads N                 (as many as there are processors)\n\n"

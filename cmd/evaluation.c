@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -85,12 +86,6 @@ bool eval_set_scale(EvalOptions *o, const char *text, Error *e) {
     return (o->scale > 0 && o->scale <= 100) || cmd_usage(e, "%s is not above 0, to 100", text);
 }
 
-bool eval_set_score(EvalOptions *o, const char *text, Error *e) {
-    o->score = strcmp(text, "half") == 0 ? SCORE_HALF : SCORE_ALL;
-    return o->score == SCORE_HALF || strcmp(text, "all") == 0 ||
-           cmd_usage(e, "'%.40s' is not all or half", text);
-}
-
 /* Whatever a model is held against, it is also measured as it is. */
 static void plain_first(EvalOptions *o) {
     size_t at = 0;
@@ -113,11 +108,15 @@ static size_t distinct(uint64_t *list, size_t n) {
     return kept;
 }
 
-bool eval_complete(EvalOptions *o, Error *e) {
-    bool any = o->perplexity;
+static bool asks_anything(const EvalOptions *o) {
+    bool any = false;
     for (size_t i = 0; tasks[i]; i++)
         any |= o->tasks[i];
-    if (!any) {
+    return any;
+}
+
+bool eval_complete(EvalOptions *o, Error *e) {
+    if (!o->perplexity && !asks_anything(o)) {
         o->perplexity = o->n_texts > 0;
         o->tasks[0] = true;
     }
@@ -156,7 +155,6 @@ static void cell_key(const Evaluation *v, const json_t *what, char out[33]) {
     hash_update(h, DEROPE_VERSION, strlen(DEROPE_VERSION));
     hash_update(h, v->subject->key, 32);
     hash_update(h, v->text_key, 32);
-    hash_update(h, v->wording_key, 32);
     hash_update(h, text.data, text.size);
     hash_finish(h, out);
     buffer_free(&text);
@@ -219,9 +217,10 @@ static bool have_texts(Evaluation *v, Error *e) {
     if (b->tokenizer) return true;
     b->tokenizer = tokenizer_open(v->subject->source, e);
     return b->tokenizer &&
-           (!o->perplexity || ppl_tokens(v->subject->source, o->texts, o->n_texts, o->field,
-                                         o->score == SCORE_HALF, o->max_tokens, &b->text, &b->bos, e)) &&
-           haystack_open(o->texts, o->n_texts, o->field, 1 << 22, b->tokenizer, &b->haystack, e);
+           (!o->perplexity || ppl_tokens(b->tokenizer, o->texts, o->n_texts, o->field, o->score == SCORE_HALF,
+                                         o->max_tokens, &b->text, &b->bos, e)) &&
+           (!asks_anything(o) ||
+            haystack_open(o->texts, o->n_texts, o->field, 1 << 22, b->tokenizer, &b->haystack, e));
 }
 
 static void forget_texts(Bench *b) {
@@ -285,13 +284,15 @@ static json_t *measure_under(Evaluation *v, const Setting *s, const Task *task, 
 /* A cell's value, measured now or taken from what was. Borrowed from the cells. */
 static json_t *cell(Evaluation *v, const Setting *s, const char *suite, const Task *task, Measure measure,
                     Error *e) {
-    json_t *what =
-        json_pack("{s:s, s:s, s:I, s:f, s:f, s:b, s:I}", "suite", suite, "method",
-                  s->factor > 1 ? s->method->name : "none", "length", (json_int_t)s->length, "factor",
-                  s->factor, "scale", s->scale, "search", v->o.search_scale, "score", (json_int_t)v->o.score);
-    if (task)
-        json_object_update_new(what, json_pack("{s:I, s:I, s:I}", "trials", (json_int_t)v->o.trials, "depths",
-                                               (json_int_t)v->o.n_depths, "seed", (json_int_t)v->o.seed));
+    json_t *what = json_pack("{s:s, s:s, s:I, s:f, s:f}", "suite", suite, "method",
+                             s->factor > 1 ? s->method->name : "none", "length", (json_int_t)s->length,
+                             "factor", s->factor, "scale", s->scale);
+    json_object_update_new(what,
+                           task ? json_pack("{s:I, s:I, s:I, s:s}", "trials", (json_int_t)v->o.trials,
+                                            "depths", (json_int_t)v->o.n_depths, "seed",
+                                            (json_int_t)v->o.seed, "wording", v->wording_key)
+                                : json_pack("{s:b, s:I, s:I}", "search", v->o.search_scale, "score",
+                                            (json_int_t)v->o.score, "tokens", (json_int_t)v->o.max_tokens));
     char key[33];
     cell_key(v, what, key);
     json_decref(what);
@@ -299,14 +300,9 @@ static json_t *cell(Evaluation *v, const Setting *s, const char *suite, const Ta
     if (cell_fits(value, task)) return value;
     cmd_progress("%s: %s, %s at %llu", v->subject->name, suite, s->method->name,
                  (unsigned long long)s->length);
-    struct timespec t0, t1;
-    clock_gettime(CLOCK_MONOTONIC, &t0);
     value = measure_under(v, s, task, measure, e);
-    clock_gettime(CLOCK_MONOTONIC, &t1);
     if (!value) return NULL;
     v->measured++;
-    double seconds = (double)(t1.tv_sec - t0.tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0.tv_nsec);
-    if (json_is_object(value)) json_object_set_new(value, "seconds", json_real(seconds));
     json_object_set_new(v->cells, key, value);
     return save_cells(v, e) ? value : NULL;
 }
@@ -324,10 +320,6 @@ static void add_row(Evaluation *v, const char *table, const Setting *s, const Ta
 static bool find_scale(Evaluation *v, Setting *s, Error *e) {
     static const double scales[] = {0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.5};
     double best = HUGE_VAL, found = 1;
-    if (!have_texts(v, e)) return false;
-    if (!validation_end(&v->bench, s->length))
-        return error_set(e, ERR_INPUT, "the text has %zu tokens, too few to search a softmax scale at %llu",
-                         v->bench.text.n, (unsigned long long)s->length);
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
         double nll;
         s->scale = scales[i];
@@ -374,12 +366,8 @@ void eval_short_name(const char *path, char out[256]) {
 
 static json_t *describe(const EvalSubject *s, const Model *m) {
     uint64_t parameters = 0;
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        uint64_t n = 1;
-        for (uint32_t d = 0; d < m->tensors[i].tensor.rank; d++)
-            n *= m->tensors[i].tensor.shape[d];
-        parameters += n;
-    }
+    for (size_t i = 0; i < m->n_tensors; i++)
+        parameters += tensor_elems(&m->tensors[i].tensor);
     json_t *passes = json_array_size(m->passes) ? m->passes : json_object_get(s->manifest, "passes");
     return json_pack("{s:o, s:o, s:s, s:I, s:I, s:o, s:O?, s:O?}", "name", json_text(s->name), "path",
                      json_text(s->path), "family", m->family->name, "parameters", (json_int_t)parameters,
@@ -506,14 +494,16 @@ static bool describe_texts(Evaluation *v, Error *e) {
         ok = data_list(v->o.texts[i], files, e);
     for (size_t i = 0; ok && i < json_array_size(files); i++) {
         char digest[33];
+        struct stat st = {0};
         const char *path = json_string_value(json_array_get(files, i));
         ok = hash_file(path, digest, e);
         if (!ok) break;
+        stat(path, &st);
         hash_update(h, digest, 32);
-        json_array_append_new(list, json_pack("{s:o, s:s}", "file", json_text(path), "xxh3_128", digest));
+        json_array_append_new(list, json_pack("{s:o, s:I, s:s}", "file", json_text(path), "bytes",
+                                              (json_int_t)st.st_size, "xxh3_128", digest));
     }
     if (v->o.field) hash_update(h, v->o.field, strlen(v->o.field));
-    hash_update(h, &v->o.max_tokens, sizeof v->o.max_tokens);
     hash_finish(h, v->text_key);
     json_decref(files);
     return ok;
@@ -574,6 +564,23 @@ const Buffer *evaluation_transcript(const Evaluation *v) {
     return &v->transcript;
 }
 
+/* Every text once; of the settings those that hold for all. */
+static void join_circumstances(json_t *all, const json_t *other) {
+    json_t *texts = json_object_get(all, "texts"), *settings = json_object_get(all, "settings"), *value;
+    const char *key;
+    void *next;
+    size_t i, k;
+    json_array_foreach(json_object_get(other, "texts"), i, value) {
+        for (k = 0; k < json_array_size(texts) && !json_equal(json_array_get(texts, k), value);)
+            k++;
+        if (k == json_array_size(texts)) json_array_append(texts, value);
+    }
+    json_object_foreach_safe(settings, next, key, value) {
+        if (!json_equal(value, json_object_get(json_object_get(other, "settings"), key)))
+            json_object_del(settings, key);
+    }
+}
+
 void evaluation_join(json_t *all, const json_t *results, const char *prefix) {
     static const char *const tables[] = {"perplexity", "tasks"};
     json_t *copy = json_deep_copy(results), *row;
@@ -592,6 +599,7 @@ void evaluation_join(json_t *all, const json_t *results, const char *prefix) {
     if (!json_object_size(all)) {
         json_object_update(all, copy);
     } else {
+        join_circumstances(all, copy);
         json_array_extend(json_object_get(all, "models"), json_object_get(copy, "models"));
         for (size_t t = 0; t < 2; t++)
             json_array_extend(json_object_get(all, tables[t]), json_object_get(copy, tables[t]));

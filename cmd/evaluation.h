@@ -32,12 +32,11 @@ typedef struct EvalOptions {
     int threads;
 } EvalOptions;
 
-/* One of --suite, --against, --softmax-scale, --score as they are written: ERR_USAGE where there is no such
+/* One of --suite, --against, --softmax-scale as they are written: ERR_USAGE where there is no such
  * thing. */
 bool eval_add_suite(EvalOptions *o, const char *name, Error *e);
 bool eval_add_method(EvalOptions *o, const char *name, Error *e);
 bool eval_set_scale(EvalOptions *o, const char *text, Error *e);
-bool eval_set_score(EvalOptions *o, const char *text, Error *e);
 /* Fills in what was not said, and refuses what makes no sense. */
 bool eval_complete(EvalOptions *o, Error *e);
 
@@ -66,9 +65,19 @@ bool evaluation_subject(Evaluation *v, const EvalSubject *s, Error *e);
 bool evaluation_checkpoint(Evaluation *v, const char *path, Error *e);
 /* How many cells had to be measured so far. */
 size_t evaluation_measured(const Evaluation *v);
-/* What cmd/report takes (README, "Evaluate"), of all subjects so far. Borrowed. */
+/* What cmd/report takes, of all subjects so far; borrowed:
+ *   {"derope", "command", "machine", "started", "seconds", "settings": {"seed", "trials", "depths", "score"},
+ *    "texts": [{"file", "bytes", "xxh3_128"}],
+ *    "models": [{"name", "path", "family", "parameters", "context", "layers", "passes", "recalibration"}],
+ *    "perplexity": [{"model", "method", "softmax_scale", "length", "perplexity", "nll", "low", "high",
+ * "tokens", "windows", "positions": [{"to", "nll"}]}], "tasks": [{"model", "method", "softmax_scale",
+ * "length", "task", "depth", "trials", "score", "low", "high", "first", "first_low", "first_high",
+ * "mean_rank", "candidates"}]} "model" is a place in "models"; "score" the share found, "first" how often the
+ * right value was the likeliest. */
 json_t *evaluation_results(Evaluation *v);
-/* With `transcript`: a line of JSON for every question that was asked (README, "Evaluate"). Borrowed. */
+/* With `transcript`: a line of JSON for every question that was asked; borrowed: {"model", "method",
+ * "length", "task", "depth", "prompt", "answers", "candidates", "said", "found" (of the answers), "place" (of
+ * the first candidate)}. */
 const Buffer *evaluation_transcript(const Evaluation *v);
 
 /* Puts the rows of other results behind those of `all` (an empty object at first), their subjects' names

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cmd/cmd.h"
+#include "cmd/text.h"
 #include "formats/json.h"
 #include "recal/data.h"
 #include "surgery/recipe.h"
@@ -114,8 +115,8 @@ static bool take_lengths(const json_t *contexts, uint64_t *out, size_t *n, Error
 static bool check_extras(const Job *j, const EvalOptions *o, Error *e) {
     bool card = false, place = false;
     Wording words;
-    if (o->wording && !wording_open(o->wording, &words, e)) return false;
-    if (o->wording) wording_close(&words);
+    if (!wording_open(o->wording, &words, e)) return false;
+    wording_close(&words);
     json_get_bool(job_section(j, "evaluate"), "card", &card);
     for (size_t i = 0; i < job_n_outputs(j); i++)
         place |= format_of_path(json_get_string(json_array_get(job_section(j, "outputs"), i), "path")) ==
@@ -132,9 +133,7 @@ bool job_evaluation(const Job *j, const char **texts, EvalOptions *o, Error *e) 
     *o = (EvalOptions){.texts = texts,
                        .field = json_get_string(s, "field"),
                        .wording = json_get_string(s, "wording"),
-                       .perplexity = !json_object_get(s, "suite"),
-                       .methods = {methods[0]},
-                       .n_methods = 1};
+                       .perplexity = !json_object_get(s, "suite")};
     if (!take_paths(json_object_get(s, "text"), texts, &o->n_texts, e)) return blame(j, "evaluate.text", e);
     if (!take_lengths(contexts, o->lengths, &o->n_lengths, e)) return blame(j, "evaluate.context", e);
     if (!take_lengths(json_object_get(s, "task_context"), o->task_lengths, &o->n_task_lengths, e))
@@ -144,7 +143,7 @@ bool job_evaluation(const Job *j, const char **texts, EvalOptions *o, Error *e) 
     json_get_u64(s, "seed", &o->seed);
     json_get_u64(s, "tokens", &o->max_tokens);
     if (scale && !eval_set_scale(o, scale, e)) return blame(j, "evaluate.softmax_scale", e);
-    if (score && !eval_set_score(o, score, e)) return blame(j, "evaluate.score", e);
+    if (score && !score_parse(score, &o->score, e)) return blame(j, "evaluate.score", e);
     return take_names(j, "suite", o, eval_add_suite, e) && take_names(j, "against", o, eval_add_method, e) &&
            (eval_complete(o, e) || blame(j, "evaluate", e)) && check_extras(j, o, e);
 }

@@ -3,7 +3,6 @@
 #include <math.h>
 
 #include "cmd/cmd.h"
-#include "recal/evaluate/ask.h"
 
 /* ---- perplexity ---- */
 
@@ -41,7 +40,9 @@ static json_t *measure_text(const Bench *b, Net *n, size_t T, size_t from, size_
     return row;
 }
 
-size_t validation_end(const Bench *b, uint64_t length) {
+/* Tokens of the text that are for finding a softmax scale at this length: a quarter, in whole windows; 0
+ * where none is searched or the text is too short. */
+static size_t validation_end(const Bench *b, uint64_t length) {
     size_t windows = b->text.n / length, part = windows / 4 ? windows / 4 : 1;
     return b->o->search_scale && windows > 1 ? part * length : 0;
 }
@@ -53,7 +54,11 @@ json_t *measure_perplexity(const Bench *b, Net *n, uint64_t length, const Task *
 
 json_t *measure_validation(const Bench *b, Net *n, uint64_t length, const Task *task, Error *e) {
     (void)task;
-    return measure_text(b, n, length, 0, validation_end(b, length), e);
+    size_t end = validation_end(b, length);
+    if (end) return measure_text(b, n, length, 0, end, e);
+    error_set(e, ERR_INPUT, "the text has %zu tokens, too few to search a softmax scale at %llu", b->text.n,
+              (unsigned long long)length);
+    return NULL;
 }
 
 /* ---- tasks ---- */

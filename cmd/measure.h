@@ -17,10 +17,6 @@ typedef struct Bench {
     void *asked_context;
 } Bench;
 
-/* Tokens of the text that are for finding a softmax scale at this length: a quarter, in whole windows; 0
- * where none is searched or the text is too short. */
-size_t validation_end(const Bench *b, uint64_t length);
-
 /* {"perplexity", "nll", "tokens", "windows", "positions", "low", "high"} of the text; new reference. The
  * validation is the part that finds scales, the perplexity the rest. */
 json_t *measure_perplexity(const Bench *b, Net *n, uint64_t length, const Task *task, Error *e);

@@ -68,9 +68,7 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
         } else if (option == FLAG_CONTEXT) {
             if (!parse_contexts(a, optarg, e)) return false;
         } else if (option == FLAG_SCORE) {
-            if (strcmp(optarg, "all") != 0 && strcmp(optarg, "half") != 0)
-                return cmd_usage(e, "--score: '%.40s' is not all or half", optarg);
-            a->score = optarg[0] == 'h' ? SCORE_HALF : SCORE_ALL;
+            if (!score_parse(optarg, &a->score, e)) return error_place(e, "--score");
         } else if (option == FLAG_JSON) {
             a->json = true;
         } else if (option == FLAG_FIELD) {
@@ -118,9 +116,9 @@ static bool compute(const Arguments *a, Error *e) {
     uint64_t longest = 0;
     for (size_t i = 0; i < a->n_contexts; i++)
         if (a->contexts[i] > longest) longest = a->contexts[i];
-    bool ok = m && surgery_flags_apply(&a->surgery, m, e) &&
-              ppl_tokens(source, a->texts, a->n_texts, a->field, a->score == SCORE_HALF, a->tokens, &tokens,
-                         &bos, e);
+    Tokenizer *t = m && surgery_flags_apply(&a->surgery, m, e) ? tokenizer_open(source, e) : NULL;
+    bool ok = t && ppl_tokens(t, a->texts, a->n_texts, a->field, a->score == SCORE_HALF, a->tokens, &tokens,
+                              &bos, e);
     if (ok && tokens.n < longest)
         ok = error_set(e, ERR_INPUT, "the text has %zu tokens, fewer than one window of %llu", tokens.n,
                        (unsigned long long)longest);
@@ -134,6 +132,7 @@ static bool compute(const Arguments *a, Error *e) {
     json_decref(list);
     net_close(n);
     token_list_free(&tokens);
+    tokenizer_close(t);
     model_close(m);
     checkpoint_close(source);
     return ok;

@@ -388,7 +388,7 @@ static bool report_spares_all(const Run *r, const char *report, Error *e) {
     return ok;
 }
 
-/* The recipe's own report and the one about all recipes, before anything is made. */
+/* The recipe's own report and the one about all recipes, before any work. */
 static bool check_reports(const Run *r, const char *joint, Error *e) {
     if (r->report && !report_spares_all(r, r->report, e))
         return e->code == ERR_USAGE &&

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cmd/cmd.h"
 #include "formats/file.h"
 #include "recal/data.h"
 
@@ -78,17 +79,20 @@ static bool join_end(Joiner *j, bool drop_newline, Error *e) {
 }
 
 /* BOS stands once, at the start of the text, if the model's tokenizer puts it there. */
-bool ppl_tokens(const Checkpoint *c, const char *const *paths, size_t n, const char *field, bool drop_newline,
+bool ppl_tokens(const Tokenizer *t, const char *const *paths, size_t n, const char *field, bool drop_newline,
                 uint64_t max, TokenList *out, int32_t *bos, Error *e) {
-    Tokenizer *t = tokenizer_open(c, e);
     Joiner j = {.text = {.t = t, .add_special = true}, .out = out, .max = max};
-    bool ok = t != NULL;
+    bool ok = true;
     for (size_t i = 0; ok && i < n && !j.full; i++)
         ok = data_read(paths[i], field, join_part, &j, e) || j.full;
     ok = ok && (j.full || join_end(&j, drop_newline, e) || error_place(e, "%s", paths[n - 1]));
     if (ok && max && out->n > max) out->n = max;
     if (ok) *bos = tokenizer_adds_bos(t) ? tokenizer_bos(t) : -1;
     text_stream_free(&j.text);
-    tokenizer_close(t);
     return ok;
+}
+
+bool score_parse(const char *text, Score *out, Error *e) {
+    *out = strcmp(text, "half") == 0 ? SCORE_HALF : SCORE_ALL;
+    return *out == SCORE_HALF || strcmp(text, "all") == 0 || cmd_usage(e, "'%.40s' is not all or half", text);
 }

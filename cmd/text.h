@@ -2,6 +2,7 @@
 #ifndef DEROPE_CMD_TEXT_H
 #define DEROPE_CMD_TEXT_H
 
+#include "recal/perplexity.h"
 #include "recal/tokenizer.h"
 
 /* The tokenizer of a model, whose weights need not be there. `*model` outlives it and is the caller's to
@@ -12,12 +13,14 @@ bool ids_read(const char *path, TokenList *out, Error *e);
 /* The tokens of a text file ("-": standard input), by the checkpoint's tokenizer, special tokens added as it
  * does. */
 bool text_tokens(const Checkpoint *c, const char *path, TokenList *out, Error *e);
+/* "all" or "half". */
+bool score_parse(const char *text, Score *out, Error *e);
 /* The whole of a file, "-" being standard input. */
 bool text_read(const char *path, Buffer *out, Error *e);
 
 /* Texts for perplexity: joined by newlines, with BOS at the start if the tokenizer adds one; `*bos` is then
  * its id, else -1. `max` 0: all tokens. */
-bool ppl_tokens(const Checkpoint *c, const char *const *paths, size_t n, const char *field, bool drop_newline,
+bool ppl_tokens(const Tokenizer *t, const char *const *paths, size_t n, const char *field, bool drop_newline,
                 uint64_t max, TokenList *out, int32_t *bos, Error *e);
 
 #endif

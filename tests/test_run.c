@@ -180,6 +180,9 @@ static void several_recipes_share_a_report(void **state) {
     snprintf(other, sizeof other, "%s", recipe);
     memcpy(strstr(other, "out/hf"), "out/h2", 6);
     memcpy(strstr(other, "also/m"), "also/n", 6);
+    memcpy(strstr(other, "held.txt"), "hel2.txt", 8);
+    memcpy(strstr(other, "tokens: 400"), "trials: 777", 11);
+    text_file("hel2.txt", 4, 200);
     scratch_text("q.yaml", other);
     assert_runs("run r.yaml q.yaml --report both.html");
     assert_string_equal(names_of("both.json"),
@@ -187,6 +190,9 @@ static void several_recipes_share_a_report(void **state) {
                         "q: after surgery, untrained; q: after recalibration");
     json_t *r = scratch_json("both.json");
     assert_int_equal(json_array_size(json_object_get(r, "perplexity")), 12);
+    assert_int_equal(json_array_size(json_object_get(r, "texts")), 2);
+    assert_int_equal(json_object_size(json_object_get(r, "settings")), 3); /* they differ in trials */
+    assert_string_equal(json_get_string(r, "command"), "derope run r.yaml q.yaml --report both.html");
     assert_int_equal(
         json_integer_value(json_object_get(json_array_get(json_object_get(r, "perplexity"), 11), "model")),
         5);

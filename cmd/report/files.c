@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
-#include "cmd/output.h"
 #include "cmd/report/report.h"
 #include "formats/file.h"
 #include "formats/hash.h"

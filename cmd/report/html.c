@@ -361,8 +361,6 @@ static void method(Page *p) {
         "Wilson's formula. Where two intervals overlap, the order of the two is left open. Perplexities "
         "compare only between models that share a tokenizer.");
     command(p, json_object_get(r, "command"));
-    for (size_t i = 0; i < p->d.n_models && i < PAGE_SERIES; i++)
-        command(p, json_object_get(p->d.models[i].json, "command"));
     put(p->out, "<dl>\n");
     fact(p, "Version",
          *version ? arena_printf(&p->d.arena, "derope %s", text_clip(&p->d.arena, version, 40)) : "");
