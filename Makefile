@@ -95,10 +95,11 @@ check-long: peers
 	@$(MAKE) --no-print-directory all tools
 	$(PYTEST) -m long tests/peers
 
-# Speed side by side with others: conversion, forward and training, tokenizers. One alone: make bench BENCH=net
-BENCH ?= convert net tokenizer
+# Speed side by side with others: conversion, forward and training, tokenizers, reading long texts (which builds llama.cpp
+# for this processor first). One alone: make bench BENCH=net
+BENCH ?= convert net tokenizer prefill
 bench: peers
-	@.ci/llama $(PEERS) source
+	@.ci/llama $(PEERS) $(if $(filter prefill,$(BENCH)),native,source)
 	@$(MAKE) --no-print-directory all tools
 	@for b in $(BENCH); do DEROPE=$(abspath $(BUILD)/derope) PEERS=$(abspath $(PEERS)) $(PEERS)/venv/bin/python tests/peers/bench_$$b.py || exit 1; done
 

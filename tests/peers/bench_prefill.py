@@ -13,11 +13,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 
 import torch
 import transformers
 from conftest import PEERS, ROOT, machine, run_derope, run_tool
+from side_by_side import spread
 
 SHARED = Path(os.environ.get("DEROPE_SHARED", ROOT.parent / "shared"))
 THREADS = torch.get_num_threads()
@@ -78,8 +78,7 @@ def main():
                 for side in sides:
                     rates = [r[side][what] for r in runs]
                     ratios = [r["derope fp32"][what] / r[side][what] for r in runs]
-                    print(f"  {side:16}{median(rates):8.0f} ({min(rates):.0f} - {max(rates):.0f})    derope fp32 is {median(ratios):.2f} times as fast"
-                          f" ({min(ratios):.2f} - {max(ratios):.2f})", flush=True)
+                    print(f"  {side:16}{spread(rates, 0):>24}    derope fp32 is {spread(ratios, 2)} times as fast", flush=True)
 
 
 if __name__ == "__main__":

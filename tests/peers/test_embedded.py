@@ -27,7 +27,9 @@ def test_demo(tmp_path, record):
     assert source[256]["needle"] > 0.97 and source[2048]["needle"] < 0.1
     assert partial[256]["perplexity"] < 1.03 * source[256]["perplexity"]
     assert partial[256]["needle"] >= source[256]["needle"] - 0.02
-    assert max(c["perplexity"] for c in partial.values()) < 1.05 * partial[256]["perplexity"]
+    falling = [partial[n]["perplexity"] for n in (256, 512, 1024, 2048)]
+    assert falling == sorted(falling, reverse=True)  # it goes on getting better with length
+    assert min(c["needle"] for c in rows["partial: after surgery, untrained"].values()) > 0.85
     assert source[2048]["perplexity"] > 2 * partial[2048]["perplexity"]
     for baseline in ("pi", "ntk", "yarn"):
         for name in (f"source under {baseline}", f"{baseline}: after recalibration"):

@@ -85,8 +85,8 @@ def test_a_grid_of_needles(made, task):
     for line in lines:
         said, place = answer(model, tokenizer, line)
         assert (said, place) == (line["said"], line["place"]), line["prompt"][-200:]
-        facts = [f for f in line["prompt"].split(".") if line["answers"][0] in f]
-        assert facts, "the needle is not in its haystack"
+        question = line["prompt"].rsplit(".", 1)[1]  # " The letter was for NAME", as the fact begins
+        assert f"{question} {line['answers'][0]}." in line["prompt"], "the needle is not in its haystack"
         cell = grid.setdefault((line["length"], line["depth"]), [])
         cell.append((bool(re.search(rf"\b{line['answers'][0]}\b", said)), place == 1))
     assert len(grid) == len(lengths) * depths
@@ -96,4 +96,4 @@ def test_a_grid_of_needles(made, task):
         assert row["score"] == pytest.approx(sum(found for found, _ in cell) / TRIALS)
         assert row["first"] == pytest.approx(sum(first for _, first in cell) / TRIALS)
     found = [sum(c[0] for d in range(depths) for c in grid[n, d / 2]) for n in lengths]
-    assert found[0] > TRIALS * depths / 2  # it solves them at short range: the grid is not all of one colour
+    assert found[0] > TRIALS * depths / 2 and found[1] < found[0]  # the grid is not all of one colour

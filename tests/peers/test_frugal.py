@@ -1,4 +1,4 @@
-"""Converting a 2 GB sharded checkpoint: memory bounded, time near a plain copy."""
+"""Converting a 2 GB sharded checkpoint: memory bounded, time near a plain copy. Reading 32k tokens: memory bounded."""
 
 import json
 import os
