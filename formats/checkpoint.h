@@ -54,6 +54,7 @@ typedef struct Tensor {
     uint32_t n_parts;
     const uint32_t *row_index; /* served row i is stored row row_index[i]; NULL: in order */
     float scale, add;          /* served value = stored * scale + add; 1 and 0 leave it */
+    const float *row_scale;    /* and times a factor of its own for each served row; NULL: none */
     bool is_new;
     bool changed;  /* other values than the source's, whatever the description says */
     bool restored; /* `dtype` undoes a widening: narrower than stored, and exact */

@@ -43,7 +43,7 @@ uint64_t tensor_bytes(const Tensor *t) {
 }
 
 static bool served_as_stored(const Tensor *t) {
-    return t->dtype == t->stored && t->scale == 1 && t->add == 0;
+    return t->dtype == t->stored && t->scale == 1 && t->add == 0 && !t->row_scale;
 }
 
 const void *tensor_map(const Tensor *t) {
@@ -53,7 +53,7 @@ const void *tensor_map(const Tensor *t) {
 
 TensorStatus tensor_status(const Tensor *t) {
     if (t->is_new) return TENSOR_NEW;
-    if (t->changed || t->scale != 1 || t->add != 0) return TENSOR_CHANGED;
+    if (t->changed || t->scale != 1 || t->add != 0 || t->row_scale) return TENSOR_CHANGED;
     if (t->dtype != t->stored)
         return t->restored || dtype_widens(t->stored, t->dtype) ? TENSOR_WIDENED : TENSOR_CHANGED;
     return t->row_index ? TENSOR_PERMUTED : TENSOR_UNTOUCHED;
@@ -129,6 +129,8 @@ static bool read_decoded(const Tensor *t, uint64_t first, uint64_t n, uint8_t *s
     if (t->scale != 1 || t->add != 0)
         for (uint64_t i = 0; i < elems; i++)
             out[i] = out[i] * t->scale + t->add;
+    for (uint64_t i = 0; t->row_scale && i < elems; i++)
+        out[i] *= t->row_scale[first + i / t->row_elems];
     return true;
 }
 

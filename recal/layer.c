@@ -10,6 +10,7 @@ LayerParams layer_params(const Net *n, float *block, uint32_t layer) {
     int i = (int)layer;
     return (LayerParams){
         .attn_norm = net_at(n, block, ROLE_ATTN_NORM, i),
+        .attn_norm_bias = net_at(n, block, ROLE_ATTN_NORM_BIAS, i),
         .q = net_at(n, block, ROLE_Q, i),
         .k = net_at(n, block, ROLE_K, i),
         .v = net_at(n, block, ROLE_V, i),
@@ -21,13 +22,16 @@ LayerParams layer_params(const Net *n, float *block, uint32_t layer) {
         .q_norm = net_at(n, block, ROLE_Q_NORM, i),
         .k_norm = net_at(n, block, ROLE_K_NORM, i),
         .sinks = net_at(n, block, ROLE_SINKS, i),
+        .attn_post_norm = net_at(n, block, ROLE_ATTN_POST_NORM, i),
         .ffn_norm = net_at(n, block, ROLE_FFN_NORM, i),
+        .ffn_norm_bias = net_at(n, block, ROLE_FFN_NORM_BIAS, i),
         .gate = net_at(n, block, ROLE_GATE, i),
         .up = net_at(n, block, ROLE_UP, i),
         .down = net_at(n, block, ROLE_DOWN, i),
         .gate_bias = net_at(n, block, ROLE_GATE_BIAS, i),
         .up_bias = net_at(n, block, ROLE_UP_BIAS, i),
         .down_bias = net_at(n, block, ROLE_DOWN_BIAS, i),
+        .ffn_post_norm = net_at(n, block, ROLE_FFN_POST_NORM, i),
     };
 }
 
@@ -84,6 +88,23 @@ bool tokens_known(const ModelSpec *s, const int32_t *ids, size_t n, int32_t lowe
     return true;
 }
 
+void norm_forward(const Net *n, float *y, float *rstd, const float *x, const float *w, const float *b, size_t N) {
+    size_t C = n->spec->width;
+    float eps = (float)n->spec->norm_eps;
+    if (n->spec->norm == NORM_LAYER)
+        layernorm_forward(n->pool, y, rstd, x, w, b, N, C, eps);
+    else
+        rmsnorm_forward(n->pool, y, rstd, x, w, N, C, eps);
+}
+
+void norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x, const float *w,
+                   const float *rstd, size_t N) {
+    if (n->spec->norm == NORM_LAYER)
+        layernorm_backward(n->pool, dx, dw, db, dy, x, w, rstd, N, n->spec->width);
+    else
+        rmsnorm_backward(n->pool, dx, dw, dy, x, w, rstd, N, n->spec->width);
+}
+
 size_t qk_norm_groups(const LayerSpec *l, uint32_t heads) {
     return l->qk_norm == QK_NORM_HEAD ? heads : 1;
 }
@@ -92,4 +113,27 @@ void project(Pool *p, float *y, const float *x, const float *w, const float *bia
              size_t out) {
     linear_forward(p, y, x, w, N, in, out);
     if (bias) bias_forward(p, y, bias, N, out);
+}
+
+float *head_matrix(const Net *n, float *block) {
+    return net_at(n, block, n->spec->tied_head ? ROLE_EMBED : ROLE_HEAD, -1);
+}
+
+void head_logits(const Net *n, float *logits, const float *normed, size_t rows) {
+    size_t C = n->spec->width, V = n->spec->vocab;
+    const float *bias = net_at(n, n->weights, ROLE_HEAD_BIAS, -1);
+    float scale = (float)n->spec->logit_scale;
+    gemm(n->pool, &(Gemm){.b_transposed = true,
+                          .m = rows,
+                          .n = V,
+                          .k = C,
+                          .alpha = scale,
+                          .a = normed,
+                          .lda = C,
+                          .b = head_matrix(n, n->weights),
+                          .ldb = C,
+                          .c = logits,
+                          .ldc = V});
+    if (bias) bias_forward(n->pool, logits, bias, rows, V);
+    if (n->spec->logit_softcap > 0) softcap_forward(n->pool, logits, (float)n->spec->logit_softcap, rows * V);
 }

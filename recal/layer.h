@@ -6,8 +6,9 @@
 
 /* The layer's parameters in a block laid out like Net.weights; NULL where the layer has none. */
 typedef struct LayerParams {
-    float *attn_norm, *q, *k, *v, *o, *q_bias, *k_bias, *v_bias, *o_bias, *q_norm, *k_norm, *sinks;
-    float *ffn_norm, *gate, *up, *down, *gate_bias, *up_bias, *down_bias;
+    float *attn_norm, *attn_norm_bias, *q, *k, *v, *o, *q_bias, *k_bias, *v_bias, *o_bias, *q_norm, *k_norm,
+        *sinks, *attn_post_norm;
+    float *ffn_norm, *ffn_norm_bias, *gate, *up, *down, *gate_bias, *up_bias, *down_bias, *ffn_post_norm;
 } LayerParams;
 
 LayerParams layer_params(const Net *n, float *block, uint32_t layer);
@@ -26,11 +27,22 @@ void ropes_free(Rope *r, const ModelSpec *s);
 /* All of lowest <= ids[i] < vocabulary, or an error that names the first that is not. */
 bool tokens_known(const ModelSpec *s, const int32_t *ids, size_t n, int32_t lowest, Error *e);
 
+/* The model's kind of norm over rows of its width; `b` may be NULL. */
+void norm_forward(const Net *n, float *y, float *rstd, const float *x, const float *w, const float *b, size_t N);
+/* dx, dw and db are added to. */
+void norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x, const float *w,
+                   const float *rstd, size_t N);
+
 /* Rows that QK-norm makes of one token's heads: each head its own, or all together. */
 size_t qk_norm_groups(const LayerSpec *l, uint32_t heads);
 
 /* y (N, out) = x w^T + bias; bias may be NULL. */
 void project(Pool *p, float *y, const float *x, const float *w, const float *bias, size_t N, size_t in,
              size_t out);
+
+/* Logits (rows, vocabulary) of final-normed rows (rows, width): head, bias, scale, soft cap. */
+void head_logits(const Net *n, float *logits, const float *normed, size_t rows);
+/* The matrix that does it, in a block laid out like Net.weights. */
+float *head_matrix(const Net *n, float *block);
 
 #endif

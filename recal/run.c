@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "formats/buffer.h"
-#include "recal/gemm.h"
 #include "recal/layer.h"
 #include "recal/layers/layers.h"
 
@@ -161,7 +160,7 @@ static void make_room(LayerCache *c, const LayerSpec *l, size_t n, size_t width)
 
 /* Activations of one chunk. */
 typedef struct Scratch {
-    float *x, *normed, *rstd, *q, *out, *gate, *up, *logits;
+    float *x, *normed, *branch, *rstd, *q, *out, *gate, *up, *logits;
 } Scratch;
 
 static bool scratch_new(Scratch *b, const ModelSpec *s, size_t n_ids, Error *e) {
@@ -172,8 +171,8 @@ static bool scratch_new(Scratch *b, const ModelSpec *s, size_t n_ids, Error *e) 
         if (l->ffn_dim > f) f = l->ffn_dim;
         if (l->n_heads > heads) heads = l->n_heads;
     }
-    size_t floats[] = {s->width, s->width, heads, q, q, f, f};
-    float **parts[] = {&b->x, &b->normed, &b->rstd, &b->q, &b->out, &b->gate, &b->up};
+    size_t floats[] = {s->width, s->width, s->width, heads, q, q, f, f};
+    float **parts[] = {&b->x, &b->normed, &b->branch, &b->rstd, &b->q, &b->out, &b->gate, &b->up};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
         if (!(*parts[i] = big_alloc_unset(rows, floats[i] * sizeof(float), "activations", e))) return false;
     b->logits =
@@ -184,6 +183,7 @@ static bool scratch_new(Scratch *b, const ModelSpec *s, size_t n_ids, Error *e) 
 static void scratch_free(Scratch *b) {
     free(b->x);
     free(b->normed);
+    free(b->branch);
     free(b->rstd);
     free(b->q);
     free(b->out);
@@ -192,20 +192,20 @@ static void scratch_free(Scratch *b) {
     free(b->logits);
 }
 
+/* Leaves what attention gives in b->branch; `in` is what it reads. */
 static void run_attention(Net *n, uint32_t i, const LayerParams *w, LayerCache *c, const Rope *rope,
-                          Scratch *b, size_t at, size_t N) {
+                          const float *in, Scratch *b, size_t at, size_t N) {
     const LayerSpec *l = &n->spec->layers[i];
     size_t C = n->spec->width, q = (size_t)l->n_heads * l->head_dim, kv = (size_t)l->n_kv_heads * l->head_dim;
-    rmsnorm_forward(n->pool, b->normed, b->rstd, b->x, w->attn_norm, N, C, (float)n->spec->rms_eps);
     make_room(c, l, N, kv);
     float *k = c->k + c->n * kv, *v = c->v + c->n * kv;
-    project(n->pool, b->q, b->normed, w->q, w->q_bias, N, C, q);
-    project(n->pool, k, b->normed, w->k, w->k_bias, N, C, kv);
-    project(n->pool, v, b->normed, w->v, w->v_bias, N, C, kv);
+    project(n->pool, b->q, in, w->q, w->q_bias, N, C, q);
+    project(n->pool, k, in, w->k, w->k_bias, N, C, kv);
+    project(n->pool, v, in, w->v, w->v_bias, N, C, kv);
     c->n += N;
     if (w->q_norm) {
         size_t gq = qk_norm_groups(l, l->n_heads), gk = qk_norm_groups(l, l->n_kv_heads);
-        float eps = (float)n->spec->rms_eps;
+        float eps = (float)n->spec->norm_eps;
         rmsnorm_forward(n->pool, b->q, b->rstd, b->q, w->q_norm, N * gq, q / gq, eps);
         rmsnorm_forward(n->pool, k, b->rstd, k, w->k_norm, N * gk, kv / gk, eps);
     }
@@ -222,45 +222,63 @@ static void run_attention(Net *n, uint32_t i, const LayerParams *w, LayerCache *
                    .first_key = c->first,
                    .window = l->window,
                    .scale = (float)l->softmax_scale,
+                   .softcap = (float)l->softcap,
                    .sinks = w->sinks,
                    .q = b->q,
                    .k = c->k,
                    .v = c->v,
                    .out = b->out};
     attention_forward(n->pool, &a, 1);
-    project(n->pool, b->normed, b->out, w->o, w->o_bias, N, q, C);
-    add_scaled(n->pool, b->x, b->normed, (float)n->spec->residual_scale, N * C);
+    project(n->pool, b->branch, b->out, w->o, w->o_bias, N, q, C);
 }
 
-static void run_ffn(Net *n, uint32_t i, const LayerParams *w, Scratch *b, size_t N) {
-    size_t C = n->spec->width, F = n->spec->layers[i].ffn_dim;
-    rmsnorm_forward(n->pool, b->normed, b->rstd, b->x, w->ffn_norm, N, C, (float)n->spec->rms_eps);
-    project(n->pool, b->gate, b->normed, w->gate, w->gate_bias, N, C, F);
-    project(n->pool, b->up, b->normed, w->up, w->up_bias, N, C, F);
-    swiglu_forward(n->pool, b->gate, b->gate, b->up, N * F);
-    project(n->pool, b->normed, b->gate, w->down, w->down_bias, N, F, C);
-    add_scaled(n->pool, b->x, b->normed, (float)n->spec->residual_scale, N * C);
+/* The same of the MLP. */
+static void run_ffn(Net *n, uint32_t i, const LayerParams *w, const float *in, Scratch *b, size_t N) {
+    const LayerSpec *l = &n->spec->layers[i];
+    size_t C = n->spec->width, F = l->ffn_dim;
+    if (w->gate) project(n->pool, b->gate, in, w->gate, w->gate_bias, N, C, F);
+    project(n->pool, b->up, in, w->up, w->up_bias, N, C, F);
+    activation_forward(n->pool, l->activation, b->gate, w->gate ? b->gate : NULL, b->up, N * F);
+    project(n->pool, b->branch, b->gate, w->down, w->down_bias, N, F, C);
+}
+
+/* x += scale * post_norm(branch) */
+static void add_branch(Net *n, const float *post_norm, Scratch *b, size_t N) {
+    if (post_norm) norm_forward(n, b->branch, b->rstd, b->branch, post_norm, NULL, N);
+    add_scaled(n->pool, b->x, b->branch, (float)n->spec->residual_scale, N * n->spec->width);
+}
+
+/* What a branch reads: x, normed if there is a norm. */
+static const float *branch_input(Net *n, const float *norm, const float *bias, Scratch *b, size_t N) {
+    if (!norm) return b->x;
+    norm_forward(n, b->normed, b->rstd, b->x, norm, bias, N);
+    return b->normed;
+}
+
+static void run_layer(Net *n, uint32_t i, LayerCache *c, const Rope *rope, Scratch *b, size_t at, size_t N) {
+    LayerParams w = layer_params(n, n->weights, i);
+    Wiring wiring = n->spec->layers[i].wiring;
+    const float *in = branch_input(n, w.attn_norm, w.attn_norm_bias, b, N);
+    run_attention(n, i, &w, c, rope, in, b, at, N);
+    if (wiring == WIRING_SEQUENTIAL) {
+        add_branch(n, w.attn_post_norm, b, N);
+        in = branch_input(n, w.ffn_norm, w.ffn_norm_bias, b, N);
+    } else {
+        /* the MLP's input is normed before attention's output joins x */
+        if (wiring == WIRING_PARALLEL) in = branch_input(n, w.ffn_norm, w.ffn_norm_bias, b, N);
+        add_branch(n, w.attn_post_norm, b, N);
+    }
+    run_ffn(n, i, &w, in, b, N);
+    add_branch(n, w.ffn_post_norm, b, N);
 }
 
 static bool run_head(Net *n, Scratch *b, size_t first, size_t from, size_t N, LogitSink sink, void *context,
                      Error *e) {
-    size_t C = n->spec->width, V = n->spec->vocab;
-    const float *head = net_at(n, n->weights, n->spec->tied_head ? ROLE_EMBED : ROLE_HEAD, -1);
-    rmsnorm_forward(n->pool, b->normed, b->rstd, b->x, net_at(n, n->weights, ROLE_FINAL_NORM, -1), N, C,
-                    (float)n->spec->rms_eps);
+    norm_forward(n, b->normed, b->rstd, b->x, net_at(n, n->weights, ROLE_FINAL_NORM, -1),
+                 net_at(n, n->weights, ROLE_FINAL_NORM_BIAS, -1), N);
     for (size_t i = from; i < N; i += LOGIT_ROWS) {
         size_t rows = N - i < LOGIT_ROWS ? N - i : LOGIT_ROWS;
-        gemm(n->pool, &(Gemm){.b_transposed = true,
-                              .m = rows,
-                              .n = V,
-                              .k = C,
-                              .alpha = (float)n->spec->logit_scale,
-                              .a = b->normed + i * C,
-                              .lda = C,
-                              .b = head,
-                              .ldb = C,
-                              .c = b->logits,
-                              .ldc = V});
+        head_logits(n, b->logits, b->normed + i * n->spec->width, rows);
         if (!sink(context, first + i, rows, b->logits, e)) return false;
     }
     return true;
@@ -282,9 +300,7 @@ bool net_run(Net *n, KvCache *kv, const int32_t *ids, size_t n_ids, size_t skip,
         embedding_forward(n->pool, b.x, net_at(n, n->weights, ROLE_EMBED, -1), ids + done,
                           (float)s->embedding_scale, N, s->width);
         for (uint32_t i = 0; ok && i < s->n_layers; i++) {
-            LayerParams w = layer_params(n, n->weights, i);
-            run_attention(n, i, &w, &kv->layers[i], &ropes[i], &b, kv->length, N);
-            run_ffn(n, i, &w, &b, N);
+            run_layer(n, i, &kv->layers[i], &ropes[i], &b, kv->length, N);
             if (kv->stop && *kv->stop) ok = error_set(e, ERR_INTERRUPTED, "interrupted");
         }
         ropes_free(ropes, s);

@@ -33,4 +33,10 @@ static inline float exp_approx(float x) {
     return p * scale;
 }
 
+/* tanh by the exponential: (1 - e) / (1 + e), e = exp(-2 |x|) */
+static inline float tanh_approx(float x) {
+    float e = exp_approx(-2.0f * (x < 0 ? -x : x)), t = (1.0f - e) / (1.0f + e);
+    return x < 0 ? -t : t;
+}
+
 #endif

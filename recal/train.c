@@ -229,6 +229,7 @@ bool train_return(const Net *n, Model *m, Error *e) {
             t.dtype = DTYPE_Q8_0;
             as_q8++;
         }
+        if (m->spec.norm_of_one && role_is_norm(p->role)) t.add = -1;
         t.changed = true;
         model_set_tensor(m, p->role, p->layer, &t);
     }

@@ -17,10 +17,12 @@ static size_t head_rows(const ModelSpec *s) {
     return rows < 64 ? 64 : rows > HEAD_ROWS ? HEAD_ROWS : rows;
 }
 
-/* What a layer keeps, (N, ...) each. Normed inputs and silu(gate) * up are computed again on the way back. */
+/* What a layer keeps, (N, ...) each. Normed inputs and the activation are computed again on the way back. */
 typedef struct Kept {
-    float *x, *rstd1, *q, *k, *v, *out, *lse, *mid, *rstd2, *gate, *up;
+    float *x, *rstd1, *q, *k, *v, *out, *lse, *rstd2, *gate, *up;
+    float *mid;                             /* what the MLP reads of the stream: x itself where both do */
     float *q_raw, *k_raw, *q_rstd, *k_rstd; /* QK-norm: before it; NULL where there is none */
+    float *attn_raw, *attn_rstd, *ffn_raw, *ffn_rstd; /* post-norms: the same */
 } Kept;
 
 typedef struct Pass {
@@ -30,13 +32,14 @@ typedef struct Pass {
     Rope *ropes;
     float *x;             /* (N, C): the residual stream, at the end the input of the final norm */
     float *normed, *rstd; /* (N, C), (N) */
+    float *branch;        /* (N, C): what attention or the MLP gives */
     float *wide;          /* (N, widest of ffn and heads) */
     float *block;         /* everything kept, one allocation */
 } Pass;
 
 typedef struct Sizes {
     size_t C, q, kv, F, heads;
-    bool qk_norm;
+    bool qk_norm, post_norms, sequential, gated;
     size_t q_groups, k_groups; /* rows that QK-norm makes of a token */
 } Sizes;
 
@@ -48,13 +51,18 @@ static Sizes sizes_of(const ModelSpec *s, uint32_t i) {
                    .F = l->ffn_dim,
                    .heads = l->n_heads,
                    .qk_norm = l->qk_norm != QK_NORM_NONE,
+                   .post_norms = l->post_norms,
+                   .sequential = l->wiring == WIRING_SEQUENTIAL,
+                   .gated = !l->no_gate,
                    .q_groups = qk_norm_groups(l, l->n_heads),
                    .k_groups = qk_norm_groups(l, l->n_kv_heads)};
 }
 
 static size_t kept_floats(const Sizes *z) {
     size_t raw = z->qk_norm ? z->q + z->kv + z->q_groups + z->k_groups : 0;
-    return 2 * z->C + 2 + 2 * z->q + 2 * z->kv + z->heads + 2 * z->F + raw;
+    size_t post = z->post_norms ? 2 * (z->C + 1) : 0;
+    return z->C + 2 + 2 * z->q + 2 * z->kv + z->heads + (z->gated ? 2 : 1) * z->F +
+           (z->sequential ? z->C : 0) + raw + post;
 }
 
 static size_t widest(const ModelSpec *s) {
@@ -76,7 +84,7 @@ static size_t pass_floats(const ModelSpec *s, bool keep) {
         if (floats > most) most = floats;
     }
     /* without a way back each layer writes over the one before */
-    return 2 * s->width + 1 + widest(s) + (keep ? all : most);
+    return 3 * s->width + 1 + widest(s) + (keep ? all : most);
 }
 
 static float *carve(float **at, size_t floats) {
@@ -93,6 +101,7 @@ static bool pass_new(Pass *p, Net *n, size_t B, size_t T, bool keep, Error *e) {
     float *at = p->block;
     p->x = carve(&at, p->N * s->width);
     p->normed = carve(&at, p->N * s->width);
+    p->branch = carve(&at, p->N * s->width);
     p->rstd = carve(&at, p->N);
     p->wide = carve(&at, p->N * widest(s));
     float *layers = at;
@@ -108,15 +117,22 @@ static bool pass_new(Pass *p, Net *n, size_t B, size_t T, bool keep, Error *e) {
         k->v = carve(&at, p->N * z.kv);
         k->out = carve(&at, p->N * z.q);
         k->lse = carve(&at, p->N * z.heads);
-        k->mid = carve(&at, p->N * z.C);
+        k->mid = z.sequential ? carve(&at, p->N * z.C) : k->x;
         k->rstd2 = carve(&at, p->N);
-        k->gate = carve(&at, p->N * z.F);
+        k->gate = z.gated ? carve(&at, p->N * z.F) : NULL;
         k->up = carve(&at, p->N * z.F);
-        if (!z.qk_norm) continue;
-        k->q_raw = carve(&at, p->N * z.q);
-        k->k_raw = carve(&at, p->N * z.kv);
-        k->q_rstd = carve(&at, p->N * z.q_groups);
-        k->k_rstd = carve(&at, p->N * z.k_groups);
+        if (z.qk_norm) {
+            k->q_raw = carve(&at, p->N * z.q);
+            k->k_raw = carve(&at, p->N * z.kv);
+            k->q_rstd = carve(&at, p->N * z.q_groups);
+            k->k_rstd = carve(&at, p->N * z.k_groups);
+        }
+        if (z.post_norms) {
+            k->attn_raw = carve(&at, p->N * z.C);
+            k->attn_rstd = carve(&at, p->N);
+            k->ffn_raw = carve(&at, p->N * z.C);
+            k->ffn_rstd = carve(&at, p->N);
+        }
     }
     p->ropes = ropes_new(s, 0, T, T);
     return true;
@@ -142,6 +158,7 @@ static void describe_attention(const Pass *p, uint32_t i, const float *sinks, At
                            .keys = p->T,
                            .window = l->window,
                            .scale = (float)l->softmax_scale,
+                           .softcap = (float)l->softcap,
                            .sinks = sinks,
                            .q = k->q + b * p->T * z.q,
                            .k = k->k + b * p->T * z.kv,
@@ -158,39 +175,69 @@ static void rotate(const Pass *p, uint32_t i, float *q, float *k, bool inverse) 
     rope_apply(p->n->pool, k, r->cos, r->sin, p->N, p->T, l->n_kv_heads, l->head_dim, r->half, inverse);
 }
 
-static void forward_layer(Pass *p, uint32_t i) {
+/* What a branch reads: the stream, normed (in p->normed) if there is a norm. */
+static const float *branch_input(Pass *p, const float *x, const float *norm, const float *bias, float *rstd) {
+    if (!norm) return x;
+    norm_forward(p->n, p->normed, rstd, x, norm, bias, p->N);
+    return p->normed;
+}
+
+/* Into p->branch. */
+static void forward_attention(Pass *p, uint32_t i, const LayerParams *w, const float *in) {
     Net *n = p->n;
-    LayerParams w = layer_params(n, n->weights, i);
     Kept *k = &p->kept[i];
     Sizes z = sizes_of(n->spec, i);
-    float eps = (float)n->spec->rms_eps, residual = (float)n->spec->residual_scale;
+    float eps = (float)n->spec->norm_eps;
     Attention *a = xcalloc(p->B, sizeof *a);
-
-    memcpy(k->x, p->x, p->N * z.C * sizeof(float));
-    rmsnorm_forward(n->pool, p->normed, k->rstd1, p->x, w.attn_norm, p->N, z.C, eps);
-    project(n->pool, z.qk_norm ? k->q_raw : k->q, p->normed, w.q, w.q_bias, p->N, z.C, z.q);
-    project(n->pool, z.qk_norm ? k->k_raw : k->k, p->normed, w.k, w.k_bias, p->N, z.C, z.kv);
-    project(n->pool, k->v, p->normed, w.v, w.v_bias, p->N, z.C, z.kv);
+    project(n->pool, z.qk_norm ? k->q_raw : k->q, in, w->q, w->q_bias, p->N, z.C, z.q);
+    project(n->pool, z.qk_norm ? k->k_raw : k->k, in, w->k, w->k_bias, p->N, z.C, z.kv);
+    project(n->pool, k->v, in, w->v, w->v_bias, p->N, z.C, z.kv);
     if (z.qk_norm) {
-        rmsnorm_forward(n->pool, k->q, k->q_rstd, k->q_raw, w.q_norm, p->N * z.q_groups, z.q / z.q_groups,
+        rmsnorm_forward(n->pool, k->q, k->q_rstd, k->q_raw, w->q_norm, p->N * z.q_groups, z.q / z.q_groups,
                         eps);
-        rmsnorm_forward(n->pool, k->k, k->k_rstd, k->k_raw, w.k_norm, p->N * z.k_groups, z.kv / z.k_groups,
+        rmsnorm_forward(n->pool, k->k, k->k_rstd, k->k_raw, w->k_norm, p->N * z.k_groups, z.kv / z.k_groups,
                         eps);
     }
     rotate(p, i, k->q, k->k, false);
-    describe_attention(p, i, w.sinks, a);
+    describe_attention(p, i, w->sinks, a);
     attention_forward(n->pool, a, p->B);
     free(a);
-    project(n->pool, p->normed, k->out, w.o, w.o_bias, p->N, z.q, z.C);
-    add_scaled(n->pool, p->x, p->normed, residual, p->N * z.C);
+    project(n->pool, p->branch, k->out, w->o, w->o_bias, p->N, z.q, z.C);
+}
 
-    memcpy(k->mid, p->x, p->N * z.C * sizeof(float));
-    rmsnorm_forward(n->pool, p->normed, k->rstd2, p->x, w.ffn_norm, p->N, z.C, eps);
-    project(n->pool, k->gate, p->normed, w.gate, w.gate_bias, p->N, z.C, z.F);
-    project(n->pool, k->up, p->normed, w.up, w.up_bias, p->N, z.C, z.F);
-    swiglu_forward(n->pool, p->wide, k->gate, k->up, p->N * z.F);
-    project(n->pool, p->normed, p->wide, w.down, w.down_bias, p->N, z.F, z.C);
-    add_scaled(n->pool, p->x, p->normed, residual, p->N * z.C);
+static void forward_ffn(Pass *p, uint32_t i, const LayerParams *w, const float *in) {
+    Net *n = p->n;
+    Kept *k = &p->kept[i];
+    Sizes z = sizes_of(n->spec, i);
+    if (w->gate) project(n->pool, k->gate, in, w->gate, w->gate_bias, p->N, z.C, z.F);
+    project(n->pool, k->up, in, w->up, w->up_bias, p->N, z.C, z.F);
+    activation_forward(n->pool, n->spec->layers[i].activation, p->wide, k->gate, k->up, p->N * z.F);
+    project(n->pool, p->branch, p->wide, w->down, w->down_bias, p->N, z.F, z.C);
+}
+
+/* p->x += scale * post_norm(p->branch), which is kept in `raw`. */
+static void add_branch(Pass *p, const float *post_norm, float *raw, float *rstd) {
+    size_t n = p->N * p->n->spec->width;
+    if (post_norm) {
+        memcpy(raw, p->branch, n * sizeof *raw);
+        norm_forward(p->n, p->branch, rstd, raw, post_norm, NULL, p->N);
+    }
+    add_scaled(p->n->pool, p->x, p->branch, (float)p->n->spec->residual_scale, n);
+}
+
+static void forward_layer(Pass *p, uint32_t i) {
+    LayerParams w = layer_params(p->n, p->n->weights, i);
+    Kept *k = &p->kept[i];
+    Wiring wiring = p->n->spec->layers[i].wiring;
+    size_t bytes = p->N * p->n->spec->width * sizeof(float);
+    memcpy(k->x, p->x, bytes);
+    const float *in = branch_input(p, k->x, w.attn_norm, w.attn_norm_bias, k->rstd1);
+    forward_attention(p, i, &w, in);
+    add_branch(p, w.attn_post_norm, k->attn_raw, k->attn_rstd);
+    if (wiring == WIRING_SEQUENTIAL) memcpy(k->mid, p->x, bytes);
+    if (wiring != WIRING_SHARED) in = branch_input(p, k->mid, w.ffn_norm, w.ffn_norm_bias, k->rstd2);
+    forward_ffn(p, i, &w, in);
+    add_branch(p, w.ffn_post_norm, k->ffn_raw, k->ffn_rstd);
 }
 
 /* Leaves the final norm's output in p->normed. */
@@ -200,30 +247,11 @@ static void forward(Pass *p, const int32_t *ids) {
                       (float)n->spec->embedding_scale, p->N, n->spec->width);
     for (uint32_t i = 0; i < n->spec->n_layers; i++)
         forward_layer(p, i);
-    rmsnorm_forward(n->pool, p->normed, p->rstd, p->x, net_at(n, n->weights, ROLE_FINAL_NORM, -1), p->N,
-                    n->spec->width, (float)n->spec->rms_eps);
+    norm_forward(n, p->normed, p->rstd, p->x, net_at(n, n->weights, ROLE_FINAL_NORM, -1),
+                 net_at(n, n->weights, ROLE_FINAL_NORM_BIAS, -1), p->N);
 }
 
 /* ---- head and loss, a block of rows at a time: all logits at once would be N x vocabulary ---- */
-
-static float *head_of(const Net *n, float *block) {
-    return net_at(n, block, n->spec->tied_head ? ROLE_EMBED : ROLE_HEAD, -1);
-}
-
-static void head_logits(const Net *n, float *logits, const float *normed, size_t rows) {
-    size_t C = n->spec->width, V = n->spec->vocab;
-    gemm(n->pool, &(Gemm){.b_transposed = true,
-                          .m = rows,
-                          .n = V,
-                          .k = C,
-                          .alpha = (float)n->spec->logit_scale,
-                          .a = normed,
-                          .lda = C,
-                          .b = head_of(n, n->weights),
-                          .ldb = C,
-                          .c = logits,
-                          .ldc = V});
-}
 
 /* Turns p->normed into the gradient of itself where `b->grads` asks for gradients. */
 static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *loss, Error *e) {
@@ -235,12 +263,15 @@ static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *
     if (!scored) memset(p->normed, 0, p->N * C * sizeof(float));
     float *logits = big_alloc_unset(block, V * sizeof(float), "logits", e);
     float *teacher_logits = logits && teacher ? big_alloc_unset(block, V * sizeof(float), "logits", e) : NULL;
+    float cap = (float)n->spec->logit_softcap, *bias = b->grads ? net_at(n, b->grads, ROLE_HEAD_BIAS, -1) : NULL;
+    float *capped = logits && cap > 0 ? big_alloc_unset(block, V * sizeof(float), "logits", e) : NULL;
     float *dx = logits ? big_alloc_unset(block, C * sizeof(float), "gradient", e) : NULL, row_loss[HEAD_ROWS];
-    bool ok = dx && (!teacher || teacher_logits);
+    bool ok = dx && (!teacher || teacher_logits) && (!(cap > 0) || capped);
     float scale = b->grads && scored ? b->grad_scale / (float)scored : 0;
     for (size_t at = 0; ok && scored && at < p->N; at += block) {
         size_t rows = p->N - at < block ? p->N - at : block;
         head_logits(n, logits, p->normed + at * C, rows);
+        if (capped) memcpy(capped, logits, rows * V * sizeof *capped);
         if (teacher) {
             head_logits(teacher->n, teacher_logits, teacher->normed + at * teacher->n->spec->width, rows);
             kl_divergence(n->pool, row_loss, logits, teacher_logits, b->targets + at, scale, rows, V);
@@ -250,13 +281,15 @@ static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *
         for (size_t i = 0; i < rows; i++)
             *loss += row_loss[i] / (double)scored;
         if (!b->grads) continue;
+        if (capped) softcap_backward(n->pool, logits, capped, cap, rows * V);
+        if (bias) bias_backward(n->pool, bias, logits, rows, V);
         Gemm back = {.m = rows,
                      .n = C,
                      .k = V,
                      .alpha = (float)n->spec->logit_scale,
                      .a = logits,
                      .lda = V,
-                     .b = head_of(n, n->weights),
+                     .b = head_matrix(n, n->weights),
                      .ldb = C,
                      .c = dx,
                      .ldc = C};
@@ -271,13 +304,14 @@ static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *
                         .lda = V,
                         .b = p->normed + at * C,
                         .ldb = C,
-                        .c = head_of(n, b->grads),
+                        .c = head_matrix(n, b->grads),
                         .ldc = C};
         gemm(n->pool, &weights);
         memcpy(p->normed + at * C, dx, rows * C * sizeof(float));
     }
     free(logits);
     free(teacher_logits);
+    free(capped);
     free(dx);
     return ok;
 }
@@ -286,27 +320,49 @@ static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *
 
 /* Gradients on their way back through a layer, (N, ...) each. */
 typedef struct Back {
-    float *dx; /* of the residual stream: in and out */
+    float *dx;     /* of the residual stream: in and out */
+    float *dout_x; /* of what the layer gave, for the second branch of a parallel layer */
+    float *din;    /* of what a branch read; both add to it where they share their norm */
     float *dy, *dq, *dk, *dv, *dout, *dwide;
 } Back;
 
-static void backward_ffn(Pass *p, uint32_t i, const LayerParams *w, const LayerParams *g, Back *d) {
+/* d->dy: the gradient of what a branch gave, before its post-norm. */
+static void leave_branch(Pass *p, Back *d, const float *dx, const float *post_norm, float *g_post_norm,
+                         const float *raw, const float *rstd) {
+    size_t n = p->N * p->n->spec->width;
+    float scale = (float)p->n->spec->residual_scale, *scaled = post_norm ? p->branch : d->dy;
+    memset(scaled, 0, n * sizeof *scaled);
+    add_scaled(p->n->pool, scaled, dx, scale, n);
+    if (!post_norm) return;
+    memset(d->dy, 0, n * sizeof *d->dy);
+    norm_backward(p->n, d->dy, g_post_norm, NULL, scaled, raw, post_norm, rstd, p->N);
+}
+
+/* d->din into d->dx, through the norm if there is one. */
+static void enter_branch(Pass *p, Back *d, const float *x, const float *norm, float *g_norm, float *g_bias,
+                         const float *rstd) {
+    if (norm)
+        norm_backward(p->n, d->dx, g_norm, g_bias, d->din, x, norm, rstd, p->N);
+    else
+        add_scaled(p->n->pool, d->dx, d->din, 1, p->N * p->n->spec->width);
+}
+
+/* `in` is what the MLP read; d->din receives its gradient. */
+static void backward_ffn(Pass *p, uint32_t i, const LayerParams *w, const LayerParams *g, const float *in,
+                         Back *d) {
     Net *n = p->n;
     Kept *k = &p->kept[i];
     Sizes z = sizes_of(n->spec, i);
+    Activation act = n->spec->layers[i].activation;
     size_t N = p->N;
-    memset(d->dy, 0, N * z.C * sizeof(float));
-    add_scaled(n->pool, d->dy, d->dx, (float)n->spec->residual_scale, N * z.C);
-    swiglu_forward(n->pool, p->wide, k->gate, k->up, N * z.F);
+    activation_forward(n->pool, act, p->wide, k->gate, k->up, N * z.F);
     if (g->down_bias) bias_backward(n->pool, g->down_bias, d->dy, N, z.C);
     linear_backward(n->pool, d->dwide, false, g->down, d->dy, p->wide, w->down, N, z.F, z.C);
-    swiglu_backward(n->pool, k->gate, k->up, d->dwide, k->gate, k->up, N * z.F);
-    rmsnorm_forward(n->pool, p->normed, k->rstd2, k->mid, w->ffn_norm, N, z.C, (float)n->spec->rms_eps);
+    activation_backward(n->pool, act, k->gate, k->up, d->dwide, k->gate, k->up, N * z.F);
     if (g->gate_bias) bias_backward(n->pool, g->gate_bias, k->gate, N, z.F);
     if (g->up_bias) bias_backward(n->pool, g->up_bias, k->up, N, z.F);
-    linear_backward(n->pool, d->dy, false, g->gate, k->gate, p->normed, w->gate, N, z.C, z.F);
-    linear_backward(n->pool, d->dy, true, g->up, k->up, p->normed, w->up, N, z.C, z.F);
-    rmsnorm_backward(n->pool, d->dx, g->ffn_norm, d->dy, k->mid, w->ffn_norm, k->rstd2, N, z.C);
+    linear_backward(n->pool, d->din, false, g->up, k->up, in, w->up, N, z.C, z.F);
+    if (w->gate) linear_backward(n->pool, d->din, true, g->gate, k->gate, in, w->gate, N, z.C, z.F);
 }
 
 /* QK-norm's way back: d (N, width), in place by way of `spare`. */
@@ -317,7 +373,9 @@ static void unnorm(const Pass *p, float *d, float *spare, float *dw, const float
     memcpy(d, spare, p->N * width * sizeof *d);
 }
 
-static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const LayerParams *g, Back *d) {
+/* The same of attention; `more`: d->din holds the MLP's share already. */
+static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const LayerParams *g,
+                               const float *in, bool more, Back *d) {
     Net *n = p->n;
     Kept *k = &p->kept[i];
     Sizes z = sizes_of(n->spec, i);
@@ -326,8 +384,6 @@ static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const 
     AttentionGrad *ag = xcalloc(p->B, sizeof *ag);
     /* one set of sink gradients per sequence: they run side by side */
     float *dsinks = g->sinks ? xcalloc(p->B * z.heads, sizeof *dsinks) : NULL;
-    memset(d->dy, 0, N * z.C * sizeof(float));
-    add_scaled(n->pool, d->dy, d->dx, (float)n->spec->residual_scale, N * z.C);
     if (g->o_bias) bias_backward(n->pool, g->o_bias, d->dy, N, z.C);
     linear_backward(n->pool, d->dout, false, g->o, d->dy, k->out, w->o, N, z.q, z.C);
     describe_attention(p, i, w->sinks, a);
@@ -348,14 +404,34 @@ static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const 
     if (g->q_bias) bias_backward(n->pool, g->q_bias, d->dq, N, z.q);
     if (g->k_bias) bias_backward(n->pool, g->k_bias, d->dk, N, z.kv);
     if (g->v_bias) bias_backward(n->pool, g->v_bias, d->dv, N, z.kv);
-    rmsnorm_forward(n->pool, p->normed, k->rstd1, k->x, w->attn_norm, N, z.C, (float)n->spec->rms_eps);
-    linear_backward(n->pool, d->dy, false, g->q, d->dq, p->normed, w->q, N, z.C, z.q);
-    linear_backward(n->pool, d->dy, true, g->k, d->dk, p->normed, w->k, N, z.C, z.kv);
-    linear_backward(n->pool, d->dy, true, g->v, d->dv, p->normed, w->v, N, z.C, z.kv);
-    rmsnorm_backward(n->pool, d->dx, g->attn_norm, d->dy, k->x, w->attn_norm, k->rstd1, N, z.C);
+    linear_backward(n->pool, d->din, more, g->q, d->dq, in, w->q, N, z.C, z.q);
+    linear_backward(n->pool, d->din, true, g->k, d->dk, in, w->k, N, z.C, z.kv);
+    linear_backward(n->pool, d->din, true, g->v, d->dv, in, w->v, N, z.C, z.kv);
     free(a);
     free(ag);
     free(dsinks);
+}
+
+static void backward_layer(Pass *p, uint32_t i, float *grads, Back *d) {
+    LayerParams w = layer_params(p->n, p->n->weights, i), g = layer_params(p->n, grads, i);
+    Kept *k = &p->kept[i];
+    Wiring wiring = p->n->spec->layers[i].wiring;
+    const float *dattention = d->dx;
+    if (wiring != WIRING_SEQUENTIAL) {
+        memcpy(d->dout_x, d->dx, p->N * p->n->spec->width * sizeof *d->dx);
+        dattention = d->dout_x;
+    }
+    leave_branch(p, d, d->dx, w.ffn_post_norm, g.ffn_post_norm, k->ffn_raw, k->ffn_rstd);
+    const float *in = wiring == WIRING_SHARED
+                          ? branch_input(p, k->x, w.attn_norm, w.attn_norm_bias, k->rstd1)
+                          : branch_input(p, k->mid, w.ffn_norm, w.ffn_norm_bias, k->rstd2);
+    backward_ffn(p, i, &w, &g, in, d);
+    if (wiring != WIRING_SHARED)
+        enter_branch(p, d, k->mid, w.ffn_norm, g.ffn_norm, g.ffn_norm_bias, k->rstd2);
+    leave_branch(p, d, dattention, w.attn_post_norm, g.attn_post_norm, k->attn_raw, k->attn_rstd);
+    in = branch_input(p, k->x, w.attn_norm, w.attn_norm_bias, k->rstd1);
+    backward_attention(p, i, &w, &g, in, wiring == WIRING_SHARED, d);
+    enter_branch(p, d, k->x, w.attn_norm, g.attn_norm, g.attn_norm_bias, k->rstd1);
 }
 
 static size_t back_floats(const ModelSpec *s) {
@@ -365,7 +441,7 @@ static size_t back_floats(const ModelSpec *s) {
         if (z.q > q) q = z.q;
         if (z.kv > kv) kv = z.kv;
     }
-    return 2 * s->width + 2 * q + 2 * kv + widest(s);
+    return 4 * s->width + 2 * q + 2 * kv + widest(s);
 }
 
 static bool backward(Pass *p, const Batch *b, Error *e) {
@@ -381,18 +457,18 @@ static bool backward(Pass *p, const Batch *b, Error *e) {
           *at = block;
     if (!block) return false;
     Back d = {.dx = carve(&at, N * s->width), .dy = carve(&at, N * s->width), .dq = carve(&at, N * q)};
+    d.dout_x = carve(&at, N * s->width);
+    d.din = carve(&at, N * s->width);
     d.dout = carve(&at, N * q);
     d.dk = carve(&at, N * kv);
     d.dv = carve(&at, N * kv);
     d.dwide = carve(&at, N * widest(s));
     memset(d.dx, 0, N * s->width * sizeof(float));
-    rmsnorm_backward(n->pool, d.dx, net_at(n, b->grads, ROLE_FINAL_NORM, -1), p->normed, p->x,
-                     net_at(n, n->weights, ROLE_FINAL_NORM, -1), p->rstd, N, s->width);
-    for (uint32_t i = s->n_layers; i-- > 0;) {
-        LayerParams w = layer_params(n, n->weights, i), g = layer_params(n, b->grads, i);
-        backward_ffn(p, i, &w, &g, &d);
-        backward_attention(p, i, &w, &g, &d);
-    }
+    norm_backward(n, d.dx, net_at(n, b->grads, ROLE_FINAL_NORM, -1),
+                  net_at(n, b->grads, ROLE_FINAL_NORM_BIAS, -1), p->normed, p->x,
+                  net_at(n, n->weights, ROLE_FINAL_NORM, -1), p->rstd, N);
+    for (uint32_t i = s->n_layers; i-- > 0;)
+        backward_layer(p, i, b->grads, &d);
     embedding_backward(net_at(n, b->grads, ROLE_EMBED, -1), d.dx, b->ids, (float)s->embedding_scale, N,
                        s->width);
     free(block);

@@ -272,7 +272,7 @@ static json_t *fresh_config(const Model *m) {
     json_object_set_new(c, "head_dim", json_integer(l->head_dim));
     json_object_set_new(c, "hidden_act", json_string("silu"));
     json_object_set_new(c, "max_position_embeddings", json_integer(s->context));
-    json_object_set_new(c, "rms_norm_eps", json_real(shortest_double((float)s->rms_eps)));
+    json_object_set_new(c, "rms_norm_eps", json_real(shortest_double((float)s->norm_eps)));
     json_object_set_new(c, "attention_bias", json_boolean(l->q_bias || l->o_bias));
     json_object_set_new(c, "mlp_bias", json_boolean(l->mlp_bias));
     json_object_set_new(c, "tie_word_embeddings", json_boolean(s->tied_head));
@@ -471,8 +471,8 @@ static void set_common_meta(Export *x, const char *arch) {
         set_number(x->out, arch, "attention.value_length", l->head_dim);
     }
     snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", arch);
-    if (!meta_f64(x->out, key, &there) || (float)there != (float)s->rms_eps)
-        meta_set_f32(x->out, key, (float)s->rms_eps);
+    if (!meta_f64(x->out, key, &there) || (float)there != (float)s->norm_eps)
+        meta_set_f32(x->out, key, (float)s->norm_eps);
     set_number(x->out, arch, "vocab_size", s->vocab);
 }
 

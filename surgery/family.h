@@ -3,6 +3,7 @@
 #ifndef DEROPE_SURGERY_FAMILY_H
 #define DEROPE_SURGERY_FAMILY_H
 
+#include "surgery/fused.h"
 #include "surgery/model.h"
 
 /* One row per tensor of the family. "%d" stands for the layer. */
@@ -10,7 +11,16 @@ typedef struct TensorName {
     TensorRole role;
     const char *hf;   /* "model.layers.%d.self_attn.q_proj.weight" */
     const char *gguf; /* "blk.%d.attn_q.weight" */
+    /* Several rows may name the same tensor: then this says how they lie in it. */
+    Fused hf_fused, gguf_fused;
 } TensorName;
+
+#define TENSOR(role_, hf_, gguf_)                                                                             \
+    { .role = (role_), .hf = (hf_), .gguf = (gguf_) }
+#define TENSOR_FUSED(role_, hf_, hf_fused_, gguf_, gguf_fused_)                                              \
+    { .role = (role_), .hf = (hf_), .gguf = (gguf_), .hf_fused = (hf_fused_), .gguf_fused = (gguf_fused_) }
+#define TENSORS_END                                                                                          \
+    { .hf = NULL }
 
 typedef struct Family {
     const char *name;               /* "llama": what inspect prints */
@@ -19,7 +29,7 @@ typedef struct Family {
     const TensorName *tensors;      /* ends with a NULL hf */
     bool gguf_interleaved; /* its GGUF stores q/k rows interleaved (llama, granite), not half-split (qwen2) */
     /* What transformers takes where config.json says nothing. */
-    double rope_base, rms_eps;
+    double rope_base, norm_eps;
     uint32_t context;
     uint32_t n_kv_heads; /* 0: as many as heads */
     bool tied_head;

@@ -95,67 +95,7 @@ void model_permute_rows(Model *m, Tensor *t, uint32_t n_heads, uint32_t head_dim
     free(index);
 }
 
-bool role_is_rotated(TensorRole role) {
-    return role == ROLE_Q || role == ROLE_K || role == ROLE_Q_BIAS || role == ROLE_K_BIAS;
-}
-
 /* ---- shapes ---- */
-
-static uint32_t expected_shape(const ModelSpec *s, TensorRole role, const LayerSpec *l, uint64_t shape[2]) {
-    uint64_t q = l ? (uint64_t)l->n_heads * l->head_dim : 0,
-             kv = l ? (uint64_t)l->n_kv_heads * l->head_dim : 0;
-    uint64_t w = s->width, f = l ? l->ffn_dim : 0;
-    uint64_t rows = 0, cols = 0; /* rows 0: a vector of cols */
-    switch (role) {
-    case ROLE_EMBED:
-    case ROLE_HEAD:
-        rows = s->vocab, cols = w;
-        break;
-    case ROLE_Q:
-        rows = q, cols = w;
-        break;
-    case ROLE_K:
-    case ROLE_V:
-        rows = kv, cols = w;
-        break;
-    case ROLE_O:
-        rows = w, cols = q;
-        break;
-    case ROLE_GATE:
-    case ROLE_UP:
-        rows = f, cols = w;
-        break;
-    case ROLE_DOWN:
-        rows = w, cols = f;
-        break;
-    case ROLE_FINAL_NORM:
-    case ROLE_ATTN_NORM:
-    case ROLE_FFN_NORM:
-    case ROLE_O_BIAS:
-    case ROLE_DOWN_BIAS:
-        cols = w;
-        break;
-    case ROLE_Q_BIAS:
-        cols = q;
-        break;
-    case ROLE_K_BIAS:
-    case ROLE_V_BIAS:
-        cols = kv;
-        break;
-    case ROLE_GATE_BIAS:
-    case ROLE_UP_BIAS:
-        cols = f;
-        break;
-    case ROLE_SINKS:
-        cols = l ? l->n_heads : 0;
-        break;
-    default:
-        return 0; /* anything */
-    }
-    shape[0] = rows ? rows : cols;
-    shape[1] = cols;
-    return rows ? 2 : 1;
-}
 
 static void shape_text(uint32_t rank, const uint64_t *shape, char out[128]) {
     size_t n = (size_t)snprintf(out, 128, "[");
@@ -164,85 +104,33 @@ static void shape_text(uint32_t rank, const uint64_t *shape, char out[128]) {
     snprintf(out + n, 128 - n, "]");
 }
 
-static bool check_shape(const Model *m, TensorRole role, int layer, const Tensor *t, Error *e) {
-    uint64_t want[2];
-    uint32_t rank = expected_shape(&m->spec, role, layer >= 0 ? &m->spec.layers[layer] : NULL, want);
-    if (rank == 0 || (t->rank == rank && memcmp(t->shape, want, rank * sizeof *want) == 0)) return true;
-    char found[128], expected[128];
-    shape_text(t->rank, t->shape, found);
-    shape_text(rank, want, expected);
-    return error_set(e, ERR_INPUT, "%s: tensor '%s': shape %s, the configuration says %s", m->source->path,
-                     t->name, found, expected);
-}
-
 /* ---- binding ---- */
 
-/* What config.json says of a bias; a GGUF says it by having the tensor or not. */
-static bool has_bias(const LayerSpec *l, TensorRole role) {
+static bool *bias_flag(LayerSpec *l, TensorRole role) {
     switch (role) {
     case ROLE_Q_BIAS:
-        return l->q_bias;
+        return &l->q_bias;
     case ROLE_K_BIAS:
-        return l->k_bias;
+        return &l->k_bias;
     case ROLE_V_BIAS:
-        return l->v_bias;
+        return &l->v_bias;
     case ROLE_O_BIAS:
-        return l->o_bias;
+        return &l->o_bias;
     default:
-        return l->mlp_bias;
+        return &l->mlp_bias;
     }
 }
 
-static bool is_bias(TensorRole role) {
-    return (role >= ROLE_Q_BIAS && role <= ROLE_O_BIAS) || (role >= ROLE_GATE_BIAS && role <= ROLE_DOWN_BIAS);
-}
-
-static bool required_role(const Model *m, TensorRole role) {
-    if (m->quantized_config) return false; /* it names and packs its weights in ways of its own */
-    if (is_bias(role)) return m->source->format != FORMAT_GGUF && has_bias(&m->spec.layers[0], role);
-    switch (role) {
-    case ROLE_EMBED:
-    case ROLE_FINAL_NORM:
-    case ROLE_ATTN_NORM:
-    case ROLE_Q:
-    case ROLE_K:
-    case ROLE_V:
-    case ROLE_O:
-    case ROLE_FFN_NORM:
-    case ROLE_GATE:
-    case ROLE_UP:
-    case ROLE_DOWN:
-        return true;
-    case ROLE_HEAD:
-        return !m->spec.tied_head;
-    case ROLE_SINKS:
-        return m->spec.layers[0].sinks;
-    default:
-        return false;
-    }
-}
-
-/* What stock runtimes would pass over, though it has a known name. */
-static bool ignored_role(const Model *m, TensorRole role) {
-    const LayerSpec *l = &m->spec.layers[0];
-    if (role == ROLE_SINKS) return !l->sinks;
-    return is_bias(role) && m->source->format != FORMAT_GGUF && !has_bias(l, role);
+/* What the configuration asks for; a GGUF says of biases that there are any by having the tensors. */
+static bool has_role(const Model *m, TensorRole role, int layer) {
+    uint64_t shape[2];
+    return role_shape(&m->spec, layer >= 0 ? &m->spec.layers[layer] : NULL, role, shape) != 0;
 }
 
 static void forget_biases(ModelSpec *s) {
-    for (uint32_t i = 0; i < s->n_layers; i++) {
-        LayerSpec *l = &s->layers[i];
-        l->q_bias = l->k_bias = l->v_bias = l->o_bias = l->mlp_bias = false;
-    }
-}
-
-static void note_presence(Model *m, TensorRole role, int layer) {
-    LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
-    if (role == ROLE_Q_BIAS) l->q_bias = true;
-    if (role == ROLE_K_BIAS) l->k_bias = true;
-    if (role == ROLE_V_BIAS) l->v_bias = true;
-    if (role == ROLE_O_BIAS) l->o_bias = true;
-    if (role == ROLE_GATE_BIAS || role == ROLE_UP_BIAS || role == ROLE_DOWN_BIAS) l->mlp_bias = true;
+    for (uint32_t i = 0; i < s->n_layers; i++)
+        for (int role = 0; role < ROLE_COUNT; role++)
+            if (role_is_bias((TensorRole)role)) *bias_flag(&s->layers[i], (TensorRole)role) = false;
 }
 
 /* The type a tensor had before a GGUF widened it. */
@@ -254,38 +142,62 @@ static void restore_dtype(const json_t *dtypes, Tensor *t) {
     t->restored = true;
 }
 
+static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int layer, const Tensor *t,
+                         Error *e) {
+    uint64_t want[2];
+    const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
+    uint32_t rank = role_shape(&m->spec, l, row->role, want);
+    if (fused) want[0] = fused_rows(l, fused);
+    if (t->rank == rank && memcmp(t->shape, want, rank * sizeof *want) == 0) return true;
+    char found[128], expected[128];
+    shape_text(t->rank, t->shape, found);
+    shape_text(rank, want, expected);
+    return error_set(e, ERR_INPUT, "%s: tensor '%s': shape %s, the configuration says %s", m->source->path,
+                     t->name, found, expected);
+}
+
+/* As HF has it: whole rows of one role, halves where a GGUF interleaves, Gemma's norms less one. */
+static Tensor to_hf_layout(Model *m, const TensorName *row, Fused fused, int layer, const Tensor *origin) {
+    bool gguf = m->source->format == FORMAT_GGUF;
+    const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
+    Tensor t = fused ? fused_part(&m->arena, l, fused, row->role, origin) : *origin;
+    if (gguf && m->gguf_interleaved && role_is_rotated(row->role)) {
+        bool is_q = row->role == ROLE_Q || row->role == ROLE_Q_BIAS;
+        TensorPart *part = arena_alloc(&m->arena, sizeof *part); /* split_rows writes to it */
+        *part = *t.parts;
+        t.parts = part;
+        model_permute_rows(m, &t, is_q ? l->n_heads : l->n_kv_heads, l->head_dim, false);
+    }
+    if (gguf && m->spec.norm_of_one && role_is_norm(row->role)) t.add = -1;
+    return t;
+}
+
 static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *dtypes, bool *bound,
                      Error *e) {
     char name[128];
     bool gguf = m->source->format == FORMAT_GGUF;
+    Fused fused = gguf ? row->gguf_fused : row->hf_fused;
     fill_name(name, sizeof name, gguf ? row->gguf : row->hf, layer);
     const Tensor *origin = checkpoint_find(m->source, name);
-    if (!origin) {
-        if (required_role(m, row->role))
-            return error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, name);
+    if (origin && gguf && role_is_bias(row->role)) *bias_flag(&m->spec.layers[layer], row->role) = true;
+    if (!has_role(m, row->role, layer)) { /* stock runtimes would pass over it, known name or not */
+        if (origin) bound[origin - m->source->tensors] |= gguf; /* sinks there are a carrier's neutral ones */
         return true;
     }
-    if (ignored_role(m, row->role)) {
-        bound[origin - m->source->tensors] = gguf; /* sinks there are a carrier's neutral ones */
-        return true;
-    }
-    if (!check_shape(m, row->role, layer, origin, e))
+    if (!origin) /* a quantization_config names and packs weights in ways of its own */
+        return m->quantized_config ||
+               error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, name);
+    if (!shape_agrees(m, row, fused, layer, origin, e))
         return m->quantized_config; /* packed: carried as it is */
     bound[origin - m->source->tensors] = true;
-    ModelTensor t = {.role = row->role, .layer = layer, .tensor = *origin, .origin = origin};
     char hf[128];
     fill_name(hf, sizeof hf, row->hf, layer);
+    ModelTensor t = {.role = row->role,
+                     .layer = layer,
+                     .tensor = to_hf_layout(m, row, fused, layer, origin),
+                     .origin = origin};
     t.tensor.name = arena_strdup(&m->arena, hf);
-    const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
-    if (gguf && m->gguf_interleaved && role_is_rotated(row->role)) {
-        bool is_q = row->role == ROLE_Q || row->role == ROLE_Q_BIAS;
-        TensorPart *part = arena_alloc(&m->arena, sizeof *part); /* split_rows writes to it */
-        *part = *origin->parts;
-        t.tensor.parts = part;
-        model_permute_rows(m, &t.tensor, is_q ? l->n_heads : l->n_kv_heads, l->head_dim, false);
-    }
     restore_dtype(dtypes, &t.tensor);
-    note_presence(m, row->role, layer);
     append_tensor(m, &t);
     return true;
 }
@@ -356,7 +268,8 @@ static bool sinks_are_neutral(const Model *m) {
 
 static int by_origin(const void *a, const void *b) {
     const ModelTensor *x = a, *y = b;
-    return x->origin < y->origin ? -1 : x->origin > y->origin;
+    if (x->origin == y->origin) return (int)x->role - (int)y->role;
+    return x->origin < y->origin ? -1 : 1;
 }
 
 /* Tensors in the order of the source, those no row names among them. */
@@ -366,7 +279,7 @@ static bool bind_tensors(Model *m, const json_t *dtypes, Error *e) {
     bool ok = true;
     for (const TensorName *row = m->family->tensors; ok && row->hf; row++) {
         if (!in_layers(row))
-            ok = (row->role == ROLE_HEAD && m->spec.tied_head) || bind_one(m, row, -1, dtypes, bound, e);
+            ok = bind_one(m, row, -1, dtypes, bound, e);
         else
             for (uint32_t i = 0; ok && i < m->spec.n_layers; i++)
                 ok = bind_one(m, row, (int)i, dtypes, bound, e);

@@ -5,34 +5,7 @@
 #define DEROPE_SURGERY_MODEL_H
 
 #include "formats/checkpoint.h"
-#include "surgery/spec.h"
-
-typedef enum TensorRole {
-    ROLE_EMBED,
-    ROLE_HEAD,
-    ROLE_FINAL_NORM,
-    ROLE_ATTN_NORM,
-    ROLE_Q,
-    ROLE_K,
-    ROLE_V,
-    ROLE_O,
-    ROLE_Q_BIAS,
-    ROLE_K_BIAS,
-    ROLE_V_BIAS,
-    ROLE_O_BIAS,
-    ROLE_Q_NORM,
-    ROLE_K_NORM,
-    ROLE_SINKS,
-    ROLE_FFN_NORM,
-    ROLE_GATE,
-    ROLE_UP,
-    ROLE_DOWN,
-    ROLE_GATE_BIAS,
-    ROLE_UP_BIAS,
-    ROLE_DOWN_BIAS,
-    ROLE_OTHER, /* carried, not understood (rotary inv_freq buffers, ...) */
-    ROLE_COUNT
-} TensorRole;
+#include "surgery/role.h"
 
 struct Carrier; /* surgery/carrier.h */
 
@@ -77,8 +50,6 @@ ModelTensor *model_tensor(const Model *m, TensorRole role, int layer);
 ModelTensor *model_set_tensor(Model *m, TensorRole role, int layer, const Tensor *t);
 /* The family's name for a role, in HF's or GGUF's way. */
 void model_tensor_name(const Model *m, TensorRole role, int layer, Format format, char out[128]);
-/* True for what rotation pairs up: the rows of q and k, and their biases. */
-bool role_is_rotated(TensorRole role);
 /* Reorders the rows of each head between HF's halves and GGUF's interleaved pairs. */
 void model_permute_rows(Model *m, Tensor *t, uint32_t n_heads, uint32_t head_dim, bool to_interleaved);
 void model_notice(Model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

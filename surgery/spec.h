@@ -28,6 +28,17 @@ typedef enum Position { POSITION_ROPE, POSITION_PARTIAL, POSITION_NOPE } Positio
 
 typedef enum QkNorm { QK_NORM_NONE, QK_NORM_HEAD, QK_NORM_FULL } QkNorm; /* per head, or over all heads */
 
+typedef enum NormKind { NORM_RMS, NORM_LAYER } NormKind;
+
+typedef enum Activation { ACT_SILU, ACT_GELU, ACT_GELU_TANH } Activation;
+
+/* How attention and MLP stand to the residual stream x. */
+typedef enum Wiring {
+    WIRING_SEQUENTIAL, /* x += attention(norm(x)); x += mlp(norm(x)) */
+    WIRING_PARALLEL,   /* x += attention(norm(x)) + mlp(norm2(x)): both read what the layer was given */
+    WIRING_SHARED,     /* the same with one norm for both */
+} Wiring;
+
 typedef struct LayerSpec {
     uint32_t n_heads, n_kv_heads, head_dim;
     Position position;
@@ -36,20 +47,31 @@ typedef struct LayerSpec {
     RopeScaling scaling;
     uint32_t window;      /* a query sees itself and window-1 tokens before; 0: all (global attention) */
     double softmax_scale; /* scores are multiplied by it; 1/sqrt(head_dim) usually */
+    double softcap;       /* then become softcap * tanh(score / softcap); 0: they stay */
     bool q_bias, k_bias, v_bias, o_bias, mlp_bias;
     QkNorm qk_norm;
     bool sinks; /* one learned logit per head in the softmax's denominator */
+    Wiring wiring;
+    bool no_pre_norms; /* attention and MLP read the residual stream as it is */
+    bool post_norms;   /* what they give is normed before it is added */
+    Activation activation;
+    bool no_gate; /* MLP: down(act(up)), else down(act(gate) * up) */
     uint32_t ffn_dim;
 } LayerSpec;
 
 typedef struct ModelSpec {
     uint32_t n_layers, width, vocab;
     uint32_t context; /* trained length, as the checkpoint states it */
-    double rms_eps;
+    NormKind norm;    /* of all but QK-norm, which is always RMSNorm */
+    bool norm_bias;   /* LayerNorm's */
+    bool norm_of_one; /* norms multiply by 1 + weight (HF's Gemma) */
+    double norm_eps;
     bool tied_head;         /* logits use the embedding matrix */
+    bool head_bias;         /* a bias per token */
     double embedding_scale; /* embeddings are multiplied by it; 1 */
     double residual_scale;  /* each block's output is multiplied by it before it is added; 1 */
     double logit_scale;     /* logits are multiplied by it; 1 (Granite's logits_scaling is its inverse) */
+    double logit_softcap;   /* then become softcap * tanh(logit / softcap); 0: they stay */
     LayerSpec *layers;      /* n_layers, owned by the model's arena */
 } ModelSpec;
 

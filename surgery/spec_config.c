@@ -239,9 +239,9 @@ bool spec_from_config(Model *m, const json_t *config, Error *e) {
     if (act && strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
         return error_set(e, ERR_INPUT, "config.json: hidden_act '%.40s' is not supported (silu)", act);
     if (!check_types(config, e) || !read_sizes(m, config, &l, e)) return false;
-    s->rms_eps = m->family->rms_eps;
-    if (!config_real(config, "rms_norm_eps", &s->rms_eps, e)) return false;
-    if (s->rms_eps < 0) return error_set(e, ERR_INPUT, "config.json: rms_norm_eps is %g", s->rms_eps);
+    s->norm_eps = m->family->norm_eps;
+    if (!config_real(config, "rms_norm_eps", &s->norm_eps, e)) return false;
+    if (s->norm_eps < 0) return error_set(e, ERR_INPUT, "config.json: rms_norm_eps is %g", s->norm_eps);
     read_biases(m->family, config, &l);
     if (!json_get_bool(config, "tie_word_embeddings", &s->tied_head)) s->tied_head = m->family->tied_head;
     s->embedding_scale = s->residual_scale = s->logit_scale = 1;

@@ -219,9 +219,9 @@ bool spec_from_gguf(Model *m, const Checkpoint *c, Error *e) {
     ModelSpec *s = &m->spec;
     LayerSpec l = {0};
     if (!read_sizes(m, c, &l, e) || !read_rope(m, c, &l, e)) return false;
-    s->rms_eps = 1e-5;
-    if (!arch_real(c, "attention.layer_norm_rms_epsilon", &s->rms_eps, e)) return false;
-    if (s->rms_eps < 0) return error_set(e, ERR_INPUT, "%s: a norm's epsilon of %g", c->path, s->rms_eps);
+    s->norm_eps = 1e-5;
+    if (!arch_real(c, "attention.layer_norm_rms_epsilon", &s->norm_eps, e)) return false;
+    if (s->norm_eps < 0) return error_set(e, ERR_INPUT, "%s: a norm's epsilon of %g", c->path, s->norm_eps);
     s->embedding_scale = s->residual_scale = s->logit_scale = 1;
     l.softmax_scale = 1 / sqrt(l.head_dim);
     s->layers = arena_alloc(&m->arena, s->n_layers * sizeof *s->layers);

@@ -16,6 +16,7 @@
 
 #include "formats/buffer.h"
 #include "recal/random.h"
+#include "surgery/spec.h"
 
 static inline double *doubles(size_t n) {
     return xcalloc(n, sizeof(double));
@@ -72,6 +73,20 @@ static inline void plain_rmsnorm(double *y, const double *x, const double *w, si
     }
 }
 
+static inline void plain_layernorm(double *y, const double *x, const double *w, const double *b, size_t N,
+                                   size_t C, double eps) {
+    for (size_t i = 0; i < N; i++) {
+        double mean = 0, sum = 0;
+        for (size_t c = 0; c < C; c++)
+            mean += x[i * C + c] / (double)C;
+        for (size_t c = 0; c < C; c++)
+            sum += (x[i * C + c] - mean) * (x[i * C + c] - mean);
+        double r = 1 / sqrt(sum / (double)C + eps);
+        for (size_t c = 0; c < C; c++)
+            y[i * C + c] = (x[i * C + c] - mean) * r * w[c] + (b ? b[c] : 0);
+    }
+}
+
 /* In place; row i of x (N, heads * dim) is at position i % T. */
 static inline void plain_rope(double *x, const double *inv_freq, double scale, size_t N, size_t T,
                               size_t heads, size_t dim, size_t half) {
@@ -89,7 +104,12 @@ typedef struct PlainAttention {
     size_t T, heads, kv_heads, dim, window;
     double scale;
     const double *sinks;
+    double softcap; /* 0: none */
 } PlainAttention;
+
+static inline double plain_softcap(double x, double cap) {
+    return cap > 0 ? cap * tanh(x / cap) : x;
+}
 
 /* One sequence: q (T, heads * dim), k and v (T, kv_heads * dim). */
 static inline void plain_attention(const PlainAttention *a, double *out, const double *q, const double *k,
@@ -104,7 +124,7 @@ static inline void plain_attention(const PlainAttention *a, double *out, const d
                 double score = 0;
                 for (size_t d = 0; d < a->dim; d++)
                     score += q[(t * a->heads + h) * a->dim + d] * k[(u * a->kv_heads + kv) * a->dim + d];
-                total += p[u] = exp(score * a->scale);
+                total += p[u] = exp(plain_softcap(score * a->scale, a->softcap));
             }
             memset(o, 0, a->dim * sizeof *o);
             for (size_t u = from; u <= t; u++)
@@ -114,9 +134,16 @@ static inline void plain_attention(const PlainAttention *a, double *out, const d
     free(p);
 }
 
-static inline void plain_swiglu(double *y, const double *gate, const double *up, size_t n) {
+static inline double plain_activation(Activation act, double x) {
+    if (act == ACT_SILU) return x / (1 + exp(-x));
+    if (act == ACT_GELU) return x * 0.5 * (1 + erf(x / sqrt(2)));
+    return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
+/* NULL gate: y = act(up) */
+static inline void plain_mlp(Activation act, double *y, const double *gate, const double *up, size_t n) {
     for (size_t i = 0; i < n; i++)
-        y[i] = gate[i] / (1 + exp(-gate[i])) * up[i];
+        y[i] = gate ? plain_activation(act, gate[i]) * up[i] : plain_activation(act, up[i]);
 }
 
 static inline double plain_log_sum_exp(const double *x, size_t n) {

@@ -48,7 +48,7 @@ static void test_llama(void **state) {
     assert_int_equal(m->spec.width, 16);
     assert_int_equal(m->spec.vocab, 10);
     assert_int_equal(m->spec.context, 64);
-    assert_close(m->spec.rms_eps, 1e-6);
+    assert_close(m->spec.norm_eps, 1e-6);
     assert_false(m->spec.tied_head);
     assert_int_equal(l->n_heads, 4);
     assert_int_equal(l->n_kv_heads, 2);

@@ -67,6 +67,53 @@ static void test_rmsnorm(void **state) {
     free(dx), free(dw), free(gx), free(gw);
 }
 
+/* ---- layernorm ---- */
+
+typedef struct LayerNormCase {
+    double *x, *w, *b, *y, *dy;
+    size_t N, C;
+} LayerNormCase;
+
+static double layernorm_value(void *context) {
+    const LayerNormCase *c = context;
+    plain_layernorm(c->y, c->x, c->w, c->b, c->N, c->C, 1e-5);
+    return weighted(c->y, c->dy, c->N * c->C);
+}
+
+static void check_layernorm(bool bias) {
+    Random r = random_seeded(8);
+    LayerNormCase c = {.N = 37, .C = 75};
+    size_t n = c.N * c.C;
+    c.x = random_doubles(&r, n, 2), c.w = random_doubles(&r, c.C, 1), c.dy = random_doubles(&r, n, 1);
+    c.b = bias ? random_doubles(&r, c.C, 1) : NULL, c.y = doubles(n);
+    for (size_t i = 0; i < n; i++)
+        c.x[i] = (float)(c.x[i] + 5); /* the mean matters */
+    float *x = as_floats(c.x, n), *w = as_floats(c.w, c.C), *dy = as_floats(c.dy, n);
+    float *b = bias ? as_floats(c.b, c.C) : NULL;
+    float *y = xcalloc(n, sizeof *y), *rstd = xcalloc(c.N, sizeof *rstd);
+    layernorm_forward(pool, y, rstd, x, w, b, c.N, c.C, 1e-5f);
+    layernorm_value(&c);
+    assert_close("layernorm", y, c.y, n, 1e-6, 0);
+
+    double *dx = differences(layernorm_value, &c, c.x, n), *dw = differences(layernorm_value, &c, c.w, c.C);
+    double *db = bias ? differences(layernorm_value, &c, c.b, c.C) : NULL;
+    float *gx = xcalloc(n, sizeof *gx), *gw = xcalloc(c.C, sizeof *gw), *gb = xcalloc(c.C, sizeof *gb);
+    for (size_t i = 0; i < n; i++) /* what is there is added to */
+        gx[i] = 0.5f, dx[i] += 0.5;
+    layernorm_backward(pool, gx, gw, bias ? gb : NULL, dy, x, w, rstd, c.N, c.C);
+    assert_close("layernorm dx", gx, dx, n, 2e-6, 0);
+    assert_close("layernorm dw", gw, dw, c.C, 2e-6, 0);
+    if (bias) assert_close("layernorm db", gb, db, c.C, 2e-6, 0);
+    free(c.x), free(c.w), free(c.b), free(c.dy), free(c.y), free(x), free(w), free(b), free(dy);
+    free(y), free(rstd), free(dx), free(dw), free(db), free(gx), free(gw), free(gb);
+}
+
+static void test_layernorm(void **state) {
+    (void)state;
+    check_layernorm(true);
+    check_layernorm(false);
+}
+
 /* ---- rope ---- */
 
 static void test_rope(void **state) {
@@ -115,9 +162,10 @@ static double attention_value(void *context) {
 }
 
 static AttentionCase attention_case(Random *r, size_t T, size_t heads, size_t kv_heads, size_t dim,
-                                    size_t window, bool sinks) {
-    AttentionCase c = {
-        .a = {T, heads, kv_heads, dim, window, 0.3, NULL}, .nq = T * heads * dim, .nk = T * kv_heads * dim};
+                                    size_t window, bool sinks, double softcap) {
+    AttentionCase c = {.a = {T, heads, kv_heads, dim, window, 0.3, NULL, softcap},
+                       .nq = T * heads * dim,
+                       .nk = T * kv_heads * dim};
     c.q = random_doubles(r, c.nq, 1.5), c.k = random_doubles(r, c.nk, 1.5), c.v = random_doubles(r, c.nk, 1);
     c.dout = random_doubles(r, c.nq, 1), c.out = doubles(c.nq);
     c.sinks = random_doubles(r, heads, 1);
@@ -139,6 +187,7 @@ static Attention fast_attention(const AttentionCase *c) {
                        .keys = a->T,
                        .window = a->window,
                        .scale = (float)a->scale,
+                       .softcap = (float)a->softcap,
                        .sinks = a->sinks ? as_floats(a->sinks, a->heads) : NULL,
                        .q = as_floats(c->q, c->nq),
                        .k = as_floats(c->k, c->nk),
@@ -155,10 +204,14 @@ static void fast_attention_free(Attention *a) {
 static const struct {
     size_t T, heads, kv_heads, dim, window;
     bool sinks;
-} attention_cases[] = {{1, 1, 1, 4, 0, false},    {13, 4, 2, 8, 0, false},    {150, 2, 1, 6, 0, false},
-                       {150, 2, 2, 4, 7, false},  {150, 3, 1, 4, 64, true},   {140, 2, 1, 4, 100, true},
-                       {9, 2, 1, 4, 1, false},    {20, 2, 1, 4, 500, true},   {129, 1, 1, 16, 65, false},
-                       {1100, 2, 1, 4, 0, false}, {1300, 1, 1, 4, 530, true}, {700, 2, 1, 4, 40, true}};
+    double softcap;
+} attention_cases[] = {{1, 1, 1, 4, 0, false, 0},     {13, 4, 2, 8, 0, false, 0},
+                       {150, 2, 1, 6, 0, false, 0},   {150, 2, 2, 4, 7, false, 0},
+                       {150, 3, 1, 4, 64, true, 0},   {140, 2, 1, 4, 100, true, 0},
+                       {9, 2, 1, 4, 1, false, 0},     {20, 2, 1, 4, 500, true, 0},
+                       {129, 1, 1, 16, 65, false, 0}, {1100, 2, 1, 4, 0, false, 0},
+                       {1300, 1, 1, 4, 530, true, 0}, {700, 2, 1, 4, 40, true, 0},
+                       {150, 4, 2, 8, 0, false, 1.5}, {700, 2, 1, 4, 40, true, 0.5}};
 
 static void test_attention(void **state) {
     (void)state;
@@ -166,7 +219,8 @@ static void test_attention(void **state) {
     for (size_t i = 0; i < sizeof attention_cases / sizeof *attention_cases; i++) {
         AttentionCase c =
             attention_case(&r, attention_cases[i].T, attention_cases[i].heads, attention_cases[i].kv_heads,
-                           attention_cases[i].dim, attention_cases[i].window, attention_cases[i].sinks);
+                           attention_cases[i].dim, attention_cases[i].window, attention_cases[i].sinks,
+                           attention_cases[i].softcap);
         Attention a = fast_attention(&c);
         attention_forward(pool, &a, 1);
         attention_value(&c);
@@ -187,7 +241,8 @@ static void test_attention_backward(void **state) {
         for (int s = 0; s < 2; s++) {
             c[s] = attention_case(&r, attention_cases[i].T % 80, attention_cases[i].heads,
                                   attention_cases[i].kv_heads, attention_cases[i].dim,
-                                  attention_cases[i].window, attention_cases[i].sinks);
+                                  attention_cases[i].window, attention_cases[i].sinks,
+                                  attention_cases[i].softcap);
             a[s] = fast_attention(&c[s]);
             g[s] = (AttentionGrad){.dout = as_floats(c[s].dout, c[s].nq)};
             g[s].dq = xcalloc(c[s].nq, sizeof(float));
@@ -225,7 +280,7 @@ static void test_attention_later_queries(void **state) {
     (void)state;
     Random r = random_seeded(5);
     const size_t T = 120, window = 30, first_query = 90, first_key = 55;
-    AttentionCase c = attention_case(&r, T, 4, 2, 8, window, true);
+    AttentionCase c = attention_case(&r, T, 4, 2, 8, window, true, 0);
     Attention whole = fast_attention(&c), part = whole;
     size_t row = whole.heads * whole.dim, kv_row = whole.kv_heads * whole.dim;
     attention_forward(pool, &whole, 1);
@@ -266,42 +321,69 @@ static void test_attention_large_scores(void **state) {
     assert_float_equal(lse[2], 9000, 0);
 }
 
-/* ---- swiglu ---- */
+/* ---- activations ---- */
 
-typedef struct SwigluCase {
+typedef struct MlpCase {
+    Activation act;
     double *gate, *up, *y, *dy;
     size_t n;
-} SwigluCase;
+} MlpCase;
 
-static double swiglu_value(void *context) {
-    const SwigluCase *c = context;
-    plain_swiglu(c->y, c->gate, c->up, c->n);
+static double mlp_value(void *context) {
+    const MlpCase *c = context;
+    plain_mlp(c->act, c->y, c->gate, c->up, c->n);
     return weighted(c->y, c->dy, c->n);
 }
 
-static void test_swiglu(void **state) {
-    (void)state;
+static void check_activation(Activation act, bool gated) {
     Random r = random_seeded(6);
-    SwigluCase c = {.n = 300};
-    c.gate = random_doubles(&r, c.n, 4), c.up = random_doubles(&r, c.n, 1);
+    MlpCase c = {.act = act, .n = 300};
+    c.gate = gated ? random_doubles(&r, c.n, 4) : NULL, c.up = random_doubles(&r, c.n, gated ? 1 : 3);
     c.dy = random_doubles(&r, c.n, 1), c.y = doubles(c.n);
-    float *gate = as_floats(c.gate, c.n), *up = as_floats(c.up, c.n), *dy = as_floats(c.dy, c.n);
-    float *y = xcalloc(c.n, sizeof *y);
-    swiglu_forward(pool, y, gate, up, c.n);
-    swiglu_value(&c);
-    assert_close("swiglu", y, c.y, c.n, 1e-6, 0);
-    double *dgate = differences(swiglu_value, &c, c.gate, c.n),
-           *dup = differences(swiglu_value, &c, c.up, c.n);
-    swiglu_backward(pool, gate, up, dy, gate, up, c.n); /* in place */
-    assert_close("swiglu dgate", gate, dgate, c.n, 1e-6, 0);
-    assert_close("swiglu dup", up, dup, c.n, 1e-6, 0);
-    float extreme[] = {-1000, 1000, 0}, ones[] = {1, 1, 1}, got[3];
-    swiglu_forward(pool, got, extreme, ones, 3);
-    assert_float_equal(got[0], 0, 1e-30);
-    assert_float_equal(got[1], 1000, 0);
-    assert_float_equal(got[2], 0, 0);
+    float *gate = gated ? as_floats(c.gate, c.n) : NULL, *up = as_floats(c.up, c.n);
+    float *dy = as_floats(c.dy, c.n), *y = xcalloc(c.n, sizeof *y);
+    activation_forward(pool, act, y, gate, up, c.n);
+    mlp_value(&c);
+    assert_close("activation", y, c.y, c.n, 1e-6, 0);
+    double *dgate = gated ? differences(mlp_value, &c, c.gate, c.n) : NULL,
+           *dup = differences(mlp_value, &c, c.up, c.n);
+    activation_backward(pool, act, gate, up, dy, gate, up, c.n); /* in place */
+    if (gated) assert_close("activation dgate", gate, dgate, c.n, 1e-6, 0);
+    assert_close("activation dup", up, dup, c.n, 1e-6, 0);
     free(c.gate), free(c.up), free(c.dy), free(c.y), free(gate), free(up), free(dy), free(y);
     free(dgate), free(dup);
+}
+
+static void test_activations(void **state) {
+    (void)state;
+    const Activation all[] = {ACT_SILU, ACT_GELU, ACT_GELU_TANH};
+    float extreme[] = {-1000, 1000, 0}, ones[] = {1, 1, 1}, got[3];
+    for (size_t i = 0; i < 3; i++) {
+        check_activation(all[i], true);
+        check_activation(all[i], false);
+        activation_forward(pool, all[i], got, extreme, ones, 3);
+        assert_float_equal(got[0], 0, 1e-30);
+        assert_float_equal(got[1], 1000, 0);
+        assert_float_equal(got[2], 0, 0);
+    }
+}
+
+static void test_softcap(void **state) {
+    (void)state;
+    Random r = random_seeded(9);
+    enum { N = 100 };
+    double *x = random_doubles(&r, N, 3), *y = doubles(N), *slope = doubles(N);
+    float *got = as_floats(x, N), ones[N];
+    for (int i = 0; i < N; i++) {
+        y[i] = plain_softcap(x[i], 2.5);
+        slope[i] = 1 - tanh(x[i] / 2.5) * tanh(x[i] / 2.5);
+        ones[i] = 1;
+    }
+    softcap_forward(pool, got, 2.5f, N);
+    softcap_backward(pool, ones, got, 2.5f, N);
+    assert_close("softcap", got, y, N, 1e-6, 0);
+    assert_close("softcap slope", ones, slope, N, 1e-6, 0);
+    free(x), free(y), free(slope), free(got);
 }
 
 /* ---- losses ---- */
@@ -469,7 +551,9 @@ int main(void) {
         cmocka_unit_test(test_attention_backward),
         cmocka_unit_test(test_attention_later_queries),
         cmocka_unit_test(test_attention_large_scores),
-        cmocka_unit_test(test_swiglu),
+        cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_softcap),
+        cmocka_unit_test(test_layernorm),
         cmocka_unit_test(test_cross_entropy),
         cmocka_unit_test(test_kl_divergence),
         cmocka_unit_test(test_rows),

@@ -27,7 +27,7 @@ static ModelSpec base_spec(LayerSpec *layers) {
                        .width = WIDTH,
                        .vocab = VOCAB,
                        .context = 6,
-                       .rms_eps = 1e-5,
+                       .norm_eps = 1e-5,
                        .embedding_scale = 1,
                        .residual_scale = 1,
                        .logit_scale = 1,
@@ -109,6 +109,48 @@ static void unequal(ModelSpec *s) {
     s->layers[2].ffn_dim = 40;
 }
 
+static void layer_norms(ModelSpec *s) {
+    s->norm = NORM_LAYER;
+    s->norm_bias = true;
+}
+
+static void parallel(ModelSpec *s) {
+    layer_norms(s);
+    for (int i = 0; i < LAYERS; i++)
+        s->layers[i].wiring = i == 2 ? WIRING_SEQUENTIAL : WIRING_PARALLEL;
+    s->residual_scale = 0.7;
+}
+
+static void shared_norm(ModelSpec *s) {
+    s->norm = NORM_LAYER;
+    s->head_bias = true;
+    for (int i = 0; i < LAYERS; i++)
+        s->layers[i].wiring = WIRING_SHARED;
+}
+
+static void post_norms(ModelSpec *s) {
+    for (int i = 0; i < LAYERS; i++)
+        s->layers[i].post_norms = s->layers[i].no_pre_norms = true;
+    s->layers[1].qk_norm = QK_NORM_FULL;
+}
+
+static void sandwich(ModelSpec *s) {
+    for (int i = 0; i < LAYERS; i++) {
+        s->layers[i].post_norms = true;
+        s->layers[i].activation = ACT_GELU_TANH;
+        s->layers[i].softcap = 2;
+    }
+    s->logit_softcap = 3;
+}
+
+static void ungated(ModelSpec *s) {
+    for (int i = 0; i < LAYERS; i++) {
+        s->layers[i].no_gate = true;
+        s->layers[i].activation = ACT_GELU;
+        s->layers[i].mlp_bias = i != 1;
+    }
+}
+
 static void everything(ModelSpec *s) {
     biases(s), mixed(s), norm_heads(s), sinks(s), scales(s), unequal(s);
     s->layers[1].rotary_dim = 4;
@@ -129,6 +171,12 @@ static const Kind kinds[] = {
     {"sinks", sinks},
     {"scales", scales},
     {"unequal layers", unequal},
+    {"layer norms", layer_norms},
+    {"parallel", parallel},
+    {"shared norm", shared_norm},
+    {"post-norms", post_norms},
+    {"sandwich", sandwich},
+    {"no gate", ungated},
     {"everything", everything},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
@@ -169,22 +217,36 @@ static const double *at(const Pair *p, TensorRole role, int layer) {
     return offset ? p->weights + offset - 1 : NULL;
 }
 
-static void plain_attention_block(const Pair *p, int i, double *x, size_t batch, size_t n) {
+/* y of x normed, or as it is where there is no norm */
+static void plain_norm(const Pair *p, double *y, const double *x, TensorRole norm, TensorRole bias, int layer,
+                       size_t N) {
+    const ModelSpec *s = p->net->spec;
+    const double *w = at(p, norm, layer);
+    if (!w)
+        memmove(y, x, N * s->width * sizeof *y);
+    else if (s->norm == NORM_LAYER)
+        plain_layernorm(y, x, w, at(p, bias, layer), N, s->width, s->norm_eps);
+    else
+        plain_rmsnorm(y, x, w, N, s->width, s->norm_eps);
+}
+
+/* What attention gives of `x`, before any post-norm. */
+static void plain_attention_block(const Pair *p, int i, double *given, const double *x, size_t batch, size_t n) {
     const ModelSpec *s = p->net->spec;
     const LayerSpec *l = &s->layers[i];
     size_t N = batch * n, q_width = l->n_heads * l->head_dim, kv_width = l->n_kv_heads * l->head_dim;
     double *normed = doubles(N * s->width), *q = doubles(N * q_width), *k = doubles(N * kv_width);
     double *v = doubles(N * kv_width), *out = doubles(N * q_width), inv_freq[16];
-    plain_rmsnorm(normed, x, at(p, ROLE_ATTN_NORM, i), N, s->width, s->rms_eps);
+    plain_norm(p, normed, x, ROLE_ATTN_NORM, ROLE_ATTN_NORM_BIAS, i, N);
     plain_linear(q, normed, at(p, ROLE_Q, i), at(p, ROLE_Q_BIAS, i), N, s->width, q_width);
     plain_linear(k, normed, at(p, ROLE_K, i), at(p, ROLE_K_BIAS, i), N, s->width, kv_width);
     plain_linear(v, normed, at(p, ROLE_V, i), at(p, ROLE_V_BIAS, i), N, s->width, kv_width);
     if (l->qk_norm == QK_NORM_HEAD) {
-        plain_rmsnorm(q, q, at(p, ROLE_Q_NORM, i), N * l->n_heads, l->head_dim, s->rms_eps);
-        plain_rmsnorm(k, k, at(p, ROLE_K_NORM, i), N * l->n_kv_heads, l->head_dim, s->rms_eps);
+        plain_rmsnorm(q, q, at(p, ROLE_Q_NORM, i), N * l->n_heads, l->head_dim, s->norm_eps);
+        plain_rmsnorm(k, k, at(p, ROLE_K_NORM, i), N * l->n_kv_heads, l->head_dim, s->norm_eps);
     } else if (l->qk_norm == QK_NORM_FULL) {
-        plain_rmsnorm(q, q, at(p, ROLE_Q_NORM, i), N, q_width, s->rms_eps);
-        plain_rmsnorm(k, k, at(p, ROLE_K_NORM, i), N, kv_width, s->rms_eps);
+        plain_rmsnorm(q, q, at(p, ROLE_Q_NORM, i), N, q_width, s->norm_eps);
+        plain_rmsnorm(k, k, at(p, ROLE_K_NORM, i), N, kv_width, s->norm_eps);
     }
     if (l->position != POSITION_NOPE) {
         double scale = rope_frequencies(s, l, n, inv_freq);
@@ -197,28 +259,50 @@ static void plain_attention_block(const Pair *p, int i, double *x, size_t batch,
                         .dim = l->head_dim,
                         .window = l->window,
                         .scale = l->softmax_scale,
+                        .softcap = l->softcap,
                         .sinks = at(p, ROLE_SINKS, i)};
     for (size_t b = 0; b < batch; b++)
         plain_attention(&a, out + b * n * q_width, q + b * n * q_width, k + b * n * kv_width,
                         v + b * n * kv_width);
-    plain_linear(normed, out, at(p, ROLE_O, i), at(p, ROLE_O_BIAS, i), N, q_width, s->width);
-    for (size_t j = 0; j < N * s->width; j++)
-        x[j] += s->residual_scale * normed[j];
+    plain_linear(given, out, at(p, ROLE_O, i), at(p, ROLE_O_BIAS, i), N, q_width, s->width);
     free(normed), free(q), free(k), free(v), free(out);
 }
 
-static void plain_ffn_block(const Pair *p, int i, double *x, size_t N) {
+static void plain_ffn_block(const Pair *p, int i, double *given, const double *x, size_t N) {
     const ModelSpec *s = p->net->spec;
-    size_t F = s->layers[i].ffn_dim;
+    const LayerSpec *l = &s->layers[i];
+    bool shared = l->wiring == WIRING_SHARED;
+    size_t F = l->ffn_dim;
     double *normed = doubles(N * s->width), *gate = doubles(N * F), *up = doubles(N * F);
-    plain_rmsnorm(normed, x, at(p, ROLE_FFN_NORM, i), N, s->width, s->rms_eps);
-    plain_linear(gate, normed, at(p, ROLE_GATE, i), at(p, ROLE_GATE_BIAS, i), N, s->width, F);
+    plain_norm(p, normed, x, shared ? ROLE_ATTN_NORM : ROLE_FFN_NORM,
+               shared ? ROLE_ATTN_NORM_BIAS : ROLE_FFN_NORM_BIAS, i, N);
+    if (!l->no_gate) plain_linear(gate, normed, at(p, ROLE_GATE, i), at(p, ROLE_GATE_BIAS, i), N, s->width, F);
     plain_linear(up, normed, at(p, ROLE_UP, i), at(p, ROLE_UP_BIAS, i), N, s->width, F);
-    plain_swiglu(gate, gate, up, N * F);
-    plain_linear(normed, gate, at(p, ROLE_DOWN, i), at(p, ROLE_DOWN_BIAS, i), N, F, s->width);
-    for (size_t j = 0; j < N * s->width; j++)
-        x[j] += s->residual_scale * normed[j];
+    plain_mlp(l->activation, gate, l->no_gate ? NULL : gate, up, N * F);
+    plain_linear(given, gate, at(p, ROLE_DOWN, i), at(p, ROLE_DOWN_BIAS, i), N, F, s->width);
     free(normed), free(gate), free(up);
+}
+
+static void plain_add(const Pair *p, double *x, double *given, TensorRole post_norm, int layer, size_t N) {
+    const ModelSpec *s = p->net->spec;
+    plain_norm(p, given, given, post_norm, ROLE_OTHER, layer, N);
+    for (size_t j = 0; j < N * s->width; j++)
+        x[j] += s->residual_scale * given[j];
+}
+
+static void plain_layer(const Pair *p, int i, double *x, size_t batch, size_t n) {
+    size_t N = batch * n, size = N * p->net->spec->width;
+    double *attention = doubles(size), *mlp = doubles(size);
+    plain_attention_block(p, i, attention, x, batch, n);
+    if (p->net->spec->layers[i].wiring == WIRING_SEQUENTIAL) {
+        plain_add(p, x, attention, ROLE_ATTN_POST_NORM, i, N);
+        plain_ffn_block(p, i, mlp, x, N);
+    } else {
+        plain_ffn_block(p, i, mlp, x, N);
+        plain_add(p, x, attention, ROLE_ATTN_POST_NORM, i, N);
+    }
+    plain_add(p, x, mlp, ROLE_FFN_POST_NORM, i, N);
+    free(attention), free(mlp);
 }
 
 /* Logits of `batch` sequences of n tokens, (batch * n, vocab). */
@@ -229,14 +313,13 @@ static double *plain_logits(const Pair *p, const int32_t *ids, size_t batch, siz
     const double *embed = at(p, ROLE_EMBED, -1);
     for (size_t i = 0; i < N * s->width; i++)
         x[i] = s->embedding_scale * embed[(size_t)ids[i / s->width] * s->width + i % s->width];
-    for (int i = 0; i < (int)s->n_layers; i++) {
-        plain_attention_block(p, i, x, batch, n);
-        plain_ffn_block(p, i, x, N);
-    }
-    plain_rmsnorm(x, x, at(p, ROLE_FINAL_NORM, -1), N, s->width, s->rms_eps);
+    for (int i = 0; i < (int)s->n_layers; i++)
+        plain_layer(p, i, x, batch, n);
+    plain_norm(p, x, x, ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, -1, N);
     plain_linear(logits, x, s->tied_head ? embed : at(p, ROLE_HEAD, -1), NULL, N, s->width, s->vocab);
+    const double *bias = at(p, ROLE_HEAD_BIAS, -1);
     for (size_t i = 0; i < N * s->vocab; i++)
-        logits[i] *= s->logit_scale;
+        logits[i] = plain_softcap(logits[i] * s->logit_scale + (bias ? bias[i % s->vocab] : 0), s->logit_softcap);
     free(x);
     return logits;
 }

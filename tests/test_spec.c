@@ -169,14 +169,14 @@ static void test_as_json(void **state) {
                    .width = 16,
                    .vocab = 10,
                    .context = UINT32_MAX,
-                   .rms_eps = 0.5,
+                   .norm_eps = 0.5,
                    .embedding_scale = 1,
                    .residual_scale = 1,
                    .logit_scale = 0.5,
                    .layers = l};
     json_t *o = spec_to_json(&s);
     assert_json(o,
-                "{\"n_layers\": 2, \"width\": 16, \"vocab\": 10, \"context\": 4294967295, \"rms_eps\": 0.5, "
+                "{\"n_layers\": 2, \"width\": 16, \"vocab\": 10, \"context\": 4294967295, \"norm_eps\": 0.5, "
                 "\"tied_head\": false, \"embedding_scale\": 1.0, \"residual_scale\": 1.0, "
                 "\"logit_scale\": 0.5, \"layers\": ["
                 "{\"position\": \"rope\", \"window\": 12, \"heads\": 1, \"kv_heads\": 1, \"head_dim\": 16, "

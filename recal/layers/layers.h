@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "recal/threads.h"
+#include "surgery/spec.h"
 
 /* ---- RMSNorm (arXiv 1910.07467): y = x / rms(x) * w ---- */
 
@@ -18,6 +19,15 @@ void rmsnorm_forward(Pool *p, float *y, float *rstd, const float *x, const float
 /* dx (N, C) is added to; dw (C) is added to. */
 void rmsnorm_backward(Pool *p, float *dx, float *dw, const float *dy, const float *x, const float *w,
                       const float *rstd, size_t N, size_t C);
+
+/* ---- LayerNorm (arXiv 1607.06450): y = (x - mean(x)) / std(x) * w + b ---- */
+
+/* As above; b (C) may be NULL. rstd (N) receives 1/std. */
+void layernorm_forward(Pool *p, float *y, float *rstd, const float *x, const float *w, const float *b,
+                       size_t N, size_t C, float eps);
+/* dx, dw and db (NULL: none) are added to. */
+void layernorm_backward(Pool *p, float *dx, float *dw, float *db, const float *dy, const float *x,
+                        const float *w, const float *rstd, size_t N, size_t C);
 
 /* ---- rotary position embedding (arXiv 2104.09864), half-split pairs ---- */
 
@@ -37,6 +47,7 @@ typedef struct Attention {
     size_t first_query, first_key; /* their positions */
     size_t window;                 /* 0: none */
     float scale;
+    float softcap;      /* scores become softcap * tanh(score / softcap); 0: they stay */
     const float *sinks; /* (heads) or NULL */
     const float *q;     /* (queries, heads * dim) */
     const float *k, *v; /* (keys, kv_heads * dim) */
@@ -54,12 +65,13 @@ typedef struct AttentionGrad {
 } AttentionGrad;
 void attention_backward(Pool *p, const Attention *a, const AttentionGrad *g, size_t n);
 
-/* ---- SwiGLU (arXiv 2002.05202): y = silu(gate) * up ---- */
+/* ---- the MLP's middle: y = act(gate) * up (SwiGLU, GeGLU: arXiv 2002.05202), or y = act(up) ---- */
 
-void swiglu_forward(Pool *p, float *y, const float *gate, const float *up, size_t n);
+/* NULL `gate`: there is none. y may be gate or up. */
+void activation_forward(Pool *p, Activation act, float *y, const float *gate, const float *up, size_t n);
 /* dgate and dup may alias gate and up. */
-void swiglu_backward(Pool *p, float *dgate, float *dup, const float *dy, const float *gate, const float *up,
-                     size_t n);
+void activation_backward(Pool *p, Activation act, float *dgate, float *dup, const float *dy,
+                         const float *gate, const float *up, size_t n);
 
 /* ---- small ones ---- */
 
@@ -67,6 +79,9 @@ void swiglu_backward(Pool *p, float *dgate, float *dup, const float *dy, const f
 void bias_forward(Pool *p, float *x, const float *bias, size_t N, size_t C);
 /* dbias (C) += column sums of dy (N, C). */
 void bias_backward(Pool *p, float *dbias, const float *dy, size_t N, size_t C);
+/* x = cap * tanh(x / cap), n elements, and the gradient: d *= 1 - (y / cap)^2, y what came out. */
+void softcap_forward(Pool *p, float *x, float cap, size_t n);
+void softcap_backward(Pool *p, float *d, const float *y, float cap, size_t n);
 /* x += scale * y, n elements. */
 void add_scaled(Pool *p, float *x, const float *y, float scale, size_t n);
 /* x (N, C) = scale * rows of table; grads the other way (adds). */

@@ -111,7 +111,7 @@ def compare(folder, n, theirs):
     spec, layers = ours["spec"], ours["spec"]["layers"]
     assert [layer["window"] for layer in layers] == theirs["windows"]
     assert {layer["kv_heads"] for layer in layers} == {theirs["kv_heads"]}
-    assert (spec["context"], spec["tied_head"], spec["rms_eps"]) == (theirs["context"], theirs["tied"], theirs["eps"])
+    assert (spec["context"], spec["tied_head"], spec["norm_eps"]) == (theirs["context"], theirs["tied"], theirs["eps"])
     assert [layers[0]["o_bias"], layers[0]["mlp_bias"]] == theirs["biases"]
     for layer, mine, (inv_freq, factor) in zip(layers, ours["rope"], theirs["rope"], strict=True):
         assert (layer["position"] == "nope") == (not inv_freq)

@@ -1,0 +1,142 @@
+#include "surgery/fused.h"
+
+#include <string.h>
+
+size_t fused_roles(Fused how, TensorRole role, TensorRole roles[FUSED_MOST]) {
+    static const TensorRole sets[][FUSED_MOST] = {{ROLE_Q, ROLE_K, ROLE_V},
+                                                  {ROLE_Q_BIAS, ROLE_K_BIAS, ROLE_V_BIAS},
+                                                  {ROLE_GATE, ROLE_UP, ROLE_OTHER},
+                                                  {ROLE_GATE_BIAS, ROLE_UP_BIAS, ROLE_OTHER}};
+    size_t first = how == FUSED_GATE_UP ? 2 : 0, n = how == FUSED_GATE_UP ? 2 : 3;
+    const TensorRole *set = sets[first + role_is_bias(role)];
+    memcpy(roles, set, n * sizeof *roles);
+    return n;
+}
+
+static uint64_t role_rows(const LayerSpec *l, TensorRole role) {
+    switch (role) {
+    case ROLE_Q:
+    case ROLE_Q_BIAS:
+        return (uint64_t)l->n_heads * l->head_dim;
+    case ROLE_GATE:
+    case ROLE_UP:
+    case ROLE_GATE_BIAS:
+    case ROLE_UP_BIAS:
+        return l->ffn_dim;
+    default:
+        return (uint64_t)l->n_kv_heads * l->head_dim;
+    }
+}
+
+uint64_t fused_rows(const LayerSpec *l, Fused how) {
+    if (how == FUSED_GATE_UP) return 2 * (uint64_t)l->ffn_dim;
+    return ((uint64_t)l->n_heads + 2 * (uint64_t)l->n_kv_heads) * l->head_dim;
+}
+
+/* Where row i of a role lies in the whole. */
+static uint64_t place(const LayerSpec *l, Fused how, TensorRole role, uint64_t i) {
+    uint64_t d = l->head_dim, q = l->n_heads * d, kv = l->n_kv_heads * d;
+    uint64_t group = l->n_heads / l->n_kv_heads;
+    bool is_q = role == ROLE_Q || role == ROLE_Q_BIAS, is_k = role == ROLE_K || role == ROLE_K_BIAS;
+    if (how == FUSED_GATE_UP) return role == ROLE_GATE || role == ROLE_GATE_BIAS ? i : l->ffn_dim + i;
+    if (how == FUSED_QKV) return is_q ? i : is_k ? q + i : q + kv + i;
+    uint64_t head = i / d, in_head = i % d;
+    if (is_q) return (head / group * (group + 2) + head % group) * d + in_head;
+    return (head * (group + 2) + group + !is_k) * d + in_head;
+}
+
+/* A copy whose rows can be moved: elements are the rows of a vector. */
+static Tensor with_rows(Arena *a, const Tensor *t) {
+    Tensor copy = *t;
+    if (t->rank != 1 || t->row_elems == 1) return copy;
+    TensorPart *part = arena_alloc(a, sizeof *part);
+    *part = *t->parts;
+    copy.parts = part;
+    tensor_split_rows(&copy);
+    return copy;
+}
+
+Tensor fused_part(Arena *a, const LayerSpec *l, Fused how, TensorRole role, const Tensor *whole) {
+    Tensor part = with_rows(a, whole);
+    uint64_t n = role_rows(l, role);
+    uint32_t *index = arena_alloc(a, n * sizeof *index);
+    for (uint64_t i = 0; i < n; i++)
+        index[i] = (uint32_t)place(l, how, role, i);
+    part.row_index = index;
+    part.n_rows = part.shape[0] = n;
+    return part;
+}
+
+static bool same_bytes(const Tensor *a, const Tensor *b) {
+    return a->n_parts == 1 && b->n_parts == 1 && a->parts->source == b->parts->source &&
+           a->parts->offset == b->parts->offset;
+}
+
+static bool agree(const Tensor *a, const Tensor *b, Error *e) {
+    if (a->stored == b->stored && a->dtype == b->dtype && a->row_elems == b->row_elems && a->add == b->add)
+        return true;
+    return error_set(e, ERR_FAILED,
+                     "tensors '%s' and '%s' are of types %s and %s; the target has them in one tensor, which "
+                     "has one type",
+                     a->name, b->name, dtype_info(a->stored)->name, dtype_info(b->stored)->name);
+}
+
+static uint64_t stored_rows(const Tensor *t) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < t->n_parts; i++)
+        n += t->parts[i].n_rows;
+    return n;
+}
+
+/* Parts of all, those that several share once; base[j]: the first stored row of member j. */
+static void join_parts(Arena *a, const Tensor *members, size_t n, Tensor *whole, uint64_t *base) {
+    uint32_t most = 0, n_parts = 0;
+    for (size_t j = 0; j < n; j++)
+        most += members[j].n_parts;
+    TensorPart *parts = arena_alloc(a, most * sizeof *parts);
+    uint64_t rows = 0;
+    for (size_t j = 0; j < n; j++) {
+        size_t same = 0;
+        while (same < j && !same_bytes(&members[same], &members[j]))
+            same++;
+        base[j] = same < j ? base[same] : rows;
+        if (same < j) continue;
+        memcpy(parts + n_parts, members[j].parts, members[j].n_parts * sizeof *parts);
+        n_parts += members[j].n_parts;
+        rows += stored_rows(&members[j]);
+    }
+    whole->parts = parts;
+    whole->n_parts = n_parts;
+}
+
+bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles, const Tensor *parts,
+                size_t n, Tensor *whole, Error *e) {
+    Tensor members[FUSED_MOST] = {0};
+    uint64_t base[FUSED_MOST], total = fused_rows(l, how);
+    bool scaled = false;
+    for (size_t j = 0; j < n; j++) {
+        members[j] = with_rows(a, &parts[j]);
+        if (!agree(&members[0], &members[j], e)) return false;
+        scaled |= members[j].scale != members[0].scale;
+    }
+    *whole = members[0];
+    whole->n_rows = whole->shape[0] = total;
+    join_parts(a, members, n, whole, base);
+    uint32_t *index = arena_alloc(a, total * sizeof *index);
+    float *scales = scaled ? arena_alloc(a, total * sizeof *scales) : NULL;
+    bool in_order = stored_rows(whole) == total;
+    for (size_t j = 0; j < n; j++) {
+        const Tensor *t = &members[j];
+        whole->changed |= t->changed;
+        for (uint64_t i = 0; i < t->n_rows; i++) {
+            uint64_t at = place(l, how, roles[j], i);
+            index[at] = (uint32_t)(base[j] + (t->row_index ? t->row_index[i] : i));
+            in_order &= index[at] == at;
+            if (scales) scales[at] = t->scale;
+        }
+    }
+    whole->row_index = in_order ? NULL : index;
+    whole->row_scale = scales;
+    if (scales) whole->scale = 1;
+    return true;
+}

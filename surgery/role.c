@@ -1,0 +1,121 @@
+#include "surgery/role.h"
+
+static uint32_t matrix(uint64_t shape[2], uint64_t rows, uint64_t cols) {
+    shape[0] = rows;
+    shape[1] = cols;
+    return 2;
+}
+
+static uint32_t vector(uint64_t shape[2], bool there, uint64_t n) {
+    shape[0] = n;
+    shape[1] = 1;
+    return there ? 1 : 0;
+}
+
+static uint32_t outer_shape(const ModelSpec *s, TensorRole role, uint64_t shape[2]) {
+    switch (role) {
+    case ROLE_EMBED:
+        return matrix(shape, s->vocab, s->width);
+    case ROLE_HEAD:
+        return s->tied_head ? 0 : matrix(shape, s->vocab, s->width);
+    case ROLE_HEAD_BIAS:
+        return vector(shape, s->head_bias, s->vocab);
+    case ROLE_FINAL_NORM:
+        return vector(shape, true, s->width);
+    case ROLE_FINAL_NORM_BIAS:
+        return vector(shape, s->norm_bias, s->width);
+    default:
+        return 0;
+    }
+}
+
+static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[2]) {
+    uint64_t q = (uint64_t)l->n_heads * l->head_dim, kv = (uint64_t)l->n_kv_heads * l->head_dim, w = s->width;
+    switch (role) {
+    case ROLE_ATTN_NORM:
+        return vector(shape, !l->no_pre_norms, w);
+    case ROLE_ATTN_NORM_BIAS:
+        return vector(shape, !l->no_pre_norms && s->norm_bias, w);
+    case ROLE_Q:
+        return matrix(shape, q, w);
+    case ROLE_K:
+    case ROLE_V:
+        return matrix(shape, kv, w);
+    case ROLE_O:
+        return matrix(shape, w, q);
+    case ROLE_Q_BIAS:
+        return vector(shape, l->q_bias, q);
+    case ROLE_K_BIAS:
+        return vector(shape, l->k_bias, kv);
+    case ROLE_V_BIAS:
+        return vector(shape, l->v_bias, kv);
+    case ROLE_O_BIAS:
+        return vector(shape, l->o_bias, w);
+    case ROLE_Q_NORM:
+        return vector(shape, l->qk_norm != QK_NORM_NONE, l->qk_norm == QK_NORM_HEAD ? l->head_dim : q);
+    case ROLE_K_NORM:
+        return vector(shape, l->qk_norm != QK_NORM_NONE, l->qk_norm == QK_NORM_HEAD ? l->head_dim : kv);
+    case ROLE_SINKS:
+        return vector(shape, l->sinks, l->n_heads);
+    case ROLE_ATTN_POST_NORM:
+        return vector(shape, l->post_norms, w);
+    default:
+        return 0;
+    }
+}
+
+static uint32_t ffn_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[2]) {
+    uint64_t f = l->ffn_dim, w = s->width;
+    bool normed = !l->no_pre_norms && l->wiring != WIRING_SHARED;
+    switch (role) {
+    case ROLE_FFN_NORM:
+        return vector(shape, normed, w);
+    case ROLE_FFN_NORM_BIAS:
+        return vector(shape, normed && s->norm_bias, w);
+    case ROLE_GATE:
+        return l->no_gate ? 0 : matrix(shape, f, w);
+    case ROLE_UP:
+        return matrix(shape, f, w);
+    case ROLE_DOWN:
+        return matrix(shape, w, f);
+    case ROLE_GATE_BIAS:
+        return vector(shape, l->mlp_bias && !l->no_gate, f);
+    case ROLE_UP_BIAS:
+        return vector(shape, l->mlp_bias, f);
+    case ROLE_DOWN_BIAS:
+        return vector(shape, l->mlp_bias, w);
+    case ROLE_FFN_POST_NORM:
+        return vector(shape, l->post_norms, w);
+    default:
+        return 0;
+    }
+}
+
+uint32_t role_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[2]) {
+    if (!l) return outer_shape(s, role, shape);
+    uint32_t rank = attention_shape(s, l, role, shape);
+    return rank ? rank : ffn_shape(s, l, role, shape);
+}
+
+bool role_is_bias(TensorRole role) {
+    return (role >= ROLE_Q_BIAS && role <= ROLE_O_BIAS) || (role >= ROLE_GATE_BIAS && role <= ROLE_DOWN_BIAS);
+}
+
+bool role_is_norm(TensorRole role) {
+    switch (role) {
+    case ROLE_FINAL_NORM:
+    case ROLE_ATTN_NORM:
+    case ROLE_Q_NORM:
+    case ROLE_K_NORM:
+    case ROLE_ATTN_POST_NORM:
+    case ROLE_FFN_NORM:
+    case ROLE_FFN_POST_NORM:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool role_is_rotated(TensorRole role) {
+    return role == ROLE_Q || role == ROLE_K || role == ROLE_Q_BIAS || role == ROLE_K_BIAS;
+}

@@ -1,0 +1,50 @@
+/* What the tensors of a model do. One table of shapes serves the reader that checks a checkpoint and the net
+ * that runs it. */
+#ifndef DEROPE_SURGERY_ROLE_H
+#define DEROPE_SURGERY_ROLE_H
+
+#include "surgery/spec.h"
+
+typedef enum TensorRole {
+    ROLE_EMBED,
+    ROLE_HEAD,
+    ROLE_HEAD_BIAS,
+    ROLE_FINAL_NORM,
+    ROLE_FINAL_NORM_BIAS,
+    ROLE_ATTN_NORM,
+    ROLE_ATTN_NORM_BIAS,
+    ROLE_Q,
+    ROLE_K,
+    ROLE_V,
+    ROLE_O,
+    ROLE_Q_BIAS,
+    ROLE_K_BIAS,
+    ROLE_V_BIAS,
+    ROLE_O_BIAS,
+    ROLE_Q_NORM,
+    ROLE_K_NORM,
+    ROLE_SINKS,
+    ROLE_ATTN_POST_NORM,
+    ROLE_FFN_NORM,
+    ROLE_FFN_NORM_BIAS,
+    ROLE_GATE,
+    ROLE_UP,
+    ROLE_DOWN,
+    ROLE_GATE_BIAS,
+    ROLE_UP_BIAS,
+    ROLE_DOWN_BIAS,
+    ROLE_FFN_POST_NORM,
+    ROLE_OTHER, /* carried, not understood (rotary inv_freq buffers, ...) */
+    ROLE_COUNT
+} TensorRole;
+
+/* The shape that a model of this spec has for a role: returns the rank (1: shape[0] elements; 2: shape[0]
+ * rows of shape[1]), 0 if it has no such tensor. `l` is NULL for roles outside the layers. */
+uint32_t role_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[2]);
+/* Where a checkpoint may have the tensor or not, and by that says whether the model does. */
+bool role_is_bias(TensorRole role);
+bool role_is_norm(TensorRole role);
+/* True for what rotation pairs up: the rows of q and k, and their biases. */
+bool role_is_rotated(TensorRole role);
+
+#endif
