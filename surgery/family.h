@@ -22,19 +22,25 @@ typedef struct TensorName {
 #define TENSORS_END                                                                                          \
     { .hf = NULL }
 
+/* A key of config.json that the family calls otherwise. */
+typedef struct KeyName {
+    const char *usual, *own; /* "rms_norm_eps", "layer_norm_eps" */
+} KeyName;
+
 typedef struct Family {
     const char *name;               /* "llama": what inspect prints */
     const char *const *model_types; /* config.json "model_type" values, NULL-terminated */
-    const char *const *gguf_archs;  /* general.architecture values, NULL-terminated */
-    const TensorName *tensors;      /* ends with a NULL hf */
-    bool gguf_interleaved; /* its GGUF stores q/k rows interleaved (llama, granite), not half-split (qwen2) */
-    /* What transformers takes where config.json says nothing. */
-    double rope_base, norm_eps;
-    uint32_t context;
-    uint32_t n_kv_heads; /* 0: as many as heads */
-    bool tied_head;
-    bool qkv_bias;    /* q, k and v always have biases, o never */
-    bool bias_keys;   /* attention_bias and mlp_bias say whether there are any */
+    const char *const *gguf_archs;  /* general.architecture values, NULL-terminated; NULL: llama.cpp has none */
+    const TensorName *tensors;      /* TENSORS_END at the end; of two rows for one role either may be there */
+    const KeyName *keys;            /* ends with a NULL `usual`; NULL: all are called as usual */
+    /* What its models have in common, and what holds where a file says nothing: read into every spec first.
+     * layer.n_kv_heads 0: as many as heads; layer.head_dim 0: the width divided by the heads. */
+    ModelSpec model;
+    LayerSpec layer;
+    double rotary_part;    /* share of a head that rotates; 0: all of it */
+    bool hf_interleaved;   /* its HF q/k rows are interleaved (Cohere), not half-split */
+    bool gguf_interleaved; /* its GGUF's are (llama, granite), not half-split (qwen2) */
+    bool attention_bias_key, mlp_bias_key; /* attention_bias and mlp_bias say whether there are any */
     bool custom_code; /* its model type is nobody's but its author's: outputs get another */
     /* The common settings have been read; these add what is particular, per layer. May be NULL. */
     bool (*read_config)(Model *m, const json_t *config, Error *e);
@@ -54,6 +60,8 @@ enum { GGUF_NO_WINDOW = 1 << 24 };
 
 /* ---- for the hooks ---- */
 
+/* Windows in all but every `every`-th layer ((i + 1) % every == 0); 0: in all. */
+void set_window_pattern(Model *m, uint32_t window, uint64_t every);
 /* `layer_types` of a config ("sliding_attention" / "full_attention") and `window` onto the layers. Absent
  * list: nothing happens. */
 bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e);
@@ -65,6 +73,8 @@ const char *arch_key(char out[128], const Checkpoint *c, const char *suffix);
 bool arch_real(const Checkpoint *c, const char *suffix, double *out, Error *e);
 /* The same for a key of config.json, absent or null. */
 bool config_real(const json_t *config, const char *key, double *out, Error *e);
+/* The family's own name for a key of config.json. */
+const char *config_key(const Family *f, const char *usual);
 /* A number of tokens, 1 to 2^31 - 1. Null is 0: none; an absent key leaves `*out` alone. */
 bool config_window(const json_t *config, const char *key, uint32_t *out, Error *e);
 

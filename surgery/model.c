@@ -71,7 +71,7 @@ void model_notice(Model *m, const char *fmt, ...) {
     json_array_append_new(m->notices, json_text(text)); /* it may be cut within a character */
 }
 
-/* ---- rows of q and k: GGUF's interleaved order against HF's halves ---- */
+/* ---- rows of q and k: interleaved pairs against halves ---- */
 
 /* Row r of a head is dimension pair r/2 in an interleaved file, r mod (d/2) in halves. `index[i]` is where
  * served row i lies in the other order. Only the rotated dimensions are reordered. */
@@ -156,12 +156,12 @@ static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int
                      t->name, found, expected);
 }
 
-/* As HF has it: whole rows of one role, halves where a GGUF interleaves, Gemma's norms less one. */
-static Tensor to_hf_layout(Model *m, const TensorName *row, Fused fused, int layer, const Tensor *origin) {
+/* Rows of one role, in halves where the file interleaves; Gemma's norms less one where a GGUF adds it. */
+static Tensor in_our_layout(Model *m, const TensorName *row, Fused fused, int layer, const Tensor *origin) {
     bool gguf = m->source->format == FORMAT_GGUF;
     const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
     Tensor t = fused ? fused_part(&m->arena, l, fused, row->role, origin) : *origin;
-    if (gguf && m->gguf_interleaved && role_is_rotated(row->role)) {
+    if (m->interleaved && role_is_rotated(row->role)) {
         bool is_q = row->role == ROLE_Q || row->role == ROLE_Q_BIAS;
         TensorPart *part = arena_alloc(&m->arena, sizeof *part); /* split_rows writes to it */
         *part = *t.parts;
@@ -170,6 +170,17 @@ static Tensor to_hf_layout(Model *m, const TensorName *row, Fused fused, int lay
     }
     if (gguf && m->spec.norm_of_one && role_is_norm(row->role)) t.add = -1;
     return t;
+}
+
+/* Another row of the family names this role, and that tensor is there. */
+static bool has_other_name(const Model *m, const TensorName *row, int layer) {
+    char name[128];
+    for (const TensorName *other = m->family->tensors; other->hf; other++) {
+        if (other == row || other->role != row->role) continue;
+        fill_name(name, sizeof name, m->source->format == FORMAT_GGUF ? other->gguf : other->hf, layer);
+        if (checkpoint_find(m->source, name)) return true;
+    }
+    return false;
 }
 
 static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *dtypes, bool *bound,
@@ -184,6 +195,7 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
         if (origin) bound[origin - m->source->tensors] |= gguf; /* sinks there are a carrier's neutral ones */
         return true;
     }
+    if (!origin && has_other_name(m, row, layer)) return true;
     if (!origin) /* a quantization_config names and packs weights in ways of its own */
         return m->quantized_config ||
                error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, name);
@@ -194,7 +206,7 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
     fill_name(hf, sizeof hf, row->hf, layer);
     ModelTensor t = {.role = row->role,
                      .layer = layer,
-                     .tensor = to_hf_layout(m, row, fused, layer, origin),
+                     .tensor = in_our_layout(m, row, fused, layer, origin),
                      .origin = origin};
     t.tensor.name = arena_strdup(&m->arena, hf);
     restore_dtype(dtypes, &t.tensor);
@@ -351,7 +363,7 @@ static bool read_gguf(Model *m, Error *e) {
     m->family = family_by_gguf_arch(arch);
     if (!m->family)
         return error_set(e, ERR_INPUT, "%s: architecture '%.60s' is not one derope knows", c->path, arch);
-    m->gguf_interleaved = m->family->gguf_interleaved;
+    m->interleaved = m->family->gguf_interleaved;
     size_t n;
     const char *text = meta_string(c, DEROPE_CONFIG, &n);
     if (!text) return spec_from_gguf(m, c, e);
@@ -377,6 +389,7 @@ static bool read_hf(Model *m, Error *e) {
     if (!m->family)
         return error_set(e, ERR_INPUT, "%s: config.json: model_type '%.60s' is not one derope knows", c->path,
                          type ? type : "(none)");
+    m->interleaved = m->family->hf_interleaved;
     m->quantized_config = json_is_object(json_object_get(m->config, "quantization_config"));
     return spec_from_config(m, m->config, e) || error_place(e, "%s", c->path);
 }

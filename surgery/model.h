@@ -1,5 +1,5 @@
 /* A checkpoint understood: its spec, and its tensors under HF names and in HF layout whatever file they
- * came from (q and k rows half-split, not GGUF's interleaved). Passes change the spec, the tensors'
+ * came from (q and k rows half-split, whatever the file has). Passes change the spec, the tensors'
  * descriptions and the configuration; export turns the result into a checkpoint of either format. */
 #ifndef DEROPE_SURGERY_MODEL_H
 #define DEROPE_SURGERY_MODEL_H
@@ -27,7 +27,7 @@ typedef struct Model {
     uint64_t new_context;  /* set_context, 0: kept */
     bool neutral_sinks;    /* its attention sinks do nothing: a carrier asked for them */
     bool quantized_config; /* source has a quantization_config: only metadata may change */
-    bool gguf_interleaved; /* the source is a GGUF whose q/k rows are interleaved */
+    bool interleaved;      /* the q/k rows of the source are */
     bool dequantised;      /* an export to HF turned ggml's blocks into F32 */
     bool config_only;      /* opened without weights, to be trained from random ones */
     uint32_t *role_index;  /* model_tensor's table: (layer + 1, role) -> position + 1 */
@@ -50,7 +50,7 @@ ModelTensor *model_tensor(const Model *m, TensorRole role, int layer);
 ModelTensor *model_set_tensor(Model *m, TensorRole role, int layer, const Tensor *t);
 /* The family's name for a role, in HF's or GGUF's way. */
 void model_tensor_name(const Model *m, TensorRole role, int layer, Format format, char out[128]);
-/* Reorders the rows of each head between HF's halves and GGUF's interleaved pairs. */
+/* Reorders the rows of each head between halves and interleaved pairs. */
 void model_permute_rows(Model *m, Tensor *t, uint32_t n_heads, uint32_t head_dim, bool to_interleaved);
 void model_notice(Model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The spec as JSON: what `inspect --json` prints as .spec (see README). New reference. */

@@ -24,6 +24,12 @@ static bool is_given(const json_t *config, const char *key) {
     return v && !json_is_null(v);
 }
 
+const char *config_key(const Family *f, const char *usual) {
+    for (const KeyName *k = f->keys; k && k->usual; k++)
+        if (strcmp(k->usual, usual) == 0) return k->own;
+    return usual;
+}
+
 static bool need_u32(const json_t *config, const char *key, uint32_t low, uint32_t high, uint32_t *out,
                      Error *e) {
     uint64_t v;
@@ -128,11 +134,11 @@ static bool is_no_rotation(const RopeScaling *r) {
 
 static bool read_layer_rope(const Model *m, const json_t *config, const json_t *rope, LayerSpec *l,
                             Error *e) {
-    double part = 1;
-    l->rope_base = m->family->rope_base;
-    if (!config_real(config, "rope_theta", &l->rope_base, e) ||
+    const Family *f = m->family;
+    double part = f->rotary_part ? f->rotary_part : 1;
+    if (!config_real(config, config_key(f, "rope_theta"), &l->rope_base, e) ||
         !config_real(rope, "rope_theta", &l->rope_base, e) ||
-        !config_real(config, "partial_rotary_factor", &part, e) ||
+        !config_real(config, config_key(f, "partial_rotary_factor"), &part, e) ||
         !config_real(rope, "partial_rotary_factor", &part, e))
         return false;
     if (!(l->rope_base > 0)) return error_set(e, ERR_INPUT, "config.json: rope_theta is %g", l->rope_base);
@@ -153,6 +159,11 @@ static const json_t *rope_of_layer(const json_t *config, uint32_t layer) {
     const char *type = json_string_value(json_array_get(json_object_get(config, "layer_types"), layer));
     const json_t *own = type ? json_object_get(rope, type) : NULL;
     return json_is_object(own) ? own : json_is_object(rope) ? rope : NULL;
+}
+
+void set_window_pattern(Model *m, uint32_t window, uint64_t every) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        m->spec.layers[i].window = every && (i + 1) % every == 0 ? 0 : window;
 }
 
 bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e) {
@@ -176,26 +187,14 @@ bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e)
 
 /* ---- the whole ---- */
 
-static bool read_sizes(Model *m, const json_t *config, LayerSpec *l, Error *e) {
-    ModelSpec *s = &m->spec;
-    if (!need_u32(config, "num_hidden_layers", 1, MAX_LAYERS, &s->n_layers, e) ||
-        !need_u32(config, "hidden_size", 1, 1 << 20, &s->width, e) ||
-        !need_u32(config, "vocab_size", 1, 1 << 26, &s->vocab, e) ||
-        !need_u32(config, "num_attention_heads", 1, 4096, &l->n_heads, e) ||
-        !need_u32(config, "intermediate_size", 1, 1 << 22, &l->ffn_dim, e))
-        return false;
-    s->context = m->family->context;
-    if (is_given(config, "max_position_embeddings") &&
-        !need_u32(config, "max_position_embeddings", 1, UINT32_MAX, &s->context, e))
-        return false;
-    bool kv_by_default = m->family->n_kv_heads && !json_object_get(config, "num_key_value_heads");
-    l->n_kv_heads = kv_by_default ? m->family->n_kv_heads : l->n_heads;
-    if (is_given(config, "num_key_value_heads") &&
-        !need_u32(config, "num_key_value_heads", 1, 4096, &l->n_kv_heads, e))
-        return false;
-    l->head_dim = s->width / l->n_heads;
+static bool read_heads(const Family *f, const json_t *config, const ModelSpec *s, LayerSpec *l, Error *e) {
+    const char *kv = config_key(f, "num_key_value_heads");
+    if (!l->n_kv_heads || json_is_null(json_object_get(config, kv))) l->n_kv_heads = l->n_heads;
+    if (is_given(config, kv) && !need_u32(config, kv, 1, 4096, &l->n_kv_heads, e)) return false;
+    bool stated = is_given(config, "head_dim") || (l->head_dim && !json_object_get(config, "head_dim"));
     if (is_given(config, "head_dim") && !need_u32(config, "head_dim", 1, 8192, &l->head_dim, e)) return false;
-    if (!is_given(config, "head_dim") && s->width % l->n_heads)
+    if (!stated) l->head_dim = s->width / l->n_heads;
+    if (!stated && s->width % l->n_heads)
         return error_set(e, ERR_INPUT, "config.json: hidden_size %u is not a multiple of %u heads", s->width,
                          l->n_heads);
     if (l->n_heads % l->n_kv_heads)
@@ -206,12 +205,47 @@ static bool read_sizes(Model *m, const json_t *config, LayerSpec *l, Error *e) {
     return true;
 }
 
+static bool read_sizes(Model *m, const json_t *config, LayerSpec *l, Error *e) {
+    ModelSpec *s = &m->spec;
+    const char *ffn = config_key(m->family, "intermediate_size");
+    bool four_times = strcmp(ffn, "ffn_hidden_size") == 0 && !is_given(config, ffn); /* Falcon */
+    if (!need_u32(config, "num_hidden_layers", 1, MAX_LAYERS, &s->n_layers, e) ||
+        !need_u32(config, "hidden_size", 1, 1 << 20, &s->width, e) ||
+        !need_u32(config, "vocab_size", 1, 1 << 26, &s->vocab, e) ||
+        !need_u32(config, "num_attention_heads", 1, 4096, &l->n_heads, e) ||
+        (!four_times && !need_u32(config, ffn, 1, 1 << 22, &l->ffn_dim, e)))
+        return false;
+    if (four_times) l->ffn_dim = 4 * s->width;
+    if (is_given(config, "max_position_embeddings") &&
+        !need_u32(config, "max_position_embeddings", 1, UINT32_MAX, &s->context, e))
+        return false;
+    return read_heads(m->family, config, s, l, e);
+}
+
 static void read_biases(const Family *f, const json_t *config, LayerSpec *l) {
-    if (f->bias_keys) {
-        json_get_bool(config, "attention_bias", &l->o_bias);
-        json_get_bool(config, "mlp_bias", &l->mlp_bias);
-    }
-    l->q_bias = l->k_bias = l->v_bias = f->qkv_bias || l->o_bias;
+    bool all;
+    if (f->attention_bias_key && json_get_bool(config, "attention_bias", &all))
+        l->q_bias = l->k_bias = l->v_bias = l->o_bias = all;
+    if (f->mlp_bias_key) json_get_bool(config, "mlp_bias", &l->mlp_bias);
+}
+
+/* transformers' names (ACT2FN). */
+static bool read_activation(const Family *f, const json_t *config, Activation *out, Error *e) {
+    static const struct {
+        const char *name;
+        Activation act;
+    } names[] = {{"silu", ACT_SILU},          {"swish", ACT_SILU},
+                 {"gelu", ACT_GELU},          {"gelu_new", ACT_GELU_TANH},
+                 {"gelu_fast", ACT_GELU_TANH}, {"gelu_pytorch_tanh", ACT_GELU_TANH}};
+    const char *key = config_key(f, "hidden_act"), *name = json_get_string(config, key);
+    if (!name) return true;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i].name, name) == 0) {
+            *out = names[i].act;
+            return true;
+        }
+    return error_set(e, ERR_INPUT,
+                     "config.json: %s '%.40s' is not supported (silu, gelu, gelu_new, gelu_pytorch_tanh)", key, name);
 }
 
 /* Keys that would be passed over without a word if they were of another type. */
@@ -233,23 +267,23 @@ static bool check_types(const json_t *config, Error *e) {
 }
 
 bool spec_from_config(Model *m, const json_t *config, Error *e) {
+    const Family *f = m->family;
     ModelSpec *s = &m->spec;
-    LayerSpec l = {0};
-    const char *act = json_get_string(config, "hidden_act");
-    if (act && strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
-        return error_set(e, ERR_INPUT, "config.json: hidden_act '%.40s' is not supported (silu)", act);
-    if (!check_types(config, e) || !read_sizes(m, config, &l, e)) return false;
-    s->norm_eps = m->family->norm_eps;
-    if (!config_real(config, "rms_norm_eps", &s->norm_eps, e)) return false;
-    if (s->norm_eps < 0) return error_set(e, ERR_INPUT, "config.json: rms_norm_eps is %g", s->norm_eps);
-    read_biases(m->family, config, &l);
-    if (!json_get_bool(config, "tie_word_embeddings", &s->tied_head)) s->tied_head = m->family->tied_head;
+    LayerSpec l = f->layer;
+    const char *eps = config_key(f, f->model.norm == NORM_LAYER ? "layer_norm_eps" : "rms_norm_eps");
+    *s = f->model;
     s->embedding_scale = s->residual_scale = s->logit_scale = 1;
+    if (!check_types(config, e) || !read_sizes(m, config, &l, e) || !read_activation(f, config, &l.activation, e))
+        return false;
+    if (!config_real(config, eps, &s->norm_eps, e)) return false;
+    if (s->norm_eps < 0) return error_set(e, ERR_INPUT, "config.json: %s is %g", eps, s->norm_eps);
+    read_biases(f, config, &l);
+    json_get_bool(config, "tie_word_embeddings", &s->tied_head);
     l.softmax_scale = 1 / sqrt(l.head_dim);
     s->layers = arena_alloc(&m->arena, s->n_layers * sizeof *s->layers);
     for (uint32_t i = 0; i < s->n_layers; i++) {
         s->layers[i] = l;
         if (!read_layer_rope(m, config, rope_of_layer(config, i), &s->layers[i], e)) return false;
     }
-    return !m->family->read_config || m->family->read_config(m, config, e);
+    return !f->read_config || f->read_config(m, config, e);
 }

@@ -217,12 +217,15 @@ static bool read_rope(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
 
 bool spec_from_gguf(Model *m, const Checkpoint *c, Error *e) {
     ModelSpec *s = &m->spec;
-    LayerSpec l = {0};
+    LayerSpec l = m->family->layer;
+    const char *eps = m->family->model.norm == NORM_LAYER ? "attention.layer_norm_epsilon"
+                                                          : "attention.layer_norm_rms_epsilon";
+    *s = m->family->model;
+    s->embedding_scale = s->residual_scale = s->logit_scale = 1;
     if (!read_sizes(m, c, &l, e) || !read_rope(m, c, &l, e)) return false;
     s->norm_eps = 1e-5;
-    if (!arch_real(c, "attention.layer_norm_rms_epsilon", &s->norm_eps, e)) return false;
+    if (!arch_real(c, eps, &s->norm_eps, e)) return false;
     if (s->norm_eps < 0) return error_set(e, ERR_INPUT, "%s: a norm's epsilon of %g", c->path, s->norm_eps);
-    s->embedding_scale = s->residual_scale = s->logit_scale = 1;
     l.softmax_scale = 1 / sqrt(l.head_dim);
     s->layers = arena_alloc(&m->arena, s->n_layers * sizeof *s->layers);
     for (uint32_t i = 0; i < s->n_layers; i++)

@@ -12,6 +12,8 @@ const TensorName llama_tensors[] = {
     TENSOR(ROLE_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", "blk.%d.attn_k.bias"),
     TENSOR(ROLE_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", "blk.%d.attn_v.bias"),
     TENSOR(ROLE_O_BIAS, "model.layers.%d.self_attn.o_proj.bias", "blk.%d.attn_output.bias"),
+    TENSOR(ROLE_Q_NORM, "model.layers.%d.self_attn.q_norm.weight", "blk.%d.attn_q_norm.weight"),
+    TENSOR(ROLE_K_NORM, "model.layers.%d.self_attn.k_norm.weight", "blk.%d.attn_k_norm.weight"),
     TENSOR(ROLE_SINKS, "model.layers.%d.self_attn.sinks", "blk.%d.attn_sinks.weight"),
     TENSOR(ROLE_FFN_NORM, "model.layers.%d.post_attention_layernorm.weight", "blk.%d.ffn_norm.weight"),
     TENSOR(ROLE_GATE, "model.layers.%d.mlp.gate_proj.weight", "blk.%d.ffn_gate.weight"),
@@ -30,11 +32,11 @@ const Family family_llama = {
     .model_types = (const char *const[]){"llama", NULL},
     .gguf_archs = (const char *const[]){"llama", NULL},
     .tensors = llama_tensors,
+    .model = {.norm_eps = 1e-6, .context = 2048},
+    .layer = {.rope_base = 10000},
+    .attention_bias_key = true,
+    .mlp_bias_key = true,
     .gguf_interleaved = true,
-    .rope_base = 10000,
-    .norm_eps = 1e-6,
-    .context = 2048,
-    .bias_keys = true,
 };
 
 /* A window in every layer; a Llama config's key of that name is ignored everywhere. */
@@ -52,10 +54,8 @@ const Family family_mistral = {
     .model_types = (const char *const[]){"mistral", NULL},
     .gguf_archs = (const char *const[]){"llama", NULL},
     .tensors = llama_tensors,
+    .model = {.norm_eps = 1e-6, .context = 131072},
+    .layer = {.rope_base = 10000, .n_kv_heads = 8},
     .gguf_interleaved = true,
-    .rope_base = 10000,
-    .norm_eps = 1e-6,
-    .context = 131072,
-    .n_kv_heads = 8,
     .read_config = read_mistral,
 };

@@ -9,6 +9,9 @@ SIZES = dict(vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_la
              num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)
 
 
+GEMMA = dict(pad_token_id=0, rms_norm_eps=1e-5)
+
+
 def tiny(family, **changes):
     """A small random model of the family, none of its parameters at its initial value."""
     config_class, model_class, extra = {
@@ -18,6 +21,24 @@ def tiny(family, **changes):
         "smollm3": (transformers.SmolLM3Config, transformers.SmolLM3ForCausalLM, {"pad_token_id": 0}),
         "granite": (transformers.GraniteConfig, transformers.GraniteForCausalLM,
                     {"attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.5, "logits_scaling": 2.0}),
+        "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM, {"head_dim": 24, "attention_bias": True}),
+        "gemma": (transformers.GemmaConfig, transformers.GemmaForCausalLM, {"head_dim": 24, "tie_word_embeddings": True, **GEMMA}),
+        "gemma2": (transformers.Gemma2Config, transformers.Gemma2ForCausalLM,
+                   {"head_dim": 24, "sliding_window": 12, "query_pre_attn_scalar": 30, "attn_logit_softcapping": 2.0,
+                    "final_logit_softcapping": 3.0, "tie_word_embeddings": True, **GEMMA}),
+        "gemma3": (transformers.Gemma3TextConfig, transformers.Gemma3ForCausalLM,
+                   {"head_dim": 24, "sliding_window": 12, "query_pre_attn_scalar": 30, "sliding_window_pattern": 2,
+                    "rope_theta": 5000.0, "rope_local_base_freq": 300.0, "tie_word_embeddings": True, **GEMMA}),
+        "olmo2": (transformers.Olmo2Config, transformers.Olmo2ForCausalLM, {"pad_token_id": 0}),
+        "cohere2": (transformers.Cohere2Config, transformers.Cohere2ForCausalLM,
+                    {"sliding_window": 12, "logit_scale": 0.25, "tie_word_embeddings": True, "pad_token_id": 0}),
+        "exaone4": (transformers.Exaone4Config, transformers.Exaone4ForCausalLM, {"sliding_window": 12, "sliding_window_pattern": 2}),
+        "phi3": (transformers.Phi3Config, transformers.Phi3ForCausalLM, {"sliding_window": 30, "pad_token_id": 0}),
+        "stablelm": (transformers.StableLmConfig, transformers.StableLmForCausalLM, {"use_qkv_bias": True, "partial_rotary_factor": 0.5}),
+        "gpt_neox": (transformers.GPTNeoXConfig, transformers.GPTNeoXForCausalLM, {"rotary_pct": 0.5, "num_key_value_heads": 4}),
+        "phi": (transformers.PhiConfig, transformers.PhiForCausalLM, {}),
+        "falcon": (transformers.FalconConfig, transformers.FalconForCausalLM,
+                   {"num_kv_heads": 2, "new_decoder_architecture": True, "ffn_hidden_size": 96}),
     }[family]
     torch.manual_seed(7)
     model = model_class(config_class(**{**SIZES, **extra, **changes})).eval()

@@ -1,5 +1,5 @@
-/* Qwen2 and Qwen2.5: q/k/v biases; a window from layer max_window_layers on, if use_sliding_window says so.
- */
+/* Qwen2, Qwen2.5: q/k/v biases. Qwen3: none, but norms of each query and key. In both a window from layer
+ * max_window_layers on, if use_sliding_window says so. */
 #include "formats/json.h"
 #include "surgery/family.h"
 
@@ -21,11 +21,18 @@ const Family family_qwen2 = {
     .model_types = (const char *const[]){"qwen2", NULL},
     .gguf_archs = (const char *const[]){"qwen2", NULL},
     .tensors = llama_tensors,
-    .gguf_interleaved = false,
-    .rope_base = 10000,
-    .norm_eps = 1e-6,
-    .context = 32768,
-    .n_kv_heads = 32,
-    .qkv_bias = true,
+    .model = {.norm_eps = 1e-6, .context = 32768},
+    .layer = {.rope_base = 10000, .n_kv_heads = 32, .q_bias = true, .k_bias = true, .v_bias = true},
+    .read_config = read_config,
+};
+
+const Family family_qwen3 = {
+    .name = "qwen3",
+    .model_types = (const char *const[]){"qwen3", NULL},
+    .gguf_archs = (const char *const[]){"qwen3", NULL},
+    .tensors = llama_tensors,
+    .model = {.norm_eps = 1e-6, .context = 32768},
+    .layer = {.rope_base = 10000, .n_kv_heads = 32, .head_dim = 128, .qk_norm = QK_NORM_HEAD},
+    .attention_bias_key = true,
     .read_config = read_config,
 };

@@ -1,0 +1,218 @@
+/* LayerNorm families with biases and partial rotation: GPT-NeoX (Pythia), StableLM 2, Falcon. */
+#include "formats/json.h"
+#include "surgery/family.h"
+
+/* ---- GPT-NeoX: attention and MLP side by side, each behind its own norm; q, k, v per head in one tensor ---- */
+
+#define NEOX_QKV(role, kind)                                                                                 \
+    TENSOR_FUSED(role, "gpt_neox.layers.%d.attention.query_key_value." kind, FUSED_QKV_GROUPS,               \
+                 "blk.%d.attn_qkv." kind, FUSED_QKV)
+
+static const TensorName neox_tensors[] = {
+    TENSOR(ROLE_EMBED, "gpt_neox.embed_in.weight", "token_embd.weight"),
+    TENSOR(ROLE_ATTN_NORM, "gpt_neox.layers.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
+    TENSOR(ROLE_ATTN_NORM_BIAS, "gpt_neox.layers.%d.input_layernorm.bias", "blk.%d.attn_norm.bias"),
+    TENSOR(ROLE_FFN_NORM, "gpt_neox.layers.%d.post_attention_layernorm.weight", "blk.%d.ffn_norm.weight"),
+    TENSOR(ROLE_FFN_NORM_BIAS, "gpt_neox.layers.%d.post_attention_layernorm.bias", "blk.%d.ffn_norm.bias"),
+    NEOX_QKV(ROLE_Q, "weight"),
+    NEOX_QKV(ROLE_K, "weight"),
+    NEOX_QKV(ROLE_V, "weight"),
+    NEOX_QKV(ROLE_Q_BIAS, "bias"),
+    NEOX_QKV(ROLE_K_BIAS, "bias"),
+    NEOX_QKV(ROLE_V_BIAS, "bias"),
+    TENSOR(ROLE_O, "gpt_neox.layers.%d.attention.dense.weight", "blk.%d.attn_output.weight"),
+    TENSOR(ROLE_O_BIAS, "gpt_neox.layers.%d.attention.dense.bias", "blk.%d.attn_output.bias"),
+    TENSOR(ROLE_UP, "gpt_neox.layers.%d.mlp.dense_h_to_4h.weight", "blk.%d.ffn_up.weight"),
+    TENSOR(ROLE_UP_BIAS, "gpt_neox.layers.%d.mlp.dense_h_to_4h.bias", "blk.%d.ffn_up.bias"),
+    TENSOR(ROLE_DOWN, "gpt_neox.layers.%d.mlp.dense_4h_to_h.weight", "blk.%d.ffn_down.weight"),
+    TENSOR(ROLE_DOWN_BIAS, "gpt_neox.layers.%d.mlp.dense_4h_to_h.bias", "blk.%d.ffn_down.bias"),
+    TENSOR(ROLE_FINAL_NORM, "gpt_neox.final_layer_norm.weight", "output_norm.weight"),
+    TENSOR(ROLE_FINAL_NORM_BIAS, "gpt_neox.final_layer_norm.bias", "output_norm.bias"),
+    TENSOR(ROLE_HEAD, "embed_out.weight", "output.weight"),
+    TENSORS_END,
+};
+
+static const KeyName neox_keys[] = {
+    {"rope_theta", "rotary_emb_base"}, {"partial_rotary_factor", "rotary_pct"}, {NULL, NULL}};
+
+static void set_wiring(Model *m, Wiring wiring) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        m->spec.layers[i].wiring = wiring;
+}
+
+static bool read_neox(Model *m, const json_t *config, Error *e) {
+    (void)e;
+    bool parallel = true;
+    json_get_bool(config, "use_parallel_residual", &parallel);
+    set_wiring(m, parallel ? WIRING_PARALLEL : WIRING_SEQUENTIAL);
+    return true;
+}
+
+static bool read_neox_gguf(Model *m, const Checkpoint *c, Error *e) {
+    char key[128];
+    bool parallel;
+    if (!meta_bool(c, arch_key(key, c, "use_parallel_residual"), &parallel))
+        return error_set(e, ERR_INPUT, "%s: key '%s' is missing", c->path, key);
+    set_wiring(m, parallel ? WIRING_PARALLEL : WIRING_SEQUENTIAL);
+    return true;
+}
+
+const Family family_gpt_neox = {
+    .name = "gpt_neox",
+    .model_types = (const char *const[]){"gpt_neox", NULL},
+    .gguf_archs = (const char *const[]){"gptneox", NULL},
+    .tensors = neox_tensors,
+    .keys = neox_keys,
+    .model = {.norm = NORM_LAYER, .norm_bias = true, .norm_eps = 1e-5, .context = 2048},
+    .layer = {.rope_base = 10000,
+              .wiring = WIRING_PARALLEL,
+              .activation = ACT_GELU,
+              .no_gate = true,
+              .q_bias = true,
+              .k_bias = true,
+              .v_bias = true,
+              .o_bias = true,
+              .mlp_bias = true},
+    .rotary_part = 0.25,
+    .attention_bias_key = true,
+    .read_config = read_neox,
+    .read_gguf = read_neox_gguf,
+};
+
+/* ---- StableLM 2 ---- */
+
+static const TensorName stablelm_tensors[] = {
+    TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
+    TENSOR(ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
+    TENSOR(ROLE_ATTN_NORM_BIAS, "model.layers.%d.input_layernorm.bias", "blk.%d.attn_norm.bias"),
+    TENSOR(ROLE_Q, "model.layers.%d.self_attn.q_proj.weight", "blk.%d.attn_q.weight"),
+    TENSOR(ROLE_K, "model.layers.%d.self_attn.k_proj.weight", "blk.%d.attn_k.weight"),
+    TENSOR(ROLE_V, "model.layers.%d.self_attn.v_proj.weight", "blk.%d.attn_v.weight"),
+    TENSOR(ROLE_O, "model.layers.%d.self_attn.o_proj.weight", "blk.%d.attn_output.weight"),
+    TENSOR(ROLE_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", "blk.%d.attn_q.bias"),
+    TENSOR(ROLE_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", "blk.%d.attn_k.bias"),
+    TENSOR(ROLE_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", "blk.%d.attn_v.bias"),
+    TENSOR(ROLE_FFN_NORM, "model.layers.%d.post_attention_layernorm.weight", "blk.%d.ffn_norm.weight"),
+    TENSOR(ROLE_FFN_NORM_BIAS, "model.layers.%d.post_attention_layernorm.bias", "blk.%d.ffn_norm.bias"),
+    TENSOR(ROLE_GATE, "model.layers.%d.mlp.gate_proj.weight", "blk.%d.ffn_gate.weight"),
+    TENSOR(ROLE_UP, "model.layers.%d.mlp.up_proj.weight", "blk.%d.ffn_up.weight"),
+    TENSOR(ROLE_DOWN, "model.layers.%d.mlp.down_proj.weight", "blk.%d.ffn_down.weight"),
+    TENSOR(ROLE_FINAL_NORM, "model.norm.weight", "output_norm.weight"),
+    TENSOR(ROLE_FINAL_NORM_BIAS, "model.norm.bias", "output_norm.bias"),
+    TENSOR(ROLE_HEAD, "lm_head.weight", "output.weight"),
+    TENSORS_END,
+};
+
+static bool read_stablelm(Model *m, const json_t *config, Error *e) {
+    bool bias = false, parallel = false, qk_norm = false;
+    json_get_bool(config, "use_qkv_bias", &bias);
+    json_get_bool(config, "use_parallel_residual", &parallel);
+    json_get_bool(config, "qk_layernorm", &qk_norm);
+    if (qk_norm)
+        return error_set(e, ERR_INPUT,
+                         "config.json: qk_layernorm: a norm of its own for every head is not supported");
+    set_wiring(m, parallel ? WIRING_SHARED : WIRING_SEQUENTIAL);
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        LayerSpec *l = &m->spec.layers[i];
+        l->q_bias = l->k_bias = l->v_bias = bias;
+    }
+    return true;
+}
+
+/* llama.cpp goes by whether there is a norm before the MLP. */
+static bool read_stablelm_gguf(Model *m, const Checkpoint *c, Error *e) {
+    (void)e;
+    set_wiring(m, checkpoint_find(c, "blk.0.ffn_norm.weight") ? WIRING_SEQUENTIAL : WIRING_SHARED);
+    return true;
+}
+
+const Family family_stablelm = {
+    .name = "stablelm",
+    .model_types = (const char *const[]){"stablelm", NULL},
+    .gguf_archs = (const char *const[]){"stablelm", NULL},
+    .tensors = stablelm_tensors,
+    .model = {.norm = NORM_LAYER, .norm_bias = true, .norm_eps = 1e-5, .context = 4096},
+    .layer = {.rope_base = 10000, .n_kv_heads = 32},
+    .rotary_part = 0.25,
+    .read_config = read_stablelm,
+    .read_gguf = read_stablelm_gguf,
+};
+
+/* ---- Falcon (those that rotate): one or two norms in front of parallel branches ---- */
+
+#define FALCON_QKV(role, kind)                                                                               \
+    TENSOR_FUSED(role, "transformer.h.%d.self_attention.query_key_value." kind, FUSED_QKV_GROUPS,            \
+                 "blk.%d.attn_qkv." kind, FUSED_QKV)
+
+/* Where there are two norms, llama.cpp calls attention's attn_norm_2 and the MLP's attn_norm. */
+static const TensorName falcon_tensors[] = {
+    TENSOR(ROLE_EMBED, "transformer.word_embeddings.weight", "token_embd.weight"),
+    TENSOR(ROLE_ATTN_NORM, "transformer.h.%d.ln_attn.weight", "blk.%d.attn_norm_2.weight"),
+    TENSOR(ROLE_ATTN_NORM_BIAS, "transformer.h.%d.ln_attn.bias", "blk.%d.attn_norm_2.bias"),
+    TENSOR(ROLE_FFN_NORM, "transformer.h.%d.ln_mlp.weight", "blk.%d.attn_norm.weight"),
+    TENSOR(ROLE_FFN_NORM_BIAS, "transformer.h.%d.ln_mlp.bias", "blk.%d.attn_norm.bias"),
+    TENSOR(ROLE_ATTN_NORM, "transformer.h.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
+    TENSOR(ROLE_ATTN_NORM_BIAS, "transformer.h.%d.input_layernorm.bias", "blk.%d.attn_norm.bias"),
+    TENSOR(ROLE_FFN_NORM, "transformer.h.%d.post_attention_layernorm.weight", ""),
+    TENSOR(ROLE_FFN_NORM_BIAS, "transformer.h.%d.post_attention_layernorm.bias", ""),
+    FALCON_QKV(ROLE_Q, "weight"),
+    FALCON_QKV(ROLE_K, "weight"),
+    FALCON_QKV(ROLE_V, "weight"),
+    FALCON_QKV(ROLE_Q_BIAS, "bias"),
+    FALCON_QKV(ROLE_K_BIAS, "bias"),
+    FALCON_QKV(ROLE_V_BIAS, "bias"),
+    TENSOR(ROLE_O, "transformer.h.%d.self_attention.dense.weight", "blk.%d.attn_output.weight"),
+    TENSOR(ROLE_O_BIAS, "transformer.h.%d.self_attention.dense.bias", "blk.%d.attn_output.bias"),
+    TENSOR(ROLE_UP, "transformer.h.%d.mlp.dense_h_to_4h.weight", "blk.%d.ffn_up.weight"),
+    TENSOR(ROLE_UP_BIAS, "transformer.h.%d.mlp.dense_h_to_4h.bias", "blk.%d.ffn_up.bias"),
+    TENSOR(ROLE_DOWN, "transformer.h.%d.mlp.dense_4h_to_h.weight", "blk.%d.ffn_down.weight"),
+    TENSOR(ROLE_DOWN_BIAS, "transformer.h.%d.mlp.dense_4h_to_h.bias", "blk.%d.ffn_down.bias"),
+    TENSOR(ROLE_FINAL_NORM, "transformer.ln_f.weight", "output_norm.weight"),
+    TENSOR(ROLE_FINAL_NORM_BIAS, "transformer.ln_f.bias", "output_norm.bias"),
+    TENSOR(ROLE_HEAD, "lm_head.weight", "output.weight"),
+    TENSORS_END,
+};
+
+static const KeyName falcon_keys[] = {{"layer_norm_eps", "layer_norm_epsilon"},
+                                      {"hidden_act", "activation"},
+                                      {"num_key_value_heads", "num_kv_heads"},
+                                      {"intermediate_size", "ffn_hidden_size"},
+                                      {NULL, NULL}};
+
+static bool read_falcon(Model *m, const json_t *config, Error *e) {
+    bool alibi = false, grouped = false, multi_query = true, parallel = true, bias = false;
+    uint64_t norms = 0;
+    json_get_bool(config, "alibi", &alibi);
+    json_get_bool(config, "new_decoder_architecture", &grouped);
+    json_get_bool(config, "multi_query", &multi_query);
+    json_get_bool(config, "parallel_attn", &parallel);
+    json_get_bool(config, "bias", &bias);
+    json_get_u64(config, "num_ln_in_parallel_attn", &norms);
+    if (alibi) return error_set(e, ERR_INPUT, "config.json: alibi: positions by ALiBi have no rotation to drop");
+    bool two = grouped ? norms != 1 : norms == 2;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        LayerSpec *l = &m->spec.layers[i];
+        if (!grouped) l->n_kv_heads = multi_query ? 1 : l->n_heads;
+        l->wiring = !(parallel || grouped) ? WIRING_SEQUENTIAL : two ? WIRING_PARALLEL : WIRING_SHARED;
+        l->q_bias = l->k_bias = l->v_bias = l->o_bias = l->mlp_bias = bias;
+    }
+    return true;
+}
+
+static bool read_falcon_gguf(Model *m, const Checkpoint *c, Error *e) {
+    (void)e;
+    set_wiring(m, checkpoint_find(c, "blk.0.attn_norm_2.weight") ? WIRING_PARALLEL : WIRING_SHARED);
+    return true;
+}
+
+const Family family_falcon = {
+    .name = "falcon",
+    .model_types = (const char *const[]){"falcon", NULL},
+    .gguf_archs = (const char *const[]){"falcon", NULL},
+    .tensors = falcon_tensors,
+    .keys = falcon_keys,
+    .model = {.norm = NORM_LAYER, .norm_bias = true, .norm_eps = 1e-5, .context = 2048, .tied_head = true},
+    .layer = {.rope_base = 10000, .wiring = WIRING_SHARED, .activation = ACT_GELU, .no_gate = true},
+    .read_config = read_falcon,
+    .read_gguf = read_falcon_gguf,
+};

@@ -1,0 +1,78 @@
+/* Blocks that are normed on their way out only, with norms of queries and keys. OLMo 2: over all heads together.
+ * Exaone 4: per head, and where there are windows the layers without one do not rotate. */
+#include "formats/json.h"
+#include "surgery/family.h"
+
+static const TensorName post_norm_tensors[] = {
+    TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
+    TENSOR(ROLE_Q, "model.layers.%d.self_attn.q_proj.weight", "blk.%d.attn_q.weight"),
+    TENSOR(ROLE_K, "model.layers.%d.self_attn.k_proj.weight", "blk.%d.attn_k.weight"),
+    TENSOR(ROLE_V, "model.layers.%d.self_attn.v_proj.weight", "blk.%d.attn_v.weight"),
+    TENSOR(ROLE_O, "model.layers.%d.self_attn.o_proj.weight", "blk.%d.attn_output.weight"),
+    TENSOR(ROLE_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", "blk.%d.attn_q.bias"),
+    TENSOR(ROLE_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", "blk.%d.attn_k.bias"),
+    TENSOR(ROLE_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", "blk.%d.attn_v.bias"),
+    TENSOR(ROLE_O_BIAS, "model.layers.%d.self_attn.o_proj.bias", "blk.%d.attn_output.bias"),
+    TENSOR(ROLE_Q_NORM, "model.layers.%d.self_attn.q_norm.weight", "blk.%d.attn_q_norm.weight"),
+    TENSOR(ROLE_K_NORM, "model.layers.%d.self_attn.k_norm.weight", "blk.%d.attn_k_norm.weight"),
+    TENSOR(ROLE_ATTN_POST_NORM, "model.layers.%d.post_attention_layernorm.weight",
+           "blk.%d.post_attention_norm.weight"),
+    TENSOR(ROLE_GATE, "model.layers.%d.mlp.gate_proj.weight", "blk.%d.ffn_gate.weight"),
+    TENSOR(ROLE_UP, "model.layers.%d.mlp.up_proj.weight", "blk.%d.ffn_up.weight"),
+    TENSOR(ROLE_DOWN, "model.layers.%d.mlp.down_proj.weight", "blk.%d.ffn_down.weight"),
+    TENSOR(ROLE_FFN_POST_NORM, "model.layers.%d.post_feedforward_layernorm.weight",
+           "blk.%d.post_ffw_norm.weight"),
+    TENSOR(ROLE_FINAL_NORM, "model.norm.weight", "output_norm.weight"),
+    TENSOR(ROLE_HEAD, "lm_head.weight", "output.weight"),
+    TENSORS_END,
+};
+
+const Family family_olmo2 = {
+    .name = "olmo2",
+    .model_types = (const char *const[]){"olmo2", NULL},
+    .gguf_archs = (const char *const[]){"olmo2", NULL},
+    .tensors = post_norm_tensors,
+    .model = {.norm_eps = 1e-5, .context = 2048},
+    .layer = {.rope_base = 10000, .no_pre_norms = true, .post_norms = true, .qk_norm = QK_NORM_FULL},
+    .attention_bias_key = true,
+};
+
+static bool read_exaone4(Model *m, const json_t *config, Error *e) {
+    uint32_t window = 4096;
+    uint64_t every = 4;
+    json_get_u64(config, "sliding_window_pattern", &every);
+    if (!config_window(config, "sliding_window", &window, e)) return false;
+    if (window) set_window_pattern(m, window, every);
+    if (!read_layer_types(m, config, window, e)) return false;
+    for (uint32_t i = 0; window && i < m->spec.n_layers; i++)
+        if (!m->spec.layers[i].window) layer_drop_rope(&m->spec.layers[i]);
+    return true;
+}
+
+/* llama.cpp knows the one with windows by its 64 layers. */
+static bool read_exaone4_gguf(Model *m, const Checkpoint *c, Error *e) {
+    (void)e;
+    char key[128];
+    uint64_t window = 4096;
+    if (m->spec.n_layers != 64) return true;
+    meta_u64(c, arch_key(key, c, "attention.sliding_window"), &window);
+    set_window_pattern(m, (uint32_t)window, 4);
+    for (uint32_t i = 3; i < m->spec.n_layers; i += 4)
+        layer_drop_rope(&m->spec.layers[i]);
+    return true;
+}
+
+const Family family_exaone4 = {
+    .name = "exaone4",
+    .model_types = (const char *const[]){"exaone4", NULL},
+    .gguf_archs = (const char *const[]){"exaone4", NULL},
+    .tensors = post_norm_tensors,
+    .model = {.norm_eps = 1e-5, .context = 2048},
+    .layer = {.rope_base = 10000,
+              .n_kv_heads = 32,
+              .no_pre_norms = true,
+              .post_norms = true,
+              .qk_norm = QK_NORM_HEAD},
+    .read_config = read_exaone4,
+    .read_gguf = read_exaone4_gguf,
+};

@@ -1,0 +1,89 @@
+/* Phi-2: attention and MLP side by side behind one LayerNorm, biases everywhere, half of each head rotates.
+ * Phi-3, 3.5, 4: Llama's block with q, k, v in one tensor and gate, up in another; LongRoPE. */
+#include "formats/json.h"
+#include "surgery/family.h"
+
+static const TensorName phi_tensors[] = {
+    TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
+    TENSOR(ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
+    TENSOR(ROLE_ATTN_NORM_BIAS, "model.layers.%d.input_layernorm.bias", "blk.%d.attn_norm.bias"),
+    TENSOR(ROLE_Q, "model.layers.%d.self_attn.q_proj.weight", "blk.%d.attn_q.weight"),
+    TENSOR(ROLE_K, "model.layers.%d.self_attn.k_proj.weight", "blk.%d.attn_k.weight"),
+    TENSOR(ROLE_V, "model.layers.%d.self_attn.v_proj.weight", "blk.%d.attn_v.weight"),
+    TENSOR(ROLE_O, "model.layers.%d.self_attn.dense.weight", "blk.%d.attn_output.weight"),
+    TENSOR(ROLE_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", "blk.%d.attn_q.bias"),
+    TENSOR(ROLE_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", "blk.%d.attn_k.bias"),
+    TENSOR(ROLE_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", "blk.%d.attn_v.bias"),
+    TENSOR(ROLE_O_BIAS, "model.layers.%d.self_attn.dense.bias", "blk.%d.attn_output.bias"),
+    TENSOR(ROLE_UP, "model.layers.%d.mlp.fc1.weight", "blk.%d.ffn_up.weight"),
+    TENSOR(ROLE_DOWN, "model.layers.%d.mlp.fc2.weight", "blk.%d.ffn_down.weight"),
+    TENSOR(ROLE_UP_BIAS, "model.layers.%d.mlp.fc1.bias", "blk.%d.ffn_up.bias"),
+    TENSOR(ROLE_DOWN_BIAS, "model.layers.%d.mlp.fc2.bias", "blk.%d.ffn_down.bias"),
+    TENSOR(ROLE_FINAL_NORM, "model.final_layernorm.weight", "output_norm.weight"),
+    TENSOR(ROLE_FINAL_NORM_BIAS, "model.final_layernorm.bias", "output_norm.bias"),
+    TENSOR(ROLE_HEAD, "lm_head.weight", "output.weight"),
+    TENSOR(ROLE_HEAD_BIAS, "lm_head.bias", "output.bias"),
+    TENSORS_END,
+};
+
+static bool read_phi(Model *m, const json_t *config, Error *e) {
+    (void)m;
+    bool qk_norm = false;
+    json_get_bool(config, "qk_layernorm", &qk_norm);
+    return !qk_norm || error_set(e, ERR_INPUT, "config.json: qk_layernorm: norms of queries and keys are not "
+                                               "supported in this family");
+}
+
+const Family family_phi = {
+    .name = "phi",
+    .model_types = (const char *const[]){"phi", NULL},
+    .gguf_archs = (const char *const[]){"phi2", NULL},
+    .tensors = phi_tensors,
+    .model = {.norm = NORM_LAYER, .norm_bias = true, .norm_eps = 1e-5, .context = 2048, .head_bias = true},
+    .layer = {.rope_base = 10000,
+              .wiring = WIRING_SHARED,
+              .activation = ACT_GELU_TANH,
+              .no_gate = true,
+              .q_bias = true,
+              .k_bias = true,
+              .v_bias = true,
+              .o_bias = true,
+              .mlp_bias = true},
+    .rotary_part = 0.5,
+    .read_config = read_phi,
+};
+
+static const TensorName phi3_tensors[] = {
+    TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
+    TENSOR(ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
+    TENSOR_FUSED(ROLE_Q, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight", FUSED_QKV),
+    TENSOR_FUSED(ROLE_K, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight", FUSED_QKV),
+    TENSOR_FUSED(ROLE_V, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight", FUSED_QKV),
+    TENSOR(ROLE_O, "model.layers.%d.self_attn.o_proj.weight", "blk.%d.attn_output.weight"),
+    TENSOR(ROLE_FFN_NORM, "model.layers.%d.post_attention_layernorm.weight", "blk.%d.ffn_norm.weight"),
+    TENSOR_FUSED(ROLE_GATE, "model.layers.%d.mlp.gate_up_proj.weight", FUSED_GATE_UP, "blk.%d.ffn_up.weight",
+                 FUSED_GATE_UP),
+    TENSOR_FUSED(ROLE_UP, "model.layers.%d.mlp.gate_up_proj.weight", FUSED_GATE_UP, "blk.%d.ffn_up.weight",
+                 FUSED_GATE_UP),
+    TENSOR(ROLE_DOWN, "model.layers.%d.mlp.down_proj.weight", "blk.%d.ffn_down.weight"),
+    TENSOR(ROLE_FINAL_NORM, "model.norm.weight", "output_norm.weight"),
+    TENSOR(ROLE_HEAD, "lm_head.weight", "output.weight"),
+    TENSORS_END,
+};
+
+static bool read_phi3(Model *m, const json_t *config, Error *e) {
+    uint32_t window = 0;
+    if (!config_window(config, "sliding_window", &window, e)) return false;
+    set_window_pattern(m, window, 0);
+    return true;
+}
+
+const Family family_phi3 = {
+    .name = "phi3",
+    .model_types = (const char *const[]){"phi3", NULL},
+    .gguf_archs = (const char *const[]){"phi3", NULL},
+    .tensors = phi3_tensors,
+    .model = {.norm_eps = 1e-5, .context = 4096},
+    .layer = {.rope_base = 10000},
+    .read_config = read_phi3,
+};
