@@ -4,7 +4,7 @@
 #ifndef DEROPE_SURGERY_CARRIER_H
 #define DEROPE_SURGERY_CARRIER_H
 
-#include "surgery/model.h"
+#include "surgery/family.h"
 
 typedef struct Carrier {
     const char *name; /* "own", "smollm3", "granite_swa": what --carrier takes */
@@ -15,7 +15,8 @@ typedef struct Carrier {
     bool needs_sinks;     /* its tensors include attention sinks: neutral ones are added */
     /* HF: biases come all four or not at all, so q/k/v biases get a zero o_proj bias beside them. */
     bool (*needs_o_bias)(const Model *m);
-    /* GGUF: its q/k rows are interleaved. */
+    const TensorName *tensors; /* what it calls its tensors; NULL: as the model's own family does */
+    /* Its q/k rows are interleaved; NULL: half-split. */
     bool (*interleaved)(const Model *m);
     /* True if it can say what `m->spec` says; else the reason in `why` ("has no per-layer rotation"). */
     bool (*can)(const Model *m, char *why, size_t why_size);
@@ -42,6 +43,7 @@ bool layer_rotates(const Model *m, const LayerSpec *l); /* over all of head_dim 
 bool layer_is_nope(const Model *m, const LayerSpec *l);
 bool layer_is_global(const Model *m, const LayerSpec *l); /* no window, or one no shorter than the context */
 bool has_plain_scale(const Model *m, const LayerSpec *l); /* 1/sqrt(head_dim) */
+bool same_rotation(const LayerSpec *a, const LayerSpec *b);
 /* The rotating layers agree on base and scaling; *l is the first of them either way, NULL if none rotates. */
 bool one_rotation(const Model *m, const LayerSpec **l);
 /* The windowed layers agree; 0 if there are none. */
@@ -51,12 +53,16 @@ bool one_softmax_scale(const Model *m);
 bool plain_multipliers(const Model *m);
 bool has_sinks(const Model *m); /* that do something */
 bool has_qk_norm(const Model *m);
+/* Llama's block: RMSNorms before attention and MLP, SwiGLU, no soft caps. */
+bool llama_block(const Model *m, char *why, size_t why_size);
+/* What a GGUF architecture can say that tells nothing per layer: all rotate, none has a window. */
+bool gguf_rotates_can(const Model *m, char *why, size_t why_size);
 /* `can` helpers: writes the reason, returns false. */
 bool cannot(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* HF: rope_theta and rope_scaling in the legacy keys, which transformers 4 and 5 both read. `l` may be NULL.
  */
-void config_set_rope(json_t *config, const LayerSpec *l, double base_if_none);
+void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double base_if_none);
 /* GGUF: <arch>.rope.* of a rotating layer. */
 void gguf_set_rope(const Model *m, Checkpoint *out, const char *arch, const LayerSpec *l);
 

@@ -40,27 +40,31 @@ static bool is_float(DType t) {
     return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16 || t == DTYPE_F64;
 }
 
-/* Where the architecture has no key for the softmax scale, q_proj takes it: scores are linear in q. */
+/* Where the architecture has no key for the softmax scale, q_proj takes it, or the norm behind it: scores are
+ * linear in q. */
 static double folded_scale(const Export *x, int layer) {
     const LayerSpec *l = &x->m->spec.layers[layer];
-    bool own_scale =
-        strncmp(x->m->family->name, "granite", 7) == 0 && strcmp(x->carrier->name, "smollm3") != 0;
-    if (x->carrier->holds_scale || own_scale) return 1;
-    double f = l->softmax_scale * sqrt(l->head_dim);
-    return fabs(f - 1) < 1e-7 ? 1 : f;
+    const Family *f = x->m->family;
+    bool own = !x->carrier->tensors; /* an architecture of the family's own */
+    bool gguf = x->out->format == FORMAT_GGUF;
+    if (x->carrier->holds_scale || (own && f->write_softmax_scale && !(gguf && f->gguf_softmax_scale))) return 1;
+    double built_in = own && gguf && f->gguf_softmax_scale ? f->gguf_softmax_scale(&x->m->spec) : 1 / sqrt(l->head_dim);
+    double by = l->softmax_scale / built_in;
+    return fabs(by - 1) < 1e-7 ? 1 : by;
 }
 
-static bool fold_scale(Export *x, TensorRole role, int layer, Tensor *t) {
-    if (role != ROLE_Q && role != ROLE_Q_BIAS) return true;
+static void fold_scale(Export *x, TensorRole role, int layer, Tensor *t) {
+    bool normed = layer >= 0 && x->m->spec.layers[layer].qk_norm != QK_NORM_NONE;
+    if (normed ? role != ROLE_Q_NORM : role != ROLE_Q && role != ROLE_Q_BIAS) return;
     double f = folded_scale(x, layer);
-    if (f == 1) return true;
+    if (f == 1) return;
+    t->add = (float)(t->add * f + (normed && x->m->spec.norm_of_one ? f - 1 : 0));
     t->scale *= (float)f;
     if (!dtype_info(t->dtype)->encode) {
         model_notice(x->m, "tensor '%s' becomes q8_0: %s cannot be written", t->name,
                      dtype_info(t->dtype)->name);
         t->dtype = DTYPE_Q8_0;
     }
-    return true;
 }
 
 /* Packed weights take no scale. */
@@ -87,8 +91,8 @@ static void widen_vector(Export *x, Tensor *t) {
     t->restored = false;
 }
 
-static void to_gguf_layout(Export *x, TensorRole role, int layer, Tensor *t) {
-    if (!role_is_rotated(role) || !x->carrier->interleaved(x->m)) return;
+static void to_carrier_layout(Export *x, TensorRole role, int layer, Tensor *t) {
+    if (!role_is_rotated(role) || !x->carrier->interleaved || !x->carrier->interleaved(x->m)) return;
     const LayerSpec *l = &x->m->spec.layers[layer];
     TensorPart *part = arena_alloc(&x->out->arena, t->n_parts * sizeof *part);
     memcpy(part, t->parts, t->n_parts * sizeof *part);
@@ -104,17 +108,53 @@ static void to_hf_dtype(Export *x, Tensor *t) {
     x->m->dequantised = true;
 }
 
-static bool add_tensor(Export *x, TensorRole role, int layer, Tensor t) {
-    if (!fold_scale(x, role, layer, &t)) return false;
-    char name[128];
-    if (x->out->format == FORMAT_GGUF) {
-        widen_vector(x, &t);
-        to_gguf_layout(x, role, layer, &t);
-        model_tensor_name(x->m, role, layer, FORMAT_GGUF, name);
-        t.name = name;
-    } else {
-        to_hf_dtype(x, &t);
+/* The row by which the carrier names a tensor: the one it came by, if the names are the same family's. */
+static const TensorName *row_of(const Export *x, TensorRole role, int layer) {
+    const ModelTensor *there = model_tensor(x->m, role, layer);
+    if (!x->carrier->tensors && there && there->row) return there->row;
+    for (const TensorName *row = x->carrier->tensors ? x->carrier->tensors : x->m->family->tensors; row->hf; row++)
+        if (row->role == role) return row;
+    return NULL;
+}
+
+static void prepare_tensor(Export *x, TensorRole role, int layer, Tensor *t) {
+    fold_scale(x, role, layer, t);
+    if (x->out->format == FORMAT_GGUF && x->m->spec.norm_of_one && role_is_norm(role)) t->add += 1;
+    if (x->out->format == FORMAT_GGUF)
+        widen_vector(x, t);
+    else
+        to_hf_dtype(x, t);
+    to_carrier_layout(x, role, layer, t);
+}
+
+/* All that lie in one tensor there, when the first of them comes. */
+static bool add_fused(Export *x, Fused how, TensorRole role, int layer, const char *name) {
+    TensorRole roles[FUSED_MOST];
+    Tensor parts[FUSED_MOST], whole;
+    size_t n = fused_roles(how, role, roles);
+    if (roles[0] != role) return true;
+    for (size_t i = 0; i < n; i++) {
+        const ModelTensor *t = model_tensor(x->m, roles[i], layer);
+        if (!t) return error_set(x->e, ERR_FAILED, "tensor '%s' needs a part that the model does not have", name);
+        parts[i] = t->tensor;
+        prepare_tensor(x, roles[i], layer, &parts[i]);
     }
+    if (!fused_join(&x->out->arena, &x->m->spec.layers[layer], how, roles, parts, n, &whole, x->e)) return false;
+    whole.name = name;
+    checkpoint_add_tensor(x->out, &whole);
+    return true;
+}
+
+static bool add_tensor(Export *x, TensorRole role, int layer, Tensor t) {
+    bool gguf = x->out->format == FORMAT_GGUF;
+    const TensorName *row = row_of(x, role, layer);
+    char name[128] = "";
+    if (row) tensor_name(row, layer, x->out->format, name);
+    if (!*name) return error_set(x->e, ERR_FAILED, "the carrier %s has no place for tensor '%s'", x->carrier->name, t.name);
+    Fused fused = gguf ? row->gguf_fused : row->hf_fused;
+    if (fused) return add_fused(x, fused, role, layer, name);
+    prepare_tensor(x, role, layer, &t);
+    t.name = name;
     checkpoint_add_tensor(x->out, &t);
     return true;
 }
@@ -226,6 +266,13 @@ static bool add_carrier_tensors(Export *x, int layer) {
     return true;
 }
 
+static bool add_tied_head(Export *x) {
+    const ModelTensor *embed = model_tensor(x->m, ROLE_EMBED, -1);
+    bool wanted = x->out->format == FORMAT_GGUF && !x->carrier->tensors && x->m->family->gguf_needs_head;
+    if (!wanted || !x->m->spec.tied_head || !embed) return true;
+    return add_tensor(x, ROLE_HEAD, -1, embed->tensor);
+}
+
 /* Sinks that do nothing stay behind where the architecture has none. */
 static bool leaves_sinks(const Export *x) {
     return x->m->neutral_sinks && !x->carrier->needs_sinks && strcmp(x->carrier->name, "own") != 0;
@@ -241,7 +288,7 @@ static bool add_tensors(Export *x) {
     }
     for (uint32_t i = 0; i < x->m->spec.n_layers; i++)
         if (!add_carrier_tensors(x, (int)i)) return false;
-    return restore_carried(x);
+    return add_tied_head(x) && restore_carried(x);
 }
 
 /* ---- HF configuration ---- */
@@ -262,17 +309,20 @@ static json_t *fresh_config(const Model *m) {
     const LayerSpec *l = &s->layers[0];
     json_t *c = json_object();
     json_object_set_new(c, "architectures", json_array());
-    json_object_set_new(c, "model_type", json_string(m->family->name));
+    const Family *f = m->family;
+    json_object_set_new(c, "model_type", json_string(f->name));
     json_object_set_new(c, "vocab_size", json_integer(s->vocab));
     json_object_set_new(c, "hidden_size", json_integer(s->width));
-    json_object_set_new(c, "intermediate_size", json_integer(l->ffn_dim));
+    json_object_set_new(c, config_key(f, "intermediate_size"), json_integer(l->ffn_dim));
     json_object_set_new(c, "num_hidden_layers", json_integer(s->n_layers));
     json_object_set_new(c, "num_attention_heads", json_integer(l->n_heads));
-    json_object_set_new(c, "num_key_value_heads", json_integer(l->n_kv_heads));
+    json_object_set_new(c, config_key(f, "num_key_value_heads"), json_integer(l->n_kv_heads));
     json_object_set_new(c, "head_dim", json_integer(l->head_dim));
-    json_object_set_new(c, "hidden_act", json_string("silu"));
+    static const char *const acts[] = {"silu", "gelu", "gelu_pytorch_tanh"};
+    json_object_set_new(c, config_key(f, "hidden_act"), json_string(acts[l->activation]));
     json_object_set_new(c, "max_position_embeddings", json_integer(s->context));
-    json_object_set_new(c, "rms_norm_eps", json_real(shortest_double((float)s->norm_eps)));
+    json_object_set_new(c, config_key(f, s->norm == NORM_LAYER ? "layer_norm_eps" : "rms_norm_eps"),
+                        json_real(shortest_double((float)s->norm_eps)));
     json_object_set_new(c, "attention_bias", json_boolean(l->q_bias || l->o_bias));
     json_object_set_new(c, "mlp_bias", json_boolean(l->mlp_bias));
     json_object_set_new(c, "tie_word_embeddings", json_boolean(s->tied_head));
@@ -470,7 +520,8 @@ static void set_common_meta(Export *x, const char *arch) {
         set_number(x->out, arch, "attention.key_length", l->head_dim);
         set_number(x->out, arch, "attention.value_length", l->head_dim);
     }
-    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", arch);
+    snprintf(key, sizeof key, "%s.attention.%s", arch,
+             s->norm == NORM_LAYER ? "layer_norm_epsilon" : "layer_norm_rms_epsilon");
     if (!meta_f64(x->out, key, &there) || (float)there != (float)s->norm_eps)
         meta_set_f32(x->out, key, (float)s->norm_eps);
     set_number(x->out, arch, "vocab_size", s->vocab);

@@ -45,6 +45,21 @@ typedef struct Family {
     /* The common settings have been read; these add what is particular, per layer. May be NULL. */
     bool (*read_config)(Model *m, const json_t *config, Error *e);
     bool (*read_gguf)(Model *m, const Checkpoint *c, Error *e);
+    /* Its own architectures as carriers (surgery/carrier.h): whether they can say what the spec says (NULL: all
+     * layers rotate, none has a window), and what they say beside the common settings (NULL: nothing). HF only
+     * asks when there is no config.json to keep. */
+    const char *architecture; /* "LlamaForCausalLM" */
+    bool (*config_can)(const Model *m, char *why, size_t why_size);
+    void (*write_config)(const Model *m, json_t *config);
+    bool (*gguf_can)(const Model *m, char *why, size_t why_size);
+    void (*write_gguf)(const Model *m, const char *arch, Checkpoint *out);
+    /* The configuration holds the softmax scale: writes it. NULL: it is 1/sqrt(head_dim), and q_proj takes what
+     * differs from that. */
+    void (*write_softmax_scale)(const Model *m, json_t *config);
+    double (*gguf_softmax_scale)(const ModelSpec *s); /* what llama.cpp multiplies by; NULL: 1/sqrt(head_dim) */
+    bool no_o_bias;        /* HF: biases of q, k and v alone */
+    bool gguf_needs_head;  /* llama.cpp wants output.weight, tied or not */
+    bool gguf_window_base; /* llama.cpp has a rope base of their own for windowed layers (rope.freq_base_swa) */
 } Family;
 
 /* NULL-terminated. */
@@ -67,6 +82,16 @@ void set_window_pattern(Model *m, uint32_t window, uint64_t every);
 bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e);
 /* Rotation off in layer i. */
 void layer_drop_rope(LayerSpec *l);
+/* GGUF: attention.sliding_window_pattern (a flag per layer, or every how many there is none; `every` where the
+ * key is absent) and `window` onto the layers. */
+bool read_gguf_window_pattern(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, Error *e);
+/* The two keys. */
+void write_gguf_window_pattern(const Model *m, const char *arch, Checkpoint *out);
+void gguf_write_real(Checkpoint *out, const char *arch, const char *suffix, double v);
+/* Granite's multipliers in a config. */
+void write_multipliers(const Model *m, json_t *config);
+/* layer_types and sliding_window of a config. */
+void write_layer_types(const Model *m, json_t *config);
 /* "<arch>.<suffix>" of a GGUF. */
 const char *arch_key(char out[128], const Checkpoint *c, const char *suffix);
 /* Reads it; `*out` is left alone where the key is absent. False if it is no finite number. */

@@ -24,18 +24,25 @@ static bool in_layers(const TensorName *n) {
     return strstr(n->hf, "%d") != NULL;
 }
 
-void model_tensor_name(const Model *m, TensorRole role, int layer, Format format, char out[128]) {
-    out[0] = 0;
-    for (const TensorName *n = m->family->tensors; n->hf; n++)
-        if (n->role == role) fill_name(out, 128, format == FORMAT_GGUF ? n->gguf : n->hf, layer);
-}
-
-/* ---- table ---- */
-
 ModelTensor *model_tensor(const Model *m, TensorRole role, int layer) {
     uint32_t slot = m->role_index[(size_t)(layer + 1) * ROLE_COUNT + role];
     return slot ? &m->tensors[slot - 1] : NULL;
 }
+
+void tensor_name(const TensorName *row, int layer, Format format, char out[128]) {
+    fill_name(out, 128, format == FORMAT_GGUF ? row->gguf : row->hf, layer);
+}
+
+void model_tensor_name(const Model *m, TensorRole role, int layer, Format format, char out[128]) {
+    const ModelTensor *there = model_tensor(m, role, layer);
+    const TensorName *row = there ? there->row : NULL;
+    out[0] = 0;
+    for (const TensorName *n = m->family->tensors; n->hf && !row; n++)
+        if (n->role == role) row = n;
+    if (row) tensor_name(row, layer, format, out);
+}
+
+/* ---- table ---- */
 
 static ModelTensor *append_tensor(Model *m, const ModelTensor *t) {
     if (m->n_tensors == m->tensor_capacity) {
@@ -195,7 +202,7 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
         if (origin) bound[origin - m->source->tensors] |= gguf; /* sinks there are a carrier's neutral ones */
         return true;
     }
-    if (!origin && has_other_name(m, row, layer)) return true;
+    if (model_tensor(m, row->role, layer) || (!origin && has_other_name(m, row, layer))) return true;
     if (!origin) /* a quantization_config names and packs weights in ways of its own */
         return m->quantized_config ||
                error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, name);
@@ -206,6 +213,7 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
     fill_name(hf, sizeof hf, row->hf, layer);
     ModelTensor t = {.role = row->role,
                      .layer = layer,
+                     .row = row,
                      .tensor = in_our_layout(m, row, fused, layer, origin),
                      .origin = origin};
     t.tensor.name = arena_strdup(&m->arena, hf);

@@ -7,11 +7,13 @@
 #include "formats/checkpoint.h"
 #include "surgery/role.h"
 
-struct Carrier; /* surgery/carrier.h */
+struct Carrier;    /* surgery/carrier.h */
+struct TensorName; /* surgery/family.h */
 
 typedef struct ModelTensor {
     TensorRole role;
-    int layer;            /* -1: not in a layer */
+    int layer;                    /* -1: not in a layer */
+    const struct TensorName *row; /* by which it was found; NULL if new or ROLE_OTHER */
     Tensor tensor;        /* name and layout as HF has it */
     const Tensor *origin; /* the source checkpoint's own tensor; NULL if new */
 } ModelTensor;
@@ -48,6 +50,8 @@ void model_close(Model *m);
 ModelTensor *model_tensor(const Model *m, TensorRole role, int layer);
 /* Adds or replaces a tensor (it becomes TENSOR_NEW or CHANGED by its description). */
 ModelTensor *model_set_tensor(Model *m, TensorRole role, int layer, const Tensor *t);
+/* A row's name in HF's or GGUF's way. */
+void tensor_name(const struct TensorName *row, int layer, Format format, char out[128]);
 /* The family's name for a role, in HF's or GGUF's way. */
 void model_tensor_name(const Model *m, TensorRole role, int layer, Format format, char out[128]);
 /* Reorders the rows of each head between halves and interleaved pairs. */

@@ -51,6 +51,22 @@ bool arch_real(const Checkpoint *c, const char *suffix, double *out, Error *e) {
     return true;
 }
 
+bool read_gguf_window_pattern(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, Error *e) {
+    char key[128];
+    double flag;
+    const MetaEntry *list = meta_find(c, arch_key(key, c, "attention.sliding_window_pattern"));
+    if (!list || list->type != META_ARRAY) {
+        meta_u64(c, key, &every);
+        set_window_pattern(m, window, every);
+        return true;
+    }
+    if (list->count < m->spec.n_layers)
+        return error_set(e, ERR_INPUT, "%s: key '%s' is shorter than %u layers", c->path, key, m->spec.n_layers);
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        m->spec.layers[i].window = meta_array_f64(list, i, &flag) && flag != 0 ? window : 0;
+    return true;
+}
+
 /* The embedding's rows are the vocabulary; the tokenizer must agree, as llama.cpp insists. */
 static bool read_vocabulary(ModelSpec *s, const Checkpoint *c, Error *e) {
     const Tensor *embed = checkpoint_find(c, "token_embd.weight");

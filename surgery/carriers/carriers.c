@@ -42,6 +42,11 @@ bool has_plain_scale(const Model *m, const LayerSpec *l) {
     return fabs(l->softmax_scale * sqrt(l->head_dim) - 1) < 1e-7;
 }
 
+bool same_rotation(const LayerSpec *a, const LayerSpec *b) {
+    return a->rope_base == b->rope_base && a->rotary_dim == b->rotary_dim &&
+           rope_scaling_equal(&a->scaling, &b->scaling);
+}
+
 bool one_rotation(const Model *m, const LayerSpec **found) {
     const LayerSpec *first = NULL;
     bool same = true;
@@ -49,8 +54,7 @@ bool one_rotation(const Model *m, const LayerSpec **found) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->position == POSITION_NOPE) continue;
         if (!first) first = l;
-        same &= l->rope_base == first->rope_base && l->rotary_dim == first->rotary_dim &&
-                rope_scaling_equal(&l->scaling, &first->scaling);
+        same &= same_rotation(l, first);
     }
     if (found) *found = first;
     return same;
@@ -84,6 +88,20 @@ bool has_qk_norm(const Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].qk_norm != QK_NORM_NONE) return true;
     return false;
+}
+
+bool llama_block(const Model *m, char *why, size_t size) {
+    const ModelSpec *s = &m->spec;
+    if (s->norm != NORM_RMS || s->norm_of_one) return cannot(why, size, "has RMSNorm");
+    if (s->head_bias || s->logit_softcap > 0) return cannot(why, size, "has neither a bias nor a soft cap on logits");
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        const LayerSpec *l = &s->layers[i];
+        if (l->no_pre_norms || l->post_norms || l->wiring != WIRING_SEQUENTIAL)
+            return cannot(why, size, "has one norm before attention and one before the MLP, one after the other");
+        if (l->no_gate || l->activation != ACT_SILU) return cannot(why, size, "has SwiGLU");
+        if (l->softcap > 0) return cannot(why, size, "has no soft cap on scores");
+    }
+    return true;
 }
 
 bool cannot(char *why, size_t size, const char *fmt, ...) {

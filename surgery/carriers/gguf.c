@@ -11,7 +11,7 @@ static char *key_of(char out[128], const char *arch, const char *suffix) {
     return out;
 }
 
-static void set_f32(Checkpoint *out, const char *arch, const char *suffix, double v) {
+void gguf_write_real(Checkpoint *out, const char *arch, const char *suffix, double v) {
     char key[128];
     double there;
     if (meta_f64(out, key_of(key, arch, suffix), &there) && (float)there == (float)v) return;
@@ -27,7 +27,7 @@ void gguf_set_rope(const Model *m, Checkpoint *out, const char *arch, const Laye
                                        "rope.scaling.yarn_beta_slow",
                                        "rope.scaling.yarn_attn_factor"};
     char key[128];
-    set_f32(out, arch, "rope.freq_base", l->rope_base);
+    gguf_write_real(out, arch, "rope.freq_base", l->rope_base);
     uint64_t dim;
     if (!meta_u64(out, key_of(key, arch, "rope.dimension_count"), &dim) || dim != l->rotary_dim)
         meta_set_u32(out, key, l->rotary_dim ? l->rotary_dim : l->head_dim);
@@ -39,17 +39,28 @@ void gguf_set_rope(const Model *m, Checkpoint *out, const char *arch, const Laye
     }
     const char *type = rope_scaling_name(r->kind);
     meta_set_string(out, key_of(key, arch, "rope.scaling.type"), type, strlen(type));
-    set_f32(out, arch, "rope.scaling.factor", r->factor);
+    gguf_write_real(out, arch, "rope.scaling.factor", r->factor);
     if (r->kind != ROPE_SCALING_YARN) return;
     double original = r->original_context > 0 ? r->original_context : m->spec.context;
     meta_set_u32(out, key_of(key, arch, "rope.scaling.original_context_length"), (uint32_t)original);
-    set_f32(out, arch, "rope.scaling.yarn_beta_fast", r->beta_fast);
-    set_f32(out, arch, "rope.scaling.yarn_beta_slow", r->beta_slow);
+    gguf_write_real(out, arch, "rope.scaling.yarn_beta_fast", r->beta_fast);
+    gguf_write_real(out, arch, "rope.scaling.yarn_beta_slow", r->beta_slow);
     /* a factor on top of the usual one */
     double usual = r->factor > 1 ? 0.1 * log(r->factor) + 1 : 1;
     if (r->attention_factor > 0 || meta_find(out, key_of(key, arch, "rope.scaling.attn_factor")))
-        set_f32(out, arch, "rope.scaling.attn_factor",
+        gguf_write_real(out, arch, "rope.scaling.attn_factor",
                 r->attention_factor > 0 ? r->attention_factor / usual : 1);
+}
+
+void write_gguf_window_pattern(const Model *m, const char *arch, Checkpoint *out) {
+    char key[128];
+    uint32_t n = m->spec.n_layers, window;
+    one_window(m, &window);
+    uint8_t *windowed = arena_alloc(&out->arena, n);
+    for (uint32_t i = 0; i < n; i++)
+        windowed[i] = m->spec.layers[i].window != 0;
+    meta_set_u32(out, key_of(key, arch, "attention.sliding_window"), window ? window : GGUF_NO_WINDOW);
+    meta_set_array(out, key_of(key, arch, "attention.sliding_window_pattern"), META_BOOL, windowed, n);
 }
 
 /* ---- the family's own architecture ---- */
@@ -71,9 +82,22 @@ static bool is_family(const Model *m, const char *name) {
     return strcmp(m->family->name, name) == 0;
 }
 
+/* What rope.freq_base and rope.scaling.* say; windowed layers may have a base of their own beside it. */
+static bool main_rotation(const Model *m, const LayerSpec **found) {
+    *found = NULL;
+    bool same = true;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->position == POSITION_NOPE || (m->family->gguf_window_base && l->window)) continue;
+        if (!*found) *found = l;
+        same &= same_rotation(l, *found);
+    }
+    return same;
+}
+
 static bool can_scale(const Model *m, char *why, size_t size) {
     const LayerSpec *l = NULL;
-    if (!one_rotation(m, &l)) return cannot(why, size, "has one rope base for all layers");
+    if (!main_rotation(m, &l)) return cannot(why, size, "has one rope base for all layers");
     if (l && l->scaling.kind == ROPE_SCALING_DYNAMIC) return cannot(why, size, "has no dynamic NTK scaling");
     if (l && l->scaling.kind == ROPE_SCALING_YARN &&
         (l->scaling.beta_fast != 32 || l->scaling.beta_slow != 1 || !l->scaling.truncate))
@@ -81,37 +105,40 @@ static bool can_scale(const Model *m, char *why, size_t size) {
     return true;
 }
 
-static bool own_can(const Model *m, char *why, size_t size) {
-    if (!can_scale(m, why, size)) return false;
-    if (is_family(m, "granite_swa")) return cannot(why, size, "is written by the carrier granite_swa");
+bool gguf_rotates_can(const Model *m, char *why, size_t size) {
     if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
-    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
-        if (m->spec.layers[i].position == POSITION_PARTIAL && own_interleaved(m))
-            return cannot(why, size, "rotates whole heads only");
-        bool nope = m->spec.layers[i].position == POSITION_NOPE;
-        if (is_family(m, "smollm3")) {
-            if (nope != ((i + 1) % 4 == 0))
-                return cannot(why, size, "has no rotation in every fourth layer, whatever the file says");
-        } else if (nope) {
-            return cannot(why, size, "rotates in every layer");
-        }
-    }
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (layer_is_nope(m, &m->spec.layers[i])) return cannot(why, size, "rotates in every layer");
     return true;
 }
 
+static bool own_can(const Model *m, char *why, size_t size) {
+    const Family *f = m->family;
+    if (!f->gguf_archs) return cannot(why, size, "is not known to llama.cpp");
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].activation != f->layer.activation)
+            return cannot(why, size, "has one activation, whatever the configuration says");
+    if (!can_scale(m, why, size)) return false;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].position == POSITION_PARTIAL && own_interleaved(m))
+            return cannot(why, size, "rotates whole heads only");
+    return f->gguf_can ? f->gguf_can(m, why, size) : gguf_rotates_can(m, why, size);
+}
+
 static void set_scales(const Model *m, Checkpoint *out, const char *arch) {
-    set_f32(out, arch, "embedding_scale", m->spec.embedding_scale);
-    set_f32(out, arch, "residual_scale", m->spec.residual_scale);
-    set_f32(out, arch, "logit_scale", 1 / m->spec.logit_scale);
-    set_f32(out, arch, "attention.scale", m->spec.layers[0].softmax_scale);
+    gguf_write_real(out, arch, "embedding_scale", m->spec.embedding_scale);
+    gguf_write_real(out, arch, "residual_scale", m->spec.residual_scale);
+    gguf_write_real(out, arch, "logit_scale", 1 / m->spec.logit_scale);
+    gguf_write_real(out, arch, "attention.scale", m->spec.layers[0].softmax_scale);
 }
 
 static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)config, (void)e;
     const char *arch = own_arch(m);
     const LayerSpec *l = NULL;
-    if (one_rotation(m, &l) && l) gguf_set_rope(m, out, arch, l);
+    if (main_rotation(m, &l) && l) gguf_set_rope(m, out, arch, l);
     if (is_family(m, "granite")) set_scales(m, out, arch);
+    if (m->family->write_gguf) m->family->write_gguf(m, arch, out);
     return true;
 }
 
@@ -133,6 +160,7 @@ static const char *granite_arch(const Model *m) {
 }
 
 static bool granite_can(const Model *m, char *why, size_t size) {
+    if (!llama_block(m, why, size)) return false;
     if (!all_layers(m, layer_is_nope)) return cannot(why, size, "rotates in all layers or in none");
     if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows");
     if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
@@ -155,6 +183,7 @@ static bool granite_configure(Model *m, json_t *config, Checkpoint *out, Error *
 const Carrier carrier_gguf_granite = {
     .name = "granite",
     .format = FORMAT_GGUF,
+    .tensors = llama_tensors,
     .runtimes = "llama.cpp (2025 and later)",
     .holds_scale = true,
     .interleaved = yes,
@@ -177,7 +206,7 @@ static bool has_window(const Model *m, const LayerSpec *l) {
 
 static bool swa_can(const Model *m, char *why, size_t size) {
     uint32_t window;
-    if (!can_scale(m, why, size)) return false;
+    if (!llama_block(m, why, size) || !can_scale(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->position == POSITION_PARTIAL) return cannot(why, size, "rotates whole heads only");
@@ -223,6 +252,7 @@ static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
 const Carrier carrier_gguf_granite_swa = {
     .name = "granite_swa",
     .format = FORMAT_GGUF,
+    .tensors = llama_tensors,
     .runtimes = "llama.cpp (autumn 2026 and later)",
     .holds_scale = true,
     .needs_sinks = true,
@@ -249,6 +279,7 @@ static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e
     l.scaling = (RopeScaling){.kind = ROPE_SCALING_LINEAR, .factor = 1e30};
     gguf_set_rope(m, out, own_arch(m), &l);
     if (is_family(m, "granite")) set_scales(m, out, own_arch(m));
+    if (m->family->write_gguf) m->family->write_gguf(m, own_arch(m), out);
     return true;
 }
 

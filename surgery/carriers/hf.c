@@ -19,9 +19,12 @@ static void set_architecture(json_t *config, const char *architecture, const cha
     set_string(config, "model_type", model_type);
 }
 
-void config_set_rope(json_t *config, const LayerSpec *l, double base_if_none) {
+void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double base_if_none) {
     json_object_del(config, "rope_parameters");
-    json_object_set_new(config, "rope_theta", json_real(l ? l->rope_base : base_if_none));
+    json_object_set_new(config, config_key(f, "rope_theta"), json_real(l ? l->rope_base : base_if_none));
+    if (l && l->position == POSITION_PARTIAL)
+        json_object_set_new(config, config_key(f, "partial_rotary_factor"),
+                            json_real((double)l->rotary_dim / l->head_dim));
     const RopeScaling *r = l ? &l->scaling : NULL;
     if (!r || r->kind == ROPE_SCALING_NONE) {
         json_object_set_new(config, "rope_scaling", json_null());
@@ -75,72 +78,45 @@ static void delete_custom(json_t *config) {
 
 /* ---- the family's own architecture ---- */
 
-/* The classes of the families, and what each can say when there is no config.json to keep: a plain GGUF. */
-static bool smollm3_can(const Model *m, char *why, size_t size);
-static bool swa_can(const Model *m, char *why, size_t size);
-static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *e);
-static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e);
-
+/* What a family can say when there is no config.json to keep, a plain GGUF, if it does not tell otherwise. */
 static bool rotates_can(const Model *m, char *why, size_t size) {
-    if (!all_layers(m, layer_rotates)) return cannot(why, size, "rotates whole heads in every layer");
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].rotary_dim != m->spec.layers[0].rotary_dim || layer_is_nope(m, &m->spec.layers[i]))
+            return cannot(why, size, "rotates every layer alike");
     if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
     return one_rotation(m, NULL) || cannot(why, size, "has one rope base for all layers");
 }
 
-typedef struct Own {
-    const char *family, *architecture;
-    bool (*can)(const Model *m, char *why, size_t size);
-    bool (*configure)(Model *m, json_t *config, Checkpoint *out, Error *e); /* NULL: rope is all there is */
-    bool no_o_bias;                                                         /* biases of q, k and v alone */
-} Own;
-
-static const Own own_table[] = {
-    {"llama", "LlamaForCausalLM", rotates_can, NULL, false},
-    {"mistral", "MistralForCausalLM", rotates_can, NULL, false},
-    {"qwen2", "Qwen2ForCausalLM", rotates_can, NULL, true},
-    {"granite", "GraniteForCausalLM", rotates_can, NULL, false},
-    {"smollm3", "SmolLM3ForCausalLM", smollm3_can, smollm3_configure, false},
-    {"granite_swa", "GraniteSWAForCausalLM", swa_can, swa_configure, false},
-};
-
-static const Own *own_by_name(const char *model_type) {
-    for (size_t i = 0; i < sizeof own_table / sizeof *own_table; i++)
-        if (strcmp(own_table[i].family, model_type) == 0) return &own_table[i];
-    return NULL;
-}
-
-static const Own *own_of(const Model *m) {
-    return own_by_name(m->family->name);
+/* The stock family behind custom code of the same name. */
+static const Family *stock_family(const Model *m) {
+    const Family *f = family_by_model_type(m->family->name);
+    return f ? f : m->family;
 }
 
 /* A class of custom code, whatever it is called: the stock one of the same model type is meant. */
 static void name_stock_class(json_t *config) {
     const char *type = json_get_string(config, "model_type");
-    const Own *own = type && json_object_get(config, "auto_map") ? own_by_name(type) : NULL;
+    const Family *own = type && json_object_get(config, "auto_map") ? family_by_model_type(type) : NULL;
     if (own) json_object_set_new(config, "architectures", json_pack("[s]", own->architecture));
 }
 
 static bool own_can(const Model *m, char *why, size_t size) {
-    const Own *own = own_of(m);
     if (m->family->custom_code) return cannot(why, size, "is custom code, which no stock runtime has");
-    if (!m->config)
-        return own ? own->can(m, why, size) : cannot(why, size, "is not known without config.json");
+    if (!m->config) return m->family->config_can ? m->family->config_can(m, why, size) : rotates_can(m, why, size);
     if (!same_layers_as_source(m)) return cannot(why, size, "says nothing of rotation or windows per layer");
     if (same_rotation_as_source(m)) return true;
-    if (own && own->can == swa_can) return cannot(why, size, "has other rope bases than the source");
     return one_rotation(m, NULL) || cannot(why, size, "has one rope base for all layers");
 }
 
 static bool own_needs_o_bias(const Model *m) {
-    const Own *own = own_of(m);
-    return !own || !own->no_o_bias;
+    return !stock_family(m)->no_o_bias;
 }
 
-static bool granite_family(const Model *m) {
-    return strncmp(m->family->name, "granite", 7) == 0;
+static bool own_interleaved(const Model *m) {
+    return m->family->hf_interleaved;
 }
 
-static void set_multipliers(const Model *m, json_t *config) {
+void write_multipliers(const Model *m, json_t *config) {
     json_object_set_new(config, "embedding_multiplier", json_real(m->spec.embedding_scale));
     json_object_set_new(config, "residual_multiplier", json_real(m->spec.residual_scale));
     json_object_set_new(config, "logits_scaling", json_real(1 / m->spec.logit_scale));
@@ -154,8 +130,10 @@ static void set_no_rope_layers(const Model *m, json_t *config) {
     json_object_set_new(config, "no_rope_layers", list);
 }
 
-static void set_layer_types(const Model *m, json_t *config, uint32_t window) {
+void write_layer_types(const Model *m, json_t *config) {
+    uint32_t window;
     json_t *types = json_array();
+    one_window(m, &window);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         json_array_append_new(types,
                               json_string(m->spec.layers[i].window ? "sliding_attention" : "full_attention"));
@@ -163,22 +141,21 @@ static void set_layer_types(const Model *m, json_t *config, uint32_t window) {
     json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());
 }
 
-/* Granite's softmax scale is a key of its configuration. */
 static void follow_softmax_scale(const Model *m, json_t *config) {
     double before = m->source_spec.layers[0].softmax_scale;
-    if (granite_family(m) && (!m->config || m->spec.layers[0].softmax_scale != before))
-        set_multipliers(m, config);
+    if (m->family->write_softmax_scale && (!m->config || m->spec.layers[0].softmax_scale != before))
+        m->family->write_softmax_scale(m, config);
 }
 
 static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    const Own *own = own_of(m);
+    (void)out, (void)e;
     const LayerSpec *l = NULL;
-    if (!m->config && own->configure) return own->configure(m, config, out, e);
-    if (!m->config) set_architecture(config, own->architecture, own->family);
+    if (!m->config) set_architecture(config, m->family->architecture, m->family->name);
     if (!m->config || !same_rotation_as_source(m)) {
         one_rotation(m, &l);
-        config_set_rope(config, l, kept_base(m));
+        config_set_rope(m->family, config, l, kept_base(m));
     }
+    if (!m->config && m->family->write_config) m->family->write_config(m, config);
     name_stock_class(config);
     follow_softmax_scale(m, config);
     return true;
@@ -189,6 +166,7 @@ const Carrier carrier_hf_own = {
     .format = FORMAT_HF,
     .runtimes = "transformers, wherever the source ran",
     .needs_o_bias = own_needs_o_bias,
+    .interleaved = own_interleaved,
     .can = own_can,
     .configure = own_configure,
 };
@@ -197,6 +175,7 @@ const Carrier carrier_hf_own = {
 
 static bool smollm3_can(const Model *m, char *why, size_t size) {
     uint32_t window;
+    if (!llama_block(m, why, size)) return false;
     if (!one_rotation(m, NULL)) return cannot(why, size, "has one rope base for all layers");
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].position == POSITION_PARTIAL)
@@ -216,6 +195,10 @@ static void set_token_ids(const Model *m, json_t *config) {
     (void)m;
 }
 
+static const Family *smollm3_family(void) {
+    return family_by_model_type("smollm3");
+}
+
 static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
     static const char *const foreign[] = {
@@ -230,9 +213,9 @@ static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *
     one_rotation(m, &l);
     one_window(m, &window);
     set_architecture(config, "SmolLM3ForCausalLM", "smollm3");
-    config_set_rope(config, l, kept_base(m));
+    config_set_rope(smollm3_family(), config, l, kept_base(m));
     set_no_rope_layers(m, config);
-    set_layer_types(m, config, window);
+    write_layer_types(m, config);
     json_object_set_new(config, "use_sliding_window", json_boolean(window != 0));
     json_object_set_new(config, "head_dim", json_integer(any->head_dim));
     json_object_set_new(config, "num_key_value_heads", json_integer(any->n_kv_heads));
@@ -247,6 +230,7 @@ static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *
 const Carrier carrier_hf_smollm3 = {
     .name = "smollm3",
     .format = FORMAT_HF,
+    .tensors = llama_tensors,
     .runtimes = "transformers >= 4.53, 5.x",
     .needs_o_bias = always,
     .can = smollm3_can,
@@ -258,6 +242,7 @@ const Carrier carrier_hf_smollm3 = {
 static bool swa_can(const Model *m, char *why, size_t size) {
     uint32_t window;
     const LayerSpec *first = NULL;
+    if (!llama_block(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->position == POSITION_PARTIAL) return cannot(why, size, "rotates whole heads only");
@@ -285,13 +270,14 @@ static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     uint32_t window;
     one_window(m, &window);
     if (!window) json_object_set_new(config, "sliding_window", json_integer(128)); /* read, never used */
-    set_multipliers(m, config);
+    write_multipliers(m, config);
     return true;
 }
 
 const Carrier carrier_hf_granite_swa = {
     .name = "granite_swa",
     .format = FORMAT_HF,
+    .tensors = llama_tensors,
     .runtimes = "transformers >= 5 with granite_swa",
     .holds_scale = true,
     .needs_sinks = true,
@@ -314,13 +300,12 @@ static bool linear_can(const Model *m, char *why, size_t size) {
 
 static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
-    const Own *own = own_of(m);
-    if ((!m->config || m->family->custom_code) && own)
-        set_architecture(config, own->architecture, own->family);
+    const Family *own = stock_family(m);
+    if (!m->config || m->family->custom_code) set_architecture(config, own->architecture, own->name);
     if (m->family->custom_code) delete_custom(config);
     name_stock_class(config);
     LayerSpec l = {.rope_base = kept_base(m), .scaling = {.kind = ROPE_SCALING_LINEAR, .factor = 1e30}};
-    config_set_rope(config, &l, 0);
+    config_set_rope(own, config, &l, 0);
     follow_softmax_scale(m, config);
     return true;
 }
@@ -331,6 +316,7 @@ const Carrier carrier_hf_linear = {
     .runtimes = "transformers, wherever the source ran; runtimes that size caches by the factor break",
     .manual = true,
     .needs_o_bias = own_needs_o_bias,
+    .interleaved = own_interleaved,
     .can = linear_can,
     .configure = linear_configure,
 };

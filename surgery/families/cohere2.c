@@ -1,7 +1,7 @@
 /* Cohere2 (Command R7B): attention and MLP side by side behind one LayerNorm; three layers with a window and
  * rotation, then one with neither. Its rows of q and k are interleaved everywhere. */
 #include "formats/json.h"
-#include "surgery/family.h"
+#include "surgery/carrier.h"
 
 static void drop_in_global_layers(Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
@@ -30,9 +30,38 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
         return error_set(e, ERR_INPUT, "%s: key '%s' is missing or out of range", c->path, key);
     if (!arch_real(c, "logit_scale", &scale, e)) return false;
     if (scale != 0) m->spec.logit_scale = scale;
-    set_window_pattern(m, (uint32_t)window, 4);
+    if (!read_gguf_window_pattern(m, c, (uint32_t)window, 4, e)) return false;
     drop_in_global_layers(m);
+    for (uint32_t i = 0; i < m->spec.n_layers && window >= GGUF_NO_WINDOW; i++)
+        m->spec.layers[i].window = 0;
     return true;
+}
+
+static bool config_can(const Model *m, char *why, size_t size) {
+    uint32_t window;
+    if (!one_rotation(m, NULL)) return cannot(why, size, "has one rope base for all layers");
+    if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (layer_is_nope(m, &m->spec.layers[i]) == (m->spec.layers[i].window != 0))
+            return cannot(why, size, "rotates in layers with a window and in no others");
+    return true;
+}
+
+static bool gguf_can(const Model *m, char *why, size_t size) {
+    uint32_t window;
+    if (m->spec.layers[0].o_bias) return cannot(why, size, "has no biases");
+    if (one_window(m, &window) && !window) return cannot(why, size, "needs a layer with a window");
+    return config_can(m, why, size);
+}
+
+static void write_config(const Model *m, json_t *config) {
+    write_layer_types(m, config);
+    json_object_set_new(config, "logit_scale", json_real(m->spec.logit_scale));
+}
+
+static void write_gguf(const Model *m, const char *arch, Checkpoint *out) {
+    gguf_write_real(out, arch, "logit_scale", m->spec.logit_scale);
+    write_gguf_window_pattern(m, arch, out);
 }
 
 const Family family_cohere2 = {
@@ -47,4 +76,9 @@ const Family family_cohere2 = {
     .attention_bias_key = true,
     .read_config = read_config,
     .read_gguf = read_gguf,
+    .architecture = "Cohere2ForCausalLM",
+    .config_can = config_can,
+    .write_config = write_config,
+    .gguf_can = gguf_can,
+    .write_gguf = write_gguf,
 };

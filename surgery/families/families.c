@@ -7,7 +7,7 @@ extern const Family family_llama, family_mistral, family_qwen2, family_qwen3, fa
 const Family *const families[] = {&family_llama, &family_mistral, &family_qwen2, &family_qwen3, &family_smollm3, &family_granite, &family_granite_swa, &family_gemma, &family_gemma2, &family_gemma3, &family_olmo2, &family_cohere2, &family_exaone4, &family_phi3, &family_stablelm, &family_gpt_neox, &family_phi, &family_falcon, &family_llama_drope, &family_qwen2_drope, NULL,};
 
 static bool contains(const char *const *names, const char *name) {
-    for (; *names; names++)
+    for (; names && *names; names++)
         if (strcmp(*names, name) == 0) return true;
     return false;
 }

@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "formats/json.h"
-#include "surgery/family.h"
+#include "surgery/carrier.h"
 
 static const TensorName sandwich_tensors[] = {
     TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
@@ -99,22 +99,29 @@ static double gguf_softmax_scale(const ModelSpec *s, uint32_t layers_of_27b) {
     return 1 / sqrt(s->n_layers == layers_of_27b ? s->width / l->n_heads : l->head_dim);
 }
 
-static bool read_gguf_windows(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, uint32_t layers_of_27b,
-                              Error *e) {
+static double gemma2_scale(const ModelSpec *s) {
+    return gguf_softmax_scale(s, 46);
+}
+
+static double gemma3_scale(const ModelSpec *s) {
+    return gguf_softmax_scale(s, 62);
+}
+
+static bool read_gguf_windows(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, double scale, Error *e) {
     char key[128];
     uint64_t stated;
     if (meta_u64(c, arch_key(key, c, "attention.sliding_window"), &stated)) window = (uint32_t)stated;
-    double scale = gguf_softmax_scale(&m->spec, layers_of_27b);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].softmax_scale = scale;
-    if (window) set_window_pattern(m, window, every);
+    if (window >= GGUF_NO_WINDOW) window = 0;
+    if (window && !read_gguf_window_pattern(m, c, window, every, e)) return false;
     return arch_real(c, "final_logit_softcapping", &m->spec.logit_softcap, e) && scale_embeddings(m);
 }
 
 static bool read_gguf2(Model *m, const Checkpoint *c, Error *e) {
     double cap = 50;
     m->spec.logit_softcap = 30;
-    if (!arch_real(c, "attn_logit_softcapping", &cap, e) || !read_gguf_windows(m, c, 4096, 2, 46, e)) return false;
+    if (!arch_real(c, "attn_logit_softcapping", &cap, e) || !read_gguf_windows(m, c, 4096, 2, gemma2_scale(&m->spec), e)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].softcap = cap;
     return true;
@@ -122,7 +129,7 @@ static bool read_gguf2(Model *m, const Checkpoint *c, Error *e) {
 
 static bool read_gguf3(Model *m, const Checkpoint *c, Error *e) {
     double local = 10000;
-    if (!read_gguf_windows(m, c, 0, 6, 62, e) || !arch_real(c, "rope.freq_base_swa", &local, e)) return false;
+    if (!read_gguf_windows(m, c, 0, 6, gemma3_scale(&m->spec), e) || !arch_real(c, "rope.freq_base_swa", &local, e)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
         if (!l->window) continue;
@@ -130,6 +137,83 @@ static bool read_gguf3(Model *m, const Checkpoint *c, Error *e) {
         l->scaling = (RopeScaling){0};
     }
     return true;
+}
+
+/* ---- writing ---- */
+
+static void write_scalar(const Model *m, json_t *config) {
+    double scale = m->spec.layers[0].softmax_scale;
+    json_object_set_new(config, "query_pre_attn_scalar", json_real(1 / (scale * scale)));
+}
+
+static void set_cap(json_t *config, const char *key, double cap) {
+    json_object_set_new(config, key, cap > 0 ? json_real(cap) : json_null());
+}
+
+static void write_config2(const Model *m, json_t *config) {
+    write_scalar(m, config);
+    write_layer_types(m, config);
+    set_cap(config, "attn_logit_softcapping", m->spec.layers[0].softcap);
+    set_cap(config, "final_logit_softcapping", m->spec.logit_softcap);
+}
+
+static const LayerSpec *a_layer(const Model *m, bool windowed) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if ((m->spec.layers[i].window != 0) == windowed) return &m->spec.layers[i];
+    return NULL;
+}
+
+static void write_config3(const Model *m, json_t *config) {
+    const LayerSpec *global = a_layer(m, false), *windowed = a_layer(m, true);
+    write_config2(m, config);
+    config_set_rope(m->family, config, global ? global : windowed, 0);
+    if (windowed) json_object_set_new(config, "rope_local_base_freq", json_real(windowed->rope_base));
+}
+
+static bool rotates_everywhere(const Model *m, char *why, size_t size) {
+    uint32_t window;
+    if (!all_layers(m, layer_rotates)) return cannot(why, size, "rotates in every layer");
+    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
+}
+
+static bool can2(const Model *m, char *why, size_t size) {
+    if (!rotates_everywhere(m, why, size)) return false;
+    return one_rotation(m, NULL) || cannot(why, size, "has one rope base for all layers");
+}
+
+static bool gguf_can2(const Model *m, char *why, size_t size) {
+    if (m->spec.logit_softcap <= 0 || m->spec.layers[0].softcap <= 0)
+        return cannot(why, size, "always has soft caps");
+    if (!a_layer(m, true)) return cannot(why, size, "needs a layer with a window");
+    return can2(m, why, size);
+}
+
+static void write_gguf2(const Model *m, const char *arch, Checkpoint *out) {
+    gguf_write_real(out, arch, "attn_logit_softcapping", m->spec.layers[0].softcap);
+    gguf_write_real(out, arch, "final_logit_softcapping", m->spec.logit_softcap);
+    write_gguf_window_pattern(m, arch, out);
+}
+
+static bool can3(const Model *m, char *why, size_t size) {
+    const LayerSpec *windowed = a_layer(m, true), *global = a_layer(m, false);
+    if (!rotates_everywhere(m, why, size)) return false;
+    if (m->spec.layers[0].softcap > 0) return cannot(why, size, "has no soft cap on scores");
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (!same_rotation(l, l->window ? windowed : global))
+            return cannot(why, size, "has one rope base for windowed layers and one for the others");
+        if (l->window && l->scaling.kind != ROPE_SCALING_NONE)
+            return cannot(why, size, "scales the rotation of layers without a window only");
+    }
+    return true;
+}
+
+static void write_gguf3(const Model *m, const char *arch, Checkpoint *out) {
+    const LayerSpec *windowed = a_layer(m, true);
+    if (m->spec.logit_softcap > 0) gguf_write_real(out, arch, "final_logit_softcapping", m->spec.logit_softcap);
+    if (!windowed) return;
+    write_gguf_window_pattern(m, arch, out);
+    gguf_write_real(out, arch, "rope.freq_base_swa", windowed->rope_base);
 }
 
 const Family family_gemma = {
@@ -142,6 +226,7 @@ const Family family_gemma = {
     .attention_bias_key = true,
     .read_config = read_config,
     .read_gguf = read_gguf,
+    .architecture = "GemmaForCausalLM",
 };
 
 static const KeyName gemma_keys[] = {{"hidden_act", "hidden_activation"}, {NULL, NULL}};
@@ -161,6 +246,13 @@ const Family family_gemma2 = {
     .attention_bias_key = true,
     .read_config = read_config2,
     .read_gguf = read_gguf2,
+    .architecture = "Gemma2ForCausalLM",
+    .config_can = can2,
+    .write_config = write_config2,
+    .gguf_can = gguf_can2,
+    .write_gguf = write_gguf2,
+    .write_softmax_scale = write_scalar,
+    .gguf_softmax_scale = gemma2_scale,
 };
 
 const Family family_gemma3 = {
@@ -179,4 +271,12 @@ const Family family_gemma3 = {
     .attention_bias_key = true,
     .read_config = read_config3,
     .read_gguf = read_gguf3,
+    .architecture = "Gemma3ForCausalLM",
+    .config_can = can3,
+    .write_config = write_config3,
+    .gguf_can = can3,
+    .write_gguf = write_gguf3,
+    .write_softmax_scale = write_scalar,
+    .gguf_softmax_scale = gemma3_scale,
+    .gguf_window_base = true,
 };

@@ -37,6 +37,7 @@ const Family family_llama = {
     .attention_bias_key = true,
     .mlp_bias_key = true,
     .gguf_interleaved = true,
+    .architecture = "LlamaForCausalLM",
 };
 
 /* A window in every layer; a Llama config's key of that name is ignored everywhere. */
@@ -58,4 +59,5 @@ const Family family_mistral = {
     .layer = {.rope_base = 10000, .n_kv_heads = 8},
     .gguf_interleaved = true,
     .read_config = read_mistral,
+    .architecture = "MistralForCausalLM",
 };

@@ -1,6 +1,6 @@
 /* LayerNorm families with biases and partial rotation: GPT-NeoX (Pythia), StableLM 2, Falcon. */
 #include "formats/json.h"
-#include "surgery/family.h"
+#include "surgery/carrier.h"
 
 /* ---- GPT-NeoX: attention and MLP side by side, each behind its own norm; q, k, v per head in one tensor ---- */
 
@@ -57,6 +57,25 @@ static bool read_neox_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
+static bool is_parallel(const Model *m) {
+    return m->spec.layers[0].wiring != WIRING_SEQUENTIAL;
+}
+
+static bool neox_gguf_can(const Model *m, char *why, size_t size) {
+    if (!m->spec.layers[0].q_bias) return cannot(why, size, "needs biases in attention");
+    return gguf_rotates_can(m, why, size);
+}
+
+static void write_parallel(const Model *m, json_t *config) {
+    json_object_set_new(config, "use_parallel_residual", json_boolean(is_parallel(m)));
+}
+
+static void write_gguf_parallel(const Model *m, const char *arch, Checkpoint *out) {
+    char key[128];
+    (void)arch;
+    meta_set_bool(out, arch_key(key, out, "use_parallel_residual"), is_parallel(m));
+}
+
 const Family family_gpt_neox = {
     .name = "gpt_neox",
     .model_types = (const char *const[]){"gpt_neox", NULL},
@@ -77,6 +96,11 @@ const Family family_gpt_neox = {
     .attention_bias_key = true,
     .read_config = read_neox,
     .read_gguf = read_neox_gguf,
+    .architecture = "GPTNeoXForCausalLM",
+    .gguf_can = neox_gguf_can,
+    .write_config = write_parallel,
+    .write_gguf = write_gguf_parallel,
+    .gguf_needs_head = true,
 };
 
 /* ---- StableLM 2 ---- */
@@ -126,6 +150,11 @@ static bool read_stablelm_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
+static void write_stablelm(const Model *m, json_t *config) {
+    write_parallel(m, config);
+    json_object_set_new(config, "use_qkv_bias", json_boolean(m->spec.layers[0].q_bias));
+}
+
 const Family family_stablelm = {
     .name = "stablelm",
     .model_types = (const char *const[]){"stablelm", NULL},
@@ -136,6 +165,11 @@ const Family family_stablelm = {
     .rotary_part = 0.25,
     .read_config = read_stablelm,
     .read_gguf = read_stablelm_gguf,
+    .architecture = "StableLmForCausalLM",
+    .no_o_bias = true,
+    .write_config = write_stablelm,
+    .write_gguf = write_gguf_parallel,
+    .gguf_needs_head = true,
 };
 
 /* ---- Falcon (those that rotate): one or two norms in front of parallel branches ---- */
@@ -205,6 +239,24 @@ static bool read_falcon_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
+/* As the grouped kind, which can say all of them that are parallel. */
+static void write_falcon(const Model *m, json_t *config) {
+    bool two = m->spec.layers[0].wiring == WIRING_PARALLEL;
+    json_object_set_new(config, "new_decoder_architecture", json_true());
+    json_object_set_new(config, "num_ln_in_parallel_attn", json_integer(two ? 2 : 1));
+    json_object_set_new(config, "parallel_attn", json_true());
+    json_object_set_new(config, "alibi", json_false());
+    json_object_set_new(config, "bias", json_false());
+}
+
+static bool falcon_gguf_can(const Model *m, char *why, size_t size) {
+    const LayerSpec *l = &m->spec.layers[0];
+    if (!is_parallel(m)) return cannot(why, size, "has attention and MLP side by side");
+    if (l->q_bias || l->mlp_bias) return cannot(why, size, "has no biases");
+    if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
+    return all_layers(m, layer_rotates) || cannot(why, size, "rotates whole heads in every layer");
+}
+
 const Family family_falcon = {
     .name = "falcon",
     .model_types = (const char *const[]){"falcon", NULL},
@@ -215,4 +267,7 @@ const Family family_falcon = {
     .layer = {.rope_base = 10000, .wiring = WIRING_SHARED, .activation = ACT_GELU, .no_gate = true},
     .read_config = read_falcon,
     .read_gguf = read_falcon_gguf,
+    .architecture = "FalconForCausalLM",
+    .write_config = write_falcon,
+    .gguf_can = falcon_gguf_can,
 };

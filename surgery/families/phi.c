@@ -1,7 +1,7 @@
 /* Phi-2: attention and MLP side by side behind one LayerNorm, biases everywhere, half of each head rotates.
  * Phi-3, 3.5, 4: Llama's block with q, k, v in one tensor and gate, up in another; LongRoPE. */
 #include "formats/json.h"
-#include "surgery/family.h"
+#include "surgery/carrier.h"
 
 static const TensorName phi_tensors[] = {
     TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
@@ -51,6 +51,8 @@ const Family family_phi = {
               .mlp_bias = true},
     .rotary_part = 0.5,
     .read_config = read_phi,
+    .architecture = "PhiForCausalLM",
+    .gguf_needs_head = true,
 };
 
 static const TensorName phi3_tensors[] = {
@@ -78,6 +80,34 @@ static bool read_phi3(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
+static bool one_window_for_all(const Model *m, char *why, size_t size) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        if (m->spec.layers[i].window != m->spec.layers[0].window)
+            return cannot(why, size, "has a window in all layers or in none");
+        if (layer_is_nope(m, &m->spec.layers[i])) return cannot(why, size, "rotates in every layer");
+    }
+    return one_rotation(m, NULL) || cannot(why, size, "has one rope base for all layers");
+}
+
+static void write_config3(const Model *m, json_t *config) {
+    uint32_t window = m->spec.layers[0].window;
+    json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());
+    json_object_set_new(config, "original_max_position_embeddings", json_integer(m->spec.context));
+}
+
+static bool gguf_can3(const Model *m, char *why, size_t size) {
+    if (!all_layers(m, layer_is_global))
+        return cannot(why, size, "ignores Phi-3's window (--sliding-window 0:all drops it)");
+    return one_window_for_all(m, why, size);
+}
+
+/* 0 tells llama.cpp that there is none. */
+static void write_gguf3(const Model *m, const char *arch, Checkpoint *out) {
+    char key[128];
+    (void)m, (void)arch;
+    meta_set_u32(out, arch_key(key, out, "attention.sliding_window"), 0);
+}
+
 const Family family_phi3 = {
     .name = "phi3",
     .model_types = (const char *const[]){"phi3", NULL},
@@ -86,4 +116,9 @@ const Family family_phi3 = {
     .model = {.norm_eps = 1e-5, .context = 4096},
     .layer = {.rope_base = 10000},
     .read_config = read_phi3,
+    .architecture = "Phi3ForCausalLM",
+    .config_can = one_window_for_all,
+    .write_config = write_config3,
+    .gguf_can = gguf_can3,
+    .write_gguf = write_gguf3,
 };

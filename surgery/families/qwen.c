@@ -1,7 +1,7 @@
 /* Qwen2, Qwen2.5: q/k/v biases. Qwen3: none, but norms of each query and key. In both a window from layer
  * max_window_layers on, if use_sliding_window says so. */
 #include "formats/json.h"
-#include "surgery/family.h"
+#include "surgery/carrier.h"
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     bool use = false;
@@ -24,7 +24,14 @@ const Family family_qwen2 = {
     .model = {.norm_eps = 1e-6, .context = 32768},
     .layer = {.rope_base = 10000, .n_kv_heads = 32, .q_bias = true, .k_bias = true, .v_bias = true},
     .read_config = read_config,
+    .architecture = "Qwen2ForCausalLM",
+    .no_o_bias = true,
 };
+
+static bool gguf_can3(const Model *m, char *why, size_t size) {
+    if (m->spec.layers[0].o_bias) return cannot(why, size, "has no bias after attention");
+    return gguf_rotates_can(m, why, size);
+}
 
 const Family family_qwen3 = {
     .name = "qwen3",
@@ -35,4 +42,6 @@ const Family family_qwen3 = {
     .layer = {.rope_base = 10000, .n_kv_heads = 32, .head_dim = 128, .qk_norm = QK_NORM_HEAD},
     .attention_bias_key = true,
     .read_config = read_config,
+    .architecture = "Qwen3ForCausalLM",
+    .gguf_can = gguf_can3,
 };

@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 from conftest import run_derope
+from llama import compare_llama, differences
 from reference import byte_tokenizer, logits, tiny
 
 torch.set_num_threads(2)
@@ -88,51 +89,6 @@ def test_transformers(source, surgery, tf5, tmp_path):
     text = "the cat's 12 mats\n  sat — on é🙂 river"
     ours = transformers.AutoTokenizer.from_pretrained(out)(text).input_ids
     assert ours == transformers.AutoTokenizer.from_pretrained(folder)(text).input_ids
-
-
-class Llama:
-    """llama.cpp: log-probabilities of the token after a prompt."""
-
-    def __init__(self, path, n_ctx=512):
-        import xllamacpp
-
-        p = xllamacpp.CommonParams()
-        p.model.path = str(path)
-        p.n_ctx, p.n_batch, p.n_ubatch, p.n_parallel = n_ctx, n_ctx, n_ctx, 1
-        p.cpuparams.n_threads = p.cpuparams_batch.n_threads = 2
-        p.cache_type_k = p.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-        p.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        p.warmup = False
-        p.verbosity = -1
-        p.no_perf = True
-        self.server = xllamacpp.Server(p)
-
-    def top(self, ids, n=20):
-        """{token: log-probability} of the n likeliest next tokens."""
-        # probabilities are those before sampling; the bias makes it sample a token that is whole text, since it
-        # reports none for half a character
-        r = self.server.handle_completions({"prompt": ids, "n_predict": 1, "n_probs": n, "temperature": 0,
-                                            "cache_prompt": False, "logit_bias": [[40, 100.0]]})
-        if r.get("code", 200) != 200 or "error" in r:
-            raise RuntimeError(str(r)[:500])
-        first = (r.get("completion_probabilities") or r["choices"][0]["logprobs"]["content"])[0]
-        return {t["id"]: t["logprob"] for t in first["top_logprobs"]}
-
-
-def differences(path, expected, ids, lengths):
-    """|ours - llama.cpp's| of its likeliest next tokens' log-probabilities, per length."""
-    llama, out = Llama(path), []
-    for n in lengths:
-        ours = torch.log_softmax(expected[n - 1].double(), -1)
-        theirs = llama.top(ids[:n])
-        assert len(theirs) >= 10
-        out.append(sorted(abs(ours[t].item() - p) for t, p in theirs.items()))
-    return out
-
-
-def compare_llama(path, expected, ids, tolerance, lengths):
-    worst = max(d[-1] for d in differences(path, expected, ids, lengths))
-    assert worst < tolerance, f"log-probabilities differ by {worst}"
 
 
 @pytest.mark.parametrize("surgery", SURGERIES)
