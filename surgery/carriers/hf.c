@@ -22,7 +22,7 @@ static void set_architecture(json_t *config, const char *architecture, const cha
 void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double base_if_none) {
     json_object_del(config, "rope_parameters");
     json_object_set_new(config, config_key(f, "rope_theta"), json_real(l ? l->rope_base : base_if_none));
-    if (l && l->position == POSITION_PARTIAL)
+    if (l && l->position != POSITION_NOPE && (l->position == POSITION_PARTIAL || f->rotary_part))
         json_object_set_new(config, config_key(f, "partial_rotary_factor"),
                             json_real((double)l->rotary_dim / l->head_dim));
     const RopeScaling *r = l ? &l->scaling : NULL;

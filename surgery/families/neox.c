@@ -242,6 +242,7 @@ static bool read_falcon_gguf(Model *m, const Checkpoint *c, Error *e) {
 /* As the grouped kind, which can say all of them that are parallel. */
 static void write_falcon(const Model *m, json_t *config) {
     bool two = m->spec.layers[0].wiring == WIRING_PARALLEL;
+    json_object_del(config, "head_dim"); /* its class has no such key: the width divided by the heads */
     json_object_set_new(config, "new_decoder_architecture", json_true());
     json_object_set_new(config, "num_ln_in_parallel_attn", json_integer(two ? 2 : 1));
     json_object_set_new(config, "parallel_attn", json_true());

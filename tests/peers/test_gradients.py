@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 from conftest import run_derope, run_tool
+from test_families import CASES
 from reference import byte_tokenizer, tiny, window_mask
 
 torch.set_num_threads(2)
@@ -46,7 +47,9 @@ def read(path):
     while data:
         name, _, data = data.partition(b"\n")
         n = int.from_bytes(data[:8], "little")
-        out[name.decode()] = torch.from_numpy(np.frombuffer(data[8 : 8 + 4 * n], np.float32).copy())
+        values = torch.from_numpy(np.frombuffer(data[8 : 8 + 4 * n], np.float32).copy())
+        name = name.decode()  # q, k and v of one tensor come one after the other
+        out[name] = torch.cat([out[name], values]) if name in out else values
         data = data[8 + 4 * n :]
     return out
 
@@ -80,6 +83,46 @@ def test_gradients(name, objective, tmp_path):
         error = (ours[k].double() - g.ravel()).norm() / (g.norm() + 1e-12)
         # a key bias shifts all scores of a query alike: its true gradient is 0, and rounding has nothing to be relative to
         assert error < 1e-4 or (ours[k].double() - g.ravel()).norm() < 1e-6, f"{k}: relative error {error}"
+
+
+# The other dense families, as they are: their own forward pass, every option of test_families once.
+OTHERS = {k: v for k, v in CASES.items() if v[0] not in ("llama", "mistral", "qwen2", "smollm3", "granite")}
+
+
+def in_our_order(name, g, model):
+    """q, then k, then v, where the heads of the three alternate; halves where rows are interleaved."""
+    c = model.config
+    if c.model_type == "cohere2" and ("q_proj" in name or "k_proj" in name):
+        return g.reshape(-1, c.head_dim // 2, 2, *g.shape[1:]).transpose(1, 2).reshape(g.shape)
+    if "query_key_value" not in name:
+        return g
+    heads = c.num_attention_heads
+    kv = heads
+    if c.model_type == "falcon":
+        kv = c.num_kv_heads if c.new_decoder_architecture else 1 if c.multi_query else heads
+    parts = g.reshape(kv, heads // kv + 2, c.hidden_size // heads, -1)
+    return torch.cat([p.reshape(-1) for p in (parts[:, :-2], parts[:, -2], parts[:, -1])])
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_gradients_of_other_families(case, tmp_path):
+    family, changes = OTHERS[case]
+    model = tiny(family, **changes)
+    model.config._attn_implementation = "eager"
+    folder = save(model, tmp_path / "model")
+    model = model.to(torch.float64)
+    torch.manual_seed(3)
+    tokens = torch.randint(3, 320, (B, T + 1))
+    torch.nn.functional.cross_entropy(model(tokens[:, :-1]).logits.reshape(-1, 320), tokens[:, 1:].reshape(-1)).backward()
+    np.concatenate([[B, T], tokens.numpy().ravel()]).astype(np.int32).tofile(tmp_path / "ids")
+    run_tool("gradients", folder, tmp_path / "ids", tmp_path / "out", "-")
+    ours = read(tmp_path / "out")
+    ours.pop("loss")
+    theirs = {k: in_our_order(k, p.grad, model).ravel() for k, p in model.named_parameters()}
+    assert set(ours) == set(theirs)
+    for k, g in theirs.items():
+        error = (ours[k].double() - g).norm()
+        assert error < 1e-4 * (g.norm() + 1e-12) or error < 1e-6, f"{k}: relative error {error / g.norm()}"
 
 
 @pytest.mark.parametrize("objective", ["next-token", "distill"])
