@@ -87,7 +87,7 @@ const Verb verb_convert = {
             "derope.manifest).\n\n" SURGERY_HELP "\noutput:\n"
             "  --dtype T                   f32, bf16, f16; GGUF also q8_0, q4_0, q4_1; left out: as in IN\n"
             "  --carrier NAME              the stock architecture to use; left out: the plainest that can\n"
-            "                              (HF: own, smollm3, granite_swa, linear-1e30;\n"
+            "                              (HF: own, smollm3, granite_swa, partial-0, linear-1e30;\n"
             "                              GGUF: own, granite, granite_swa, linear-1e30)\n"
             "  --max-shard-size N          bytes per safetensors file (5G)\n"
             "  --force                     replace OUT\n"

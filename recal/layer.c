@@ -88,7 +88,8 @@ bool tokens_known(const ModelSpec *s, const int32_t *ids, size_t n, int32_t lowe
     return true;
 }
 
-void norm_forward(const Net *n, float *y, float *rstd, const float *x, const float *w, const float *b, size_t N) {
+void norm_forward(const Net *n, float *y, float *rstd, const float *x, const float *w, const float *b,
+                  size_t N) {
     size_t C = n->spec->width;
     float eps = (float)n->spec->norm_eps;
     if (n->spec->norm == NORM_LAYER)
@@ -97,8 +98,8 @@ void norm_forward(const Net *n, float *y, float *rstd, const float *x, const flo
         rmsnorm_forward(n->pool, y, rstd, x, w, N, C, eps);
 }
 
-void norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x, const float *w,
-                   const float *rstd, size_t N) {
+void norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x,
+                   const float *w, const float *rstd, size_t N) {
     if (n->spec->norm == NORM_LAYER)
         layernorm_backward(n->pool, dx, dw, db, dy, x, w, rstd, N, n->spec->width);
     else

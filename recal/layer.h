@@ -28,10 +28,11 @@ void ropes_free(Rope *r, const ModelSpec *s);
 bool tokens_known(const ModelSpec *s, const int32_t *ids, size_t n, int32_t lowest, Error *e);
 
 /* The model's kind of norm over rows of its width; `b` may be NULL. */
-void norm_forward(const Net *n, float *y, float *rstd, const float *x, const float *w, const float *b, size_t N);
+void norm_forward(const Net *n, float *y, float *rstd, const float *x, const float *w, const float *b,
+                  size_t N);
 /* dx, dw and db are added to. */
-void norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x, const float *w,
-                   const float *rstd, size_t N);
+void norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x,
+                   const float *w, const float *rstd, size_t N);
 
 /* Rows that QK-norm makes of one token's heads: each head its own, or all together. */
 size_t qk_norm_groups(const LayerSpec *l, uint32_t heads);

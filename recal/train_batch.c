@@ -263,7 +263,8 @@ static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *
     if (!scored) memset(p->normed, 0, p->N * C * sizeof(float));
     float *logits = big_alloc_unset(block, V * sizeof(float), "logits", e);
     float *teacher_logits = logits && teacher ? big_alloc_unset(block, V * sizeof(float), "logits", e) : NULL;
-    float cap = (float)n->spec->logit_softcap, *bias = b->grads ? net_at(n, b->grads, ROLE_HEAD_BIAS, -1) : NULL;
+    float cap = (float)n->spec->logit_softcap,
+          *bias = b->grads ? net_at(n, b->grads, ROLE_HEAD_BIAS, -1) : NULL;
     float *capped = logits && cap > 0 ? big_alloc_unset(block, V * sizeof(float), "logits", e) : NULL;
     float *dx = logits ? big_alloc_unset(block, C * sizeof(float), "gradient", e) : NULL, row_loss[HEAD_ROWS];
     bool ok = dx && (!teacher || teacher_logits) && (!(cap > 0) || capped);

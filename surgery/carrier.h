@@ -10,7 +10,6 @@ typedef struct Carrier {
     const char *name; /* "own", "smollm3", "granite_swa": what --carrier takes */
     Format format;
     const char *runtimes; /* who runs the result as intended: "transformers >= 4.53" */
-    bool manual;          /* never picked automatically: a last resort that reads as a hack */
     bool holds_scale;     /* its metadata holds the softmax scale; otherwise that is folded into q_proj */
     bool needs_sinks;     /* its tensors include attention sinks: neutral ones are added */
     /* HF: biases come all four or not at all, so q/k/v biases get a zero o_proj bias beside them. */

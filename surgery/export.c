@@ -47,8 +47,10 @@ static double folded_scale(const Export *x, int layer) {
     const Family *f = x->m->family;
     bool own = !x->carrier->tensors; /* an architecture of the family's own */
     bool gguf = x->out->format == FORMAT_GGUF;
-    if (x->carrier->holds_scale || (own && f->write_softmax_scale && !(gguf && f->gguf_softmax_scale))) return 1;
-    double built_in = own && gguf && f->gguf_softmax_scale ? f->gguf_softmax_scale(&x->m->spec) : 1 / sqrt(l->head_dim);
+    if (x->carrier->holds_scale || (own && f->write_softmax_scale && !(gguf && f->gguf_softmax_scale)))
+        return 1;
+    double built_in =
+        own && gguf && f->gguf_softmax_scale ? f->gguf_softmax_scale(&x->m->spec) : 1 / sqrt(l->head_dim);
     double by = l->softmax_scale / built_in;
     return fabs(by - 1) < 1e-7 ? 1 : by;
 }
@@ -112,7 +114,8 @@ static void to_hf_dtype(Export *x, Tensor *t) {
 static const TensorName *row_of(const Export *x, TensorRole role, int layer) {
     const ModelTensor *there = model_tensor(x->m, role, layer);
     if (!x->carrier->tensors && there && there->row) return there->row;
-    for (const TensorName *row = x->carrier->tensors ? x->carrier->tensors : x->m->family->tensors; row->hf; row++)
+    for (const TensorName *row = x->carrier->tensors ? x->carrier->tensors : x->m->family->tensors; row->hf;
+         row++)
         if (row->role == role) return row;
     return NULL;
 }
@@ -135,11 +138,13 @@ static bool add_fused(Export *x, Fused how, TensorRole role, int layer, const ch
     if (roles[0] != role) return true;
     for (size_t i = 0; i < n; i++) {
         const ModelTensor *t = model_tensor(x->m, roles[i], layer);
-        if (!t) return error_set(x->e, ERR_FAILED, "tensor '%s' needs a part that the model does not have", name);
+        if (!t)
+            return error_set(x->e, ERR_FAILED, "tensor '%s' needs a part that the model does not have", name);
         parts[i] = t->tensor;
         prepare_tensor(x, roles[i], layer, &parts[i]);
     }
-    if (!fused_join(&x->out->arena, &x->m->spec.layers[layer], how, roles, parts, n, &whole, x->e)) return false;
+    if (!fused_join(&x->out->arena, &x->m->spec.layers[layer], how, roles, parts, n, &whole, x->e))
+        return false;
     whole.name = name;
     checkpoint_add_tensor(x->out, &whole);
     return true;
@@ -150,7 +155,9 @@ static bool add_tensor(Export *x, TensorRole role, int layer, Tensor t) {
     const TensorName *row = row_of(x, role, layer);
     char name[128] = "";
     if (row) tensor_name(row, layer, x->out->format, name);
-    if (!*name) return error_set(x->e, ERR_FAILED, "the carrier %s has no place for tensor '%s'", x->carrier->name, t.name);
+    if (!*name)
+        return error_set(x->e, ERR_FAILED, "the carrier %s has no place for tensor '%s'", x->carrier->name,
+                         t.name);
     Fused fused = gguf ? row->gguf_fused : row->hf_fused;
     if (fused) return add_fused(x, fused, role, layer, name);
     prepare_tensor(x, role, layer, &t);

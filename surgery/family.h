@@ -15,7 +15,7 @@ typedef struct TensorName {
     Fused hf_fused, gguf_fused;
 } TensorName;
 
-#define TENSOR(role_, hf_, gguf_)                                                                             \
+#define TENSOR(role_, hf_, gguf_)                                                                            \
     { .role = (role_), .hf = (hf_), .gguf = (gguf_) }
 #define TENSOR_FUSED(role_, hf_, hf_fused_, gguf_, gguf_fused_)                                              \
     { .role = (role_), .hf = (hf_), .gguf = (gguf_), .hf_fused = (hf_fused_), .gguf_fused = (gguf_fused_) }
@@ -30,36 +30,42 @@ typedef struct KeyName {
 typedef struct Family {
     const char *name;               /* "llama": what inspect prints */
     const char *const *model_types; /* config.json "model_type" values, NULL-terminated */
-    const char *const *gguf_archs;  /* general.architecture values, NULL-terminated; NULL: llama.cpp has none */
-    const TensorName *tensors;      /* TENSORS_END at the end; of two rows for one role either may be there */
-    const KeyName *keys;            /* ends with a NULL `usual`; NULL: all are called as usual */
+    const char *const
+        *gguf_archs;           /* general.architecture values, NULL-terminated; NULL: llama.cpp has none */
+    const TensorName *tensors; /* TENSORS_END at the end; of two rows for one role either may be there */
+    const KeyName *keys;       /* ends with a NULL `usual`; NULL: all are called as usual */
     /* What its models have in common, and what holds where a file says nothing: read into every spec first.
      * layer.n_kv_heads 0: as many as heads; layer.head_dim 0: the width divided by the heads. */
     ModelSpec model;
     LayerSpec layer;
-    double rotary_part;    /* share of a head that rotates; 0: all of it */
-    bool hf_interleaved;   /* its HF q/k rows are interleaved (Cohere), not half-split */
-    bool gguf_interleaved; /* its GGUF's are (llama, granite), not half-split (qwen2) */
+    double rotary_part;                    /* share of a head that rotates; 0: all of it */
+    bool rotary_part_key;                  /* partial_rotary_factor is read, 0 included */
+    bool no_linear_rope;                   /* rope_scaling of the type linear is not */
+    bool old_rope_type;                    /* rope_scaling's key "rope_type" has to be the older "type" */
+    bool hf_interleaved;                   /* its HF q/k rows are interleaved (Cohere), not half-split */
+    bool gguf_interleaved;                 /* its GGUF's are (llama, granite), not half-split (qwen2) */
     bool attention_bias_key, mlp_bias_key; /* attention_bias and mlp_bias say whether there are any */
     bool custom_code; /* its model type is nobody's but its author's: outputs get another */
     /* The common settings have been read; these add what is particular, per layer. May be NULL. */
     bool (*read_config)(Model *m, const json_t *config, Error *e);
     bool (*read_gguf)(Model *m, const Checkpoint *c, Error *e);
-    /* Its own architectures as carriers (surgery/carrier.h): whether they can say what the spec says (NULL: all
-     * layers rotate, none has a window), and what they say beside the common settings (NULL: nothing). HF only
-     * asks when there is no config.json to keep. */
+    /* Its own architectures as carriers (surgery/carrier.h): whether they can say what the spec says (NULL:
+     * all layers rotate, none has a window), and what they say beside the common settings (NULL: nothing). HF
+     * only asks when there is no config.json to keep. */
     const char *architecture; /* "LlamaForCausalLM" */
     bool (*config_can)(const Model *m, char *why, size_t why_size);
     void (*write_config)(const Model *m, json_t *config);
     bool (*gguf_can)(const Model *m, char *why, size_t why_size);
     void (*write_gguf)(const Model *m, const char *arch, Checkpoint *out);
-    /* The configuration holds the softmax scale: writes it. NULL: it is 1/sqrt(head_dim), and q_proj takes what
-     * differs from that. */
+    /* The configuration holds the softmax scale: writes it. NULL: it is 1/sqrt(head_dim), and q_proj takes
+     * what differs from that. */
     void (*write_softmax_scale)(const Model *m, json_t *config);
-    double (*gguf_softmax_scale)(const ModelSpec *s); /* what llama.cpp multiplies by; NULL: 1/sqrt(head_dim) */
-    bool no_o_bias;        /* HF: biases of q, k and v alone */
-    bool gguf_needs_head;  /* llama.cpp wants output.weight, tied or not */
-    bool gguf_window_base; /* llama.cpp has a rope base of their own for windowed layers (rope.freq_base_swa) */
+    double (*gguf_softmax_scale)(
+        const ModelSpec *s); /* what llama.cpp multiplies by; NULL: 1/sqrt(head_dim) */
+    bool no_o_bias;          /* HF: biases of q, k and v alone */
+    bool gguf_needs_head;    /* llama.cpp wants output.weight, tied or not */
+    bool gguf_window_base; /* llama.cpp has a rope base of their own for windowed layers (rope.freq_base_swa)
+                            */
 } Family;
 
 /* NULL-terminated. */
@@ -82,8 +88,8 @@ void set_window_pattern(Model *m, uint32_t window, uint64_t every);
 bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e);
 /* Rotation off in layer i. */
 void layer_drop_rope(LayerSpec *l);
-/* GGUF: attention.sliding_window_pattern (a flag per layer, or every how many there is none; `every` where the
- * key is absent) and `window` onto the layers. */
+/* GGUF: attention.sliding_window_pattern (a flag per layer, or every how many there is none; `every` where
+ * the key is absent) and `window` onto the layers. */
 bool read_gguf_window_pattern(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, Error *e);
 /* The two keys. */
 void write_gguf_window_pattern(const Model *m, const char *arch, Checkpoint *out);

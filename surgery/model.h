@@ -14,8 +14,8 @@ typedef struct ModelTensor {
     TensorRole role;
     int layer;                    /* -1: not in a layer */
     const struct TensorName *row; /* by which it was found; NULL if new or ROLE_OTHER */
-    Tensor tensor;        /* name and layout as HF has it */
-    const Tensor *origin; /* the source checkpoint's own tensor; NULL if new */
+    Tensor tensor;                /* name and layout as HF has it */
+    const Tensor *origin;         /* the source checkpoint's own tensor; NULL if new */
 } ModelTensor;
 
 typedef struct Model {

@@ -133,6 +133,7 @@ json_t *spec_to_json(const ModelSpec *s) {
         json_array_append_new(layers, layer_to_json(&s->layers[i]));
     return json_pack("{s:i, s:i, s:i, s:I, s:f, s:b, s:f, s:f, s:f, s:o}", "n_layers", (int)s->n_layers,
                      "width", (int)s->width, "vocab", (int)s->vocab, "context", (json_int_t)s->context,
-                     "norm_eps", s->norm_eps, "tied_head", s->tied_head, "embedding_scale", s->embedding_scale,
-                     "residual_scale", s->residual_scale, "logit_scale", s->logit_scale, "layers", layers);
+                     "norm_eps", s->norm_eps, "tied_head", s->tied_head, "embedding_scale",
+                     s->embedding_scale, "residual_scale", s->residual_scale, "logit_scale", s->logit_scale,
+                     "layers", layers);
 }

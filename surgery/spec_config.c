@@ -142,7 +142,7 @@ static bool read_layer_rope(const Model *m, const json_t *config, const json_t *
         !config_real(rope, "partial_rotary_factor", &part, e))
         return false;
     if (!(l->rope_base > 0)) return error_set(e, ERR_INPUT, "config.json: rope_theta is %g", l->rope_base);
-    if (!(part > 0 && part <= 1))
+    if (!(part >= 0 && part <= 1))
         return error_set(e, ERR_INPUT, "config.json: partial_rotary_factor is %g", part);
     l->rotary_dim = (uint32_t)(l->head_dim * part) / 2 * 2;
     l->position = l->rotary_dim == l->head_dim ? POSITION_ROPE : POSITION_PARTIAL;
@@ -234,8 +234,8 @@ static bool read_activation(const Family *f, const json_t *config, Activation *o
     static const struct {
         const char *name;
         Activation act;
-    } names[] = {{"silu", ACT_SILU},          {"swish", ACT_SILU},
-                 {"gelu", ACT_GELU},          {"gelu_new", ACT_GELU_TANH},
+    } names[] = {{"silu", ACT_SILU},           {"swish", ACT_SILU},
+                 {"gelu", ACT_GELU},           {"gelu_new", ACT_GELU_TANH},
                  {"gelu_fast", ACT_GELU_TANH}, {"gelu_pytorch_tanh", ACT_GELU_TANH}};
     const char *key = config_key(f, "hidden_act"), *name = json_get_string(config, key);
     if (!name) return true;
@@ -245,7 +245,8 @@ static bool read_activation(const Family *f, const json_t *config, Activation *o
             return true;
         }
     return error_set(e, ERR_INPUT,
-                     "config.json: %s '%.40s' is not supported (silu, gelu, gelu_new, gelu_pytorch_tanh)", key, name);
+                     "config.json: %s '%.40s' is not supported (silu, gelu, gelu_new, gelu_pytorch_tanh)",
+                     key, name);
 }
 
 /* Keys that would be passed over without a word if they were of another type. */
@@ -273,7 +274,8 @@ bool spec_from_config(Model *m, const json_t *config, Error *e) {
     const char *eps = config_key(f, f->model.norm == NORM_LAYER ? "layer_norm_eps" : "rms_norm_eps");
     *s = f->model;
     s->embedding_scale = s->residual_scale = s->logit_scale = 1;
-    if (!check_types(config, e) || !read_sizes(m, config, &l, e) || !read_activation(f, config, &l.activation, e))
+    if (!check_types(config, e) || !read_sizes(m, config, &l, e) ||
+        !read_activation(f, config, &l.activation, e))
         return false;
     if (!config_real(config, eps, &s->norm_eps, e)) return false;
     if (s->norm_eps < 0) return error_set(e, ERR_INPUT, "config.json: %s is %g", eps, s->norm_eps);

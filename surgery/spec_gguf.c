@@ -61,7 +61,8 @@ bool read_gguf_window_pattern(Model *m, const Checkpoint *c, uint32_t window, ui
         return true;
     }
     if (list->count < m->spec.n_layers)
-        return error_set(e, ERR_INPUT, "%s: key '%s' is shorter than %u layers", c->path, key, m->spec.n_layers);
+        return error_set(e, ERR_INPUT, "%s: key '%s' is shorter than %u layers", c->path, key,
+                         m->spec.n_layers);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].window = meta_array_f64(list, i, &flag) && flag != 0 ? window : 0;
     return true;

@@ -205,13 +205,12 @@ static const struct {
     size_t T, heads, kv_heads, dim, window;
     bool sinks;
     double softcap;
-} attention_cases[] = {{1, 1, 1, 4, 0, false, 0},     {13, 4, 2, 8, 0, false, 0},
-                       {150, 2, 1, 6, 0, false, 0},   {150, 2, 2, 4, 7, false, 0},
-                       {150, 3, 1, 4, 64, true, 0},   {140, 2, 1, 4, 100, true, 0},
-                       {9, 2, 1, 4, 1, false, 0},     {20, 2, 1, 4, 500, true, 0},
-                       {129, 1, 1, 16, 65, false, 0}, {1100, 2, 1, 4, 0, false, 0},
-                       {1300, 1, 1, 4, 530, true, 0}, {700, 2, 1, 4, 40, true, 0},
-                       {150, 4, 2, 8, 0, false, 1.5}, {700, 2, 1, 4, 40, true, 0.5}};
+} attention_cases[] = {
+    {1, 1, 1, 4, 0, false, 0},     {13, 4, 2, 8, 0, false, 0},    {150, 2, 1, 6, 0, false, 0},
+    {150, 2, 2, 4, 7, false, 0},   {150, 3, 1, 4, 64, true, 0},   {140, 2, 1, 4, 100, true, 0},
+    {9, 2, 1, 4, 1, false, 0},     {20, 2, 1, 4, 500, true, 0},   {129, 1, 1, 16, 65, false, 0},
+    {1100, 2, 1, 4, 0, false, 0},  {1300, 1, 1, 4, 530, true, 0}, {700, 2, 1, 4, 40, true, 0},
+    {150, 4, 2, 8, 0, false, 1.5}, {700, 2, 1, 4, 40, true, 0.5}};
 
 static void test_attention(void **state) {
     (void)state;
@@ -239,10 +238,10 @@ static void test_attention_backward(void **state) {
         Attention a[2];
         AttentionGrad g[2];
         for (int s = 0; s < 2; s++) {
-            c[s] = attention_case(&r, attention_cases[i].T % 80, attention_cases[i].heads,
-                                  attention_cases[i].kv_heads, attention_cases[i].dim,
-                                  attention_cases[i].window, attention_cases[i].sinks,
-                                  attention_cases[i].softcap);
+            c[s] =
+                attention_case(&r, attention_cases[i].T % 80, attention_cases[i].heads,
+                               attention_cases[i].kv_heads, attention_cases[i].dim, attention_cases[i].window,
+                               attention_cases[i].sinks, attention_cases[i].softcap);
             a[s] = fast_attention(&c[s]);
             g[s] = (AttentionGrad){.dout = as_floats(c[s].dout, c[s].nq)};
             g[s].dq = xcalloc(c[s].nq, sizeof(float));

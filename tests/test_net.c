@@ -231,7 +231,8 @@ static void plain_norm(const Pair *p, double *y, const double *x, TensorRole nor
 }
 
 /* What attention gives of `x`, before any post-norm. */
-static void plain_attention_block(const Pair *p, int i, double *given, const double *x, size_t batch, size_t n) {
+static void plain_attention_block(const Pair *p, int i, double *given, const double *x, size_t batch,
+                                  size_t n) {
     const ModelSpec *s = p->net->spec;
     const LayerSpec *l = &s->layers[i];
     size_t N = batch * n, q_width = l->n_heads * l->head_dim, kv_width = l->n_kv_heads * l->head_dim;
@@ -276,7 +277,8 @@ static void plain_ffn_block(const Pair *p, int i, double *given, const double *x
     double *normed = doubles(N * s->width), *gate = doubles(N * F), *up = doubles(N * F);
     plain_norm(p, normed, x, shared ? ROLE_ATTN_NORM : ROLE_FFN_NORM,
                shared ? ROLE_ATTN_NORM_BIAS : ROLE_FFN_NORM_BIAS, i, N);
-    if (!l->no_gate) plain_linear(gate, normed, at(p, ROLE_GATE, i), at(p, ROLE_GATE_BIAS, i), N, s->width, F);
+    if (!l->no_gate)
+        plain_linear(gate, normed, at(p, ROLE_GATE, i), at(p, ROLE_GATE_BIAS, i), N, s->width, F);
     plain_linear(up, normed, at(p, ROLE_UP, i), at(p, ROLE_UP_BIAS, i), N, s->width, F);
     plain_mlp(l->activation, gate, l->no_gate ? NULL : gate, up, N * F);
     plain_linear(given, gate, at(p, ROLE_DOWN, i), at(p, ROLE_DOWN_BIAS, i), N, F, s->width);
@@ -319,7 +321,8 @@ static double *plain_logits(const Pair *p, const int32_t *ids, size_t batch, siz
     plain_linear(logits, x, s->tied_head ? embed : at(p, ROLE_HEAD, -1), NULL, N, s->width, s->vocab);
     const double *bias = at(p, ROLE_HEAD_BIAS, -1);
     for (size_t i = 0; i < N * s->vocab; i++)
-        logits[i] = plain_softcap(logits[i] * s->logit_scale + (bias ? bias[i % s->vocab] : 0), s->logit_softcap);
+        logits[i] =
+            plain_softcap(logits[i] * s->logit_scale + (bias ? bias[i % s->vocab] : 0), s->logit_softcap);
     free(x);
     return logits;
 }

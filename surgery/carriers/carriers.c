@@ -5,13 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const Carrier carrier_hf_own, carrier_hf_smollm3, carrier_hf_granite_swa, carrier_hf_linear;
+extern const Carrier carrier_hf_own, carrier_hf_smollm3, carrier_hf_granite_swa, carrier_hf_partial,
+    carrier_hf_linear;
 extern const Carrier carrier_gguf_own, carrier_gguf_granite, carrier_gguf_granite_swa, carrier_gguf_linear;
 
 const Carrier *const carriers[] = {
-    &carrier_hf_own,           &carrier_hf_smollm3,  &carrier_hf_granite_swa,
-    &carrier_hf_linear,        &carrier_gguf_own,    &carrier_gguf_granite,
-    &carrier_gguf_granite_swa, &carrier_gguf_linear, NULL,
+    &carrier_hf_own,         &carrier_hf_smollm3,
+    &carrier_hf_granite_swa, &carrier_hf_partial,
+    &carrier_hf_linear,      &carrier_gguf_own,
+    &carrier_gguf_granite,   &carrier_gguf_granite_swa,
+    &carrier_gguf_linear,    NULL,
 };
 
 /* ---- what a spec is like ---- */
@@ -93,11 +96,13 @@ bool has_qk_norm(const Model *m) {
 bool llama_block(const Model *m, char *why, size_t size) {
     const ModelSpec *s = &m->spec;
     if (s->norm != NORM_RMS || s->norm_of_one) return cannot(why, size, "has RMSNorm");
-    if (s->head_bias || s->logit_softcap > 0) return cannot(why, size, "has neither a bias nor a soft cap on logits");
+    if (s->head_bias || s->logit_softcap > 0)
+        return cannot(why, size, "has neither a bias nor a soft cap on logits");
     for (uint32_t i = 0; i < s->n_layers; i++) {
         const LayerSpec *l = &s->layers[i];
         if (l->no_pre_norms || l->post_norms || l->wiring != WIRING_SEQUENTIAL)
-            return cannot(why, size, "has one norm before attention and one before the MLP, one after the other");
+            return cannot(why, size,
+                          "has one norm before attention and one before the MLP, one after the other");
         if (l->no_gate || l->activation != ACT_SILU) return cannot(why, size, "has SwiGLU");
         if (l->softcap > 0) return cannot(why, size, "has no soft cap on scores");
     }
@@ -128,7 +133,6 @@ static json_t *explain_all(const Model *m, Format format) {
         if ((*c)->format != format) continue;
         char why[200] = "";
         bool can = (*c)->can(m, why, sizeof why);
-        if (can && (*c)->manual) snprintf(why, sizeof why, "only when asked for with --carrier");
         json_array_append_new(list, json_pack("{s:s, s:b, s:s, s:s}", "carrier", (*c)->name, "can", can,
                                               "why", why, "runtimes", (*c)->runtimes));
     }
@@ -141,7 +145,7 @@ const Carrier *carrier_pick(const Model *m, Format format, const char *name, jso
     for (const Carrier *const *c = carriers; *c; c++) {
         char why[200] = "";
         if ((*c)->format != format) continue;
-        if (name ? strcmp(name, (*c)->name) != 0 : (*c)->manual) continue;
+        if (name && strcmp(name, (*c)->name) != 0) continue;
         known = true;
         if ((*c)->can(m, why, sizeof why)) return *c;
         if (name) {

@@ -1,6 +1,7 @@
 /* The carriers of GGUF files (llama.cpp's src/models). */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "surgery/carrier.h"
@@ -49,7 +50,7 @@ void gguf_set_rope(const Model *m, Checkpoint *out, const char *arch, const Laye
     double usual = r->factor > 1 ? 0.1 * log(r->factor) + 1 : 1;
     if (r->attention_factor > 0 || meta_find(out, key_of(key, arch, "rope.scaling.attn_factor")))
         gguf_write_real(out, arch, "rope.scaling.attn_factor",
-                r->attention_factor > 0 ? r->attention_factor / usual : 1);
+                        r->attention_factor > 0 ? r->attention_factor / usual : 1);
 }
 
 void write_gguf_window_pattern(const Model *m, const char *arch, Checkpoint *out) {
@@ -264,12 +265,30 @@ const Carrier carrier_gguf_granite_swa = {
 
 /* ---- the family's own, with angles divided by 1e30 ---- */
 
+/* The family's own architecture, rotating where it did: what else it asks for. */
+static bool linear_family_can(const Model *m, char *why, size_t size) {
+    if (!m->family->gguf_archs) return cannot(why, size, "is not known to llama.cpp");
+    if (!m->family->gguf_can)
+        return all_layers(m, layer_is_global) || cannot(why, size, "has no windows per layer");
+    if (m->family->gguf_window_base && !all_layers(m, layer_is_global))
+        return cannot(why, size, "does not scale the rotation of layers with a window");
+    LayerSpec *layers = xcalloc(m->spec.n_layers, sizeof *layers);
+    Model rotating = *m;
+    rotating.spec.layers = layers;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        layers[i] = m->source_spec.layers[i];
+        layers[i].window = m->spec.layers[i].window;
+    }
+    bool ok = m->family->gguf_can(&rotating, why, size);
+    free(layers);
+    return ok;
+}
+
 static bool linear_can(const Model *m, char *why, size_t size) {
     if (!all_layers(m, layer_is_nope))
         return cannot(why, size, "stops the rotation of all layers or of none");
-    if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
     if (has_sinks(m)) return cannot(why, size, "has no attention sinks");
-    return true;
+    return linear_family_can(m, why, size);
 }
 
 static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
@@ -287,7 +306,6 @@ const Carrier carrier_gguf_linear = {
     .name = "linear-1e30",
     .format = FORMAT_GGUF,
     .runtimes = "llama.cpp, any version",
-    .manual = true,
     .interleaved = own_interleaved,
     .can = linear_can,
     .configure = linear_configure,

@@ -30,7 +30,8 @@ void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double
         json_object_set_new(config, "rope_scaling", json_null());
         return;
     }
-    json_t *o = json_pack("{s:s, s:f}", "rope_type", rope_scaling_name(r->kind), "factor", r->factor);
+    json_t *o = json_pack("{s:s, s:f}", f->old_rope_type ? "type" : "rope_type", rope_scaling_name(r->kind),
+                          "factor", r->factor);
     if (r->kind == ROPE_SCALING_YARN || r->kind == ROPE_SCALING_LLAMA3)
         json_object_set_new(o, "original_max_position_embeddings",
                             json_integer((json_int_t)r->original_context));
@@ -81,7 +82,8 @@ static void delete_custom(json_t *config) {
 /* What a family can say when there is no config.json to keep, a plain GGUF, if it does not tell otherwise. */
 static bool rotates_can(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (m->spec.layers[i].rotary_dim != m->spec.layers[0].rotary_dim || layer_is_nope(m, &m->spec.layers[i]))
+        if (m->spec.layers[i].rotary_dim != m->spec.layers[0].rotary_dim ||
+            layer_is_nope(m, &m->spec.layers[i]))
             return cannot(why, size, "rotates every layer alike");
     if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
     return one_rotation(m, NULL) || cannot(why, size, "has one rope base for all layers");
@@ -102,8 +104,10 @@ static void name_stock_class(json_t *config) {
 
 static bool own_can(const Model *m, char *why, size_t size) {
     if (m->family->custom_code) return cannot(why, size, "is custom code, which no stock runtime has");
-    if (!m->config) return m->family->config_can ? m->family->config_can(m, why, size) : rotates_can(m, why, size);
-    if (!same_layers_as_source(m)) return cannot(why, size, "says nothing of rotation or windows per layer");
+    bool kept = m->config && same_layers_as_source(m);
+    if (!kept && m->family->config_can) return m->family->config_can(m, why, size);
+    if (!m->config) return rotates_can(m, why, size);
+    if (!kept) return cannot(why, size, "says nothing of rotation or windows per layer");
     if (same_rotation_as_source(m)) return true;
     return one_rotation(m, NULL) || cannot(why, size, "has one rope base for all layers");
 }
@@ -155,7 +159,8 @@ static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
         one_rotation(m, &l);
         config_set_rope(m->family, config, l, kept_base(m));
     }
-    if (!m->config && m->family->write_config) m->family->write_config(m, config);
+    if (m->family->write_config && (!m->config || !same_layers_as_source(m)))
+        m->family->write_config(m, config);
     name_stock_class(config);
     follow_softmax_scale(m, config);
     return true;
@@ -286,14 +291,53 @@ const Carrier carrier_hf_granite_swa = {
     .configure = swa_configure,
 };
 
-/* ---- the family's own, with angles divided by 1e30 ---- */
+/* ---- the family's own, with no dimension of a head rotated: partial_rotary_factor = 0 ---- */
 
-static bool linear_can(const Model *m, char *why, size_t size) {
+/* What both ways to stop an architecture's rotation have in common. */
+static bool stops_all(const Model *m, char *why, size_t size) {
     if (!all_layers(m, layer_is_nope))
         return cannot(why, size, "stops the rotation of all layers or of none");
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].window != m->source_spec.layers[i].window)
             return cannot(why, size, "says nothing of windows per layer");
+    return true;
+}
+
+static bool partial_can(const Model *m, char *why, size_t size) {
+    if (!m->family->rotary_part_key) return cannot(why, size, "has no partial_rotary_factor");
+    return stops_all(m, why, size);
+}
+
+static bool partial_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
+    (void)out, (void)e;
+    const Family *f = m->family;
+    LayerSpec l = {.rope_base = kept_base(m)};
+    if (!m->config) set_architecture(config, f->architecture, f->name);
+    config_set_rope(f, config, &l, 0);
+    json_object_set_new(config, config_key(f, "partial_rotary_factor"), json_real(0));
+    if (!m->config && f->write_config) f->write_config(m, config);
+    name_stock_class(config);
+    follow_softmax_scale(m, config);
+    return true;
+}
+
+const Carrier carrier_hf_partial = {
+    .name = "partial-0",
+    .format = FORMAT_HF,
+    .runtimes = "transformers, wherever the source ran",
+    .needs_o_bias = own_needs_o_bias,
+    .interleaved = own_interleaved,
+    .can = partial_can,
+    .configure = partial_configure,
+};
+
+/* ---- the family's own, with angles divided by 1e30 ---- */
+
+static bool linear_can(const Model *m, char *why, size_t size) {
+    if (!stops_all(m, why, size)) return false;
+    if (m->family->no_linear_rope) return cannot(why, size, "has no linear rope scaling");
+    if (m->family->gguf_window_base && !all_layers(m, layer_is_global))
+        return cannot(why, size, "does not scale the rotation of layers with a window");
     if (strcmp(m->family->name, "granite_swa") == 0) return cannot(why, size, "has a rope base per layer");
     return true;
 }
@@ -314,7 +358,6 @@ const Carrier carrier_hf_linear = {
     .name = "linear-1e30",
     .format = FORMAT_HF,
     .runtimes = "transformers, wherever the source ran; runtimes that size caches by the factor break",
-    .manual = true,
     .needs_o_bias = own_needs_o_bias,
     .interleaved = own_interleaved,
     .can = linear_can,

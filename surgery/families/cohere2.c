@@ -26,7 +26,8 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     char key[128];
     uint64_t window = 0;
     double scale = 0;
-    if (!meta_u64(c, arch_key(key, c, "attention.sliding_window"), &window) || window == 0 || window > INT32_MAX)
+    if (!meta_u64(c, arch_key(key, c, "attention.sliding_window"), &window) || window == 0 ||
+        window > INT32_MAX)
         return error_set(e, ERR_INPUT, "%s: key '%s' is missing or out of range", c->path, key);
     if (!arch_real(c, "logit_scale", &scale, e)) return false;
     if (scale != 0) m->spec.logit_scale = scale;

@@ -1,6 +1,6 @@
-/* Gemma 1, 2, 3 (text): embeddings times sqrt(width), norms that multiply by 1 + weight, GeGLU. From 2 on norms
- * after attention and MLP too, and windows in between; 2 has soft caps, 3 has norms of queries and keys and a
- * rope base of its own in the windowed layers. */
+/* Gemma 1, 2, 3 (text): embeddings times sqrt(width), norms that multiply by 1 + weight, GeGLU. From 2 on
+ * norms after attention and MLP too, and windows in between; 2 has soft caps, 3 has norms of queries and keys
+ * and a rope base of its own in the windowed layers. */
 #include <math.h>
 
 #include "formats/json.h"
@@ -83,7 +83,8 @@ static bool read_config3(Model *m, const json_t *config, Error *e) {
         !config_real(config, "rope_local_base_freq", &local, e))
         return false;
     if (!(local > 0)) return error_set(e, ERR_INPUT, "config.json: rope_local_base_freq is %g", local);
-    bool per_type = json_is_object(json_object_get(json_object_get(config, "rope_parameters"), "sliding_attention"));
+    bool per_type =
+        json_is_object(json_object_get(json_object_get(config, "rope_parameters"), "sliding_attention"));
     for (uint32_t i = 0; i < m->spec.n_layers && !per_type; i++) {
         LayerSpec *l = &m->spec.layers[i];
         if (!l->window) continue;
@@ -107,7 +108,8 @@ static double gemma3_scale(const ModelSpec *s) {
     return gguf_softmax_scale(s, 62);
 }
 
-static bool read_gguf_windows(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, double scale, Error *e) {
+static bool read_gguf_windows(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, double scale,
+                              Error *e) {
     char key[128];
     uint64_t stated;
     if (meta_u64(c, arch_key(key, c, "attention.sliding_window"), &stated)) window = (uint32_t)stated;
@@ -121,7 +123,9 @@ static bool read_gguf_windows(Model *m, const Checkpoint *c, uint32_t window, ui
 static bool read_gguf2(Model *m, const Checkpoint *c, Error *e) {
     double cap = 50;
     m->spec.logit_softcap = 30;
-    if (!arch_real(c, "attn_logit_softcapping", &cap, e) || !read_gguf_windows(m, c, 4096, 2, gemma2_scale(&m->spec), e)) return false;
+    if (!arch_real(c, "attn_logit_softcapping", &cap, e) ||
+        !read_gguf_windows(m, c, 4096, 2, gemma2_scale(&m->spec), e))
+        return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].softcap = cap;
     return true;
@@ -129,7 +133,9 @@ static bool read_gguf2(Model *m, const Checkpoint *c, Error *e) {
 
 static bool read_gguf3(Model *m, const Checkpoint *c, Error *e) {
     double local = 10000;
-    if (!read_gguf_windows(m, c, 0, 6, gemma3_scale(&m->spec), e) || !arch_real(c, "rope.freq_base_swa", &local, e)) return false;
+    if (!read_gguf_windows(m, c, 0, 6, gemma3_scale(&m->spec), e) ||
+        !arch_real(c, "rope.freq_base_swa", &local, e))
+        return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
         if (!l->window) continue;
@@ -210,7 +216,8 @@ static bool can3(const Model *m, char *why, size_t size) {
 
 static void write_gguf3(const Model *m, const char *arch, Checkpoint *out) {
     const LayerSpec *windowed = a_layer(m, true);
-    if (m->spec.logit_softcap > 0) gguf_write_real(out, arch, "final_logit_softcapping", m->spec.logit_softcap);
+    if (m->spec.logit_softcap > 0)
+        gguf_write_real(out, arch, "final_logit_softcapping", m->spec.logit_softcap);
     if (!windowed) return;
     write_gguf_window_pattern(m, arch, out);
     gguf_write_real(out, arch, "rope.freq_base_swa", windowed->rope_base);

@@ -2,7 +2,8 @@
 #include "formats/json.h"
 #include "surgery/carrier.h"
 
-/* ---- GPT-NeoX: attention and MLP side by side, each behind its own norm; q, k, v per head in one tensor ---- */
+/* ---- GPT-NeoX: attention and MLP side by side, each behind its own norm; q, k, v per head in one tensor
+ * ---- */
 
 #define NEOX_QKV(role, kind)                                                                                 \
     TENSOR_FUSED(role, "gpt_neox.layers.%d.attention.query_key_value." kind, FUSED_QKV_GROUPS,               \
@@ -93,6 +94,7 @@ const Family family_gpt_neox = {
               .o_bias = true,
               .mlp_bias = true},
     .rotary_part = 0.25,
+    .rotary_part_key = true,
     .attention_bias_key = true,
     .read_config = read_neox,
     .read_gguf = read_neox_gguf,
@@ -163,6 +165,7 @@ const Family family_stablelm = {
     .model = {.norm = NORM_LAYER, .norm_bias = true, .norm_eps = 1e-5, .context = 4096},
     .layer = {.rope_base = 10000, .n_kv_heads = 32},
     .rotary_part = 0.25,
+    .rotary_part_key = true,
     .read_config = read_stablelm,
     .read_gguf = read_stablelm_gguf,
     .architecture = "StableLmForCausalLM",
@@ -222,7 +225,8 @@ static bool read_falcon(Model *m, const json_t *config, Error *e) {
     json_get_bool(config, "parallel_attn", &parallel);
     json_get_bool(config, "bias", &bias);
     json_get_u64(config, "num_ln_in_parallel_attn", &norms);
-    if (alibi) return error_set(e, ERR_INPUT, "config.json: alibi: positions by ALiBi have no rotation to drop");
+    if (alibi)
+        return error_set(e, ERR_INPUT, "config.json: alibi: positions by ALiBi have no rotation to drop");
     bool two = grouped ? norms != 1 : norms == 2;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];

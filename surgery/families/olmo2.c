@@ -1,5 +1,5 @@
-/* Blocks that are normed on their way out only, with norms of queries and keys. OLMo 2: over all heads together.
- * Exaone 4: per head, and where there are windows the layers without one do not rotate. */
+/* Blocks that are normed on their way out only, with norms of queries and keys. OLMo 2: over all heads
+ * together. Exaone 4: per head, and where there are windows the layers without one do not rotate. */
 #include "formats/json.h"
 #include "surgery/carrier.h"
 
@@ -40,6 +40,7 @@ const Family family_olmo2 = {
     .model = {.norm_eps = 1e-5, .context = 2048},
     .layer = {.rope_base = 10000, .no_pre_norms = true, .post_norms = true, .qk_norm = QK_NORM_FULL},
     .attention_bias_key = true,
+    .old_rope_type = true,
     .architecture = "Olmo2ForCausalLM",
     .gguf_can = gguf_can_olmo2,
     .gguf_needs_head = true,

@@ -30,8 +30,9 @@ static bool read_phi(Model *m, const json_t *config, Error *e) {
     (void)m;
     bool qk_norm = false;
     json_get_bool(config, "qk_layernorm", &qk_norm);
-    return !qk_norm || error_set(e, ERR_INPUT, "config.json: qk_layernorm: norms of queries and keys are not "
-                                               "supported in this family");
+    return !qk_norm || error_set(e, ERR_INPUT,
+                                 "config.json: qk_layernorm: norms of queries and keys are not "
+                                 "supported in this family");
 }
 
 const Family family_phi = {
@@ -50,6 +51,7 @@ const Family family_phi = {
               .o_bias = true,
               .mlp_bias = true},
     .rotary_part = 0.5,
+    .rotary_part_key = true,
     .read_config = read_phi,
     .architecture = "PhiForCausalLM",
     .gguf_needs_head = true,
@@ -58,9 +60,12 @@ const Family family_phi = {
 static const TensorName phi3_tensors[] = {
     TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
     TENSOR(ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
-    TENSOR_FUSED(ROLE_Q, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight", FUSED_QKV),
-    TENSOR_FUSED(ROLE_K, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight", FUSED_QKV),
-    TENSOR_FUSED(ROLE_V, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight", FUSED_QKV),
+    TENSOR_FUSED(ROLE_Q, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight",
+                 FUSED_QKV),
+    TENSOR_FUSED(ROLE_K, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight",
+                 FUSED_QKV),
+    TENSOR_FUSED(ROLE_V, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight",
+                 FUSED_QKV),
     TENSOR(ROLE_O, "model.layers.%d.self_attn.o_proj.weight", "blk.%d.attn_output.weight"),
     TENSOR(ROLE_FFN_NORM, "model.layers.%d.post_attention_layernorm.weight", "blk.%d.ffn_norm.weight"),
     TENSOR_FUSED(ROLE_GATE, "model.layers.%d.mlp.gate_up_proj.weight", FUSED_GATE_UP, "blk.%d.ffn_up.weight",
@@ -115,6 +120,8 @@ const Family family_phi3 = {
     .tensors = phi3_tensors,
     .model = {.norm_eps = 1e-5, .context = 4096},
     .layer = {.rope_base = 10000},
+    .rotary_part_key = true,
+    .no_linear_rope = true,
     .read_config = read_phi3,
     .architecture = "Phi3ForCausalLM",
     .config_can = one_window_for_all,

@@ -46,6 +46,7 @@ CASES = {
     "phi3, partial": ("phi3", {"partial_rotary_factor": 0.5, "sliding_window": None, "tie_word_embeddings": True}),
     "qwen3, plain": ("qwen3", {"attention_bias": False, "tie_word_embeddings": True}),
     "gpt_neox, sequential, biases": ("gpt_neox", {"use_parallel_residual": False, "rotary_pct": 1.0}),
+    "phi3, no window": ("phi3", {"sliding_window": None}),
     "stablelm": ("stablelm", {}),
     "stablelm, parallel": ("stablelm", {"use_parallel_residual": True, "use_qkv_bias": False}),
     "gpt_neox": ("gpt_neox", {}),
@@ -189,3 +190,74 @@ def test_hf_from_a_plain_gguf(case, tmp_path):
         expected, theirs = (m(torch.tensor([IDS])).logits[0] for m in (model, back))
     assert (theirs - expected).abs().max() < 2e-4
     assert (own_logits(tmp_path / "plain.gguf", tmp_path) - expected).abs().max() < 2e-4
+
+
+def without_rotation(model, layers):
+    """Logits with the rotation of `layers` replaced by the identity."""
+    decoder = next(m for m in model.modules() if isinstance(getattr(m, "layers", None) or getattr(m, "h", None), torch.nn.ModuleList))
+    hooks = []
+
+    def still(module, args, kwargs):
+        for k, v in kwargs.items():
+            if k.startswith("position_embeddings") and v is not None:
+                kwargs[k] = (torch.ones_like(v[0]), torch.zeros_like(v[1]))
+        return args, kwargs
+
+    for i, layer in enumerate(getattr(decoder, "layers", None) or decoder.h):
+        if i in layers:
+            hooks.append(layer.register_forward_pre_hook(still, with_kwargs=True))
+    with torch.no_grad():
+        out = model(torch.tensor([IDS])).logits[0]
+    for h in hooks:
+        h.remove()
+    return out
+
+
+# (HF, GGUF): None where some stock architecture carries it, else what the refusal says of the family's own.
+ALL, SOME = {}, {}
+for name in ("qwen3, plain", "gemma", "olmo2", "stablelm", "stablelm, parallel", "gpt_neox", "phi", "falcon"):
+    ALL[name] = (None, None)
+    SOME[name] = ("says nothing of rotation or windows per layer", "rotates in every layer")
+SOME["falcon"] = ("says nothing of rotation or windows per layer", "rotates whole heads in every layer")
+ALL["gemma2"], SOME["gemma2"] = (None, None), ("rotates in every layer", "rotates in every layer")
+ALL["gemma3"], SOME["gemma3"] = 2 * ("does not scale the rotation of layers with a window",), ("rotates in every layer", "rotates in every layer")
+ALL["cohere2"], SOME["cohere2"] = (None, None), (2 * ("rotates in layers with a window and in no others",))
+ALL["exaone4"], SOME["exaone4"] = (None, "if there are 64 layers"), ("rotates in layers with a window only", "if there are 64 layers")
+ALL["phi3, partial"] = (None, None)
+ALL["phi3"], SOME["phi3"] = 2 * ((None, "ignores Phi-3's window"),)
+ALL["phi3, no window"], SOME["phi3, no window"] = (None, None), (None, None)
+
+
+def check_dropped(source, flags, expected, refusals, case, tmp_path):
+    for out, refusal in zip((tmp_path / "out", tmp_path / "out.gguf"), refusals):
+        done = run_derope("convert", source, out, *flags, ok=False)
+        if refusal:
+            assert done.returncode == 1 and refusal in done.stderr and not out.exists(), done.stderr
+            continue
+        assert done.returncode == 0, done.stderr
+        assert (own_logits(out, tmp_path) - expected).abs().max() < 5e-4
+        if out.suffix:
+            compare_llama(out, expected, IDS, ROUGH.get(case, 1e-2), (2, 40, 100))
+            continue
+        back = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, attn_implementation="eager").eval()
+        with torch.no_grad():
+            assert (back(torch.tensor([IDS])).logits[0] - expected).abs().max() < 5e-4
+
+
+def dropped_case(case, tmp_path):
+    family, changes = CASES[case]
+    model = tiny(family, **changes)
+    model.config._attn_implementation = "eager"
+    return model, save(model, tmp_path / "model")
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_dropped_everywhere(case, tmp_path):
+    model, source = dropped_case(case, tmp_path)
+    check_dropped(source, ["--drop-rope"], without_rotation(model, range(4)), ALL[case], case, tmp_path)
+
+
+@pytest.mark.parametrize("case", SOME)
+def test_dropped_in_some_layers(case, tmp_path):
+    model, source = dropped_case(case, tmp_path)
+    check_dropped(source, ["--drop-rope=2-3"], without_rotation(model, (2, 3)), SOME[case], case, tmp_path)
