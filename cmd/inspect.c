@@ -9,33 +9,12 @@ static const char *format_name(const Checkpoint *c) {
     return c->format == FORMAT_GGUF ? "gguf" : c->format == FORMAT_TORCH ? "torch" : "safetensors";
 }
 
-static const char *role_name(TensorRole r) {
-    static const char *const names[ROLE_COUNT] = {
-        [ROLE_EMBED] = "embed",
-        [ROLE_HEAD] = "head",
-        [ROLE_FINAL_NORM] = "final_norm",
-        [ROLE_ATTN_NORM] = "attn_norm",
-        [ROLE_Q] = "q",
-        [ROLE_K] = "k",
-        [ROLE_V] = "v",
-        [ROLE_O] = "o",
-        [ROLE_Q_BIAS] = "q_bias",
-        [ROLE_K_BIAS] = "k_bias",
-        [ROLE_V_BIAS] = "v_bias",
-        [ROLE_O_BIAS] = "o_bias",
-        [ROLE_Q_NORM] = "q_norm",
-        [ROLE_K_NORM] = "k_norm",
-        [ROLE_SINKS] = "sinks",
-        [ROLE_FFN_NORM] = "ffn_norm",
-        [ROLE_GATE] = "gate",
-        [ROLE_UP] = "up",
-        [ROLE_DOWN] = "down",
-        [ROLE_GATE_BIAS] = "gate_bias",
-        [ROLE_UP_BIAS] = "up_bias",
-        [ROLE_DOWN_BIAS] = "down_bias",
-        [ROLE_OTHER] = "other",
-    };
-    return names[r];
+/* "q", or "q+k+v" of what is stored as one; `*i` moves on to the last of them. */
+static void roles_of(const Model *m, size_t *i, Buffer *out) {
+    const Tensor *origin = m->tensors[*i].origin;
+    buffer_printf(out, "%s", role_name(m->tensors[*i].role));
+    while (*i + 1 < m->n_tensors && m->tensors[*i + 1].origin == origin)
+        buffer_printf(out, "+%s", role_name(m->tensors[++*i].role));
 }
 
 static json_t *tensors_to_json(const Model *m) {
@@ -43,12 +22,14 @@ static json_t *tensors_to_json(const Model *m) {
     for (size_t i = 0; i < m->n_tensors; i++) {
         const Tensor *t = m->tensors[i].origin;
         json_t *shape = json_array();
+        Buffer roles = {0};
+        roles_of(m, &i, &roles);
         for (uint32_t d = 0; d < t->rank; d++)
             json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:s, s:o, s:I}", "name", t->name, "role",
-                                        role_name(m->tensors[i].role), "dtype", dtype_info(t->dtype)->name,
-                                        "shape", shape, "bytes", (json_int_t)tensor_bytes(t)));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o, s:I}", "name", t->name, "role",
+                                              buffer_string(&roles), "dtype", dtype_info(t->dtype)->name,
+                                              "shape", shape, "bytes", (json_int_t)tensor_bytes(t)));
+        buffer_free(&roles);
     }
     return list;
 }
@@ -113,6 +94,27 @@ static void print_strip(const ModelSpec *s) {
     printf("   R rope, P partial, . none; r and , in a window\n");
 }
 
+/* How a layer is wired, in a line. */
+static void print_block(const ModelSpec *s) {
+    static const char *const gated[] = {"SwiGLU", "GeGLU", "GeGLU (tanh)"},
+                             *const plain[] = {"SiLU", "GELU", "GELU (tanh)"},
+                             *const qk[] = {"", ", queries and keys normed per head",
+                                            ", queries and keys normed over all heads"};
+    const LayerSpec *l = &s->layers[0];
+    printf("block      %s%s %s%s, %s%s", s->norm == NORM_LAYER ? "LayerNorm" : "RMSNorm",
+           s->norm_of_one ? " of 1 + weight" : "",
+           !l->post_norms    ? "before"
+           : l->no_pre_norms ? "after"
+                             : "before and after",
+           l->wiring == WIRING_SEQUENTIAL ? " attention, then the MLP"
+           : l->wiring == WIRING_SHARED   ? " attention and MLP side by side, one norm for both"
+                                          : " attention and MLP side by side",
+           l->no_gate ? plain[l->activation] : gated[l->activation], qk[l->qk_norm]);
+    if (l->softcap > 0) printf(", scores capped at %g", l->softcap);
+    if (s->logit_softcap > 0) printf(", logits capped at %g", s->logit_softcap);
+    printf("\n");
+}
+
 static void print_types(const Model *m) {
     printf("tensors    %zu:", m->source->n_tensors);
     for (int t = 0; t < DTYPE_COUNT; t++) {
@@ -136,6 +138,7 @@ static void print_text(const Model *m) {
     printf("size       %u layers, width %u, %u heads over %u kv heads of %u, ffn %u, vocabulary %u%s\n",
            s->n_layers, s->width, l->n_heads, l->n_kv_heads, l->head_dim, l->ffn_dim, s->vocab,
            s->tied_head ? ", tied head" : "");
+    print_block(s);
     printf("context    %u\n", s->context);
     print_types(m);
     print_strip(s);

@@ -119,3 +119,38 @@ bool role_is_norm(TensorRole role) {
 bool role_is_rotated(TensorRole role) {
     return role == ROLE_Q || role == ROLE_K || role == ROLE_Q_BIAS || role == ROLE_K_BIAS;
 }
+
+const char *role_name(TensorRole role) {
+    static const char *const names[ROLE_COUNT] = {
+        [ROLE_EMBED] = "embed",
+        [ROLE_HEAD] = "head",
+        [ROLE_HEAD_BIAS] = "head_bias",
+        [ROLE_FINAL_NORM] = "final_norm",
+        [ROLE_FINAL_NORM_BIAS] = "final_norm_bias",
+        [ROLE_ATTN_NORM] = "attn_norm",
+        [ROLE_ATTN_NORM_BIAS] = "attn_norm_bias",
+        [ROLE_Q] = "q",
+        [ROLE_K] = "k",
+        [ROLE_V] = "v",
+        [ROLE_O] = "o",
+        [ROLE_Q_BIAS] = "q_bias",
+        [ROLE_K_BIAS] = "k_bias",
+        [ROLE_V_BIAS] = "v_bias",
+        [ROLE_O_BIAS] = "o_bias",
+        [ROLE_Q_NORM] = "q_norm",
+        [ROLE_K_NORM] = "k_norm",
+        [ROLE_SINKS] = "sinks",
+        [ROLE_ATTN_POST_NORM] = "attn_post_norm",
+        [ROLE_FFN_NORM] = "ffn_norm",
+        [ROLE_FFN_NORM_BIAS] = "ffn_norm_bias",
+        [ROLE_GATE] = "gate",
+        [ROLE_UP] = "up",
+        [ROLE_DOWN] = "down",
+        [ROLE_GATE_BIAS] = "gate_bias",
+        [ROLE_UP_BIAS] = "up_bias",
+        [ROLE_DOWN_BIAS] = "down_bias",
+        [ROLE_FFN_POST_NORM] = "ffn_post_norm",
+        [ROLE_OTHER] = "other",
+    };
+    return names[role];
+}

@@ -44,6 +44,8 @@ uint32_t role_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uin
 /* Where a checkpoint may have the tensor or not, and by that says whether the model does. */
 bool role_is_bias(TensorRole role);
 bool role_is_norm(TensorRole role);
+/* "q_bias" */
+const char *role_name(TensorRole role);
 /* True for what rotation pairs up: the rows of q and k, and their biases. */
 bool role_is_rotated(TensorRole role);
 

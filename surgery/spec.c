@@ -116,13 +116,21 @@ static json_t *rope_to_json(const LayerSpec *l) {
 }
 
 static json_t *layer_to_json(const LayerSpec *l) {
-    static const char *const norms[] = {"none", "head", "full"};
+    static const char *const norms[] = {"none", "head", "full"},
+                             *const wirings[] = {"sequential", "parallel", "shared"},
+                             *const acts[] = {"silu", "gelu", "gelu_tanh"};
     json_t *o = json_pack(
         "{s:s, s:o, s:i, s:i, s:i, s:f, s:b, s:b, s:b, s:s, s:b, s:i}", "position",
         position_name(l->position), "window", l->window ? json_integer(l->window) : json_null(), "heads",
         (int)l->n_heads, "kv_heads", (int)l->n_kv_heads, "head_dim", (int)l->head_dim, "softmax_scale",
         l->softmax_scale, "qkv_bias", l->q_bias || l->k_bias || l->v_bias, "o_bias", l->o_bias, "mlp_bias",
         l->mlp_bias, "qk_norm", norms[l->qk_norm], "sinks", l->sinks, "ffn_dim", (int)l->ffn_dim);
+    json_object_set_new(o, "wiring", json_string(wirings[l->wiring]));
+    json_object_set_new(o, "pre_norms", json_boolean(!l->no_pre_norms));
+    json_object_set_new(o, "post_norms", json_boolean(l->post_norms));
+    json_object_set_new(o, "activation", json_string(acts[l->activation]));
+    json_object_set_new(o, "gated", json_boolean(!l->no_gate));
+    json_object_set_new(o, "softcap", l->softcap > 0 ? json_real(l->softcap) : json_null());
     if (l->position != POSITION_NOPE) json_object_set_new(o, "rope", rope_to_json(l));
     return o;
 }
@@ -131,9 +139,14 @@ json_t *spec_to_json(const ModelSpec *s) {
     json_t *layers = json_array();
     for (uint32_t i = 0; i < s->n_layers; i++)
         json_array_append_new(layers, layer_to_json(&s->layers[i]));
-    return json_pack("{s:i, s:i, s:i, s:I, s:f, s:b, s:f, s:f, s:f, s:o}", "n_layers", (int)s->n_layers,
-                     "width", (int)s->width, "vocab", (int)s->vocab, "context", (json_int_t)s->context,
-                     "norm_eps", s->norm_eps, "tied_head", s->tied_head, "embedding_scale",
-                     s->embedding_scale, "residual_scale", s->residual_scale, "logit_scale", s->logit_scale,
-                     "layers", layers);
+    json_t *o =
+        json_pack("{s:i, s:i, s:i, s:I, s:f, s:b, s:f, s:f, s:f}", "n_layers", (int)s->n_layers, "width",
+                  (int)s->width, "vocab", (int)s->vocab, "context", (json_int_t)s->context, "norm_eps",
+                  s->norm_eps, "tied_head", s->tied_head, "embedding_scale", s->embedding_scale,
+                  "residual_scale", s->residual_scale, "logit_scale", s->logit_scale);
+    json_object_set_new(o, "norm", json_string(s->norm == NORM_LAYER ? "layer" : "rms"));
+    json_object_set_new(o, "norm_of_one", json_boolean(s->norm_of_one));
+    json_object_set_new(o, "logit_softcap", s->logit_softcap > 0 ? json_real(s->logit_softcap) : json_null());
+    json_object_set_new(o, "layers", layers);
+    return o;
 }
