@@ -190,7 +190,8 @@ static bool carry_in_key(Export *x, const Tensor *t) {
 
 static bool add_other(Export *x, const Tensor *t) {
     bool from_gguf = x->m->source->format == FORMAT_GGUF, to_gguf = x->out->format == FORMAT_GGUF;
-    if (strcmp(t->name, "rope_freqs.weight") == 0) return true; /* rebuilt from the spec */
+    if (strcmp(t->name, "rope_freqs.weight") == 0 || strncmp(t->name, "rope_factors_", 13) == 0)
+        return true; /* rebuilt from the spec */
     if (from_gguf && !to_gguf) {
         model_notice(x->m, "tensor '%s' is left out: it has no HF name", t->name);
         return true;
@@ -258,6 +259,22 @@ static void add_rope_divisors(Export *x) {
     checkpoint_add_tensor(x->out, &t);
 }
 
+static void add_table(Export *x, const char *name, const double *values, uint64_t n) {
+    float *v = arena_alloc(&x->out->arena, n * sizeof *v);
+    for (uint64_t i = 0; i < n; i++)
+        v[i] = (float)values[i];
+    Tensor t = tensor_over(&x->out->arena, name, DTYPE_F32, 1, &n, v);
+    t.is_new = true;
+    checkpoint_add_tensor(x->out, &t);
+}
+
+static void add_longrope_factors(Export *x) {
+    const LayerSpec *l = NULL;
+    if (!one_rotation(x->m, &l) || !l || l->scaling.kind != ROPE_SCALING_LONGROPE) return;
+    add_table(x, "rope_factors_long.weight", l->scaling.long_factors, l->scaling.n_factors);
+    add_table(x, "rope_factors_short.weight", l->scaling.short_factors, l->scaling.n_factors);
+}
+
 static bool add_carrier_tensors(Export *x, int layer) {
     const LayerSpec *l = &x->m->spec.layers[layer];
     char name[128];
@@ -287,6 +304,7 @@ static bool leaves_sinks(const Export *x) {
 
 static bool add_tensors(Export *x) {
     if (x->out->format == FORMAT_GGUF) add_rope_divisors(x);
+    if (x->out->format == FORMAT_GGUF) add_longrope_factors(x);
     for (size_t i = 0; i < x->m->n_tensors; i++) {
         const ModelTensor *t = &x->m->tensors[i];
         if (t->role == ROLE_SINKS && leaves_sinks(x)) continue;

@@ -223,7 +223,8 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
 }
 
 static bool harmless(const Model *m, const char *name) {
-    static const char *const known[] = {"rotary_emb.inv_freq", "masked_bias", "rope_freqs.weight"};
+    static const char *const known[] = {"rotary_emb.inv_freq", "masked_bias", "rope_freqs.weight",
+                                        "rope_factors_long.weight", "rope_factors_short.weight"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strstr(name, known[i])) return true;
     return m->spec.tied_head && strcmp(name, "lm_head.weight") == 0;

@@ -11,8 +11,16 @@ const char *position_name(Position p) {
 }
 
 const char *rope_scaling_name(RopeScalingKind k) {
-    static const char *const names[] = {"none", "linear", "dynamic", "yarn", "llama3"};
+    static const char *const names[] = {"none", "linear", "dynamic", "yarn", "llama3", "longrope"};
     return names[k];
+}
+
+static bool same_factors(const RopeScaling *a, const RopeScaling *b) {
+    if (a->n_factors != b->n_factors) return false;
+    for (uint32_t i = 0; i < a->n_factors; i++)
+        if (a->short_factors[i] != b->short_factors[i] || a->long_factors[i] != b->long_factors[i])
+            return false;
+    return true;
 }
 
 bool rope_scaling_equal(const RopeScaling *a, const RopeScaling *b) {
@@ -21,7 +29,7 @@ bool rope_scaling_equal(const RopeScaling *a, const RopeScaling *b) {
     return a->factor == b->factor && a->original_context == b->original_context &&
            a->low_freq_factor == b->low_freq_factor && a->high_freq_factor == b->high_freq_factor &&
            a->beta_fast == b->beta_fast && a->beta_slow == b->beta_slow &&
-           a->attention_factor == b->attention_factor && a->truncate == b->truncate;
+           a->attention_factor == b->attention_factor && a->truncate == b->truncate && same_factors(a, b);
 }
 
 bool spec_is_uniform(const ModelSpec *s) {
@@ -73,6 +81,14 @@ static double yarn_frequencies(const RopeScaling *r, double base, uint32_t n, do
     return r->factor > 1 ? 0.1 * log(r->factor) + 1 : 1;
 }
 
+static double longrope_frequencies(const RopeScaling *r, uint64_t n_tokens, double *inv_freq) {
+    const double *factors = (double)n_tokens > r->original_context ? r->long_factors : r->short_factors;
+    for (uint32_t i = 0; i < r->n_factors; i++)
+        inv_freq[i] /= factors[i];
+    if (r->attention_factor > 0) return r->attention_factor;
+    return r->factor > 1 ? sqrt(1 + log(r->factor) / log(r->original_context)) : 1;
+}
+
 double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_tokens, double *inv_freq) {
     uint32_t dim = l->rotary_dim, n = dim / 2;
     RopeScaling r = l->scaling;
@@ -89,6 +105,7 @@ double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_token
             inv_freq[i] /= r.factor;
     if (r.kind == ROPE_SCALING_LLAMA3) llama3_frequencies(&r, n, inv_freq);
     if (r.kind == ROPE_SCALING_YARN) return yarn_frequencies(&r, base, n, inv_freq);
+    if (r.kind == ROPE_SCALING_LONGROPE) return longrope_frequencies(&r, n_tokens, inv_freq);
     return 1;
 }
 
@@ -99,7 +116,7 @@ static json_t *rope_to_json(const LayerSpec *l) {
                           "scaling", rope_scaling_name(l->scaling.kind));
     const RopeScaling *r = &l->scaling;
     if (r->kind != ROPE_SCALING_NONE) json_object_set_new(o, "factor", json_real(r->factor));
-    if (r->kind == ROPE_SCALING_YARN || r->kind == ROPE_SCALING_LLAMA3)
+    if (r->kind == ROPE_SCALING_YARN || r->kind == ROPE_SCALING_LLAMA3 || r->kind == ROPE_SCALING_LONGROPE)
         json_object_set_new(o, "original_context", json_real(r->original_context));
     if (r->kind == ROPE_SCALING_LLAMA3) {
         json_object_set_new(o, "low_freq_factor", json_real(r->low_freq_factor));

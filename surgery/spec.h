@@ -8,10 +8,11 @@
 
 typedef enum RopeScalingKind {
     ROPE_SCALING_NONE,
-    ROPE_SCALING_LINEAR,  /* position interpolation: angles / factor */
-    ROPE_SCALING_DYNAMIC, /* NTK by length, transformers' "dynamic" */
-    ROPE_SCALING_YARN,    /* arXiv 2309.00071, as transformers computes it */
-    ROPE_SCALING_LLAMA3,  /* Llama 3.1's frequency bands */
+    ROPE_SCALING_LINEAR,   /* position interpolation: angles / factor */
+    ROPE_SCALING_DYNAMIC,  /* NTK by length, transformers' "dynamic" */
+    ROPE_SCALING_YARN,     /* arXiv 2309.00071, as transformers computes it */
+    ROPE_SCALING_LLAMA3,   /* Llama 3.1's frequency bands */
+    ROPE_SCALING_LONGROPE, /* arXiv 2402.13753: a divisor for every frequency, others for long texts */
 } RopeScalingKind;
 
 typedef struct RopeScaling {
@@ -20,8 +21,13 @@ typedef struct RopeScaling {
     double original_context;                  /* yarn, llama3; 0: the model's own context */
     double low_freq_factor, high_freq_factor; /* llama3 */
     double beta_fast, beta_slow;              /* yarn: 32 and 1 */
-    double attention_factor; /* yarn: cos and sin are multiplied by it; 0: 0.1 ln(factor) + 1 */
-    bool truncate;           /* yarn: round the ramp's ends to whole dimensions */
+    /* yarn, longrope: cos and sin are multiplied by it; 0: 0.1 ln(factor) + 1, or longrope's
+     * sqrt(1 + ln(factor) / ln(original_context)) */
+    double attention_factor;
+    const double *short_factors,
+        *long_factors; /* longrope: n_factors = rotary_dim / 2, the model's arena's */
+    uint32_t n_factors;
+    bool truncate; /* yarn: round the ramp's ends to whole dimensions */
 } RopeScaling;
 
 typedef enum Position { POSITION_ROPE, POSITION_PARTIAL, POSITION_NOPE } Position;

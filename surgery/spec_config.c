@@ -64,7 +64,8 @@ static bool scaling_kind(const char *name, RopeScalingKind *out) {
         *out = ROPE_SCALING_NONE;
         return true;
     }
-    for (int k = ROPE_SCALING_LINEAR; k <= ROPE_SCALING_LLAMA3; k++)
+    if (strcmp(name, "su") == 0) name = "longrope"; /* what Phi-3 called it first */
+    for (int k = ROPE_SCALING_LINEAR; k <= ROPE_SCALING_LONGROPE; k++)
         if (strcmp(rope_scaling_name((RopeScalingKind)k), name) == 0) {
             *out = (RopeScalingKind)k;
             return true;
@@ -94,15 +95,40 @@ static bool sane_scaling(const char *type, const RopeScaling *r, Error *e) {
     return true;
 }
 
+static const double *read_factors(const Model *m, const json_t *rope, const char *key, uint32_t n, Error *e) {
+    const json_t *list = json_object_get(rope, key);
+    double *out = arena_alloc(&((Model *)m)->arena, n * sizeof *out);
+    bool ok = json_array_size(list) == n;
+    for (uint32_t i = 0; ok && i < n; i++) {
+        out[i] = json_number_value(json_array_get(list, i));
+        ok = out[i] > 0 && isfinite(out[i]);
+    }
+    if (ok) return out;
+    error_set(e, ERR_INPUT, "config.json: rope type 'longrope': %s is not a list of %u positive numbers", key,
+              n);
+    return NULL;
+}
+
+/* The factor is that of the two contexts, whatever is stated. */
+static bool read_longrope(const Model *m, const json_t *rope, uint32_t rotary_dim, RopeScaling *r, Error *e) {
+    r->n_factors = rotary_dim / 2;
+    r->short_factors = read_factors(m, rope, "short_factor", r->n_factors, e);
+    r->long_factors = r->short_factors ? read_factors(m, rope, "long_factor", r->n_factors, e) : NULL;
+    if (r->original_context > 0) r->factor = m->spec.context / r->original_context;
+    return r->long_factors != NULL;
+}
+
 /* `rope`: rope_scaling, or one rope_parameters mapping. */
-static bool read_scaling(const json_t *config, const json_t *rope, uint32_t context, RopeScaling *r,
-                         Error *e) {
+static bool read_scaling(const Model *m, const json_t *config, const json_t *rope, uint32_t rotary_dim,
+                         RopeScaling *r, Error *e) {
+    uint32_t context = m->spec.context;
     const char *type = json_get_string(rope, "rope_type");
     if (!type) type = json_get_string(rope, "type");
     if (!scaling_kind(type, &r->kind))
-        return error_set(
-            e, ERR_INPUT,
-            "config.json: rope type '%.40s' is not supported (default, linear, dynamic, yarn, llama3)", type);
+        return error_set(e, ERR_INPUT,
+                         "config.json: rope type '%.40s' is not supported (default, linear, dynamic, yarn, "
+                         "llama3, longrope)",
+                         type);
     if (r->kind == ROPE_SCALING_NONE) return true;
     double mscale = 0, all_dim = 0;
     r->low_freq_factor = 1;
@@ -117,6 +143,7 @@ static bool read_scaling(const json_t *config, const json_t *rope, uint32_t cont
         !config_real(rope, "attention_factor", &r->attention_factor, e) ||
         !config_real(rope, "mscale", &mscale, e) || !config_real(rope, "mscale_all_dim", &all_dim, e))
         return false;
+    if (r->kind == ROPE_SCALING_LONGROPE && !read_longrope(m, rope, rotary_dim, r, e)) return false;
     if (r->factor == 0 && r->kind == ROPE_SCALING_YARN && r->original_context > 0)
         r->factor = context / r->original_context;
     if (r->original_context == 0) r->original_context = context;
@@ -146,7 +173,7 @@ static bool read_layer_rope(const Model *m, const json_t *config, const json_t *
         return error_set(e, ERR_INPUT, "config.json: partial_rotary_factor is %g", part);
     l->rotary_dim = (uint32_t)(l->head_dim * part) / 2 * 2;
     l->position = l->rotary_dim == l->head_dim ? POSITION_ROPE : POSITION_PARTIAL;
-    if (!read_scaling(config, rope, m->spec.context, &l->scaling, e)) return false;
+    if (!read_scaling(m, config, rope, l->rotary_dim, &l->scaling, e)) return false;
     if (is_no_rotation(&l->scaling) || l->rotary_dim == 0) layer_drop_rope(l);
     return true;
 }

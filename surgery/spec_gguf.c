@@ -1,6 +1,7 @@
 /* GGUF metadata -> spec (key names: llama.cpp's llama-arch.cpp). */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "surgery/family.h"
@@ -174,6 +175,48 @@ static bool read_rope_divisors(const Model *m, const Checkpoint *c, LayerSpec *l
     return true;
 }
 
+static const double *gguf_factors(Model *m, const Checkpoint *c, const char *name, uint32_t n, Error *e) {
+    const Tensor *t = checkpoint_find(c, name);
+    if (!t || tensor_elems(t) != n) {
+        error_set(e, ERR_INPUT, "%s: tensor '%s': expected %u elements, found %llu", c->path, name, n,
+                  t ? (unsigned long long)tensor_elems(t) : 0ULL);
+        return NULL;
+    }
+    float *values = xcalloc(n, sizeof *values);
+    double *out = arena_alloc(&m->arena, n * sizeof *out);
+    bool ok = tensor_read_f32(t, values, e);
+    for (uint32_t i = 0; ok && i < n; i++) {
+        out[i] = values[i];
+        if (!(values[i] > 0 && isfinite(values[i])))
+            ok = error_set(e, ERR_INPUT, "%s: tensor '%s': element %u is %g", c->path, name, i, values[i]);
+    }
+    free(values);
+    return ok ? out : NULL;
+}
+
+/* LongRoPE: two tables of divisors, and a factor for cos and sin that the file states. */
+static bool read_longrope(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
+    if (!checkpoint_find(c, "rope_factors_long.weight") || l->position == POSITION_NOPE) return true;
+    char key[128];
+    uint64_t original = m->spec.context;
+    double attention = 1;
+    meta_u64(c, arch_key(key, c, "rope.scaling.original_context_length"), &original);
+    if (!arch_real(c, "rope.scaling.attn_factor", &attention, e)) return false;
+    if (original < 2 || !(attention > 0))
+        return error_set(e, ERR_INPUT, "%s: LongRoPE has original context %llu, attention factor %g", c->path,
+                         (unsigned long long)original, attention);
+    RopeScaling r = {.kind = ROPE_SCALING_LONGROPE,
+                     .factor = m->spec.context / (double)original,
+                     .original_context = (double)original,
+                     .n_factors = l->rotary_dim / 2};
+    double usual = r.factor > 1 ? sqrt(1 + log(r.factor) / log(r.original_context)) : 1;
+    r.attention_factor = fabs(attention / usual - 1) < 1e-6 ? 0 : attention;
+    r.short_factors = gguf_factors(m, c, "rope_factors_short.weight", r.n_factors, e);
+    r.long_factors = r.short_factors ? gguf_factors(m, c, "rope_factors_long.weight", r.n_factors, e) : NULL;
+    l->scaling = r;
+    return r.long_factors != NULL;
+}
+
 /* llama.cpp takes a factor without a type for linear, and calls it 0 when there is none. */
 static bool read_scaling(const Model *m, const Checkpoint *c, RopeScaling *r, Error *e) {
     char key[128];
@@ -193,6 +236,7 @@ static bool read_scaling(const Model *m, const Checkpoint *c, RopeScaling *r, Er
     if (type && !yarn && !linear && strcmp(type, "none") != 0)
         return error_set(e, ERR_INPUT, "%s: rope scaling '%.40s' is not supported (none, linear, yarn)",
                          c->path, type);
+    if (checkpoint_find(c, "rope_factors_long.weight")) return true; /* LongRoPE's is read with its tables */
     if (!yarn && attention != 1)
         return error_set(e, ERR_INPUT, "%s: an attention factor of %g without yarn is not supported", c->path,
                          attention);
@@ -229,7 +273,7 @@ static bool read_rope(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
     if (!read_scaling(m, c, &l->scaling, e)) return false;
     if (l->rotary_dim == 0 || (l->scaling.kind == ROPE_SCALING_LINEAR && l->scaling.factor >= 1e20))
         layer_drop_rope(l);
-    return read_rope_divisors(m, c, l, e);
+    return read_rope_divisors(m, c, l, e) && read_longrope(m, c, l, e);
 }
 
 bool spec_from_gguf(Model *m, const Checkpoint *c, Error *e) {

@@ -19,6 +19,19 @@ void gguf_write_real(Checkpoint *out, const char *arch, const char *suffix, doub
     meta_set_f32(out, key, (float)v);
 }
 
+static bool is_family(const Model *m, const char *name) {
+    return strcmp(m->family->name, name) == 0;
+}
+
+static void set_longrope(Checkpoint *out, const char *arch, const RopeScaling *r) {
+    char key[128];
+    double usual = r->factor > 1 ? sqrt(1 + log(r->factor) / log(r->original_context)) : 1;
+    meta_set_u32(out, key_of(key, arch, "rope.scaling.original_context_length"),
+                 (uint32_t)r->original_context);
+    gguf_write_real(out, arch, "rope.scaling.attn_factor",
+                    r->attention_factor > 0 ? r->attention_factor : usual);
+}
+
 void gguf_set_rope(const Model *m, Checkpoint *out, const char *arch, const LayerSpec *l) {
     static const char *const keys[] = {"rope.scaling.type",
                                        "rope.scaling.factor",
@@ -36,6 +49,7 @@ void gguf_set_rope(const Model *m, Checkpoint *out, const char *arch, const Laye
     if (r->kind != ROPE_SCALING_LINEAR && r->kind != ROPE_SCALING_YARN) {
         for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
             meta_remove(out, key_of(key, arch, keys[i]));
+        if (r->kind == ROPE_SCALING_LONGROPE) set_longrope(out, arch, r);
         return;
     }
     const char *type = rope_scaling_name(r->kind);
@@ -79,10 +93,6 @@ static bool yes(const Model *m) {
     return true;
 }
 
-static bool is_family(const Model *m, const char *name) {
-    return strcmp(m->family->name, name) == 0;
-}
-
 /* What rope.freq_base and rope.scaling.* say; windowed layers may have a base of their own beside it. */
 static bool main_rotation(const Model *m, const LayerSpec **found) {
     *found = NULL;
@@ -100,6 +110,8 @@ static bool can_scale(const Model *m, char *why, size_t size) {
     const LayerSpec *l = NULL;
     if (!main_rotation(m, &l)) return cannot(why, size, "has one rope base for all layers");
     if (l && l->scaling.kind == ROPE_SCALING_DYNAMIC) return cannot(why, size, "has no dynamic NTK scaling");
+    if (l && l->scaling.kind == ROPE_SCALING_LONGROPE && !is_family(m, "phi3"))
+        return cannot(why, size, "has no LongRoPE");
     if (l && l->scaling.kind == ROPE_SCALING_YARN &&
         (l->scaling.beta_fast != 32 || l->scaling.beta_slow != 1 || !l->scaling.truncate))
         return cannot(why, size, "computes YaRN's ramp by itself, from 32 turns to 1");

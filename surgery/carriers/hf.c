@@ -19,6 +19,20 @@ static void set_architecture(json_t *config, const char *architecture, const cha
     set_string(config, "model_type", model_type);
 }
 
+static json_t *number_list(const double *values, uint32_t n) {
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < n; i++)
+        json_array_append_new(list, json_real(values[i]));
+    return list;
+}
+
+/* As Phi-3's class insists: these three and no others. */
+static json_t *longrope_config(const RopeScaling *r) {
+    return json_pack("{s:s, s:o, s:o}", "type", "longrope", "short_factor",
+                     number_list(r->short_factors, r->n_factors), "long_factor",
+                     number_list(r->long_factors, r->n_factors));
+}
+
 void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double base_if_none) {
     json_object_del(config, "rope_parameters");
     json_object_set_new(config, config_key(f, "rope_theta"), json_real(l ? l->rope_base : base_if_none));
@@ -28,6 +42,10 @@ void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double
     const RopeScaling *r = l ? &l->scaling : NULL;
     if (!r || r->kind == ROPE_SCALING_NONE) {
         json_object_set_new(config, "rope_scaling", json_null());
+        return;
+    }
+    if (r->kind == ROPE_SCALING_LONGROPE) {
+        json_object_set_new(config, "rope_scaling", longrope_config(r));
         return;
     }
     json_t *o = json_pack("{s:s, s:f}", f->old_rope_type ? "type" : "rope_type", rope_scaling_name(r->kind),

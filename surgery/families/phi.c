@@ -97,7 +97,9 @@ static bool one_window_for_all(const Model *m, char *why, size_t size) {
 static void write_config3(const Model *m, json_t *config) {
     uint32_t window = m->spec.layers[0].window;
     json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());
-    json_object_set_new(config, "original_max_position_embeddings", json_integer(m->spec.context));
+    double original = m->spec.layers[0].scaling.original_context;
+    json_object_set_new(config, "original_max_position_embeddings",
+                        json_integer(original > 0 ? (json_int_t)original : (json_int_t)m->spec.context));
 }
 
 static bool gguf_can3(const Model *m, char *why, size_t size) {

@@ -47,6 +47,10 @@ CASES = {
     "qwen3, plain": ("qwen3", {"attention_bias": False, "tie_word_embeddings": True}),
     "gpt_neox, sequential, biases": ("gpt_neox", {"use_parallel_residual": False, "rotary_pct": 1.0}),
     "phi3, no window": ("phi3", {"sliding_window": None}),
+    "phi3, longrope": ("phi3", {"sliding_window": None, "original_max_position_embeddings": 64, "rope_scaling": {
+        "type": "longrope", "short_factor": [1.0 + i / 8 for i in range(8)], "long_factor": [1.5 + i for i in range(8)]}}),
+    "phi3, longrope, short text": ("phi3", {"sliding_window": None, "max_position_embeddings": 1200, "original_max_position_embeddings": 600, "partial_rotary_factor": 0.5,
+        "rope_scaling": {"type": "longrope", "short_factor": [1.0 + i / 8 for i in range(4)], "long_factor": [1.5 + i for i in range(4)]}}),
     "stablelm": ("stablelm", {}),
     "stablelm, parallel": ("stablelm", {"use_parallel_residual": True, "use_qkv_bias": False}),
     "gpt_neox": ("gpt_neox", {}),
