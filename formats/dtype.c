@@ -121,6 +121,22 @@ static float e4m3_value(uint8_t x) {
     return sign * __builtin_ldexpf(m, (exponent ? exponent : 1) - 7);
 }
 
+/* The kinds without a negative zero (its code is the one NaN), with one more power of two below. */
+static float fnuz_value(uint8_t x, int mantissa_bits, int bias) {
+    int exponent = (x & 0x7f) >> mantissa_bits, mantissa = x & ((1 << mantissa_bits) - 1);
+    if (x == 0x80) return __builtin_nanf("");
+    float m = (float)mantissa / (float)(1 << mantissa_bits) + (exponent ? 1.0f : 0.0f);
+    return (x & 0x80 ? -1.0f : 1.0f) * __builtin_ldexpf(m, (exponent ? exponent : 1) - bias);
+}
+
+/* Powers of two; the last code is NaN. */
+static float e8m0_value(uint8_t x) {
+    return x == 255 ? __builtin_nanf("") : __builtin_ldexpf(1, x - 127);
+}
+
+PLAIN_DECODE(e8m0_decode, uint8_t, e8m0_value(x))
+PLAIN_DECODE(e4m3fnuz_decode, uint8_t, fnuz_value(x, 3, 8))
+PLAIN_DECODE(e5m2fnuz_decode, uint8_t, fnuz_value(x, 2, 16))
 PLAIN_DECODE(e4m3_decode, uint8_t, e4m3_value(x))
 PLAIN_DECODE(e5m2_decode, uint8_t, f16_to_f32((uint16_t)(x << 8)))
 
@@ -143,9 +159,9 @@ static const DTypeInfo table[DTYPE_COUNT] = {
     [DTYPE_C64] = {"c64", 1, 8, "C64", -1, NULL, NULL},
     [DTYPE_F8_E4M3] = {"f8_e4m3", 1, 1, "F8_E4M3", -1, e4m3_decode, NULL},
     [DTYPE_F8_E5M2] = {"f8_e5m2", 1, 1, "F8_E5M2", -1, e5m2_decode, NULL},
-    [DTYPE_F8_E8M0] = {"f8_e8m0", 1, 1, "F8_E8M0", -1, NULL, NULL},
-    [DTYPE_F8_E4M3FNUZ] = {"f8_e4m3fnuz", 1, 1, "F8_E4M3FNUZ", -1, NULL, NULL},
-    [DTYPE_F8_E5M2FNUZ] = {"f8_e5m2fnuz", 1, 1, "F8_E5M2FNUZ", -1, NULL, NULL},
+    [DTYPE_F8_E8M0] = {"f8_e8m0", 1, 1, "F8_E8M0", -1, e8m0_decode, NULL},
+    [DTYPE_F8_E4M3FNUZ] = {"f8_e4m3fnuz", 1, 1, "F8_E4M3FNUZ", -1, e4m3fnuz_decode, NULL},
+    [DTYPE_F8_E5M2FNUZ] = {"f8_e5m2fnuz", 1, 1, "F8_E5M2FNUZ", -1, e5m2fnuz_decode, NULL},
     [DTYPE_F6_E2M3] = {"f6_e2m3", 4, 3, "F6_E2M3", -1, NULL, NULL},
     [DTYPE_F6_E3M2] = {"f6_e3m2", 4, 3, "F6_E3M2", -1, NULL, NULL},
     [DTYPE_F4] = {"f4", 2, 1, "F4", -1, NULL, NULL},
@@ -161,19 +177,19 @@ static const DTypeInfo table[DTYPE_COUNT] = {
     [DTYPE_Q5_K] = {"q5_k", 256, 176, NULL, 13, q5_k_decode, NULL},
     [DTYPE_Q6_K] = {"q6_k", 256, 210, NULL, 14, q6_k_decode, NULL},
     [DTYPE_Q8_K] = {"q8_k", 256, 292, NULL, 15, NULL, NULL},
-    [DTYPE_IQ2_XXS] = {"iq2_xxs", 256, 66, NULL, 16, NULL, NULL},
-    [DTYPE_IQ2_XS] = {"iq2_xs", 256, 74, NULL, 17, NULL, NULL},
-    [DTYPE_IQ3_XXS] = {"iq3_xxs", 256, 98, NULL, 18, NULL, NULL},
-    [DTYPE_IQ1_S] = {"iq1_s", 256, 50, NULL, 19, NULL, NULL},
-    [DTYPE_IQ4_NL] = {"iq4_nl", 32, 18, NULL, 20, NULL, NULL},
-    [DTYPE_IQ3_S] = {"iq3_s", 256, 110, NULL, 21, NULL, NULL},
-    [DTYPE_IQ2_S] = {"iq2_s", 256, 82, NULL, 22, NULL, NULL},
-    [DTYPE_IQ4_XS] = {"iq4_xs", 256, 136, NULL, 23, NULL, NULL},
-    [DTYPE_IQ1_M] = {"iq1_m", 256, 56, NULL, 29, NULL, NULL},
-    [DTYPE_TQ1_0] = {"tq1_0", 256, 54, NULL, 34, NULL, NULL},
-    [DTYPE_TQ2_0] = {"tq2_0", 256, 66, NULL, 35, NULL, NULL},
-    [DTYPE_MXFP4] = {"mxfp4", 32, 17, NULL, 39, NULL, NULL},
-    [DTYPE_NVFP4] = {"nvfp4", 64, 36, NULL, 40, NULL, NULL},
+    [DTYPE_IQ2_XXS] = {"iq2_xxs", 256, 66, NULL, 16, iq2_xxs_decode, NULL},
+    [DTYPE_IQ2_XS] = {"iq2_xs", 256, 74, NULL, 17, iq2_xs_decode, NULL},
+    [DTYPE_IQ3_XXS] = {"iq3_xxs", 256, 98, NULL, 18, iq3_xxs_decode, NULL},
+    [DTYPE_IQ1_S] = {"iq1_s", 256, 50, NULL, 19, iq1_s_decode, NULL},
+    [DTYPE_IQ4_NL] = {"iq4_nl", 32, 18, NULL, 20, iq4_nl_decode, NULL},
+    [DTYPE_IQ3_S] = {"iq3_s", 256, 110, NULL, 21, iq3_s_decode, NULL},
+    [DTYPE_IQ2_S] = {"iq2_s", 256, 82, NULL, 22, iq2_s_decode, NULL},
+    [DTYPE_IQ4_XS] = {"iq4_xs", 256, 136, NULL, 23, iq4_xs_decode, NULL},
+    [DTYPE_IQ1_M] = {"iq1_m", 256, 56, NULL, 29, iq1_m_decode, NULL},
+    [DTYPE_TQ1_0] = {"tq1_0", 256, 54, NULL, 34, tq1_0_decode, NULL},
+    [DTYPE_TQ2_0] = {"tq2_0", 256, 66, NULL, 35, tq2_0_decode, NULL},
+    [DTYPE_MXFP4] = {"mxfp4", 32, 17, NULL, 39, mxfp4_decode, NULL},
+    [DTYPE_NVFP4] = {"nvfp4", 64, 36, NULL, 40, nvfp4_decode, NULL},
     [DTYPE_Q1_0] = {"q1_0", 128, 18, NULL, 41, NULL, NULL},
     [DTYPE_Q2_0] = {"q2_0", 64, 18, NULL, 42, NULL, NULL},
 };

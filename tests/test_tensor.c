@@ -236,11 +236,11 @@ static void what_cannot_be_converted_is_named(void **state) {
     float values[256];
     char hash[33];
     Error e = {0};
-    Tensor t = tensor_over(&a, "blk.0", DTYPE_IQ4_XS, 2, (uint64_t[]){1, 256}, counting(&a, 256));
+    Tensor t = tensor_over(&a, "blk.0", DTYPE_Q8_K, 2, (uint64_t[]){1, 256}, counting(&a, 256));
     assert_true(tensor_hash(&t, hash, &e)); /* its bytes are there */
     assert_false(tensor_read_f32(&t, values, &e));
     assert_int_equal(e.code, ERR_INPUT);
-    assert_string_equal(e.message, "tensor 'blk.0': values of type iq4_xs cannot be decoded (its bytes are "
+    assert_string_equal(e.message, "tensor 'blk.0': values of type q8_k cannot be decoded (its bytes are "
                                    "only carried)");
     t = tensor_over(&a, "w", DTYPE_F32, 2, (uint64_t[]){1, 256}, values);
     t.dtype = DTYPE_Q6_K;

@@ -8,7 +8,8 @@ from conftest import BUILD
 from gguf import quants
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
-DECODED = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "BF16"]
+DECODED = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "BF16", "IQ1_S", "IQ1_M",
+           "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4"]
 ENCODED = ["Q8_0", "Q4_0", "Q4_1", "BF16"]
 
 
@@ -61,6 +62,7 @@ def test_f16_rounding():
 
 def test_float8():
     torch = pytest.importorskip("torch")
-    for kind, dtype in (("f8_e4m3", torch.float8_e4m3fn), ("f8_e5m2", torch.float8_e5m2)):
+    for kind, dtype in (("f8_e4m3", torch.float8_e4m3fn), ("f8_e5m2", torch.float8_e5m2), ("f8_e8m0", torch.float8_e8m0fnu),
+                        ("f8_e4m3fnuz", torch.float8_e4m3fnuz), ("f8_e5m2fnuz", torch.float8_e5m2fnuz)):
         every = torch.arange(256, dtype=torch.uint8)
         same_bits(np.frombuffer(tool("decode", kind, every.numpy().tobytes()), np.float32), every.view(dtype).float().numpy())
