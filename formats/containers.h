@@ -16,7 +16,8 @@ bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e);
 bool hf_read(Checkpoint *c, const char *folder, Error *e);
 /* One safetensors file (header: https://github.com/huggingface/safetensors, "Format"). */
 bool safetensors_read(Checkpoint *c, const char *path, Error *e);
-/* GGUF v2 or v3, little-endian (ggml docs/gguf.md). */
+/* GGUF v2 or v3, little-endian (ggml docs/gguf.md); of a split one the first part, the others lie beside it.
+ */
 bool gguf_read(Checkpoint *c, const char *path, Error *e);
 /* The same from bytes that outlive the checkpoint. */
 bool gguf_parse(Checkpoint *c, const ByteSource *file, Error *e);

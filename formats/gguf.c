@@ -1,4 +1,5 @@
 /* GGUF v2 and v3 (ggml docs/gguf.md): header, key-values, tensor table, padding, data. */
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -277,7 +278,8 @@ static bool read_alignment(Cursor *c, Checkpoint *ck) {
     return true;
 }
 
-bool gguf_parse(Checkpoint *ck, const ByteSource *file, Error *e) {
+/* One file, which may be a part of a split one. */
+static bool parse(Checkpoint *ck, const ByteSource *file, Error *e) {
     ck->format = FORMAT_GGUF;
     Cursor c = {.file = file, .e = e};
     const uint8_t *magic = take(&c, 4, "the magic");
@@ -294,18 +296,79 @@ bool gguf_parse(Checkpoint *ck, const ByteSource *file, Error *e) {
         if (swapped == 2 || swapped == 3) return bad(&c, "a big-endian GGUF, which is not supported");
         return bad(&c, "GGUF version %u; versions 2 and 3 are read", ck->gguf_version);
     }
-    uint64_t splits = 0;
     if (!take_u64(&c, "the number of tensors", &n_tensors) ||
         !take_u64(&c, "the number of key-values", &n_meta) || !read_meta(&c, ck, n_meta) ||
         !refuse_duplicate_keys(&c, ck) || !read_alignment(&c, ck))
         return false;
-    if (meta_u64(ck, "split.count", &splits) && splits > 1)
-        return bad(&c, "one part of a GGUF split in %llu; join them first (llama-gguf-split --merge)",
-                   (unsigned long long)splits);
     return read_tensors(&c, ck, n_tensors);
+}
+
+static uint64_t split_count(const Checkpoint *ck) {
+    uint64_t n = 1;
+    return meta_u64(ck, "split.count", &n) ? n : 1;
+}
+
+bool gguf_parse(Checkpoint *ck, const ByteSource *file, Error *e) {
+    if (!parse(ck, file, e)) return false;
+    return split_count(ck) <= 1 || error_set(e, ERR_INPUT, "%s: one part of a GGUF split in %llu", file->path,
+                                             (unsigned long long)split_count(ck));
+}
+
+/* ---- split files: NAME-00001-of-00003.gguf and so on (llama-gguf-split) ---- */
+
+enum { SPLIT_TAIL = sizeof "-00001-of-00003.gguf" - 1, MAX_SPLITS = 99999 };
+
+static bool is_part(const Checkpoint *ck, const char *path, uint64_t number, uint64_t count, Error *e) {
+    uint64_t no = UINT64_MAX;
+    meta_u64(ck, "split.no", &no);
+    if (no == number && split_count(ck) == count) return true;
+    return error_set(e, ERR_INPUT, "%s: expected part %llu of %llu of a split GGUF, found part %llu of %llu",
+                     path, (unsigned long long)number + 1, (unsigned long long)count,
+                     (unsigned long long)no + 1, (unsigned long long)split_count(ck));
+}
+
+/* The tensors of a further part; its keys are of no interest. */
+static bool add_part(Checkpoint *ck, const char *path, uint64_t number, uint64_t count, Error *e) {
+    const ByteSource *file = checkpoint_map(ck, path, e);
+    Checkpoint *part = checkpoint_new(FORMAT_GGUF);
+    bool ok = file && parse(part, file, e) && is_part(part, path, number, count, e);
+    for (size_t i = 0; ok && i < part->n_tensors; i++) {
+        if (checkpoint_find(ck, part->tensors[i].name))
+            ok = error_set(e, ERR_INPUT, "%s: tensor '%s' is in an earlier part too", path,
+                           part->tensors[i].name);
+        else
+            checkpoint_add_tensor(ck, &part->tensors[i]);
+    }
+    checkpoint_close(part);
+    return ok;
+}
+
+static bool read_split(Checkpoint *ck, const char *path, Error *e) {
+    uint64_t count = split_count(ck), all;
+    char tail[SPLIT_TAIL + 1] = "", name[PATH_MAX];
+    size_t n = strlen(path);
+    if (count <= MAX_SPLITS) snprintf(tail, sizeof tail, "-00001-of-%05u.gguf", (unsigned)count);
+    if (n < SPLIT_TAIL || n >= sizeof name || strcmp(path + n - SPLIT_TAIL, tail) != 0 || count > MAX_SPLITS)
+        return error_set(e, ERR_INPUT,
+                         "%s: one part of a GGUF split in %llu; name the first, NAME-00001-of-%05llu.gguf",
+                         path, (unsigned long long)count, (unsigned long long)count);
+    if (!is_part(ck, path, 0, count, e)) return false;
+    for (uint64_t i = 1; i < count; i++) {
+        snprintf(name, sizeof name, "%.*s-%05u-of-%05u.gguf", (int)(n - SPLIT_TAIL), path, (unsigned)i + 1,
+                 (unsigned)count);
+        if (!add_part(ck, arena_strdup(&ck->arena, name), i, count, e)) return false;
+    }
+    if (meta_u64(ck, "split.tensors.count", &all) && all != ck->n_tensors)
+        return error_set(e, ERR_INPUT, "%s: %llu tensors in %llu parts are claimed, %zu are there", path,
+                         (unsigned long long)all, (unsigned long long)count, ck->n_tensors);
+    meta_remove(ck, "split.no");
+    meta_remove(ck, "split.count");
+    meta_remove(ck, "split.tensors.count");
+    return true;
 }
 
 bool gguf_read(Checkpoint *ck, const char *path, Error *e) {
     const ByteSource *file = checkpoint_map(ck, path, e);
-    return file && gguf_parse(ck, file, e);
+    if (!file || !parse(ck, file, e)) return false;
+    return split_count(ck) <= 1 || read_split(ck, path, e);
 }

@@ -110,8 +110,8 @@ def test_shards_as_transformers_writes_and_reads_them(tmp_path):
     assert all(torch.equal(again[k], v) for k, v in model.state_dict().items())
 
 
-def gguf_file(path, alignment=None):
-    w = gguf.GGUFWriter(path, "llama")
+def gguf_file(path, alignment=None, **split):
+    w = gguf.GGUFWriter(path, "llama", **split)
     if alignment:
         w.add_custom_alignment(alignment)
     w.add_uint8("k.u8", 200), w.add_int8("k.i8", -3), w.add_uint16("k.u16", 60000), w.add_int16("k.i16", -300)
@@ -155,6 +155,23 @@ def test_gguf(tmp_path, alignment):
     same_gguf(dump(tmp_path / "x.gguf"), tmp_path / "x.gguf")
     run_tool("container", "copy", tmp_path / "x.gguf", tmp_path / "out.gguf")
     assert (tmp_path / "out.gguf").read_bytes() == (tmp_path / "x.gguf").read_bytes()
+
+
+def test_split_gguf(tmp_path):
+    """The parts that the gguf package writes, read as the one file it writes otherwise."""
+    gguf_file(tmp_path / "whole.gguf")
+    gguf_file(tmp_path / "x.gguf", split_max_tensors=2)
+    parts = sorted(tmp_path.glob("x-*.gguf"))
+    assert [p.name for p in parts] == [f"x-0000{i}-of-00003.gguf" for i in (1, 2, 3)]
+    assert {k: v for k, v in dump(parts[0]).items() if k != "path"} == {k: v for k, v in dump(tmp_path / "whole.gguf").items() if k != "path"}
+    p = run_derope("inspect", parts[1], ok=False)
+    assert p.returncode == 3 and "one part of a GGUF split in 3; name the first, NAME-00001-of-00003.gguf" in p.stderr
+    parts[2].write_bytes(parts[1].read_bytes())
+    p = run_derope("inspect", parts[0], ok=False)
+    assert p.returncode == 3 and "x-00003-of-00003.gguf: expected part 3 of 3 of a split GGUF, found part 2 of 3" in p.stderr
+    parts[2].unlink()
+    p = run_derope("inspect", parts[0], ok=False)
+    assert p.returncode == 3 and "x-00003-of-00003.gguf: No such file" in p.stderr
 
 
 def test_smollm2_copied(smollm2, tmp_path):
