@@ -98,10 +98,9 @@ static void print_strip(const ModelSpec *s) {
 static void print_block(const ModelSpec *s) {
     static const char *const gated[] = {"SwiGLU", "GeGLU", "GeGLU (tanh)"},
                              *const plain[] = {"SiLU", "GELU", "GELU (tanh)"},
-                             *const qk[] = {"", ", queries and keys normed per head",
-                                            ", queries and keys normed over all heads"};
+                             *const norms[] = {"", " normed per head", " normed over all heads"};
     const LayerSpec *l = &s->layers[0];
-    printf("block      %s%s %s%s, %s%s", s->norm == NORM_LAYER ? "LayerNorm" : "RMSNorm",
+    printf("block      %s%s %s%s, %s", s->norm == NORM_LAYER ? "LayerNorm" : "RMSNorm",
            s->norm_of_one ? " of 1 + weight" : "",
            !l->post_norms    ? "before"
            : l->no_pre_norms ? "after"
@@ -109,7 +108,10 @@ static void print_block(const ModelSpec *s) {
            l->wiring == WIRING_SEQUENTIAL ? " attention, then the MLP"
            : l->wiring == WIRING_SHARED   ? " attention and MLP side by side, one norm for both"
                                           : " attention and MLP side by side",
-           l->no_gate ? plain[l->activation] : gated[l->activation], qk[l->qk_norm]);
+           l->no_gate ? plain[l->activation] : gated[l->activation]);
+    if (l->q_norm != QK_NORM_NONE)
+        printf(", queries%s%s", l->k_norm == l->q_norm ? " and keys" : "", norms[l->q_norm]);
+    if (l->k_norm != QK_NORM_NONE && l->k_norm != l->q_norm) printf(", keys%s", norms[l->k_norm]);
     if (l->softcap > 0) printf(", scores capped at %g", l->softcap);
     if (s->logit_softcap > 0) printf(", logits capped at %g", s->logit_softcap);
     printf("\n");

@@ -106,8 +106,8 @@ void norm_backward(const Net *n, float *dx, float *dw, float *db, const float *d
         rmsnorm_backward(n->pool, dx, dw, dy, x, w, rstd, N, n->spec->width);
 }
 
-size_t qk_norm_groups(const LayerSpec *l, uint32_t heads) {
-    return l->qk_norm == QK_NORM_HEAD ? heads : 1;
+size_t qk_norm_groups(QkNorm norm, uint32_t heads) {
+    return norm == QK_NORM_HEAD ? heads : 1;
 }
 
 void project(Pool *p, float *y, const float *x, const float *w, const float *bias, size_t N, size_t in,

@@ -35,7 +35,7 @@ void norm_backward(const Net *n, float *dx, float *dw, float *db, const float *d
                    const float *w, const float *rstd, size_t N);
 
 /* Rows that QK-norm makes of one token's heads: each head its own, or all together. */
-size_t qk_norm_groups(const LayerSpec *l, uint32_t heads);
+size_t qk_norm_groups(QkNorm norm, uint32_t heads);
 
 /* y (N, out) = x w^T + bias; bias may be NULL. */
 void project(Pool *p, float *y, const float *x, const float *w, const float *bias, size_t N, size_t in,

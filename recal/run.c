@@ -203,12 +203,10 @@ static void run_attention(Net *n, uint32_t i, const LayerParams *w, LayerCache *
     project(n->pool, k, in, w->k, w->k_bias, N, C, kv);
     project(n->pool, v, in, w->v, w->v_bias, N, C, kv);
     c->n += N;
-    if (w->q_norm) {
-        size_t gq = qk_norm_groups(l, l->n_heads), gk = qk_norm_groups(l, l->n_kv_heads);
-        float eps = (float)n->spec->norm_eps;
-        rmsnorm_forward(n->pool, b->q, b->rstd, b->q, w->q_norm, N * gq, q / gq, eps);
-        rmsnorm_forward(n->pool, k, b->rstd, k, w->k_norm, N * gk, kv / gk, eps);
-    }
+    size_t gq = qk_norm_groups(l->q_norm, l->n_heads), gk = qk_norm_groups(l->k_norm, l->n_kv_heads);
+    float eps = (float)n->spec->norm_eps;
+    if (w->q_norm) rmsnorm_forward(n->pool, b->q, b->rstd, b->q, w->q_norm, N * gq, q / gq, eps);
+    if (w->k_norm) rmsnorm_forward(n->pool, k, b->rstd, k, w->k_norm, N * gk, kv / gk, eps);
     if (rope->cos) {
         rope_apply(n->pool, b->q, rope->cos, rope->sin, N, N, l->n_heads, l->head_dim, rope->half, false);
         rope_apply(n->pool, k, rope->cos, rope->sin, N, N, l->n_kv_heads, l->head_dim, rope->half, false);

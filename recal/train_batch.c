@@ -39,7 +39,7 @@ typedef struct Pass {
 
 typedef struct Sizes {
     size_t C, q, kv, F, heads;
-    bool qk_norm, post_norms, sequential, gated;
+    bool q_norm, k_norm, post_norms, sequential, gated;
     size_t q_groups, k_groups; /* rows that QK-norm makes of a token */
 } Sizes;
 
@@ -50,16 +50,17 @@ static Sizes sizes_of(const ModelSpec *s, uint32_t i) {
                    .kv = (size_t)l->n_kv_heads * l->head_dim,
                    .F = l->ffn_dim,
                    .heads = l->n_heads,
-                   .qk_norm = l->qk_norm != QK_NORM_NONE,
+                   .q_norm = l->q_norm != QK_NORM_NONE,
+                   .k_norm = l->k_norm != QK_NORM_NONE,
                    .post_norms = l->post_norms,
                    .sequential = l->wiring == WIRING_SEQUENTIAL,
                    .gated = !l->no_gate,
-                   .q_groups = qk_norm_groups(l, l->n_heads),
-                   .k_groups = qk_norm_groups(l, l->n_kv_heads)};
+                   .q_groups = qk_norm_groups(l->q_norm, l->n_heads),
+                   .k_groups = qk_norm_groups(l->k_norm, l->n_kv_heads)};
 }
 
 static size_t kept_floats(const Sizes *z) {
-    size_t raw = z->qk_norm ? z->q + z->kv + z->q_groups + z->k_groups : 0;
+    size_t raw = (z->q_norm ? z->q + z->q_groups : 0) + (z->k_norm ? z->kv + z->k_groups : 0);
     size_t post = z->post_norms ? 2 * (z->C + 1) : 0;
     return z->C + 2 + 2 * z->q + 2 * z->kv + z->heads + (z->gated ? 2 : 1) * z->F +
            (z->sequential ? z->C : 0) + raw + post;
@@ -121,10 +122,12 @@ static bool pass_new(Pass *p, Net *n, size_t B, size_t T, bool keep, Error *e) {
         k->rstd2 = carve(&at, p->N);
         k->gate = z.gated ? carve(&at, p->N * z.F) : NULL;
         k->up = carve(&at, p->N * z.F);
-        if (z.qk_norm) {
+        if (z.q_norm) {
             k->q_raw = carve(&at, p->N * z.q);
-            k->k_raw = carve(&at, p->N * z.kv);
             k->q_rstd = carve(&at, p->N * z.q_groups);
+        }
+        if (z.k_norm) {
+            k->k_raw = carve(&at, p->N * z.kv);
             k->k_rstd = carve(&at, p->N * z.k_groups);
         }
         if (z.post_norms) {
@@ -189,15 +192,15 @@ static void forward_attention(Pass *p, uint32_t i, const LayerParams *w, const f
     Sizes z = sizes_of(n->spec, i);
     float eps = (float)n->spec->norm_eps;
     Attention *a = xcalloc(p->B, sizeof *a);
-    project(n->pool, z.qk_norm ? k->q_raw : k->q, in, w->q, w->q_bias, p->N, z.C, z.q);
-    project(n->pool, z.qk_norm ? k->k_raw : k->k, in, w->k, w->k_bias, p->N, z.C, z.kv);
+    project(n->pool, z.q_norm ? k->q_raw : k->q, in, w->q, w->q_bias, p->N, z.C, z.q);
+    project(n->pool, z.k_norm ? k->k_raw : k->k, in, w->k, w->k_bias, p->N, z.C, z.kv);
     project(n->pool, k->v, in, w->v, w->v_bias, p->N, z.C, z.kv);
-    if (z.qk_norm) {
+    if (z.q_norm)
         rmsnorm_forward(n->pool, k->q, k->q_rstd, k->q_raw, w->q_norm, p->N * z.q_groups, z.q / z.q_groups,
                         eps);
+    if (z.k_norm)
         rmsnorm_forward(n->pool, k->k, k->k_rstd, k->k_raw, w->k_norm, p->N * z.k_groups, z.kv / z.k_groups,
                         eps);
-    }
     rotate(p, i, k->q, k->k, false);
     describe_attention(p, i, w->sinks, a);
     attention_forward(n->pool, a, p->B);
@@ -398,10 +401,8 @@ static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const 
     for (size_t j = 0; dsinks && j < p->B * z.heads; j++)
         g->sinks[j % z.heads] += dsinks[j];
     rotate(p, i, d->dq, d->dk, true);
-    if (z.qk_norm) {
-        unnorm(p, d->dq, d->dout, g->q_norm, k->q_raw, w->q_norm, k->q_rstd, z.q_groups, z.q);
-        unnorm(p, d->dk, d->dout, g->k_norm, k->k_raw, w->k_norm, k->k_rstd, z.k_groups, z.kv);
-    }
+    if (z.q_norm) unnorm(p, d->dq, d->dout, g->q_norm, k->q_raw, w->q_norm, k->q_rstd, z.q_groups, z.q);
+    if (z.k_norm) unnorm(p, d->dk, d->dout, g->k_norm, k->k_raw, w->k_norm, k->k_rstd, z.k_groups, z.kv);
     if (g->q_bias) bias_backward(n->pool, g->q_bias, d->dq, N, z.q);
     if (g->k_bias) bias_backward(n->pool, g->k_bias, d->dk, N, z.kv);
     if (g->v_bias) bias_backward(n->pool, g->v_bias, d->dv, N, z.kv);

@@ -14,6 +14,7 @@ typedef struct Carrier {
     bool needs_sinks;     /* its tensors include attention sinks: neutral ones are added */
     /* HF: biases come all four or not at all, so q/k/v biases get a zero o_proj bias beside them. */
     bool (*needs_o_bias)(const Model *m);
+    bool repeats_kv;           /* its tensors have a key/value head for every query head */
     const TensorName *tensors; /* what it calls its tensors; NULL: as the model's own family does */
     /* Its q/k rows are interleaved; NULL: half-split. */
     bool (*interleaved)(const Model *m);
@@ -23,6 +24,8 @@ typedef struct Carrier {
      * keys of `out`, which already has the source's keys under the new architecture and the common settings.
      */
     bool (*configure)(Model *m, json_t *config, Checkpoint *out, Error *e);
+    /* A tensor's last change on its way out; NULL: none. */
+    void (*adapt)(const Model *m, Arena *a, TensorRole role, int layer, Tensor *t);
     /* GGUF: general.architecture. HF: NULL. */
     const char *(*arch)(const Model *m);
 } Carrier;
@@ -52,6 +55,8 @@ bool one_softmax_scale(const Model *m);
 bool plain_multipliers(const Model *m);
 bool has_sinks(const Model *m); /* that do something */
 bool has_qk_norm(const Model *m);
+/* The norms on queries and keys are the family's: custom code may have more than the stock class. */
+bool family_norms(const Model *m, char *why, size_t why_size);
 /* Llama's block: RMSNorms before attention and MLP, SwiGLU, no soft caps. */
 bool llama_block(const Model *m, char *why, size_t why_size);
 /* What a GGUF architecture can say that tells nothing per layer: all rotate, none has a window. */
@@ -59,6 +64,10 @@ bool gguf_rotates_can(const Model *m, char *why, size_t why_size);
 /* `can` helpers: writes the reason, returns false. */
 bool cannot(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* HF: the class; the token ids, stated where they are not; what DroPE's own code reads, deleted. */
+void config_set_class(json_t *config, const char *architecture, const char *model_type);
+void config_set_token_ids(json_t *config);
+void config_delete_custom(json_t *config);
 /* HF: rope_theta and rope_scaling in the legacy keys, which transformers 4 and 5 both read. `l` may be NULL.
  */
 void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double base_if_none);

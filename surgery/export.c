@@ -56,7 +56,7 @@ static double folded_scale(const Export *x, int layer) {
 }
 
 static void fold_scale(Export *x, TensorRole role, int layer, Tensor *t) {
-    bool normed = layer >= 0 && x->m->spec.layers[layer].qk_norm != QK_NORM_NONE;
+    bool normed = layer >= 0 && x->m->spec.layers[layer].q_norm != QK_NORM_NONE;
     if (normed ? role != ROLE_Q_NORM : role != ROLE_Q && role != ROLE_Q_BIAS) return;
     double f = folded_scale(x, layer);
     if (f == 1) return;
@@ -128,6 +128,7 @@ static void prepare_tensor(Export *x, TensorRole role, int layer, Tensor *t) {
     else
         to_hf_dtype(x, t);
     to_carrier_layout(x, role, layer, t);
+    if (x->carrier->adapt) x->carrier->adapt(x->m, &x->out->arena, role, layer, t);
 }
 
 /* All that lie in one tensor there, when the first of them comes. */
@@ -282,6 +283,14 @@ static bool add_carrier_tensors(Export *x, int layer) {
         model_tensor_name(x->m, ROLE_SINKS, layer, FORMAT_HF, name);
         if (!add_tensor(x, ROLE_SINKS, layer, constant_vector(x, name, l->n_heads, -1e4f))) return false;
     }
+    if (x->carrier->tensors == olmoe_tensors && !l->n_experts) {
+        uint64_t n = x->m->spec.width;
+        float *zeros = arena_alloc(&x->out->arena, n * sizeof *zeros);
+        memset(zeros, 0, n * sizeof *zeros);
+        Tensor router = tensor_over(&x->out->arena, "router", DTYPE_F32, 2, (uint64_t[]){1, n}, zeros);
+        router.is_new = true;
+        if (!add_tensor(x, ROLE_ROUTER, layer, router)) return false;
+    }
     bool biased = l->q_bias || l->k_bias || l->v_bias;
     if (x->out->format == FORMAT_HF && biased && !l->o_bias && x->carrier->needs_o_bias(x->m)) {
         model_tensor_name(x->m, ROLE_O_BIAS, layer, FORMAT_HF, name);
@@ -292,7 +301,8 @@ static bool add_carrier_tensors(Export *x, int layer) {
 
 static bool add_tied_head(Export *x) {
     const ModelTensor *embed = model_tensor(x->m, ROLE_EMBED, -1);
-    bool wanted = x->out->format == FORMAT_GGUF && !x->carrier->tensors && x->m->family->gguf_needs_head;
+    bool wanted = x->out->format == FORMAT_GGUF &&
+                  (x->carrier->repeats_kv || (!x->carrier->tensors && x->m->family->gguf_needs_head));
     if (!wanted || !x->m->spec.tied_head || !embed) return true;
     return add_tensor(x, ROLE_HEAD, -1, embed->tensor);
 }
@@ -604,10 +614,13 @@ static bool embed_config(Export *x) {
         meta_remove(x->out, DEROPE_CONFIG); /* the source's is no longer true */
         return true;
     }
-    /* It would ask for attention sinks that are not here; the GGUF's own keys say all that it does. */
+    /* It would ask for attention sinks that are not here, or for fewer key/value heads than are; the GGUF's
+     * own keys say all that it does. */
     char name[128];
     model_tensor_name(x->m, ROLE_SINKS, 0, FORMAT_HF, name);
-    bool asks_more = checkpoint_find(hf, name) && !x->carrier->needs_sinks;
+    const LayerSpec *l = &x->m->spec.layers[0];
+    bool asks_more = (checkpoint_find(hf, name) && !x->carrier->needs_sinks) ||
+                     (x->carrier->repeats_kv && l->n_kv_heads != l->n_heads);
     if (asks_more) meta_remove(x->out, DEROPE_CONFIG);
     for (size_t i = 0; i < hf->n_files; i++) {
         const SideFile *f = &hf->files[i];

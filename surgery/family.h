@@ -75,6 +75,8 @@ const Family *family_by_gguf_arch(const char *arch);
 
 /* The names shared by every family of Llama's shape. */
 extern const TensorName llama_tensors[];
+/* And those of OLMoE with one expert. */
+extern const TensorName olmoe_tensors[];
 
 /* A window this long in a granite_swa GGUF means that there is none. */
 enum { GGUF_NO_WINDOW = 1 << 24 };

@@ -155,6 +155,8 @@ static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int
     const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
     uint32_t rank = role_shape(&m->spec, l, row->role, want);
     if (fused) want[0] = fused_rows(l, fused);
+    if (rank == 2 && t->rank == 3 && t->shape[0] == 1 && memcmp(t->shape + 1, want, sizeof want) == 0)
+        return true; /* of one expert */
     if (t->rank == rank && memcmp(t->shape, want, rank * sizeof *want) == 0) return true;
     char found[128], expected[128];
     shape_text(t->rank, t->shape, found);
@@ -168,6 +170,11 @@ static Tensor in_our_layout(Model *m, const TensorName *row, Fused fused, int la
     bool gguf = m->source->format == FORMAT_GGUF;
     const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
     Tensor t = fused ? fused_part(&m->arena, l, fused, row->role, origin) : *origin;
+    if (t.rank == 3) {
+        t.rank = 2;
+        t.shape[0] = t.shape[1];
+        t.shape[1] = t.shape[2];
+    }
     if (m->interleaved && role_is_rotated(row->role)) {
         bool is_q = row->role == ROLE_Q || row->role == ROLE_Q_BIAS;
         TensorPart *part = arena_alloc(&m->arena, sizeof *part); /* split_rows writes to it */
@@ -199,7 +206,8 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
     const Tensor *origin = checkpoint_find(m->source, name);
     if (origin && gguf && role_is_bias(row->role)) *bias_flag(&m->spec.layers[layer], row->role) = true;
     if (!has_role(m, row->role, layer)) { /* stock runtimes would pass over it, known name or not */
-        if (origin) bound[origin - m->source->tensors] |= gguf; /* sinks there are a carrier's neutral ones */
+        /* sinks in a GGUF are a carrier's neutral ones; DroPE saves norms that it does not use */
+        if (origin) bound[origin - m->source->tensors] |= gguf || role_is_norm(row->role);
         return true;
     }
     if (model_tensor(m, row->role, layer) || (!origin && has_other_name(m, row, layer))) return true;

@@ -52,9 +52,9 @@ static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRo
     case ROLE_O_BIAS:
         return vector(shape, l->o_bias, w);
     case ROLE_Q_NORM:
-        return vector(shape, l->qk_norm != QK_NORM_NONE, l->qk_norm == QK_NORM_HEAD ? l->head_dim : q);
+        return vector(shape, l->q_norm != QK_NORM_NONE, l->q_norm == QK_NORM_HEAD ? l->head_dim : q);
     case ROLE_K_NORM:
-        return vector(shape, l->qk_norm != QK_NORM_NONE, l->qk_norm == QK_NORM_HEAD ? l->head_dim : kv);
+        return vector(shape, l->k_norm != QK_NORM_NONE, l->k_norm == QK_NORM_HEAD ? l->head_dim : kv);
     case ROLE_SINKS:
         return vector(shape, l->sinks, l->n_heads);
     case ROLE_ATTN_POST_NORM:
@@ -72,6 +72,8 @@ static uint32_t ffn_shape(const ModelSpec *s, const LayerSpec *l, TensorRole rol
         return vector(shape, normed, w);
     case ROLE_FFN_NORM_BIAS:
         return vector(shape, normed && s->norm_bias, w);
+    case ROLE_ROUTER:
+        return l->n_experts ? matrix(shape, l->n_experts, w) : 0;
     case ROLE_GATE:
         return l->no_gate ? 0 : matrix(shape, f, w);
     case ROLE_UP:
@@ -143,6 +145,7 @@ const char *role_name(TensorRole role) {
         [ROLE_ATTN_POST_NORM] = "attn_post_norm",
         [ROLE_FFN_NORM] = "ffn_norm",
         [ROLE_FFN_NORM_BIAS] = "ffn_norm_bias",
+        [ROLE_ROUTER] = "router",
         [ROLE_GATE] = "gate",
         [ROLE_UP] = "up",
         [ROLE_DOWN] = "down",

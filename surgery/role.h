@@ -27,6 +27,7 @@ typedef enum TensorRole {
     ROLE_ATTN_POST_NORM,
     ROLE_FFN_NORM,
     ROLE_FFN_NORM_BIAS,
+    ROLE_ROUTER,
     ROLE_GATE,
     ROLE_UP,
     ROLE_DOWN,

@@ -141,12 +141,14 @@ static json_t *layer_to_json(const LayerSpec *l) {
         position_name(l->position), "window", l->window ? json_integer(l->window) : json_null(), "heads",
         (int)l->n_heads, "kv_heads", (int)l->n_kv_heads, "head_dim", (int)l->head_dim, "softmax_scale",
         l->softmax_scale, "qkv_bias", l->q_bias || l->k_bias || l->v_bias, "o_bias", l->o_bias, "mlp_bias",
-        l->mlp_bias, "qk_norm", norms[l->qk_norm], "sinks", l->sinks, "ffn_dim", (int)l->ffn_dim);
+        l->mlp_bias, "q_norm", norms[l->q_norm], "sinks", l->sinks, "ffn_dim", (int)l->ffn_dim);
+    json_object_set_new(o, "k_norm", json_string(norms[l->k_norm]));
     json_object_set_new(o, "wiring", json_string(wirings[l->wiring]));
     json_object_set_new(o, "pre_norms", json_boolean(!l->no_pre_norms));
     json_object_set_new(o, "post_norms", json_boolean(l->post_norms));
     json_object_set_new(o, "activation", json_string(acts[l->activation]));
     json_object_set_new(o, "gated", json_boolean(!l->no_gate));
+    json_object_set_new(o, "experts", json_integer(l->n_experts));
     json_object_set_new(o, "softcap", l->softcap > 0 ? json_real(l->softcap) : json_null());
     if (l->position != POSITION_NOPE) json_object_set_new(o, "rope", rope_to_json(l));
     return o;

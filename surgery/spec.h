@@ -55,7 +55,7 @@ typedef struct LayerSpec {
     double softmax_scale; /* scores are multiplied by it; 1/sqrt(head_dim) usually */
     double softcap;       /* then become softcap * tanh(score / softcap); 0: they stay */
     bool q_bias, k_bias, v_bias, o_bias, mlp_bias;
-    QkNorm qk_norm;
+    QkNorm q_norm, k_norm;
     bool sinks; /* one learned logit per head in the softmax's denominator */
     Wiring wiring;
     bool no_pre_norms; /* attention and MLP read the residual stream as it is */
@@ -63,6 +63,7 @@ typedef struct LayerSpec {
     Activation activation;
     bool no_gate; /* MLP: down(act(up)), else down(act(gate) * up) */
     uint32_t ffn_dim;
+    uint32_t n_experts; /* 0: a plain MLP; 1: the same behind a router that has no choice */
 } LayerSpec;
 
 typedef struct ModelSpec {

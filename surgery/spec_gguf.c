@@ -115,7 +115,7 @@ static bool read_sizes(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
     ModelSpec *s = &m->spec;
     char key[128];
     uint64_t experts = 0;
-    if (meta_u64(c, arch_key(key, c, "expert_count"), &experts) && experts > 0)
+    if (meta_u64(c, arch_key(key, c, "expert_count"), &experts) && experts > m->family->layer.n_experts)
         return error_set(e, ERR_INPUT, "%s: key '%s': a mixture of %llu experts is not supported", c->path,
                          key, (unsigned long long)experts);
     if (!read_u32(c, "block_count", 1, 512, &s->n_layers, e) ||

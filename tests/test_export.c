@@ -241,7 +241,7 @@ static void dropes_own_checkpoints_become_stock(void **state) {
     Error e = {0};
     assert_null(model_open(source, &e));
     assert_int_equal(e.code, ERR_INPUT);
-    assert_non_null(strstr(e.message, "config.json: attention_type 'rope' is not supported (nope)"));
+    assert_non_null(strstr(e.message, "config.json: attention_type 'rope' is not one of nope, qk_norm_nope"));
     checkpoint_close(source);
 }
 
@@ -599,7 +599,7 @@ static void norms_on_queries_are_nobodys_but_the_familys(void **state) {
     (void)state;
     Case c = begin(tiny_folder("normed"));
     for (int i = 0; i < TINY_LAYERS; i++)
-        c.m->spec.layers[i].qk_norm = QK_NORM_HEAD;
+        c.m->spec.layers[i].q_norm = c.m->spec.layers[i].k_norm = QK_NORM_HEAD;
     apply(&c, "drop_rope", "{\"layers\": \"0-1\"}");
     for (int f = 0; f < 2; f++) {
         ExportOptions o = {.format = f ? FORMAT_GGUF : FORMAT_HF};
@@ -633,7 +633,7 @@ static void what_nothing_carries_is_refused_with_reasons(void **state) {
     assert_no_export(&c, &o, ERR_FAILED, "smollm3: has one window size for all windowed layers");
     o.carrier = "granit";
     assert_no_export(&c, &o, ERR_USAGE,
-                     "there is no HF carrier 'granit' (own, smollm3, granite_swa, partial-0, linear-1e30)");
+                     "there is no HF carrier 'granit' (own, smollm3, granite_swa, partial-0, olmoe, linear-1e30)");
     o.carrier = "linear-1e30";
     assert_no_export(&c, &o, ERR_FAILED, "stops the rotation of all layers or of none");
     end(&c);

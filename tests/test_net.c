@@ -83,12 +83,18 @@ static void scaled_rope(ModelSpec *s) {
 
 static void norm_heads(ModelSpec *s) {
     for (int i = 0; i < LAYERS; i++)
-        s->layers[i].qk_norm = QK_NORM_HEAD;
+        s->layers[i].q_norm = s->layers[i].k_norm = QK_NORM_HEAD;
 }
 
 static void norm_width(ModelSpec *s) {
-    s->layers[0].qk_norm = s->layers[1].qk_norm = QK_NORM_FULL;
+    s->layers[0].q_norm = s->layers[0].k_norm = s->layers[1].q_norm = s->layers[1].k_norm = QK_NORM_FULL;
     s->layers[0].q_bias = true;
+}
+
+static void norm_one_side(ModelSpec *s) {
+    s->layers[0].q_norm = QK_NORM_FULL;
+    s->layers[1].k_norm = QK_NORM_FULL;
+    s->layers[2].k_norm = QK_NORM_HEAD;
 }
 
 static void sinks(ModelSpec *s) {
@@ -131,7 +137,7 @@ static void shared_norm(ModelSpec *s) {
 static void post_norms(ModelSpec *s) {
     for (int i = 0; i < LAYERS; i++)
         s->layers[i].post_norms = s->layers[i].no_pre_norms = true;
-    s->layers[1].qk_norm = QK_NORM_FULL;
+    s->layers[1].q_norm = s->layers[1].k_norm = QK_NORM_FULL;
 }
 
 static void sandwich(ModelSpec *s) {
@@ -168,6 +174,7 @@ static const Kind kinds[] = {
     {"scaled rope", scaled_rope},
     {"norm of heads", norm_heads},
     {"norm of the width", norm_width},
+    {"norm of one side", norm_one_side},
     {"sinks", sinks},
     {"scales", scales},
     {"unequal layers", unequal},
@@ -230,6 +237,14 @@ static void plain_norm(const Pair *p, double *y, const double *x, TensorRole nor
         plain_rmsnorm(y, x, w, N, s->width, s->norm_eps);
 }
 
+static void plain_qk_norm(const Pair *p, double *x, QkNorm norm, TensorRole role, int layer, size_t N,
+                          size_t heads) {
+    const ModelSpec *s = p->net->spec;
+    size_t dim = s->layers[layer].head_dim;
+    if (norm == QK_NORM_HEAD) plain_rmsnorm(x, x, at(p, role, layer), N * heads, dim, s->norm_eps);
+    if (norm == QK_NORM_FULL) plain_rmsnorm(x, x, at(p, role, layer), N, heads * dim, s->norm_eps);
+}
+
 /* What attention gives of `x`, before any post-norm. */
 static void plain_attention_block(const Pair *p, int i, double *given, const double *x, size_t batch,
                                   size_t n) {
@@ -242,13 +257,8 @@ static void plain_attention_block(const Pair *p, int i, double *given, const dou
     plain_linear(q, normed, at(p, ROLE_Q, i), at(p, ROLE_Q_BIAS, i), N, s->width, q_width);
     plain_linear(k, normed, at(p, ROLE_K, i), at(p, ROLE_K_BIAS, i), N, s->width, kv_width);
     plain_linear(v, normed, at(p, ROLE_V, i), at(p, ROLE_V_BIAS, i), N, s->width, kv_width);
-    if (l->qk_norm == QK_NORM_HEAD) {
-        plain_rmsnorm(q, q, at(p, ROLE_Q_NORM, i), N * l->n_heads, l->head_dim, s->norm_eps);
-        plain_rmsnorm(k, k, at(p, ROLE_K_NORM, i), N * l->n_kv_heads, l->head_dim, s->norm_eps);
-    } else if (l->qk_norm == QK_NORM_FULL) {
-        plain_rmsnorm(q, q, at(p, ROLE_Q_NORM, i), N, q_width, s->norm_eps);
-        plain_rmsnorm(k, k, at(p, ROLE_K_NORM, i), N, kv_width, s->norm_eps);
-    }
+    plain_qk_norm(p, q, l->q_norm, ROLE_Q_NORM, i, N, l->n_heads);
+    plain_qk_norm(p, k, l->k_norm, ROLE_K_NORM, i, N, l->n_kv_heads);
     if (l->position != POSITION_NOPE) {
         double scale = rope_frequencies(s, l, n, inv_freq);
         plain_rope(q, inv_freq, scale, N, n, l->n_heads, l->head_dim, l->rotary_dim / 2);
@@ -667,7 +677,7 @@ static void test_random_weights(void **state) {
     Model m = {.spec = base_spec(layers)};
     m.spec.width = 64, m.spec.vocab = 500;
     for (int i = 0; i < LAYERS; i++)
-        layers[i].q_bias = true, layers[i].qk_norm = QK_NORM_HEAD, layers[i].ffn_dim = 128;
+        layers[i].q_bias = true, layers[i].q_norm = layers[i].k_norm = QK_NORM_HEAD, layers[i].ffn_dim = 128;
     Net *n = net_random(&m, 5, 1, &e), *same = net_random(&m, 5, 2, &e), *other = net_random(&m, 6, 1, &e);
     assert_int_equal(net_weight_bytes(&m), n->n_weights * sizeof(float));
     assert_memory_equal(n->weights, same->weights, n->n_weights * sizeof(float));

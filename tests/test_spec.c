@@ -182,23 +182,23 @@ static void test_as_json(void **state) {
                    .logit_scale = 0.5,
                    .layers = l};
     json_t *o = spec_to_json(&s);
-    assert_json(o,
-                "{\"n_layers\": 2, \"width\": 16, \"vocab\": 10, \"context\": 4294967295, \"norm_eps\": 0.5, "
-                "\"tied_head\": false, \"embedding_scale\": 1.0, \"residual_scale\": 1.0, "
-                "\"logit_scale\": 0.5, \"norm\": \"layer\", \"norm_of_one\": true, "
-                "\"logit_softcap\": 30.0, \"layers\": ["
-                "{\"position\": \"rope\", \"window\": 12, \"heads\": 1, \"kv_heads\": 1, \"head_dim\": 16, "
-                "\"softmax_scale\": 0.25, \"qkv_bias\": false, \"o_bias\": false, \"mlp_bias\": false, "
-                "\"qk_norm\": \"none\", \"sinks\": false, \"ffn_dim\": 24, "
-                "\"wiring\": \"sequential\", \"pre_norms\": true, \"post_norms\": false, "
-                "\"activation\": \"silu\", \"gated\": true, \"softcap\": null, "
-                "\"rope\": {\"base\": 10000.0, \"rotary_dim\": 16, \"scaling\": \"yarn\", \"factor\": 4.0, "
-                "\"original_context\": 64.0, \"truncate\": true, \"beta_fast\": 32.0, \"beta_slow\": 1.0}}, "
-                "{\"position\": \"nope\", \"window\": null, \"heads\": 1, \"kv_heads\": 1, \"head_dim\": 16, "
-                "\"softmax_scale\": 0.25, \"qkv_bias\": true, \"o_bias\": false, \"mlp_bias\": false, "
-                "\"qk_norm\": \"none\", \"sinks\": true, \"ffn_dim\": 24, "
-                "\"wiring\": \"shared\", \"pre_norms\": false, \"post_norms\": true, "
-                "\"activation\": \"gelu_tanh\", \"gated\": false, \"softcap\": 50.0}]}");
+    assert_json(
+        o, "{\"n_layers\": 2, \"width\": 16, \"vocab\": 10, \"context\": 4294967295, \"norm_eps\": 0.5, "
+           "\"tied_head\": false, \"embedding_scale\": 1.0, \"residual_scale\": 1.0, "
+           "\"logit_scale\": 0.5, \"norm\": \"layer\", \"norm_of_one\": true, "
+           "\"logit_softcap\": 30.0, \"layers\": ["
+           "{\"position\": \"rope\", \"window\": 12, \"heads\": 1, \"kv_heads\": 1, \"head_dim\": 16, "
+           "\"softmax_scale\": 0.25, \"qkv_bias\": false, \"o_bias\": false, \"mlp_bias\": false, "
+           "\"q_norm\": \"none\", \"sinks\": false, \"ffn_dim\": 24, "
+           "\"k_norm\": \"none\", \"wiring\": \"sequential\", \"pre_norms\": true, \"post_norms\": false, "
+           "\"activation\": \"silu\", \"gated\": true, \"experts\": 0, \"softcap\": null, "
+           "\"rope\": {\"base\": 10000.0, \"rotary_dim\": 16, \"scaling\": \"yarn\", \"factor\": 4.0, "
+           "\"original_context\": 64.0, \"truncate\": true, \"beta_fast\": 32.0, \"beta_slow\": 1.0}}, "
+           "{\"position\": \"nope\", \"window\": null, \"heads\": 1, \"kv_heads\": 1, \"head_dim\": 16, "
+           "\"softmax_scale\": 0.25, \"qkv_bias\": true, \"o_bias\": false, \"mlp_bias\": false, "
+           "\"q_norm\": \"none\", \"sinks\": true, \"ffn_dim\": 24, "
+           "\"k_norm\": \"none\", \"wiring\": \"shared\", \"pre_norms\": false, \"post_norms\": true, "
+           "\"activation\": \"gelu_tanh\", \"gated\": false, \"experts\": 0, \"softcap\": 50.0}]}");
     json_decref(o);
 }
 

@@ -6,15 +6,13 @@
 #include <string.h>
 
 extern const Carrier carrier_hf_own, carrier_hf_smollm3, carrier_hf_granite_swa, carrier_hf_partial,
-    carrier_hf_linear;
+    carrier_hf_olmoe, carrier_hf_linear, carrier_gguf_olmoe;
 extern const Carrier carrier_gguf_own, carrier_gguf_granite, carrier_gguf_granite_swa, carrier_gguf_linear;
 
 const Carrier *const carriers[] = {
-    &carrier_hf_own,         &carrier_hf_smollm3,
-    &carrier_hf_granite_swa, &carrier_hf_partial,
-    &carrier_hf_linear,      &carrier_gguf_own,
-    &carrier_gguf_granite,   &carrier_gguf_granite_swa,
-    &carrier_gguf_linear,    NULL,
+    &carrier_hf_own,           &carrier_hf_smollm3, &carrier_hf_granite_swa, &carrier_hf_partial,
+    &carrier_hf_olmoe,         &carrier_hf_linear,  &carrier_gguf_own,       &carrier_gguf_granite,
+    &carrier_gguf_granite_swa, &carrier_gguf_olmoe, &carrier_gguf_linear,    NULL,
 };
 
 /* ---- what a spec is like ---- */
@@ -89,8 +87,19 @@ bool has_sinks(const Model *m) {
 
 bool has_qk_norm(const Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (m->spec.layers[i].qk_norm != QK_NORM_NONE) return true;
+        if (m->spec.layers[i].q_norm != QK_NORM_NONE || m->spec.layers[i].k_norm != QK_NORM_NONE) return true;
     return false;
+}
+
+bool family_norms(const Model *m, char *why, size_t size) {
+    const LayerSpec *own = &m->family->layer;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->q_norm == own->q_norm && l->k_norm == own->k_norm) continue;
+        return cannot(why, size, "has %s norms on queries and keys",
+                      own->q_norm == QK_NORM_NONE ? "no" : "other");
+    }
+    return true;
 }
 
 bool llama_block(const Model *m, char *why, size_t size) {

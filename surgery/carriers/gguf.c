@@ -131,7 +131,7 @@ static bool own_can(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].activation != f->layer.activation)
             return cannot(why, size, "has one activation, whatever the configuration says");
-    if (!can_scale(m, why, size)) return false;
+    if (!can_scale(m, why, size) || !family_norms(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].position == POSITION_PARTIAL && own_interleaved(m))
             return cannot(why, size, "rotates whole heads only");
@@ -300,6 +300,7 @@ static bool linear_can(const Model *m, char *why, size_t size) {
     if (!all_layers(m, layer_is_nope))
         return cannot(why, size, "stops the rotation of all layers or of none");
     if (has_sinks(m)) return cannot(why, size, "has no attention sinks");
+    if (!family_norms(m, why, size)) return false;
     return linear_family_can(m, why, size);
 }
 

@@ -14,7 +14,7 @@ static void set_string(json_t *config, const char *key, const char *value) {
     json_object_set_new(config, key, json_string(value));
 }
 
-static void set_architecture(json_t *config, const char *architecture, const char *model_type) {
+void config_set_class(json_t *config, const char *architecture, const char *model_type) {
     json_object_set_new(config, "architectures", json_pack("[s]", architecture));
     set_string(config, "model_type", model_type);
 }
@@ -90,7 +90,7 @@ static bool same_rotation_as_source(const Model *m) {
 }
 
 /* What DroPE's own code reads: here it is said otherwise. */
-static void delete_custom(json_t *config) {
+void config_delete_custom(json_t *config) {
     json_object_del(config, "attention_type");
     json_object_del(config, "softmax_scale");
 }
@@ -172,7 +172,7 @@ static void follow_softmax_scale(const Model *m, json_t *config) {
 static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
     const LayerSpec *l = NULL;
-    if (!m->config) set_architecture(config, m->family->architecture, m->family->name);
+    if (!m->config) config_set_class(config, m->family->architecture, m->family->name);
     if (!m->config || !same_rotation_as_source(m)) {
         one_rotation(m, &l);
         config_set_rope(m->family, config, l, kept_base(m));
@@ -211,11 +211,10 @@ static bool smollm3_can(const Model *m, char *why, size_t size) {
 }
 
 /* Its defaults for the token ids lie outside small vocabularies, so all are stated. */
-static void set_token_ids(const Model *m, json_t *config) {
+void config_set_token_ids(json_t *config) {
     static const char *const keys[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
     for (int i = 0; i < 3; i++)
         if (!json_object_get(config, keys[i])) json_object_set_new(config, keys[i], json_null());
-    (void)m;
 }
 
 static const Family *smollm3_family(void) {
@@ -230,12 +229,12 @@ static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *
         "residual_multiplier", "attention_multiplier",   "layer_rope_theta"};
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         json_object_del(config, foreign[i]);
-    delete_custom(config);
+    config_delete_custom(config);
     const LayerSpec *l = NULL, *any = &m->spec.layers[0];
     uint32_t window;
     one_rotation(m, &l);
     one_window(m, &window);
-    set_architecture(config, "SmolLM3ForCausalLM", "smollm3");
+    config_set_class(config, "SmolLM3ForCausalLM", "smollm3");
     config_set_rope(smollm3_family(), config, l, kept_base(m));
     set_no_rope_layers(m, config);
     write_layer_types(m, config);
@@ -246,7 +245,7 @@ static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *
                         json_boolean(any->q_bias || any->k_bias || any->v_bias || any->o_bias));
     json_object_set_new(config, "mlp_bias", json_boolean(any->mlp_bias));
     json_object_set_new(config, "tie_word_embeddings", json_boolean(m->spec.tied_head));
-    set_token_ids(m, config);
+    config_set_token_ids(config);
     return true;
 }
 
@@ -284,7 +283,7 @@ static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     if (!smollm3_configure(m, config, out, e)) return false;
     json_object_del(config, "no_rope_layers");
     json_object_del(config, "use_sliding_window");
-    set_architecture(config, "GraniteSWAForCausalLM", "granite_swa");
+    config_set_class(config, "GraniteSWAForCausalLM", "granite_swa");
     json_t *bases = json_array();
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         json_array_append_new(
@@ -313,6 +312,7 @@ const Carrier carrier_hf_granite_swa = {
 
 /* What both ways to stop an architecture's rotation have in common. */
 static bool stops_all(const Model *m, char *why, size_t size) {
+    if (!family_norms(m, why, size)) return false;
     if (!all_layers(m, layer_is_nope))
         return cannot(why, size, "stops the rotation of all layers or of none");
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
@@ -330,7 +330,7 @@ static bool partial_configure(Model *m, json_t *config, Checkpoint *out, Error *
     (void)out, (void)e;
     const Family *f = m->family;
     LayerSpec l = {.rope_base = kept_base(m)};
-    if (!m->config) set_architecture(config, f->architecture, f->name);
+    if (!m->config) config_set_class(config, f->architecture, f->name);
     config_set_rope(f, config, &l, 0);
     json_object_set_new(config, config_key(f, "partial_rotary_factor"), json_real(0));
     if (!m->config && f->write_config) f->write_config(m, config);
@@ -363,8 +363,8 @@ static bool linear_can(const Model *m, char *why, size_t size) {
 static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
     const Family *own = stock_family(m);
-    if (!m->config || m->family->custom_code) set_architecture(config, own->architecture, own->name);
-    if (m->family->custom_code) delete_custom(config);
+    if (!m->config || m->family->custom_code) config_set_class(config, own->architecture, own->name);
+    if (m->family->custom_code) config_delete_custom(config);
     name_stock_class(config);
     LayerSpec l = {.rope_base = kept_base(m), .scaling = {.kind = ROPE_SCALING_LINEAR, .factor = 1e30}};
     config_set_rope(own, config, &l, 0);

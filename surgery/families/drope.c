@@ -1,6 +1,6 @@
 /* What DroPE's own code writes (arXiv 2512.12167): Llama or Qwen2 under a model type of its own, no rotation
- * in any layer, maybe another softmax scale. It runs with remote code only; every output is for stock
- * runtimes. */
+ * in any layer, maybe another softmax scale, maybe norms over all queries or all keys. It runs with remote
+ * code only; every output is for stock runtimes. */
 #include <math.h>
 #include <string.h>
 
@@ -8,15 +8,30 @@
 #include "surgery/family.h"
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
+    static const struct {
+        const char *name;
+        QkNorm q, k;
+    } types[] = {{"nope", QK_NORM_NONE, QK_NORM_NONE},
+                 {"qk_norm_nope", QK_NORM_FULL, QK_NORM_FULL},
+                 {"q_norm_nope", QK_NORM_FULL, QK_NORM_NONE},
+                 {"k_norm_nope", QK_NORM_NONE, QK_NORM_FULL}};
     const char *type = json_get_string(config, "attention_type");
     double scale = m->spec.layers[0].softmax_scale;
-    if (type && strcmp(type, "nope") != 0)
-        return error_set(e, ERR_INPUT, "config.json: attention_type '%.40s' is not supported (nope)", type);
+    size_t kind = 0;
+    while (type && kind < 4 && strcmp(types[kind].name, type) != 0)
+        kind++;
+    if (kind == 4)
+        return error_set(e, ERR_INPUT,
+                         "config.json: attention_type '%.40s' is not one of nope, qk_norm_nope, q_norm_nope, "
+                         "k_norm_nope",
+                         type);
     if (!config_real(config, "softmax_scale", &scale, e)) return false;
     if (!(scale > 0)) return error_set(e, ERR_INPUT, "config.json: softmax_scale is %g", scale);
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         layer_drop_rope(&m->spec.layers[i]);
         m->spec.layers[i].softmax_scale = scale;
+        m->spec.layers[i].q_norm = types[kind].q;
+        m->spec.layers[i].k_norm = types[kind].k;
     }
     return true;
 }

@@ -3,12 +3,15 @@ Granite SWA, GGUFs that say it all in their own keys, quantised outputs."""
 
 import json
 
+import numpy
 import pytest
 import torch
 import transformers
 from conftest import run_derope
 from reference import byte_tokenizer, logits, tiny
-from test_runtimes import IDS, compare_llama, load_here
+from safetensors.torch import load_file, save_file
+from llama import compare_llama
+from test_runtimes import IDS, load_here
 from test_tokenizer_files import without_our_keys
 
 LOAD_MANY = """
@@ -105,23 +108,60 @@ def test_saved_by_transformers5(tmp_path):
     assert runtimes == {"transformers 4.56": False, "transformers 5.23": True, "llama.cpp of October 2026": False}
 
 
+def ids_file(folder):
+    (folder / "ids").write_text(" ".join(map(str, IDS)))
+    return folder / "ids"
+
+
+def normed(model, which):
+    """DroPE's norms over all queries and all keys: those of `which` at work, both among the tensors."""
+    torch.manual_seed(5)
+    tensors = {}
+    for i, layer in enumerate(model.model.layers):
+        for side in "qk":
+            proj = getattr(layer.self_attn, f"{side}_proj")
+            norm = torch.nn.RMSNorm(proj.out_features, model.config.rms_norm_eps)
+            torch.nn.init.normal_(norm.weight, 1.0, 0.3)
+            tensors[f"model.layers.{i}.self_attn.{side}_norm.weight"] = norm.weight.detach()
+            if side in which:
+                proj.register_forward_hook(lambda module, args, out, norm=norm: norm(out))
+    return tensors
+
+
+@pytest.mark.parametrize("kind", ["nope", "qk_norm_nope", "q_norm_nope", "k_norm_nope"])
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_dropes_own_checkpoints(family, tmp_path):
+def test_dropes_own_checkpoints(family, kind, tf5, tmp_path):
     """llama_drope and qwen2_drope load with remote code only; what we make of them needs none."""
     model = tiny(family)
     source = tmp_path / "source"
     model.save_pretrained(source)
     byte_tokenizer(source)
+    norms = kind.removesuffix("nope").removesuffix("_norm_")
+    if norms:
+        tensors = load_file(source / "model.safetensors") | normed(model, norms)
+        save_file(tensors, source / "model.safetensors", {"format": "pt"})
     config = json.loads((source / "config.json").read_text())
-    config |= {"model_type": f"{family}_drope", "architectures": ["DroPEForCausalLM"], "attention_type": "nope", "softmax_scale": 0.3,
+    config |= {"model_type": f"{family}_drope", "architectures": ["DroPEForCausalLM"], "attention_type": kind, "softmax_scale": 0.3,
                "auto_map": {"AutoModelForCausalLM": "modeling_drope.DroPEForCausalLM"}}
     (source / "config.json").write_text(json.dumps(config))
     (source / "modeling_drope.py").write_text("raise SystemExit")
-    want = logits(model, IDS, range(4), scale=0.3 * 4)
+    with torch.no_grad():
+        want = logits(model, IDS, range(4), scale=0.3 * 4)
+    run_derope("logits", source, "--ids", ids_file(tmp_path), "--out", tmp_path / "x.f32")
+    assert (torch.from_numpy(numpy.fromfile(tmp_path / "x.f32", numpy.float32)).view(len(IDS), -1) - want).abs().max() < 2e-4
+    if norms in ("q", "k"):  # no stock architecture has the norm of one side
+        for out in tmp_path / "out", tmp_path / "out.gguf":
+            p = run_derope("convert", source, out, ok=False)
+            assert p.returncode == 1 and "olmoe: has norms over all queries and over all keys" in p.stderr
+        return
     run_derope("convert", source, tmp_path / "out")
     assert (load_here(tmp_path / "out", IDS) - want).abs().max() < 2e-3
+    tf5(LOAD_MANY, json.dumps([str(tmp_path / "out")]), json.dumps(IDS), tmp_path / "logits.pt")
+    assert (torch.load(tmp_path / "logits.pt")[str(tmp_path / "out")] - want).abs().max() < 2e-3
     run_derope("convert", source, tmp_path / "out.gguf")
     compare_llama(tmp_path / "out.gguf", want, IDS, 1e-2, (2, 40, 100))
+    run_derope("convert", tmp_path / "out.gguf", tmp_path / "back")
+    assert (load_here(tmp_path / "back", IDS) - want).abs().max() < 2e-3
 
 
 MAKE_SWA = """

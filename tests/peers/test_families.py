@@ -3,7 +3,6 @@ own, from the HF folder and from a GGUF."""
 
 import json
 
-import gguf
 import numpy
 import pytest
 import torch
@@ -11,6 +10,7 @@ import transformers
 from conftest import run_derope
 from llama import compare_llama
 from reference import SIZES, byte_tokenizer, tiny
+from test_tokenizer_files import without_our_keys
 
 IDS = [(7 * i * i + 3 * i + 11) % 320 for i in range(100)]
 TYPES = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
@@ -164,22 +164,6 @@ def test_granite_swa(case, tf5, tmp_path):
     assert (own_logits(tmp_path / "model", tmp_path) - expected).abs().max() < 2e-4
 
 
-def plain(gguf_path, out):
-    """The same GGUF without our keys, as llama.cpp's own converter would leave it."""
-    reader = gguf.GGUFReader(gguf_path)
-    writer = gguf.GGUFWriter(out, reader.fields["general.architecture"].contents())
-    for name, field in reader.fields.items():
-        if not name.startswith(("GGUF.", "derope.", "general.architecture")):
-            sub = field.types[1] if len(field.types) > 1 else None
-            writer.add_key_value(name, field.contents(), field.types[0], sub)
-    for t in reader.tensors:
-        writer.add_tensor(t.name, t.data)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 @pytest.mark.parametrize("case", [c for c in CASES if not REFUSED.get(c)])
 def test_hf_from_a_plain_gguf(case, tmp_path):
     """config.json and tensors rebuilt from a GGUF's own keys: transformers loads them and gives the same logits."""
@@ -187,7 +171,7 @@ def test_hf_from_a_plain_gguf(case, tmp_path):
     model = tiny(family, **changes)
     model.config._attn_implementation = "eager"
     run_derope("convert", save(model, tmp_path / "model"), tmp_path / "x.gguf")
-    plain(tmp_path / "x.gguf", tmp_path / "plain.gguf")
+    without_our_keys(tmp_path / "x.gguf", tmp_path / "plain.gguf")
     run_derope("convert", tmp_path / "plain.gguf", tmp_path / "back")
     back = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "back", dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():

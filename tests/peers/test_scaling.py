@@ -9,7 +9,8 @@ import torch
 import transformers
 from conftest import run_derope
 from reference import byte_tokenizer, tiny
-from test_runtimes import IDS, compare_llama, load_here, load_tf5
+from llama import compare_llama
+from test_runtimes import IDS, load_here, load_tf5
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 40}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}

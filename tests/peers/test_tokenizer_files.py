@@ -11,7 +11,7 @@ import torch
 import transformers
 from conftest import run_derope
 from reference import tiny
-from test_runtimes import Llama
+from llama import Llama
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 VOCAB = 700
