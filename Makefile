@@ -90,6 +90,12 @@ check-peers: peers
 	@$(MAKE) --no-print-directory all tools
 	$(PYTEST) -m "not long" tests/peers
 
+# README's table of families, from what the comparisons find.
+families: peers
+	@$(MAKE) --no-print-directory all tools
+	DEROPE_MATRIX=$(abspath tests/peers/families.json) $(PYTEST) tests/peers/test_families.py tests/peers/test_gradients.py -k "not readme"
+	$(PEERS)/venv/bin/python tests/peers/matrix.py
+
 check-long: peers
 	@.ci/llama $(PEERS)
 	@$(MAKE) --no-print-directory all tools
@@ -142,6 +148,6 @@ format:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all missing-libraries tools tests test check demo install peers check-peers check-long bench check-sanitize fuzz fuzz-run check-clang check-style format clean
+.PHONY: all missing-libraries tools tests test check demo install peers check-peers families check-long bench check-sanitize fuzz fuzz-run check-clang check-style format clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

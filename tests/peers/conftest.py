@@ -20,6 +20,7 @@ os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import matrix
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +58,22 @@ def machine():
     name = re.search(r"model name\s*: (.*)", info)
     wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if re.search(rf"\b{flag}\b", info)]
     return f"{name[1] if name else 'unknown CPU'}, {os.cpu_count()} cores, {' '.join(wide)}"
+
+
+def pytest_runtest_logreport(report):
+    """What the tests of families say with record_property("matrix", [family, column, text]) becomes the README's table."""
+    if report.when != "call":
+        return
+    for name, value in report.user_properties:
+        if name == "matrix":
+            family, column, text = value
+            cells = matrix.results.setdefault(family, {}).setdefault(column, [])
+            cells.append(text if report.passed else "fails")
+
+
+def pytest_sessionfinish(session):
+    if os.environ.get("DEROPE_MATRIX"):
+        Path(os.environ["DEROPE_MATRIX"]).write_text(json.dumps(matrix.results, indent=1, sort_keys=True) + "\n")
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,12 @@ own, from the HF folder and from a GGUF."""
 
 import json
 
+import matrix
 import numpy
 import pytest
 import torch
 import transformers
-from conftest import run_derope
+from conftest import ROOT, run_derope
 from llama import compare_llama
 from reference import SIZES, byte_tokenizer, tiny
 from test_tokenizer_files import without_our_keys
@@ -91,8 +92,9 @@ def own_logits(model, tmp_path):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_logits(case, tmp_path):
+def test_logits(case, tmp_path, record_property):
     family, changes = CASES[case]
+    record_property("matrix", [family, "logits", "equal"])
     model = tiny(family, **changes)
     model.config._attn_implementation = "eager"
     model.save_pretrained(tmp_path / "model")
@@ -133,9 +135,10 @@ def hashes(path):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_gguf(case, tmp_path):
+def test_gguf(case, tmp_path, record_property):
     """Through GGUF: our logits and llama.cpp's, and the way back."""
     family, changes = CASES[case]
+    record_property("matrix", [family, "GGUF", "refused" if REFUSED.get(case) else "equal"])
     model = tiny(family, **changes)
     model.config._attn_implementation = "eager"
     source, gguf = save(model, tmp_path / "model"), tmp_path / "x.gguf"
@@ -214,11 +217,17 @@ ALL["exaone4"], SOME["exaone4"] = (None, "if there are 64 layers"), ("rotates in
 ALL["phi3, partial"] = (None, None)
 ALL["phi3"], SOME["phi3"] = 2 * ((None, "ignores Phi-3's window"),)
 ALL["phi3, no window"], SOME["phi3, no window"] = (None, None), (None, None)
+for name in ("llama", "qwen2", "smollm3"):
+    ALL[name], SOME[name] = (None, None), (None, None)
 
 
-def check_dropped(source, flags, expected, refusals, case, tmp_path):
-    for out, refusal in zip((tmp_path / "out", tmp_path / "out.gguf"), refusals):
+def check_dropped(source, flags, expected, refusals, case, what, tmp_path, record_property):
+    for out, refusal, kind in zip((tmp_path / "out", tmp_path / "out.gguf"), refusals, ("HF", "GGUF")):
         done = run_derope("convert", source, out, *flags, ok=False)
+        carrier = "refused"
+        if out.exists():
+            carrier = json.loads(run_derope("verify", out, "--json").stdout)["carrier"]
+        record_property("matrix", [CASES[case][0], f"{what}: {kind}", carrier])
         if refusal:
             assert done.returncode == 1 and refusal in done.stderr and not out.exists(), done.stderr
             continue
@@ -240,12 +249,20 @@ def dropped_case(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", ALL)
-def test_dropped_everywhere(case, tmp_path):
+def test_dropped_everywhere(case, tmp_path, record_property):
     model, source = dropped_case(case, tmp_path)
-    check_dropped(source, ["--drop-rope"], without_rotation(model, range(4)), ALL[case], case, tmp_path)
+    check_dropped(source, ["--drop-rope"], without_rotation(model, range(4)), ALL[case], case, "dropped", tmp_path, record_property)
 
 
 @pytest.mark.parametrize("case", SOME)
-def test_dropped_in_some_layers(case, tmp_path):
+def test_dropped_in_some_layers(case, tmp_path, record_property):
     model, source = dropped_case(case, tmp_path)
-    check_dropped(source, ["--drop-rope=2-3"], without_rotation(model, (2, 3)), SOME[case], case, tmp_path)
+    check_dropped(source, ["--drop-rope=2-3"], without_rotation(model, (2, 3)), SOME[case], case, "some layers", tmp_path, record_property)
+
+
+def test_readme_says_what_was_found():
+    """The table of families is that of families.json, which `make families` writes, and it has every family that is built in."""
+    data = json.loads(matrix.RESULTS.read_text())
+    assert matrix.readme_with(matrix.table(data)) == (ROOT / "README.md").read_text()
+    assert {family for family, _ in CASES.values()} <= data.keys()
+    assert all(data[family]["logits"] for family in data)

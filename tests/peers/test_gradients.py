@@ -56,8 +56,9 @@ def read(path):
 
 @pytest.mark.parametrize("objective", ["next-token", "distill"])
 @pytest.mark.parametrize("name", MODELS)
-def test_gradients(name, objective, tmp_path):
+def test_gradients(name, objective, tmp_path, record_property):
     family, changes = MODELS[name]
+    record_property("matrix", [family, "gradients", "equal"])
     model = tiny(family, **changes).to(torch.float64)
     torch.manual_seed(3)
     tokens = torch.randint(0, 320, (B, T + 1))
@@ -86,7 +87,7 @@ def test_gradients(name, objective, tmp_path):
 
 
 # The other dense families, as they are: their own forward pass, every option of test_families once.
-OTHERS = {k: v for k, v in CASES.items() if v[0] not in ("llama", "mistral", "qwen2", "smollm3", "granite")}
+OTHERS = {k: v for k, v in CASES.items() if v[0] not in ("llama", "qwen2", "granite")}
 
 
 def in_our_order(name, g, model):
@@ -105,8 +106,9 @@ def in_our_order(name, g, model):
 
 
 @pytest.mark.parametrize("case", OTHERS)
-def test_gradients_of_other_families(case, tmp_path):
+def test_gradients_of_other_families(case, tmp_path, record_property):
     family, changes = OTHERS[case]
+    record_property("matrix", [family, "gradients", "equal"])
     model = tiny(family, **changes)
     model.config._attn_implementation = "eager"
     folder = save(model, tmp_path / "model")

@@ -55,11 +55,12 @@ def test_four_thousand_tokens_help_at_once(tmp_path, smollm2, books):
 def test_default_budget(tmp_path, smollm2, books, record):
     table = run_recipes(tmp_path / "examples", smollm2, books)
     partial, full = columns(table, "smollm2"), columns(table, "smollm2-full")
-    record("SmolLM2-135M, 100k tokens at T=256; perplexity of the first 8192 tokens of " + HELD_OUT,
+    record("SmolLM2-135M, 100k tokens at T=2048; perplexity of the first 8192 tokens of " + HELD_OUT,
            {"source": partial[0], "partial drop, untrained": partial[1], "partial drop, recalibrated": partial[2],
             "full drop, untrained": full[1], "full drop, recalibrated": full[2]})
-    assert full[2][256] < full[1][256] / 2
-    assert partial[2][256] < partial[1][256]
+    for T in (256, 1024, 4096):
+        assert full[2][T] < 0.7 * full[1][T]
+        assert partial[2][T] < 0.8 * partial[1][T]
     assert all(partial[2][T] < full[2][T] for T in (256, 1024, 4096))
 
 
