@@ -14,6 +14,7 @@ typedef struct Carrier {
     bool needs_sinks;     /* its tensors include attention sinks: neutral ones are added */
     /* HF: biases come all four or not at all, so q/k/v biases get a zero o_proj bias beside them. */
     bool (*needs_o_bias)(const Model *m);
+    bool needs_router;         /* its MLP is one expert behind a router, which is added */
     bool repeats_kv;           /* its tensors have a key/value head for every query head */
     const TensorName *tensors; /* what it calls its tensors; NULL: as the model's own family does */
     /* Its q/k rows are interleaved; NULL: half-split. */

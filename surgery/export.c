@@ -283,7 +283,7 @@ static bool add_carrier_tensors(Export *x, int layer) {
         model_tensor_name(x->m, ROLE_SINKS, layer, FORMAT_HF, name);
         if (!add_tensor(x, ROLE_SINKS, layer, constant_vector(x, name, l->n_heads, -1e4f))) return false;
     }
-    if (x->carrier->tensors == olmoe_tensors && !l->n_experts) {
+    if (x->carrier->needs_router && !l->n_experts) {
         uint64_t n = x->m->spec.width;
         float *zeros = arena_alloc(&x->out->arena, n * sizeof *zeros);
         memset(zeros, 0, n * sizeof *zeros);

@@ -45,6 +45,7 @@ typedef struct Family {
     bool hf_interleaved;                   /* its HF q/k rows are interleaved (Cohere), not half-split */
     bool gguf_interleaved;                 /* its GGUF's are (llama, granite), not half-split (qwen2) */
     bool attention_bias_key, mlp_bias_key; /* attention_bias and mlp_bias say whether there are any */
+    bool ffn_of_four; /* an MLP is four times as wide as the model where its key is absent (Falcon) */
     bool custom_code; /* its model type is nobody's but its author's: outputs get another */
     /* The common settings have been read; these add what is particular, per layer. May be NULL. */
     bool (*read_config)(Model *m, const json_t *config, Error *e);

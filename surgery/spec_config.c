@@ -235,7 +235,7 @@ static bool read_heads(const Family *f, const json_t *config, const ModelSpec *s
 static bool read_sizes(Model *m, const json_t *config, LayerSpec *l, Error *e) {
     ModelSpec *s = &m->spec;
     const char *ffn = config_key(m->family, "intermediate_size");
-    bool four_times = strcmp(ffn, "ffn_hidden_size") == 0 && !is_given(config, ffn); /* Falcon */
+    bool four_times = m->family->ffn_of_four && !is_given(config, ffn);
     if (!need_u32(config, "num_hidden_layers", 1, MAX_LAYERS, &s->n_layers, e) ||
         !need_u32(config, "hidden_size", 1, 1 << 20, &s->width, e) ||
         !need_u32(config, "vocab_size", 1, 1 << 26, &s->vocab, e) ||

@@ -268,6 +268,7 @@ const Family family_falcon = {
     .gguf_archs = (const char *const[]){"falcon", NULL},
     .tensors = falcon_tensors,
     .keys = falcon_keys,
+    .ffn_of_four = true,
     .model = {.norm = NORM_LAYER, .norm_bias = true, .norm_eps = 1e-5, .context = 2048, .tied_head = true},
     .layer = {.rope_base = 10000, .wiring = WIRING_SHARED, .activation = ACT_GELU, .no_gate = true},
     .read_config = read_falcon,

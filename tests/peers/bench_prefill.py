@@ -6,6 +6,7 @@ the second half as well.
 """
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -42,6 +43,10 @@ def llama(model, T):
 
 
 def pytorch(model, T):
+    """NaN where its attention, which makes all scores of a layer at once, does not fit in memory."""
+    scores = 3 * 4 * model.config.num_attention_heads * T * T
+    if scores > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        return {"prefill": math.nan, "perplexity": math.nan}
     ids = torch.arange(T)[None] ** 2 * 7 % model.config.vocab_size
     times = {}
     with torch.no_grad():
@@ -72,7 +77,12 @@ def main():
         }
         print(f"SmolLM2-135M, {THREADS} threads, {machine()}; tokens/s: median (min - max)")
         for T in lengths:
-            runs = [{side: f(T) for side, f in sides.items()} for _ in range(repeats)]
+            runs = []
+            for _ in range(repeats):
+                runs.append({})
+                for side, f in sides.items():
+                    runs[-1][side] = f(T)
+                    print(f"  {T} tokens, {side}: " + ", ".join(f"{k} {v:.0f}" for k, v in runs[-1][side].items()), flush=True)
             for what in "prefill", "perplexity":
                 print(f"\n{what} of {T} tokens")
                 for side in sides:
