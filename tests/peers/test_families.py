@@ -260,6 +260,24 @@ def test_dropped_in_some_layers(case, tmp_path, record_property):
     check_dropped(source, ["--drop-rope=2-3"], without_rotation(model, (2, 3)), SOME[case], case, "some layers", tmp_path, record_property)
 
 
+RECALIBRATED = ["phi3, no window", "gpt_neox", "gemma2", "gemma3", "cohere2", "falcon", "olmo2", "phi", "exaone4", "qwen3, plain", "stablelm"]
+
+
+@pytest.mark.parametrize("case", RECALIBRATED)
+def test_recalibrated(case, tmp_path):
+    """Trained weights go back to where they came from: fused, interleaved, less one."""
+    family, changes = CASES[case]
+    model = tiny(family, **changes)
+    source = save(model, tmp_path / "model")
+    (tmp_path / "text.txt").write_text("the cat sat on the mat and the dog ran to the river because it was there and then " * 200)
+    run_derope("--quiet", "recal", source, tmp_path / "out", "--data", tmp_path / "text.txt", "--tokens", 1000, "--context", 50, "--batch", 2, "--lr", "1e-3")
+    back = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        theirs, before = (m(torch.tensor([IDS])).logits[0] for m in (back, model))
+    assert (own_logits(tmp_path / "out", tmp_path) - theirs).abs().max() < 2e-4
+    assert (theirs - before).abs().max() > 0.1
+
+
 def test_readme_says_what_was_found():
     """The table of families is that of families.json, which `make families` writes, and it has every family that is built in."""
     data = json.loads(matrix.RESULTS.read_text())
