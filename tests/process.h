@@ -35,7 +35,10 @@ static inline pid_t start_derope(const char *arguments) {
     assert_non_null(realpath(named ? named : "build/derope", binary));
     snprintf(command, sizeof command, "cd '%s' && exec '%s' %s > said 2>&1", scratch(), binary, arguments);
     pid_t child = fork();
-    if (child == 0) {
+    if (child == 0) { /* a shell that put the tests in the background has them ignore signals */
+        static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+        for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+            signal(signals[i], SIG_DFL);
         execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(99);
     }
