@@ -74,10 +74,9 @@ extern const Family *const families[];
 const Family *family_by_model_type(const char *model_type);
 const Family *family_by_gguf_arch(const char *arch);
 
-/* The names shared by every family of Llama's shape. */
-extern const TensorName llama_tensors[];
-/* And those of OLMoE with one expert. */
-extern const TensorName olmoe_tensors[];
+/* The names shared by every family of Llama's shape; by those with norms after attention and MLP (Gemma 2,
+ * OLMo 2); and those of OLMoE with one expert. */
+extern const TensorName llama_tensors[], sandwich_tensors[], olmoe_tensors[];
 
 /* A window this long in a granite_swa GGUF means that there is none. */
 enum { GGUF_NO_WINDOW = 1 << 24 };

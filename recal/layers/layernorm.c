@@ -1,12 +1,15 @@
 #include <math.h>
+#include <stdlib.h>
 
+#include "formats/buffer.h"
 #include "recal/layers/layers.h"
 #include "recal/simd.h"
 
 enum { ROWS = 16, COLUMNS = 64 };
 
 typedef struct Norm {
-    float *y, *rstd_out, *dx, *dw, *db;
+    float *y, *rstd_out, *dx, *dw;
+    float *mean; /* (N): of the rows, for the columns */
     const float *dy, *x, *w, *b, *rstd;
     size_t N, C;
     float eps;
@@ -68,7 +71,8 @@ static void backward_rows(void *context, size_t task, int thread) {
     const Norm *n = context;
     for (size_t i = task * ROWS; i < n->N && i < (task + 1) * ROWS; i++) {
         const float *x = n->x + i * n->C;
-        backward_row(n->dx + i * n->C, n->dy + i * n->C, x, n->w, mean_of(x, n->C), n->rstd[i], n->C);
+        n->mean[i] = mean_of(x, n->C);
+        backward_row(n->dx + i * n->C, n->dy + i * n->C, x, n->w, n->mean[i], n->rstd[i], n->C);
     }
 }
 
@@ -83,14 +87,15 @@ static void backward_weights(void *context, size_t task, int thread) {
     const Norm *n = context;
     size_t c = task * COLUMNS, width = n->C - c < COLUMNS ? n->C - c : COLUMNS;
     for (size_t i = 0; i < n->N; i++)
-        backward_columns(n->dw + c, n->dy + i * n->C + c, n->x + i * n->C + c, mean_of(n->x + i * n->C, n->C),
-                         n->rstd[i], width);
+        backward_columns(n->dw + c, n->dy + i * n->C + c, n->x + i * n->C + c, n->mean[i], n->rstd[i], width);
 }
 
 void layernorm_backward(Pool *p, float *dx, float *dw, float *db, const float *dy, const float *x,
                         const float *w, const float *rstd, size_t N, size_t C) {
     Norm n = {.dx = dx, .dw = dw, .dy = dy, .x = x, .w = w, .rstd = rstd, .N = N, .C = C};
+    n.mean = xcalloc(N, sizeof *n.mean);
     pool_run(p, (N + ROWS - 1) / ROWS, backward_rows, &n);
     pool_run(p, (C + COLUMNS - 1) / COLUMNS, backward_weights, &n);
+    free(n.mean);
     if (db) bias_backward(p, db, dy, N, C);
 }

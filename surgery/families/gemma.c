@@ -5,26 +5,19 @@
 
 #include "formats/json.h"
 #include "surgery/carrier.h"
+#include "surgery/families/tensors.h"
 
-static const TensorName sandwich_tensors[] = {
-    TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
-    TENSOR(ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
-    TENSOR(ROLE_Q, "model.layers.%d.self_attn.q_proj.weight", "blk.%d.attn_q.weight"),
-    TENSOR(ROLE_K, "model.layers.%d.self_attn.k_proj.weight", "blk.%d.attn_k.weight"),
-    TENSOR(ROLE_V, "model.layers.%d.self_attn.v_proj.weight", "blk.%d.attn_v.weight"),
-    TENSOR(ROLE_O, "model.layers.%d.self_attn.o_proj.weight", "blk.%d.attn_output.weight"),
-    TENSOR(ROLE_Q_NORM, "model.layers.%d.self_attn.q_norm.weight", "blk.%d.attn_q_norm.weight"),
-    TENSOR(ROLE_K_NORM, "model.layers.%d.self_attn.k_norm.weight", "blk.%d.attn_k_norm.weight"),
+const TensorName sandwich_tensors[] = {
+    EMBED_AND_HEAD,
+    INPUT_NORM,
+    ATTENTION_TENSORS,
     TENSOR(ROLE_ATTN_POST_NORM, "model.layers.%d.post_attention_layernorm.weight",
            "blk.%d.post_attention_norm.weight"),
     TENSOR(ROLE_FFN_NORM, "model.layers.%d.pre_feedforward_layernorm.weight", "blk.%d.ffn_norm.weight"),
-    TENSOR(ROLE_GATE, "model.layers.%d.mlp.gate_proj.weight", "blk.%d.ffn_gate.weight"),
-    TENSOR(ROLE_UP, "model.layers.%d.mlp.up_proj.weight", "blk.%d.ffn_up.weight"),
-    TENSOR(ROLE_DOWN, "model.layers.%d.mlp.down_proj.weight", "blk.%d.ffn_down.weight"),
+    MLP_TENSORS,
     TENSOR(ROLE_FFN_POST_NORM, "model.layers.%d.post_feedforward_layernorm.weight",
            "blk.%d.post_ffw_norm.weight"),
-    TENSOR(ROLE_FINAL_NORM, "model.norm.weight", "output_norm.weight"),
-    TENSOR(ROLE_HEAD, "lm_head.weight", "output.weight"),
+    FINAL_NORM,
     TENSORS_END,
 };
 

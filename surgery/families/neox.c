@@ -1,34 +1,31 @@
 /* LayerNorm families with biases and partial rotation: GPT-NeoX (Pythia), StableLM 2, Falcon. */
 #include "formats/json.h"
 #include "surgery/carrier.h"
+#include "surgery/families/tensors.h"
 
 /* ---- GPT-NeoX: attention and MLP side by side, each behind its own norm; q, k, v per head in one tensor
  * ---- */
 
-#define NEOX_QKV(role, kind)                                                                                 \
-    TENSOR_FUSED(role, "gpt_neox.layers.%d.attention.query_key_value." kind, FUSED_QKV_GROUPS,               \
-                 "blk.%d.attn_qkv." kind, FUSED_QKV)
+/* q, k and v of every head one after the other in HF's tensor, each for itself in llama.cpp's. */
+#define HEADWISE_QKV(hf, kind, q, k, v)                                                                      \
+    TENSOR_FUSED(q, hf kind, FUSED_QKV_GROUPS, "blk.%d.attn_qkv" kind, FUSED_QKV),                           \
+        TENSOR_FUSED(k, hf kind, FUSED_QKV_GROUPS, "blk.%d.attn_qkv" kind, FUSED_QKV),                       \
+        TENSOR_FUSED(v, hf kind, FUSED_QKV_GROUPS, "blk.%d.attn_qkv" kind, FUSED_QKV)
+/* Attention under `hf`, the MLP under `mlp`, as both families name them. */
+#define HEADWISE_BLOCK(hf, mlp)                                                                              \
+    HEADWISE_QKV(hf ".query_key_value", ".weight", ROLE_Q, ROLE_K, ROLE_V),                                  \
+        HEADWISE_QKV(hf ".query_key_value", ".bias", ROLE_Q_BIAS, ROLE_K_BIAS, ROLE_V_BIAS),                 \
+        WITH_BIAS(ROLE_O, ROLE_O_BIAS, hf ".dense", "blk.%d.attn_output"),                                   \
+        WITH_BIAS(ROLE_UP, ROLE_UP_BIAS, mlp ".dense_h_to_4h", "blk.%d.ffn_up"),                             \
+        WITH_BIAS(ROLE_DOWN, ROLE_DOWN_BIAS, mlp ".dense_4h_to_h", "blk.%d.ffn_down")
 
 static const TensorName neox_tensors[] = {
     TENSOR(ROLE_EMBED, "gpt_neox.embed_in.weight", "token_embd.weight"),
-    TENSOR(ROLE_ATTN_NORM, "gpt_neox.layers.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
-    TENSOR(ROLE_ATTN_NORM_BIAS, "gpt_neox.layers.%d.input_layernorm.bias", "blk.%d.attn_norm.bias"),
-    TENSOR(ROLE_FFN_NORM, "gpt_neox.layers.%d.post_attention_layernorm.weight", "blk.%d.ffn_norm.weight"),
-    TENSOR(ROLE_FFN_NORM_BIAS, "gpt_neox.layers.%d.post_attention_layernorm.bias", "blk.%d.ffn_norm.bias"),
-    NEOX_QKV(ROLE_Q, "weight"),
-    NEOX_QKV(ROLE_K, "weight"),
-    NEOX_QKV(ROLE_V, "weight"),
-    NEOX_QKV(ROLE_Q_BIAS, "bias"),
-    NEOX_QKV(ROLE_K_BIAS, "bias"),
-    NEOX_QKV(ROLE_V_BIAS, "bias"),
-    TENSOR(ROLE_O, "gpt_neox.layers.%d.attention.dense.weight", "blk.%d.attn_output.weight"),
-    TENSOR(ROLE_O_BIAS, "gpt_neox.layers.%d.attention.dense.bias", "blk.%d.attn_output.bias"),
-    TENSOR(ROLE_UP, "gpt_neox.layers.%d.mlp.dense_h_to_4h.weight", "blk.%d.ffn_up.weight"),
-    TENSOR(ROLE_UP_BIAS, "gpt_neox.layers.%d.mlp.dense_h_to_4h.bias", "blk.%d.ffn_up.bias"),
-    TENSOR(ROLE_DOWN, "gpt_neox.layers.%d.mlp.dense_4h_to_h.weight", "blk.%d.ffn_down.weight"),
-    TENSOR(ROLE_DOWN_BIAS, "gpt_neox.layers.%d.mlp.dense_4h_to_h.bias", "blk.%d.ffn_down.bias"),
-    TENSOR(ROLE_FINAL_NORM, "gpt_neox.final_layer_norm.weight", "output_norm.weight"),
-    TENSOR(ROLE_FINAL_NORM_BIAS, "gpt_neox.final_layer_norm.bias", "output_norm.bias"),
+    WITH_BIAS(ROLE_ATTN_NORM, ROLE_ATTN_NORM_BIAS, "gpt_neox.layers.%d.input_layernorm", "blk.%d.attn_norm"),
+    WITH_BIAS(ROLE_FFN_NORM, ROLE_FFN_NORM_BIAS, "gpt_neox.layers.%d.post_attention_layernorm",
+              "blk.%d.ffn_norm"),
+    HEADWISE_BLOCK("gpt_neox.layers.%d.attention", "gpt_neox.layers.%d.mlp"),
+    WITH_BIAS(ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, "gpt_neox.final_layer_norm", "output_norm"),
     TENSOR(ROLE_HEAD, "embed_out.weight", "output.weight"),
     TENSORS_END,
 };
@@ -107,28 +104,6 @@ const Family family_gpt_neox = {
 
 /* ---- StableLM 2 ---- */
 
-static const TensorName stablelm_tensors[] = {
-    TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
-    TENSOR(ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
-    TENSOR(ROLE_ATTN_NORM_BIAS, "model.layers.%d.input_layernorm.bias", "blk.%d.attn_norm.bias"),
-    TENSOR(ROLE_Q, "model.layers.%d.self_attn.q_proj.weight", "blk.%d.attn_q.weight"),
-    TENSOR(ROLE_K, "model.layers.%d.self_attn.k_proj.weight", "blk.%d.attn_k.weight"),
-    TENSOR(ROLE_V, "model.layers.%d.self_attn.v_proj.weight", "blk.%d.attn_v.weight"),
-    TENSOR(ROLE_O, "model.layers.%d.self_attn.o_proj.weight", "blk.%d.attn_output.weight"),
-    TENSOR(ROLE_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", "blk.%d.attn_q.bias"),
-    TENSOR(ROLE_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", "blk.%d.attn_k.bias"),
-    TENSOR(ROLE_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", "blk.%d.attn_v.bias"),
-    TENSOR(ROLE_FFN_NORM, "model.layers.%d.post_attention_layernorm.weight", "blk.%d.ffn_norm.weight"),
-    TENSOR(ROLE_FFN_NORM_BIAS, "model.layers.%d.post_attention_layernorm.bias", "blk.%d.ffn_norm.bias"),
-    TENSOR(ROLE_GATE, "model.layers.%d.mlp.gate_proj.weight", "blk.%d.ffn_gate.weight"),
-    TENSOR(ROLE_UP, "model.layers.%d.mlp.up_proj.weight", "blk.%d.ffn_up.weight"),
-    TENSOR(ROLE_DOWN, "model.layers.%d.mlp.down_proj.weight", "blk.%d.ffn_down.weight"),
-    TENSOR(ROLE_FINAL_NORM, "model.norm.weight", "output_norm.weight"),
-    TENSOR(ROLE_FINAL_NORM_BIAS, "model.norm.bias", "output_norm.bias"),
-    TENSOR(ROLE_HEAD, "lm_head.weight", "output.weight"),
-    TENSORS_END,
-};
-
 static bool read_stablelm(Model *m, const json_t *config, Error *e) {
     bool bias = false, parallel = false, qk_norm = false;
     json_get_bool(config, "use_qkv_bias", &bias);
@@ -161,7 +136,7 @@ const Family family_stablelm = {
     .name = "stablelm",
     .model_types = (const char *const[]){"stablelm", NULL},
     .gguf_archs = (const char *const[]){"stablelm", NULL},
-    .tensors = stablelm_tensors,
+    .tensors = llama_tensors,
     .model = {.norm = NORM_LAYER, .norm_bias = true, .norm_eps = 1e-5, .context = 4096},
     .layer = {.rope_base = 10000, .n_kv_heads = 32},
     .rotary_part = 0.25,
@@ -177,35 +152,16 @@ const Family family_stablelm = {
 
 /* ---- Falcon (those that rotate): one or two norms in front of parallel branches ---- */
 
-#define FALCON_QKV(role, kind)                                                                               \
-    TENSOR_FUSED(role, "transformer.h.%d.self_attention.query_key_value." kind, FUSED_QKV_GROUPS,            \
-                 "blk.%d.attn_qkv." kind, FUSED_QKV)
-
 /* Where there are two norms, llama.cpp calls attention's attn_norm_2 and the MLP's attn_norm. */
 static const TensorName falcon_tensors[] = {
     TENSOR(ROLE_EMBED, "transformer.word_embeddings.weight", "token_embd.weight"),
-    TENSOR(ROLE_ATTN_NORM, "transformer.h.%d.ln_attn.weight", "blk.%d.attn_norm_2.weight"),
-    TENSOR(ROLE_ATTN_NORM_BIAS, "transformer.h.%d.ln_attn.bias", "blk.%d.attn_norm_2.bias"),
-    TENSOR(ROLE_FFN_NORM, "transformer.h.%d.ln_mlp.weight", "blk.%d.attn_norm.weight"),
-    TENSOR(ROLE_FFN_NORM_BIAS, "transformer.h.%d.ln_mlp.bias", "blk.%d.attn_norm.bias"),
-    TENSOR(ROLE_ATTN_NORM, "transformer.h.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
-    TENSOR(ROLE_ATTN_NORM_BIAS, "transformer.h.%d.input_layernorm.bias", "blk.%d.attn_norm.bias"),
+    WITH_BIAS(ROLE_ATTN_NORM, ROLE_ATTN_NORM_BIAS, "transformer.h.%d.ln_attn", "blk.%d.attn_norm_2"),
+    WITH_BIAS(ROLE_FFN_NORM, ROLE_FFN_NORM_BIAS, "transformer.h.%d.ln_mlp", "blk.%d.attn_norm"),
+    WITH_BIAS(ROLE_ATTN_NORM, ROLE_ATTN_NORM_BIAS, "transformer.h.%d.input_layernorm", "blk.%d.attn_norm"),
     TENSOR(ROLE_FFN_NORM, "transformer.h.%d.post_attention_layernorm.weight", ""),
     TENSOR(ROLE_FFN_NORM_BIAS, "transformer.h.%d.post_attention_layernorm.bias", ""),
-    FALCON_QKV(ROLE_Q, "weight"),
-    FALCON_QKV(ROLE_K, "weight"),
-    FALCON_QKV(ROLE_V, "weight"),
-    FALCON_QKV(ROLE_Q_BIAS, "bias"),
-    FALCON_QKV(ROLE_K_BIAS, "bias"),
-    FALCON_QKV(ROLE_V_BIAS, "bias"),
-    TENSOR(ROLE_O, "transformer.h.%d.self_attention.dense.weight", "blk.%d.attn_output.weight"),
-    TENSOR(ROLE_O_BIAS, "transformer.h.%d.self_attention.dense.bias", "blk.%d.attn_output.bias"),
-    TENSOR(ROLE_UP, "transformer.h.%d.mlp.dense_h_to_4h.weight", "blk.%d.ffn_up.weight"),
-    TENSOR(ROLE_UP_BIAS, "transformer.h.%d.mlp.dense_h_to_4h.bias", "blk.%d.ffn_up.bias"),
-    TENSOR(ROLE_DOWN, "transformer.h.%d.mlp.dense_4h_to_h.weight", "blk.%d.ffn_down.weight"),
-    TENSOR(ROLE_DOWN_BIAS, "transformer.h.%d.mlp.dense_4h_to_h.bias", "blk.%d.ffn_down.bias"),
-    TENSOR(ROLE_FINAL_NORM, "transformer.ln_f.weight", "output_norm.weight"),
-    TENSOR(ROLE_FINAL_NORM_BIAS, "transformer.ln_f.bias", "output_norm.bias"),
+    HEADWISE_BLOCK("transformer.h.%d.self_attention", "transformer.h.%d.mlp"),
+    WITH_BIAS(ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, "transformer.ln_f", "output_norm"),
     TENSOR(ROLE_HEAD, "lm_head.weight", "output.weight"),
     TENSORS_END,
 };

@@ -3,30 +3,6 @@
 #include "formats/json.h"
 #include "surgery/carrier.h"
 
-static const TensorName post_norm_tensors[] = {
-    TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
-    TENSOR(ROLE_Q, "model.layers.%d.self_attn.q_proj.weight", "blk.%d.attn_q.weight"),
-    TENSOR(ROLE_K, "model.layers.%d.self_attn.k_proj.weight", "blk.%d.attn_k.weight"),
-    TENSOR(ROLE_V, "model.layers.%d.self_attn.v_proj.weight", "blk.%d.attn_v.weight"),
-    TENSOR(ROLE_O, "model.layers.%d.self_attn.o_proj.weight", "blk.%d.attn_output.weight"),
-    TENSOR(ROLE_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", "blk.%d.attn_q.bias"),
-    TENSOR(ROLE_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", "blk.%d.attn_k.bias"),
-    TENSOR(ROLE_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", "blk.%d.attn_v.bias"),
-    TENSOR(ROLE_O_BIAS, "model.layers.%d.self_attn.o_proj.bias", "blk.%d.attn_output.bias"),
-    TENSOR(ROLE_Q_NORM, "model.layers.%d.self_attn.q_norm.weight", "blk.%d.attn_q_norm.weight"),
-    TENSOR(ROLE_K_NORM, "model.layers.%d.self_attn.k_norm.weight", "blk.%d.attn_k_norm.weight"),
-    TENSOR(ROLE_ATTN_POST_NORM, "model.layers.%d.post_attention_layernorm.weight",
-           "blk.%d.post_attention_norm.weight"),
-    TENSOR(ROLE_GATE, "model.layers.%d.mlp.gate_proj.weight", "blk.%d.ffn_gate.weight"),
-    TENSOR(ROLE_UP, "model.layers.%d.mlp.up_proj.weight", "blk.%d.ffn_up.weight"),
-    TENSOR(ROLE_DOWN, "model.layers.%d.mlp.down_proj.weight", "blk.%d.ffn_down.weight"),
-    TENSOR(ROLE_FFN_POST_NORM, "model.layers.%d.post_feedforward_layernorm.weight",
-           "blk.%d.post_ffw_norm.weight"),
-    TENSOR(ROLE_FINAL_NORM, "model.norm.weight", "output_norm.weight"),
-    TENSOR(ROLE_HEAD, "lm_head.weight", "output.weight"),
-    TENSORS_END,
-};
-
 static bool gguf_can_olmo2(const Model *m, char *why, size_t size) {
     if (m->spec.layers[0].o_bias) return cannot(why, size, "has no bias after attention");
     return gguf_rotates_can(m, why, size);
@@ -36,7 +12,7 @@ const Family family_olmo2 = {
     .name = "olmo2",
     .model_types = (const char *const[]){"olmo2", NULL},
     .gguf_archs = (const char *const[]){"olmo2", NULL},
-    .tensors = post_norm_tensors,
+    .tensors = sandwich_tensors,
     .model = {.norm_eps = 1e-5, .context = 2048},
     .layer = {.rope_base = 10000,
               .no_pre_norms = true,
@@ -105,7 +81,7 @@ const Family family_exaone4 = {
     .name = "exaone4",
     .model_types = (const char *const[]){"exaone4", NULL},
     .gguf_archs = (const char *const[]){"exaone4", NULL},
-    .tensors = post_norm_tensors,
+    .tensors = sandwich_tensors,
     .model = {.norm_eps = 1e-5, .context = 2048},
     .layer = {.rope_base = 10000,
               .n_kv_heads = 32,

@@ -3,27 +3,18 @@
  * (carriers/olmoe.c). */
 #include "formats/json.h"
 #include "surgery/carrier.h"
+#include "surgery/families/tensors.h"
 
 const TensorName olmoe_tensors[] = {
-    TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
-    TENSOR(ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
-    TENSOR(ROLE_Q, "model.layers.%d.self_attn.q_proj.weight", "blk.%d.attn_q.weight"),
-    TENSOR(ROLE_K, "model.layers.%d.self_attn.k_proj.weight", "blk.%d.attn_k.weight"),
-    TENSOR(ROLE_V, "model.layers.%d.self_attn.v_proj.weight", "blk.%d.attn_v.weight"),
-    TENSOR(ROLE_O, "model.layers.%d.self_attn.o_proj.weight", "blk.%d.attn_output.weight"),
-    TENSOR(ROLE_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", "blk.%d.attn_q.bias"),
-    TENSOR(ROLE_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", "blk.%d.attn_k.bias"),
-    TENSOR(ROLE_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", "blk.%d.attn_v.bias"),
-    TENSOR(ROLE_O_BIAS, "model.layers.%d.self_attn.o_proj.bias", ""),
-    TENSOR(ROLE_Q_NORM, "model.layers.%d.self_attn.q_norm.weight", "blk.%d.attn_q_norm.weight"),
-    TENSOR(ROLE_K_NORM, "model.layers.%d.self_attn.k_norm.weight", "blk.%d.attn_k_norm.weight"),
-    TENSOR(ROLE_FFN_NORM, "model.layers.%d.post_attention_layernorm.weight", "blk.%d.ffn_norm.weight"),
+    EMBED_AND_HEAD,
+    INPUT_NORM,
+    ATTENTION_TENSORS,
+    POST_ATTENTION_FFN_NORM,
     TENSOR(ROLE_ROUTER, "model.layers.%d.mlp.gate.weight", "blk.%d.ffn_gate_inp.weight"),
     TENSOR(ROLE_GATE, "model.layers.%d.mlp.experts.0.gate_proj.weight", "blk.%d.ffn_gate_exps.weight"),
     TENSOR(ROLE_UP, "model.layers.%d.mlp.experts.0.up_proj.weight", "blk.%d.ffn_up_exps.weight"),
     TENSOR(ROLE_DOWN, "model.layers.%d.mlp.experts.0.down_proj.weight", "blk.%d.ffn_down_exps.weight"),
-    TENSOR(ROLE_FINAL_NORM, "model.norm.weight", "output_norm.weight"),
-    TENSOR(ROLE_HEAD, "lm_head.weight", "output.weight"),
+    FINAL_NORM,
     TENSORS_END,
 };
 

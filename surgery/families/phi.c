@@ -2,27 +2,16 @@
  * Phi-3, 3.5, 4: Llama's block with q, k, v in one tensor and gate, up in another; LongRoPE. */
 #include "formats/json.h"
 #include "surgery/carrier.h"
+#include "surgery/families/tensors.h"
 
 static const TensorName phi_tensors[] = {
-    TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
-    TENSOR(ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
-    TENSOR(ROLE_ATTN_NORM_BIAS, "model.layers.%d.input_layernorm.bias", "blk.%d.attn_norm.bias"),
-    TENSOR(ROLE_Q, "model.layers.%d.self_attn.q_proj.weight", "blk.%d.attn_q.weight"),
-    TENSOR(ROLE_K, "model.layers.%d.self_attn.k_proj.weight", "blk.%d.attn_k.weight"),
-    TENSOR(ROLE_V, "model.layers.%d.self_attn.v_proj.weight", "blk.%d.attn_v.weight"),
-    TENSOR(ROLE_O, "model.layers.%d.self_attn.dense.weight", "blk.%d.attn_output.weight"),
-    TENSOR(ROLE_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", "blk.%d.attn_q.bias"),
-    TENSOR(ROLE_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", "blk.%d.attn_k.bias"),
-    TENSOR(ROLE_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", "blk.%d.attn_v.bias"),
-    TENSOR(ROLE_O_BIAS, "model.layers.%d.self_attn.dense.bias", "blk.%d.attn_output.bias"),
-    TENSOR(ROLE_UP, "model.layers.%d.mlp.fc1.weight", "blk.%d.ffn_up.weight"),
-    TENSOR(ROLE_DOWN, "model.layers.%d.mlp.fc2.weight", "blk.%d.ffn_down.weight"),
-    TENSOR(ROLE_UP_BIAS, "model.layers.%d.mlp.fc1.bias", "blk.%d.ffn_up.bias"),
-    TENSOR(ROLE_DOWN_BIAS, "model.layers.%d.mlp.fc2.bias", "blk.%d.ffn_down.bias"),
-    TENSOR(ROLE_FINAL_NORM, "model.final_layernorm.weight", "output_norm.weight"),
-    TENSOR(ROLE_FINAL_NORM_BIAS, "model.final_layernorm.bias", "output_norm.bias"),
-    TENSOR(ROLE_HEAD, "lm_head.weight", "output.weight"),
-    TENSOR(ROLE_HEAD_BIAS, "lm_head.bias", "output.bias"),
+    EMBED_AND_HEAD,
+    INPUT_NORM,
+    QKV_TENSORS,
+    WITH_BIAS(ROLE_O, ROLE_O_BIAS, "model.layers.%d.self_attn.dense", "blk.%d.attn_output"),
+    WITH_BIAS(ROLE_UP, ROLE_UP_BIAS, "model.layers.%d.mlp.fc1", "blk.%d.ffn_up"),
+    WITH_BIAS(ROLE_DOWN, ROLE_DOWN_BIAS, "model.layers.%d.mlp.fc2", "blk.%d.ffn_down"),
+    WITH_BIAS(ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, "model.final_layernorm", "output_norm"),
     TENSORS_END,
 };
 
@@ -57,24 +46,25 @@ const Family family_phi = {
     .gguf_needs_head = true,
 };
 
+#define PHI3_QKV(role)                                                                                       \
+    TENSOR_FUSED(role, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight",     \
+                 FUSED_QKV)
+#define PHI3_GATE_UP(role)                                                                                   \
+    TENSOR_FUSED(role, "model.layers.%d.mlp.gate_up_proj.weight", FUSED_GATE_UP, "blk.%d.ffn_up.weight",     \
+                 FUSED_GATE_UP)
+
 static const TensorName phi3_tensors[] = {
-    TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),
-    TENSOR(ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", "blk.%d.attn_norm.weight"),
-    TENSOR_FUSED(ROLE_Q, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight",
-                 FUSED_QKV),
-    TENSOR_FUSED(ROLE_K, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight",
-                 FUSED_QKV),
-    TENSOR_FUSED(ROLE_V, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight",
-                 FUSED_QKV),
+    EMBED_AND_HEAD,
+    INPUT_NORM,
+    PHI3_QKV(ROLE_Q),
+    PHI3_QKV(ROLE_K),
+    PHI3_QKV(ROLE_V),
     TENSOR(ROLE_O, "model.layers.%d.self_attn.o_proj.weight", "blk.%d.attn_output.weight"),
-    TENSOR(ROLE_FFN_NORM, "model.layers.%d.post_attention_layernorm.weight", "blk.%d.ffn_norm.weight"),
-    TENSOR_FUSED(ROLE_GATE, "model.layers.%d.mlp.gate_up_proj.weight", FUSED_GATE_UP, "blk.%d.ffn_up.weight",
-                 FUSED_GATE_UP),
-    TENSOR_FUSED(ROLE_UP, "model.layers.%d.mlp.gate_up_proj.weight", FUSED_GATE_UP, "blk.%d.ffn_up.weight",
-                 FUSED_GATE_UP),
+    POST_ATTENTION_FFN_NORM,
+    PHI3_GATE_UP(ROLE_GATE),
+    PHI3_GATE_UP(ROLE_UP),
     TENSOR(ROLE_DOWN, "model.layers.%d.mlp.down_proj.weight", "blk.%d.ffn_down.weight"),
-    TENSOR(ROLE_FINAL_NORM, "model.norm.weight", "output_norm.weight"),
-    TENSOR(ROLE_HEAD, "lm_head.weight", "output.weight"),
+    FINAL_NORM,
     TENSORS_END,
 };
 

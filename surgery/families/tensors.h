@@ -1,0 +1,41 @@
+/* Rows that most families have in common. A table may name more than a model has: the spec decides
+ * (role_shape). */
+#ifndef DEROPE_SURGERY_FAMILIES_TENSORS_H
+#define DEROPE_SURGERY_FAMILIES_TENSORS_H
+
+#include "surgery/family.h"
+
+/* A weight and its bias: `hf` and `gguf` without ".weight" and ".bias". */
+#define WITH_BIAS(role, bias_role, hf, gguf)                                                                 \
+    TENSOR(role, hf ".weight", gguf ".weight"), TENSOR(bias_role, hf ".bias", gguf ".bias")
+
+#define EMBED_AND_HEAD                                                                                       \
+    TENSOR(ROLE_EMBED, "model.embed_tokens.weight", "token_embd.weight"),                                    \
+        WITH_BIAS(ROLE_HEAD, ROLE_HEAD_BIAS, "lm_head", "output")
+
+#define INPUT_NORM                                                                                           \
+    WITH_BIAS(ROLE_ATTN_NORM, ROLE_ATTN_NORM_BIAS, "model.layers.%d.input_layernorm", "blk.%d.attn_norm")
+
+#define QKV_TENSORS                                                                                          \
+    WITH_BIAS(ROLE_Q, ROLE_Q_BIAS, "model.layers.%d.self_attn.q_proj", "blk.%d.attn_q"),                     \
+        WITH_BIAS(ROLE_K, ROLE_K_BIAS, "model.layers.%d.self_attn.k_proj", "blk.%d.attn_k"),                 \
+        WITH_BIAS(ROLE_V, ROLE_V_BIAS, "model.layers.%d.self_attn.v_proj", "blk.%d.attn_v")
+
+#define ATTENTION_TENSORS                                                                                    \
+    QKV_TENSORS, WITH_BIAS(ROLE_O, ROLE_O_BIAS, "model.layers.%d.self_attn.o_proj", "blk.%d.attn_output"),   \
+        TENSOR(ROLE_Q_NORM, "model.layers.%d.self_attn.q_norm.weight", "blk.%d.attn_q_norm.weight"),         \
+        TENSOR(ROLE_K_NORM, "model.layers.%d.self_attn.k_norm.weight", "blk.%d.attn_k_norm.weight"),         \
+        TENSOR(ROLE_SINKS, "model.layers.%d.self_attn.sinks", "blk.%d.attn_sinks.weight")
+
+#define POST_ATTENTION_FFN_NORM                                                                              \
+    WITH_BIAS(ROLE_FFN_NORM, ROLE_FFN_NORM_BIAS, "model.layers.%d.post_attention_layernorm",                 \
+              "blk.%d.ffn_norm")
+
+#define MLP_TENSORS                                                                                          \
+    WITH_BIAS(ROLE_GATE, ROLE_GATE_BIAS, "model.layers.%d.mlp.gate_proj", "blk.%d.ffn_gate"),                \
+        WITH_BIAS(ROLE_UP, ROLE_UP_BIAS, "model.layers.%d.mlp.up_proj", "blk.%d.ffn_up"),                    \
+        WITH_BIAS(ROLE_DOWN, ROLE_DOWN_BIAS, "model.layers.%d.mlp.down_proj", "blk.%d.ffn_down")
+
+#define FINAL_NORM WITH_BIAS(ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, "model.norm", "output_norm")
+
+#endif
