@@ -88,22 +88,14 @@ bool tokens_known(const ModelSpec *s, const int32_t *ids, size_t n, int32_t lowe
     return true;
 }
 
-void norm_forward(const Net *n, float *y, float *rstd, const float *x, const float *w, const float *b,
-                  size_t N) {
-    size_t C = n->spec->width;
-    float eps = (float)n->spec->norm_eps;
-    if (n->spec->norm == NORM_LAYER)
-        layernorm_forward(n->pool, y, rstd, x, w, b, N, C, eps);
-    else
-        rmsnorm_forward(n->pool, y, rstd, x, w, N, C, eps);
+void stream_norm_forward(const Net *n, float *y, float *rstd, const float *x, const float *w, const float *b,
+                         size_t N) {
+    norm_forward(n->pool, n->spec->norm, y, rstd, x, w, b, N, n->spec->width, (float)n->spec->norm_eps);
 }
 
-void norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x,
-                   const float *w, const float *rstd, size_t N) {
-    if (n->spec->norm == NORM_LAYER)
-        layernorm_backward(n->pool, dx, dw, db, dy, x, w, rstd, N, n->spec->width);
-    else
-        rmsnorm_backward(n->pool, dx, dw, dy, x, w, rstd, N, n->spec->width);
+void stream_norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x,
+                          const float *w, const float *rstd, size_t N) {
+    norm_backward(n->pool, n->spec->norm, dx, dw, db, dy, x, w, rstd, N, n->spec->width);
 }
 
 size_t qk_norm_groups(QkNorm norm, uint32_t heads) {
@@ -123,12 +115,11 @@ float *head_matrix(const Net *n, float *block) {
 void head_logits(const Net *n, float *logits, const float *normed, size_t rows) {
     size_t C = n->spec->width, V = n->spec->vocab;
     const float *bias = net_at(n, n->weights, ROLE_HEAD_BIAS, -1);
-    float scale = (float)n->spec->logit_scale;
     gemm(n->pool, &(Gemm){.b_transposed = true,
                           .m = rows,
                           .n = V,
                           .k = C,
-                          .alpha = scale,
+                          .alpha = (float)n->spec->logit_scale,
                           .a = normed,
                           .lda = C,
                           .b = head_matrix(n, n->weights),

@@ -27,12 +27,12 @@ void ropes_free(Rope *r, const ModelSpec *s);
 /* All of lowest <= ids[i] < vocabulary, or an error that names the first that is not. */
 bool tokens_known(const ModelSpec *s, const int32_t *ids, size_t n, int32_t lowest, Error *e);
 
-/* The model's kind of norm over rows of its width; `b` may be NULL. */
-void norm_forward(const Net *n, float *y, float *rstd, const float *x, const float *w, const float *b,
-                  size_t N);
+/* The model's kind of norm over rows of the residual stream; `b` may be NULL. */
+void stream_norm_forward(const Net *n, float *y, float *rstd, const float *x, const float *w, const float *b,
+                         size_t N);
 /* dx, dw and db are added to. */
-void norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x,
-                   const float *w, const float *rstd, size_t N);
+void stream_norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x,
+                          const float *w, const float *rstd, size_t N);
 
 /* Rows that QK-norm makes of one token's heads: each head its own, or all together. */
 size_t qk_norm_groups(QkNorm norm, uint32_t heads);
@@ -41,7 +41,7 @@ size_t qk_norm_groups(QkNorm norm, uint32_t heads);
 void project(Pool *p, float *y, const float *x, const float *w, const float *bias, size_t N, size_t in,
              size_t out);
 
-/* Logits (rows, vocabulary) of final-normed rows (rows, width): head, bias, scale, soft cap. */
+/* Logits (rows, vocabulary) of final-normed rows (rows, width): head, scale, bias, soft cap. */
 void head_logits(const Net *n, float *logits, const float *normed, size_t rows);
 /* The matrix that does it, in a block laid out like Net.weights. */
 float *head_matrix(const Net *n, float *block);

@@ -205,8 +205,8 @@ static void run_attention(Net *n, uint32_t i, const LayerParams *w, LayerCache *
     c->n += N;
     size_t gq = qk_norm_groups(l->q_norm, l->n_heads), gk = qk_norm_groups(l->k_norm, l->n_kv_heads);
     float eps = (float)n->spec->norm_eps;
-    if (w->q_norm) rmsnorm_forward(n->pool, b->q, b->rstd, b->q, w->q_norm, N * gq, q / gq, eps);
-    if (w->k_norm) rmsnorm_forward(n->pool, k, b->rstd, k, w->k_norm, N * gk, kv / gk, eps);
+    if (w->q_norm) norm_forward(n->pool, NORM_RMS, b->q, b->rstd, b->q, w->q_norm, NULL, N * gq, q / gq, eps);
+    if (w->k_norm) norm_forward(n->pool, NORM_RMS, k, b->rstd, k, w->k_norm, NULL, N * gk, kv / gk, eps);
     if (rope->cos) {
         rope_apply(n->pool, b->q, rope->cos, rope->sin, N, N, l->n_heads, l->head_dim, rope->half, false);
         rope_apply(n->pool, k, rope->cos, rope->sin, N, N, l->n_kv_heads, l->head_dim, rope->half, false);
@@ -242,14 +242,14 @@ static void run_ffn(Net *n, uint32_t i, const LayerParams *w, const float *in, S
 
 /* x += scale * post_norm(branch) */
 static void add_branch(Net *n, const float *post_norm, Scratch *b, size_t N) {
-    if (post_norm) norm_forward(n, b->branch, b->rstd, b->branch, post_norm, NULL, N);
+    if (post_norm) stream_norm_forward(n, b->branch, b->rstd, b->branch, post_norm, NULL, N);
     add_scaled(n->pool, b->x, b->branch, (float)n->spec->residual_scale, N * n->spec->width);
 }
 
 /* What a branch reads: x, normed if there is a norm. */
 static const float *branch_input(Net *n, const float *norm, const float *bias, Scratch *b, size_t N) {
     if (!norm) return b->x;
-    norm_forward(n, b->normed, b->rstd, b->x, norm, bias, N);
+    stream_norm_forward(n, b->normed, b->rstd, b->x, norm, bias, N);
     return b->normed;
 }
 
@@ -272,8 +272,8 @@ static void run_layer(Net *n, uint32_t i, LayerCache *c, const Rope *rope, Scrat
 
 static bool run_head(Net *n, Scratch *b, size_t first, size_t from, size_t N, LogitSink sink, void *context,
                      Error *e) {
-    norm_forward(n, b->normed, b->rstd, b->x, net_at(n, n->weights, ROLE_FINAL_NORM, -1),
-                 net_at(n, n->weights, ROLE_FINAL_NORM_BIAS, -1), N);
+    stream_norm_forward(n, b->normed, b->rstd, b->x, net_at(n, n->weights, ROLE_FINAL_NORM, -1),
+                        net_at(n, n->weights, ROLE_FINAL_NORM_BIAS, -1), N);
     for (size_t i = from; i < N; i += LOGIT_ROWS) {
         size_t rows = N - i < LOGIT_ROWS ? N - i : LOGIT_ROWS;
         head_logits(n, b->logits, b->normed + i * n->spec->width, rows);

@@ -181,11 +181,11 @@ static void rotate(const Pass *p, uint32_t i, float *q, float *k, bool inverse) 
 /* What a branch reads: the stream, normed (in p->normed) if there is a norm. */
 static const float *branch_input(Pass *p, const float *x, const float *norm, const float *bias, float *rstd) {
     if (!norm) return x;
-    norm_forward(p->n, p->normed, rstd, x, norm, bias, p->N);
+    stream_norm_forward(p->n, p->normed, rstd, x, norm, bias, p->N);
     return p->normed;
 }
 
-/* Into p->branch. */
+/* Into p->branch, or where the input of a post-norm is kept. */
 static void forward_attention(Pass *p, uint32_t i, const LayerParams *w, const float *in) {
     Net *n = p->n;
     Kept *k = &p->kept[i];
@@ -196,16 +196,16 @@ static void forward_attention(Pass *p, uint32_t i, const LayerParams *w, const f
     project(n->pool, z.k_norm ? k->k_raw : k->k, in, w->k, w->k_bias, p->N, z.C, z.kv);
     project(n->pool, k->v, in, w->v, w->v_bias, p->N, z.C, z.kv);
     if (z.q_norm)
-        rmsnorm_forward(n->pool, k->q, k->q_rstd, k->q_raw, w->q_norm, p->N * z.q_groups, z.q / z.q_groups,
-                        eps);
+        norm_forward(n->pool, NORM_RMS, k->q, k->q_rstd, k->q_raw, w->q_norm, NULL, p->N * z.q_groups,
+                     z.q / z.q_groups, eps);
     if (z.k_norm)
-        rmsnorm_forward(n->pool, k->k, k->k_rstd, k->k_raw, w->k_norm, p->N * z.k_groups, z.kv / z.k_groups,
-                        eps);
+        norm_forward(n->pool, NORM_RMS, k->k, k->k_rstd, k->k_raw, w->k_norm, NULL, p->N * z.k_groups,
+                     z.kv / z.k_groups, eps);
     rotate(p, i, k->q, k->k, false);
     describe_attention(p, i, w->sinks, a);
     attention_forward(n->pool, a, p->B);
     free(a);
-    project(n->pool, p->branch, k->out, w->o, w->o_bias, p->N, z.q, z.C);
+    project(n->pool, k->attn_raw ? k->attn_raw : p->branch, k->out, w->o, w->o_bias, p->N, z.q, z.C);
 }
 
 static void forward_ffn(Pass *p, uint32_t i, const LayerParams *w, const float *in) {
@@ -215,17 +215,13 @@ static void forward_ffn(Pass *p, uint32_t i, const LayerParams *w, const float *
     if (w->gate) project(n->pool, k->gate, in, w->gate, w->gate_bias, p->N, z.C, z.F);
     project(n->pool, k->up, in, w->up, w->up_bias, p->N, z.C, z.F);
     activation_forward(n->pool, n->spec->layers[i].activation, p->wide, k->gate, k->up, p->N * z.F);
-    project(n->pool, p->branch, p->wide, w->down, w->down_bias, p->N, z.F, z.C);
+    project(n->pool, k->ffn_raw ? k->ffn_raw : p->branch, p->wide, w->down, w->down_bias, p->N, z.F, z.C);
 }
 
-/* p->x += scale * post_norm(p->branch), which is kept in `raw`. */
-static void add_branch(Pass *p, const float *post_norm, float *raw, float *rstd) {
-    size_t n = p->N * p->n->spec->width;
-    if (post_norm) {
-        memcpy(raw, p->branch, n * sizeof *raw);
-        norm_forward(p->n, p->branch, rstd, raw, post_norm, NULL, p->N);
-    }
-    add_scaled(p->n->pool, p->x, p->branch, (float)p->n->spec->residual_scale, n);
+/* p->x += scale * branch, which is p->branch or the post-norm of `raw`. */
+static void add_branch(Pass *p, const float *post_norm, const float *raw, float *rstd) {
+    if (post_norm) stream_norm_forward(p->n, p->branch, rstd, raw, post_norm, NULL, p->N);
+    add_scaled(p->n->pool, p->x, p->branch, (float)p->n->spec->residual_scale, p->N * p->n->spec->width);
 }
 
 static void forward_layer(Pass *p, uint32_t i) {
@@ -250,8 +246,8 @@ static void forward(Pass *p, const int32_t *ids) {
                       (float)n->spec->embedding_scale, p->N, n->spec->width);
     for (uint32_t i = 0; i < n->spec->n_layers; i++)
         forward_layer(p, i);
-    norm_forward(n, p->normed, p->rstd, p->x, net_at(n, n->weights, ROLE_FINAL_NORM, -1),
-                 net_at(n, n->weights, ROLE_FINAL_NORM_BIAS, -1), p->N);
+    stream_norm_forward(n, p->normed, p->rstd, p->x, net_at(n, n->weights, ROLE_FINAL_NORM, -1),
+                        net_at(n, n->weights, ROLE_FINAL_NORM_BIAS, -1), p->N);
 }
 
 /* ---- head and loss, a block of rows at a time: all logits at once would be N x vocabulary ---- */
@@ -268,9 +264,10 @@ static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *
     float *teacher_logits = logits && teacher ? big_alloc_unset(block, V * sizeof(float), "logits", e) : NULL;
     float cap = (float)n->spec->logit_softcap,
           *bias = b->grads ? net_at(n, b->grads, ROLE_HEAD_BIAS, -1) : NULL;
-    float *capped = logits && cap > 0 ? big_alloc_unset(block, V * sizeof(float), "logits", e) : NULL;
+    bool caps = cap > 0 && b->grads;
+    float *capped = logits && caps ? big_alloc_unset(block, V * sizeof(float), "logits", e) : NULL;
     float *dx = logits ? big_alloc_unset(block, C * sizeof(float), "gradient", e) : NULL, row_loss[HEAD_ROWS];
-    bool ok = dx && (!teacher || teacher_logits) && (!(cap > 0) || capped);
+    bool ok = dx && (!teacher || teacher_logits) && (!caps || capped);
     float scale = b->grads && scored ? b->grad_scale / (float)scored : 0;
     for (size_t at = 0; ok && scored && at < p->N; at += block) {
         size_t rows = p->N - at < block ? p->N - at : block;
@@ -324,29 +321,28 @@ static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *
 
 /* Gradients on their way back through a layer, (N, ...) each. */
 typedef struct Back {
-    float *dx;     /* of the residual stream: in and out */
-    float *dout_x; /* of what the layer gave, for the second branch of a parallel layer */
-    float *din;    /* of what a branch read; both add to it where they share their norm */
+    float *dx;  /* of the residual stream: in and out */
+    float *din; /* of what a branch read; both add to it where they share their norm */
     float *dy, *dq, *dk, *dv, *dout, *dwide;
 } Back;
 
 /* d->dy: the gradient of what a branch gave, before its post-norm. */
-static void leave_branch(Pass *p, Back *d, const float *dx, const float *post_norm, float *g_post_norm,
-                         const float *raw, const float *rstd) {
+static void leave_branch(Pass *p, Back *d, const float *post_norm, float *g_post_norm, const float *raw,
+                         const float *rstd) {
     size_t n = p->N * p->n->spec->width;
     float scale = (float)p->n->spec->residual_scale, *scaled = post_norm ? p->branch : d->dy;
     memset(scaled, 0, n * sizeof *scaled);
-    add_scaled(p->n->pool, scaled, dx, scale, n);
+    add_scaled(p->n->pool, scaled, d->dx, scale, n);
     if (!post_norm) return;
     memset(d->dy, 0, n * sizeof *d->dy);
-    norm_backward(p->n, d->dy, g_post_norm, NULL, scaled, raw, post_norm, rstd, p->N);
+    stream_norm_backward(p->n, d->dy, g_post_norm, NULL, scaled, raw, post_norm, rstd, p->N);
 }
 
 /* d->din into d->dx, through the norm if there is one. */
 static void enter_branch(Pass *p, Back *d, const float *x, const float *norm, float *g_norm, float *g_bias,
                          const float *rstd) {
     if (norm)
-        norm_backward(p->n, d->dx, g_norm, g_bias, d->din, x, norm, rstd, p->N);
+        stream_norm_backward(p->n, d->dx, g_norm, g_bias, d->din, x, norm, rstd, p->N);
     else
         add_scaled(p->n->pool, d->dx, d->din, 1, p->N * p->n->spec->width);
 }
@@ -373,7 +369,7 @@ static void backward_ffn(Pass *p, uint32_t i, const LayerParams *w, const LayerP
 static void unnorm(const Pass *p, float *d, float *spare, float *dw, const float *raw, const float *w,
                    const float *rstd, size_t groups, size_t width) {
     memset(spare, 0, p->N * width * sizeof *spare);
-    rmsnorm_backward(p->n->pool, spare, dw, d, raw, w, rstd, p->N * groups, width / groups);
+    norm_backward(p->n->pool, NORM_RMS, spare, dw, NULL, d, raw, w, rstd, p->N * groups, width / groups);
     memcpy(d, spare, p->N * width * sizeof *d);
 }
 
@@ -414,24 +410,23 @@ static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const 
     free(dsinks);
 }
 
+/* A branch leaves by the gradient of what the layer gave: in a parallel layer both do before either adds to
+ * it. */
 static void backward_layer(Pass *p, uint32_t i, float *grads, Back *d) {
     LayerParams w = layer_params(p->n, p->n->weights, i), g = layer_params(p->n, grads, i);
     Kept *k = &p->kept[i];
     Wiring wiring = p->n->spec->layers[i].wiring;
-    const float *dattention = d->dx;
-    if (wiring != WIRING_SEQUENTIAL) {
-        memcpy(d->dout_x, d->dx, p->N * p->n->spec->width * sizeof *d->dx);
-        dattention = d->dout_x;
-    }
-    leave_branch(p, d, d->dx, w.ffn_post_norm, g.ffn_post_norm, k->ffn_raw, k->ffn_rstd);
+    leave_branch(p, d, w.ffn_post_norm, g.ffn_post_norm, k->ffn_raw, k->ffn_rstd);
     const float *in = wiring == WIRING_SHARED
                           ? branch_input(p, k->x, w.attn_norm, w.attn_norm_bias, k->rstd1)
                           : branch_input(p, k->mid, w.ffn_norm, w.ffn_norm_bias, k->rstd2);
     backward_ffn(p, i, &w, &g, in, d);
-    if (wiring != WIRING_SHARED)
+    if (wiring == WIRING_SEQUENTIAL)
         enter_branch(p, d, k->mid, w.ffn_norm, g.ffn_norm, g.ffn_norm_bias, k->rstd2);
-    leave_branch(p, d, dattention, w.attn_post_norm, g.attn_post_norm, k->attn_raw, k->attn_rstd);
-    in = branch_input(p, k->x, w.attn_norm, w.attn_norm_bias, k->rstd1);
+    leave_branch(p, d, w.attn_post_norm, g.attn_post_norm, k->attn_raw, k->attn_rstd);
+    if (wiring == WIRING_PARALLEL)
+        enter_branch(p, d, k->mid, w.ffn_norm, g.ffn_norm, g.ffn_norm_bias, k->rstd2);
+    if (wiring != WIRING_SHARED) in = branch_input(p, k->x, w.attn_norm, w.attn_norm_bias, k->rstd1);
     backward_attention(p, i, &w, &g, in, wiring == WIRING_SHARED, d);
     enter_branch(p, d, k->x, w.attn_norm, g.attn_norm, g.attn_norm_bias, k->rstd1);
 }
@@ -443,7 +438,7 @@ static size_t back_floats(const ModelSpec *s) {
         if (z.q > q) q = z.q;
         if (z.kv > kv) kv = z.kv;
     }
-    return 4 * s->width + 2 * q + 2 * kv + widest(s);
+    return 3 * s->width + 2 * q + 2 * kv + widest(s);
 }
 
 static bool backward(Pass *p, const Batch *b, Error *e) {
@@ -459,16 +454,15 @@ static bool backward(Pass *p, const Batch *b, Error *e) {
           *at = block;
     if (!block) return false;
     Back d = {.dx = carve(&at, N * s->width), .dy = carve(&at, N * s->width), .dq = carve(&at, N * q)};
-    d.dout_x = carve(&at, N * s->width);
     d.din = carve(&at, N * s->width);
     d.dout = carve(&at, N * q);
     d.dk = carve(&at, N * kv);
     d.dv = carve(&at, N * kv);
     d.dwide = carve(&at, N * widest(s));
     memset(d.dx, 0, N * s->width * sizeof(float));
-    norm_backward(n, d.dx, net_at(n, b->grads, ROLE_FINAL_NORM, -1),
-                  net_at(n, b->grads, ROLE_FINAL_NORM_BIAS, -1), p->normed, p->x,
-                  net_at(n, n->weights, ROLE_FINAL_NORM, -1), p->rstd, N);
+    stream_norm_backward(n, d.dx, net_at(n, b->grads, ROLE_FINAL_NORM, -1),
+                         net_at(n, b->grads, ROLE_FINAL_NORM_BIAS, -1), p->normed, p->x,
+                         net_at(n, n->weights, ROLE_FINAL_NORM, -1), p->rstd, N);
     for (uint32_t i = s->n_layers; i-- > 0;)
         backward_layer(p, i, b->grads, &d);
     embedding_backward(net_at(n, b->grads, ROLE_EMBED, -1), d.dx, b->ids, (float)s->embedding_scale, N,
@@ -504,5 +498,7 @@ bool net_train_batch(Net *n, const Batch *b, double *loss, Error *e) {
 
 uint64_t net_train_bytes(const ModelSpec *s, size_t B, size_t T) {
     uint64_t floats = (uint64_t)B * T * (pass_floats(s, true) + pass_floats(s, false) + back_floats(s));
-    return (floats + head_rows(s) * (2 * (uint64_t)s->vocab + s->width)) * sizeof(float);
+    size_t of_logits =
+        s->logit_softcap > 0 ? 3 : 2; /* the model's, the teacher's, those before the gradient */
+    return (floats + head_rows(s) * (of_logits * (uint64_t)s->vocab + s->width)) * sizeof(float);
 }

@@ -58,7 +58,7 @@ typedef struct LayerSpec {
     QkNorm q_norm, k_norm;
     bool sinks; /* one learned logit per head in the softmax's denominator */
     Wiring wiring;
-    bool no_pre_norms; /* attention and MLP read the residual stream as it is */
+    bool no_pre_norms; /* attention and MLP, one after the other, read the residual stream as it is */
     bool post_norms;   /* what they give is normed before it is added */
     Activation activation;
     bool no_gate; /* MLP: down(act(up)), else down(act(gate) * up) */
@@ -88,7 +88,7 @@ double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_token
 
 /* "rope", "partial", "nope" */
 const char *position_name(Position p);
-/* "none", "linear", "dynamic", "yarn", "llama3" */
+/* "none", "linear", "dynamic", "yarn", "llama3", "longrope" */
 const char *rope_scaling_name(RopeScalingKind k);
 bool rope_scaling_equal(const RopeScaling *a, const RopeScaling *b);
 /* True if all layers agree on base, scaling, window and position: most models. */

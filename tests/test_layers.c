@@ -50,7 +50,7 @@ static void test_rmsnorm(void **state) {
     c.y = doubles(n);
     float *x = as_floats(c.x, n), *w = as_floats(c.w, c.C), *dy = as_floats(c.dy, n);
     float *y = xcalloc(n, sizeof *y), *rstd = xcalloc(c.N, sizeof *rstd);
-    rmsnorm_forward(pool, y, rstd, x, w, c.N, c.C, 1e-5f);
+    norm_forward(pool, NORM_RMS, y, rstd, x, w, NULL, c.N, c.C, 1e-5f);
     norm_value(&c);
     assert_close("rmsnorm", y, c.y, n, 1e-6, 0);
 
@@ -60,7 +60,7 @@ static void test_rmsnorm(void **state) {
         gx[i] = 0.5f, dx[i] += 0.5;
     for (size_t i = 0; i < c.C; i++)
         gw[i] = -2, dw[i] -= 2;
-    rmsnorm_backward(pool, gx, gw, dy, x, w, rstd, c.N, c.C);
+    norm_backward(pool, NORM_RMS, gx, gw, NULL, dy, x, w, rstd, c.N, c.C);
     assert_close("rmsnorm dx", gx, dx, n, 1e-6, 0);
     assert_close("rmsnorm dw", gw, dw, c.C, 2e-6, 0);
     free(c.x), free(c.w), free(c.dy), free(c.y), free(x), free(w), free(dy), free(y), free(rstd);
@@ -91,7 +91,7 @@ static void check_layernorm(bool bias) {
     float *x = as_floats(c.x, n), *w = as_floats(c.w, c.C), *dy = as_floats(c.dy, n);
     float *b = bias ? as_floats(c.b, c.C) : NULL;
     float *y = xcalloc(n, sizeof *y), *rstd = xcalloc(c.N, sizeof *rstd);
-    layernorm_forward(pool, y, rstd, x, w, b, c.N, c.C, 1e-5f);
+    norm_forward(pool, NORM_LAYER, y, rstd, x, w, b, c.N, c.C, 1e-5f);
     layernorm_value(&c);
     assert_close("layernorm", y, c.y, n, 1e-6, 0);
 
@@ -100,7 +100,12 @@ static void check_layernorm(bool bias) {
     float *gx = xcalloc(n, sizeof *gx), *gw = xcalloc(c.C, sizeof *gw), *gb = xcalloc(c.C, sizeof *gb);
     for (size_t i = 0; i < n; i++) /* what is there is added to */
         gx[i] = 0.5f, dx[i] += 0.5;
-    layernorm_backward(pool, gx, gw, bias ? gb : NULL, dy, x, w, rstd, c.N, c.C);
+    for (size_t i = 0; i < c.C; i++) {
+        gw[i] = -2, dw[i] -= 2;
+        gb[i] = 3;
+        if (bias) db[i] += 3;
+    }
+    norm_backward(pool, NORM_LAYER, gx, gw, bias ? gb : NULL, dy, x, w, rstd, c.N, c.C);
     assert_close("layernorm dx", gx, dx, n, 2e-6, 0);
     assert_close("layernorm dw", gw, dw, c.C, 2e-6, 0);
     if (bias) assert_close("layernorm db", gb, db, c.C, 2e-6, 0);
@@ -322,34 +327,41 @@ static void test_attention_large_scores(void **state) {
 
 /* ---- activations ---- */
 
-typedef struct MlpCase {
-    Activation act;
-    double *gate, *up, *y, *dy;
-    size_t n;
-} MlpCase;
-
-static double mlp_value(void *context) {
-    const MlpCase *c = context;
-    plain_mlp(c->act, c->y, c->gate, c->up, c->n);
-    return weighted(c->y, c->dy, c->n);
+/* Slopes of plain_mlp along x (gate or up), all elements at once: each result hangs on its own. */
+static double *mlp_slopes(Activation act, double *x, const double *gate, const double *up, const double *dy,
+                          size_t n) {
+    const double h = 1e-5;
+    double *above = doubles(n), *below = doubles(n);
+    for (size_t i = 0; i < n; i++)
+        x[i] += h;
+    plain_mlp(act, above, gate, up, n);
+    for (size_t i = 0; i < n; i++)
+        x[i] -= 2 * h;
+    plain_mlp(act, below, gate, up, n);
+    for (size_t i = 0; i < n; i++) {
+        x[i] += h;
+        above[i] = dy[i] * (above[i] - below[i]) / (2 * h);
+    }
+    free(below);
+    return above;
 }
 
 static void check_activation(Activation act, bool gated) {
+    enum { N = 20000 }; /* more than one thread's piece */
     Random r = random_seeded(6);
-    MlpCase c = {.act = act, .n = 300};
-    c.gate = gated ? random_doubles(&r, c.n, 4) : NULL, c.up = random_doubles(&r, c.n, gated ? 1 : 3);
-    c.dy = random_doubles(&r, c.n, 1), c.y = doubles(c.n);
-    float *gate = gated ? as_floats(c.gate, c.n) : NULL, *up = as_floats(c.up, c.n);
-    float *dy = as_floats(c.dy, c.n), *y = xcalloc(c.n, sizeof *y);
-    activation_forward(pool, act, y, gate, up, c.n);
-    mlp_value(&c);
-    assert_close("activation", y, c.y, c.n, 1e-6, 0);
-    double *dgate = gated ? differences(mlp_value, &c, c.gate, c.n) : NULL,
-           *dup = differences(mlp_value, &c, c.up, c.n);
-    activation_backward(pool, act, gate, up, dy, gate, up, c.n); /* in place */
-    if (gated) assert_close("activation dgate", gate, dgate, c.n, 1e-6, 0);
-    assert_close("activation dup", up, dup, c.n, 1e-6, 0);
-    free(c.gate), free(c.up), free(c.dy), free(c.y), free(gate), free(up), free(dy), free(y);
+    double *gates = gated ? random_doubles(&r, N, 4) : NULL, *ups = random_doubles(&r, N, gated ? 1 : 3);
+    double *dys = random_doubles(&r, N, 1), *expected = doubles(N);
+    float *gate = gated ? as_floats(gates, N) : NULL, *up = as_floats(ups, N);
+    float *dy = as_floats(dys, N), *y = xcalloc(N, sizeof *y);
+    activation_forward(pool, act, y, gate, up, N);
+    plain_mlp(act, expected, gates, ups, N);
+    assert_close("activation", y, expected, N, 1e-6, 0);
+    double *dgate = gated ? mlp_slopes(act, gates, gates, ups, dys, N) : NULL;
+    double *dup = mlp_slopes(act, ups, gates, ups, dys, N);
+    activation_backward(pool, act, gate, up, dy, gate, up, N); /* in place */
+    if (gated) assert_close("activation dgate", gate, dgate, N, 1e-6, 0);
+    assert_close("activation dup", up, dup, N, 1e-6, 0);
+    free(gates), free(ups), free(dys), free(expected), free(gate), free(up), free(dy), free(y);
     free(dgate), free(dup);
 }
 
@@ -369,20 +381,21 @@ static void test_activations(void **state) {
 
 static void test_softcap(void **state) {
     (void)state;
+    enum { N = 20000 };
+    const double cap = 2.5, h = 1e-5;
     Random r = random_seeded(9);
-    enum { N = 100 };
     double *x = random_doubles(&r, N, 3), *y = doubles(N), *slope = doubles(N);
-    float *got = as_floats(x, N), ones[N];
+    float *got = as_floats(x, N), *d = xcalloc(N, sizeof *d);
     for (int i = 0; i < N; i++) {
-        y[i] = plain_softcap(x[i], 2.5);
-        slope[i] = 1 - tanh(x[i] / 2.5) * tanh(x[i] / 2.5);
-        ones[i] = 1;
+        y[i] = plain_softcap(x[i], cap);
+        slope[i] = (plain_softcap(x[i] + h, cap) - plain_softcap(x[i] - h, cap)) / (2 * h);
+        d[i] = 1;
     }
-    softcap_forward(pool, got, 2.5f, N);
-    softcap_backward(pool, ones, got, 2.5f, N);
+    softcap_forward(pool, got, (float)cap, N);
+    softcap_backward(pool, d, got, (float)cap, N);
     assert_close("softcap", got, y, N, 1e-6, 0);
-    assert_close("softcap slope", ones, slope, N, 1e-6, 0);
-    free(x), free(y), free(slope), free(got);
+    assert_close("softcap slope", d, slope, N, 1e-6, 0);
+    free(x), free(y), free(slope), free(got), free(d);
 }
 
 /* ---- losses ---- */

@@ -108,12 +108,12 @@ void activation_backward(Pool *p, Activation act, float *dgate, float *dup, cons
 
 /* ---- soft caps ---- */
 
-SIMD_CLONES static void cap_forward(float *x, float cap, size_t n) {
+SIMD_CLONES void softcap_row(float *x, float cap, size_t n) {
     for (size_t i = 0; i < n; i++)
         x[i] = cap * tanh_approx(x[i] / cap);
 }
 
-SIMD_CLONES static void cap_backward(float *d, const float *y, float cap, size_t n) {
+SIMD_CLONES void softcap_row_backward(float *d, const float *y, float cap, size_t n) {
     for (size_t i = 0; i < n; i++)
         d[i] *= 1.0f - (y[i] / cap) * (y[i] / cap);
 }
@@ -130,9 +130,9 @@ static void cap_piece(void *context, size_t task, int thread) {
     const Cap *c = context;
     size_t at = task * PIECE, n = c->n - at < PIECE ? c->n - at : PIECE;
     if (c->y)
-        cap_backward(c->x + at, c->y + at, c->cap, n);
+        softcap_row_backward(c->x + at, c->y + at, c->cap, n);
     else
-        cap_forward(c->x + at, c->cap, n);
+        softcap_row(c->x + at, c->cap, n);
 }
 
 void softcap_forward(Pool *p, float *x, float cap, size_t n) {

@@ -75,11 +75,6 @@ SIMD_CLONES static void multiply(float *x, float f, size_t n) {
         x[i] *= f;
 }
 
-SIMD_CLONES static void cap_scores(float *s, float cap, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        s[i] = cap * tanh_approx(s[i] / cap);
-}
-
 /* Largest score and sum of exponentials of the tiles that a query has met. */
 typedef struct Running {
     float top, sum;
@@ -151,7 +146,7 @@ static void forward_tile(const QueryBlock *b, size_t from, size_t n, bool first)
                      .ldb = ldk,
                      .c = b->s,
                      .ldc = n});
-    if (a->softcap > 0) cap_scores(b->s, a->softcap, rows * n);
+    if (a->softcap > 0) softcap_row(b->s, a->softcap, rows * n);
     for (size_t row = 0; row < rows; row++) {
         size_t low, high;
         row_span(a, b->q0 + row % b->nq, 0, &low, &high);
@@ -241,17 +236,6 @@ void attention_forward(Pool *p, const Attention *a, size_t n) {
     scratch_free(p, j.scratch);
 }
 
-/* What the soft cap leaves of a score's gradient; `s` the scores that came out of it. */
-SIMD_CLONES static void cap_slopes(float *slope, const float *s, float cap, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        slope[i] = 1.0f - (s[i] / cap) * (s[i] / cap);
-}
-
-SIMD_CLONES static void multiply_rows(float *x, const float *y, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        x[i] *= y[i];
-}
-
 /* ds = p * (dp - delta) * scale, in place of dp */
 SIMD_CLONES static void softmax_gradient(float *dp, const float *p, float delta, float scale, size_t n) {
     for (size_t i = 0; i < n; i++)
@@ -274,11 +258,11 @@ static void backward_block(const Attention *a, const AttentionGrad *g, size_t h,
     size_t n = to - from, kv = h / (a->heads / a->kv_heads);
     size_t ldq = a->heads * a->dim, ldk = a->kv_heads * a->dim;
     size_t at_q = (q0 * a->heads + h) * a->dim, at_k = (from * a->kv_heads + kv) * a->dim;
-    float *p = scratch, *dp = scratch + nq * n, *slope = scratch + 2 * nq * n;
+    float *p = scratch, *dp = scratch + nq * n, *capped = scratch + 2 * nq * n;
     scores(a, p, h, q0, nq, from, n);
     if (a->softcap > 0) {
-        cap_scores(p, a->softcap, nq * n);
-        cap_slopes(slope, p, a->softcap, nq * n);
+        softcap_row(p, a->softcap, nq * n);
+        memcpy(capped, p, nq * n * sizeof *p);
     }
     gemm_one(&(Gemm){.b_transposed = true,
                      .m = nq,
@@ -298,9 +282,9 @@ static void backward_block(const Attention *a, const AttentionGrad *g, size_t h,
         exponentials(p + i * n, low, high, n, lse);
         float delta = dot(g->dout + at_q + i * ldq, a->out + at_q + i * ldq, a->dim);
         softmax_gradient(dp + i * n, p + i * n, delta, a->scale, n);
-        if (a->softcap > 0) multiply_rows(dp + i * n, slope + i * n, n);
         if (dsink) *dsink -= expf(a->sinks[h] - lse) * delta;
     }
+    if (a->softcap > 0) softcap_row_backward(dp, capped, a->softcap, nq * n);
     Gemm into_keys = {.a_transposed = true,
                       .m = n,
                       .n = a->dim,

@@ -11,23 +11,15 @@
 #include "recal/threads.h"
 #include "surgery/spec.h"
 
-/* ---- RMSNorm (arXiv 1910.07467): y = x / rms(x) * w ---- */
+/* ---- norms: RMSNorm (arXiv 1910.07467) y = x / rms(x) * w; LayerNorm (1607.06450) y = (x - mean) / std * w
+ * + b ---- */
 
-/* y, x (N, C), y may be x; w (C); rstd (N) receives 1/rms. */
-void rmsnorm_forward(Pool *p, float *y, float *rstd, const float *x, const float *w, size_t N, size_t C,
-                     float eps);
-/* dx (N, C) is added to; dw (C) is added to. */
-void rmsnorm_backward(Pool *p, float *dx, float *dw, const float *dy, const float *x, const float *w,
-                      const float *rstd, size_t N, size_t C);
-
-/* ---- LayerNorm (arXiv 1607.06450): y = (x - mean(x)) / std(x) * w + b ---- */
-
-/* As above; b (C) may be NULL. rstd (N) receives 1/std. */
-void layernorm_forward(Pool *p, float *y, float *rstd, const float *x, const float *w, const float *b,
-                       size_t N, size_t C, float eps);
-/* dx, dw and db (NULL: none) are added to. */
-void layernorm_backward(Pool *p, float *dx, float *dw, float *db, const float *dy, const float *x,
-                        const float *w, const float *rstd, size_t N, size_t C);
+/* y, x (N, C), y may be x; w (C); b (C) or NULL; rstd (N) receives 1/rms or 1/std. */
+void norm_forward(Pool *p, NormKind kind, float *y, float *rstd, const float *x, const float *w,
+                  const float *b, size_t N, size_t C, float eps);
+/* dx (N, C), dw and db (C; NULL: none) are added to. */
+void norm_backward(Pool *p, NormKind kind, float *dx, float *dw, float *db, const float *dy, const float *x,
+                   const float *w, const float *rstd, size_t N, size_t C);
 
 /* ---- rotary position embedding (arXiv 2104.09864), half-split pairs ---- */
 
@@ -73,15 +65,20 @@ void activation_forward(Pool *p, Activation act, float *y, const float *gate, co
 void activation_backward(Pool *p, Activation act, float *dgate, float *dup, const float *dy,
                          const float *gate, const float *up, size_t n);
 
+/* ---- soft caps: x = cap * tanh(x / cap), and the way back, d *= 1 - (y / cap)^2, y what came out ---- */
+
+void softcap_forward(Pool *p, float *x, float cap, size_t n);
+void softcap_backward(Pool *p, float *d, const float *y, float cap, size_t n);
+/* The same by the thread that asks. */
+void softcap_row(float *x, float cap, size_t n);
+void softcap_row_backward(float *d, const float *y, float cap, size_t n);
+
 /* ---- small ones ---- */
 
 /* x (N, C) += bias (C). */
 void bias_forward(Pool *p, float *x, const float *bias, size_t N, size_t C);
 /* dbias (C) += column sums of dy (N, C). */
 void bias_backward(Pool *p, float *dbias, const float *dy, size_t N, size_t C);
-/* x = cap * tanh(x / cap), n elements, and the gradient: d *= 1 - (y / cap)^2, y what came out. */
-void softcap_forward(Pool *p, float *x, float cap, size_t n);
-void softcap_backward(Pool *p, float *d, const float *y, float cap, size_t n);
 /* x += scale * y, n elements. */
 void add_scaled(Pool *p, float *x, const float *y, float scale, size_t n);
 /* x (N, C) = scale * rows of table; grads the other way (adds). */
