@@ -149,8 +149,9 @@ bool tensor_read_f32(const Tensor *t, float *out, Error *e);
 const void *tensor_map(const Tensor *t);
 TensorStatus tensor_status(const Tensor *t);
 const char *tensor_status_name(TensorStatus s);
-/* Makes each element of a rank-1 plain-typed tensor a row (biases permuted like their weight). */
-void tensor_split_rows(Tensor *t);
+/* Makes each element of a vector a row, so that they can be moved like a matrix's rows; anything else is left
+ * alone. An error for types whose elements lie in blocks. */
+bool tensor_split_rows(Arena *a, Tensor *t, Error *e);
 /* Composes a further permutation: new served row i is old served row index[i]. Drops to NULL if identity. */
 void tensor_permute(Arena *a, Tensor *t, const uint32_t *index);
 /* XXH3-128 of the served bytes without writing them. */

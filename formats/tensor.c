@@ -64,11 +64,17 @@ const char *tensor_status_name(TensorStatus s) {
     return names[s];
 }
 
-void tensor_split_rows(Tensor *t) {
-    if (t->rank != 1 || dtype_info(t->stored)->block_elems != 1 || t->n_parts != 1) return;
-    t->n_rows = t->shape[0];
+bool tensor_split_rows(Arena *a, Tensor *t, Error *e) {
+    if (t->rank != 1 || t->row_elems == 1) return true;
+    if (dtype_info(t->stored)->block_elems != 1 || t->n_parts != 1)
+        return error_set(e, ERR_INPUT, "tensor '%s': elements of %s cannot be moved one by one", t->name,
+                         dtype_info(t->stored)->name);
+    TensorPart *part = arena_alloc(a, sizeof *part);
+    *part = *t->parts;
+    part->n_rows = t->n_rows = t->shape[0];
     t->row_elems = 1;
-    ((TensorPart *)t->parts)->n_rows = t->n_rows;
+    t->parts = part;
+    return true;
 }
 
 void tensor_permute(Arena *a, Tensor *t, const uint32_t *index) {
@@ -106,7 +112,8 @@ static bool read_stored(const Tensor *t, uint64_t first, uint64_t n, uint8_t *ou
         n -= take;
         first = 0;
     }
-    return true;
+    return !n ||
+           error_set(e, ERR_FAILED, "tensor '%s': %llu rows beyond its last", t->name, (unsigned long long)n);
 }
 
 static bool read_ordered(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {

@@ -15,6 +15,7 @@ typedef struct Carrier {
     /* HF: biases come all four or not at all, so q/k/v biases get a zero o_proj bias beside them. */
     bool (*needs_o_bias)(const Model *m);
     bool needs_router;         /* its MLP is one expert behind a router, which is added */
+    bool needs_head;           /* GGUF: output.weight is there, tied or not */
     bool repeats_kv;           /* its tensors have a key/value head for every query head */
     const TensorName *tensors; /* what it calls its tensors; NULL: as the model's own family does */
     /* Its q/k rows are interleaved; NULL: half-split. */
@@ -26,7 +27,7 @@ typedef struct Carrier {
      */
     bool (*configure)(Model *m, json_t *config, Checkpoint *out, Error *e);
     /* A tensor's last change on its way out; NULL: none. */
-    void (*adapt)(const Model *m, Arena *a, TensorRole role, int layer, Tensor *t);
+    bool (*adapt)(const Model *m, Arena *a, TensorRole role, int layer, Tensor *t, Error *e);
     /* GGUF: general.architecture. HF: NULL. */
     const char *(*arch)(const Model *m);
 } Carrier;
@@ -45,7 +46,6 @@ bool all_layers(const Model *m, bool (*test)(const Model *m, const LayerSpec *l)
 bool layer_rotates(const Model *m, const LayerSpec *l); /* over all of head_dim */
 bool layer_is_nope(const Model *m, const LayerSpec *l);
 bool layer_is_global(const Model *m, const LayerSpec *l); /* no window, or one no shorter than the context */
-bool has_plain_scale(const Model *m, const LayerSpec *l); /* 1/sqrt(head_dim) */
 bool same_rotation(const LayerSpec *a, const LayerSpec *b);
 /* The rotating layers agree on base and scaling; *l is the first of them either way, NULL if none rotates. */
 bool one_rotation(const Model *m, const LayerSpec **l);
@@ -58,10 +58,13 @@ bool has_sinks(const Model *m); /* that do something */
 bool has_qk_norm(const Model *m);
 /* The norms on queries and keys are the family's: custom code may have more than the stock class. */
 bool family_norms(const Model *m, char *why, size_t why_size);
+/* The layers that rotate are those that rotate in the family. */
+bool family_rotation(const Model *m, char *why, size_t why_size);
+/* One rotation for all layers that rotate, those with a window left out where they have a base of their own;
+ * *l is the first. */
+bool main_rotation(const Model *m, const LayerSpec **l);
 /* Llama's block: RMSNorms before attention and MLP, SwiGLU, no soft caps. */
 bool llama_block(const Model *m, char *why, size_t why_size);
-/* What a GGUF architecture can say that tells nothing per layer: all rotate, none has a window. */
-bool gguf_rotates_can(const Model *m, char *why, size_t why_size);
 /* `can` helpers: writes the reason, returns false. */
 bool cannot(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
@@ -73,6 +76,6 @@ void config_delete_custom(json_t *config);
  */
 void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double base_if_none);
 /* GGUF: <arch>.rope.* of a rotating layer. */
-void gguf_set_rope(const Model *m, Checkpoint *out, const char *arch, const LayerSpec *l);
+void gguf_set_rope(const Model *m, Checkpoint *out, const LayerSpec *l);
 
 #endif

@@ -56,12 +56,15 @@ static double folded_scale(const Export *x, int layer) {
 }
 
 static void fold_scale(Export *x, TensorRole role, int layer, Tensor *t) {
-    bool normed = layer >= 0 && x->m->spec.layers[layer].q_norm != QK_NORM_NONE;
-    if (normed ? role != ROLE_Q_NORM : role != ROLE_Q && role != ROLE_Q_BIAS) return;
+    if (layer < 0 || !role_takes_scale(&x->m->spec.layers[layer], role)) return;
     double f = folded_scale(x, layer);
     if (f == 1) return;
-    t->add = (float)(t->add * f + (normed && x->m->spec.norm_of_one ? f - 1 : 0));
-    t->scale *= (float)f;
+    double scale = t->scale * f,
+           add = t->add * f + (role == ROLE_Q_NORM && x->m->spec.norm_of_one ? f - 1 : 0);
+    bool undone = fabs(scale - 1) < 1e-6; /* by what it was read with */
+    t->scale = undone ? 1 : (float)scale;
+    t->add = (float)(undone ? round(add) : add);
+    if (undone) return;
     if (!dtype_info(t->dtype)->encode) {
         model_notice(x->m, "tensor '%s' becomes q8_0: %s cannot be written", t->name,
                      dtype_info(t->dtype)->name);
@@ -93,14 +96,9 @@ static void widen_vector(Export *x, Tensor *t) {
     t->restored = false;
 }
 
-static void to_carrier_layout(Export *x, TensorRole role, int layer, Tensor *t) {
-    if (!role_is_rotated(role) || !x->carrier->interleaved || !x->carrier->interleaved(x->m)) return;
-    const LayerSpec *l = &x->m->spec.layers[layer];
-    TensorPart *part = arena_alloc(&x->out->arena, t->n_parts * sizeof *part);
-    memcpy(part, t->parts, t->n_parts * sizeof *part);
-    t->parts = part;
-    model_permute_rows(x->m, t, role == ROLE_Q || role == ROLE_Q_BIAS ? l->n_heads : l->n_kv_heads,
-                       l->head_dim, true);
+static bool to_carrier_layout(Export *x, TensorRole role, int layer, Tensor *t) {
+    if (!role_is_rotated(role) || !x->carrier->interleaved || !x->carrier->interleaved(x->m)) return true;
+    return model_permute_rows(x->m, t, role, &x->m->spec.layers[layer], true, x->e);
 }
 
 /* A safetensors file cannot hold ggml's blocks. */
@@ -120,15 +118,15 @@ static const TensorName *row_of(const Export *x, TensorRole role, int layer) {
     return NULL;
 }
 
-static void prepare_tensor(Export *x, TensorRole role, int layer, Tensor *t) {
+static bool prepare_tensor(Export *x, TensorRole role, int layer, Tensor *t) {
     fold_scale(x, role, layer, t);
     if (x->out->format == FORMAT_GGUF && x->m->spec.norm_of_one && role_is_norm(role)) t->add += 1;
     if (x->out->format == FORMAT_GGUF)
         widen_vector(x, t);
     else
         to_hf_dtype(x, t);
-    to_carrier_layout(x, role, layer, t);
-    if (x->carrier->adapt) x->carrier->adapt(x->m, &x->out->arena, role, layer, t);
+    return to_carrier_layout(x, role, layer, t) &&
+           (!x->carrier->adapt || x->carrier->adapt(x->m, &x->out->arena, role, layer, t, x->e));
 }
 
 /* All that lie in one tensor there, when the first of them comes. */
@@ -142,8 +140,12 @@ static bool add_fused(Export *x, Fused how, TensorRole role, int layer, const ch
         if (!t)
             return error_set(x->e, ERR_FAILED, "tensor '%s' needs a part that the model does not have", name);
         parts[i] = t->tensor;
-        prepare_tensor(x, roles[i], layer, &parts[i]);
+        if (!prepare_tensor(x, roles[i], layer, &parts[i])) return false;
     }
+    /* what one of them had to become, all become */
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; parts[i].dtype != parts[i].stored && j < n; j++)
+            parts[j].dtype = parts[i].dtype;
     if (!fused_join(&x->out->arena, &x->m->spec.layers[layer], how, roles, parts, n, &whole, x->e))
         return false;
     whole.name = name;
@@ -161,7 +163,7 @@ static bool add_tensor(Export *x, TensorRole role, int layer, Tensor t) {
                          t.name);
     Fused fused = gguf ? row->gguf_fused : row->hf_fused;
     if (fused) return add_fused(x, fused, role, layer, name);
-    prepare_tensor(x, role, layer, &t);
+    if (!prepare_tensor(x, role, layer, &t)) return false;
     t.name = name;
     checkpoint_add_tensor(x->out, &t);
     return true;
@@ -237,6 +239,15 @@ static bool restore_carried(Export *x) {
     return true;
 }
 
+static void add_table(Export *x, const char *name, const double *values, uint64_t n) {
+    float *v = arena_alloc(&x->out->arena, n * sizeof *v);
+    for (uint64_t i = 0; i < n; i++)
+        v[i] = (float)values[i];
+    Tensor t = tensor_over(&x->out->arena, name, DTYPE_F32, 1, &n, v);
+    t.is_new = true;
+    checkpoint_add_tensor(x->out, &t);
+}
+
 /* Llama 3's bands as llama.cpp wants them: a divisor per frequency. */
 static void add_rope_divisors(Export *x) {
     const LayerSpec *l = NULL;
@@ -252,21 +263,9 @@ static void add_rope_divisors(Export *x) {
     unscaled.scaling = (RopeScaling){0};
     rope_frequencies(&x->m->spec, l, 0, scaled);
     rope_frequencies(&x->m->spec, &unscaled, 0, plain);
-    float *v = arena_alloc(&x->out->arena, n * sizeof *v);
     for (uint64_t i = 0; i < n; i++)
-        v[i] = (float)(plain[i] / scaled[i]);
-    Tensor t = tensor_over(&x->out->arena, "rope_freqs.weight", DTYPE_F32, 1, &n, v);
-    t.is_new = true;
-    checkpoint_add_tensor(x->out, &t);
-}
-
-static void add_table(Export *x, const char *name, const double *values, uint64_t n) {
-    float *v = arena_alloc(&x->out->arena, n * sizeof *v);
-    for (uint64_t i = 0; i < n; i++)
-        v[i] = (float)values[i];
-    Tensor t = tensor_over(&x->out->arena, name, DTYPE_F32, 1, &n, v);
-    t.is_new = true;
-    checkpoint_add_tensor(x->out, &t);
+        plain[i] /= scaled[i];
+    add_table(x, "rope_freqs.weight", plain, n);
 }
 
 static void add_longrope_factors(Export *x) {
@@ -285,10 +284,10 @@ static bool add_carrier_tensors(Export *x, int layer) {
     }
     if (x->carrier->needs_router && !l->n_experts) {
         uint64_t n = x->m->spec.width;
-        float *zeros = arena_alloc(&x->out->arena, n * sizeof *zeros);
-        memset(zeros, 0, n * sizeof *zeros);
-        Tensor router = tensor_over(&x->out->arena, "router", DTYPE_F32, 2, (uint64_t[]){1, n}, zeros);
-        router.is_new = true;
+        Tensor router = constant_vector(x, "router", n, 0);
+        router.rank = 2;
+        router.shape[0] = 1;
+        router.shape[1] = n;
         if (!add_tensor(x, ROLE_ROUTER, layer, router)) return false;
     }
     bool biased = l->q_bias || l->k_bias || l->v_bias;
@@ -302,7 +301,7 @@ static bool add_carrier_tensors(Export *x, int layer) {
 static bool add_tied_head(Export *x) {
     const ModelTensor *embed = model_tensor(x->m, ROLE_EMBED, -1);
     bool wanted = x->out->format == FORMAT_GGUF &&
-                  (x->carrier->repeats_kv || (!x->carrier->tensors && x->m->family->gguf_needs_head));
+                  (x->carrier->needs_head || (!x->carrier->tensors && x->m->family->gguf_needs_head));
     if (!wanted || !x->m->spec.tied_head || !embed) return true;
     return add_tensor(x, ROLE_HEAD, -1, embed->tensor);
 }

@@ -30,43 +30,57 @@ typedef struct KeyName {
 typedef struct Family {
     const char *name;               /* "llama": what inspect prints */
     const char *const *model_types; /* config.json "model_type" values, NULL-terminated */
-    const char *const
-        *gguf_archs;           /* general.architecture values, NULL-terminated; NULL: llama.cpp has none */
-    const TensorName *tensors; /* TENSORS_END at the end; of two rows for one role either may be there */
-    const KeyName *keys;       /* ends with a NULL `usual`; NULL: all are called as usual */
+    const char *const *gguf_archs;  /* general.architecture values, NULL-terminated; NULL: none */
+    const TensorName *tensors;      /* TENSORS_END at the end; of two rows for one role either may be there */
+    const KeyName *keys;            /* ends with a NULL `usual`; NULL: all are called as usual */
+
     /* What its models have in common, and what holds where a file says nothing: read into every spec first.
      * layer.n_kv_heads 0: as many as heads; layer.head_dim 0: the width divided by the heads. */
     ModelSpec model;
     LayerSpec layer;
-    double rotary_part;                    /* share of a head that rotates; 0: all of it */
-    bool rotary_part_key;                  /* partial_rotary_factor is read, 0 included */
-    bool no_linear_rope;                   /* rope_scaling of the type linear is not */
-    bool old_rope_type;                    /* rope_scaling's key "rope_type" has to be the older "type" */
-    bool hf_interleaved;                   /* its HF q/k rows are interleaved (Cohere), not half-split */
-    bool gguf_interleaved;                 /* its GGUF's are (llama, granite), not half-split (qwen2) */
-    bool attention_bias_key, mlp_bias_key; /* attention_bias and mlp_bias say whether there are any */
-    bool ffn_of_four; /* an MLP is four times as wide as the model where its key is absent (Falcon) */
-    bool custom_code; /* its model type is nobody's but its author's: outputs get another */
+    /* Share of a head that rotates; 0: all of it. */
+    double rotary_part;
+    /* Its q/k rows are interleaved, in HF's files (Cohere) or in GGUFs (llama, granite), not half-split. */
+    bool hf_interleaved, gguf_interleaved;
+    /* Which layers rotate (NULL: every layer), and the same in words: "layers with a window". */
+    bool (*rotates)(const Model *m, uint32_t layer);
+    const char *rotates_where;
+    /* Windowed layers have a rope base of their own, unscaled (rope_local_base_freq, rope.freq_base_swa). */
+    bool window_base;
+    /* Its model type is nobody's but its author's: outputs get another. */
+    bool custom_code;
+
     /* The common settings have been read; these add what is particular, per layer. May be NULL. */
     bool (*read_config)(Model *m, const json_t *config, Error *e);
     bool (*read_gguf)(Model *m, const Checkpoint *c, Error *e);
-    /* Its own architectures as carriers (surgery/carrier.h): whether they can say what the spec says (NULL:
-     * all layers rotate, none has a window), and what they say beside the common settings (NULL: nothing). HF
-     * only asks when there is no config.json to keep. */
-    const char *architecture; /* "LlamaForCausalLM" */
+
+    /* Its own architectures as carriers (surgery/carrier.h): whether they can say what the spec says but for
+     * which layers rotate (NULL: no layer has a window), and what they say beside the common settings (NULL:
+     * nothing). HF's are asked where config.json is not there or cannot be kept. `carrier`: the one that
+     * writes them instead, NULL: own does. */
+    const char *carrier;
     bool (*config_can)(const Model *m, char *why, size_t why_size);
     void (*write_config)(const Model *m, json_t *config);
     bool (*gguf_can)(const Model *m, char *why, size_t why_size);
-    void (*write_gguf)(const Model *m, const char *arch, Checkpoint *out);
+    void (*write_gguf)(const Model *m, Checkpoint *out);
     /* The configuration holds the softmax scale: writes it. NULL: it is 1/sqrt(head_dim), and q_proj takes
-     * what differs from that. */
+     * what differs from that. llama.cpp's own scale; NULL: 1/sqrt(head_dim), or a key. */
     void (*write_softmax_scale)(const Model *m, json_t *config);
-    double (*gguf_softmax_scale)(
-        const ModelSpec *s); /* what llama.cpp multiplies by; NULL: 1/sqrt(head_dim) */
-    bool no_o_bias;          /* HF: biases of q, k and v alone */
-    bool gguf_needs_head;    /* llama.cpp wants output.weight, tied or not */
-    bool gguf_window_base; /* llama.cpp has a rope base of their own for windowed layers (rope.freq_base_swa)
-                            */
+    double (*gguf_softmax_scale)(const ModelSpec *s);
+    /* Bits 1 << RopeScalingKind: what rope_scaling and rope.scaling may say; 0: for HF all, for GGUF linear
+     * and YaRN, whose keys every architecture reads. */
+    uint32_t config_scalings, gguf_scalings;
+
+    /* transformers' class: its name ("LlamaForCausalLM"), and what is odd about its keys. */
+    const char *architecture;
+    bool attention_bias_key, mlp_bias_key; /* attention_bias and mlp_bias say whether there are any */
+    bool no_o_bias;                        /* biases of q, k and v alone */
+    bool rotary_part_key;                  /* a partial_rotary_factor of 0 stops the rotation */
+    bool old_rope_type;                    /* rope_scaling's "rope_type" has to be the older "type" */
+    bool ffn_of_four; /* an MLP is four times as wide as the model where its key is absent */
+    /* llama.cpp's architecture. */
+    bool gguf_no_o_bias;  /* no bias after attention */
+    bool gguf_needs_head; /* output.weight is there, tied or not */
 } Family;
 
 /* NULL-terminated. */
@@ -78,7 +92,7 @@ const Family *family_by_gguf_arch(const char *arch);
  * OLMo 2); and those of OLMoE with one expert. */
 extern const TensorName llama_tensors[], sandwich_tensors[], olmoe_tensors[];
 
-/* A window this long in a granite_swa GGUF means that there is none. */
+/* A window this long in a GGUF means that there is none. */
 enum { GGUF_NO_WINDOW = 1 << 24 };
 
 /* ---- for the hooks ---- */
@@ -93,13 +107,16 @@ void layer_drop_rope(LayerSpec *l);
 /* GGUF: attention.sliding_window_pattern (a flag per layer, or every how many there is none; `every` where
  * the key is absent) and `window` onto the layers. */
 bool read_gguf_window_pattern(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, Error *e);
+/* GGUF: attention.sliding_window, left alone where it is absent. */
+bool gguf_window(const Checkpoint *c, uint32_t *window, Error *e);
 /* The two keys. */
-void write_gguf_window_pattern(const Model *m, const char *arch, Checkpoint *out);
-void gguf_write_real(Checkpoint *out, const char *arch, const char *suffix, double v);
+void write_gguf_window_pattern(const Model *m, Checkpoint *out);
+void gguf_write_real(Checkpoint *out, const char *suffix, double v);
 /* Granite's multipliers in a config. */
 void write_multipliers(const Model *m, json_t *config);
-/* layer_types and sliding_window of a config. */
-void write_layer_types(const Model *m, json_t *config);
+/* layer_types and sliding_window of a config; `if_none`: the window stated where no layer has one, 0: null.
+ */
+void write_layer_types(const Model *m, json_t *config, uint32_t if_none);
 /* "<arch>.<suffix>" of a GGUF. */
 const char *arch_key(char out[128], const Checkpoint *c, const char *suffix);
 /* Reads it; `*out` is left alone where the key is absent. False if it is no finite number. */

@@ -45,26 +45,17 @@ static uint64_t place(const LayerSpec *l, Fused how, TensorRole role, uint64_t i
     return (head * (group + 2) + group + !is_k) * d + in_head;
 }
 
-/* A copy whose rows can be moved: elements are the rows of a vector. */
-static Tensor with_rows(Arena *a, const Tensor *t) {
-    Tensor copy = *t;
-    if (t->rank != 1 || t->row_elems == 1) return copy;
-    TensorPart *part = arena_alloc(a, sizeof *part);
-    *part = *t->parts;
-    copy.parts = part;
-    tensor_split_rows(&copy);
-    return copy;
-}
-
-Tensor fused_part(Arena *a, const LayerSpec *l, Fused how, TensorRole role, const Tensor *whole) {
-    Tensor part = with_rows(a, whole);
+bool fused_part(Arena *a, const LayerSpec *l, Fused how, TensorRole role, const Tensor *whole, Tensor *part,
+                Error *e) {
+    *part = *whole;
+    if (!tensor_split_rows(a, part, e)) return false;
     uint64_t n = role_rows(l, role);
     uint32_t *index = arena_alloc(a, n * sizeof *index);
     for (uint64_t i = 0; i < n; i++)
         index[i] = (uint32_t)place(l, how, role, i);
-    part.row_index = index;
-    part.n_rows = part.shape[0] = n;
-    return part;
+    part->row_index = index;
+    part->n_rows = part->shape[0] = n;
+    return true;
 }
 
 static bool same_bytes(const Tensor *a, const Tensor *b) {
@@ -78,7 +69,7 @@ static bool agree(const Tensor *a, const Tensor *b, Error *e) {
     return error_set(e, ERR_FAILED,
                      "tensors '%s' and '%s' are of types %s and %s; the target has them in one tensor, which "
                      "has one type",
-                     a->name, b->name, dtype_info(a->stored)->name, dtype_info(b->stored)->name);
+                     a->name, b->name, dtype_info(a->dtype)->name, dtype_info(b->dtype)->name);
 }
 
 static uint64_t stored_rows(const Tensor *t) {
@@ -115,8 +106,8 @@ bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles
     uint64_t base[FUSED_MOST], total = fused_rows(l, how);
     bool scaled = false;
     for (size_t j = 0; j < n; j++) {
-        members[j] = with_rows(a, &parts[j]);
-        if (!agree(&members[0], &members[j], e)) return false;
+        members[j] = parts[j];
+        if (!tensor_split_rows(a, &members[j], e) || !agree(&members[0], &members[j], e)) return false;
         scaled |= members[j].scale != members[0].scale;
     }
     *whole = members[0];

@@ -20,7 +20,8 @@ size_t fused_roles(Fused how, TensorRole role, TensorRole roles[FUSED_MOST]);
 /* Rows of the whole. */
 uint64_t fused_rows(const LayerSpec *l, Fused how);
 /* `whole` (checked: fused_rows rows) -> the rows of one role. */
-Tensor fused_part(Arena *a, const LayerSpec *l, Fused how, TensorRole role, const Tensor *whole);
+bool fused_part(Arena *a, const LayerSpec *l, Fused how, TensorRole role, const Tensor *whole, Tensor *part,
+                Error *e);
 /* The way back: `parts` in the order of fused_roles. They must agree in their types. */
 bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles, const Tensor *parts,
                 size_t n, Tensor *whole, Error *e);

@@ -82,10 +82,12 @@ void model_notice(Model *m, const char *fmt, ...) {
 
 /* Row r of a head is dimension pair r/2 in an interleaved file, r mod (d/2) in halves. `index[i]` is where
  * served row i lies in the other order. Only the rotated dimensions are reordered. */
-void model_permute_rows(Model *m, Tensor *t, uint32_t n_heads, uint32_t head_dim, bool to_interleaved) {
-    uint32_t half = head_dim / 2;
-    if (t->rank == 1) tensor_split_rows(t);
-    if (t->n_rows != (uint64_t)n_heads * head_dim) return;
+bool model_permute_rows(Model *m, Tensor *t, TensorRole role, const LayerSpec *l, bool to_interleaved,
+                        Error *e) {
+    uint32_t n_heads = role == ROLE_Q || role == ROLE_Q_BIAS ? l->n_heads : l->n_kv_heads;
+    uint32_t head_dim = l->head_dim, half = head_dim / 2;
+    if (!tensor_split_rows(&m->arena, t, e)) return false;
+    if (t->n_rows != (uint64_t)n_heads * head_dim) return true;
     uint32_t *index = xcalloc(t->n_rows, sizeof *index);
     for (uint32_t h = 0; h < n_heads; h++)
         for (uint32_t i = 0; i < half; i++) {
@@ -100,6 +102,7 @@ void model_permute_rows(Model *m, Tensor *t, uint32_t n_heads, uint32_t head_dim
         }
     tensor_permute(&m->arena, t, index);
     free(index);
+    return true;
 }
 
 /* ---- shapes ---- */
@@ -155,8 +158,10 @@ static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int
     const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
     uint32_t rank = role_shape(&m->spec, l, row->role, want);
     if (fused) want[0] = fused_rows(l, fused);
-    if (rank == 2 && t->rank == 3 && t->shape[0] == 1 && memcmp(t->shape + 1, want, sizeof want) == 0)
-        return true; /* of one expert */
+    bool of_expert =
+        l && l->n_experts == 1 && (row->role == ROLE_GATE || row->role == ROLE_UP || row->role == ROLE_DOWN);
+    if (of_expert && t->rank == 3 && t->shape[0] == 1 && memcmp(t->shape + 1, want, sizeof want) == 0)
+        return true;
     if (t->rank == rank && memcmp(t->shape, want, rank * sizeof *want) == 0) return true;
     char found[128], expected[128];
     shape_text(t->rank, t->shape, found);
@@ -165,25 +170,23 @@ static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int
                      t->name, found, expected);
 }
 
-/* Rows of one role, in halves where the file interleaves; Gemma's norms less one where a GGUF adds it. */
-static Tensor in_our_layout(Model *m, const TensorName *row, Fused fused, int layer, const Tensor *origin) {
+/* Rows of one role, in halves where the file interleaves; what a GGUF's architecture has no key for undone:
+ * Gemma's norms are one more there, and queries have the softmax scale in them. */
+static bool in_our_layout(Model *m, const TensorName *row, Fused fused, int layer, Tensor *t, Error *e) {
     bool gguf = m->source->format == FORMAT_GGUF;
     const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
-    Tensor t = fused ? fused_part(&m->arena, l, fused, row->role, origin) : *origin;
-    if (t.rank == 3) {
-        t.rank = 2;
-        t.shape[0] = t.shape[1];
-        t.shape[1] = t.shape[2];
+    Tensor whole = *t;
+    if (fused && !fused_part(&m->arena, l, fused, row->role, &whole, t, e)) return false;
+    if (t->rank == 3) { /* of one expert */
+        t->rank = 2;
+        t->shape[0] = t->shape[1];
+        t->shape[1] = t->shape[2];
     }
-    if (m->interleaved && role_is_rotated(row->role)) {
-        bool is_q = row->role == ROLE_Q || row->role == ROLE_Q_BIAS;
-        TensorPart *part = arena_alloc(&m->arena, sizeof *part); /* split_rows writes to it */
-        *part = *t.parts;
-        t.parts = part;
-        model_permute_rows(m, &t, is_q ? l->n_heads : l->n_kv_heads, l->head_dim, false);
-    }
-    if (gguf && m->spec.norm_of_one && role_is_norm(row->role)) t.add = -1;
-    return t;
+    if (m->interleaved && role_is_rotated(row->role) && !model_permute_rows(m, t, row->role, l, false, e))
+        return false;
+    if (gguf && m->spec.norm_of_one && role_is_norm(row->role)) t->add = -1;
+    if (l && m->unfold && role_takes_scale(l, row->role)) t->scale = (float)m->unfold[layer];
+    return true;
 }
 
 /* Another row of the family names this role, and that tensor is there. */
@@ -219,11 +222,8 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
     bound[origin - m->source->tensors] = true;
     char hf[128];
     fill_name(hf, sizeof hf, row->hf, layer);
-    ModelTensor t = {.role = row->role,
-                     .layer = layer,
-                     .row = row,
-                     .tensor = in_our_layout(m, row, fused, layer, origin),
-                     .origin = origin};
+    ModelTensor t = {.role = row->role, .layer = layer, .row = row, .tensor = *origin, .origin = origin};
+    if (!in_our_layout(m, row, fused, layer, &t.tensor, e)) return error_place(e, "%s", m->source->path);
     t.tensor.name = arena_strdup(&m->arena, hf);
     restore_dtype(dtypes, &t.tensor);
     append_tensor(m, &t);
@@ -295,6 +295,32 @@ static bool sinks_are_neutral(const Model *m) {
     return neutral;
 }
 
+/* A tensor that the configuration asks for and the family has no name for. */
+static bool check_named(const Model *m, Error *e) {
+    for (int layer = -1; layer < 1; layer++)
+        for (int role = 0; role < ROLE_COUNT; role++) {
+            const TensorName *row = m->family->tensors;
+            while (row->hf && row->role != (TensorRole)role)
+                row++;
+            if (has_role(m, (TensorRole)role, layer) && !row->hf)
+                return error_set(e, ERR_INPUT,
+                                 "%s: the configuration asks for %s, which the family %s does not have",
+                                 m->source->path, role_name((TensorRole)role), m->family->name);
+        }
+    return true;
+}
+
+/* A GGUF says of every layer apart whether it has biases; architectures have them in all or in none. */
+static bool check_biases(const Model *m, Error *e) {
+    for (uint32_t i = 1; i < m->spec.n_layers; i++)
+        for (int role = 0; role < ROLE_COUNT; role++)
+            if (role_is_bias((TensorRole)role) &&
+                has_role(m, (TensorRole)role, (int)i) != has_role(m, (TensorRole)role, 0))
+                return error_set(e, ERR_INPUT, "%s: layers 0 and %u: only one of them has %s",
+                                 m->source->path, i, role_name((TensorRole)role));
+    return true;
+}
+
 static int by_origin(const void *a, const void *b) {
     const ModelTensor *x = a, *y = b;
     if (x->origin == y->origin) return (int)x->role - (int)y->role;
@@ -313,7 +339,7 @@ static bool bind_tensors(Model *m, const json_t *dtypes, Error *e) {
             for (uint32_t i = 0; ok && i < m->spec.n_layers; i++)
                 ok = bind_one(m, row, (int)i, dtypes, bound, e);
     }
-    ok = ok && bind_others(m, bound, e);
+    ok = ok && check_named(m, e) && check_biases(m, e) && bind_others(m, bound, e);
     free(bound);
     if (!ok) return false;
     qsort(m->tensors, m->n_tensors, sizeof *m->tensors, by_origin);
@@ -349,6 +375,23 @@ static bool same_positions(const ModelSpec *a, const ModelSpec *b) {
     return true;
 }
 
+/* Where config.json holds the softmax scale and llama.cpp's architecture has one of its own, what the two
+ * differ by lies in the queries. Otherwise the tensors go with what the keys say. */
+static void follow_softmax_scale(Model *m, uint32_t layer, double keys) {
+    double *ours = &m->spec.layers[layer].softmax_scale;
+    if (nearly(*ours, keys)) return;
+    if (!m->family->write_softmax_scale || !m->family->gguf_softmax_scale) {
+        *ours = keys;
+        return;
+    }
+    if (!m->unfold) {
+        m->unfold = arena_alloc(&m->arena, m->spec.n_layers * sizeof *m->unfold);
+        for (uint32_t i = 0; i < m->spec.n_layers; i++)
+            m->unfold[i] = 1;
+    }
+    m->unfold[layer] = keys / *ours;
+}
+
 /* A GGUF of ours holds the config.json of the same model. What llama.cpp runs are the GGUF's own keys: where
  * somebody changed those since, they hold; and their softmax scale is the one that the tensors go with. */
 static void follow_keys(Model *m, const char *arch) {
@@ -367,8 +410,7 @@ static void follow_keys(Model *m, const char *arch) {
             m->spec.layers = layers;
         }
         for (uint32_t i = 0; same && i < m->spec.n_layers; i++)
-            if (!nearly(m->spec.layers[i].softmax_scale, keys.spec.layers[i].softmax_scale))
-                m->spec.layers[i].softmax_scale = keys.spec.layers[i].softmax_scale;
+            follow_softmax_scale(m, i, keys.spec.layers[i].softmax_scale);
     }
     arena_free(&keys.arena);
 }

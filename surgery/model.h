@@ -30,6 +30,7 @@ typedef struct Model {
     bool neutral_sinks;    /* its attention sinks do nothing: a carrier asked for them */
     bool quantized_config; /* source has a quantization_config: only metadata may change */
     bool interleaved;      /* the q/k rows of the source are */
+    double *unfold;        /* per layer: what undoes the softmax scale in a GGUF's queries; NULL: none is */
     bool dequantised;      /* an export to HF turned ggml's blocks into F32 */
     bool config_only;      /* opened without weights, to be trained from random ones */
     uint32_t *role_index;  /* model_tensor's table: (layer + 1, role) -> position + 1 */
@@ -55,7 +56,8 @@ void tensor_name(const struct TensorName *row, int layer, Format format, char ou
 /* The family's name for a role, in HF's or GGUF's way. */
 void model_tensor_name(const Model *m, TensorRole role, int layer, Format format, char out[128]);
 /* Reorders the rows of each head between halves and interleaved pairs. */
-void model_permute_rows(Model *m, Tensor *t, uint32_t n_heads, uint32_t head_dim, bool to_interleaved);
+bool model_permute_rows(Model *m, Tensor *t, TensorRole role, const LayerSpec *l, bool to_interleaved,
+                        Error *e);
 void model_notice(Model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The spec as JSON: what `inspect --json` prints as .spec (see README). New reference. */
 json_t *spec_to_json(const ModelSpec *s);

@@ -118,6 +118,10 @@ bool role_is_norm(TensorRole role) {
     }
 }
 
+bool role_takes_scale(const LayerSpec *l, TensorRole role) {
+    return l->q_norm != QK_NORM_NONE ? role == ROLE_Q_NORM : role == ROLE_Q || role == ROLE_Q_BIAS;
+}
+
 bool role_is_rotated(TensorRole role) {
     return role == ROLE_Q || role == ROLE_K || role == ROLE_Q_BIAS || role == ROLE_K_BIAS;
 }

@@ -42,9 +42,12 @@ typedef enum TensorRole {
 /* The shape that a model of this spec has for a role: returns the rank (1: shape[0] elements; 2: shape[0]
  * rows of shape[1]), 0 if it has no such tensor. `l` is NULL for roles outside the layers. */
 uint32_t role_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[2]);
-/* Where a checkpoint may have the tensor or not, and by that says whether the model does. */
+/* A projection's bias: a GGUF may have it or not, and by that says whether the model does. */
 bool role_is_bias(TensorRole role);
+/* A norm's weight. */
 bool role_is_norm(TensorRole role);
+/* What a factor of the scores can go into: the queries' projection, or the norm behind it. */
+bool role_takes_scale(const LayerSpec *l, TensorRole role);
 /* "q_bias" */
 const char *role_name(TensorRole role);
 /* True for what rotation pairs up: the rows of q and k, and their biases. */

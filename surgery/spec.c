@@ -32,6 +32,20 @@ bool rope_scaling_equal(const RopeScaling *a, const RopeScaling *b) {
            a->attention_factor == b->attention_factor && a->truncate == b->truncate && same_factors(a, b);
 }
 
+double rope_usual_factor(const RopeScaling *r) {
+    if (r->factor <= 1) return 1;
+    if (r->kind == ROPE_SCALING_YARN) return 0.1 * log(r->factor) + 1;
+    return r->kind == ROPE_SCALING_LONGROPE ? sqrt(1 + log(r->factor) / log(r->original_context)) : 1;
+}
+
+RopeScaling rope_stopped(void) {
+    return (RopeScaling){.kind = ROPE_SCALING_LINEAR, .factor = 1e30};
+}
+
+bool rope_counts_from_context(const RopeScaling *r) {
+    return r->kind == ROPE_SCALING_DYNAMIC || r->kind == ROPE_SCALING_LONGROPE;
+}
+
 bool spec_is_uniform(const ModelSpec *s) {
     for (uint32_t i = 1; i < s->n_layers; i++) {
         const LayerSpec *a = &s->layers[0], *b = &s->layers[i];
@@ -77,16 +91,14 @@ static double yarn_frequencies(const RopeScaling *r, double base, uint32_t n, do
         double ramp = fmin(fmax((i - low) / (high - low), 0), 1);
         inv_freq[i] = inv_freq[i] / r->factor * ramp + inv_freq[i] * (1 - ramp);
     }
-    if (r->attention_factor > 0) return r->attention_factor;
-    return r->factor > 1 ? 0.1 * log(r->factor) + 1 : 1;
+    return r->attention_factor > 0 ? r->attention_factor : rope_usual_factor(r);
 }
 
 static double longrope_frequencies(const RopeScaling *r, uint64_t n_tokens, double *inv_freq) {
     const double *factors = (double)n_tokens > r->original_context ? r->long_factors : r->short_factors;
     for (uint32_t i = 0; i < r->n_factors; i++)
         inv_freq[i] /= factors[i];
-    if (r->attention_factor > 0) return r->attention_factor;
-    return r->factor > 1 ? sqrt(1 + log(r->factor) / log(r->original_context)) : 1;
+    return r->attention_factor > 0 ? r->attention_factor : rope_usual_factor(r);
 }
 
 double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_tokens, double *inv_freq) {

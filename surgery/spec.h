@@ -83,9 +83,17 @@ typedef struct ModelSpec {
 } ModelSpec;
 
 /* Inverse frequencies (rotary_dim / 2 of them, radians per position) of a layer, scaling applied, for a text
- * of `n_tokens` (only "dynamic" depends on it). Returns the factor by which cos and sin are multiplied. */
+ * of `n_tokens` (only "dynamic" and "longrope" depend on it). Returns the factor by which cos and sin are
+ * multiplied. */
 double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_tokens, double *inv_freq);
 
+/* The attention factor where none is stated: YaRN's 0.1 ln(factor) + 1, LongRoPE's sqrt(1 + ln(factor) /
+ * ln(original_context)); 1 for others and for factors up to 1. */
+double rope_usual_factor(const RopeScaling *r);
+/* Angles so small that nothing turns: what "linear" says by a factor of 1e30. */
+RopeScaling rope_stopped(void);
+/* True for scalings that change with the context that is stated. */
+bool rope_counts_from_context(const RopeScaling *r);
 /* "rope", "partial", "nope" */
 const char *position_name(Position p);
 /* "none", "linear", "dynamic", "yarn", "llama3", "longrope" */

@@ -87,6 +87,11 @@ static bool sane_scaling(const char *type, const RopeScaling *r, Error *e) {
         (!(r->low_freq_factor > 0) || !(r->high_freq_factor > r->low_freq_factor)))
         return error_set(e, ERR_INPUT, "config.json: rope type 'llama3' has bands %g to %g",
                          r->low_freq_factor, r->high_freq_factor);
+    if (r->kind == ROPE_SCALING_LONGROPE &&
+        (!(r->original_context > 1) || !(r->attention_factor >= 0) || !isfinite(r->attention_factor)))
+        return error_set(e, ERR_INPUT,
+                         "config.json: rope type 'longrope' has original context %g, attention factor %g",
+                         r->original_context, r->attention_factor);
     if (r->kind == ROPE_SCALING_YARN && (!(r->beta_fast > 0) || !(r->beta_slow > 0) ||
                                          !(r->attention_factor >= 0) || !isfinite(r->attention_factor)))
         return error_set(e, ERR_INPUT,
@@ -95,9 +100,9 @@ static bool sane_scaling(const char *type, const RopeScaling *r, Error *e) {
     return true;
 }
 
-static const double *read_factors(const Model *m, const json_t *rope, const char *key, uint32_t n, Error *e) {
+static const double *read_factors(Model *m, const json_t *rope, const char *key, uint32_t n, Error *e) {
     const json_t *list = json_object_get(rope, key);
-    double *out = arena_alloc(&((Model *)m)->arena, n * sizeof *out);
+    double *out = arena_alloc(&m->arena, n * sizeof *out);
     bool ok = json_array_size(list) == n;
     for (uint32_t i = 0; ok && i < n; i++) {
         out[i] = json_number_value(json_array_get(list, i));
@@ -110,7 +115,7 @@ static const double *read_factors(const Model *m, const json_t *rope, const char
 }
 
 /* The factor is that of the two contexts, whatever is stated. */
-static bool read_longrope(const Model *m, const json_t *rope, uint32_t rotary_dim, RopeScaling *r, Error *e) {
+static bool read_longrope(Model *m, const json_t *rope, uint32_t rotary_dim, RopeScaling *r, Error *e) {
     r->n_factors = rotary_dim / 2;
     r->short_factors = read_factors(m, rope, "short_factor", r->n_factors, e);
     r->long_factors = r->short_factors ? read_factors(m, rope, "long_factor", r->n_factors, e) : NULL;
@@ -119,7 +124,7 @@ static bool read_longrope(const Model *m, const json_t *rope, uint32_t rotary_di
 }
 
 /* `rope`: rope_scaling, or one rope_parameters mapping. */
-static bool read_scaling(const Model *m, const json_t *config, const json_t *rope, uint32_t rotary_dim,
+static bool read_scaling(Model *m, const json_t *config, const json_t *rope, uint32_t rotary_dim,
                          RopeScaling *r, Error *e) {
     uint32_t context = m->spec.context;
     const char *type = json_get_string(rope, "rope_type");
@@ -159,8 +164,7 @@ static bool is_no_rotation(const RopeScaling *r) {
     return r->kind == ROPE_SCALING_LINEAR && r->factor >= 1e20;
 }
 
-static bool read_layer_rope(const Model *m, const json_t *config, const json_t *rope, LayerSpec *l,
-                            Error *e) {
+static bool read_layer_rope(Model *m, const json_t *config, const json_t *rope, LayerSpec *l, Error *e) {
     const Family *f = m->family;
     double part = f->rotary_part ? f->rotary_part : 1;
     if (!config_real(config, config_key(f, "rope_theta"), &l->rope_base, e) ||

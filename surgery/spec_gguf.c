@@ -52,6 +52,12 @@ bool arch_real(const Checkpoint *c, const char *suffix, double *out, Error *e) {
     return true;
 }
 
+bool gguf_window(const Checkpoint *c, uint32_t *window, Error *e) {
+    char key[128];
+    if (!meta_find(c, arch_key(key, c, "attention.sliding_window"))) return true;
+    return read_u32(c, "attention.sliding_window", 0, INT32_MAX, window, e);
+}
+
 bool read_gguf_window_pattern(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, Error *e) {
     char key[128];
     double flag;
@@ -209,8 +215,7 @@ static bool read_longrope(Model *m, const Checkpoint *c, LayerSpec *l, Error *e)
                      .factor = m->spec.context / (double)original,
                      .original_context = (double)original,
                      .n_factors = l->rotary_dim / 2};
-    double usual = r.factor > 1 ? sqrt(1 + log(r.factor) / log(r.original_context)) : 1;
-    r.attention_factor = fabs(attention / usual - 1) < 1e-6 ? 0 : attention;
+    r.attention_factor = fabs(attention / rope_usual_factor(&r) - 1) < 1e-6 ? 0 : attention;
     r.short_factors = gguf_factors(m, c, "rope_factors_short.weight", r.n_factors, e);
     r.long_factors = r.short_factors ? gguf_factors(m, c, "rope_factors_long.weight", r.n_factors, e) : NULL;
     l->scaling = r;
@@ -232,11 +237,11 @@ static bool read_scaling(const Model *m, const Checkpoint *c, RopeScaling *r, Er
                          "%s: rope scaling has factor %g, original context %llu, attention factor %g",
                          c->path, factor, (unsigned long long)original, attention);
     if (factor == 0) factor = 1;
+    if (checkpoint_find(c, "rope_factors_long.weight")) return true; /* LongRoPE's is read with its tables */
     bool yarn = type && strcmp(type, "yarn") == 0, linear = !type || strcmp(type, "linear") == 0;
     if (type && !yarn && !linear && strcmp(type, "none") != 0)
         return error_set(e, ERR_INPUT, "%s: rope scaling '%.40s' is not supported (none, linear, yarn)",
                          c->path, type);
-    if (checkpoint_find(c, "rope_factors_long.weight")) return true; /* LongRoPE's is read with its tables */
     if (!yarn && attention != 1)
         return error_set(e, ERR_INPUT, "%s: an attention factor of %g without yarn is not supported", c->path,
                          attention);
@@ -249,9 +254,8 @@ static bool read_scaling(const Model *m, const Checkpoint *c, RopeScaling *r, Er
                        .high_freq_factor = 4,
                        .beta_fast = 32,
                        .beta_slow = 1,
-                       .attention_factor =
-                           attention == 1 ? 0 : attention * (factor > 1 ? 0.1 * log(factor) + 1 : 1),
                        .truncate = true};
+    r->attention_factor = attention == 1 ? 0 : attention * rope_usual_factor(r);
     return true;
 }
 

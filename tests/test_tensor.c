@@ -118,13 +118,14 @@ static void biases_are_permuted_by_element(void **state) {
     float *v = counting(&a, 64), got[4];
     Error e = {0};
     Tensor t = tensor_over(&a, "bias", DTYPE_F32, 1, (uint64_t[]){4}, v);
-    tensor_split_rows(&t);
+    assert_true(tensor_split_rows(&a, &t, &e));
     assert_true(t.n_rows == 4 && t.row_elems == 1 && t.shape[0] == 4 && tensor_bytes(&t) == 16);
     tensor_permute(&a, &t, (uint32_t[]){2, 3, 0, 1});
     assert_true(tensor_read_f32(&t, got, &e));
     assert_memory_equal(got, ((float[]){2, 3, 0, 1}), sizeof got);
     Tensor blocks = tensor_over(&a, "q", DTYPE_Q8_0, 1, (uint64_t[]){64}, v); /* blocks stay whole */
-    tensor_split_rows(&blocks);
+    assert_false(tensor_split_rows(&a, &blocks, &e));
+    assert_string_equal(e.message, "tensor 'q': elements of q8_0 cannot be moved one by one");
     assert_int_equal(blocks.n_rows, 1);
     arena_free(&a);
 }

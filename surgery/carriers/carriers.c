@@ -38,11 +38,6 @@ bool layer_is_global(const Model *m, const LayerSpec *l) {
     return l->window == 0 || l->window >= context;
 }
 
-bool has_plain_scale(const Model *m, const LayerSpec *l) {
-    (void)m;
-    return fabs(l->softmax_scale * sqrt(l->head_dim) - 1) < 1e-7;
-}
-
 bool same_rotation(const LayerSpec *a, const LayerSpec *b) {
     return a->rope_base == b->rope_base && a->rotary_dim == b->rotary_dim &&
            rope_scaling_equal(&a->scaling, &b->scaling);
@@ -100,6 +95,26 @@ bool family_norms(const Model *m, char *why, size_t size) {
                       own->q_norm == QK_NORM_NONE ? "no" : "other");
     }
     return true;
+}
+
+bool family_rotation(const Model *m, char *why, size_t size) {
+    const Family *f = m->family;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (layer_is_nope(m, &m->spec.layers[i]) == (!f->rotates || f->rotates(m, i)))
+            return cannot(why, size, "rotates in %s", f->rotates_where ? f->rotates_where : "every layer");
+    return true;
+}
+
+bool main_rotation(const Model *m, const LayerSpec **found) {
+    *found = NULL;
+    bool same = true;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->position == POSITION_NOPE || (m->family->window_base && l->window)) continue;
+        if (!*found) *found = l;
+        same &= same_rotation(l, *found);
+    }
+    return same;
 }
 
 bool llama_block(const Model *m, char *why, size_t size) {

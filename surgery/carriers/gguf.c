@@ -1,21 +1,14 @@
 /* The carriers of GGUF files (llama.cpp's src/models). */
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "surgery/carrier.h"
 #include "surgery/family.h"
 
-static char *key_of(char out[128], const char *arch, const char *suffix) {
-    snprintf(out, 128, "%s.%s", arch, suffix);
-    return out;
-}
-
-void gguf_write_real(Checkpoint *out, const char *arch, const char *suffix, double v) {
+void gguf_write_real(Checkpoint *out, const char *suffix, double v) {
     char key[128];
     double there;
-    if (meta_f64(out, key_of(key, arch, suffix), &there) && (float)there == (float)v) return;
+    if (meta_f64(out, arch_key(key, out, suffix), &there) && (float)there == (float)v) return;
     meta_set_f32(out, key, (float)v);
 }
 
@@ -23,16 +16,15 @@ static bool is_family(const Model *m, const char *name) {
     return strcmp(m->family->name, name) == 0;
 }
 
-static void set_longrope(Checkpoint *out, const char *arch, const RopeScaling *r) {
+static void set_longrope(Checkpoint *out, const RopeScaling *r) {
     char key[128];
-    double usual = r->factor > 1 ? sqrt(1 + log(r->factor) / log(r->original_context)) : 1;
-    meta_set_u32(out, key_of(key, arch, "rope.scaling.original_context_length"),
+    meta_set_u32(out, arch_key(key, out, "rope.scaling.original_context_length"),
                  (uint32_t)r->original_context);
-    gguf_write_real(out, arch, "rope.scaling.attn_factor",
-                    r->attention_factor > 0 ? r->attention_factor : usual);
+    gguf_write_real(out, "rope.scaling.attn_factor",
+                    r->attention_factor > 0 ? r->attention_factor : rope_usual_factor(r));
 }
 
-void gguf_set_rope(const Model *m, Checkpoint *out, const char *arch, const LayerSpec *l) {
+void gguf_set_rope(const Model *m, Checkpoint *out, const LayerSpec *l) {
     static const char *const keys[] = {"rope.scaling.type",
                                        "rope.scaling.factor",
                                        "rope.scaling.original_context_length",
@@ -41,41 +33,40 @@ void gguf_set_rope(const Model *m, Checkpoint *out, const char *arch, const Laye
                                        "rope.scaling.yarn_beta_slow",
                                        "rope.scaling.yarn_attn_factor"};
     char key[128];
-    gguf_write_real(out, arch, "rope.freq_base", l->rope_base);
+    gguf_write_real(out, "rope.freq_base", l->rope_base);
     uint64_t dim;
-    if (!meta_u64(out, key_of(key, arch, "rope.dimension_count"), &dim) || dim != l->rotary_dim)
+    if (!meta_u64(out, arch_key(key, out, "rope.dimension_count"), &dim) || dim != l->rotary_dim)
         meta_set_u32(out, key, l->rotary_dim ? l->rotary_dim : l->head_dim);
     const RopeScaling *r = &l->scaling;
     if (r->kind != ROPE_SCALING_LINEAR && r->kind != ROPE_SCALING_YARN) {
         for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-            meta_remove(out, key_of(key, arch, keys[i]));
-        if (r->kind == ROPE_SCALING_LONGROPE) set_longrope(out, arch, r);
+            meta_remove(out, arch_key(key, out, keys[i]));
+        if (r->kind == ROPE_SCALING_LONGROPE) set_longrope(out, r);
         return;
     }
     const char *type = rope_scaling_name(r->kind);
-    meta_set_string(out, key_of(key, arch, "rope.scaling.type"), type, strlen(type));
-    gguf_write_real(out, arch, "rope.scaling.factor", r->factor);
+    meta_set_string(out, arch_key(key, out, "rope.scaling.type"), type, strlen(type));
+    gguf_write_real(out, "rope.scaling.factor", r->factor);
     if (r->kind != ROPE_SCALING_YARN) return;
     double original = r->original_context > 0 ? r->original_context : m->spec.context;
-    meta_set_u32(out, key_of(key, arch, "rope.scaling.original_context_length"), (uint32_t)original);
-    gguf_write_real(out, arch, "rope.scaling.yarn_beta_fast", r->beta_fast);
-    gguf_write_real(out, arch, "rope.scaling.yarn_beta_slow", r->beta_slow);
+    meta_set_u32(out, arch_key(key, out, "rope.scaling.original_context_length"), (uint32_t)original);
+    gguf_write_real(out, "rope.scaling.yarn_beta_fast", r->beta_fast);
+    gguf_write_real(out, "rope.scaling.yarn_beta_slow", r->beta_slow);
     /* a factor on top of the usual one */
-    double usual = r->factor > 1 ? 0.1 * log(r->factor) + 1 : 1;
-    if (r->attention_factor > 0 || meta_find(out, key_of(key, arch, "rope.scaling.attn_factor")))
-        gguf_write_real(out, arch, "rope.scaling.attn_factor",
-                        r->attention_factor > 0 ? r->attention_factor / usual : 1);
+    if (r->attention_factor > 0 || meta_find(out, arch_key(key, out, "rope.scaling.attn_factor")))
+        gguf_write_real(out, "rope.scaling.attn_factor",
+                        r->attention_factor > 0 ? r->attention_factor / rope_usual_factor(r) : 1);
 }
 
-void write_gguf_window_pattern(const Model *m, const char *arch, Checkpoint *out) {
+void write_gguf_window_pattern(const Model *m, Checkpoint *out) {
     char key[128];
     uint32_t n = m->spec.n_layers, window;
     one_window(m, &window);
     uint8_t *windowed = arena_alloc(&out->arena, n);
     for (uint32_t i = 0; i < n; i++)
         windowed[i] = m->spec.layers[i].window != 0;
-    meta_set_u32(out, key_of(key, arch, "attention.sliding_window"), window ? window : GGUF_NO_WINDOW);
-    meta_set_array(out, key_of(key, arch, "attention.sliding_window_pattern"), META_BOOL, windowed, n);
+    meta_set_u32(out, arch_key(key, out, "attention.sliding_window"), window ? window : GGUF_NO_WINDOW);
+    meta_set_array(out, arch_key(key, out, "attention.sliding_window_pattern"), META_BOOL, windowed, n);
 }
 
 /* ---- the family's own architecture ---- */
@@ -93,65 +84,61 @@ static bool yes(const Model *m) {
     return true;
 }
 
-/* What rope.freq_base and rope.scaling.* say; windowed layers may have a base of their own beside it. */
-static bool main_rotation(const Model *m, const LayerSpec **found) {
-    *found = NULL;
-    bool same = true;
-    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
-        const LayerSpec *l = &m->spec.layers[i];
-        if (l->position == POSITION_NOPE || (m->family->gguf_window_base && l->window)) continue;
-        if (!*found) *found = l;
-        same &= same_rotation(l, *found);
-    }
-    return same;
-}
-
 static bool can_scale(const Model *m, char *why, size_t size) {
     const LayerSpec *l = NULL;
     if (!main_rotation(m, &l)) return cannot(why, size, "has one rope base for all layers");
     if (l && l->scaling.kind == ROPE_SCALING_DYNAMIC) return cannot(why, size, "has no dynamic NTK scaling");
-    if (l && l->scaling.kind == ROPE_SCALING_LONGROPE && !is_family(m, "phi3"))
-        return cannot(why, size, "has no LongRoPE");
     if (l && l->scaling.kind == ROPE_SCALING_YARN &&
         (l->scaling.beta_fast != 32 || l->scaling.beta_slow != 1 || !l->scaling.truncate))
         return cannot(why, size, "computes YaRN's ramp by itself, from 32 turns to 1");
     return true;
 }
 
-bool gguf_rotates_can(const Model *m, char *why, size_t size) {
-    if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (layer_is_nope(m, &m->spec.layers[i])) return cannot(why, size, "rotates in every layer");
-    return true;
+/* Tables of divisors are read by the architectures that ask for them; linear and YaRN by all. */
+static bool own_tables(const Model *m, char *why, size_t size) {
+    const LayerSpec *l = NULL;
+    main_rotation(m, &l);
+    if (!l || m->family->gguf_scalings >> l->scaling.kind & 1) return true;
+    if (l->scaling.kind == ROPE_SCALING_LONGROPE) return cannot(why, size, "has no LongRoPE");
+    return l->scaling.kind != ROPE_SCALING_LLAMA3 || cannot(why, size, "has no Llama 3 frequency bands");
 }
 
-static bool own_can(const Model *m, char *why, size_t size) {
+/* Everything of the family's own architecture but its rotation. */
+static bool own_block(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
     if (!f->gguf_archs) return cannot(why, size, "is not known to llama.cpp");
+    if (f->carrier) return cannot(why, size, "is written by the carrier %s", f->carrier);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].activation != f->layer.activation)
             return cannot(why, size, "has one activation, whatever the configuration says");
-    if (!can_scale(m, why, size) || !family_norms(m, why, size)) return false;
+    if (f->gguf_no_o_bias && m->spec.layers[0].o_bias)
+        return cannot(why, size, "has no bias after attention");
+    if (!family_norms(m, why, size)) return false;
+    if (f->gguf_can) return f->gguf_can(m, why, size);
+    return all_layers(m, layer_is_global) || cannot(why, size, "has no windows per layer");
+}
+
+static bool own_can(const Model *m, char *why, size_t size) {
+    if (!can_scale(m, why, size) || !own_tables(m, why, size) || !own_block(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].position == POSITION_PARTIAL && own_interleaved(m))
             return cannot(why, size, "rotates whole heads only");
-    return f->gguf_can ? f->gguf_can(m, why, size) : gguf_rotates_can(m, why, size);
+    return family_rotation(m, why, size);
 }
 
-static void set_scales(const Model *m, Checkpoint *out, const char *arch) {
-    gguf_write_real(out, arch, "embedding_scale", m->spec.embedding_scale);
-    gguf_write_real(out, arch, "residual_scale", m->spec.residual_scale);
-    gguf_write_real(out, arch, "logit_scale", 1 / m->spec.logit_scale);
-    gguf_write_real(out, arch, "attention.scale", m->spec.layers[0].softmax_scale);
+static void set_scales(const Model *m, Checkpoint *out) {
+    gguf_write_real(out, "embedding_scale", m->spec.embedding_scale);
+    gguf_write_real(out, "residual_scale", m->spec.residual_scale);
+    gguf_write_real(out, "logit_scale", 1 / m->spec.logit_scale);
+    gguf_write_real(out, "attention.scale", m->spec.layers[0].softmax_scale);
 }
 
 static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)config, (void)e;
-    const char *arch = own_arch(m);
     const LayerSpec *l = NULL;
-    if (main_rotation(m, &l) && l) gguf_set_rope(m, out, arch, l);
-    if (is_family(m, "granite")) set_scales(m, out, arch);
-    if (m->family->write_gguf) m->family->write_gguf(m, arch, out);
+    if (main_rotation(m, &l) && l) gguf_set_rope(m, out, l);
+    if (is_family(m, "granite")) set_scales(m, out);
+    if (m->family->write_gguf) m->family->write_gguf(m, out);
     return true;
 }
 
@@ -187,9 +174,9 @@ static bool granite_configure(Model *m, json_t *config, Checkpoint *out, Error *
     LayerSpec l = m->spec.layers[0];
     l.scaling = (RopeScaling){0};
     l.rotary_dim = l.head_dim;
-    gguf_set_rope(m, out, "granite", &l);
+    gguf_set_rope(m, out, &l);
     meta_set_bool(out, "granite.rope.scaling.finetuned", false);
-    set_scales(m, out, "granite");
+    set_scales(m, out);
     return true;
 }
 
@@ -225,6 +212,7 @@ static bool swa_can(const Model *m, char *why, size_t size) {
         if (l->position == POSITION_PARTIAL) return cannot(why, size, "rotates whole heads only");
         if (l->scaling.kind == ROPE_SCALING_LLAMA3)
             return cannot(why, size, "has no Llama 3 frequency bands");
+        if (l->scaling.kind == ROPE_SCALING_LONGROPE) return cannot(why, size, "has no LongRoPE");
     }
     if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
     if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
@@ -238,13 +226,12 @@ static bool swa_can(const Model *m, char *why, size_t size) {
 
 static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)config, (void)e;
-    const char *arch = "granite_swa";
     char key[128];
     const LayerSpec *rotating = NULL;
     one_rotation(m, &rotating);
     LayerSpec l = rotating ? *rotating : m->spec.layers[0];
     if (!rotating) l.rotary_dim = l.head_dim;
-    gguf_set_rope(m, out, arch, &l);
+    gguf_set_rope(m, out, &l);
     uint32_t n = m->spec.n_layers, window;
     one_window(m, &window);
     uint8_t *windowed = arena_alloc(&m->arena, n);
@@ -255,10 +242,10 @@ static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     }
     /* llama.cpp wants a windowed layer: one whose window is longer than any text is as good as none */
     if (!window) windowed[0] = 1;
-    meta_set_u32(out, key_of(key, arch, "attention.sliding_window"), window ? window : GGUF_NO_WINDOW);
-    meta_set_array(out, key_of(key, arch, "attention.sliding_window_pattern"), META_BOOL, windowed, n);
-    meta_set_array(out, key_of(key, arch, "attention.rope_pattern"), META_U32, rotates, n);
-    set_scales(m, out, arch);
+    meta_set_u32(out, arch_key(key, out, "attention.sliding_window"), window ? window : GGUF_NO_WINDOW);
+    meta_set_array(out, arch_key(key, out, "attention.sliding_window_pattern"), META_BOOL, windowed, n);
+    meta_set_array(out, arch_key(key, out, "attention.rope_pattern"), META_U32, rotates, n);
+    set_scales(m, out);
     return true;
 }
 
@@ -277,41 +264,23 @@ const Carrier carrier_gguf_granite_swa = {
 
 /* ---- the family's own, with angles divided by 1e30 ---- */
 
-/* The family's own architecture, rotating where it did: what else it asks for. */
-static bool linear_family_can(const Model *m, char *why, size_t size) {
-    if (!m->family->gguf_archs) return cannot(why, size, "is not known to llama.cpp");
-    if (!m->family->gguf_can)
-        return all_layers(m, layer_is_global) || cannot(why, size, "has no windows per layer");
-    if (m->family->gguf_window_base && !all_layers(m, layer_is_global))
-        return cannot(why, size, "does not scale the rotation of layers with a window");
-    LayerSpec *layers = xcalloc(m->spec.n_layers, sizeof *layers);
-    Model rotating = *m;
-    rotating.spec.layers = layers;
-    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
-        layers[i] = m->source_spec.layers[i];
-        layers[i].window = m->spec.layers[i].window;
-    }
-    bool ok = m->family->gguf_can(&rotating, why, size);
-    free(layers);
-    return ok;
-}
-
 static bool linear_can(const Model *m, char *why, size_t size) {
     if (!all_layers(m, layer_is_nope))
         return cannot(why, size, "stops the rotation of all layers or of none");
     if (has_sinks(m)) return cannot(why, size, "has no attention sinks");
-    if (!family_norms(m, why, size)) return false;
-    return linear_family_can(m, why, size);
+    if (m->family->window_base && !all_layers(m, layer_is_global))
+        return cannot(why, size, "does not scale the rotation of layers with a window");
+    return own_block(m, why, size);
 }
 
 static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)config, (void)e;
     LayerSpec l = m->spec.layers[0];
     l.rotary_dim = l.head_dim;
-    l.scaling = (RopeScaling){.kind = ROPE_SCALING_LINEAR, .factor = 1e30};
-    gguf_set_rope(m, out, own_arch(m), &l);
-    if (is_family(m, "granite")) set_scales(m, out, own_arch(m));
-    if (m->family->write_gguf) m->family->write_gguf(m, own_arch(m), out);
+    l.scaling = rope_stopped();
+    gguf_set_rope(m, out, &l);
+    if (is_family(m, "granite")) set_scales(m, out);
+    if (m->family->write_gguf) m->family->write_gguf(m, out);
     return true;
 }
 

@@ -1,4 +1,5 @@
 /* The carriers of HF folders. */
+#include <math.h>
 #include <string.h>
 
 #include "formats/json.h"
@@ -26,11 +27,23 @@ static json_t *number_list(const double *values, uint32_t n) {
     return list;
 }
 
-/* As Phi-3's class insists: these three and no others. */
-static json_t *longrope_config(const RopeScaling *r) {
-    return json_pack("{s:s, s:o, s:o}", "type", "longrope", "short_factor",
-                     number_list(r->short_factors, r->n_factors), "long_factor",
-                     number_list(r->long_factors, r->n_factors));
+/* `share` so that what a class makes of it, (int)(whole * share), is `part` again. */
+static double share_of(uint32_t part, uint32_t whole) {
+    double share = (double)part / whole;
+    return (uint32_t)(whole * share) < part ? nextafter(share, 2) : share;
+}
+
+/* A class that knows this scaling alone insists on these three keys and no others. */
+static json_t *longrope_config(const Family *f, json_t *config, const RopeScaling *r) {
+    bool alone = f->config_scalings == 1u << ROPE_SCALING_LONGROPE;
+    json_t *o = json_pack("{s:s, s:o, s:o}", alone ? "type" : "rope_type", "longrope", "short_factor",
+                          number_list(r->short_factors, r->n_factors), "long_factor",
+                          number_list(r->long_factors, r->n_factors));
+    json_object_set_new(config, "original_max_position_embeddings",
+                        json_integer((json_int_t)r->original_context));
+    if (!alone) json_object_set_new(o, "factor", json_real(r->factor));
+    if (r->attention_factor > 0) json_object_set_new(o, "attention_factor", json_real(r->attention_factor));
+    return o;
 }
 
 void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double base_if_none) {
@@ -38,14 +51,14 @@ void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double
     json_object_set_new(config, config_key(f, "rope_theta"), json_real(l ? l->rope_base : base_if_none));
     if (l && l->position != POSITION_NOPE && (l->position == POSITION_PARTIAL || f->rotary_part))
         json_object_set_new(config, config_key(f, "partial_rotary_factor"),
-                            json_real((double)l->rotary_dim / l->head_dim));
+                            json_real(share_of(l->rotary_dim, l->head_dim)));
     const RopeScaling *r = l ? &l->scaling : NULL;
     if (!r || r->kind == ROPE_SCALING_NONE) {
         json_object_set_new(config, "rope_scaling", json_null());
         return;
     }
     if (r->kind == ROPE_SCALING_LONGROPE) {
-        json_object_set_new(config, "rope_scaling", longrope_config(r));
+        json_object_set_new(config, "rope_scaling", longrope_config(f, config, r));
         return;
     }
     json_t *o = json_pack("{s:s, s:f}", f->old_rope_type ? "type" : "rope_type", rope_scaling_name(r->kind),
@@ -120,14 +133,28 @@ static void name_stock_class(json_t *config) {
     if (own) json_object_set_new(config, "architectures", json_pack("[s]", own->architecture));
 }
 
+/* Whether the class of `f` takes the scaling of the layers that rotate. */
+static bool takes_scaling(const Model *m, const Family *f, char *why, size_t size) {
+    const LayerSpec *l = NULL;
+    if (!main_rotation(m, &l)) return cannot(why, size, "has one rope base for all layers");
+    if (!l || l->scaling.kind == ROPE_SCALING_NONE || !f->config_scalings) return true;
+    if (!(f->config_scalings >> l->scaling.kind & 1))
+        return cannot(why, size, "has no rope scaling of the type %s", rope_scaling_name(l->scaling.kind));
+    return l->scaling.kind != ROPE_SCALING_LONGROPE || l->scaling.attention_factor == 0 ||
+           cannot(why, size, "has LongRoPE's own attention factor");
+}
+
 static bool own_can(const Model *m, char *why, size_t size) {
-    if (m->family->custom_code) return cannot(why, size, "is custom code, which no stock runtime has");
-    bool kept = m->config && same_layers_as_source(m);
-    if (!kept && m->family->config_can) return m->family->config_can(m, why, size);
+    const Family *f = m->family;
+    if (f->custom_code) return cannot(why, size, "is custom code, which no stock runtime has");
+    bool layers = m->config && same_layers_as_source(m);
+    if (layers && same_rotation_as_source(m)) return true;
+    if (!m->config && f->carrier) return cannot(why, size, "is written by the carrier %s", f->carrier);
+    if (f->carrier && !layers) return cannot(why, size, "is written by the carrier %s", f->carrier);
+    if (!takes_scaling(m, f, why, size)) return false;
+    if (f->config_can) return family_rotation(m, why, size) && f->config_can(m, why, size);
     if (!m->config) return rotates_can(m, why, size);
-    if (!kept) return cannot(why, size, "says nothing of rotation or windows per layer");
-    if (same_rotation_as_source(m)) return true;
-    return one_rotation(m, NULL) || cannot(why, size, "has one rope base for all layers");
+    return layers || cannot(why, size, "says nothing of rotation or windows per layer");
 }
 
 static bool own_needs_o_bias(const Model *m) {
@@ -152,7 +179,7 @@ static void set_no_rope_layers(const Model *m, json_t *config) {
     json_object_set_new(config, "no_rope_layers", list);
 }
 
-void write_layer_types(const Model *m, json_t *config) {
+void write_layer_types(const Model *m, json_t *config, uint32_t if_none) {
     uint32_t window;
     json_t *types = json_array();
     one_window(m, &window);
@@ -160,6 +187,7 @@ void write_layer_types(const Model *m, json_t *config) {
         json_array_append_new(types,
                               json_string(m->spec.layers[i].window ? "sliding_attention" : "full_attention"));
     json_object_set_new(config, "layer_types", types);
+    if (!window) window = if_none;
     json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());
 }
 
@@ -169,18 +197,24 @@ static void follow_softmax_scale(const Model *m, json_t *config) {
         m->family->write_softmax_scale(m, config);
 }
 
+/* The stock class of the family, and what its configuration says beside the rotation. */
+static void start_config(const Model *m, json_t *config) {
+    const Family *stock = stock_family(m);
+    if (!m->config || m->family->custom_code) config_set_class(config, stock->architecture, stock->name);
+    if (m->family->custom_code) config_delete_custom(config);
+    name_stock_class(config);
+    if (m->family->write_config && (!m->config || !same_layers_as_source(m)))
+        m->family->write_config(m, config);
+    follow_softmax_scale(m, config);
+}
+
 static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
     const LayerSpec *l = NULL;
-    if (!m->config) config_set_class(config, m->family->architecture, m->family->name);
-    if (!m->config || !same_rotation_as_source(m)) {
-        one_rotation(m, &l);
-        config_set_rope(m->family, config, l, kept_base(m));
-    }
-    if (m->family->write_config && (!m->config || !same_layers_as_source(m)))
-        m->family->write_config(m, config);
-    name_stock_class(config);
-    follow_softmax_scale(m, config);
+    start_config(m, config);
+    if (m->config && same_rotation_as_source(m)) return true;
+    main_rotation(m, &l);
+    config_set_rope(m->family, config, l, kept_base(m));
     return true;
 }
 
@@ -237,7 +271,7 @@ static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *
     config_set_class(config, "SmolLM3ForCausalLM", "smollm3");
     config_set_rope(smollm3_family(), config, l, kept_base(m));
     set_no_rope_layers(m, config);
-    write_layer_types(m, config);
+    write_layer_types(m, config, 0);
     json_object_set_new(config, "use_sliding_window", json_boolean(window != 0));
     json_object_set_new(config, "head_dim", json_integer(any->head_dim));
     json_object_set_new(config, "num_key_value_heads", json_integer(any->n_kv_heads));
@@ -245,6 +279,8 @@ static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *
                         json_boolean(any->q_bias || any->k_bias || any->v_bias || any->o_bias));
     json_object_set_new(config, "mlp_bias", json_boolean(any->mlp_bias));
     json_object_set_new(config, "tie_word_embeddings", json_boolean(m->spec.tied_head));
+    if (!json_object_get(config, "rms_norm_eps"))
+        json_object_set_new(config, "rms_norm_eps", json_real(m->spec.norm_eps));
     config_set_token_ids(config);
     return true;
 }
@@ -328,14 +364,9 @@ static bool partial_can(const Model *m, char *why, size_t size) {
 
 static bool partial_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
-    const Family *f = m->family;
-    LayerSpec l = {.rope_base = kept_base(m)};
-    if (!m->config) config_set_class(config, f->architecture, f->name);
-    config_set_rope(f, config, &l, 0);
-    json_object_set_new(config, config_key(f, "partial_rotary_factor"), json_real(0));
-    if (!m->config && f->write_config) f->write_config(m, config);
-    name_stock_class(config);
-    follow_softmax_scale(m, config);
+    start_config(m, config);
+    config_set_rope(m->family, config, NULL, kept_base(m));
+    json_object_set_new(config, config_key(m->family, "partial_rotary_factor"), json_real(0));
     return true;
 }
 
@@ -352,23 +383,21 @@ const Carrier carrier_hf_partial = {
 /* ---- the family's own, with angles divided by 1e30 ---- */
 
 static bool linear_can(const Model *m, char *why, size_t size) {
+    const Family *f = m->family;
     if (!stops_all(m, why, size)) return false;
-    if (m->family->no_linear_rope) return cannot(why, size, "has no linear rope scaling");
-    if (m->family->gguf_window_base && !all_layers(m, layer_is_global))
+    if (f->config_scalings && !(f->config_scalings >> ROPE_SCALING_LINEAR & 1))
+        return cannot(why, size, "has no linear rope scaling");
+    if (f->window_base && !all_layers(m, layer_is_global))
         return cannot(why, size, "does not scale the rotation of layers with a window");
-    if (strcmp(m->family->name, "granite_swa") == 0) return cannot(why, size, "has a rope base per layer");
+    if (strcmp(f->name, "granite_swa") == 0) return cannot(why, size, "has a rope base per layer");
     return true;
 }
 
 static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
-    const Family *own = stock_family(m);
-    if (!m->config || m->family->custom_code) config_set_class(config, own->architecture, own->name);
-    if (m->family->custom_code) config_delete_custom(config);
-    name_stock_class(config);
-    LayerSpec l = {.rope_base = kept_base(m), .scaling = {.kind = ROPE_SCALING_LINEAR, .factor = 1e30}};
-    config_set_rope(own, config, &l, 0);
-    follow_softmax_scale(m, config);
+    start_config(m, config);
+    LayerSpec l = {.position = POSITION_NOPE, .rope_base = kept_base(m), .scaling = rope_stopped()};
+    config_set_rope(m->family, config, &l, 0);
     return true;
 }
 

@@ -27,7 +27,7 @@ static LayerSpec rotation(const Model *m) {
     LayerSpec l = m->spec.layers[0];
     if (l.position != POSITION_NOPE) return l;
     l.rotary_dim = l.head_dim;
-    l.scaling = (RopeScaling){.kind = ROPE_SCALING_LINEAR, .factor = 1e30};
+    l.scaling = rope_stopped();
     return l;
 }
 
@@ -81,15 +81,10 @@ static bool is_kv(TensorRole role) {
            role == ROLE_K_NORM;
 }
 
-static void repeat_heads(const LayerSpec *l, Arena *a, Tensor *t) {
+static bool repeat_heads(const LayerSpec *l, Arena *a, Tensor *t, Error *e) {
     uint64_t d = l->head_dim, n = l->n_heads * d, group = l->n_heads / l->n_kv_heads;
-    if (group == 1) return;
-    if (t->rank == 1 && t->row_elems != 1) {
-        TensorPart *part = arena_alloc(a, sizeof *part);
-        *part = *t->parts;
-        t->parts = part;
-        tensor_split_rows(t);
-    }
+    if (group == 1) return true;
+    if (!tensor_split_rows(a, t, e)) return false;
     uint32_t *index = arena_alloc(a, n * sizeof *index);
     for (uint64_t i = 0; i < n; i++) {
         uint64_t from = i / d / group * d + i % d;
@@ -97,22 +92,24 @@ static void repeat_heads(const LayerSpec *l, Arena *a, Tensor *t) {
     }
     t->row_index = index;
     t->n_rows = t->shape[0] = n;
+    return true;
 }
 
-static void adapt(const Model *m, Arena *a, TensorRole role, int layer, Tensor *t) {
-    if (is_kv(role)) repeat_heads(&m->spec.layers[layer], a, t);
-    if (role != ROLE_GATE && role != ROLE_UP && role != ROLE_DOWN) return;
+static bool adapt(const Model *m, Arena *a, TensorRole role, int layer, Tensor *t, Error *e) {
+    if (is_kv(role)) return repeat_heads(&m->spec.layers[layer], a, t, e);
+    if (role != ROLE_GATE && role != ROLE_UP && role != ROLE_DOWN) return true;
     t->rank = 3;
     t->shape[2] = t->shape[1];
     t->shape[1] = t->shape[0];
     t->shape[0] = 1;
+    return true;
 }
 
 static bool configure_gguf(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)config, (void)e;
     char key[128];
     LayerSpec l = rotation(m);
-    gguf_set_rope(m, out, "olmoe", &l);
+    gguf_set_rope(m, out, &l);
     meta_set_u32(out, arch_key(key, out, "attention.head_count_kv"), l.n_heads);
     meta_set_u32(out, arch_key(key, out, "expert_count"), 1);
     meta_set_u32(out, arch_key(key, out, "expert_used_count"), 1);
@@ -130,6 +127,7 @@ const Carrier carrier_gguf_olmoe = {
     .runtimes = "llama.cpp (autumn 2024 and later)",
     .tensors = olmoe_tensors,
     .needs_router = true,
+    .needs_head = true,
     .repeats_kv = true,
     .can = can_gguf,
     .configure = configure_gguf,

@@ -3,9 +3,13 @@
 #include "formats/json.h"
 #include "surgery/carrier.h"
 
+static bool rotates(const Model *m, uint32_t layer) {
+    return m->spec.layers[layer].window != 0;
+}
+
 static void drop_in_global_layers(Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (!m->spec.layers[i].window) layer_drop_rope(&m->spec.layers[i]);
+        if (!rotates(m, i)) layer_drop_rope(&m->spec.layers[i]);
 }
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
@@ -24,14 +28,15 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
 
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     char key[128];
-    uint64_t window = 0;
+    uint32_t window = 0;
     double scale = 0;
-    if (!meta_u64(c, arch_key(key, c, "attention.sliding_window"), &window) || window == 0 ||
-        window > INT32_MAX)
-        return error_set(e, ERR_INPUT, "%s: key '%s' is missing or out of range", c->path, key);
+    if (!gguf_window(c, &window, e)) return false;
+    if (!window)
+        return error_set(e, ERR_INPUT, "%s: key '%s' is missing or 0", c->path,
+                         arch_key(key, c, "attention.sliding_window"));
     if (!arch_real(c, "logit_scale", &scale, e)) return false;
     if (scale != 0) m->spec.logit_scale = scale;
-    if (!read_gguf_window_pattern(m, c, (uint32_t)window, 4, e)) return false;
+    if (!read_gguf_window_pattern(m, c, window, 4, e)) return false;
     drop_in_global_layers(m);
     for (uint32_t i = 0; i < m->spec.n_layers && window >= GGUF_NO_WINDOW; i++)
         m->spec.layers[i].window = 0;
@@ -40,12 +45,7 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
 
 static bool config_can(const Model *m, char *why, size_t size) {
     uint32_t window;
-    if (!one_rotation(m, NULL)) return cannot(why, size, "has one rope base for all layers");
-    if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (layer_is_nope(m, &m->spec.layers[i]) == (m->spec.layers[i].window != 0))
-            return cannot(why, size, "rotates in layers with a window and in no others");
-    return true;
+    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
 }
 
 static bool gguf_can(const Model *m, char *why, size_t size) {
@@ -56,13 +56,13 @@ static bool gguf_can(const Model *m, char *why, size_t size) {
 }
 
 static void write_config(const Model *m, json_t *config) {
-    write_layer_types(m, config);
+    write_layer_types(m, config, 4096); /* without a number its class stops */
     json_object_set_new(config, "logit_scale", json_real(m->spec.logit_scale));
 }
 
-static void write_gguf(const Model *m, const char *arch, Checkpoint *out) {
-    gguf_write_real(out, arch, "logit_scale", m->spec.logit_scale);
-    write_gguf_window_pattern(m, arch, out);
+static void write_gguf(const Model *m, Checkpoint *out) {
+    gguf_write_real(out, "logit_scale", m->spec.logit_scale);
+    write_gguf_window_pattern(m, out);
 }
 
 const Family family_cohere2 = {
@@ -78,6 +78,8 @@ const Family family_cohere2 = {
     .read_config = read_config,
     .read_gguf = read_gguf,
     .architecture = "Cohere2ForCausalLM",
+    .rotates = rotates,
+    .rotates_where = "layers with a window and in no others",
     .config_can = config_can,
     .write_config = write_config,
     .gguf_can = gguf_can,

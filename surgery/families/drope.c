@@ -57,7 +57,6 @@ const Family family_qwen2_drope = {
     .tensors = llama_tensors,
     .model = {.norm_eps = 1e-6, .context = 32768},
     .layer = {.rope_base = 10000, .n_kv_heads = 32, .q_bias = true, .k_bias = true, .v_bias = true},
-    .gguf_interleaved = false,
     .custom_code = true,
     .read_config = read_config,
 };

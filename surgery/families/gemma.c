@@ -70,20 +70,23 @@ static bool read_config2(Model *m, const json_t *config, Error *e) {
 }
 
 /* Windowed layers rotate by a base of their own, unscaled. */
+static void set_local_base(Model *m, double base) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        LayerSpec *l = &m->spec.layers[i];
+        if (!l->window) continue;
+        l->rope_base = base;
+        l->scaling = (RopeScaling){0};
+    }
+}
+
 static bool read_config3(Model *m, const json_t *config, Error *e) {
     double local = 10000;
+    const json_t *per_type = json_object_get(json_object_get(config, "rope_parameters"), "sliding_attention");
     if (!read_softcaps(m, config, 0, 0, e) || !read_windows(m, config, 6, e) ||
         !config_real(config, "rope_local_base_freq", &local, e))
         return false;
     if (!(local > 0)) return error_set(e, ERR_INPUT, "config.json: rope_local_base_freq is %g", local);
-    bool per_type =
-        json_is_object(json_object_get(json_object_get(config, "rope_parameters"), "sliding_attention"));
-    for (uint32_t i = 0; i < m->spec.n_layers && !per_type; i++) {
-        LayerSpec *l = &m->spec.layers[i];
-        if (!l->window) continue;
-        l->rope_base = local;
-        l->scaling = (RopeScaling){0};
-    }
+    if (!json_is_object(per_type)) set_local_base(m, local);
     return true;
 }
 
@@ -103,9 +106,7 @@ static double gemma3_scale(const ModelSpec *s) {
 
 static bool read_gguf_windows(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, double scale,
                               Error *e) {
-    char key[128];
-    uint64_t stated;
-    if (meta_u64(c, arch_key(key, c, "attention.sliding_window"), &stated)) window = (uint32_t)stated;
+    if (!gguf_window(c, &window, e)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].softmax_scale = scale;
     if (window >= GGUF_NO_WINDOW) window = 0;
@@ -129,12 +130,7 @@ static bool read_gguf3(Model *m, const Checkpoint *c, Error *e) {
     if (!read_gguf_windows(m, c, 0, 6, gemma3_scale(&m->spec), e) ||
         !arch_real(c, "rope.freq_base_swa", &local, e))
         return false;
-    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
-        LayerSpec *l = &m->spec.layers[i];
-        if (!l->window) continue;
-        l->rope_base = local;
-        l->scaling = (RopeScaling){0};
-    }
+    set_local_base(m, local);
     return true;
 }
 
@@ -151,7 +147,7 @@ static void set_cap(json_t *config, const char *key, double cap) {
 
 static void write_config2(const Model *m, json_t *config) {
     write_scalar(m, config);
-    write_layer_types(m, config);
+    write_layer_types(m, config, 4096); /* without a number its class stops */
     set_cap(config, "attn_logit_softcapping", m->spec.layers[0].softcap);
     set_cap(config, "final_logit_softcapping", m->spec.logit_softcap);
 }
@@ -163,21 +159,14 @@ static const LayerSpec *a_layer(const Model *m, bool windowed) {
 }
 
 static void write_config3(const Model *m, json_t *config) {
-    const LayerSpec *global = a_layer(m, false), *windowed = a_layer(m, true);
+    const LayerSpec *windowed = a_layer(m, true);
     write_config2(m, config);
-    config_set_rope(m->family, config, global ? global : windowed, 0);
     if (windowed) json_object_set_new(config, "rope_local_base_freq", json_real(windowed->rope_base));
 }
 
-static bool rotates_everywhere(const Model *m, char *why, size_t size) {
-    uint32_t window;
-    if (!all_layers(m, layer_rotates)) return cannot(why, size, "rotates in every layer");
-    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
-}
-
 static bool can2(const Model *m, char *why, size_t size) {
-    if (!rotates_everywhere(m, why, size)) return false;
-    return one_rotation(m, NULL) || cannot(why, size, "has one rope base for all layers");
+    uint32_t window;
+    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
 }
 
 static bool gguf_can2(const Model *m, char *why, size_t size) {
@@ -187,18 +176,19 @@ static bool gguf_can2(const Model *m, char *why, size_t size) {
     return can2(m, why, size);
 }
 
-static void write_gguf2(const Model *m, const char *arch, Checkpoint *out) {
-    gguf_write_real(out, arch, "attn_logit_softcapping", m->spec.layers[0].softcap);
-    gguf_write_real(out, arch, "final_logit_softcapping", m->spec.logit_softcap);
-    write_gguf_window_pattern(m, arch, out);
+static void write_gguf2(const Model *m, Checkpoint *out) {
+    gguf_write_real(out, "attn_logit_softcapping", m->spec.layers[0].softcap);
+    gguf_write_real(out, "final_logit_softcapping", m->spec.logit_softcap);
+    write_gguf_window_pattern(m, out);
 }
 
 static bool can3(const Model *m, char *why, size_t size) {
     const LayerSpec *windowed = a_layer(m, true), *global = a_layer(m, false);
-    if (!rotates_everywhere(m, why, size)) return false;
+    if (!can2(m, why, size)) return false;
     if (m->spec.layers[0].softcap > 0) return cannot(why, size, "has no soft cap on scores");
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
+        if (l->position == POSITION_NOPE) continue;
         if (!same_rotation(l, l->window ? windowed : global))
             return cannot(why, size, "has one rope base for windowed layers and one for the others");
         if (l->window && l->scaling.kind != ROPE_SCALING_NONE)
@@ -207,13 +197,12 @@ static bool can3(const Model *m, char *why, size_t size) {
     return true;
 }
 
-static void write_gguf3(const Model *m, const char *arch, Checkpoint *out) {
+static void write_gguf3(const Model *m, Checkpoint *out) {
     const LayerSpec *windowed = a_layer(m, true);
-    if (m->spec.logit_softcap > 0)
-        gguf_write_real(out, arch, "final_logit_softcapping", m->spec.logit_softcap);
+    if (m->spec.logit_softcap > 0) gguf_write_real(out, "final_logit_softcapping", m->spec.logit_softcap);
     if (!windowed) return;
-    write_gguf_window_pattern(m, arch, out);
-    gguf_write_real(out, arch, "rope.freq_base_swa", windowed->rope_base);
+    write_gguf_window_pattern(m, out);
+    gguf_write_real(out, "rope.freq_base_swa", windowed->rope_base);
 }
 
 const Family family_gemma = {
@@ -227,6 +216,7 @@ const Family family_gemma = {
     .read_config = read_config,
     .read_gguf = read_gguf,
     .architecture = "GemmaForCausalLM",
+    .gguf_no_o_bias = true,
 };
 
 static const KeyName gemma_keys[] = {{"hidden_act", "hidden_activation"}, {NULL, NULL}};
@@ -247,6 +237,7 @@ const Family family_gemma2 = {
     .read_config = read_config2,
     .read_gguf = read_gguf2,
     .architecture = "Gemma2ForCausalLM",
+    .gguf_no_o_bias = true,
     .config_can = can2,
     .write_config = write_config2,
     .gguf_can = gguf_can2,
@@ -273,11 +264,12 @@ const Family family_gemma3 = {
     .read_config = read_config3,
     .read_gguf = read_gguf3,
     .architecture = "Gemma3ForCausalLM",
+    .gguf_no_o_bias = true,
     .config_can = can3,
     .write_config = write_config3,
     .gguf_can = can3,
     .write_gguf = write_gguf3,
     .write_softmax_scale = write_scalar,
     .gguf_softmax_scale = gemma3_scale,
-    .gguf_window_base = true,
+    .window_base = true,
 };

@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "formats/json.h"
-#include "surgery/carrier.h"
+#include "surgery/family.h"
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
@@ -62,6 +62,7 @@ const Family family_granite = {
     .read_config = read_config,
     .read_gguf = read_gguf,
     .architecture = "GraniteForCausalLM",
+    .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
     .write_softmax_scale = write_multipliers,
 };
 
@@ -113,12 +114,6 @@ static bool read_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
     return read_gguf_scales(m, c, e);
 }
 
-/* Its settings are those of the carrier of this name. */
-static bool swa_can(const Model *m, char *why, size_t size) {
-    (void)m;
-    return cannot(why, size, "is written by the carrier granite_swa");
-}
-
 const Family family_granite_swa = {
     .name = "granite_swa",
     .model_types = (const char *const[]){"granite_swa", NULL},
@@ -132,7 +127,6 @@ const Family family_granite_swa = {
     .read_config = read_swa_config,
     .read_gguf = read_swa_gguf,
     .architecture = "GraniteSWAForCausalLM",
-    .config_can = swa_can,
-    .gguf_can = swa_can,
+    .carrier = "granite_swa",
     .write_softmax_scale = write_multipliers,
 };

@@ -17,6 +17,7 @@ const Family family_llama = {
     .mlp_bias_key = true,
     .gguf_interleaved = true,
     .architecture = "LlamaForCausalLM",
+    .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
 };
 
 /* A window in every layer; a Llama config's key of that name is ignored everywhere. */
@@ -39,4 +40,5 @@ const Family family_mistral = {
     .gguf_interleaved = true,
     .read_config = read_mistral,
     .architecture = "MistralForCausalLM",
+    .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
 };

@@ -61,16 +61,15 @@ static bool is_parallel(const Model *m) {
 
 static bool neox_gguf_can(const Model *m, char *why, size_t size) {
     if (!m->spec.layers[0].q_bias) return cannot(why, size, "needs biases in attention");
-    return gguf_rotates_can(m, why, size);
+    return all_layers(m, layer_is_global) || cannot(why, size, "has no windows per layer");
 }
 
 static void write_parallel(const Model *m, json_t *config) {
     json_object_set_new(config, "use_parallel_residual", json_boolean(is_parallel(m)));
 }
 
-static void write_gguf_parallel(const Model *m, const char *arch, Checkpoint *out) {
+static void write_gguf_parallel(const Model *m, Checkpoint *out) {
     char key[128];
-    (void)arch;
     meta_set_bool(out, arch_key(key, out, "use_parallel_residual"), is_parallel(m));
 }
 
@@ -207,15 +206,14 @@ static void write_falcon(const Model *m, json_t *config) {
     json_object_set_new(config, "num_ln_in_parallel_attn", json_integer(two ? 2 : 1));
     json_object_set_new(config, "parallel_attn", json_true());
     json_object_set_new(config, "alibi", json_false());
-    json_object_set_new(config, "bias", json_false());
+    json_object_set_new(config, "bias", json_boolean(m->spec.layers[0].q_bias));
 }
 
 static bool falcon_gguf_can(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
     if (!is_parallel(m)) return cannot(why, size, "has attention and MLP side by side");
     if (l->q_bias || l->mlp_bias) return cannot(why, size, "has no biases");
-    if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
-    return all_layers(m, layer_rotates) || cannot(why, size, "rotates whole heads in every layer");
+    return all_layers(m, layer_is_global) || cannot(why, size, "has no windows per layer");
 }
 
 const Family family_falcon = {

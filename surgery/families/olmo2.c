@@ -3,11 +3,6 @@
 #include "formats/json.h"
 #include "surgery/carrier.h"
 
-static bool gguf_can_olmo2(const Model *m, char *why, size_t size) {
-    if (m->spec.layers[0].o_bias) return cannot(why, size, "has no bias after attention");
-    return gguf_rotates_can(m, why, size);
-}
-
 const Family family_olmo2 = {
     .name = "olmo2",
     .model_types = (const char *const[]){"olmo2", NULL},
@@ -22,9 +17,24 @@ const Family family_olmo2 = {
     .attention_bias_key = true,
     .old_rope_type = true,
     .architecture = "Olmo2ForCausalLM",
-    .gguf_can = gguf_can_olmo2,
+    .gguf_no_o_bias = true,
+    .config_scalings = 1u << ROPE_SCALING_LINEAR | 1u << ROPE_SCALING_DYNAMIC,
     .gguf_needs_head = true,
 };
+
+static bool has_windows(const Model *m) {
+    return !all_layers(m, layer_is_global);
+}
+
+/* Where there are windows, rotation goes with them. */
+static bool rotates(const Model *m, uint32_t layer) {
+    return m->spec.layers[layer].window || !has_windows(m);
+}
+
+static void drop_in_others(Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (!rotates(m, i)) layer_drop_rope(&m->spec.layers[i]);
+}
 
 static bool read_exaone4(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
@@ -40,41 +50,30 @@ static bool read_exaone4(Model *m, const json_t *config, Error *e) {
 
 /* llama.cpp knows the one with windows by its 64 layers. */
 static bool read_exaone4_gguf(Model *m, const Checkpoint *c, Error *e) {
-    char key[128];
-    uint64_t window = 4096;
+    uint32_t window = 4096;
     if (m->spec.n_layers != 64) return true;
-    meta_u64(c, arch_key(key, c, "attention.sliding_window"), &window);
-    if (!read_gguf_window_pattern(m, c, (uint32_t)window, 4, e)) return false;
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (!m->spec.layers[i].window) layer_drop_rope(&m->spec.layers[i]);
+    if (!gguf_window(c, &window, e) || !read_gguf_window_pattern(m, c, window, 4, e)) return false;
+    drop_in_others(m);
     return true;
 }
 
-static bool has_windows(const Model *m) {
-    return !all_layers(m, layer_is_global);
-}
-
-/* Where there are windows, rotation goes with them. */
-static bool can_exaone4(const Model *m, char *why, size_t size) {
+static bool one_window_size(const Model *m, char *why, size_t size) {
     uint32_t window;
-    if (!one_rotation(m, NULL)) return cannot(why, size, "has one rope base for all layers");
-    if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
-    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
-        const LayerSpec *l = &m->spec.layers[i];
-        if (layer_is_nope(m, l) != (has_windows(m) && !l->window))
-            return cannot(why, size, "rotates in layers with a window only, or in all if there are none");
-    }
-    return true;
+    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
 }
 
 static bool gguf_can_exaone4(const Model *m, char *why, size_t size) {
     if (has_windows(m) != (m->spec.n_layers == 64))
         return cannot(why, size, "has windows if there are 64 layers, and only then");
-    return can_exaone4(m, why, size);
+    return one_window_size(m, why, size);
 }
 
-static void write_gguf_exaone4(const Model *m, const char *arch, Checkpoint *out) {
-    if (has_windows(m)) write_gguf_window_pattern(m, arch, out);
+static void write_exaone4(const Model *m, json_t *config) {
+    write_layer_types(m, config, 0);
+}
+
+static void write_gguf_exaone4(const Model *m, Checkpoint *out) {
+    if (has_windows(m)) write_gguf_window_pattern(m, out);
 }
 
 const Family family_exaone4 = {
@@ -92,8 +91,11 @@ const Family family_exaone4 = {
     .read_config = read_exaone4,
     .read_gguf = read_exaone4_gguf,
     .architecture = "Exaone4ForCausalLM",
-    .config_can = can_exaone4,
-    .write_config = write_layer_types,
+    .rotates = rotates,
+    .rotates_where = "layers with a window only, or in all if there are none",
+    .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
+    .config_can = one_window_size,
+    .write_config = write_exaone4,
     .gguf_can = gguf_can_exaone4,
     .write_gguf = write_gguf_exaone4,
 };

@@ -2,7 +2,6 @@
  * with one expert it is the only stock architecture that has those norms before a plain block
  * (carriers/olmoe.c). */
 #include "formats/json.h"
-#include "surgery/carrier.h"
 #include "surgery/families/tensors.h"
 
 const TensorName olmoe_tensors[] = {
@@ -30,11 +29,6 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-static bool by_carrier(const Model *m, char *why, size_t size) {
-    (void)m;
-    return cannot(why, size, "is written by the carrier olmoe");
-}
-
 const Family family_olmoe = {
     .name = "olmoe",
     .model_types = (const char *const[]){"olmoe", NULL},
@@ -45,6 +39,5 @@ const Family family_olmoe = {
     .attention_bias_key = true,
     .read_config = read_config,
     .architecture = "OlmoeForCausalLM",
-    .config_can = by_carrier,
-    .gguf_can = by_carrier,
+    .carrier = "olmoe",
 };

@@ -76,20 +76,17 @@ static bool read_phi3(Model *m, const json_t *config, Error *e) {
 }
 
 static bool one_window_for_all(const Model *m, char *why, size_t size) {
-    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].window != m->spec.layers[0].window)
             return cannot(why, size, "has a window in all layers or in none");
-        if (layer_is_nope(m, &m->spec.layers[i])) return cannot(why, size, "rotates in every layer");
-    }
-    return one_rotation(m, NULL) || cannot(why, size, "has one rope base for all layers");
+    return true;
 }
 
 static void write_config3(const Model *m, json_t *config) {
     uint32_t window = m->spec.layers[0].window;
     json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());
-    double original = m->spec.layers[0].scaling.original_context;
-    json_object_set_new(config, "original_max_position_embeddings",
-                        json_integer(original > 0 ? (json_int_t)original : (json_int_t)m->spec.context));
+    if (m->spec.layers[0].scaling.kind != ROPE_SCALING_LONGROPE)
+        json_object_set_new(config, "original_max_position_embeddings", json_integer(m->spec.context));
 }
 
 static bool gguf_can3(const Model *m, char *why, size_t size) {
@@ -99,9 +96,9 @@ static bool gguf_can3(const Model *m, char *why, size_t size) {
 }
 
 /* 0 tells llama.cpp that there is none. */
-static void write_gguf3(const Model *m, const char *arch, Checkpoint *out) {
+static void write_gguf3(const Model *m, Checkpoint *out) {
     char key[128];
-    (void)m, (void)arch;
+    (void)m;
     meta_set_u32(out, arch_key(key, out, "attention.sliding_window"), 0);
 }
 
@@ -113,7 +110,8 @@ const Family family_phi3 = {
     .model = {.norm_eps = 1e-5, .context = 4096},
     .layer = {.rope_base = 10000},
     .rotary_part_key = true,
-    .no_linear_rope = true,
+    .config_scalings = 1u << ROPE_SCALING_LONGROPE,
+    .gguf_scalings = 1u << ROPE_SCALING_LONGROPE,
     .read_config = read_phi3,
     .architecture = "Phi3ForCausalLM",
     .config_can = one_window_for_all,

@@ -1,7 +1,7 @@
 /* Qwen2, Qwen2.5: q/k/v biases. Qwen3: none, but norms of each query and key. In both a window from layer
  * max_window_layers on, if use_sliding_window says so. */
 #include "formats/json.h"
-#include "surgery/carrier.h"
+#include "surgery/family.h"
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     bool use = false;
@@ -28,11 +28,6 @@ const Family family_qwen2 = {
     .no_o_bias = true,
 };
 
-static bool gguf_can3(const Model *m, char *why, size_t size) {
-    if (m->spec.layers[0].o_bias) return cannot(why, size, "has no bias after attention");
-    return gguf_rotates_can(m, why, size);
-}
-
 const Family family_qwen3 = {
     .name = "qwen3",
     .model_types = (const char *const[]){"qwen3", NULL},
@@ -47,5 +42,5 @@ const Family family_qwen3 = {
     .attention_bias_key = true,
     .read_config = read_config,
     .architecture = "Qwen3ForCausalLM",
-    .gguf_can = gguf_can3,
+    .gguf_no_o_bias = true,
 };

@@ -1,7 +1,7 @@
 /* SmolLM3: no rotation where no_rope_layers is 0 (every fourth layer by default), windows where layer_types
  * says so. llama.cpp's architecture of this name knows only the default pattern. */
 #include "formats/json.h"
-#include "surgery/carrier.h"
+#include "surgery/family.h"
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
@@ -34,17 +34,9 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-static bool config_can(const Model *m, char *why, size_t size) {
+static bool rotates(const Model *m, uint32_t layer) {
     (void)m;
-    return cannot(why, size, "is written by the carrier smollm3");
-}
-
-static bool gguf_can(const Model *m, char *why, size_t size) {
-    if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (layer_is_nope(m, &m->spec.layers[i]) != ((i + 1) % 4 == 0))
-            return cannot(why, size, "has no rotation in every fourth layer, whatever the file says");
-    return true;
+    return (layer + 1) % 4 != 0;
 }
 
 const Family family_smollm3 = {
@@ -60,6 +52,6 @@ const Family family_smollm3 = {
     .read_config = read_config,
     .read_gguf = read_gguf,
     .architecture = "SmolLM3ForCausalLM",
-    .config_can = config_can,
-    .gguf_can = gguf_can,
+    .rotates = rotates,
+    .rotates_where = "all but every fourth layer, whatever the file says",
 };

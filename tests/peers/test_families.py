@@ -209,7 +209,6 @@ ALL, SOME = {}, {}
 for name in ("qwen3, plain", "gemma", "olmo2", "stablelm", "stablelm, parallel", "gpt_neox", "phi", "falcon"):
     ALL[name] = (None, None)
     SOME[name] = ("says nothing of rotation or windows per layer", "rotates in every layer")
-SOME["falcon"] = ("says nothing of rotation or windows per layer", "rotates whole heads in every layer")
 ALL["gemma2"], SOME["gemma2"] = (None, None), ("rotates in every layer", "rotates in every layer")
 ALL["gemma3"], SOME["gemma3"] = 2 * ("does not scale the rotation of layers with a window",), ("rotates in every layer", "rotates in every layer")
 ALL["cohere2"], SOME["cohere2"] = (None, None), (2 * ("rotates in layers with a window and in no others",))
