@@ -96,7 +96,7 @@ static void print_strip(const ModelSpec *s) {
 
 /* How a layer is wired, in a line. */
 static void print_block(const ModelSpec *s) {
-    static const char *const gated[] = {"SwiGLU", "GeGLU", "GeGLU (tanh)"},
+    static const char *const gated[] = {"SwiGLU", "GeGLU", "GeGLU (tanh)", "clipped SwiGLU"},
                              *const plain[] = {"SiLU", "GELU", "GELU (tanh)"},
                              *const norms[] = {"", " normed per head", " normed over all heads"};
     const LayerSpec *l = &s->layers[0];
@@ -109,6 +109,7 @@ static void print_block(const ModelSpec *s) {
            : l->wiring == WIRING_SHARED   ? " attention and MLP side by side, one norm for both"
                                           : " attention and MLP side by side",
            l->no_gate ? plain[l->activation] : gated[l->activation]);
+    if (l->n_experts) printf(", %u of %u experts", l->n_experts_used, l->n_experts);
     if (l->q_norm != QK_NORM_NONE)
         printf(", queries%s%s", l->k_norm == l->q_norm ? " and keys" : "", norms[l->q_norm]);
     if (l->k_norm != QK_NORM_NONE && l->k_norm != l->q_norm) printf(", keys%s", norms[l->k_norm]);

@@ -57,6 +57,7 @@ typedef struct Tensor {
     const float *row_scale;    /* and times a factor of its own for each served row; NULL: none */
     bool is_new;
     bool changed;  /* other values than the source's, whatever the description says */
+    bool moved;    /* elements in another order than the source's, whatever row_index says */
     bool restored; /* `dtype` undoes a widening: narrower than stored, and exact */
     char hash[33]; /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
 } Tensor;
@@ -149,11 +150,33 @@ bool tensor_read_f32(const Tensor *t, float *out, Error *e);
 const void *tensor_map(const Tensor *t);
 TensorStatus tensor_status(const Tensor *t);
 const char *tensor_status_name(TensorStatus s);
-/* Makes each element of a vector a row, so that they can be moved like a matrix's rows; anything else is left
- * alone. An error for types whose elements lie in blocks. */
+/* Makes each element a row, so that they can be moved like a matrix's rows. An error for types whose elements
+ * lie in blocks, and where rows are moved already. */
+bool tensor_split_elements(Arena *a, Tensor *t, Error *e);
+/* The same of a vector; anything else is left alone. */
 bool tensor_split_rows(Arena *a, Tensor *t, Error *e);
 /* Composes a further permutation: new served row i is old served row index[i]. Drops to NULL if identity. */
 void tensor_permute(Arena *a, Tensor *t, const uint32_t *index);
+/* Rows [first, first + n) of `t`, whose shape the caller sets. */
+Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n);
+/* The rows of all `n` tensors, one tensor after the other, which must agree in their types and shapes: rank
+ * and shape are those of one, with `n` before them. An error names the two that differ. */
+bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *out, Error *e);
+/* One matrix of a transposed tensor at a time; zero-initialise, and free when no such tensor is read any
+ * more. */
+typedef struct Transposer {
+    uint64_t made;       /* tensors, numbered from 1 */
+    uint64_t of, matrix; /* which tensor's matrix is held, and the how-manieth */
+    uint8_t *bytes;
+    size_t capacity;
+} Transposer;
+void transposer_free(Transposer *t);
+/* A matrix, or each of a stack of them, with rows and columns exchanged; served in the type that `t` is
+ * served in, which must not have blocks. Twice is `t` itself again. All tensors made with one `held` are read
+ * by one thread. */
+bool tensor_transposed(Arena *a, Transposer *held, const Tensor *t, Tensor *out, Error *e);
+/* The same rows, transposed alike. */
+bool part_same(const TensorPart *a, const TensorPart *b);
 /* XXH3-128 of the served bytes without writing them. */
 bool tensor_hash(const Tensor *t, char out[33], Error *e);
 

@@ -56,35 +56,12 @@ TensorStatus tensor_status(const Tensor *t) {
     if (t->changed || t->scale != 1 || t->add != 0 || t->row_scale) return TENSOR_CHANGED;
     if (t->dtype != t->stored)
         return t->restored || dtype_widens(t->stored, t->dtype) ? TENSOR_WIDENED : TENSOR_CHANGED;
-    return t->row_index ? TENSOR_PERMUTED : TENSOR_UNTOUCHED;
+    return t->row_index || t->moved ? TENSOR_PERMUTED : TENSOR_UNTOUCHED;
 }
 
 const char *tensor_status_name(TensorStatus s) {
     static const char *const names[] = {"untouched", "permuted", "widened", "changed", "new"};
     return names[s];
-}
-
-bool tensor_split_rows(Arena *a, Tensor *t, Error *e) {
-    if (t->rank != 1 || t->row_elems == 1) return true;
-    if (dtype_info(t->stored)->block_elems != 1 || t->n_parts != 1)
-        return error_set(e, ERR_INPUT, "tensor '%s': elements of %s cannot be moved one by one", t->name,
-                         dtype_info(t->stored)->name);
-    TensorPart *part = arena_alloc(a, sizeof *part);
-    *part = *t->parts;
-    part->n_rows = t->n_rows = t->shape[0];
-    t->row_elems = 1;
-    t->parts = part;
-    return true;
-}
-
-void tensor_permute(Arena *a, Tensor *t, const uint32_t *index) {
-    uint32_t *composed = arena_alloc(a, t->n_rows * sizeof *composed);
-    bool identity = true;
-    for (uint64_t i = 0; i < t->n_rows; i++) {
-        composed[i] = t->row_index ? t->row_index[index[i]] : index[i];
-        identity &= composed[i] == i;
-    }
-    t->row_index = identity ? NULL : composed;
 }
 
 /* ---- serving ---- */

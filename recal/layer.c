@@ -25,6 +25,8 @@ LayerParams layer_params(const Net *n, float *block, uint32_t layer) {
         .attn_post_norm = net_at(n, block, ROLE_ATTN_POST_NORM, i),
         .ffn_norm = net_at(n, block, ROLE_FFN_NORM, i),
         .ffn_norm_bias = net_at(n, block, ROLE_FFN_NORM_BIAS, i),
+        .router = net_at(n, block, ROLE_ROUTER, i),
+        .router_bias = net_at(n, block, ROLE_ROUTER_BIAS, i),
         .gate = net_at(n, block, ROLE_GATE, i),
         .up = net_at(n, block, ROLE_UP, i),
         .down = net_at(n, block, ROLE_DOWN, i),
@@ -96,6 +98,31 @@ void stream_norm_forward(const Net *n, float *y, float *rstd, const float *x, co
 void stream_norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x,
                           const float *w, const float *rstd, size_t N) {
     norm_backward(n->pool, n->spec->norm, dx, dw, db, dy, x, w, rstd, N, n->spec->width);
+}
+
+ExpertParams expert_params(const LayerParams *p) {
+    return (ExpertParams){.router = p->router,
+                          .router_bias = p->router_bias,
+                          .gate = p->gate,
+                          .up = p->up,
+                          .down = p->down,
+                          .gate_bias = p->gate_bias,
+                          .up_bias = p->up_bias,
+                          .down_bias = p->down_bias};
+}
+
+Experts layer_experts(const LayerSpec *l, size_t width, const LayerParams *w) {
+    return (Experts){.n = l->n_experts,
+                     .used = l->n_experts_used,
+                     .width = width,
+                     .ffn = l->ffn_dim,
+                     .activation = l->activation,
+                     .shares_of_all = l->shares_of_all,
+                     .w = expert_params(w)};
+}
+
+size_t mlp_passes(const LayerSpec *l) {
+    return l->n_experts ? l->n_experts_used : 1;
 }
 
 size_t qk_norm_groups(QkNorm norm, uint32_t heads) {

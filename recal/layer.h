@@ -2,13 +2,15 @@
 #ifndef DEROPE_RECAL_LAYER_H
 #define DEROPE_RECAL_LAYER_H
 
+#include "recal/layers/layers.h"
 #include "recal/net.h"
 
 /* The layer's parameters in a block laid out like Net.weights; NULL where the layer has none. */
 typedef struct LayerParams {
     float *attn_norm, *attn_norm_bias, *q, *k, *v, *o, *q_bias, *k_bias, *v_bias, *o_bias, *q_norm, *k_norm,
         *sinks, *attn_post_norm;
-    float *ffn_norm, *ffn_norm_bias, *gate, *up, *down, *gate_bias, *up_bias, *down_bias, *ffn_post_norm;
+    float *ffn_norm, *ffn_norm_bias, *router, *router_bias, *gate, *up, *down, *gate_bias, *up_bias,
+        *down_bias, *ffn_post_norm;
 } LayerParams;
 
 LayerParams layer_params(const Net *n, float *block, uint32_t layer);
@@ -33,6 +35,12 @@ void stream_norm_forward(const Net *n, float *y, float *rstd, const float *x, co
 /* dx, dw and db are added to. */
 void stream_norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x,
                           const float *w, const float *rstd, size_t N);
+
+/* A layer's mixture of experts, with its parameters or with their gradients. */
+Experts layer_experts(const LayerSpec *l, size_t width, const LayerParams *w);
+ExpertParams expert_params(const LayerParams *p);
+/* How many MLPs a token passes: the experts that it uses, or one. */
+size_t mlp_passes(const LayerSpec *l);
 
 /* Rows that QK-norm makes of one token's heads: each head its own, or all together. */
 size_t qk_norm_groups(QkNorm norm, uint32_t heads);

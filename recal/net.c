@@ -11,12 +11,19 @@
 #include "recal/random.h"
 
 static void add_param(Net *n, TensorRole role, int layer) {
-    uint64_t shape[2];
+    uint64_t shape[3];
     uint32_t rank = role_shape(n->spec, layer >= 0 ? &n->spec->layers[layer] : NULL, role, shape);
     if (!rank) return;
-    size_t rows = rank == 2 ? shape[0] : 1, cols = rank == 2 ? shape[1] : shape[0];
-    n->params[n->n_params++] = (Param32){
-        .role = role, .layer = layer, .offset = n->n_weights, .rows = rows, .cols = cols, .decay = rank == 2};
+    bool bias = role_is_bias(role);
+    size_t rows = 1, cols = shape[rank - 1];
+    for (uint32_t i = 0; i + 1 < rank; i++)
+        rows *= shape[i];
+    n->params[n->n_params++] = (Param32){.role = role,
+                                         .layer = layer,
+                                         .offset = n->n_weights,
+                                         .rows = rows,
+                                         .cols = cols,
+                                         .decay = rank > 1 && !bias};
     n->offsets[(size_t)(layer + 1) * ROLE_COUNT + role] = n->n_weights + 1;
     n->n_weights += (rows * cols + 15) / 16 * 16; /* each begins on a cache line */
 }

@@ -161,20 +161,24 @@ static void make_room(LayerCache *c, const LayerSpec *l, size_t n, size_t width)
 /* Activations of one chunk. */
 typedef struct Scratch {
     float *x, *normed, *branch, *rstd, *q, *out, *gate, *up, *logits;
+    float *expert_in, *expert_out;
 } Scratch;
 
 static bool scratch_new(Scratch *b, const ModelSpec *s, size_t n_ids, Error *e) {
-    size_t q = 0, f = 0, heads = 1, rows = n_ids < CHUNK ? n_ids : CHUNK;
+    size_t q = 0, f = 0, heads = 1, passes = 0, rows = n_ids < CHUNK ? n_ids : CHUNK;
     for (uint32_t i = 0; i < s->n_layers; i++) {
         const LayerSpec *l = &s->layers[i];
         if ((size_t)l->n_heads * l->head_dim > q) q = (size_t)l->n_heads * l->head_dim;
-        if (l->ffn_dim > f) f = l->ffn_dim;
+        if (l->ffn_dim * mlp_passes(l) > f) f = l->ffn_dim * mlp_passes(l);
+        if (l->n_experts && mlp_passes(l) > passes) passes = mlp_passes(l);
         if (l->n_heads > heads) heads = l->n_heads;
     }
-    size_t floats[] = {s->width, s->width, s->width, heads, q, q, f, f};
-    float **parts[] = {&b->x, &b->normed, &b->branch, &b->rstd, &b->q, &b->out, &b->gate, &b->up};
+    size_t floats[] = {s->width, s->width, s->width, heads, q, q, f, f, passes * s->width, passes * s->width};
+    float **parts[] = {&b->x,   &b->normed, &b->branch, &b->rstd,      &b->q,
+                       &b->out, &b->gate,   &b->up,     &b->expert_in, &b->expert_out};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
-        if (!(*parts[i] = big_alloc_unset(rows, floats[i] * sizeof(float), "activations", e))) return false;
+        if (floats[i] && !(*parts[i] = big_alloc_unset(rows, floats[i] * sizeof(float), "activations", e)))
+            return false;
     b->logits =
         big_alloc_unset(rows < LOGIT_ROWS ? rows : LOGIT_ROWS, (size_t)s->vocab * sizeof(float), "logits", e);
     return b->logits != NULL;
@@ -189,6 +193,8 @@ static void scratch_free(Scratch *b) {
     free(b->out);
     free(b->gate);
     free(b->up);
+    free(b->expert_in);
+    free(b->expert_out);
     free(b->logits);
 }
 
@@ -230,14 +236,29 @@ static void run_attention(Net *n, uint32_t i, const LayerParams *w, LayerCache *
     project(n->pool, b->branch, b->out, w->o, w->o_bias, N, q, C);
 }
 
+static bool run_experts(Net *n, const LayerSpec *l, const LayerParams *w, const float *in, Scratch *b,
+                        size_t N, Error *e) {
+    Experts x = layer_experts(l, n->spec->width, w);
+    ExpertRows rows = {
+        .in = b->expert_in, .out = b->expert_out, .gate = b->gate, .up = b->up, .wide = b->gate};
+    Routes r;
+    if (!routes_new(&r, &x, N, e)) return false;
+    experts_forward(n->pool, &x, &r, &rows, b->branch, in, N);
+    routes_free(&r);
+    return true;
+}
+
 /* The same of the MLP. */
-static void run_ffn(Net *n, uint32_t i, const LayerParams *w, const float *in, Scratch *b, size_t N) {
+static bool run_ffn(Net *n, uint32_t i, const LayerParams *w, const float *in, Scratch *b, size_t N,
+                    Error *e) {
     const LayerSpec *l = &n->spec->layers[i];
     size_t C = n->spec->width, F = l->ffn_dim;
+    if (l->n_experts) return run_experts(n, l, w, in, b, N, e);
     if (w->gate) project(n->pool, b->gate, in, w->gate, w->gate_bias, N, C, F);
     project(n->pool, b->up, in, w->up, w->up_bias, N, C, F);
     activation_forward(n->pool, l->activation, b->gate, w->gate ? b->gate : NULL, b->up, N * F);
     project(n->pool, b->branch, b->gate, w->down, w->down_bias, N, F, C);
+    return true;
 }
 
 /* x += scale * post_norm(branch) */
@@ -253,7 +274,8 @@ static const float *branch_input(Net *n, const float *norm, const float *bias, S
     return b->normed;
 }
 
-static void run_layer(Net *n, uint32_t i, LayerCache *c, const Rope *rope, Scratch *b, size_t at, size_t N) {
+static bool run_layer(Net *n, uint32_t i, LayerCache *c, const Rope *rope, Scratch *b, size_t at, size_t N,
+                      Error *e) {
     LayerParams w = layer_params(n, n->weights, i);
     Wiring wiring = n->spec->layers[i].wiring;
     const float *in = branch_input(n, w.attn_norm, w.attn_norm_bias, b, N);
@@ -266,8 +288,9 @@ static void run_layer(Net *n, uint32_t i, LayerCache *c, const Rope *rope, Scrat
         if (wiring == WIRING_PARALLEL) in = branch_input(n, w.ffn_norm, w.ffn_norm_bias, b, N);
         add_branch(n, w.attn_post_norm, b, N);
     }
-    run_ffn(n, i, &w, in, b, N);
+    if (!run_ffn(n, i, &w, in, b, N, e)) return false;
     add_branch(n, w.ffn_post_norm, b, N);
+    return true;
 }
 
 static bool run_head(Net *n, Scratch *b, size_t first, size_t from, size_t N, LogitSink sink, void *context,
@@ -298,8 +321,8 @@ bool net_run(Net *n, KvCache *kv, const int32_t *ids, size_t n_ids, size_t skip,
         embedding_forward(n->pool, b.x, net_at(n, n->weights, ROLE_EMBED, -1), ids + done,
                           (float)s->embedding_scale, N, s->width);
         for (uint32_t i = 0; ok && i < s->n_layers; i++) {
-            run_layer(n, i, &kv->layers[i], &ropes[i], &b, kv->length, N);
-            if (kv->stop && *kv->stop) ok = error_set(e, ERR_INTERRUPTED, "interrupted");
+            ok = run_layer(n, i, &kv->layers[i], &ropes[i], &b, kv->length, N, e);
+            if (ok && kv->stop && *kv->stop) ok = error_set(e, ERR_INTERRUPTED, "interrupted");
         }
         ropes_free(ropes, s);
         if (ok && sink && done + N > skip)

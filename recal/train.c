@@ -218,12 +218,12 @@ bool train_return(const Net *n, Model *m, Error *e) {
     for (size_t i = 0; i < n->n_params; i++) {
         const Param32 *p = &n->params[i];
         const ModelTensor *there = model_tensor(m, p->role, p->layer);
-        uint64_t shape[2] = {p->rows, p->cols};
-        bool vector = there ? there->tensor.rank == 1 : p->rows == 1;
+        uint64_t shape[3];
+        uint32_t rank =
+            role_shape(n->spec, p->layer >= 0 ? &n->spec->layers[p->layer] : NULL, p->role, shape);
         char name[128];
         model_tensor_name(m, p->role, p->layer, FORMAT_HF, name);
-        Tensor t = tensor_over(&m->arena, name, DTYPE_F32, vector ? 1 : 2, vector ? shape + 1 : shape,
-                               n->weights + p->offset);
+        Tensor t = tensor_over(&m->arena, name, DTYPE_F32, rank, shape, n->weights + p->offset);
         t.dtype = there ? there->tensor.dtype : DTYPE_F32;
         if (!dtype_info(t.dtype)->encode) {
             t.dtype = DTYPE_Q8_0;

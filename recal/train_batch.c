@@ -23,6 +23,7 @@ typedef struct Kept {
     float *mid;                             /* what the MLP reads of the stream: x itself where both do */
     float *q_raw, *k_raw, *q_rstd, *k_rstd; /* QK-norm: before it; NULL where there is none */
     float *attn_raw, *attn_rstd, *ffn_raw, *ffn_rstd; /* post-norms: the same */
+    Routes routes;                                    /* where there are experts */
 } Kept;
 
 typedef struct Pass {
@@ -30,15 +31,18 @@ typedef struct Pass {
     size_t B, T, N;
     Kept *kept;
     Rope *ropes;
-    float *x;             /* (N, C): the residual stream, at the end the input of the final norm */
-    float *normed, *rstd; /* (N, C), (N) */
-    float *branch;        /* (N, C): what attention or the MLP gives */
-    float *wide;          /* (N, widest of ffn and heads) */
-    float *block;         /* everything kept, one allocation */
+    float *x;                      /* (N, C): the residual stream, at the end the input of the final norm */
+    float *normed, *rstd;          /* (N, C), (N) */
+    float *branch;                 /* (N, C): what attention or the MLP gives */
+    float *wide;                   /* (N, widest of ffn and heads) */
+    float *expert_in, *expert_out; /* (N * passes, C) */
+    float *block;                  /* everything kept, one allocation */
 } Pass;
 
 typedef struct Sizes {
-    size_t C, q, kv, F, heads;
+    size_t C, q, kv, heads;
+    size_t F; /* of all MLPs that a token passes */
+    size_t experts, passes;
     bool q_norm, k_norm, post_norms, sequential, gated;
     size_t q_groups, k_groups; /* rows that QK-norm makes of a token */
 } Sizes;
@@ -48,7 +52,9 @@ static Sizes sizes_of(const ModelSpec *s, uint32_t i) {
     return (Sizes){.C = s->width,
                    .q = (size_t)l->n_heads * l->head_dim,
                    .kv = (size_t)l->n_kv_heads * l->head_dim,
-                   .F = l->ffn_dim,
+                   .F = mlp_passes(l) * l->ffn_dim,
+                   .experts = l->n_experts,
+                   .passes = mlp_passes(l),
                    .heads = l->n_heads,
                    .q_norm = l->q_norm != QK_NORM_NONE,
                    .k_norm = l->k_norm != QK_NORM_NONE,
@@ -76,6 +82,16 @@ static size_t widest(const ModelSpec *s) {
     return wide;
 }
 
+/* Rows that experts read of a token; 0: there are none. */
+static size_t most_passes(const ModelSpec *s) {
+    size_t most = 0;
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        Sizes z = sizes_of(s, i);
+        if (z.experts && z.passes > most) most = z.passes;
+    }
+    return most;
+}
+
 static size_t pass_floats(const ModelSpec *s, bool keep) {
     size_t all = 0, most = 0;
     for (uint32_t i = 0; i < s->n_layers; i++) {
@@ -85,7 +101,7 @@ static size_t pass_floats(const ModelSpec *s, bool keep) {
         if (floats > most) most = floats;
     }
     /* without a way back each layer writes over the one before */
-    return 3 * s->width + 1 + widest(s) + (keep ? all : most);
+    return (3 + 2 * most_passes(s)) * s->width + 1 + widest(s) + (keep ? all : most);
 }
 
 static float *carve(float **at, size_t floats) {
@@ -105,8 +121,11 @@ static bool pass_new(Pass *p, Net *n, size_t B, size_t T, bool keep, Error *e) {
     p->branch = carve(&at, p->N * s->width);
     p->rstd = carve(&at, p->N);
     p->wide = carve(&at, p->N * widest(s));
+    p->expert_in = carve(&at, p->N * most_passes(s) * s->width);
+    p->expert_out = carve(&at, p->N * most_passes(s) * s->width);
     float *layers = at;
     p->kept = xcalloc(s->n_layers, sizeof *p->kept);
+    bool ok = true;
     for (uint32_t i = 0; i < s->n_layers; i++) {
         Sizes z = sizes_of(s, i);
         Kept *k = &p->kept[i];
@@ -136,13 +155,17 @@ static bool pass_new(Pass *p, Net *n, size_t B, size_t T, bool keep, Error *e) {
             k->ffn_raw = carve(&at, p->N * z.C);
             k->ffn_rstd = carve(&at, p->N);
         }
+        Experts x = {.n = z.experts, .used = z.passes};
+        ok = ok && (!z.experts || routes_new(&k->routes, &x, p->N, e));
     }
     p->ropes = ropes_new(s, 0, T, T);
-    return true;
+    return ok;
 }
 
 static void pass_free(Pass *p) {
     if (p->ropes) ropes_free(p->ropes, p->n->spec);
+    for (uint32_t i = 0; p->kept && i < p->n->spec->n_layers; i++)
+        routes_free(&p->kept[i].routes);
     free(p->kept);
     free(p->block);
 }
@@ -208,10 +231,20 @@ static void forward_attention(Pass *p, uint32_t i, const LayerParams *w, const f
     project(n->pool, k->attn_raw ? k->attn_raw : p->branch, k->out, w->o, w->o_bias, p->N, z.q, z.C);
 }
 
+static ExpertRows expert_rows(const Pass *p, const Kept *k, float *wide) {
+    return (ExpertRows){.in = p->expert_in, .out = p->expert_out, .gate = k->gate, .up = k->up, .wide = wide};
+}
+
 static void forward_ffn(Pass *p, uint32_t i, const LayerParams *w, const float *in) {
     Net *n = p->n;
     Kept *k = &p->kept[i];
     Sizes z = sizes_of(n->spec, i);
+    if (z.experts) {
+        Experts x = layer_experts(&n->spec->layers[i], z.C, w);
+        ExpertRows rows = expert_rows(p, k, p->wide);
+        experts_forward(n->pool, &x, &k->routes, &rows, k->ffn_raw ? k->ffn_raw : p->branch, in, p->N);
+        return;
+    }
     if (w->gate) project(n->pool, k->gate, in, w->gate, w->gate_bias, p->N, z.C, z.F);
     project(n->pool, k->up, in, w->up, w->up_bias, p->N, z.C, z.F);
     activation_forward(n->pool, n->spec->layers[i].activation, p->wide, k->gate, k->up, p->N * z.F);
@@ -355,6 +388,13 @@ static void backward_ffn(Pass *p, uint32_t i, const LayerParams *w, const LayerP
     Sizes z = sizes_of(n->spec, i);
     Activation act = n->spec->layers[i].activation;
     size_t N = p->N;
+    if (z.experts) {
+        Experts x = layer_experts(&n->spec->layers[i], z.C, w);
+        ExpertParams gx = expert_params(g);
+        ExpertRows rows = expert_rows(p, k, d->dwide);
+        experts_backward(n->pool, &x, &gx, &k->routes, &rows, d->din, d->dy, in, N);
+        return;
+    }
     activation_forward(n->pool, act, p->wide, k->gate, k->up, N * z.F);
     if (g->down_bias) bias_backward(n->pool, g->down_bias, d->dy, N, z.C);
     linear_backward(n->pool, d->dwide, false, g->down, d->dy, p->wide, w->down, N, z.F, z.C);
@@ -497,7 +537,11 @@ bool net_train_batch(Net *n, const Batch *b, double *loss, Error *e) {
 }
 
 uint64_t net_train_bytes(const ModelSpec *s, size_t B, size_t T) {
-    uint64_t floats = (uint64_t)B * T * (pass_floats(s, true) + pass_floats(s, false) + back_floats(s));
+    uint64_t floats = pass_floats(s, true) + pass_floats(s, false) + back_floats(s);
+    for (uint32_t i = 0; i < s->n_layers; i++)
+        if (s->layers[i].n_experts)
+            floats += 2 * routes_floats(s->layers[i].n_experts, s->layers[i].n_experts_used);
+    floats *= (uint64_t)B * T;
     size_t of_logits =
         s->logit_softcap > 0 ? 3 : 2; /* the model's, the teacher's, those before the gradient */
     return (floats + head_rows(s) * (of_logits * (uint64_t)s->vocab + s->width)) * sizeof(float);

@@ -51,6 +51,8 @@ bool same_rotation(const LayerSpec *a, const LayerSpec *b);
 bool one_rotation(const Model *m, const LayerSpec **l);
 /* The windowed layers agree; 0 if there are none. */
 bool one_window(const Model *m, uint32_t *window);
+/* All layers have the same window, or none has one. */
+bool one_window_for_all(const Model *m, char *why, size_t why_size);
 bool one_softmax_scale(const Model *m);
 /* Embedding, residual and logit scales are 1. */
 bool plain_multipliers(const Model *m);
@@ -63,7 +65,8 @@ bool family_rotation(const Model *m, char *why, size_t why_size);
 /* One rotation for all layers that rotate, those with a window left out where they have a base of their own;
  * *l is the first. */
 bool main_rotation(const Model *m, const LayerSpec **l);
-/* Llama's block: RMSNorms before attention and MLP, SwiGLU, no soft caps. */
+/* Llama's layers: RMSNorms before attention and MLP, SwiGLU, no soft caps; and no experts. */
+bool llama_layers(const Model *m, char *why, size_t why_size);
 bool llama_block(const Model *m, char *why, size_t why_size);
 /* `can` helpers: writes the reason, returns false. */
 bool cannot(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

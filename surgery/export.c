@@ -85,8 +85,8 @@ static bool check_scale(const Export *x) {
 }
 
 /* llama.cpp multiplies F32 activations by F32 vectors only. */
-static void widen_vector(Export *x, Tensor *t) {
-    if (t->rank > 1 || !is_float(t->dtype) || t->dtype == DTYPE_F32) return;
+static void widen_vector(Export *x, TensorRole role, Tensor *t) {
+    if ((t->rank > 1 && !role_is_bias(role)) || !is_float(t->dtype) || t->dtype == DTYPE_F32) return;
     if (dtype_widens(t->dtype, DTYPE_F32))
         json_object_set_new(x->dtypes, t->name, json_string(dtype_info(t->dtype)->name));
     else
@@ -112,9 +112,10 @@ static void to_hf_dtype(Export *x, Tensor *t) {
 static const TensorName *row_of(const Export *x, TensorRole role, int layer) {
     const ModelTensor *there = model_tensor(x->m, role, layer);
     if (!x->carrier->tensors && there && there->row) return there->row;
-    for (const TensorName *row = x->carrier->tensors ? x->carrier->tensors : x->m->family->tensors; row->hf;
-         row++)
-        if (row->role == role) return row;
+    const TensorName *own = x->carrier->tensors ? NULL : x->m->family->tensors;
+    const LayerSpec *l = layer >= 0 ? &x->m->spec.layers[layer] : NULL;
+    for (const TensorName *row = own ? own : x->carrier->tensors; row->hf; row++)
+        if (row->role == role && (!own || row_fits(row, l))) return row;
     return NULL;
 }
 
@@ -122,15 +123,52 @@ static bool prepare_tensor(Export *x, TensorRole role, int layer, Tensor *t) {
     fold_scale(x, role, layer, t);
     if (x->out->format == FORMAT_GGUF && x->m->spec.norm_of_one && role_is_norm(role)) t->add += 1;
     if (x->out->format == FORMAT_GGUF)
-        widen_vector(x, t);
+        widen_vector(x, role, t);
     else
         to_hf_dtype(x, t);
     return to_carrier_layout(x, role, layer, t) &&
            (!x->carrier->adapt || x->carrier->adapt(x->m, &x->out->arena, role, layer, t, x->e));
 }
 
+/* One expert's tensor after the other. */
+static void add_each(Export *x, const TensorName *row, int layer, const Tensor *all) {
+    bool stacked = all->rank > (role_is_bias(row->role) ? 1 : 2);
+    uint64_t n = stacked ? all->shape[0] : 1, rows = all->n_rows / n;
+    for (uint64_t i = 0; i < n; i++) {
+        char name[128];
+        Tensor t = tensor_slice(&x->out->arena, all, i * rows, rows);
+        tensor_name(row, layer, (int)i, x->out->format, name);
+        t.name = name;
+        if (stacked) memmove(t.shape, t.shape + 1, --t.rank * sizeof *t.shape);
+        checkpoint_add_tensor(x->out, &t);
+    }
+}
+
+/* In the shape and under the name that the target has. */
+static bool add_whole(Export *x, const TensorName *row, int layer, Tensor t) {
+    bool gguf = x->out->format == FORMAT_GGUF;
+    char name[128];
+    if (strstr(gguf ? row->gguf : row->hf, "%e")) {
+        add_each(x, row, layer, &t);
+        return true;
+    }
+    if (row->experts && t.rank < (role_is_bias(row->role) ? 2u : 3u)) { /* a plain MLP is one expert */
+        memmove(t.shape + 1, t.shape, t.rank++ * sizeof *t.shape);
+        t.shape[0] = 1;
+    }
+    Tensor whole = t;
+    if (row->hf_transposed && !gguf &&
+        !tensor_transposed(&x->out->arena, &x->m->transposer, &t, &whole, x->e))
+        return false;
+    tensor_name(row, layer, -1, x->out->format, name);
+    whole.name = name;
+    checkpoint_add_tensor(x->out, &whole);
+    return true;
+}
+
 /* All that lie in one tensor there, when the first of them comes. */
-static bool add_fused(Export *x, Fused how, TensorRole role, int layer, const char *name) {
+static bool add_fused(Export *x, const TensorName *row, Fused how, int layer) {
+    TensorRole role = row->role;
     TensorRole roles[FUSED_MOST];
     Tensor parts[FUSED_MOST], whole;
     size_t n = fused_roles(how, role, roles);
@@ -138,7 +176,8 @@ static bool add_fused(Export *x, Fused how, TensorRole role, int layer, const ch
     for (size_t i = 0; i < n; i++) {
         const ModelTensor *t = model_tensor(x->m, roles[i], layer);
         if (!t)
-            return error_set(x->e, ERR_FAILED, "tensor '%s' needs a part that the model does not have", name);
+            return error_set(x->e, ERR_FAILED, "tensor '%s' needs a part that the model does not have",
+                             row->hf);
         parts[i] = t->tensor;
         if (!prepare_tensor(x, roles[i], layer, &parts[i])) return false;
     }
@@ -148,25 +187,18 @@ static bool add_fused(Export *x, Fused how, TensorRole role, int layer, const ch
             parts[j].dtype = parts[i].dtype;
     if (!fused_join(&x->out->arena, &x->m->spec.layers[layer], how, roles, parts, n, &whole, x->e))
         return false;
-    whole.name = name;
-    checkpoint_add_tensor(x->out, &whole);
-    return true;
+    return add_whole(x, row, layer, whole);
 }
 
 static bool add_tensor(Export *x, TensorRole role, int layer, Tensor t) {
     bool gguf = x->out->format == FORMAT_GGUF;
     const TensorName *row = row_of(x, role, layer);
-    char name[128] = "";
-    if (row) tensor_name(row, layer, x->out->format, name);
-    if (!*name)
+    if (!row || !*(gguf ? row->gguf : row->hf))
         return error_set(x->e, ERR_FAILED, "the carrier %s has no place for tensor '%s'", x->carrier->name,
                          t.name);
     Fused fused = gguf ? row->gguf_fused : row->hf_fused;
-    if (fused) return add_fused(x, fused, role, layer, name);
-    if (!prepare_tensor(x, role, layer, &t)) return false;
-    t.name = name;
-    checkpoint_add_tensor(x->out, &t);
-    return true;
+    if (fused) return add_fused(x, row, fused, layer);
+    return prepare_tensor(x, role, layer, &t) && add_whole(x, row, layer, t);
 }
 
 /* llama.cpp refuses files with tensors it does not ask for, so small ones travel in keys. */
@@ -352,7 +384,7 @@ static json_t *fresh_config(const Model *m) {
     json_object_set_new(c, "num_attention_heads", json_integer(l->n_heads));
     json_object_set_new(c, config_key(f, "num_key_value_heads"), json_integer(l->n_kv_heads));
     json_object_set_new(c, "head_dim", json_integer(l->head_dim));
-    static const char *const acts[] = {"silu", "gelu", "gelu_pytorch_tanh"};
+    static const char *const acts[] = {"silu", "gelu", "gelu_pytorch_tanh", "silu"};
     json_object_set_new(c, config_key(f, "hidden_act"), json_string(acts[l->activation]));
     json_object_set_new(c, "max_position_embeddings", json_integer(s->context));
     json_object_set_new(c, config_key(f, s->norm == NORM_LAYER ? "layer_norm_eps" : "rms_norm_eps"),
@@ -547,6 +579,11 @@ static void set_common_meta(Export *x, const char *arch) {
     set_number(x->out, arch, "context_length", x->m->new_context ? x->m->new_context : s->context);
     set_number(x->out, arch, "embedding_length", s->width);
     set_number(x->out, arch, "feed_forward_length", l->ffn_dim);
+    if (l->n_experts) {
+        set_number(x->out, arch, "expert_count", l->n_experts);
+        set_number(x->out, arch, "expert_used_count", l->n_experts_used);
+        if (x->m->family->gguf_expert_ffn) set_number(x->out, arch, "expert_feed_forward_length", l->ffn_dim);
+    }
     set_number(x->out, arch, "attention.head_count", l->n_heads);
     set_number(x->out, arch, "attention.head_count_kv", l->n_kv_heads);
     if (l->head_dim * l->n_heads != s->width ||
@@ -615,10 +652,11 @@ static bool embed_config(Export *x) {
     }
     /* It would ask for attention sinks that are not here, or for fewer key/value heads than are; the GGUF's
      * own keys say all that it does. */
-    char name[128];
+    char name[128], here[128];
     model_tensor_name(x->m, ROLE_SINKS, 0, FORMAT_HF, name);
+    model_tensor_name(x->m, ROLE_SINKS, 0, FORMAT_GGUF, here);
     const LayerSpec *l = &x->m->spec.layers[0];
-    bool asks_more = (checkpoint_find(hf, name) && !x->carrier->needs_sinks) ||
+    bool asks_more = (checkpoint_find(hf, name) && !checkpoint_find(x->out, here)) ||
                      (x->carrier->repeats_kv && l->n_kv_heads != l->n_heads);
     if (asks_more) meta_remove(x->out, DEROPE_CONFIG);
     for (size_t i = 0; i < hf->n_files; i++) {

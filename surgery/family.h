@@ -6,17 +6,22 @@
 #include "surgery/fused.h"
 #include "surgery/model.h"
 
-/* One row per tensor of the family. "%d" stands for the layer. */
+/* One row per tensor of the family. "%d" stands for the layer, "%e" for the expert where each has a tensor of
+ * its own. */
 typedef struct TensorName {
     TensorRole role;
     const char *hf;   /* "model.layers.%d.self_attn.q_proj.weight" */
     const char *gguf; /* "blk.%d.attn_q.weight" */
     /* Several rows may name the same tensor: then this says how they lie in it. */
     Fused hf_fused, gguf_fused;
+    bool experts; /* for layers with experts; rows of an MLP's tensors that lack it are for the others */
+    bool hf_transposed; /* HF has columns where we have rows */
 } TensorName;
 
 #define TENSOR(role_, hf_, gguf_)                                                                            \
     { .role = (role_), .hf = (hf_), .gguf = (gguf_) }
+#define TENSOR_OF_EXPERTS(role_, hf_, gguf_)                                                                 \
+    { .role = (role_), .hf = (hf_), .gguf = (gguf_), .experts = true }
 #define TENSOR_FUSED(role_, hf_, hf_fused_, gguf_, gguf_fused_)                                              \
     { .role = (role_), .hf = (hf_), .gguf = (gguf_), .hf_fused = (hf_fused_), .gguf_fused = (gguf_fused_) }
 #define TENSORS_END                                                                                          \
@@ -79,14 +84,20 @@ typedef struct Family {
     bool old_rope_type;                    /* rope_scaling's "rope_type" has to be the older "type" */
     bool ffn_of_four; /* an MLP is four times as wide as the model where its key is absent */
     /* llama.cpp's architecture. */
-    bool gguf_no_o_bias;  /* no bias after attention */
-    bool gguf_needs_head; /* output.weight is there, tied or not */
+    bool gguf_no_o_bias;   /* no bias after attention */
+    bool gguf_needs_head;  /* output.weight is there, tied or not */
+    bool gguf_rounds_yarn; /* YaRN's ramp there ends at whole dimensions, as all of its files have it */
+    bool gguf_expert_ffn;  /* the width of an expert has a key of its own */
 } Family;
 
 /* NULL-terminated. */
 extern const Family *const families[];
 const Family *family_by_model_type(const char *model_type);
-const Family *family_by_gguf_arch(const char *arch);
+/* An architecture may be shared by one family with experts and one without. */
+const Family *family_by_gguf_arch(const char *arch, bool experts);
+
+/* Whether the row is one for this layer (NULL: outside the layers), with experts or without. */
+bool row_fits(const TensorName *row, const LayerSpec *l);
 
 /* The names shared by every family of Llama's shape; by those with norms after attention and MLP (Gemma 2,
  * OLMo 2); and those of OLMoE with one expert. */
@@ -125,6 +136,11 @@ bool arch_real(const Checkpoint *c, const char *suffix, double *out, Error *e);
 bool config_real(const json_t *config, const char *key, double *out, Error *e);
 /* The family's own name for a key of config.json. */
 const char *config_key(const Family *f, const char *usual);
+/* How many experts there are (by `key`) and how many a token passes, onto all layers; absent keys leave what
+ * the family has. */
+bool config_experts(Model *m, const json_t *config, const char *key, Error *e);
+/* The two keys. */
+void write_experts(const Model *m, json_t *config, const char *key);
 /* A number of tokens, 1 to 2^31 - 1. Null is 0: none; an absent key leaves `*out` alone. */
 bool config_window(const json_t *config, const char *key, uint32_t *out, Error *e);
 

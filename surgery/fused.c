@@ -2,12 +2,16 @@
 
 #include <string.h>
 
+static bool is_gate_up(Fused how) {
+    return how == FUSED_GATE_UP || how == FUSED_GATE_UP_PAIRS;
+}
+
 size_t fused_roles(Fused how, TensorRole role, TensorRole roles[FUSED_MOST]) {
     static const TensorRole sets[][FUSED_MOST] = {{ROLE_Q, ROLE_K, ROLE_V},
                                                   {ROLE_Q_BIAS, ROLE_K_BIAS, ROLE_V_BIAS},
                                                   {ROLE_GATE, ROLE_UP, ROLE_OTHER},
                                                   {ROLE_GATE_BIAS, ROLE_UP_BIAS, ROLE_OTHER}};
-    size_t first = how == FUSED_GATE_UP ? 2 : 0, n = how == FUSED_GATE_UP ? 2 : 3;
+    size_t first = is_gate_up(how) ? 2 : 0, n = is_gate_up(how) ? 2 : 3;
     const TensorRole *set = sets[first + role_is_bias(role)];
     memcpy(roles, set, n * sizeof *roles);
     return n;
@@ -29,7 +33,7 @@ static uint64_t role_rows(const LayerSpec *l, TensorRole role) {
 }
 
 uint64_t fused_rows(const LayerSpec *l, Fused how) {
-    if (how == FUSED_GATE_UP) return 2 * (uint64_t)l->ffn_dim;
+    if (is_gate_up(how)) return 2 * (uint64_t)l->ffn_dim;
     return ((uint64_t)l->n_heads + 2 * (uint64_t)l->n_kv_heads) * l->head_dim;
 }
 
@@ -37,30 +41,50 @@ uint64_t fused_rows(const LayerSpec *l, Fused how) {
 static uint64_t place(const LayerSpec *l, Fused how, TensorRole role, uint64_t i) {
     uint64_t d = l->head_dim, q = l->n_heads * d, kv = l->n_kv_heads * d;
     uint64_t group = l->n_heads / l->n_kv_heads;
-    bool is_q = role == ROLE_Q || role == ROLE_Q_BIAS, is_k = role == ROLE_K || role == ROLE_K_BIAS;
-    if (how == FUSED_GATE_UP) return role == ROLE_GATE || role == ROLE_GATE_BIAS ? i : l->ffn_dim + i;
+    bool is_q = role == ROLE_Q || role == ROLE_Q_BIAS, is_k = role == ROLE_K || role == ROLE_K_BIAS,
+         is_up = role == ROLE_UP || role == ROLE_UP_BIAS;
+    if (how == FUSED_GATE_UP_PAIRS) return 2 * i + is_up; /* experts follow each other in both */
+    if (how == FUSED_GATE_UP) return i + (i / l->ffn_dim + is_up) * l->ffn_dim;
     if (how == FUSED_QKV) return is_q ? i : is_k ? q + i : q + kv + i;
     uint64_t head = i / d, in_head = i % d;
     if (is_q) return (head / group * (group + 2) + head % group) * d + in_head;
     return (head * (group + 2) + group + !is_k) * d + in_head;
 }
 
+/* Every expert's, where there are several. */
+static uint64_t times(const LayerSpec *l, TensorRole role, uint64_t rows) {
+    return role_is_mlp(role) && l->n_experts ? rows * l->n_experts : rows;
+}
+
+/* The dimension of a shape that counts the rows. */
+static uint32_t rows_dimension(const LayerSpec *l, TensorRole role) {
+    return role_is_mlp(role) && l->n_experts ? 1 : 0;
+}
+
+static bool split(Arena *a, TensorRole role, Tensor *t, Error *e) {
+    return !role_is_bias(role) || tensor_split_elements(a, t, e);
+}
+
+static uint32_t stored_row(const Tensor *t, uint64_t served) {
+    return t->row_index ? t->row_index[served] : (uint32_t)served;
+}
+
 bool fused_part(Arena *a, const LayerSpec *l, Fused how, TensorRole role, const Tensor *whole, Tensor *part,
                 Error *e) {
     *part = *whole;
-    if (!tensor_split_rows(a, part, e)) return false;
-    uint64_t n = role_rows(l, role);
+    if (!split(a, role, part, e)) return false;
+    uint64_t n = times(l, role, role_rows(l, role));
     uint32_t *index = arena_alloc(a, n * sizeof *index);
     for (uint64_t i = 0; i < n; i++)
-        index[i] = (uint32_t)place(l, how, role, i);
+        index[i] = stored_row(whole, place(l, how, role, i));
     part->row_index = index;
-    part->n_rows = part->shape[0] = n;
+    part->n_rows = n;
+    part->shape[rows_dimension(l, role)] = role_rows(l, role);
     return true;
 }
 
 static bool same_bytes(const Tensor *a, const Tensor *b) {
-    return a->n_parts == 1 && b->n_parts == 1 && a->parts->source == b->parts->source &&
-           a->parts->offset == b->parts->offset;
+    return a->n_parts == 1 && b->n_parts == 1 && part_same(a->parts, b->parts);
 }
 
 static bool agree(const Tensor *a, const Tensor *b, Error *e) {
@@ -103,15 +127,16 @@ static void join_parts(Arena *a, const Tensor *members, size_t n, Tensor *whole,
 bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles, const Tensor *parts,
                 size_t n, Tensor *whole, Error *e) {
     Tensor members[FUSED_MOST] = {0};
-    uint64_t base[FUSED_MOST], total = fused_rows(l, how);
+    uint64_t base[FUSED_MOST], total = times(l, *roles, fused_rows(l, how));
     bool scaled = false;
     for (size_t j = 0; j < n; j++) {
         members[j] = parts[j];
-        if (!tensor_split_rows(a, &members[j], e) || !agree(&members[0], &members[j], e)) return false;
+        if (!split(a, roles[j], &members[j], e) || !agree(&members[0], &members[j], e)) return false;
         scaled |= members[j].scale != members[0].scale;
     }
     *whole = members[0];
-    whole->n_rows = whole->shape[0] = total;
+    whole->n_rows = total;
+    whole->shape[rows_dimension(l, *roles)] = fused_rows(l, how);
     join_parts(a, members, n, whole, base);
     uint32_t *index = arena_alloc(a, total * sizeof *index);
     float *scales = scaled ? arena_alloc(a, total * sizeof *scales) : NULL;
@@ -121,7 +146,7 @@ bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles
         whole->changed |= t->changed;
         for (uint64_t i = 0; i < t->n_rows; i++) {
             uint64_t at = place(l, how, roles[j], i);
-            index[at] = (uint32_t)(base[j] + (t->row_index ? t->row_index[i] : i));
+            index[at] = (uint32_t)base[j] + stored_row(t, i);
             in_order &= index[at] == at;
             if (scales) scales[at] = t->scale;
         }

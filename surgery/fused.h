@@ -8,16 +8,17 @@
 
 typedef enum Fused {
     FUSED_NOT,
-    FUSED_QKV,        /* q, then k, then v */
-    FUSED_QKV_GROUPS, /* per key/value head: the queries that share it, its k, its v (GPT-NeoX, Falcon) */
-    FUSED_GATE_UP,    /* gate, then up */
+    FUSED_QKV,           /* q, then k, then v */
+    FUSED_QKV_GROUPS,    /* per key/value head: the queries that share it, its k, its v (GPT-NeoX, Falcon) */
+    FUSED_GATE_UP,       /* gate, then up */
+    FUSED_GATE_UP_PAIRS, /* a row of gate, a row of up, and so on (GPT-OSS) */
 } Fused;
 
 enum { FUSED_MOST = 3 }; /* tensors in one */
 
 /* The roles that make up the tensor in which `role` lies, at most FUSED_MOST; returns how many. */
 size_t fused_roles(Fused how, TensorRole role, TensorRole roles[FUSED_MOST]);
-/* Rows of the whole. */
+/* Rows of the whole; of the gate and up of one expert where there are several. */
 uint64_t fused_rows(const LayerSpec *l, Fused how);
 /* `whole` (checked: fused_rows rows) -> the rows of one role. */
 bool fused_part(Arena *a, const LayerSpec *l, Fused how, TensorRole role, const Tensor *whole, Tensor *part,

@@ -12,12 +12,30 @@
 
 /* ---- names ---- */
 
-static void fill_name(char *out, size_t size, const char *pattern, int layer) {
-    const char *hole = strstr(pattern, "%d");
-    if (hole)
-        snprintf(out, size, "%.*s%d%s", (int)(hole - pattern), pattern, layer, hole + 2);
-    else
-        snprintf(out, size, "%s", pattern);
+static void fill_hole(char text[128], const char *hole, const char *value) {
+    char whole[128];
+    const char *at = strstr(text, hole);
+    if (!at) return;
+    snprintf(whole, sizeof whole, "%.*s%s%s", (int)(at - text), text, value, at + strlen(hole));
+    memcpy(text, whole, sizeof whole);
+}
+
+void tensor_name(const TensorName *row, int layer, int expert, Format format, char out[128]) {
+    char number[16];
+    snprintf(out, 128, "%s", format == FORMAT_GGUF ? row->gguf : row->hf);
+    snprintf(number, sizeof number, "%d", layer);
+    fill_hole(out, "%d", number);
+    snprintf(number, sizeof number, expert < 0 ? "*" : "%d", expert);
+    fill_hole(out, "%e", number);
+}
+
+/* Each expert has a tensor of its own. */
+static bool by_expert(const Model *m, const TensorName *row) {
+    return strstr(m->source->format == FORMAT_GGUF ? row->gguf : row->hf, "%e") != NULL;
+}
+
+bool row_fits(const TensorName *row, const LayerSpec *l) {
+    return !l || !role_is_mlp(row->role) || row->experts == (l->n_experts > 0);
 }
 
 static bool in_layers(const TensorName *n) {
@@ -29,17 +47,13 @@ ModelTensor *model_tensor(const Model *m, TensorRole role, int layer) {
     return slot ? &m->tensors[slot - 1] : NULL;
 }
 
-void tensor_name(const TensorName *row, int layer, Format format, char out[128]) {
-    fill_name(out, 128, format == FORMAT_GGUF ? row->gguf : row->hf, layer);
-}
-
 void model_tensor_name(const Model *m, TensorRole role, int layer, Format format, char out[128]) {
     const ModelTensor *there = model_tensor(m, role, layer);
     const TensorName *row = there ? there->row : NULL;
     out[0] = 0;
     for (const TensorName *n = m->family->tensors; n->hf && !row; n++)
-        if (n->role == role) row = n;
-    if (row) tensor_name(row, layer, format, out);
+        if (n->role == role && row_fits(n, layer >= 0 ? &m->spec.layers[layer] : NULL)) row = n;
+    if (row) tensor_name(row, layer, -1, format, out);
 }
 
 /* ---- table ---- */
@@ -126,6 +140,8 @@ static bool *bias_flag(LayerSpec *l, TensorRole role) {
         return &l->v_bias;
     case ROLE_O_BIAS:
         return &l->o_bias;
+    case ROLE_ROUTER_BIAS:
+        return &l->router_bias;
     default:
         return &l->mlp_bias;
     }
@@ -133,7 +149,7 @@ static bool *bias_flag(LayerSpec *l, TensorRole role) {
 
 /* What the configuration asks for; a GGUF says of biases that there are any by having the tensors. */
 static bool has_role(const Model *m, TensorRole role, int layer) {
-    uint64_t shape[2];
+    uint64_t shape[3];
     return role_shape(&m->spec, layer >= 0 ? &m->spec.layers[layer] : NULL, role, shape) != 0;
 }
 
@@ -152,16 +168,22 @@ static void restore_dtype(const json_t *dtypes, Tensor *t) {
     t->restored = true;
 }
 
+/* Packed bytes are laid out the way they are multiplied. */
+static bool lies_transposed(const Model *m, const TensorName *row, const Tensor *t) {
+    return row->hf_transposed && m->source->format != FORMAT_GGUF && dtype_info(t->stored)->block_elems == 1;
+}
+
 static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int layer, const Tensor *t,
                          Error *e) {
-    uint64_t want[2];
+    uint64_t want[3];
     const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
     uint32_t rank = role_shape(&m->spec, l, row->role, want);
-    if (fused) want[0] = fused_rows(l, fused);
-    bool of_expert =
-        l && l->n_experts == 1 && (row->role == ROLE_GATE || row->role == ROLE_UP || row->role == ROLE_DOWN);
-    if (of_expert && t->rank == 3 && t->shape[0] == 1 && memcmp(t->shape + 1, want, sizeof want) == 0)
-        return true;
+    if (fused) want[role_is_mlp(row->role) && l->n_experts ? 1 : 0] = fused_rows(l, fused);
+    if (lies_transposed(m, row, t)) {
+        uint64_t rows = want[rank - 2];
+        want[rank - 2] = want[rank - 1];
+        want[rank - 1] = rows;
+    }
     if (t->rank == rank && memcmp(t->shape, want, rank * sizeof *want) == 0) return true;
     char found[128], expected[128];
     shape_text(t->rank, t->shape, found);
@@ -176,12 +198,10 @@ static bool in_our_layout(Model *m, const TensorName *row, Fused fused, int laye
     bool gguf = m->source->format == FORMAT_GGUF;
     const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
     Tensor whole = *t;
+    if (lies_transposed(m, row, t) && !tensor_transposed(&m->arena, &m->transposer, t, &whole, e))
+        return false;
+    *t = whole;
     if (fused && !fused_part(&m->arena, l, fused, row->role, &whole, t, e)) return false;
-    if (t->rank == 3) { /* of one expert */
-        t->rank = 2;
-        t->shape[0] = t->shape[1];
-        t->shape[1] = t->shape[2];
-    }
     if (m->interleaved && role_is_rotated(row->role) && !model_permute_rows(m, t, row->role, l, false, e))
         return false;
     if (gguf && m->spec.norm_of_one && role_is_norm(row->role)) t->add = -1;
@@ -189,24 +209,49 @@ static bool in_our_layout(Model *m, const TensorName *row, Fused fused, int laye
     return true;
 }
 
+/* By a row of the family; where each expert has a tensor, that of the first. */
+static const Tensor *find_by_row(const Model *m, const TensorName *row, int layer, int expert) {
+    char name[128];
+    tensor_name(row, layer, expert, m->source->format, name);
+    return checkpoint_find(m->source, name);
+}
+
 /* Another row of the family names this role, and that tensor is there. */
 static bool has_other_name(const Model *m, const TensorName *row, int layer) {
-    char name[128];
-    for (const TensorName *other = m->family->tensors; other->hf; other++) {
-        if (other == row || other->role != row->role) continue;
-        fill_name(name, sizeof name, m->source->format == FORMAT_GGUF ? other->gguf : other->hf, layer);
-        if (checkpoint_find(m->source, name)) return true;
-    }
+    const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
+    for (const TensorName *other = m->family->tensors; other->hf; other++)
+        if (other != row && other->role == row->role && row_fits(other, l) && find_by_row(m, other, layer, 0))
+            return true;
     return false;
+}
+
+static bool missing(const Model *m, const TensorName *row, int layer, int expert, Error *e) {
+    char name[128];
+    tensor_name(row, layer, expert, m->source->format, name);
+    return error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, name);
+}
+
+/* All experts' tensors as one. */
+static bool stack_experts(Model *m, const TensorName *row, int layer, bool *bound, Tensor *out, Error *e) {
+    uint32_t n = m->spec.layers[layer].n_experts;
+    const Tensor **each = xcalloc(n, sizeof *each);
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < n; i++) {
+        each[i] = find_by_row(m, row, layer, (int)i);
+        ok = each[i] || missing(m, row, layer, (int)i, e);
+        if (ok) bound[each[i] - m->source->tensors] = true;
+    }
+    ok = ok && (tensor_stack(&m->arena, each, n, out, e) || error_place(e, "%s", m->source->path));
+    free(each);
+    return ok;
 }
 
 static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *dtypes, bool *bound,
                      Error *e) {
-    char name[128];
     bool gguf = m->source->format == FORMAT_GGUF;
     Fused fused = gguf ? row->gguf_fused : row->hf_fused;
-    fill_name(name, sizeof name, gguf ? row->gguf : row->hf, layer);
-    const Tensor *origin = checkpoint_find(m->source, name);
+    const Tensor *origin = find_by_row(m, row, layer, 0);
+    if (!row_fits(row, layer >= 0 ? &m->spec.layers[layer] : NULL)) return true;
     if (origin && gguf && role_is_bias(row->role)) *bias_flag(&m->spec.layers[layer], row->role) = true;
     if (!has_role(m, row->role, layer)) { /* stock runtimes would pass over it, known name or not */
         /* sinks in a GGUF are a carrier's neutral ones; DroPE saves norms that it does not use */
@@ -215,15 +260,17 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
     }
     if (model_tensor(m, row->role, layer) || (!origin && has_other_name(m, row, layer))) return true;
     if (!origin) /* a quantization_config names and packs weights in ways of its own */
-        return m->quantized_config ||
-               error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, name);
-    if (!shape_agrees(m, row, fused, layer, origin, e))
-        return m->quantized_config; /* packed: carried as it is */
-    bound[origin - m->source->tensors] = true;
-    char hf[128];
-    fill_name(hf, sizeof hf, row->hf, layer);
+        return m->quantized_config || missing(m, row, layer, 0, e);
     ModelTensor t = {.role = row->role, .layer = layer, .row = row, .tensor = *origin, .origin = origin};
+    bound[origin - m->source->tensors] = true;
+    if (by_expert(m, row) && !stack_experts(m, row, layer, bound, &t.tensor, e)) return false;
+    if (!shape_agrees(m, row, fused, layer, &t.tensor, e)) {
+        bound[origin - m->source->tensors] = false;
+        return m->quantized_config; /* packed: carried as it is */
+    }
+    char hf[128];
     if (!in_our_layout(m, row, fused, layer, &t.tensor, e)) return error_place(e, "%s", m->source->path);
+    tensor_name(row, layer, -1, FORMAT_HF, hf);
     t.tensor.name = arena_strdup(&m->arena, hf);
     restore_dtype(dtypes, &t.tensor);
     append_tensor(m, &t);
@@ -238,17 +285,36 @@ static bool harmless(const Model *m, const char *name) {
     return m->spec.tied_head && strcmp(name, "lm_head.weight") == 0;
 }
 
-/* A tensor of the family for a layer that the configuration does not count: one of the two is wrong. */
+/* The number that stands where a pattern has `hole`, if `name` is made by the pattern; -1 if not. */
+static long number_at(const char *name, const char *pattern, const char *hole) {
+    long found = -1;
+    while (*pattern) {
+        if (pattern[0] == '%') {
+            char *rest;
+            long n = strtol(name, &rest, 10);
+            if (rest == name) return -1;
+            if (strncmp(pattern, hole, 2) == 0) found = n;
+            name = rest;
+            pattern += 2;
+        } else if (*pattern++ != *name++) {
+            return -1;
+        }
+    }
+    return *name ? -1 : found;
+}
+
+/* A tensor of the family for a layer or an expert that the configuration does not count: one of the two is
+ * wrong. */
 static bool check_beyond(const Model *m, const char *name, Error *e) {
     for (const TensorName *row = m->family->tensors; row->hf; row++) {
         const char *pattern = m->source->format == FORMAT_GGUF ? row->gguf : row->hf;
-        const char *hole = strstr(pattern, "%d");
-        if (!hole || strncmp(name, pattern, (size_t)(hole - pattern)) != 0) continue;
-        char *rest;
-        unsigned long layer = strtoul(name + (hole - pattern), &rest, 10);
-        if (strcmp(rest, hole + 2) == 0 && layer >= m->spec.n_layers)
-            return error_set(e, ERR_INPUT, "%s: tensor '%s' is of layer %lu, but %u layers are claimed",
+        long layer = number_at(name, pattern, "%d"), expert = number_at(name, pattern, "%e");
+        if (layer >= (long)m->spec.n_layers)
+            return error_set(e, ERR_INPUT, "%s: tensor '%s' is of layer %ld, but %u layers are claimed",
                              m->source->path, name, layer, m->spec.n_layers);
+        if (layer >= 0 && expert >= 0 && expert >= (long)m->spec.layers[layer].n_experts)
+            return error_set(e, ERR_INPUT, "%s: tensor '%s' is of expert %ld, but %u experts are claimed",
+                             m->source->path, name, expert, m->spec.layers[layer].n_experts);
     }
     return true;
 }
@@ -300,7 +366,8 @@ static bool check_named(const Model *m, Error *e) {
     for (int layer = -1; layer < 1; layer++)
         for (int role = 0; role < ROLE_COUNT; role++) {
             const TensorName *row = m->family->tensors;
-            while (row->hf && row->role != (TensorRole)role)
+            while (row->hf && (row->role != (TensorRole)role ||
+                               !row_fits(row, layer >= 0 ? &m->spec.layers[layer] : NULL)))
                 row++;
             if (has_role(m, (TensorRole)role, layer) && !row->hf)
                 return error_set(e, ERR_INPUT,
@@ -392,10 +459,16 @@ static void follow_softmax_scale(Model *m, uint32_t layer, double keys) {
     m->unfold[layer] = keys / *ours;
 }
 
+static bool has_experts(const Checkpoint *c) {
+    char key[128];
+    uint64_t n;
+    return meta_u64(c, arch_key(key, c, "expert_count"), &n) && n > 0;
+}
+
 /* A GGUF of ours holds the config.json of the same model. What llama.cpp runs are the GGUF's own keys: where
  * somebody changed those since, they hold; and their softmax scale is the one that the tensors go with. */
 static void follow_keys(Model *m, const char *arch) {
-    Model keys = {.source = m->source, .family = family_by_gguf_arch(arch)};
+    Model keys = {.source = m->source, .family = family_by_gguf_arch(arch, has_experts(m->source))};
     if (spec_from_gguf(&keys, m->source, NULL)) {
         bool same = same_positions(&m->spec, &keys.spec);
         if (!same) {
@@ -419,7 +492,7 @@ static bool read_gguf(Model *m, Error *e) {
     const Checkpoint *c = m->source;
     const char *arch = meta_string(c, "general.architecture", NULL);
     if (!arch) return error_set(e, ERR_INPUT, "%s: key 'general.architecture' is missing", c->path);
-    m->family = family_by_gguf_arch(arch);
+    m->family = family_by_gguf_arch(arch, has_experts(c));
     if (!m->family)
         return error_set(e, ERR_INPUT, "%s: architecture '%.60s' is not one derope knows", c->path, arch);
     m->interleaved = m->family->gguf_interleaved;
@@ -509,6 +582,7 @@ void model_close(Model *m) {
     json_decref(m->notices);
     free(m->tensors);
     free(m->role_index);
+    transposer_free(&m->transposer);
     arena_free(&m->arena);
     free(m);
 }

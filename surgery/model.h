@@ -14,8 +14,8 @@ typedef struct ModelTensor {
     TensorRole role;
     int layer;                    /* -1: not in a layer */
     const struct TensorName *row; /* by which it was found; NULL if new or ROLE_OTHER */
-    Tensor tensor;                /* name and layout as HF has it */
-    const Tensor *origin;         /* the source checkpoint's own tensor; NULL if new */
+    Tensor tensor;                /* name and layout as HF has it; of all experts in one */
+    const Tensor *origin;         /* the source checkpoint's own tensor, the first expert's; NULL if new */
 } ModelTensor;
 
 typedef struct Model {
@@ -38,6 +38,7 @@ typedef struct Model {
     json_t *passes;  /* array: what was applied, with arguments, for the manifest */
     json_t *notices; /* array of strings: what a person should know ("context kept at 2048 ...") */
     size_t told;     /* how many of them a person has seen */
+    Transposer transposer;
     Arena arena;
 } Model;
 
@@ -51,8 +52,8 @@ void model_close(Model *m);
 ModelTensor *model_tensor(const Model *m, TensorRole role, int layer);
 /* Adds or replaces a tensor (it becomes TENSOR_NEW or CHANGED by its description). */
 ModelTensor *model_set_tensor(Model *m, TensorRole role, int layer, const Tensor *t);
-/* A row's name in HF's or GGUF's way. */
-void tensor_name(const struct TensorName *row, int layer, Format format, char out[128]);
+/* A row's name in HF's or GGUF's way. `expert` matters where each has a tensor; -1: "*", for all. */
+void tensor_name(const struct TensorName *row, int layer, int expert, Format format, char out[128]);
 /* The family's name for a role, in HF's or GGUF's way. */
 void model_tensor_name(const Model *m, TensorRole role, int layer, Format format, char out[128]);
 /* Reorders the rows of each head between halves and interleaved pairs. */

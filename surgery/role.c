@@ -1,18 +1,18 @@
 #include "surgery/role.h"
 
-static uint32_t matrix(uint64_t shape[2], uint64_t rows, uint64_t cols) {
+static uint32_t matrix(uint64_t shape[3], uint64_t rows, uint64_t cols) {
     shape[0] = rows;
     shape[1] = cols;
     return 2;
 }
 
-static uint32_t vector(uint64_t shape[2], bool there, uint64_t n) {
+static uint32_t vector(uint64_t shape[3], bool there, uint64_t n) {
     shape[0] = n;
     shape[1] = 1;
     return there ? 1 : 0;
 }
 
-static uint32_t outer_shape(const ModelSpec *s, TensorRole role, uint64_t shape[2]) {
+static uint32_t outer_shape(const ModelSpec *s, TensorRole role, uint64_t shape[3]) {
     switch (role) {
     case ROLE_EMBED:
         return matrix(shape, s->vocab, s->width);
@@ -29,7 +29,7 @@ static uint32_t outer_shape(const ModelSpec *s, TensorRole role, uint64_t shape[
     }
 }
 
-static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[2]) {
+static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
     uint64_t q = (uint64_t)l->n_heads * l->head_dim, kv = (uint64_t)l->n_kv_heads * l->head_dim, w = s->width;
     switch (role) {
     case ROLE_ATTN_NORM:
@@ -64,16 +64,18 @@ static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRo
     }
 }
 
-static uint32_t ffn_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[2]) {
+/* The shape of an MLP's tensor becomes that of all experts'. */
+static uint32_t times_experts(const LayerSpec *l, uint64_t shape[3], uint32_t rank) {
+    if (!l->n_experts || !rank) return rank;
+    if (rank == 2) shape[2] = shape[1];
+    shape[1] = shape[0];
+    shape[0] = l->n_experts;
+    return rank + 1;
+}
+
+static uint32_t mlp_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
     uint64_t f = l->ffn_dim, w = s->width;
-    bool normed = !l->no_pre_norms && l->wiring != WIRING_SHARED;
     switch (role) {
-    case ROLE_FFN_NORM:
-        return vector(shape, normed, w);
-    case ROLE_FFN_NORM_BIAS:
-        return vector(shape, normed && s->norm_bias, w);
-    case ROLE_ROUTER:
-        return l->n_experts ? matrix(shape, l->n_experts, w) : 0;
     case ROLE_GATE:
         return l->no_gate ? 0 : matrix(shape, f, w);
     case ROLE_UP:
@@ -86,21 +88,43 @@ static uint32_t ffn_shape(const ModelSpec *s, const LayerSpec *l, TensorRole rol
         return vector(shape, l->mlp_bias, f);
     case ROLE_DOWN_BIAS:
         return vector(shape, l->mlp_bias, w);
-    case ROLE_FFN_POST_NORM:
-        return vector(shape, l->post_norms, w);
     default:
         return 0;
     }
 }
 
-uint32_t role_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[2]) {
+static uint32_t ffn_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
+    uint64_t w = s->width;
+    bool normed = !l->no_pre_norms && l->wiring != WIRING_SHARED;
+    switch (role) {
+    case ROLE_FFN_NORM:
+        return vector(shape, normed, w);
+    case ROLE_FFN_NORM_BIAS:
+        return vector(shape, normed && s->norm_bias, w);
+    case ROLE_ROUTER:
+        return l->n_experts ? matrix(shape, l->n_experts, w) : 0;
+    case ROLE_ROUTER_BIAS:
+        return vector(shape, l->router_bias, l->n_experts);
+    case ROLE_FFN_POST_NORM:
+        return vector(shape, l->post_norms, w);
+    default:
+        return times_experts(l, shape, mlp_shape(s, l, role, shape));
+    }
+}
+
+uint32_t role_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
     if (!l) return outer_shape(s, role, shape);
     uint32_t rank = attention_shape(s, l, role, shape);
     return rank ? rank : ffn_shape(s, l, role, shape);
 }
 
+bool role_is_mlp(TensorRole role) {
+    return role >= ROLE_GATE && role <= ROLE_DOWN_BIAS;
+}
+
 bool role_is_bias(TensorRole role) {
-    return (role >= ROLE_Q_BIAS && role <= ROLE_O_BIAS) || (role >= ROLE_GATE_BIAS && role <= ROLE_DOWN_BIAS);
+    return (role >= ROLE_Q_BIAS && role <= ROLE_O_BIAS) || role == ROLE_ROUTER_BIAS ||
+           (role >= ROLE_GATE_BIAS && role <= ROLE_DOWN_BIAS);
 }
 
 bool role_is_norm(TensorRole role) {
@@ -150,6 +174,7 @@ const char *role_name(TensorRole role) {
         [ROLE_FFN_NORM] = "ffn_norm",
         [ROLE_FFN_NORM_BIAS] = "ffn_norm_bias",
         [ROLE_ROUTER] = "router",
+        [ROLE_ROUTER_BIAS] = "router_bias",
         [ROLE_GATE] = "gate",
         [ROLE_UP] = "up",
         [ROLE_DOWN] = "down",

@@ -28,6 +28,7 @@ typedef enum TensorRole {
     ROLE_FFN_NORM,
     ROLE_FFN_NORM_BIAS,
     ROLE_ROUTER,
+    ROLE_ROUTER_BIAS,
     ROLE_GATE,
     ROLE_UP,
     ROLE_DOWN,
@@ -40,8 +41,11 @@ typedef enum TensorRole {
 } TensorRole;
 
 /* The shape that a model of this spec has for a role: returns the rank (1: shape[0] elements; 2: shape[0]
- * rows of shape[1]), 0 if it has no such tensor. `l` is NULL for roles outside the layers. */
-uint32_t role_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[2]);
+ * rows of shape[1]; 3: the matrices of shape[0] experts), 0 if it has no such tensor. `l` is NULL for roles
+ * outside the layers. */
+uint32_t role_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]);
+/* What each expert has one of: the MLP's matrices and their biases. */
+bool role_is_mlp(TensorRole role);
 /* A projection's bias: a GGUF may have it or not, and by that says whether the model does. */
 bool role_is_bias(TensorRole role);
 /* A norm's weight. */

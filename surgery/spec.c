@@ -147,7 +147,7 @@ static json_t *rope_to_json(const LayerSpec *l) {
 static json_t *layer_to_json(const LayerSpec *l) {
     static const char *const norms[] = {"none", "head", "full"},
                              *const wirings[] = {"sequential", "parallel", "shared"},
-                             *const acts[] = {"silu", "gelu", "gelu_tanh"};
+                             *const acts[] = {"silu", "gelu", "gelu_tanh", "clipped"};
     json_t *o = json_pack(
         "{s:s, s:o, s:i, s:i, s:i, s:f, s:b, s:b, s:b, s:s, s:b, s:i}", "position",
         position_name(l->position), "window", l->window ? json_integer(l->window) : json_null(), "heads",
@@ -161,6 +161,7 @@ static json_t *layer_to_json(const LayerSpec *l) {
     json_object_set_new(o, "activation", json_string(acts[l->activation]));
     json_object_set_new(o, "gated", json_boolean(!l->no_gate));
     json_object_set_new(o, "experts", json_integer(l->n_experts));
+    if (l->n_experts) json_object_set_new(o, "experts_used", json_integer(l->n_experts_used));
     json_object_set_new(o, "softcap", l->softcap > 0 ? json_real(l->softcap) : json_null());
     if (l->position != POSITION_NOPE) json_object_set_new(o, "rope", rope_to_json(l));
     return o;

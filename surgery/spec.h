@@ -36,7 +36,12 @@ typedef enum QkNorm { QK_NORM_NONE, QK_NORM_HEAD, QK_NORM_FULL } QkNorm; /* per 
 
 typedef enum NormKind { NORM_RMS, NORM_LAYER } NormKind;
 
-typedef enum Activation { ACT_SILU, ACT_GELU, ACT_GELU_TANH } Activation;
+typedef enum Activation {
+    ACT_SILU,
+    ACT_GELU,
+    ACT_GELU_TANH,
+    ACT_CLIPPED, /* GPT-OSS: gate sigmoid(1.702 gate) (up + 1), gate at most 7, up within 7 of 0 */
+} Activation;
 
 /* How attention and MLP stand to the residual stream x. */
 typedef enum Wiring {
@@ -63,7 +68,9 @@ typedef struct LayerSpec {
     Activation activation;
     bool no_gate; /* MLP: down(act(up)), else down(act(gate) * up) */
     uint32_t ffn_dim;
-    uint32_t n_experts; /* 0: a plain MLP; 1: the same behind a router that has no choice */
+    uint32_t n_experts, n_experts_used; /* 0: a plain MLP, else so many, of which a token passes a few */
+    bool router_bias;
+    bool shares_of_all; /* a chosen expert counts by its share among all experts, else among the chosen */
 } LayerSpec;
 
 typedef struct ModelSpec {

@@ -216,6 +216,20 @@ bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e)
     return true;
 }
 
+bool config_experts(Model *m, const json_t *config, const char *key, Error *e) {
+    enum { MOST = 4096 };
+    LayerSpec l = m->spec.layers[0];
+    if ((is_given(config, key) && !need_u32(config, key, 1, MOST, &l.n_experts, e)) ||
+        (is_given(config, "num_experts_per_tok") &&
+         !need_u32(config, "num_experts_per_tok", 1, l.n_experts, &l.n_experts_used, e)))
+        return false;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        m->spec.layers[i].n_experts = l.n_experts;
+        m->spec.layers[i].n_experts_used = l.n_experts_used < l.n_experts ? l.n_experts_used : l.n_experts;
+    }
+    return true;
+}
+
 /* ---- the whole ---- */
 
 static bool read_heads(const Family *f, const json_t *config, const ModelSpec *s, LayerSpec *l, Error *e) {

@@ -117,20 +117,29 @@ static bool read_heads(const ModelSpec *s, const Checkpoint *c, LayerSpec *l, Er
     return true;
 }
 
-static bool read_sizes(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
-    ModelSpec *s = &m->spec;
+static bool read_experts(const Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
     char key[128];
     uint64_t experts = 0;
-    if (meta_u64(c, arch_key(key, c, "expert_count"), &experts) && experts > m->family->layer.n_experts)
+    meta_u64(c, arch_key(key, c, "expert_count"), &experts);
+    if (experts && !m->family->layer.n_experts)
         return error_set(e, ERR_INPUT, "%s: key '%s': a mixture of %llu experts is not supported", c->path,
                          key, (unsigned long long)experts);
+    if (!m->family->layer.n_experts) return true;
+    bool own_width = meta_find(c, arch_key(key, c, "expert_feed_forward_length")) != NULL;
+    return read_u32(c, "expert_count", 1, 4096, &l->n_experts, e) &&
+           read_u32(c, "expert_used_count", 1, l->n_experts, &l->n_experts_used, e) &&
+           (!own_width || read_u32(c, "expert_feed_forward_length", 1, 1 << 22, &l->ffn_dim, e));
+}
+
+static bool read_sizes(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
+    ModelSpec *s = &m->spec;
     if (!read_u32(c, "block_count", 1, 512, &s->n_layers, e) ||
         !read_u32(c, "embedding_length", 1, 1 << 20, &s->width, e) ||
         !read_u32(c, "attention.head_count", 1, 4096, &l->n_heads, e) ||
         !read_u32(c, "feed_forward_length", 1, 1 << 22, &l->ffn_dim, e) ||
         !read_u32(c, "context_length", 1, UINT32_MAX, &s->context, e))
         return false;
-    return read_heads(s, c, l, e) && read_vocabulary(s, c, e);
+    return read_experts(m, c, l, e) && read_heads(s, c, l, e) && read_vocabulary(s, c, e);
 }
 
 /* The original context, which an element in the middle band gives away. If none is there, every context

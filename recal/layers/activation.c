@@ -37,6 +37,23 @@ static inline Point gelu(float x) {
     return (Point){x * cdf, cdf + x * 0.39894228f * exp_approx(-0.5f * x * x)};
 }
 
+/* GPT-OSS: both halves are clipped, and up is counted from -1. */
+enum { CLIP = 7 };
+
+static inline float clip_above(float x) {
+    return x > CLIP ? CLIP : x;
+}
+
+static inline float clip(float x) {
+    return x < -CLIP ? -CLIP : clip_above(x);
+}
+
+static inline Point silu_steep(float x) {
+    const float steep = 1.702f;
+    float sigma = 1.0f / (1.0f + exp_approx(-steep * x));
+    return (Point){x * sigma, sigma * (1.0f + steep * x * (1.0f - sigma))};
+}
+
 /* One pair of loops per activation, so that each is compiled into vectors. */
 #define LOOPS(act)                                                                                           \
     SIMD_CLONES static void act##_forward(float *y, const float *gate, const float *up, size_t n) {          \
@@ -60,6 +77,21 @@ LOOPS(silu)
 LOOPS(gelu)
 LOOPS(gelu_tanh)
 
+SIMD_CLONES static void clipped_forward(float *y, const float *gate, const float *up, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = silu_steep(clip_above(gate[i])).value * (clip(up[i]) + 1);
+}
+
+SIMD_CLONES static void clipped_backward(float *dgate, float *dup, const float *dy, const float *gate,
+                                         const float *up, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float g = gate[i], u = up[i], d = dy[i];
+        Point a = silu_steep(clip_above(g));
+        dgate[i] = g < CLIP ? d * (clip(u) + 1) * a.slope : 0;
+        dup[i] = u > -CLIP && u < CLIP ? d * a.value : 0;
+    }
+}
+
 static const struct {
     void (*forward)(float *y, const float *gate, const float *up, size_t n);
     void (*backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, size_t n);
@@ -67,7 +99,17 @@ static const struct {
     [ACT_SILU] = {silu_forward, silu_backward},
     [ACT_GELU] = {gelu_forward, gelu_backward},
     [ACT_GELU_TANH] = {gelu_tanh_forward, gelu_tanh_backward},
+    [ACT_CLIPPED] = {clipped_forward, clipped_backward},
 };
+
+void activation_row(Activation act, float *y, const float *gate, const float *up, size_t n) {
+    loops[act].forward(y, gate, up, n);
+}
+
+void activation_row_backward(Activation act, float *dgate, float *dup, const float *dy, const float *gate,
+                             const float *up, size_t n) {
+    loops[act].backward(dgate, dup, dy, gate, up, n);
+}
 
 typedef struct Work {
     Activation act;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "formats/error.h"
 #include "recal/threads.h"
 #include "surgery/spec.h"
 
@@ -64,6 +65,56 @@ void activation_forward(Pool *p, Activation act, float *y, const float *gate, co
 /* dgate and dup may alias gate and up. */
 void activation_backward(Pool *p, Activation act, float *dgate, float *dup, const float *dy,
                          const float *gate, const float *up, size_t n);
+/* The same by the thread that asks. */
+void activation_row(Activation act, float *y, const float *gate, const float *up, size_t n);
+void activation_row_backward(Activation act, float *dgate, float *dup, const float *dy, const float *gate,
+                             const float *up, size_t n);
+
+/* ---- a mixture of experts (arXiv 1701.06538): y = sum of share_e * MLP_e(x) over the `used` experts for
+ * which the router's logits are highest; share_e is a softmax over those, or over all experts ---- */
+
+/* Weights, or gradients laid out alike; NULL where there is no bias. */
+typedef struct ExpertParams {
+    float *router, *router_bias;            /* (n, width), (n) */
+    float *gate, *up, *down;                /* (n, ffn, width) twice, (n, width, ffn) */
+    float *gate_bias, *up_bias, *down_bias; /* (n, ffn) twice, (n, width) */
+} ExpertParams;
+
+typedef struct Experts {
+    size_t n, used, width, ffn;
+    Activation activation;
+    bool shares_of_all;
+    ExpertParams w;
+} Experts;
+
+/* Who reads what: every token has `used` places, and the places lie by experts. */
+typedef struct Routes {
+    float *probs;             /* (N, n): the softmax, 0 for experts that have no part in it */
+    float *share;             /* (N * used) by place */
+    uint32_t *token;          /* (N * used) by place */
+    uint32_t *expert, *place; /* (N, used): which a token reads, and where */
+    uint32_t *first;          /* (n + 1): the first place of each expert */
+} Routes;
+
+/* For up to N tokens; false with an error. */
+bool routes_new(Routes *r, const Experts *x, size_t N, Error *e);
+void routes_free(Routes *r);
+/* Floats of it per token, for estimates. */
+size_t routes_floats(size_t n, size_t used);
+
+/* Rows of places, (N * used, ...) each. */
+typedef struct ExpertRows {
+    float *in, *out;  /* width */
+    float *gate, *up; /* ffn: kept for the way back */
+    float *wide;      /* ffn; may be gate where there is no way back */
+} ExpertRows;
+
+/* y, x (N, width). */
+void experts_forward(Pool *p, const Experts *x, Routes *r, const ExpertRows *rows, float *y, const float *in,
+                     size_t N);
+/* din (N, width) is overwritten, `g` added to; uses up `r` and `rows`. */
+void experts_backward(Pool *p, const Experts *x, const ExpertParams *g, Routes *r, const ExpertRows *rows,
+                      float *din, const float *dy, const float *in, size_t N);
 
 /* ---- soft caps: x = cap * tanh(x / cap), and the way back, d *= 1 - (y / cap)^2, y what came out ---- */
 

@@ -66,6 +66,13 @@ bool one_window(const Model *m, uint32_t *window) {
     return true;
 }
 
+bool one_window_for_all(const Model *m, char *why, size_t size) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].window != m->spec.layers[0].window)
+            return cannot(why, size, "has a window in all layers or in none");
+    return true;
+}
+
 bool one_softmax_scale(const Model *m) {
     for (uint32_t i = 1; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].softmax_scale != m->spec.layers[0].softmax_scale) return false;
@@ -117,7 +124,7 @@ bool main_rotation(const Model *m, const LayerSpec **found) {
     return same;
 }
 
-bool llama_block(const Model *m, char *why, size_t size) {
+bool llama_layers(const Model *m, char *why, size_t size) {
     const ModelSpec *s = &m->spec;
     if (s->norm != NORM_RMS || s->norm_of_one) return cannot(why, size, "has RMSNorm");
     if (s->head_bias || s->logit_softcap > 0)
@@ -131,6 +138,12 @@ bool llama_block(const Model *m, char *why, size_t size) {
         if (l->softcap > 0) return cannot(why, size, "has no soft cap on scores");
     }
     return true;
+}
+
+bool llama_block(const Model *m, char *why, size_t size) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].n_experts) return cannot(why, size, "has no experts");
+    return llama_layers(m, why, size);
 }
 
 bool cannot(char *why, size_t size, const char *fmt, ...) {

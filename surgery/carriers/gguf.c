@@ -89,7 +89,8 @@ static bool can_scale(const Model *m, char *why, size_t size) {
     if (!main_rotation(m, &l)) return cannot(why, size, "has one rope base for all layers");
     if (l && l->scaling.kind == ROPE_SCALING_DYNAMIC) return cannot(why, size, "has no dynamic NTK scaling");
     if (l && l->scaling.kind == ROPE_SCALING_YARN &&
-        (l->scaling.beta_fast != 32 || l->scaling.beta_slow != 1 || !l->scaling.truncate))
+        (l->scaling.beta_fast != 32 || l->scaling.beta_slow != 1 ||
+         (!l->scaling.truncate && !m->family->gguf_rounds_yarn)))
         return cannot(why, size, "computes YaRN's ramp by itself, from 32 turns to 1");
     return true;
 }
@@ -137,6 +138,9 @@ static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)config, (void)e;
     const LayerSpec *l = NULL;
     if (main_rotation(m, &l) && l) gguf_set_rope(m, out, l);
+    if (l && l->scaling.kind == ROPE_SCALING_YARN && !l->scaling.truncate)
+        model_notice(m, "llama.cpp rounds the ends of YaRN's ramp to whole dimensions, which this model does "
+                        "not: its logits differ a little there");
     if (is_family(m, "granite")) set_scales(m, out);
     if (m->family->write_gguf) m->family->write_gguf(m, out);
     return true;
@@ -267,7 +271,7 @@ const Carrier carrier_gguf_granite_swa = {
 static bool linear_can(const Model *m, char *why, size_t size) {
     if (!all_layers(m, layer_is_nope))
         return cannot(why, size, "stops the rotation of all layers or of none");
-    if (has_sinks(m)) return cannot(why, size, "has no attention sinks");
+    if (has_sinks(m) && !m->family->layer.sinks) return cannot(why, size, "has no attention sinks");
     if (m->family->window_base && !all_layers(m, layer_is_global))
         return cannot(why, size, "does not scale the rotation of layers with a window");
     return own_block(m, why, size);

@@ -172,6 +172,11 @@ void write_multipliers(const Model *m, json_t *config) {
     json_object_set_new(config, "attention_multiplier", json_real(m->spec.layers[0].softmax_scale));
 }
 
+void write_experts(const Model *m, json_t *config, const char *key) {
+    json_object_set_new(config, key, json_integer(m->spec.layers[0].n_experts));
+    json_object_set_new(config, "num_experts_per_tok", json_integer(m->spec.layers[0].n_experts_used));
+}
+
 static void set_no_rope_layers(const Model *m, json_t *config) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < m->spec.n_layers; i++)

@@ -1,14 +1,15 @@
-/* OLMoE with one expert, for norms over all queries and all keys: its router has no choice, so the expert is
- * the MLP. llama.cpp's wants keys normed at full width: key/value heads are repeated, which leaves their mean
- * square as it was. */
-#include <stdio.h>
+/* OLMoE; with one expert, a carrier of norms over all queries and all keys: its router has no choice, so the
+ * expert is the MLP. llama.cpp's wants keys normed at full width: key/value heads are repeated, which leaves
+ * their mean square as it was. */
+#include <string.h>
 
 #include "formats/json.h"
 #include "surgery/carrier.h"
 
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
-    if (!llama_block(m, why, size)) return false;
+    bool own = strcmp(m->family->name, "olmoe") == 0;
+    if (!(own ? llama_layers : llama_block)(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].q_norm != QK_NORM_FULL || m->spec.layers[i].k_norm != QK_NORM_FULL)
             return cannot(why, size, "has norms over all queries and over all keys");
@@ -45,9 +46,9 @@ static bool configure_hf(Model *m, json_t *config, Checkpoint *out, Error *e) {
     json_object_set_new(config, "num_key_value_heads", json_integer(l.n_kv_heads));
     json_object_set_new(config, "attention_bias", json_boolean(l.q_bias || l.k_bias || l.v_bias || l.o_bias));
     json_object_set_new(config, "tie_word_embeddings", json_boolean(m->spec.tied_head));
-    json_object_set_new(config, "num_experts", json_integer(1));
-    json_object_set_new(config, "num_experts_per_tok", json_integer(1));
-    json_object_set_new(config, "norm_topk_prob", json_false());
+    json_object_set_new(config, "num_experts", json_integer(l.n_experts ? l.n_experts : 1));
+    json_object_set_new(config, "num_experts_per_tok", json_integer(l.n_experts ? l.n_experts_used : 1));
+    json_object_set_new(config, "norm_topk_prob", json_boolean(l.n_experts > 1 && !l.shares_of_all));
     json_object_set_new(config, "output_router_logits", json_false());
     config_set_token_ids(config);
     return true;
@@ -72,7 +73,10 @@ const Carrier carrier_hf_olmoe = {
 /* ---- GGUF ---- */
 
 static bool can_gguf(const Model *m, char *why, size_t size) {
-    if (m->spec.layers[0].o_bias) return cannot(why, size, "has no bias after attention");
+    const LayerSpec *l = &m->spec.layers[0];
+    if (l->o_bias) return cannot(why, size, "has no bias after attention");
+    if (l->n_experts > 1 && !l->shares_of_all)
+        return cannot(why, size, "counts experts by their shares among all");
     return can(m, why, size);
 }
 
@@ -96,13 +100,7 @@ static bool repeat_heads(const LayerSpec *l, Arena *a, Tensor *t, Error *e) {
 }
 
 static bool adapt(const Model *m, Arena *a, TensorRole role, int layer, Tensor *t, Error *e) {
-    if (is_kv(role)) return repeat_heads(&m->spec.layers[layer], a, t, e);
-    if (role != ROLE_GATE && role != ROLE_UP && role != ROLE_DOWN) return true;
-    t->rank = 3;
-    t->shape[2] = t->shape[1];
-    t->shape[1] = t->shape[0];
-    t->shape[0] = 1;
-    return true;
+    return !is_kv(role) || repeat_heads(&m->spec.layers[layer], a, t, e);
 }
 
 static bool configure_gguf(Model *m, json_t *config, Checkpoint *out, Error *e) {
@@ -111,8 +109,10 @@ static bool configure_gguf(Model *m, json_t *config, Checkpoint *out, Error *e) 
     LayerSpec l = rotation(m);
     gguf_set_rope(m, out, &l);
     meta_set_u32(out, arch_key(key, out, "attention.head_count_kv"), l.n_heads);
-    meta_set_u32(out, arch_key(key, out, "expert_count"), 1);
-    meta_set_u32(out, arch_key(key, out, "expert_used_count"), 1);
+    if (!l.n_experts) {
+        meta_set_u32(out, arch_key(key, out, "expert_count"), 1);
+        meta_set_u32(out, arch_key(key, out, "expert_used_count"), 1);
+    }
     return true;
 }
 

@@ -75,13 +75,6 @@ static bool read_phi3(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-static bool one_window_for_all(const Model *m, char *why, size_t size) {
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (m->spec.layers[i].window != m->spec.layers[0].window)
-            return cannot(why, size, "has a window in all layers or in none");
-    return true;
-}
-
 static void write_config3(const Model *m, json_t *config) {
     uint32_t window = m->spec.layers[0].window;
     json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());

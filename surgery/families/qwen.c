@@ -1,7 +1,8 @@
 /* Qwen2, Qwen2.5: q/k/v biases. Qwen3: none, but norms of each query and key. In both a window from layer
- * max_window_layers on, if use_sliding_window says so. */
+ * max_window_layers on, if use_sliding_window says so. Qwen3-MoE: experts, though not in all layers. */
 #include "formats/json.h"
-#include "surgery/family.h"
+#include "surgery/carrier.h"
+#include "surgery/families/tensors.h"
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     bool use = false;
@@ -43,4 +44,81 @@ const Family family_qwen3 = {
     .read_config = read_config,
     .architecture = "Qwen3ForCausalLM",
     .gguf_no_o_bias = true,
+};
+
+static const TensorName moe_tensors[] = {
+    EMBED_AND_HEAD, INPUT_NORM,     ATTENTION_TENSORS, POST_ATTENTION_FFN_NORM,
+    MLP_TENSORS,    EXPERT_TENSORS, FINAL_NORM,        TENSORS_END,
+};
+
+static bool is_listed(const json_t *list, uint32_t layer) {
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (json_integer_value(json_array_get(list, i)) == layer) return true;
+    return false;
+}
+
+/* Every `step`-th layer has experts, unless it is listed; the others have an MLP of another width. */
+static bool read_moe(Model *m, const json_t *config, Error *e) {
+    bool use = false, among_chosen = false;
+    uint32_t window = 4096;
+    uint64_t step = 1, width = 768;
+    json_get_bool(config, "use_sliding_window", &use);
+    json_get_bool(config, "norm_topk_prob", &among_chosen);
+    json_get_u64(config, "decoder_sparse_step", &step);
+    json_get_u64(config, "moe_intermediate_size", &width);
+    if (width < 1 || width > 1 << 22)
+        return error_set(e, ERR_INPUT, "config.json: moe_intermediate_size: %llu is not between 1 and %u",
+                         (unsigned long long)width, 1 << 22);
+    if (!config_window(config, "sliding_window", &window, e) || !config_experts(m, config, "num_experts", e))
+        return false;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        LayerSpec *l = &m->spec.layers[i];
+        l->window = use ? window : 0;
+        if (step && (i + 1) % step == 0 && !is_listed(json_object_get(config, "mlp_only_layers"), i)) {
+            l->ffn_dim = (uint32_t)width;
+            l->shares_of_all = !among_chosen;
+        } else {
+            l->n_experts = l->n_experts_used = 0;
+        }
+    }
+    return true;
+}
+
+static void write_moe(const Model *m, json_t *config) {
+    write_experts(m, config, "num_experts");
+    json_object_set_new(config, "moe_intermediate_size", json_integer(m->spec.layers[0].ffn_dim));
+    json_object_set_new(config, "norm_topk_prob", json_boolean(!m->spec.layers[0].shares_of_all));
+}
+
+static bool has_experts(const Model *m, const LayerSpec *l) {
+    (void)m;
+    return l->n_experts > 0;
+}
+
+static bool gguf_can_moe(const Model *m, char *why, size_t size) {
+    if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
+    if (!all_layers(m, has_experts)) return cannot(why, size, "has experts in every layer");
+    return !m->spec.layers[0].shares_of_all ||
+           cannot(why, size, "counts experts by their shares among the chosen");
+}
+
+const Family family_qwen3_moe = {
+    .name = "qwen3_moe",
+    .model_types = (const char *const[]){"qwen3_moe", NULL},
+    .gguf_archs = (const char *const[]){"qwen3moe", NULL},
+    .tensors = moe_tensors,
+    .model = {.norm_eps = 1e-6, .context = 32768},
+    .layer = {.rope_base = 10000,
+              .n_kv_heads = 4,
+              .q_norm = QK_NORM_HEAD,
+              .k_norm = QK_NORM_HEAD,
+              .n_experts = 128,
+              .n_experts_used = 8},
+    .attention_bias_key = true,
+    .read_config = read_moe,
+    .architecture = "Qwen3MoeForCausalLM",
+    .write_config = write_moe,
+    .gguf_can = gguf_can_moe,
+    .gguf_no_o_bias = true,
+    .gguf_expert_ffn = true,
 };

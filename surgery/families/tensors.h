@@ -36,6 +36,16 @@
         WITH_BIAS(ROLE_UP, ROLE_UP_BIAS, "model.layers.%d.mlp.up_proj", "blk.%d.ffn_up"),                    \
         WITH_BIAS(ROLE_DOWN, ROLE_DOWN_BIAS, "model.layers.%d.mlp.down_proj", "blk.%d.ffn_down")
 
+/* Of layers with experts, each expert's apart. */
+#define EXPERT_TENSORS                                                                                       \
+    TENSOR(ROLE_ROUTER, "model.layers.%d.mlp.gate.weight", "blk.%d.ffn_gate_inp.weight"),                    \
+        TENSOR_OF_EXPERTS(ROLE_GATE, "model.layers.%d.mlp.experts.%e.gate_proj.weight",                      \
+                          "blk.%d.ffn_gate_exps.weight"),                                                    \
+        TENSOR_OF_EXPERTS(ROLE_UP, "model.layers.%d.mlp.experts.%e.up_proj.weight",                          \
+                          "blk.%d.ffn_up_exps.weight"),                                                      \
+        TENSOR_OF_EXPERTS(ROLE_DOWN, "model.layers.%d.mlp.experts.%e.down_proj.weight",                      \
+                          "blk.%d.ffn_down_exps.weight")
+
 #define FINAL_NORM WITH_BIAS(ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, "model.norm", "output_norm")
 
 #endif

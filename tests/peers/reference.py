@@ -39,12 +39,19 @@ def tiny(family, **changes):
         "phi": (transformers.PhiConfig, transformers.PhiForCausalLM, {}),
         "falcon": (transformers.FalconConfig, transformers.FalconForCausalLM,
                    {"num_kv_heads": 2, "new_decoder_architecture": True, "ffn_hidden_size": 96}),
+        "mixtral": (transformers.MixtralConfig, transformers.MixtralForCausalLM, {"num_local_experts": 4, "head_dim": 24}),
+        "qwen3_moe": (transformers.Qwen3MoeConfig, transformers.Qwen3MoeForCausalLM,
+                      {"num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 40, "norm_topk_prob": True, "head_dim": 24}),
+        "olmoe": (transformers.OlmoeConfig, transformers.OlmoeForCausalLM, {"num_experts": 6, "num_experts_per_tok": 3, "num_key_value_heads": 4, "pad_token_id": 0}),
+        "gpt_oss": (transformers.GptOssConfig, transformers.GptOssForCausalLM,
+                    {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 24, "sliding_window": 12, "pad_token_id": 0, "rope_scaling": {
+                        "rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": True, "original_max_position_embeddings": 32}}),
     }[family]
     torch.manual_seed(7)
     model = model_class(config_class(**{**SIZES, **extra, **changes})).eval()
     with torch.no_grad():
-        for p in model.parameters():
-            if p.ndim == 1:
+        for name, p in model.named_parameters():
+            if p.ndim == 1 or name.endswith("bias"):
                 p.add_(0.2 * torch.randn_like(p))
             else:
                 p.mul_(4)

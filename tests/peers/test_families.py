@@ -62,6 +62,16 @@ CASES = {
     "falcon, multi-query": ("falcon", {"new_decoder_architecture": False, "tie_word_embeddings": True}),
     "falcon, heads": ("falcon", {"num_kv_heads": None, "new_decoder_architecture": False, "multi_query": False, "bias": True}),
     "falcon, sequential": ("falcon", {"new_decoder_architecture": False, "parallel_attn": False}),
+    "mixtral": ("mixtral", {}),
+    "mixtral, windows": ("mixtral", {"sliding_window": 12, "num_experts_per_tok": 3}),
+    "qwen3_moe": ("qwen3_moe", {}),
+    "qwen3_moe, some layers": ("qwen3_moe", {"norm_topk_prob": False, "mlp_only_layers": [1]}),
+    "qwen3_moe, biases": ("qwen3_moe", {"attention_bias": True, "decoder_sparse_step": 2}),
+    "olmoe": ("olmoe", {}),
+    "olmoe, shared heads": ("olmoe", {"num_key_value_heads": 2}),
+    "olmoe, among chosen": ("olmoe", {"norm_topk_prob": True, "attention_bias": True}),
+    "gpt_oss": ("gpt_oss", {}),
+    "gpt_oss, types": ("gpt_oss", {"layer_types": TYPES, "rope_scaling": None, "num_experts_per_tok": 1}),
     "granite": ("granite", {}),
     "granite, biases": ("granite", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
 }
@@ -114,6 +124,10 @@ REFUSED = {
     "gemma2, no caps": "always has soft caps",
     "cohere2, types": "has no biases",
     "exaone4": "if there are 64 layers",
+    "mixtral, windows": "has no windows per layer",
+    "qwen3_moe, some layers": "has experts in every layer",
+    "qwen3_moe, biases": "has no bias after attention",
+    "olmoe, among chosen": "has no bias after attention",
     "phi3": "ignores Phi-3's window",
     "falcon, one norm": "has no biases",
     "falcon, heads": "has no biases",
@@ -152,6 +166,9 @@ def test_gguf(case, tmp_path, record_property):
     assert (own_logits(gguf, tmp_path) - expected).abs().max() < 2e-4
     compare_llama(gguf, expected, IDS, ROUGH.get(case, 1e-2), (2, 40, 100))
     run_derope("convert", gguf, tmp_path / "back")
+    if case == "olmoe, shared heads":  # which llama.cpp has as many of as there are queries
+        assert (own_logits(tmp_path / "back", tmp_path) - expected).abs().max() < 2e-4
+        return
     run_derope("convert", source, tmp_path / "direct")
     assert (tmp_path / "back" / "config.json").read_bytes() == (tmp_path / "direct" / "config.json").read_bytes()
     if not family.startswith("gemma"):  # whose norms are w + 1 there, rounded
@@ -214,6 +231,10 @@ ALL["gemma3"], SOME["gemma3"] = 2 * ("does not scale the rotation of layers with
 ALL["cohere2"], SOME["cohere2"] = (None, None), (2 * ("rotates in layers with a window and in no others",))
 ALL["exaone4"], SOME["exaone4"] = (None, "if there are 64 layers"), ("rotates in layers with a window only", "if there are 64 layers")
 ALL["phi3, partial"] = (None, None)
+for name in ("mixtral", "qwen3_moe", "gpt_oss"):
+    ALL[name], SOME[name] = (None, None), ("rotates in every layer", "rotates in every layer")
+SOME["qwen3_moe"] = ("says nothing of rotation or windows per layer", "rotates in every layer")
+ALL["olmoe"], SOME["olmoe"] = (None, None), ("rotates in all layers or in none", "rotates in all layers or in none")
 ALL["phi3"], SOME["phi3"] = 2 * ((None, "ignores Phi-3's window"),)
 ALL["phi3, no window"], SOME["phi3, no window"] = (None, None), (None, None)
 for name in ("llama", "qwen2", "smollm3"):
@@ -259,7 +280,8 @@ def test_dropped_in_some_layers(case, tmp_path, record_property):
     check_dropped(source, ["--drop-rope=2-3"], without_rotation(model, (2, 3)), SOME[case], case, "some layers", tmp_path, record_property)
 
 
-RECALIBRATED = ["phi3, no window", "gpt_neox", "gemma2", "gemma3", "cohere2", "falcon", "olmo2", "phi", "exaone4", "qwen3, plain", "stablelm"]
+RECALIBRATED = ["phi3, no window", "gpt_neox", "gemma2", "gemma3", "cohere2", "falcon", "olmo2", "phi", "exaone4", "qwen3, plain", "stablelm",
+                "mixtral", "qwen3_moe, some layers", "olmoe", "gpt_oss"]
 
 
 @pytest.mark.parametrize("case", RECALIBRATED)

@@ -1,0 +1,248 @@
+/* Tensors made of other tensors' rows, without reading any: slices, stacks, other orders. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/checkpoint.h"
+
+bool tensor_split_elements(Arena *a, Tensor *t, Error *e) {
+    if (t->row_elems == 1) return true;
+    if (dtype_info(t->stored)->block_elems != 1 || t->row_index || t->row_scale)
+        return error_set(e, ERR_INPUT, "tensor '%s': elements of %s cannot be moved one by one", t->name,
+                         dtype_info(t->stored)->name);
+    TensorPart *parts = arena_alloc(a, t->n_parts * sizeof *parts);
+    for (uint32_t i = 0; i < t->n_parts; i++) {
+        parts[i] = t->parts[i];
+        parts[i].n_rows *= t->row_elems;
+    }
+    t->n_rows *= t->row_elems;
+    t->row_elems = 1;
+    t->parts = parts;
+    return true;
+}
+
+bool tensor_split_rows(Arena *a, Tensor *t, Error *e) {
+    return t->rank != 1 || tensor_split_elements(a, t, e);
+}
+
+void tensor_permute(Arena *a, Tensor *t, const uint32_t *index) {
+    uint32_t *composed = arena_alloc(a, t->n_rows * sizeof *composed);
+    bool identity = true;
+    for (uint64_t i = 0; i < t->n_rows; i++) {
+        composed[i] = t->row_index ? t->row_index[index[i]] : index[i];
+        identity &= composed[i] == i;
+    }
+    t->row_index = identity ? NULL : composed;
+}
+
+/* ---- slices and stacks ---- */
+
+static uint64_t stored_row_bytes(const Tensor *t) {
+    uint64_t n = 0;
+    dtype_bytes(t->stored, t->row_elems, &n);
+    return n;
+}
+
+Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n) {
+    Tensor out = *t;
+    out.n_rows = n;
+    if (t->row_scale) out.row_scale = t->row_scale + first;
+    if (t->row_index) {
+        out.row_index = t->row_index + first;
+        return out;
+    }
+    TensorPart *parts = arena_alloc(a, t->n_parts * sizeof *parts);
+    out.n_parts = 0;
+    for (uint32_t i = 0; i < t->n_parts && n; i++) {
+        TensorPart part = t->parts[i];
+        if (first >= part.n_rows) {
+            first -= part.n_rows;
+            continue;
+        }
+        part.offset += first * stored_row_bytes(t);
+        part.n_rows = part.n_rows - first < n ? part.n_rows - first : n;
+        n -= part.n_rows;
+        first = 0;
+        parts[out.n_parts++] = part;
+    }
+    out.parts = parts;
+    return out;
+}
+
+static bool agree(const Tensor *a, const Tensor *b) {
+    return a->stored == b->stored && a->dtype == b->dtype && a->rank == b->rank && a->scale == b->scale &&
+           a->add == b->add && a->row_elems == b->row_elems && a->n_rows == b->n_rows &&
+           memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
+}
+
+static uint64_t stored_rows(const Tensor *t) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < t->n_parts; i++)
+        n += t->parts[i].n_rows;
+    return n;
+}
+
+/* Rows of a stack in the order that each member has its own in. */
+static const uint32_t *stacked_index(Arena *a, const Tensor *const *tensors, uint32_t n, uint64_t rows) {
+    bool any = false;
+    for (uint32_t i = 0; i < n; i++)
+        any |= tensors[i]->row_index != NULL;
+    if (!any) return NULL;
+    uint32_t *index = arena_alloc(a, n * rows * sizeof *index);
+    uint64_t base = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint64_t j = 0; j < rows; j++)
+            index[i * rows + j] = (uint32_t)(base + (tensors[i]->row_index ? tensors[i]->row_index[j] : j));
+        base += stored_rows(tensors[i]);
+    }
+    return index;
+}
+
+bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *out, Error *e) {
+    uint32_t n_parts = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        n_parts += tensors[i]->n_parts;
+        if (!agree(tensors[0], tensors[i]))
+            return error_set(e, ERR_INPUT, "tensors '%s' (%s) and '%s' (%s) differ in type or shape",
+                             tensors[0]->name, dtype_info(tensors[0]->stored)->name, tensors[i]->name,
+                             dtype_info(tensors[i]->stored)->name);
+    }
+    *out = *tensors[0];
+    TensorPart *parts = arena_alloc(a, n_parts * sizeof *parts);
+    out->parts = parts;
+    for (uint32_t i = 0; i < n; i++) {
+        memcpy(parts, tensors[i]->parts, tensors[i]->n_parts * sizeof *parts);
+        parts += tensors[i]->n_parts;
+        out->changed |= tensors[i]->changed;
+    }
+    out->n_parts = n_parts;
+    out->row_index = stacked_index(a, tensors, n, out->n_rows);
+    out->n_rows *= n;
+    memmove(out->shape + 1, out->shape, out->rank * sizeof *out->shape);
+    out->shape[0] = n;
+    out->rank++;
+    return true;
+}
+
+/* ---- transposed ---- */
+
+/* What stands behind a transposed tensor's bytes. */
+typedef struct Turned {
+    Tensor inner;
+    Transposer *held;
+    uint64_t number;
+} Turned;
+
+void transposer_free(Transposer *t) {
+    free(t->bytes);
+    t->bytes = NULL;
+    t->capacity = t->of = 0;
+}
+
+/* In squares, so that neither side leaves the cache. */
+static void turn(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols, size_t size) {
+    enum { SIDE = 32 };
+    for (uint64_t r0 = 0; r0 < rows; r0 += SIDE)
+        for (uint64_t c0 = 0; c0 < cols; c0 += SIDE)
+            for (uint64_t r = r0; r < rows && r < r0 + SIDE; r++)
+                for (uint64_t c = c0; c < cols && c < c0 + SIDE; c++)
+                    memcpy(to + (c * rows + r) * size, from + (r * cols + c) * size, size);
+}
+
+static bool hold(const Turned *t, uint64_t matrix, Error *e) {
+    Transposer *held = t->held;
+    if (held->of == t->number && held->matrix == matrix) return true;
+    uint64_t rows = t->inner.shape[t->inner.rank - 2], cols = t->inner.row_elems;
+    size_t size = dtype_info(t->inner.dtype)->block_bytes, bytes = rows * cols * size;
+    uint8_t *from = big_alloc_unset(rows, cols * size, t->inner.name, e);
+    bool ok = from && tensor_read_rows(&t->inner, matrix * rows, rows, from, e);
+    if (ok && held->capacity < bytes) {
+        transposer_free(held);
+        held->bytes = big_alloc_unset(rows, cols * size, t->inner.name, e);
+        held->capacity = held->bytes ? bytes : 0;
+        ok = held->bytes != NULL;
+    }
+    if (ok) turn(held->bytes, from, rows, cols, size);
+    free(from);
+    held->of = ok ? t->number : 0;
+    held->matrix = matrix;
+    return ok;
+}
+
+static bool read_turned(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
+    const Turned *t = s->context;
+    uint64_t size =
+        t->inner.shape[t->inner.rank - 2] * t->inner.row_elems * dtype_info(t->inner.dtype)->block_bytes;
+    uint8_t *to = out;
+    while (n) {
+        uint64_t at = offset % size, take = size - at < n ? size - at : n;
+        if (!hold(t, offset / size, e)) return false;
+        memcpy(to, t->held->bytes + at, take);
+        to += take;
+        offset += take;
+        n -= take;
+    }
+    return true;
+}
+
+bool part_same(const TensorPart *a, const TensorPart *b) {
+    if (a->source->read == read_turned && b->source->read == read_turned) {
+        const Turned *x = a->source->context, *y = b->source->context;
+        return a->offset == b->offset && x->inner.n_parts == 1 && y->inner.n_parts == 1 &&
+               !x->inner.row_index && !y->inner.row_index && part_same(x->inner.parts, y->inner.parts);
+    }
+    return a->source == b->source && a->offset == b->offset;
+}
+
+/* A transposed tensor as it was made, but perhaps served in another type. */
+static const Turned *turned_before(const Tensor *t) {
+    const TensorPart *part = t->parts;
+    if (t->n_parts != 1 || t->row_index || t->row_scale || part->source->read != read_turned || part->offset)
+        return NULL;
+    return t->n_rows == part->n_rows && part->source->size == t->n_rows * stored_row_bytes(t)
+               ? part->source->context
+               : NULL;
+}
+
+bool tensor_transposed(Arena *a, Transposer *held, const Tensor *t, Tensor *out, Error *e) {
+    const Turned *before = turned_before(t);
+    *out = *t;
+    if (before) {
+        const Tensor *inner = &before->inner;
+        out->parts = inner->parts;
+        out->n_parts = inner->n_parts;
+        out->row_index = inner->row_index;
+        out->row_scale = inner->row_scale;
+        out->stored = inner->stored;
+        out->scale = t->scale * inner->scale;
+        out->add = t->scale * inner->add + t->add;
+        out->moved = inner->moved;
+    } else {
+        if (dtype_info(t->dtype)->block_elems != 1)
+            return error_set(e, ERR_INPUT, "tensor '%s': a matrix of %s cannot be transposed", t->name,
+                             dtype_info(t->dtype)->name);
+        Turned *turned = arena_alloc(a, sizeof *turned);
+        ByteSource *source = arena_alloc(a, sizeof *source);
+        TensorPart *part = arena_alloc(a, sizeof *part);
+        *turned = (Turned){.inner = *t, .held = held, .number = ++held->made};
+        *source =
+            (ByteSource){.path = t->name, .size = tensor_bytes(t), .read = read_turned, .context = turned};
+        *part = (TensorPart){.source = source};
+        *out = (Tensor){.name = t->name,
+                        .rank = t->rank,
+                        .dtype = t->dtype,
+                        .stored = t->dtype,
+                        .parts = part,
+                        .n_parts = 1,
+                        .scale = 1,
+                        .is_new = t->is_new,
+                        .changed = t->changed || tensor_status(t) == TENSOR_CHANGED,
+                        .moved = true};
+        memcpy(out->shape, t->shape, sizeof out->shape);
+        part->n_rows = t->n_rows / t->shape[t->rank - 2] * t->row_elems;
+    }
+    out->shape[t->rank - 2] = t->row_elems;
+    out->shape[t->rank - 1] = t->shape[t->rank - 2];
+    out->n_rows = t->n_rows / t->shape[t->rank - 2] * t->row_elems;
+    out->row_elems = t->shape[t->rank - 2];
+    return true;
+}

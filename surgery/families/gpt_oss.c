@@ -1,0 +1,105 @@
+/* GPT-OSS: experts whose gate and up lie in pairs, in columns, with biases and a clipped activation;
+ * attention sinks; windows in every other layer; YaRN. */
+#include "formats/json.h"
+#include "surgery/carrier.h"
+#include "surgery/families/tensors.h"
+
+#define HALF(role, hf, gguf, transposed)                                                                     \
+    {                                                                                                        \
+        role, "model.layers.%d.mlp.experts.gate_up_proj" hf, "blk.%d." gguf, FUSED_GATE_UP_PAIRS, FUSED_NOT, \
+            true, transposed                                                                                 \
+    }
+#define DOWN(role, hf, gguf, transposed)                                                                     \
+    {                                                                                                        \
+        role, "model.layers.%d.mlp.experts.down_proj" hf, "blk.%d." gguf, FUSED_NOT, FUSED_NOT, true,        \
+            transposed                                                                                       \
+    }
+
+static const TensorName tensors[] = {
+    EMBED_AND_HEAD,
+    INPUT_NORM,
+    ATTENTION_TENSORS,
+    TENSOR(ROLE_FFN_NORM, "model.layers.%d.post_attention_layernorm.weight",
+           "blk.%d.post_attention_norm.weight"),
+    WITH_BIAS(ROLE_ROUTER, ROLE_ROUTER_BIAS, "model.layers.%d.mlp.router", "blk.%d.ffn_gate_inp"),
+    HALF(ROLE_GATE, "", "ffn_gate_exps.weight", true),
+    HALF(ROLE_UP, "", "ffn_up_exps.weight", true),
+    DOWN(ROLE_DOWN, "", "ffn_down_exps.weight", true),
+    HALF(ROLE_GATE_BIAS, "_bias", "ffn_gate_exps.bias", false),
+    HALF(ROLE_UP_BIAS, "_bias", "ffn_up_exps.bias", false),
+    DOWN(ROLE_DOWN_BIAS, "_bias", "ffn_down_exps.bias", false),
+    FINAL_NORM,
+    TENSORS_END,
+};
+
+/* What transformers takes where config.json says nothing. */
+static const RopeScaling usual_scaling = {
+    .kind = ROPE_SCALING_YARN, .factor = 32, .beta_fast = 32, .beta_slow = 1, .original_context = 4096};
+
+static bool read_config(Model *m, const json_t *config, Error *e) {
+    uint32_t window = 128;
+    bool scaled = json_object_get(config, "rope_scaling") || json_object_get(config, "rope_parameters");
+    if (!config_window(config, "sliding_window", &window, e)) return false;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        m->spec.layers[i].activation = ACT_CLIPPED; /* whatever hidden_act says */
+        if (!scaled) m->spec.layers[i].scaling = usual_scaling;
+    }
+    set_window_pattern(m, window, 2);
+    return read_layer_types(m, config, window, e) && config_experts(m, config, "num_local_experts", e);
+}
+
+static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
+    uint32_t window = 0;
+    return gguf_window(c, &window, e) && read_gguf_window_pattern(m, c, window, 2, e);
+}
+
+static bool can(const Model *m, char *why, size_t size) {
+    uint32_t window;
+    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
+}
+
+static void write_config(const Model *m, json_t *config) {
+    write_layer_types(m, config, 128);
+    write_experts(m, config, "num_local_experts");
+}
+
+static bool gguf_can(const Model *m, char *why, size_t size) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (!m->spec.layers[i].window) return can(m, why, size);
+    return cannot(why, size, "needs a layer without a window");
+}
+
+static void write_gguf(const Model *m, Checkpoint *out) {
+    write_gguf_window_pattern(m, out);
+}
+
+const Family family_gpt_oss = {
+    .name = "gpt_oss",
+    .model_types = (const char *const[]){"gpt_oss", NULL},
+    .gguf_archs = (const char *const[]){"gpt-oss", NULL},
+    .tensors = tensors,
+    .model = {.norm_eps = 1e-5, .context = 131072},
+    .layer = {.rope_base = 150000,
+              .n_kv_heads = 8,
+              .head_dim = 64,
+              .q_bias = true,
+              .k_bias = true,
+              .v_bias = true,
+              .o_bias = true,
+              .mlp_bias = true,
+              .router_bias = true,
+              .sinks = true,
+              .activation = ACT_CLIPPED,
+              .n_experts = 128,
+              .n_experts_used = 4},
+    .read_config = read_config,
+    .read_gguf = read_gguf,
+    .architecture = "GptOssForCausalLM",
+    .config_can = can,
+    .write_config = write_config,
+    .gguf_can = gguf_can,
+    .write_gguf = write_gguf,
+    .gguf_needs_head = true,
+    .gguf_expert_ffn = true,
+    .gguf_rounds_yarn = true,
+};

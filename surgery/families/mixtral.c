@@ -1,0 +1,49 @@
+/* Mixtral: Mistral's block with experts, of which two count by their shares between the two. */
+#include "formats/json.h"
+#include "surgery/carrier.h"
+#include "surgery/families/tensors.h"
+
+#define OF_EXPERT(role, hf, gguf)                                                                            \
+    TENSOR_OF_EXPERTS(role, "model.layers.%d.block_sparse_moe.experts.%e." hf ".weight",                     \
+                      "blk.%d." gguf "_exps.weight")
+
+static const TensorName tensors[] = {
+    EMBED_AND_HEAD,
+    INPUT_NORM,
+    ATTENTION_TENSORS,
+    POST_ATTENTION_FFN_NORM,
+    TENSOR(ROLE_ROUTER, "model.layers.%d.block_sparse_moe.gate.weight", "blk.%d.ffn_gate_inp.weight"),
+    OF_EXPERT(ROLE_GATE, "w1", "ffn_gate"),
+    OF_EXPERT(ROLE_UP, "w3", "ffn_up"),
+    OF_EXPERT(ROLE_DOWN, "w2", "ffn_down"),
+    FINAL_NORM,
+    TENSORS_END,
+};
+
+static bool read_config(Model *m, const json_t *config, Error *e) {
+    uint32_t window = 0;
+    if (!config_window(config, "sliding_window", &window, e)) return false;
+    set_window_pattern(m, window, 0);
+    return config_experts(m, config, "num_local_experts", e);
+}
+
+static void write_config(const Model *m, json_t *config) {
+    uint32_t window = m->spec.layers[0].window;
+    json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());
+    write_experts(m, config, "num_local_experts");
+}
+
+const Family family_mixtral = {
+    .name = "mixtral",
+    .model_types = (const char *const[]){"mixtral", NULL},
+    .gguf_archs = (const char *const[]){"llama", NULL},
+    .tensors = tensors,
+    .model = {.norm_eps = 1e-5, .context = 131072},
+    .layer = {.rope_base = 1000000, .n_kv_heads = 8, .n_experts = 8, .n_experts_used = 2},
+    .gguf_interleaved = true,
+    .read_config = read_config,
+    .architecture = "MixtralForCausalLM",
+    .config_can = one_window_for_all,
+    .write_config = write_config,
+    .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
+};

@@ -1,0 +1,298 @@
+/* Mixtures of experts: their tensors as one, models that have them, and the layer against its plain form. */
+#include "plain.h"
+
+#include <cblas.h>
+
+#include "recal/layers/layers.h"
+#include "tests/small_model.h"
+
+/* ---- tensors ---- */
+
+static Tensor counting(Arena *a, const char *name, uint32_t rank, const uint64_t *shape, float first) {
+    uint64_t n = 1;
+    for (uint32_t i = 0; i < rank; i++)
+        n *= shape[i];
+    float *v = arena_alloc(a, n * sizeof *v);
+    for (uint64_t i = 0; i < n; i++)
+        v[i] = first + (float)i;
+    return tensor_over(a, name, DTYPE_F32, rank, shape, v);
+}
+
+static void stacks_and_slices(void **state) {
+    (void)state;
+    Arena a = {0};
+    Error e = {0};
+    float got[18];
+    Tensor x = counting(&a, "x", 2, (uint64_t[]){3, 2}, 0), y = counting(&a, "y", 2, (uint64_t[]){3, 2}, 10),
+           all;
+    tensor_permute(&a, &y, (uint32_t[]){2, 0, 1});
+    assert_true(tensor_stack(&a, (const Tensor *[]){&x, &y, &x}, 3, &all, &e));
+    assert_true(all.rank == 3 && all.shape[0] == 3 && all.shape[1] == 3 && all.shape[2] == 2);
+    assert_true(tensor_read_f32(&all, got, &e));
+    assert_memory_equal(got, ((float[]){0, 1, 2, 3, 4, 5, 14, 15, 10, 11, 12, 13, 0, 1, 2, 3, 4, 5}),
+                        sizeof got);
+    for (uint64_t first = 0; first < 9; first++) {
+        float part[18];
+        Tensor cut = tensor_slice(&a, &all, first, 9 - first);
+        assert_true(tensor_read_f32(&cut, part, &e));
+        assert_memory_equal(part, got + 2 * first, (9 - first) * 2 * sizeof *part);
+    }
+    Tensor plain, one;
+    assert_true(tensor_stack(&a, (const Tensor *[]){&x, &x}, 2, &plain, &e));
+    one = tensor_slice(&a, &plain, 3, 3);
+    assert_ptr_equal(tensor_map(&one), tensor_map(&x)); /* still the very bytes */
+    Tensor half = x;
+    half.name = "half";
+    half.dtype = half.stored = DTYPE_F16;
+    assert_false(tensor_stack(&a, (const Tensor *[]){&x, &half}, 2, &all, &e));
+    assert_string_equal(e.message, "tensors 'x' (f32) and 'half' (f16) differ in type or shape");
+    arena_free(&a);
+}
+
+static void transposed_and_back(void **state) {
+    (void)state;
+    enum { E = 3, R = 37, C = 41 };
+    Arena a = {0};
+    Error e = {0};
+    Transposer held = {0};
+    Tensor x = counting(&a, "x", 3, (uint64_t[]){E, R, C}, 0), t, back;
+    float got[E * R * C];
+    assert_true(tensor_transposed(&a, &held, &x, &t, &e));
+    assert_true(t.shape[0] == E && t.shape[1] == C && t.shape[2] == R && t.n_rows == E * C &&
+                t.row_elems == R);
+    assert_int_equal(tensor_status(&t), TENSOR_PERMUTED);
+    assert_true(tensor_read_f32(&t, got, &e));
+    for (size_t i = 0; i < E; i++)
+        for (size_t r = 0; r < R; r++)
+            for (size_t c = 0; c < C; c++)
+                assert_true(got[(i * C + c) * R + r] == (float)((i * R + r) * C + c));
+    assert_true(tensor_transposed(&a, &held, &t, &back, &e));
+    assert_ptr_equal(tensor_map(&back), tensor_map(&x));
+    assert_int_equal(tensor_status(&back), TENSOR_UNTOUCHED);
+    /* rows taken out and put in another order first: no way back but by reading */
+    Tensor odd = tensor_slice(&a, &t, C, C), turned;
+    odd.rank = 2, odd.shape[0] = C, odd.shape[1] = R;
+    uint32_t order[C];
+    for (uint32_t i = 0; i < C; i++)
+        order[i] = i < 2 ? 1 - i : i;
+    tensor_permute(&a, &odd, order);
+    assert_true(tensor_transposed(&a, &held, &odd, &turned, &e));
+    assert_true(tensor_read_f32(&turned, got, &e));
+    for (size_t r = 0; r < R; r++)
+        assert_true(got[r * C] == (float)((R + r) * C + 1) && got[r * C + 1] == (float)((R + r) * C));
+    Tensor blocks = counting(&a, "q", 2, (uint64_t[]){32, 32}, 0);
+    blocks.dtype = DTYPE_Q8_0;
+    assert_false(tensor_transposed(&a, &held, &blocks, &turned, &e));
+    assert_string_equal(e.message, "tensor 'q': a matrix of q8_0 cannot be transposed");
+    transposer_free(&held);
+    arena_free(&a);
+}
+
+/* ---- models ---- */
+
+#define MIXTRAL "\"model_type\": \"mixtral\", \"num_local_experts\": 3, \"num_experts_per_tok\": 2"
+
+static Checkpoint *mixtral_of(const char *config, const char *without, int experts) {
+    Checkpoint *c = small_hf(config, 0), *out = checkpoint_new(FORMAT_HF);
+    out->path = "small";
+    const SideFile *f = checkpoint_file(c, "config.json");
+    checkpoint_set_file(out, f->name, f->bytes, f->size);
+    for (size_t i = 0; i < c->n_tensors; i++)
+        if (!strstr(c->tensors[i].name, ".mlp."))
+            small_add(out, c->tensors[i].name, c->tensors[i].rank == 2 ? c->tensors[i].shape[0] : 0,
+                      c->tensors[i].row_elems);
+    for (int layer = 0; layer < LAYERS; layer++) {
+        char name[100];
+        snprintf(name, sizeof name, "model.layers.%d.block_sparse_moe.gate.weight", layer);
+        small_add(out, name, (uint64_t)experts, WIDTH);
+        for (int i = 0; i < experts; i++)
+            for (int w = 1; w <= 3; w++) {
+                snprintf(name, sizeof name, "model.layers.%d.block_sparse_moe.experts.%d.w%d.weight", layer,
+                         i, w);
+                if (strcmp(name, without) != 0)
+                    small_add(out, name, w == 2 ? WIDTH : FFN, w == 2 ? FFN : WIDTH);
+            }
+    }
+    checkpoint_close(c);
+    return out;
+}
+
+static void models_with_experts(void **state) {
+    (void)state;
+    Model *m = small_open(mixtral_of(MIXTRAL, "", 3));
+    const ModelTensor *t = model_tensor(m, ROLE_DOWN, 1);
+    assert_true(t->tensor.rank == 3 && t->tensor.shape[0] == 3 && t->tensor.shape[1] == WIDTH &&
+                t->tensor.shape[2] == FFN && t->tensor.n_parts == 3);
+    assert_string_equal(t->tensor.name, "model.layers.1.block_sparse_moe.experts.*.w2.weight");
+    assert_string_equal(t->origin->name, "model.layers.1.block_sparse_moe.experts.0.w2.weight");
+    assert_true(m->spec.layers[3].n_experts == 3 && m->spec.layers[3].n_experts_used == 2);
+    small_close(m);
+}
+
+static void damaged_experts(void **state) {
+    (void)state;
+    assert_no_model(mixtral_of(MIXTRAL, "model.layers.2.block_sparse_moe.experts.1.w3.weight", 3),
+                    "small: tensor 'model.layers.2.block_sparse_moe.experts.1.w3.weight' is missing");
+    assert_no_model(mixtral_of(MIXTRAL, "model.layers.0.block_sparse_moe.experts.0.w1.weight", 3),
+                    "small: tensor 'model.layers.0.block_sparse_moe.experts.0.w1.weight' is missing");
+    assert_no_model(mixtral_of(MIXTRAL, "", 4),
+                    "small: tensor 'model.layers.0.block_sparse_moe.gate.weight': shape "
+                    "[4, 16], the configuration says [3, 16]");
+    assert_no_model(
+        mixtral_of("\"model_type\": \"mixtral\", \"num_local_experts\": 1, \"num_experts_per_tok\": 2", "",
+                   1),
+        "small: config.json: num_experts_per_tok: 2 is not between 1 and 1");
+    assert_no_model(mixtral_of("\"model_type\": \"mixtral\", \"num_local_experts\": 5000", "", 1),
+                    "small: config.json: num_local_experts: 5000 is not between 1 and 4096");
+    Checkpoint *c = mixtral_of(MIXTRAL, "", 3);
+    small_add(c, "model.layers.1.block_sparse_moe.experts.3.w1.weight", FFN, WIDTH);
+    assert_no_model(
+        c, "small: tensor 'model.layers.1.block_sparse_moe.experts.3.w1.weight' is of expert 3, but 3 "
+           "experts are claimed");
+    c = mixtral_of(MIXTRAL, "model.layers.3.block_sparse_moe.experts.2.w1.weight", 3);
+    small_add(c, "model.layers.3.block_sparse_moe.experts.2.w1.weight", FFN + 1, WIDTH);
+    assert_no_model(c, "small: tensors 'model.layers.3.block_sparse_moe.experts.0.w1.weight' (f32) and "
+                       "'model.layers.3.block_sparse_moe.experts.2.w1.weight' (f32) differ in type or shape");
+}
+
+/* ---- the layer ---- */
+
+enum { N = 13, EXPERTS = 5, USED = 2, C = 7, F = 6 };
+
+typedef struct Mixture {
+    double *p[8]; /* router, gate, up, down, and the same as biases; the latter may be NULL */
+    double *x, *y, *dy;
+    bool shares_of_all;
+    Activation act;
+} Mixture;
+
+static const size_t sizes[8] = {EXPERTS * C, EXPERTS *F *C, EXPERTS *F *C, EXPERTS *F *C,
+                                EXPERTS,     EXPERTS *F,    EXPERTS *F,    EXPERTS *C};
+
+static double affine(const double *w, const double *b, const double *x, size_t row, size_t n) {
+    double sum = b ? b[row] : 0;
+    for (size_t i = 0; i < n; i++)
+        sum += w[row * n + i] * x[i];
+    return sum;
+}
+
+static double middle(Activation act, double gate, double up) {
+    if (act == ACT_SILU) return gate / (1 + exp(-gate)) * up;
+    gate = fmin(gate, 7);
+    return gate / (1 + exp(-1.702 * gate)) * (fmax(fmin(up, 7), -7) + 1);
+}
+
+static void plain_token(const Mixture *m, const double *x, double *y) {
+    double logits[EXPERTS], sum = 0, wide[F];
+    bool chosen[EXPERTS] = {0};
+    for (size_t e = 0; e < EXPERTS; e++)
+        logits[e] = affine(m->p[0], m->p[4], x, e, C);
+    for (int j = 0; j < USED; j++) {
+        int best = -1;
+        for (int e = 0; e < EXPERTS; e++)
+            if (!chosen[e] && (best < 0 || logits[e] > logits[best])) best = e;
+        chosen[best] = true;
+    }
+    for (size_t e = 0; e < EXPERTS; e++)
+        sum += m->shares_of_all || chosen[e] ? exp(logits[e]) : 0;
+    memset(y, 0, C * sizeof *y);
+    for (size_t e = 0; e < EXPERTS; e++) {
+        if (!chosen[e]) continue;
+        for (size_t i = 0; i < F; i++)
+            wide[i] = middle(m->act, affine(m->p[1], m->p[5], x, e * F + i, C),
+                             affine(m->p[2], m->p[6], x, e * F + i, C));
+        for (size_t i = 0; i < C; i++)
+            y[i] += exp(logits[e]) / sum * affine(m->p[3], m->p[7], wide, e * C + i, F);
+    }
+}
+
+static double mixture_value(void *context) {
+    const Mixture *m = context;
+    double sum = 0;
+    for (size_t t = 0; t < N; t++)
+        plain_token(m, m->x + t * C, m->y + t * C);
+    for (size_t i = 0; i < N * C; i++)
+        sum += m->y[i] * m->dy[i];
+    return sum;
+}
+
+static ExpertParams params(float *p[8]) {
+    return (ExpertParams){.router = p[0],
+                          .gate = p[1],
+                          .up = p[2],
+                          .down = p[3],
+                          .router_bias = p[4],
+                          .gate_bias = p[5],
+                          .up_bias = p[6],
+                          .down_bias = p[7]};
+}
+
+static void check_mixture(bool shares_of_all, bool biases, Activation act, uint64_t seed) {
+    Random r = random_seeded(seed);
+    Pool *pool = pool_new(2);
+    Mixture m = {.shares_of_all = shares_of_all, .act = act};
+    float *w[8] = {0}, *g[8] = {0};
+    for (int i = 0; i < (biases ? 8 : 4); i++) {
+        m.p[i] = random_doubles(&r, sizes[i], act == ACT_CLIPPED && i ? 4 : 1);
+        w[i] = as_floats(m.p[i], sizes[i]);
+        g[i] = xcalloc(sizes[i], sizeof *g[i]);
+    }
+    m.x = random_doubles(&r, N * C, 1), m.dy = random_doubles(&r, N * C, 1), m.y = doubles(N * C);
+    float *x = as_floats(m.x, N * C), *dy = as_floats(m.dy, N * C), *y = xcalloc(N * C, sizeof *y),
+          *dx = xcalloc(N * C, sizeof *dx);
+    Experts experts = {.n = EXPERTS,
+                       .used = USED,
+                       .width = C,
+                       .ffn = F,
+                       .activation = act,
+                       .shares_of_all = shares_of_all,
+                       .w = params(w)};
+    ExpertParams grads = params(g);
+    float *rows = xcalloc(N * USED, (2 * C + 3 * F) * sizeof *rows);
+    ExpertRows at = {.in = rows,
+                     .out = rows + N * USED * C,
+                     .gate = rows + 2 * N * USED * C,
+                     .up = rows + N * USED * (2 * C + F),
+                     .wide = rows + N * USED * (2 * C + 2 * F)};
+    Routes routes;
+    Error e = {0};
+    assert_true(routes_new(&routes, &experts, N, &e));
+    experts_forward(pool, &experts, &routes, &at, y, x, N);
+    mixture_value(&m);
+    assert_close("experts", y, m.y, N * C, 5e-6, 0);
+    assert_int_equal(routes.first[EXPERTS], N * USED);
+    double *want = differences(mixture_value, &m, m.x, N * C);
+    experts_backward(pool, &experts, &grads, &routes, &at, dx, dy, x, N);
+    assert_close("experts dx", dx, want, N * C, 2e-5, 0);
+    free(want);
+    for (int i = 0; i < (biases ? 8 : 4); i++) {
+        want = differences(mixture_value, &m, m.p[i], sizes[i]);
+        char what[40];
+        snprintf(what, sizeof what, "experts, case %d: gradient %d", (int)seed, i);
+        assert_close(what, g[i], want, sizes[i], 2e-5, 0);
+        free(want);
+    }
+    for (int i = 0; i < 8; i++)
+        free(m.p[i]), free(w[i]), free(g[i]);
+    routes_free(&routes);
+    free(rows), free(x), free(dy), free(y), free(dx), free(m.x), free(m.dy), free(m.y);
+    pool_free(pool);
+}
+
+static void layer_and_its_gradients(void **state) {
+    (void)state;
+    openblas_set_num_threads(1);
+    check_mixture(false, false, ACT_SILU, 1);
+    check_mixture(true, false, ACT_SILU, 2);
+    check_mixture(false, true, ACT_CLIPPED, 3);
+    check_mixture(true, true, ACT_CLIPPED, 4);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stacks_and_slices),       cmocka_unit_test(transposed_and_back),
+        cmocka_unit_test(models_with_experts),     cmocka_unit_test(damaged_experts),
+        cmocka_unit_test(layer_and_its_gradients),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
