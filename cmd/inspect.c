@@ -58,17 +58,20 @@ static bool same_attention(const LayerSpec *a, const LayerSpec *b) {
     return a->position == b->position && a->window == b->window &&
            (a->position == POSITION_NOPE ||
             (a->rope_base == b->rope_base && rope_scaling_equal(&a->scaling, &b->scaling))) &&
-           a->softmax_scale == b->softmax_scale && a->sinks == b->sinks;
+           a->softmax_scale == b->softmax_scale && a->sinks == b->sinks && a->chunked == b->chunked &&
+           a->temper_scale == b->temper_scale;
 }
 
 static void print_layer(const LayerSpec *l) {
     char reach[40] = "all tokens before";
-    if (l->window) snprintf(reach, sizeof reach, "a window of %u", l->window);
+    if (l->window)
+        snprintf(reach, sizeof reach, "%s of %u", l->chunked ? "its chunk" : "a window", l->window);
     printf("%-7s  sees %-18s", position_name(l->position), reach);
     if (l->position != POSITION_NOPE) printf("  base %g", l->rope_base);
     if (l->position == POSITION_PARTIAL) printf(", %u of %u dimensions", l->rotary_dim, l->head_dim);
     if (l->scaling.kind != ROPE_SCALING_NONE)
         printf(", %s x %g", rope_scaling_name(l->scaling.kind), l->scaling.factor);
+    if (l->temper_scale) printf("  queries grow from position %g on", l->temper_length - 1);
     printf("\n");
 }
 
@@ -94,11 +97,23 @@ static void print_strip(const ModelSpec *s) {
     printf("   R rope, P partial, . none; r and , in a window\n");
 }
 
+static void print_experts(const ModelSpec *s) {
+    const LayerSpec *with = NULL;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n_layers; i++)
+        if (s->layers[i].n_experts) with = &s->layers[i], n++;
+    if (!with) return;
+    printf(", %u of %u experts%s", with->n_experts_used, with->n_experts,
+           with->shared_expert ? " and one for all" : "");
+    if (n < s->n_layers) printf(" in %u layers", n);
+}
+
 /* How a layer is wired, in a line. */
 static void print_block(const ModelSpec *s) {
     static const char *const gated[] = {"SwiGLU", "GeGLU", "GeGLU (tanh)", "clipped SwiGLU"},
                              *const plain[] = {"SiLU", "GELU", "GELU (tanh)"},
-                             *const norms[] = {"", " normed per head", " normed over all heads"};
+                             *const norms[] = {"", " normed per head", " normed over all heads",
+                                               " normed per head, without a weight"};
     const LayerSpec *l = &s->layers[0];
     printf("block      %s%s %s%s, %s", s->norm == NORM_LAYER ? "LayerNorm" : "RMSNorm",
            s->norm_of_one ? " of 1 + weight" : "",
@@ -109,7 +124,7 @@ static void print_block(const ModelSpec *s) {
            : l->wiring == WIRING_SHARED   ? " attention and MLP side by side, one norm for both"
                                           : " attention and MLP side by side",
            l->no_gate ? plain[l->activation] : gated[l->activation]);
-    if (l->n_experts) printf(", %u of %u experts", l->n_experts_used, l->n_experts);
+    print_experts(s);
     if (l->q_norm != QK_NORM_NONE)
         printf(", queries%s%s", l->k_norm == l->q_norm ? " and keys" : "", norms[l->q_norm]);
     if (l->k_norm != QK_NORM_NONE && l->k_norm != l->q_norm) printf(", keys%s", norms[l->k_norm]);

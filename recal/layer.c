@@ -1,13 +1,21 @@
 #include "recal/layer.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "formats/buffer.h"
 #include "recal/gemm.h"
 #include "recal/layers/layers.h"
 
+/* A norm without a weight multiplies by 1, and has no gradient. */
+static float *qk_norm_weight(const Net *n, float *block, QkNorm kind, TensorRole role, int layer) {
+    if (kind == QK_NORM_UNIT) return block == n->weights ? n->ones : NULL;
+    return net_at(n, block, role, layer);
+}
+
 LayerParams layer_params(const Net *n, float *block, uint32_t layer) {
     int i = (int)layer;
+    const LayerSpec *l = &n->spec->layers[layer];
     return (LayerParams){
         .attn_norm = net_at(n, block, ROLE_ATTN_NORM, i),
         .attn_norm_bias = net_at(n, block, ROLE_ATTN_NORM_BIAS, i),
@@ -19,8 +27,8 @@ LayerParams layer_params(const Net *n, float *block, uint32_t layer) {
         .k_bias = net_at(n, block, ROLE_K_BIAS, i),
         .v_bias = net_at(n, block, ROLE_V_BIAS, i),
         .o_bias = net_at(n, block, ROLE_O_BIAS, i),
-        .q_norm = net_at(n, block, ROLE_Q_NORM, i),
-        .k_norm = net_at(n, block, ROLE_K_NORM, i),
+        .q_norm = qk_norm_weight(n, block, l->q_norm, ROLE_Q_NORM, i),
+        .k_norm = qk_norm_weight(n, block, l->k_norm, ROLE_K_NORM, i),
         .sinks = net_at(n, block, ROLE_SINKS, i),
         .attn_post_norm = net_at(n, block, ROLE_ATTN_POST_NORM, i),
         .ffn_norm = net_at(n, block, ROLE_FFN_NORM, i),
@@ -33,6 +41,9 @@ LayerParams layer_params(const Net *n, float *block, uint32_t layer) {
         .gate_bias = net_at(n, block, ROLE_GATE_BIAS, i),
         .up_bias = net_at(n, block, ROLE_UP_BIAS, i),
         .down_bias = net_at(n, block, ROLE_DOWN_BIAS, i),
+        .shared_gate = net_at(n, block, ROLE_SHARED_GATE, i),
+        .shared_up = net_at(n, block, ROLE_SHARED_UP, i),
+        .shared_down = net_at(n, block, ROLE_SHARED_DOWN, i),
         .ffn_post_norm = net_at(n, block, ROLE_FFN_POST_NORM, i),
     };
 }
@@ -117,7 +128,7 @@ Experts layer_experts(const LayerSpec *l, size_t width, const LayerParams *w) {
                      .width = width,
                      .ffn = l->ffn_dim,
                      .activation = l->activation,
-                     .shares_of_all = l->shares_of_all,
+                     .routing = l->routing,
                      .w = expert_params(w)};
 }
 
@@ -125,8 +136,28 @@ size_t mlp_passes(const LayerSpec *l) {
     return l->n_experts ? l->n_experts_used : 1;
 }
 
+typedef struct Temper {
+    const LayerSpec *l;
+    float *x;
+    size_t first, T, width;
+} Temper;
+
 size_t qk_norm_groups(QkNorm norm, uint32_t heads) {
-    return norm == QK_NORM_HEAD ? heads : 1;
+    return norm == QK_NORM_FULL ? 1 : heads;
+}
+
+static void temper_row(void *context, size_t i, int thread) {
+    (void)thread;
+    const Temper *t = context;
+    double position = (double)(t->first + i % t->T);
+    float by = (float)(1 + t->l->temper_scale * log(1 + floor((position + 1) / t->l->temper_length)));
+    for (size_t j = 0; j < t->width; j++)
+        t->x[i * t->width + j] *= by;
+}
+
+void temper(Pool *p, const LayerSpec *l, float *x, size_t first, size_t N, size_t T) {
+    Temper t = {.l = l, .x = x, .first = first, .T = T, .width = (size_t)l->n_heads * l->head_dim};
+    if (l->temper_scale) pool_run(p, N, temper_row, &t);
 }
 
 void project(Pool *p, float *y, const float *x, const float *w, const float *bias, size_t N, size_t in,

@@ -10,7 +10,7 @@ typedef struct LayerParams {
     float *attn_norm, *attn_norm_bias, *q, *k, *v, *o, *q_bias, *k_bias, *v_bias, *o_bias, *q_norm, *k_norm,
         *sinks, *attn_post_norm;
     float *ffn_norm, *ffn_norm_bias, *router, *router_bias, *gate, *up, *down, *gate_bias, *up_bias,
-        *down_bias, *ffn_post_norm;
+        *down_bias, *ffn_post_norm, *shared_gate, *shared_up, *shared_down;
 } LayerParams;
 
 LayerParams layer_params(const Net *n, float *block, uint32_t layer);
@@ -44,6 +44,10 @@ size_t mlp_passes(const LayerSpec *l);
 
 /* Rows that QK-norm makes of one token's heads: each head its own, or all together. */
 size_t qk_norm_groups(QkNorm norm, uint32_t heads);
+
+/* Queries, or their gradients, (N, heads * head_dim), times what the layer has for their positions: row i is
+ * at first + i % T. */
+void temper(Pool *p, const LayerSpec *l, float *x, size_t first, size_t N, size_t T);
 
 /* y (N, out) = x w^T + bias; bias may be NULL. */
 void project(Pool *p, float *y, const float *x, const float *w, const float *bias, size_t N, size_t in,

@@ -33,6 +33,12 @@ static Net *lay_out(const ModelSpec *s) {
     n->spec = s;
     n->params = xcalloc(((size_t)s->n_layers + 1) * ROLE_COUNT, sizeof *n->params);
     n->offsets = xcalloc(((size_t)s->n_layers + 1) * ROLE_COUNT, sizeof *n->offsets);
+    size_t most = 0;
+    for (uint32_t i = 0; i < s->n_layers; i++)
+        if (s->layers[i].head_dim > most) most = s->layers[i].head_dim;
+    n->ones = xcalloc(most, sizeof *n->ones);
+    for (size_t i = 0; i < most; i++)
+        n->ones[i] = 1;
     for (int layer = -1; layer < (int)s->n_layers; layer++)
         for (int role = 0; role < ROLE_COUNT; role++)
             add_param(n, (TensorRole)role, layer);
@@ -103,6 +109,7 @@ void net_close(Net *n) {
     free(n->params);
     free(n->offsets);
     free(n->weights);
+    free(n->ones);
     free(n);
 }
 

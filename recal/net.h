@@ -21,6 +21,7 @@ typedef struct Net {
     size_t n_params;
     size_t n_weights; /* floats */
     float *weights;
+    float *ones;     /* the weight of norms that have none */
     size_t *offsets; /* (layer + 1, role) -> offset + 1; 0: absent */
     Pool *pool;
 } Net;

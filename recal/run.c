@@ -217,6 +217,7 @@ static void run_attention(Net *n, uint32_t i, const LayerParams *w, LayerCache *
         rope_apply(n->pool, b->q, rope->cos, rope->sin, N, N, l->n_heads, l->head_dim, rope->half, false);
         rope_apply(n->pool, k, rope->cos, rope->sin, N, N, l->n_kv_heads, l->head_dim, rope->half, false);
     }
+    temper(n->pool, l, b->q, at, N, N);
     Attention a = {.heads = l->n_heads,
                    .kv_heads = l->n_kv_heads,
                    .dim = l->head_dim,
@@ -225,6 +226,7 @@ static void run_attention(Net *n, uint32_t i, const LayerParams *w, LayerCache *
                    .first_query = at,
                    .first_key = c->first,
                    .window = l->window,
+                   .chunked = l->chunked,
                    .scale = (float)l->softmax_scale,
                    .softcap = (float)l->softcap,
                    .sinks = w->sinks,
@@ -245,6 +247,13 @@ static bool run_experts(Net *n, const LayerSpec *l, const LayerParams *w, const 
     if (!routes_new(&r, &x, N, e)) return false;
     experts_forward(n->pool, &x, &r, &rows, b->branch, in, N);
     routes_free(&r);
+    if (!l->shared_expert) return true;
+    size_t C = n->spec->width, F = l->ffn_dim;
+    project(n->pool, b->gate, in, w->shared_gate, NULL, N, C, F);
+    project(n->pool, b->up, in, w->shared_up, NULL, N, C, F);
+    activation_forward(n->pool, l->activation, b->gate, b->gate, b->up, N * F);
+    project(n->pool, b->expert_out, b->gate, w->shared_down, NULL, N, F, C);
+    add_scaled(n->pool, b->branch, b->expert_out, 1, N * C);
     return true;
 }
 

@@ -24,6 +24,7 @@ typedef struct Kept {
     float *q_raw, *k_raw, *q_rstd, *k_rstd; /* QK-norm: before it; NULL where there is none */
     float *attn_raw, *attn_rstd, *ffn_raw, *ffn_rstd; /* post-norms: the same */
     Routes routes;                                    /* where there are experts */
+    float *shared_gate, *shared_up;                   /* of the expert that all tokens pass */
 } Kept;
 
 typedef struct Pass {
@@ -43,6 +44,7 @@ typedef struct Sizes {
     size_t C, q, kv, heads;
     size_t F; /* of all MLPs that a token passes */
     size_t experts, passes;
+    size_t shared_F;
     bool q_norm, k_norm, post_norms, sequential, gated;
     size_t q_groups, k_groups; /* rows that QK-norm makes of a token */
 } Sizes;
@@ -55,6 +57,7 @@ static Sizes sizes_of(const ModelSpec *s, uint32_t i) {
                    .F = mlp_passes(l) * l->ffn_dim,
                    .experts = l->n_experts,
                    .passes = mlp_passes(l),
+                   .shared_F = l->shared_expert ? l->ffn_dim : 0,
                    .heads = l->n_heads,
                    .q_norm = l->q_norm != QK_NORM_NONE,
                    .k_norm = l->k_norm != QK_NORM_NONE,
@@ -68,7 +71,7 @@ static Sizes sizes_of(const ModelSpec *s, uint32_t i) {
 static size_t kept_floats(const Sizes *z) {
     size_t raw = (z->q_norm ? z->q + z->q_groups : 0) + (z->k_norm ? z->kv + z->k_groups : 0);
     size_t post = z->post_norms ? 2 * (z->C + 1) : 0;
-    return z->C + 2 + 2 * z->q + 2 * z->kv + z->heads + (z->gated ? 2 : 1) * z->F +
+    return z->C + 2 + 2 * z->q + 2 * z->kv + z->heads + (z->gated ? 2 : 1) * z->F + 2 * z->shared_F +
            (z->sequential ? z->C : 0) + raw + post;
 }
 
@@ -155,6 +158,8 @@ static bool pass_new(Pass *p, Net *n, size_t B, size_t T, bool keep, Error *e) {
             k->ffn_raw = carve(&at, p->N * z.C);
             k->ffn_rstd = carve(&at, p->N);
         }
+        k->shared_gate = carve(&at, p->N * z.shared_F);
+        k->shared_up = carve(&at, p->N * z.shared_F);
         Experts x = {.n = z.experts, .used = z.passes};
         ok = ok && (!z.experts || routes_new(&k->routes, &x, p->N, e));
     }
@@ -183,6 +188,7 @@ static void describe_attention(const Pass *p, uint32_t i, const float *sinks, At
                            .queries = p->T,
                            .keys = p->T,
                            .window = l->window,
+                           .chunked = l->chunked,
                            .scale = (float)l->softmax_scale,
                            .softcap = (float)l->softcap,
                            .sinks = sinks,
@@ -225,6 +231,7 @@ static void forward_attention(Pass *p, uint32_t i, const LayerParams *w, const f
         norm_forward(n->pool, NORM_RMS, k->k, k->k_rstd, k->k_raw, w->k_norm, NULL, p->N * z.k_groups,
                      z.kv / z.k_groups, eps);
     rotate(p, i, k->q, k->k, false);
+    temper(n->pool, &n->spec->layers[i], k->q, 0, p->N, p->T);
     describe_attention(p, i, w->sinks, a);
     attention_forward(n->pool, a, p->B);
     free(a);
@@ -235,20 +242,51 @@ static ExpertRows expert_rows(const Pass *p, const Kept *k, float *wide) {
     return (ExpertRows){.in = p->expert_in, .out = p->expert_out, .gate = k->gate, .up = k->up, .wide = wide};
 }
 
+/* A plain MLP, or the expert that every token passes. */
+typedef struct Mlp {
+    float *gate, *up; /* (N, F), kept */
+    float *w_gate, *w_up, *w_down, *b_gate, *b_up, *b_down;
+    size_t F;
+} Mlp;
+
+static Mlp plain_mlp(const Kept *k, const LayerParams *w, size_t F) {
+    return (Mlp){k->gate, k->up, w->gate, w->up, w->down, w->gate_bias, w->up_bias, w->down_bias, F};
+}
+
+static Mlp shared_mlp(const Kept *k, const LayerParams *w, size_t F) {
+    return (Mlp){.gate = k->shared_gate,
+                 .up = k->shared_up,
+                 .w_gate = w->shared_gate,
+                 .w_up = w->shared_up,
+                 .w_down = w->shared_down,
+                 .F = F};
+}
+
+static void forward_mlp(Pass *p, Activation act, const Mlp *m, const float *in, float *out) {
+    Pool *pool = p->n->pool;
+    size_t C = p->n->spec->width;
+    if (m->w_gate) project(pool, m->gate, in, m->w_gate, m->b_gate, p->N, C, m->F);
+    project(pool, m->up, in, m->w_up, m->b_up, p->N, C, m->F);
+    activation_forward(pool, act, p->wide, m->w_gate ? m->gate : NULL, m->up, p->N * m->F);
+    project(pool, out, p->wide, m->w_down, m->b_down, p->N, m->F, C);
+}
+
 static void forward_ffn(Pass *p, uint32_t i, const LayerParams *w, const float *in) {
-    Net *n = p->n;
+    const LayerSpec *l = &p->n->spec->layers[i];
     Kept *k = &p->kept[i];
-    Sizes z = sizes_of(n->spec, i);
-    if (z.experts) {
-        Experts x = layer_experts(&n->spec->layers[i], z.C, w);
-        ExpertRows rows = expert_rows(p, k, p->wide);
-        experts_forward(n->pool, &x, &k->routes, &rows, k->ffn_raw ? k->ffn_raw : p->branch, in, p->N);
+    float *out = k->ffn_raw ? k->ffn_raw : p->branch;
+    if (!l->n_experts) {
+        Mlp mlp = plain_mlp(k, w, l->ffn_dim);
+        forward_mlp(p, l->activation, &mlp, in, out);
         return;
     }
-    if (w->gate) project(n->pool, k->gate, in, w->gate, w->gate_bias, p->N, z.C, z.F);
-    project(n->pool, k->up, in, w->up, w->up_bias, p->N, z.C, z.F);
-    activation_forward(n->pool, n->spec->layers[i].activation, p->wide, k->gate, k->up, p->N * z.F);
-    project(n->pool, k->ffn_raw ? k->ffn_raw : p->branch, p->wide, w->down, w->down_bias, p->N, z.F, z.C);
+    Experts x = layer_experts(l, p->n->spec->width, w);
+    ExpertRows rows = expert_rows(p, k, p->wide);
+    experts_forward(p->n->pool, &x, &k->routes, &rows, out, in, p->N);
+    if (!l->shared_expert) return;
+    Mlp shared = shared_mlp(k, w, l->ffn_dim);
+    forward_mlp(p, l->activation, &shared, in, p->expert_out);
+    add_scaled(p->n->pool, out, p->expert_out, 1, p->N * p->n->spec->width);
 }
 
 /* p->x += scale * branch, which is p->branch or the post-norm of `raw`. */
@@ -380,29 +418,40 @@ static void enter_branch(Pass *p, Back *d, const float *x, const float *norm, fl
         add_scaled(p->n->pool, d->dx, d->din, 1, p->N * p->n->spec->width);
 }
 
+/* d->dy through a plain MLP into d->din, which it adds to where there is `more`; `g`: the gradients of `m`'s
+ * weights. */
+static void backward_mlp(Pass *p, Activation act, const Mlp *m, const Mlp *g, const float *in, bool more,
+                         Back *d) {
+    Pool *pool = p->n->pool;
+    size_t N = p->N, C = p->n->spec->width, F = m->F;
+    float *gate = m->w_gate ? m->gate : NULL;
+    activation_forward(pool, act, p->wide, gate, m->up, N * F);
+    if (g->b_down) bias_backward(pool, g->b_down, d->dy, N, C);
+    linear_backward(pool, d->dwide, false, g->w_down, d->dy, p->wide, m->w_down, N, F, C);
+    activation_backward(pool, act, gate, m->up, d->dwide, gate, m->up, N * F);
+    if (g->b_gate) bias_backward(pool, g->b_gate, m->gate, N, F);
+    if (g->b_up) bias_backward(pool, g->b_up, m->up, N, F);
+    linear_backward(pool, d->din, more, g->w_up, m->up, in, m->w_up, N, C, F);
+    if (gate) linear_backward(pool, d->din, true, g->w_gate, gate, in, m->w_gate, N, C, F);
+}
+
 /* `in` is what the MLP read; d->din receives its gradient. */
 static void backward_ffn(Pass *p, uint32_t i, const LayerParams *w, const LayerParams *g, const float *in,
                          Back *d) {
-    Net *n = p->n;
+    const LayerSpec *l = &p->n->spec->layers[i];
     Kept *k = &p->kept[i];
-    Sizes z = sizes_of(n->spec, i);
-    Activation act = n->spec->layers[i].activation;
-    size_t N = p->N;
-    if (z.experts) {
-        Experts x = layer_experts(&n->spec->layers[i], z.C, w);
-        ExpertParams gx = expert_params(g);
-        ExpertRows rows = expert_rows(p, k, d->dwide);
-        experts_backward(n->pool, &x, &gx, &k->routes, &rows, d->din, d->dy, in, N);
+    if (!l->n_experts) {
+        Mlp mlp = plain_mlp(k, w, l->ffn_dim), of = plain_mlp(k, g, l->ffn_dim);
+        backward_mlp(p, l->activation, &mlp, &of, in, false, d);
         return;
     }
-    activation_forward(n->pool, act, p->wide, k->gate, k->up, N * z.F);
-    if (g->down_bias) bias_backward(n->pool, g->down_bias, d->dy, N, z.C);
-    linear_backward(n->pool, d->dwide, false, g->down, d->dy, p->wide, w->down, N, z.F, z.C);
-    activation_backward(n->pool, act, k->gate, k->up, d->dwide, k->gate, k->up, N * z.F);
-    if (g->gate_bias) bias_backward(n->pool, g->gate_bias, k->gate, N, z.F);
-    if (g->up_bias) bias_backward(n->pool, g->up_bias, k->up, N, z.F);
-    linear_backward(n->pool, d->din, false, g->up, k->up, in, w->up, N, z.C, z.F);
-    if (w->gate) linear_backward(n->pool, d->din, true, g->gate, k->gate, in, w->gate, N, z.C, z.F);
+    Experts x = layer_experts(l, p->n->spec->width, w);
+    ExpertParams of = expert_params(g);
+    ExpertRows rows = expert_rows(p, k, d->dwide);
+    experts_backward(p->n->pool, &x, &of, &k->routes, &rows, d->din, d->dy, in, p->N);
+    if (!l->shared_expert) return;
+    Mlp shared = shared_mlp(k, w, l->ffn_dim), of_shared = shared_mlp(k, g, l->ffn_dim);
+    backward_mlp(p, l->activation, &shared, &of_shared, in, true, d);
 }
 
 /* QK-norm's way back: d (N, width), in place by way of `spare`. */
@@ -436,6 +485,7 @@ static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const 
     attention_backward(n->pool, a, ag, p->B);
     for (size_t j = 0; dsinks && j < p->B * z.heads; j++)
         g->sinks[j % z.heads] += dsinks[j];
+    temper(n->pool, &n->spec->layers[i], d->dq, 0, N, p->T);
     rotate(p, i, d->dq, d->dk, true);
     if (z.q_norm) unnorm(p, d->dq, d->dout, g->q_norm, k->q_raw, w->q_norm, k->q_rstd, z.q_groups, z.q);
     if (z.k_norm) unnorm(p, d->dk, d->dout, g->k_norm, k->k_raw, w->k_norm, k->k_rstd, z.k_groups, z.kv);

@@ -80,9 +80,10 @@ typedef struct Family {
     const char *architecture;
     bool attention_bias_key, mlp_bias_key; /* attention_bias and mlp_bias say whether there are any */
     bool no_o_bias;                        /* biases of q, k and v alone */
-    bool rotary_part_key;                  /* a partial_rotary_factor of 0 stops the rotation */
-    bool old_rope_type;                    /* rope_scaling's "rope_type" has to be the older "type" */
-    bool ffn_of_four; /* an MLP is four times as wide as the model where its key is absent */
+    bool rotation_key;    /* no_rope_layers says of each layer whether it rotates; so config_can is asked */
+    bool rotary_part_key; /* a partial_rotary_factor of 0 stops the rotation */
+    bool old_rope_type;   /* rope_scaling's "rope_type" has to be the older "type" */
+    bool ffn_of_four;     /* an MLP is four times as wide as the model where its key is absent */
     /* llama.cpp's architecture. */
     bool gguf_no_o_bias;   /* no bias after attention */
     bool gguf_needs_head;  /* output.weight is there, tied or not */
@@ -123,6 +124,8 @@ bool gguf_window(const Checkpoint *c, uint32_t *window, Error *e);
 /* The two keys. */
 void write_gguf_window_pattern(const Model *m, Checkpoint *out);
 void gguf_write_real(Checkpoint *out, const char *suffix, double v);
+/* no_rope_layers of a config: 1 for layers that rotate. */
+void write_no_rope_layers(const Model *m, json_t *config);
 /* Granite's multipliers in a config. */
 void write_multipliers(const Model *m, json_t *config);
 /* layer_types and sliding_window of a config; `if_none`: the window stated where no layer has one, 0: null.

@@ -29,6 +29,10 @@ static uint32_t outer_shape(const ModelSpec *s, TensorRole role, uint64_t shape[
     }
 }
 
+static uint32_t norm_weight(uint64_t shape[3], QkNorm norm, uint64_t head, uint64_t all) {
+    return vector(shape, norm == QK_NORM_HEAD || norm == QK_NORM_FULL, norm == QK_NORM_FULL ? all : head);
+}
+
 static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
     uint64_t q = (uint64_t)l->n_heads * l->head_dim, kv = (uint64_t)l->n_kv_heads * l->head_dim, w = s->width;
     switch (role) {
@@ -52,9 +56,9 @@ static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRo
     case ROLE_O_BIAS:
         return vector(shape, l->o_bias, w);
     case ROLE_Q_NORM:
-        return vector(shape, l->q_norm != QK_NORM_NONE, l->q_norm == QK_NORM_HEAD ? l->head_dim : q);
+        return norm_weight(shape, l->q_norm, l->head_dim, q);
     case ROLE_K_NORM:
-        return vector(shape, l->k_norm != QK_NORM_NONE, l->k_norm == QK_NORM_HEAD ? l->head_dim : kv);
+        return norm_weight(shape, l->k_norm, l->head_dim, kv);
     case ROLE_SINKS:
         return vector(shape, l->sinks, l->n_heads);
     case ROLE_ATTN_POST_NORM:
@@ -105,6 +109,11 @@ static uint32_t ffn_shape(const ModelSpec *s, const LayerSpec *l, TensorRole rol
         return l->n_experts ? matrix(shape, l->n_experts, w) : 0;
     case ROLE_ROUTER_BIAS:
         return vector(shape, l->router_bias, l->n_experts);
+    case ROLE_SHARED_GATE:
+    case ROLE_SHARED_UP:
+        return l->shared_expert ? matrix(shape, l->ffn_dim, w) : 0;
+    case ROLE_SHARED_DOWN:
+        return l->shared_expert ? matrix(shape, w, l->ffn_dim) : 0;
     case ROLE_FFN_POST_NORM:
         return vector(shape, l->post_norms, w);
     default:
@@ -181,6 +190,9 @@ const char *role_name(TensorRole role) {
         [ROLE_GATE_BIAS] = "gate_bias",
         [ROLE_UP_BIAS] = "up_bias",
         [ROLE_DOWN_BIAS] = "down_bias",
+        [ROLE_SHARED_GATE] = "shared_gate",
+        [ROLE_SHARED_UP] = "shared_up",
+        [ROLE_SHARED_DOWN] = "shared_down",
         [ROLE_FFN_POST_NORM] = "ffn_post_norm",
         [ROLE_OTHER] = "other",
     };

@@ -35,6 +35,9 @@ typedef enum TensorRole {
     ROLE_GATE_BIAS,
     ROLE_UP_BIAS,
     ROLE_DOWN_BIAS,
+    ROLE_SHARED_GATE,
+    ROLE_SHARED_UP,
+    ROLE_SHARED_DOWN,
     ROLE_FFN_POST_NORM,
     ROLE_OTHER, /* carried, not understood (rotary inv_freq buffers, ...) */
     ROLE_COUNT

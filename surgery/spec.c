@@ -38,8 +38,18 @@ double rope_usual_factor(const RopeScaling *r) {
     return r->kind == ROPE_SCALING_LONGROPE ? sqrt(1 + log(r->factor) / log(r->original_context)) : 1;
 }
 
-RopeScaling rope_stopped(void) {
-    return (RopeScaling){.kind = ROPE_SCALING_LINEAR, .factor = 1e30};
+RopeScaling rope_stopped(RopeScalingKind kind) {
+    RopeScaling r = {.kind = kind, .factor = 1e30};
+    if (kind != ROPE_SCALING_LLAMA3) return r;
+    r.original_context = r.low_freq_factor = 1;
+    r.high_freq_factor = 4;
+    return r;
+}
+
+bool rope_stops(const RopeScaling *r) {
+    if (!(r->factor >= 1e20)) return false;
+    return r->kind == ROPE_SCALING_LINEAR ||
+           (r->kind == ROPE_SCALING_LLAMA3 && r->original_context / r->low_freq_factor < 2 * M_PI);
 }
 
 bool rope_counts_from_context(const RopeScaling *r) {
@@ -145,7 +155,7 @@ static json_t *rope_to_json(const LayerSpec *l) {
 }
 
 static json_t *layer_to_json(const LayerSpec *l) {
-    static const char *const norms[] = {"none", "head", "full"},
+    static const char *const norms[] = {"none", "head", "full", "unit"},
                              *const wirings[] = {"sequential", "parallel", "shared"},
                              *const acts[] = {"silu", "gelu", "gelu_tanh", "clipped"};
     json_t *o = json_pack(
@@ -162,6 +172,11 @@ static json_t *layer_to_json(const LayerSpec *l) {
     json_object_set_new(o, "gated", json_boolean(!l->no_gate));
     json_object_set_new(o, "experts", json_integer(l->n_experts));
     if (l->n_experts) json_object_set_new(o, "experts_used", json_integer(l->n_experts_used));
+    if (l->shared_expert) json_object_set_new(o, "shared_expert", json_true());
+    if (l->chunked) json_object_set_new(o, "chunked", json_true());
+    if (l->temper_scale)
+        json_object_set_new(o, "temper",
+                            json_pack("{s:f, s:f}", "scale", l->temper_scale, "length", l->temper_length));
     json_object_set_new(o, "softcap", l->softcap > 0 ? json_real(l->softcap) : json_null());
     if (l->position != POSITION_NOPE) json_object_set_new(o, "rope", rope_to_json(l));
     return o;

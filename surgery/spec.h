@@ -32,7 +32,8 @@ typedef struct RopeScaling {
 
 typedef enum Position { POSITION_ROPE, POSITION_PARTIAL, POSITION_NOPE } Position;
 
-typedef enum QkNorm { QK_NORM_NONE, QK_NORM_HEAD, QK_NORM_FULL } QkNorm; /* per head, or over all heads */
+/* Of each head, over all heads, or of each head without a weight. */
+typedef enum QkNorm { QK_NORM_NONE, QK_NORM_HEAD, QK_NORM_FULL, QK_NORM_UNIT } QkNorm;
 
 typedef enum NormKind { NORM_RMS, NORM_LAYER } NormKind;
 
@@ -42,6 +43,13 @@ typedef enum Activation {
     ACT_GELU_TANH,
     ACT_CLIPPED, /* GPT-OSS: gate sigmoid(1.702 gate) (up + 1), gate at most 7, up within 7 of 0 */
 } Activation;
+
+/* How a chosen expert counts, by the router's logits. */
+typedef enum Routing {
+    ROUTING_OF_CHOSEN, /* its output, by a softmax over the chosen */
+    ROUTING_OF_ALL,    /* its output, by a softmax over all */
+    ROUTING_OF_INPUT,  /* its input, by a sigmoid */
+} Routing;
 
 /* How attention and MLP stand to the residual stream x. */
 typedef enum Wiring {
@@ -57,8 +65,12 @@ typedef struct LayerSpec {
     double rope_base;    /* kept when rotation is dropped, so that it can be told what was */
     RopeScaling scaling;
     uint32_t window;      /* a query sees itself and window-1 tokens before; 0: all (global attention) */
+    bool chunked;         /* of those only the ones in its own chunk of `window` tokens */
     double softmax_scale; /* scores are multiplied by it; 1/sqrt(head_dim) usually */
-    double softcap;       /* then become softcap * tanh(score / softcap); 0: they stay */
+    /* Queries at position p are multiplied by 1 + temper_scale ln(1 + floor((p + 1) / temper_length)); 0:
+     * not. */
+    double temper_scale, temper_length;
+    double softcap; /* then become softcap * tanh(score / softcap); 0: they stay */
     bool q_bias, k_bias, v_bias, o_bias, mlp_bias;
     QkNorm q_norm, k_norm;
     bool sinks; /* one learned logit per head in the softmax's denominator */
@@ -70,7 +82,8 @@ typedef struct LayerSpec {
     uint32_t ffn_dim;
     uint32_t n_experts, n_experts_used; /* 0: a plain MLP, else so many, of which a token passes a few */
     bool router_bias;
-    bool shares_of_all; /* a chosen expert counts by its share among all experts, else among the chosen */
+    Routing routing;
+    bool shared_expert; /* one more, which every token passes */
 } LayerSpec;
 
 typedef struct ModelSpec {
@@ -97,8 +110,10 @@ double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_token
 /* The attention factor where none is stated: YaRN's 0.1 ln(factor) + 1, LongRoPE's sqrt(1 + ln(factor) /
  * ln(original_context)); 1 for others and for factors up to 1. */
 double rope_usual_factor(const RopeScaling *r);
-/* Angles so small that nothing turns: what "linear" says by a factor of 1e30. */
-RopeScaling rope_stopped(void);
+/* Angles so small that nothing turns: what "linear" says by a factor of 1e30, and "llama3" with bands that
+ * leave no frequency as it is. */
+RopeScaling rope_stopped(RopeScalingKind kind);
+bool rope_stops(const RopeScaling *r);
 /* True for scalings that change with the context that is stated. */
 bool rope_counts_from_context(const RopeScaling *r);
 /* "rope", "partial", "nope" */

@@ -84,7 +84,7 @@ static bool sane_scaling(const char *type, const RopeScaling *r, Error *e) {
         return error_set(e, ERR_INPUT, "config.json: rope type '%s' has factor %g, original context %g", type,
                          r->factor, r->original_context);
     if (r->kind == ROPE_SCALING_LLAMA3 &&
-        (!(r->low_freq_factor > 0) || !(r->high_freq_factor > r->low_freq_factor)))
+        (!(r->low_freq_factor > 0) || !(r->high_freq_factor >= r->low_freq_factor)))
         return error_set(e, ERR_INPUT, "config.json: rope type 'llama3' has bands %g to %g",
                          r->low_freq_factor, r->high_freq_factor);
     if (r->kind == ROPE_SCALING_LONGROPE &&
@@ -159,11 +159,6 @@ static bool read_scaling(Model *m, const json_t *config, const json_t *rope, uin
     return sane_scaling(type, r, e);
 }
 
-/* A linear factor so large that every angle is 0: how some write NoPE. */
-static bool is_no_rotation(const RopeScaling *r) {
-    return r->kind == ROPE_SCALING_LINEAR && r->factor >= 1e20;
-}
-
 static bool read_layer_rope(Model *m, const json_t *config, const json_t *rope, LayerSpec *l, Error *e) {
     const Family *f = m->family;
     double part = f->rotary_part ? f->rotary_part : 1;
@@ -178,7 +173,7 @@ static bool read_layer_rope(Model *m, const json_t *config, const json_t *rope, 
     l->rotary_dim = (uint32_t)(l->head_dim * part) / 2 * 2;
     l->position = l->rotary_dim == l->head_dim ? POSITION_ROPE : POSITION_PARTIAL;
     if (!read_scaling(m, config, rope, l->rotary_dim, &l->scaling, e)) return false;
-    if (is_no_rotation(&l->scaling) || l->rotary_dim == 0) layer_drop_rope(l);
+    if (rope_stops(&l->scaling) || l->rotary_dim == 0) layer_drop_rope(l);
     return true;
 }
 

@@ -157,8 +157,21 @@ static double original_context(const double *plain, const float *divisors, uint6
     return 8192 > above && 8192 < below ? 8192 : above > 0 ? sqrt(above * below) : below / 2;
 }
 
+/* The first element in which a table is not that of this scaling; n: none. */
+static uint64_t first_other(const Model *m, const LayerSpec *l, const double *plain, const float *divisors,
+                            uint64_t n, double *expected) {
+    double scaled[4096];
+    uint64_t i = 0;
+    rope_frequencies(&m->spec, l, 0, scaled);
+    for (; i < n; i++) {
+        *expected = plain[i] / scaled[i];
+        if (!(fabs(*expected / divisors[i] - 1) < 1e-4)) break;
+    }
+    return i;
+}
+
 /* llama.cpp keeps Llama 3's scaling as a table of divisors. The factor is its last element and the bands are
- * always 1 and 4; recognised by recomputing it. */
+ * 1 and 4, or 1 and 1 (Llama 4); recognised by recomputing it. */
 static bool read_rope_divisors(const Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
     const Tensor *t = checkpoint_find(c, "rope_freqs.weight");
     if (!t || l->position == POSITION_NOPE) return true;
@@ -167,7 +180,7 @@ static bool read_rope_divisors(const Model *m, const Checkpoint *c, LayerSpec *l
                          c->path, rope_scaling_name(l->scaling.kind));
     uint64_t n = tensor_elems(t);
     float divisors[4096];
-    double scaled[4096], plain[4096];
+    double plain[4096], expected = 0;
     if (n != l->rotary_dim / 2 || n > 4096)
         return error_set(e, ERR_INPUT, "%s: tensor 'rope_freqs.weight': %llu elements, expected %u", c->path,
                          (unsigned long long)n, l->rotary_dim / 2);
@@ -177,16 +190,20 @@ static bool read_rope_divisors(const Model *m, const Checkpoint *c, LayerSpec *l
     l->scaling = (RopeScaling){0};
     rope_frequencies(&m->spec, l, 0, plain);
     if (divisors[n - 1] == 1) return true;
-    l->scaling = (RopeScaling){
-        .kind = ROPE_SCALING_LLAMA3, .factor = divisors[n - 1], .low_freq_factor = 1, .high_freq_factor = 4};
-    l->scaling.original_context = original_context(plain, divisors, n, &l->scaling);
-    rope_frequencies(&m->spec, l, 0, scaled);
-    for (uint64_t i = 0; i < n; i++)
-        if (!(fabs(plain[i] / scaled[i] / divisors[i] - 1) < 1e-4))
-            return error_set(
-                e, ERR_INPUT,
-                "%s: tensor 'rope_freqs.weight' is not Llama 3's table (element %llu is %g, expected %g)",
-                c->path, (unsigned long long)i, divisors[i], plain[i] / scaled[i]);
+    uint64_t other = 0;
+    for (double high = 4; high >= 1 && other < n; high -= 3) {
+        l->scaling = (RopeScaling){.kind = ROPE_SCALING_LLAMA3,
+                                   .factor = divisors[n - 1],
+                                   .low_freq_factor = 1,
+                                   .high_freq_factor = high};
+        l->scaling.original_context = original_context(plain, divisors, n, &l->scaling);
+        other = first_other(m, l, plain, divisors, n, &expected);
+    }
+    if (other < n)
+        return error_set(
+            e, ERR_INPUT,
+            "%s: tensor 'rope_freqs.weight' is not Llama 3's table (element %llu is %g, expected %g)",
+            c->path, (unsigned long long)other, divisors[other], expected);
     return true;
 }
 
@@ -284,8 +301,7 @@ static bool read_rope(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
                          key, l->rotary_dim, l->head_dim, meta_string(c, "general.architecture", NULL));
     l->position = l->rotary_dim == l->head_dim ? POSITION_ROPE : POSITION_PARTIAL;
     if (!read_scaling(m, c, &l->scaling, e)) return false;
-    if (l->rotary_dim == 0 || (l->scaling.kind == ROPE_SCALING_LINEAR && l->scaling.factor >= 1e20))
-        layer_drop_rope(l);
+    if (l->rotary_dim == 0 || rope_stops(&l->scaling)) layer_drop_rope(l);
     return read_rope_divisors(m, c, l, e) && read_longrope(m, c, l, e);
 }
 

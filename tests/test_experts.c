@@ -162,7 +162,7 @@ enum { N = 13, EXPERTS = 5, USED = 2, C = 7, F = 6 };
 typedef struct Mixture {
     double *p[8]; /* router, gate, up, down, and the same as biases; the latter may be NULL */
     double *x, *y, *dy;
-    bool shares_of_all;
+    Routing routing;
     Activation act;
 } Mixture;
 
@@ -194,15 +194,19 @@ static void plain_token(const Mixture *m, const double *x, double *y) {
         chosen[best] = true;
     }
     for (size_t e = 0; e < EXPERTS; e++)
-        sum += m->shares_of_all || chosen[e] ? exp(logits[e]) : 0;
+        sum += m->routing == ROUTING_OF_ALL || chosen[e] ? exp(logits[e]) : 0;
     memset(y, 0, C * sizeof *y);
     for (size_t e = 0; e < EXPERTS; e++) {
         if (!chosen[e]) continue;
-        for (size_t i = 0; i < F; i++)
-            wide[i] = middle(m->act, affine(m->p[1], m->p[5], x, e * F + i, C),
-                             affine(m->p[2], m->p[6], x, e * F + i, C));
+        bool of_input = m->routing == ROUTING_OF_INPUT;
+        double share = of_input ? 1 / (1 + exp(-logits[e])) : exp(logits[e]) / sum, in[C];
         for (size_t i = 0; i < C; i++)
-            y[i] += exp(logits[e]) / sum * affine(m->p[3], m->p[7], wide, e * C + i, F);
+            in[i] = of_input ? share * x[i] : x[i];
+        for (size_t i = 0; i < F; i++)
+            wide[i] = middle(m->act, affine(m->p[1], m->p[5], in, e * F + i, C),
+                             affine(m->p[2], m->p[6], in, e * F + i, C));
+        for (size_t i = 0; i < C; i++)
+            y[i] += (of_input ? 1 : share) * affine(m->p[3], m->p[7], wide, e * C + i, F);
     }
 }
 
@@ -227,10 +231,10 @@ static ExpertParams params(float *p[8]) {
                           .down_bias = p[7]};
 }
 
-static void check_mixture(bool shares_of_all, bool biases, Activation act, uint64_t seed) {
+static void check_mixture(Routing routing, bool biases, Activation act, uint64_t seed) {
     Random r = random_seeded(seed);
     Pool *pool = pool_new(2);
-    Mixture m = {.shares_of_all = shares_of_all, .act = act};
+    Mixture m = {.routing = routing, .act = act};
     float *w[8] = {0}, *g[8] = {0};
     for (int i = 0; i < (biases ? 8 : 4); i++) {
         m.p[i] = random_doubles(&r, sizes[i], act == ACT_CLIPPED && i ? 4 : 1);
@@ -245,7 +249,7 @@ static void check_mixture(bool shares_of_all, bool biases, Activation act, uint6
                        .width = C,
                        .ffn = F,
                        .activation = act,
-                       .shares_of_all = shares_of_all,
+                       .routing = routing,
                        .w = params(w)};
     ExpertParams grads = params(g);
     float *rows = xcalloc(N * USED, (2 * C + 3 * F) * sizeof *rows);
@@ -282,10 +286,11 @@ static void check_mixture(bool shares_of_all, bool biases, Activation act, uint6
 static void layer_and_its_gradients(void **state) {
     (void)state;
     openblas_set_num_threads(1);
-    check_mixture(false, false, ACT_SILU, 1);
-    check_mixture(true, false, ACT_SILU, 2);
-    check_mixture(false, true, ACT_CLIPPED, 3);
-    check_mixture(true, true, ACT_CLIPPED, 4);
+    check_mixture(ROUTING_OF_CHOSEN, false, ACT_SILU, 1);
+    check_mixture(ROUTING_OF_ALL, false, ACT_SILU, 2);
+    check_mixture(ROUTING_OF_CHOSEN, true, ACT_CLIPPED, 3);
+    check_mixture(ROUTING_OF_ALL, true, ACT_CLIPPED, 4);
+    check_mixture(ROUTING_OF_INPUT, false, ACT_SILU, 5);
 }
 
 int main(void) {

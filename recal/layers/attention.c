@@ -18,6 +18,7 @@ enum { ROWS = 192, BLOCK = 64, TILE = 512 };
 static void visible_keys(const Attention *a, size_t q0, size_t q1, size_t *from, size_t *to) {
     size_t last = a->first_query + q1 - 1, first = a->first_query + q0;
     size_t lowest = a->window && first + 1 > a->window ? first + 1 - a->window : 0;
+    if (a->chunked) lowest = first / a->window * a->window;
     *from = lowest > a->first_key ? lowest - a->first_key : 0;
     *to = last + 1 - a->first_key;
     if (*to > a->keys) *to = a->keys;

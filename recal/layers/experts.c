@@ -66,10 +66,14 @@ static void choose(const Experts *x, float *logits, uint32_t *chosen) {
         chosen[j] = best_of_rest(logits, x->n, chosen, j);
     float highest = logits[chosen[0]], sum = 0;
     for (uint32_t i = 0; i < x->n; i++) {
-        bool counts = x->shares_of_all || is_chosen(chosen, x->used, i);
-        logits[i] = counts ? expf(logits[i] - highest) : 0;
+        bool counts = x->routing == ROUTING_OF_ALL || is_chosen(chosen, x->used, i);
+        if (x->routing == ROUTING_OF_INPUT)
+            logits[i] = counts ? 1 / (1 + expf(-logits[i])) : 0;
+        else
+            logits[i] = counts ? expf(logits[i] - highest) : 0;
         sum += logits[i];
     }
+    if (x->routing == ROUTING_OF_INPUT) return;
     for (size_t i = 0; i < x->n; i++)
         logits[i] /= sum;
 }
@@ -128,6 +132,14 @@ SIMD_CLONES static float dot(const float *x, const float *y, size_t n) {
 static void gather(const Routes *r, float *to, const float *from, size_t first, size_t n, size_t width) {
     for (size_t i = first; i < first + n; i++)
         memcpy(to + i * width, from + r->token[i] * width, width * sizeof *to);
+}
+
+/* What an expert reads. */
+static void gather_input(const Work *k, size_t first, size_t n) {
+    size_t C = k->x->width;
+    gather(k->r, k->rows->in, k->in, first, n, C);
+    for (size_t i = first; k->x->routing == ROUTING_OF_INPUT && i < first + n; i++)
+        scale_row(k->rows->in + i * C, k->r->share[i], C);
 }
 
 /* y (rows, out) = x (rows, in) w^T + bias */
@@ -207,7 +219,7 @@ static void forward_task(void *context, size_t e, int thread) {
     if (!n) return;
     float *in = rows->in + first * C, *gate = rows->gate + first * F, *up = rows->up + first * F,
           *wide = rows->wide + first * F;
-    gather(k->r, rows->in, k->in, first, n, C);
+    gather_input(k, first, n);
     apply(gate, in, w.gate, w.gate_bias, n, C, F);
     apply(up, in, w.up, w.up_bias, n, C, F);
     activation_row(x->activation, wide, gate, up, n * F);
@@ -224,7 +236,8 @@ static void combine_task(void *context, size_t task, int thread) {
         memset(y, 0, C * sizeof *y);
         for (size_t j = 0; j < used; j++) {
             size_t place = k->r->place[t * used + j];
-            add_row(y, k->rows->out + place * C, k->g ? 1 : k->r->share[place], C);
+            bool as_it_is = k->g || k->x->routing == ROUTING_OF_INPUT;
+            add_row(y, k->rows->out + place * C, as_it_is ? 1 : k->r->share[place], C);
         }
     }
 }
@@ -239,55 +252,72 @@ void experts_forward(Pool *p, const Experts *x, Routes *r, const ExpertRows *row
 
 /* ---- the way back ---- */
 
-/* The gradient of a place's output is its share of the token's; the share's own is what the two have in
- * common, told from the middle of the MLP, where both are at hand. Leaves it in r->share, and the gradient of
- * the expert's input in rows->out. */
+/* Shares of outputs: the gradient of a place's output is its share of the token's; the share's own is what
+ * the two have in common, told from the middle of the MLP, where both are at hand. */
+static void back_by_share(const Work *k, const ExpertParams *w, const float *wide, float *d, float *dwide,
+                          size_t first, size_t n) {
+    size_t C = k->x->width, F = k->x->ffn;
+    for (size_t i = 0; i < n; i++) {
+        float share = k->r->share[first + i], of_share = dot(wide + i * F, dwide + i * F, F);
+        if (w->down_bias) of_share += dot(d + i * C, w->down_bias, C);
+        k->r->share[first + i] = of_share;
+        scale_row(d + i * C, share, C);
+        scale_row(dwide + i * F, share, F);
+    }
+}
+
+/* Shares of inputs: the same, of what the expert read. */
+static void back_to_input(const Work *k, float *d, size_t first, size_t n) {
+    size_t C = k->x->width;
+    for (size_t i = 0; i < n; i++) {
+        float share = k->r->share[first + i];
+        k->r->share[first + i] = dot(d + i * C, k->in + k->r->token[first + i] * C, C);
+        scale_row(d + i * C, share, C);
+    }
+}
+
+/* Leaves the gradients of the shares in r->share, those of what the tokens gave in rows->out. */
 static void backward_task(void *context, size_t e, int thread) {
     (void)thread;
     const Work *k = context;
     const Experts *x = k->x;
     const ExpertRows *rows = k->rows;
-    const Routes *r = k->r;
     ExpertParams w = params_of(x, &x->w, e), g = params_of(x, k->g, e);
-    size_t first = r->first[e], n = r->first[e + 1] - first, C = x->width, F = x->ffn;
+    size_t first = k->r->first[e], n = k->r->first[e + 1] - first, C = x->width, F = x->ffn;
     if (!n) return;
     float *in = rows->in + first * C, *d = rows->out + first * C, *gate = rows->gate + first * F,
           *up = rows->up + first * F, *dwide = rows->wide + first * F;
     float *wide = xmalloc(n * F * sizeof *wide);
-    gather(r, rows->in, k->in, first, n, C);
-    gather(r, rows->out, k->dy, first, n, C);
+    gather_input(k, first, n);
+    gather(k->r, rows->out, k->dy, first, n, C);
     activation_row(x->activation, wide, gate, up, n * F);
     apply_back(dwide, false, d, w.down, n, F, C);
-    for (size_t i = 0; i < n; i++) {
-        float share = r->share[first + i], of_share = dot(wide + i * F, dwide + i * F, F);
-        if (w.down_bias) of_share += dot(d + i * C, w.down_bias, C);
-        r->share[first + i] = of_share;
-        scale_row(d + i * C, share, C);
-        scale_row(dwide + i * F, share, F);
-    }
+    if (x->routing != ROUTING_OF_INPUT) back_by_share(k, &w, wide, d, dwide, first, n);
     add_gradient(g.down, g.down_bias, d, wide, n, F, C);
     activation_row_backward(x->activation, gate, up, dwide, gate, up, n * F);
     add_gradient(g.gate, g.gate_bias, gate, in, n, C, F);
     add_gradient(g.up, g.up_bias, up, in, n, C, F);
     apply_back(d, false, gate, w.gate, n, C, F);
     apply_back(d, true, up, w.up, n, C, F);
+    if (x->routing == ROUTING_OF_INPUT) back_to_input(k, d, first, n);
     free(wide);
 }
 
-/* Softmax's way back, the shares' gradients in r->share: probabilities become gradients of logits. */
+/* The softmax's way back, or the sigmoid's: shares become gradients of logits. */
 static void router_task(void *context, size_t task, int thread) {
     (void)thread;
     const Work *k = context;
     const Routes *r = k->r;
     size_t n = k->x->n, used = k->x->used;
     for (size_t t = task * TOKENS; t < k->N && t < (task + 1) * TOKENS; t++) {
+        bool sigmoid = k->x->routing == ROUTING_OF_INPUT;
         float *probs = r->probs + t * n, mean = 0;
         for (size_t j = 0; j < used; j++) {
-            float *share = &r->share[r->place[t * used + j]];
-            *share *= probs[r->expert[t * used + j]];
+            float *share = &r->share[r->place[t * used + j]], prob = probs[r->expert[t * used + j]];
+            *share *= sigmoid ? prob * (1 - prob) : prob;
             mean += *share;
         }
-        scale_row(probs, -mean, n);
+        scale_row(probs, sigmoid ? 0 : -mean, n);
         for (size_t j = 0; j < used; j++)
             probs[r->expert[t * used + j]] += r->share[r->place[t * used + j]];
     }

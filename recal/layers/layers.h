@@ -39,6 +39,7 @@ typedef struct Attention {
     size_t queries, keys;          /* rows of one sequence */
     size_t first_query, first_key; /* their positions */
     size_t window;                 /* 0: none */
+    bool chunked;                  /* windows begin at its multiples, whatever the query */
     float scale;
     float softcap;      /* scores become softcap * tanh(score / softcap); 0: they stay */
     const float *sinks; /* (heads) or NULL */
@@ -71,7 +72,7 @@ void activation_row_backward(Activation act, float *dgate, float *dup, const flo
                              const float *up, size_t n);
 
 /* ---- a mixture of experts (arXiv 1701.06538): y = sum of share_e * MLP_e(x) over the `used` experts for
- * which the router's logits are highest; share_e is a softmax over those, or over all experts ---- */
+ * which the router's logits are highest; or of MLP_e(share_e * x) (Routing) ---- */
 
 /* Weights, or gradients laid out alike; NULL where there is no bias. */
 typedef struct ExpertParams {
@@ -83,13 +84,13 @@ typedef struct ExpertParams {
 typedef struct Experts {
     size_t n, used, width, ffn;
     Activation activation;
-    bool shares_of_all;
+    Routing routing;
     ExpertParams w;
 } Experts;
 
 /* Who reads what: every token has `used` places, and the places lie by experts. */
 typedef struct Routes {
-    float *probs;             /* (N, n): the softmax, 0 for experts that have no part in it */
+    float *probs;             /* (N, n): the shares, 0 for experts that have no part in them */
     float *share;             /* (N * used) by place */
     uint32_t *token;          /* (N * used) by place */
     uint32_t *expert, *place; /* (N, used): which a token reads, and where */

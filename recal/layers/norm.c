@@ -109,7 +109,7 @@ void norm_backward(Pool *p, NormKind kind, float *dx, float *dw, float *db, cons
     Norm n = {.kind = kind, .dx = dx, .dw = dw, .dy = dy, .x = x, .w = w, .rstd = rstd, .N = N, .C = C};
     n.mean = xcalloc(N, sizeof *n.mean);
     pool_run(p, (N + ROWS - 1) / ROWS, backward_rows, &n);
-    pool_run(p, (C + COLUMNS - 1) / COLUMNS, backward_weights, &n);
+    if (dw) pool_run(p, (C + COLUMNS - 1) / COLUMNS, backward_weights, &n);
     free(n.mean);
     if (db) bias_backward(p, db, dy, N, C);
 }

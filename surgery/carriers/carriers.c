@@ -98,6 +98,7 @@ bool family_norms(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->q_norm == own->q_norm && l->k_norm == own->k_norm) continue;
+        if (own->q_norm == QK_NORM_UNIT) continue; /* it says so of each layer */
         return cannot(why, size, "has %s norms on queries and keys",
                       own->q_norm == QK_NORM_NONE ? "no" : "other");
     }
@@ -136,6 +137,8 @@ bool llama_layers(const Model *m, char *why, size_t size) {
                           "has one norm before attention and one before the MLP, one after the other");
         if (l->no_gate || l->activation != ACT_SILU) return cannot(why, size, "has SwiGLU");
         if (l->softcap > 0) return cannot(why, size, "has no soft cap on scores");
+        if (l->chunked && !layer_is_global(m, l)) return cannot(why, size, "has windows, not chunks");
+        if (l->temper_scale) return cannot(why, size, "does not scale queries by their position");
     }
     return true;
 }

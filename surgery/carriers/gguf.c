@@ -281,7 +281,7 @@ static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e
     (void)config, (void)e;
     LayerSpec l = m->spec.layers[0];
     l.rotary_dim = l.head_dim;
-    l.scaling = rope_stopped();
+    l.scaling = rope_stopped(ROPE_SCALING_LINEAR);
     gguf_set_rope(m, out, &l);
     if (is_family(m, "granite")) set_scales(m, out);
     if (m->family->write_gguf) m->family->write_gguf(m, out);

@@ -152,7 +152,8 @@ static bool own_can(const Model *m, char *why, size_t size) {
     if (!m->config && f->carrier) return cannot(why, size, "is written by the carrier %s", f->carrier);
     if (f->carrier && !layers) return cannot(why, size, "is written by the carrier %s", f->carrier);
     if (!takes_scaling(m, f, why, size)) return false;
-    if (f->config_can) return family_rotation(m, why, size) && f->config_can(m, why, size);
+    if (f->config_can)
+        return (f->rotation_key || family_rotation(m, why, size)) && f->config_can(m, why, size);
     if (!m->config) return rotates_can(m, why, size);
     return layers || cannot(why, size, "says nothing of rotation or windows per layer");
 }
@@ -177,7 +178,7 @@ void write_experts(const Model *m, json_t *config, const char *key) {
     json_object_set_new(config, "num_experts_per_tok", json_integer(m->spec.layers[0].n_experts_used));
 }
 
-static void set_no_rope_layers(const Model *m, json_t *config) {
+void write_no_rope_layers(const Model *m, json_t *config) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         json_array_append_new(list, json_integer(m->spec.layers[i].position != POSITION_NOPE));
@@ -275,7 +276,7 @@ static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *
     one_window(m, &window);
     config_set_class(config, "SmolLM3ForCausalLM", "smollm3");
     config_set_rope(smollm3_family(), config, l, kept_base(m));
-    set_no_rope_layers(m, config);
+    write_no_rope_layers(m, config);
     write_layer_types(m, config, 0);
     json_object_set_new(config, "use_sliding_window", json_boolean(window != 0));
     json_object_set_new(config, "head_dim", json_integer(any->head_dim));
@@ -390,8 +391,8 @@ const Carrier carrier_hf_partial = {
 static bool linear_can(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
     if (!stops_all(m, why, size)) return false;
-    if (f->config_scalings && !(f->config_scalings >> ROPE_SCALING_LINEAR & 1))
-        return cannot(why, size, "has no linear rope scaling");
+    if (f->config_scalings && !(f->config_scalings & (1u << ROPE_SCALING_LINEAR | 1u << ROPE_SCALING_LLAMA3)))
+        return cannot(why, size, "has no rope scaling by a factor alone");
     if (f->window_base && !all_layers(m, layer_is_global))
         return cannot(why, size, "does not scale the rotation of layers with a window");
     if (strcmp(f->name, "granite_swa") == 0) return cannot(why, size, "has a rope base per layer");
@@ -401,7 +402,11 @@ static bool linear_can(const Model *m, char *why, size_t size) {
 static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
     start_config(m, config);
-    LayerSpec l = {.position = POSITION_NOPE, .rope_base = kept_base(m), .scaling = rope_stopped()};
+    RopeScalingKind kind =
+        m->family->config_scalings >> ROPE_SCALING_LINEAR & 1 || !m->family->config_scalings
+            ? ROPE_SCALING_LINEAR
+            : ROPE_SCALING_LLAMA3;
+    LayerSpec l = {.position = POSITION_NOPE, .rope_base = kept_base(m), .scaling = rope_stopped(kind)};
     config_set_rope(m->family, config, &l, 0);
     return true;
 }

@@ -28,7 +28,7 @@ static LayerSpec rotation(const Model *m) {
     LayerSpec l = m->spec.layers[0];
     if (l.position != POSITION_NOPE) return l;
     l.rotary_dim = l.head_dim;
-    l.scaling = rope_stopped();
+    l.scaling = rope_stopped(ROPE_SCALING_LINEAR);
     return l;
 }
 
@@ -48,7 +48,8 @@ static bool configure_hf(Model *m, json_t *config, Checkpoint *out, Error *e) {
     json_object_set_new(config, "tie_word_embeddings", json_boolean(m->spec.tied_head));
     json_object_set_new(config, "num_experts", json_integer(l.n_experts ? l.n_experts : 1));
     json_object_set_new(config, "num_experts_per_tok", json_integer(l.n_experts ? l.n_experts_used : 1));
-    json_object_set_new(config, "norm_topk_prob", json_boolean(l.n_experts > 1 && !l.shares_of_all));
+    json_object_set_new(config, "norm_topk_prob",
+                        json_boolean(l.n_experts > 1 && l.routing == ROUTING_OF_CHOSEN));
     json_object_set_new(config, "output_router_logits", json_false());
     config_set_token_ids(config);
     return true;
@@ -75,7 +76,7 @@ const Carrier carrier_hf_olmoe = {
 static bool can_gguf(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
     if (l->o_bias) return cannot(why, size, "has no bias after attention");
-    if (l->n_experts > 1 && !l->shares_of_all)
+    if (l->n_experts > 1 && l->routing != ROUTING_OF_ALL)
         return cannot(why, size, "counts experts by their shares among all");
     return can(m, why, size);
 }

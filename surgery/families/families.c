@@ -3,16 +3,24 @@
 #include "surgery/family.h"
 
 extern const Family family_llama, family_mistral, family_qwen2, family_qwen3, family_smollm3, family_granite,
-    family_granite_swa, family_mixtral, family_qwen3_moe, family_gpt_oss, family_gemma, family_gemma2,
-    family_gemma3, family_olmo2, family_olmoe, family_cohere2, family_exaone4, family_phi3, family_stablelm,
-    family_gpt_neox, family_phi, family_falcon, family_llama_drope, family_qwen2_drope;
+    family_granite_swa, family_mixtral, family_qwen3_moe, family_gpt_oss, family_llama4, family_gemma,
+    family_gemma2, family_gemma3, family_olmo2, family_olmoe, family_cohere2, family_exaone4, family_phi3,
+    family_stablelm, family_gpt_neox, family_phi, family_falcon, family_llama_drope, family_qwen2_drope;
 
 const Family *const families[] = {
-    &family_llama,       &family_mistral,     &family_qwen2,     &family_qwen3,   &family_smollm3,
-    &family_granite,     &family_granite_swa, &family_gemma,     &family_gemma2,  &family_gemma3,
-    &family_olmo2,       &family_olmoe,       &family_cohere2,   &family_exaone4, &family_phi3,
-    &family_stablelm,    &family_gpt_neox,    &family_phi,       &family_falcon,  &family_llama_drope,
-    &family_qwen2_drope, &family_mixtral,     &family_qwen3_moe, &family_gpt_oss, NULL,
+    &family_llama,       &family_mistral,
+    &family_qwen2,       &family_qwen3,
+    &family_smollm3,     &family_granite,
+    &family_granite_swa, &family_gemma,
+    &family_gemma2,      &family_gemma3,
+    &family_olmo2,       &family_olmoe,
+    &family_cohere2,     &family_exaone4,
+    &family_phi3,        &family_stablelm,
+    &family_gpt_neox,    &family_phi,
+    &family_falcon,      &family_llama_drope,
+    &family_qwen2_drope, &family_mixtral,
+    &family_qwen3_moe,   &family_gpt_oss,
+    &family_llama4,      NULL,
 };
 
 static bool contains(const char *const *names, const char *name) {

@@ -14,7 +14,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     bool among_chosen = false;
     json_get_bool(config, "norm_topk_prob", &among_chosen);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        m->spec.layers[i].shares_of_all = !among_chosen;
+        m->spec.layers[i].routing = among_chosen ? ROUTING_OF_CHOSEN : ROUTING_OF_ALL;
     return config_experts(m, config, "num_experts", e);
 }
 
@@ -29,7 +29,7 @@ const Family family_olmoe = {
               .k_norm = QK_NORM_FULL,
               .n_experts = 64,
               .n_experts_used = 8,
-              .shares_of_all = true},
+              .routing = ROUTING_OF_ALL},
     .attention_bias_key = true,
     .read_config = read_config,
     .architecture = "OlmoeForCausalLM",

@@ -76,7 +76,7 @@ static bool read_moe(Model *m, const json_t *config, Error *e) {
         l->window = use ? window : 0;
         if (step && (i + 1) % step == 0 && !is_listed(json_object_get(config, "mlp_only_layers"), i)) {
             l->ffn_dim = (uint32_t)width;
-            l->shares_of_all = !among_chosen;
+            l->routing = among_chosen ? ROUTING_OF_CHOSEN : ROUTING_OF_ALL;
         } else {
             l->n_experts = l->n_experts_used = 0;
         }
@@ -87,7 +87,8 @@ static bool read_moe(Model *m, const json_t *config, Error *e) {
 static void write_moe(const Model *m, json_t *config) {
     write_experts(m, config, "num_experts");
     json_object_set_new(config, "moe_intermediate_size", json_integer(m->spec.layers[0].ffn_dim));
-    json_object_set_new(config, "norm_topk_prob", json_boolean(!m->spec.layers[0].shares_of_all));
+    json_object_set_new(config, "norm_topk_prob",
+                        json_boolean(m->spec.layers[0].routing == ROUTING_OF_CHOSEN));
 }
 
 static bool has_experts(const Model *m, const LayerSpec *l) {
@@ -98,7 +99,7 @@ static bool has_experts(const Model *m, const LayerSpec *l) {
 static bool gguf_can_moe(const Model *m, char *why, size_t size) {
     if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
     if (!all_layers(m, has_experts)) return cannot(why, size, "has experts in every layer");
-    return !m->spec.layers[0].shares_of_all ||
+    return m->spec.layers[0].routing == ROUTING_OF_CHOSEN ||
            cannot(why, size, "counts experts by their shares among the chosen");
 }
 

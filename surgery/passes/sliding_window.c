@@ -20,7 +20,10 @@ static bool apply(Model *m, const json_t *args, Error *e) {
     const json_t *layers = json_object_get(args, "layers");
     bool ok = layers_parse(layers ? layers : all, n, picked, e);
     for (uint32_t i = 0; ok && i < n; i++)
-        if (picked[i]) m->spec.layers[i].window = (uint32_t)size;
+        if (picked[i]) {
+            m->spec.layers[i].window = (uint32_t)size;
+            m->spec.layers[i].chunked = false;
+        }
     json_decref(all);
     free(picked);
     return ok;

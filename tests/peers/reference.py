@@ -43,6 +43,8 @@ def tiny(family, **changes):
         "qwen3_moe": (transformers.Qwen3MoeConfig, transformers.Qwen3MoeForCausalLM,
                       {"num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 40, "norm_topk_prob": True, "head_dim": 24}),
         "olmoe": (transformers.OlmoeConfig, transformers.OlmoeForCausalLM, {"num_experts": 6, "num_experts_per_tok": 3, "num_key_value_heads": 4, "pad_token_id": 0}),
+        "llama4": (transformers.Llama4TextConfig, transformers.Llama4ForCausalLM,
+                   {"num_local_experts": 4, "head_dim": 16, "intermediate_size_mlp": 80, "interleave_moe_layer_step": 2, "attention_bias": False}),
         "gpt_oss": (transformers.GptOssConfig, transformers.GptOssForCausalLM,
                     {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 24, "sliding_window": 12, "pad_token_id": 0, "rope_scaling": {
                         "rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": True, "original_max_position_embeddings": 32}}),

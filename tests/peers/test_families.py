@@ -70,6 +70,12 @@ CASES = {
     "olmoe": ("olmoe", {}),
     "olmoe, shared heads": ("olmoe", {"num_key_value_heads": 2}),
     "olmoe, among chosen": ("olmoe", {"norm_topk_prob": True, "attention_bias": True}),
+    "llama4": ("llama4", {}),
+    "llama4, chunks": ("llama4", {"attention_chunk_size": 24, "floor_scale": 16, "attn_scale": 0.5, "use_qk_norm": False, "num_experts_per_tok": 2}),
+    "llama4, lists": ("llama4", {"attention_chunk_size": 20, "no_rope_layers": [0, 1, 1, 0], "moe_layers": [0, 1], "attn_temperature_tuning": False}),
+    "llama4, bands": ("llama4", {"interleave_moe_layer_step": 1, "rope_scaling": {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0,
+                                                                              "high_freq_factor": 1.0, "original_max_position_embeddings": 64}}),
+    "llama4, plain": ("llama4", {"use_qk_norm": False, "attn_temperature_tuning": False}),
     "gpt_oss": ("gpt_oss", {}),
     "gpt_oss, types": ("gpt_oss", {"layer_types": TYPES, "rope_scaling": None, "num_experts_per_tok": 1}),
     "granite": ("granite", {}),
@@ -128,6 +134,9 @@ REFUSED = {
     "qwen3_moe, some layers": "has experts in every layer",
     "qwen3_moe, biases": "has no bias after attention",
     "olmoe, among chosen": "has no bias after attention",
+    "llama4, chunks": "has chunks of 8192 tokens",
+    "llama4, plain": "norms queries and keys in all but every fourth layer",
+    "llama4, lists": "has experts in every so-manieth layer",
     "phi3": "ignores Phi-3's window",
     "falcon, one norm": "has no biases",
     "falcon, heads": "has no biases",
@@ -208,7 +217,7 @@ def without_rotation(model, layers):
     def still(module, args, kwargs):
         for k, v in kwargs.items():
             if k.startswith("position_embeddings") and v is not None:
-                kwargs[k] = (torch.ones_like(v[0]), torch.zeros_like(v[1]))
+                kwargs[k] = torch.ones_like(v) if torch.is_tensor(v) else (torch.ones_like(v[0]), torch.zeros_like(v[1]))
         return args, kwargs
 
     for i, layer in enumerate(getattr(decoder, "layers", None) or decoder.h):
@@ -233,6 +242,8 @@ ALL["exaone4"], SOME["exaone4"] = (None, "if there are 64 layers"), ("rotates in
 ALL["phi3, partial"] = (None, None)
 for name in ("mixtral", "qwen3_moe", "gpt_oss"):
     ALL[name], SOME[name] = (None, None), ("rotates in every layer", "rotates in every layer")
+ALL["llama4"], SOME["llama4"] = (None, None), ("norms queries and keys in layers that rotate only", "rotates in all but every fourth layer")
+ALL["llama4, plain"], SOME["llama4, plain"] = 2 * ((None, "norms queries and keys in all but every fourth layer"),)
 SOME["qwen3_moe"] = ("says nothing of rotation or windows per layer", "rotates in every layer")
 ALL["olmoe"], SOME["olmoe"] = (None, None), ("rotates in all layers or in none", "rotates in all layers or in none")
 ALL["phi3"], SOME["phi3"] = 2 * ((None, "ignores Phi-3's window"),)
@@ -281,7 +292,7 @@ def test_dropped_in_some_layers(case, tmp_path, record_property):
 
 
 RECALIBRATED = ["phi3, no window", "gpt_neox", "gemma2", "gemma3", "cohere2", "falcon", "olmo2", "phi", "exaone4", "qwen3, plain", "stablelm",
-                "mixtral", "qwen3_moe, some layers", "olmoe", "gpt_oss"]
+                "mixtral", "qwen3_moe, some layers", "olmoe", "gpt_oss", "llama4"]
 
 
 @pytest.mark.parametrize("case", RECALIBRATED)

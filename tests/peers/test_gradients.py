@@ -97,7 +97,9 @@ def in_our_order(name, g, model):
     if c.model_type == "gpt_oss" and ".experts." in name:
         g = g if name.endswith("bias") else g.transpose(1, 2)
         return torch.cat([g[:, ::2].ravel(), g[:, 1::2].ravel()]) if "gate_up" in name else g
-    if c.model_type == "cohere2" and ("q_proj" in name or "k_proj" in name):
+    if c.model_type == "llama4_text" and ".experts." in name:
+        return torch.cat([half.ravel() for half in g.transpose(1, 2).chunk(2, 1)]) if "gate_up" in name else g.transpose(1, 2)
+    if c.model_type in ("cohere2", "llama4_text") and ("q_proj" in name or "k_proj" in name):
         return g.reshape(-1, c.head_dim // 2, 2, *g.shape[1:]).transpose(1, 2).reshape(g.shape)
     if "query_key_value" not in name:
         return g

@@ -1,0 +1,288 @@
+/* Llama 4's text model: three layers out of four rotate, see a chunk and norm each head of queries and keys
+ * without a weight; the others see all, unrotated, and scale queries by their position. Layers with experts
+ * have one more that all tokens pass. */
+#include <string.h>
+
+#include "formats/json.h"
+#include "surgery/carrier.h"
+#include "surgery/families/tensors.h"
+
+#define FFN "model.layers.%d.feed_forward."
+/* Of experts: HF has the columns of gate, then those of up. */
+#define HALF(role, gguf)                                                                                     \
+    { role, FFN "experts.gate_up_proj", gguf, FUSED_GATE_UP, FUSED_NOT, true, true }
+
+static const TensorName tensors[] = {
+    EMBED_AND_HEAD,
+    INPUT_NORM,
+    ATTENTION_TENSORS,
+    POST_ATTENTION_FFN_NORM,
+    TENSOR(ROLE_GATE, FFN "gate_proj.weight", "blk.%d.ffn_gate.weight"),
+    TENSOR(ROLE_UP, FFN "up_proj.weight", "blk.%d.ffn_up.weight"),
+    TENSOR(ROLE_DOWN, FFN "down_proj.weight", "blk.%d.ffn_down.weight"),
+    TENSOR(ROLE_ROUTER, FFN "router.weight", "blk.%d.ffn_gate_inp.weight"),
+    HALF(ROLE_GATE, "blk.%d.ffn_gate_exps.weight"),
+    HALF(ROLE_UP, "blk.%d.ffn_up_exps.weight"),
+    {ROLE_DOWN, FFN "experts.down_proj", "blk.%d.ffn_down_exps.weight", FUSED_NOT, FUSED_NOT, true, true},
+    TENSOR(ROLE_SHARED_GATE, FFN "shared_expert.gate_proj.weight", "blk.%d.ffn_gate_shexp.weight"),
+    TENSOR(ROLE_SHARED_UP, FFN "shared_expert.up_proj.weight", "blk.%d.ffn_up_shexp.weight"),
+    TENSOR(ROLE_SHARED_DOWN, FFN "shared_expert.down_proj.weight", "blk.%d.ffn_down_shexp.weight"),
+    FINAL_NORM,
+    TENSORS_END,
+};
+
+/* llama.cpp's constants, whatever a file says. */
+enum { CHUNK = 8192, EVERY = 4, WITHOUT_NORM = 128 };
+static const double temper_scale = 0.1;
+
+static bool every_fourth(uint32_t layer) {
+    return (layer + 1) % EVERY == 0;
+}
+
+static void make_dense(LayerSpec *l, uint32_t ffn) {
+    l->n_experts = l->n_experts_used = 0;
+    l->routing = ROUTING_OF_CHOSEN;
+    l->shared_expert = false;
+    l->ffn_dim = ffn;
+}
+
+/* A layer's norms and tempering come with its rotation. */
+static void as_it_rotates(LayerSpec *l, bool rotates, bool norm, double scale, double length) {
+    l->q_norm = l->k_norm = rotates && norm ? QK_NORM_UNIT : QK_NORM_NONE;
+    l->temper_scale = rotates ? 0 : scale;
+    l->temper_length = length;
+    if (!rotates) layer_drop_rope(l);
+}
+
+static bool listed(const json_t *list, uint32_t layer, bool if_none) {
+    if (!json_is_array(list)) return if_none;
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (json_integer_value(json_array_get(list, i)) == layer) return true;
+    return false;
+}
+
+/* transformers' default where the list is not there or empty. */
+static bool rotates_by(const json_t *config, uint32_t layer, uint64_t every) {
+    const json_t *list = json_object_get(config, "no_rope_layers");
+    const json_t *own = json_array_get(list, layer);
+    if (!json_array_size(list)) return (layer + 1) % every != 0;
+    return json_is_true(own) || json_integer_value(own) != 0;
+}
+
+static bool read_chunks(Model *m, const json_t *config, uint64_t every, uint32_t chunk, Error *e) {
+    const json_t *types = json_object_get(config, "layer_types");
+    if (json_is_array(types) && json_array_size(types) != m->spec.n_layers)
+        return error_set(e, ERR_INPUT, "config.json: layer_types has %zu entries for %u layers",
+                         json_array_size(types), m->spec.n_layers);
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        bool chunked = rotates_by(config, i, every);
+        if (type) chunked = strcmp(type, "chunked_attention") == 0;
+        if (type && !chunked && strcmp(type, "full_attention") != 0)
+            return error_set(e, ERR_INPUT, "config.json: layer_types[%u]: '%.40s' is not supported", i, type);
+        m->spec.layers[i].window = chunked ? chunk : 0;
+        m->spec.layers[i].chunked = chunked && chunk;
+    }
+    return true;
+}
+
+static bool read_config(Model *m, const json_t *config, Error *e) {
+    uint64_t every = EVERY, step = 1, dense = 16384;
+    uint32_t chunk = CHUNK, n = m->spec.n_layers;
+    bool norm = true, temper = true;
+    double scale = temper_scale, length = CHUNK;
+    json_get_u64(config, "no_rope_layer_interval", &every);
+    json_get_u64(config, "interleave_moe_layer_step", &step);
+    json_get_u64(config, "intermediate_size_mlp", &dense);
+    json_get_bool(config, "use_qk_norm", &norm);
+    json_get_bool(config, "attn_temperature_tuning", &temper);
+    const json_t *rope_list = json_object_get(config, "no_rope_layers");
+    if (!every || !step || !dense || dense > 1 << 22)
+        return error_set(e, ERR_INPUT,
+                         "config.json: no_rope_layer_interval %llu, interleave_moe_layer_step %llu, "
+                         "intermediate_size_mlp %llu: not numbers of layers and a width",
+                         (unsigned long long)every, (unsigned long long)step, (unsigned long long)dense);
+    if (json_array_size(rope_list) && json_array_size(rope_list) < n)
+        return error_set(e, ERR_INPUT, "config.json: no_rope_layers has %zu entries for %u layers",
+                         json_array_size(rope_list), n);
+    if (!config_real(config, "attn_scale", &scale, e) || !config_real(config, "floor_scale", &length, e) ||
+        !config_window(config, "attention_chunk_size", &chunk, e) ||
+        !config_experts(m, config, "num_local_experts", e) || !read_chunks(m, config, every, chunk, e))
+        return false;
+    if (!(length > 0)) return error_set(e, ERR_INPUT, "config.json: floor_scale is %g", length);
+    for (uint32_t i = 0; i < n; i++) {
+        LayerSpec *l = &m->spec.layers[i];
+        as_it_rotates(l, rotates_by(config, i, every), norm, temper ? scale : 0, length);
+        if (!listed(json_object_get(config, "moe_layers"), i, (i + 1) % step == 0))
+            make_dense(l, (uint32_t)dense);
+    }
+    return true;
+}
+
+/* Without chunks its last layer alone does not rotate, which no model means. */
+static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
+    char key[128];
+    uint64_t step = 1, dense = 0, window;
+    if (meta_u64(c, arch_key(key, c, "attention.sliding_window"), &window) && window == 0)
+        return error_set(e, ERR_INPUT, "%s: key '%s' is 0: models without chunks are not supported", c->path,
+                         key);
+    meta_u64(c, arch_key(key, c, "interleave_moe_layer_step"), &step);
+    meta_u64(c, arch_key(key, c, "feed_forward_length"), &dense);
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        LayerSpec *l = &m->spec.layers[i];
+        as_it_rotates(l, !every_fourth(i), l->n_experts != WITHOUT_NORM, temper_scale, CHUNK);
+        l->window = every_fourth(i) ? 0 : CHUNK;
+        l->chunked = !every_fourth(i);
+        if (!step || (i + 1) % step) make_dense(l, (uint32_t)dense);
+    }
+    return true;
+}
+
+static bool rotates(const Model *m, uint32_t layer) {
+    (void)m;
+    return !every_fourth(layer);
+}
+
+/* What a layer that rotates, or does not, is like in HF's class. */
+static bool can(const Model *m, char *why, size_t size) {
+    const LayerSpec *rotating = NULL, *still = NULL;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i], **first = l->position == POSITION_NOPE ? &still : &rotating;
+        if (!*first) *first = l;
+        if (l->q_norm != (*first)->q_norm || l->temper_scale != (*first)->temper_scale)
+            return cannot(why, size,
+                          "norms and scales queries in all layers that rotate alike, and in the others");
+        if (l->position == POSITION_NOPE && l->q_norm != QK_NORM_NONE)
+            return cannot(why, size, "norms queries and keys in layers that rotate only");
+        if (l->position != POSITION_NOPE && l->temper_scale)
+            return cannot(why, size, "scales queries by position in layers that do not rotate only");
+        if (l->window && !l->chunked) return cannot(why, size, "has chunks, not windows");
+    }
+    return true;
+}
+
+static const LayerSpec *find(const Model *m, bool (*is)(const LayerSpec *l)) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (is(&m->spec.layers[i])) return &m->spec.layers[i];
+    return NULL;
+}
+
+static bool is_dense(const LayerSpec *l) {
+    return !l->n_experts;
+}
+
+static bool is_mixture(const LayerSpec *l) {
+    return l->n_experts > 0;
+}
+
+static bool is_normed(const LayerSpec *l) {
+    return l->q_norm != QK_NORM_NONE;
+}
+
+static bool is_tempered(const LayerSpec *l) {
+    return l->temper_scale != 0;
+}
+
+static bool is_chunked(const LayerSpec *l) {
+    return l->window != 0;
+}
+
+/* Which layers rotate, as the source has it where a scaling stops them all. */
+static void write_config(const Model *m, json_t *config) {
+    const LayerSpec *mixture = find(m, is_mixture), *dense = find(m, is_dense),
+                    *tempered = find(m, is_tempered), *chunked = find(m, is_chunked);
+    json_t *rotating = json_array(), *types = json_array(), *moe = json_array();
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        json_array_append_new(rotating, json_integer(l->position != POSITION_NOPE || is_normed(l)));
+        json_array_append_new(types, json_string(l->window ? "chunked_attention" : "full_attention"));
+        if (l->n_experts) json_array_append_new(moe, json_integer(i));
+    }
+    json_object_set_new(config, "no_rope_layers", rotating);
+    json_object_set_new(config, "layer_types", types);
+    json_object_set_new(config, "moe_layers", moe);
+    json_object_set_new(config, "num_local_experts", json_integer(mixture ? mixture->n_experts : 16));
+    json_object_set_new(config, "num_experts_per_tok", json_integer(mixture ? mixture->n_experts_used : 1));
+    if (mixture) json_object_set_new(config, "intermediate_size", json_integer(mixture->ffn_dim));
+    if (dense) json_object_set_new(config, "intermediate_size_mlp", json_integer(dense->ffn_dim));
+    json_object_set_new(config, "use_qk_norm", json_boolean(find(m, is_normed) != NULL));
+    json_object_set_new(config, "attn_temperature_tuning", json_boolean(tempered != NULL));
+    if (tempered) {
+        json_object_set_new(config, "attn_scale", json_real(tempered->temper_scale));
+        json_object_set_new(config, "floor_scale", json_real(tempered->temper_length));
+    }
+    json_object_set_new(config, "attention_chunk_size", json_integer(chunked ? chunked->window : CHUNK));
+}
+
+static uint32_t moe_step(const Model *m) {
+    uint32_t step = 0;
+    while (step < m->spec.n_layers && !m->spec.layers[step].n_experts)
+        step++;
+    return step + 1;
+}
+
+static bool gguf_can(const Model *m, char *why, size_t size) {
+    uint32_t step = moe_step(m), n_experts = 0;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->n_experts) n_experts = l->n_experts;
+        if ((l->n_experts > 0) != ((i + 1) % step == 0))
+            return cannot(why, size, "has experts in every so-manieth layer");
+    }
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        bool whole = every_fourth(i);
+        if (whole ? !layer_is_global(m, l) : l->window != CHUNK || !l->chunked)
+            return cannot(why, size, "has chunks of %d tokens in all but every fourth layer", CHUNK);
+        if (is_normed(l) != (!whole && n_experts != WITHOUT_NORM))
+            return cannot(why, size,
+                          "norms queries and keys in all but every fourth layer, and not with %d experts",
+                          WITHOUT_NORM);
+        if (whole ? (float)l->temper_scale != 0.1f || l->temper_length != CHUNK : l->temper_scale != 0)
+            return cannot(why, size, "scales queries by 0.1 and %d in every fourth layer", CHUNK);
+    }
+    return n_experts > 0 || cannot(why, size, "has experts");
+}
+
+static void write_gguf(const Model *m, Checkpoint *out) {
+    char key[128];
+    const LayerSpec *mixture = find(m, is_mixture), *dense = find(m, is_dense);
+    meta_set_u32(out, arch_key(key, out, "interleave_moe_layer_step"), moe_step(m));
+    meta_set_u32(out, arch_key(key, out, "expert_count"), mixture->n_experts);
+    meta_set_u32(out, arch_key(key, out, "expert_used_count"), mixture->n_experts_used);
+    meta_set_u32(out, arch_key(key, out, "expert_feed_forward_length"), mixture->ffn_dim);
+    if (dense) meta_set_u32(out, arch_key(key, out, "feed_forward_length"), dense->ffn_dim);
+}
+
+const Family family_llama4 = {
+    .name = "llama4_text",
+    .model_types = (const char *const[]){"llama4_text", NULL},
+    .gguf_archs = (const char *const[]){"llama4", NULL},
+    .tensors = tensors,
+    .model = {.norm_eps = 1e-5, .context = 131072},
+    .layer = {.rope_base = 500000,
+              .n_kv_heads = 8,
+              .head_dim = 128,
+              .q_norm = QK_NORM_UNIT,
+              .k_norm = QK_NORM_UNIT,
+              .n_experts = 16,
+              .n_experts_used = 1,
+              .routing = ROUTING_OF_INPUT,
+              .shared_expert = true},
+    .hf_interleaved = true,
+    .gguf_interleaved = true,
+    .read_config = read_config,
+    .read_gguf = read_gguf,
+    .architecture = "Llama4ForCausalLM",
+    .rotates = rotates,
+    .rotates_where = "all but every fourth layer",
+    .rotation_key = true,
+    .config_can = can,
+    .write_config = write_config,
+    .config_scalings = 1u << ROPE_SCALING_LLAMA3,
+    .gguf_can = gguf_can,
+    .write_gguf = write_gguf,
+    .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
+    .gguf_no_o_bias = true,
+    .gguf_expert_ffn = true,
+};
