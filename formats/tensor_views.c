@@ -138,14 +138,30 @@ void transposer_free(Transposer *t) {
     t->capacity = t->of = 0;
 }
 
-/* In squares, so that neither side leaves the cache. */
-static void turn(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols, size_t size) {
+/* In squares, so that neither side leaves the cache. `size` is a constant where it is called. */
+static inline void turn_by(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols, size_t size) {
     enum { SIDE = 32 };
     for (uint64_t r0 = 0; r0 < rows; r0 += SIDE)
         for (uint64_t c0 = 0; c0 < cols; c0 += SIDE)
-            for (uint64_t r = r0; r < rows && r < r0 + SIDE; r++)
-                for (uint64_t c = c0; c < cols && c < c0 + SIDE; c++)
+            for (uint64_t c = c0; c < cols && c < c0 + SIDE; c++)
+                for (uint64_t r = r0; r < rows && r < r0 + SIDE; r++)
                     memcpy(to + (c * rows + r) * size, from + (r * cols + c) * size, size);
+}
+
+static void turn(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols, size_t size) {
+    switch (size) {
+    case 1:
+        turn_by(to, from, rows, cols, 1);
+        break;
+    case 2:
+        turn_by(to, from, rows, cols, 2);
+        break;
+    case 4:
+        turn_by(to, from, rows, cols, 4);
+        break;
+    default:
+        turn_by(to, from, rows, cols, size);
+    }
 }
 
 static bool hold(const Turned *t, uint64_t matrix, Error *e) {

@@ -105,6 +105,7 @@ typedef struct PlainAttention {
     double scale;
     const double *sinks;
     double softcap; /* 0: none */
+    bool chunked;
 } PlainAttention;
 
 static inline double plain_softcap(double x, double cap) {
@@ -119,6 +120,7 @@ static inline void plain_attention(const PlainAttention *a, double *out, const d
         for (size_t t = 0; t < a->T; t++) {
             size_t kv = h * a->kv_heads / a->heads,
                    from = a->window && t + 1 > a->window ? t + 1 - a->window : 0;
+            if (a->chunked) from = t - t % a->window;
             double total = a->sinks ? exp(a->sinks[h]) : 0, *o = out + (t * a->heads + h) * a->dim;
             for (size_t u = from; u <= t; u++) {
                 double score = 0;

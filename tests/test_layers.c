@@ -167,8 +167,8 @@ static double attention_value(void *context) {
 }
 
 static AttentionCase attention_case(Random *r, size_t T, size_t heads, size_t kv_heads, size_t dim,
-                                    size_t window, bool sinks, double softcap) {
-    AttentionCase c = {.a = {T, heads, kv_heads, dim, window, 0.3, NULL, softcap},
+                                    size_t window, bool sinks, double softcap, bool chunked) {
+    AttentionCase c = {.a = {T, heads, kv_heads, dim, window, 0.3, NULL, softcap, chunked},
                        .nq = T * heads * dim,
                        .nk = T * kv_heads * dim};
     c.q = random_doubles(r, c.nq, 1.5), c.k = random_doubles(r, c.nk, 1.5), c.v = random_doubles(r, c.nk, 1);
@@ -191,6 +191,7 @@ static Attention fast_attention(const AttentionCase *c) {
                        .queries = a->T,
                        .keys = a->T,
                        .window = a->window,
+                       .chunked = a->chunked,
                        .scale = (float)a->scale,
                        .softcap = (float)a->softcap,
                        .sinks = a->sinks ? as_floats(a->sinks, a->heads) : NULL,
@@ -210,12 +211,15 @@ static const struct {
     size_t T, heads, kv_heads, dim, window;
     bool sinks;
     double softcap;
-} attention_cases[] = {
-    {1, 1, 1, 4, 0, false, 0},     {13, 4, 2, 8, 0, false, 0},    {150, 2, 1, 6, 0, false, 0},
-    {150, 2, 2, 4, 7, false, 0},   {150, 3, 1, 4, 64, true, 0},   {140, 2, 1, 4, 100, true, 0},
-    {9, 2, 1, 4, 1, false, 0},     {20, 2, 1, 4, 500, true, 0},   {129, 1, 1, 16, 65, false, 0},
-    {1100, 2, 1, 4, 0, false, 0},  {1300, 1, 1, 4, 530, true, 0}, {700, 2, 1, 4, 40, true, 0},
-    {150, 4, 2, 8, 0, false, 1.5}, {700, 2, 1, 4, 40, true, 0.5}};
+    bool chunked;
+} attention_cases[] = {{1, 1, 1, 4, 0, false, 0, false},     {13, 4, 2, 8, 0, false, 0, false},
+                       {150, 2, 1, 6, 0, false, 0, false},   {150, 2, 2, 4, 7, false, 0, false},
+                       {150, 3, 1, 4, 64, true, 0, false},   {140, 2, 1, 4, 100, true, 0, false},
+                       {9, 2, 1, 4, 1, false, 0, false},     {20, 2, 1, 4, 500, true, 0, false},
+                       {129, 1, 1, 16, 65, false, 0, false}, {1100, 2, 1, 4, 0, false, 0, false},
+                       {1300, 1, 1, 4, 530, true, 0, false}, {700, 2, 1, 4, 40, true, 0, false},
+                       {150, 4, 2, 8, 0, false, 1.5, false}, {700, 2, 1, 4, 40, true, 0.5, false},
+                       {150, 4, 2, 8, 20, false, 0, true},   {700, 2, 1, 4, 130, true, 0, true}};
 
 static void test_attention(void **state) {
     (void)state;
@@ -224,7 +228,7 @@ static void test_attention(void **state) {
         AttentionCase c =
             attention_case(&r, attention_cases[i].T, attention_cases[i].heads, attention_cases[i].kv_heads,
                            attention_cases[i].dim, attention_cases[i].window, attention_cases[i].sinks,
-                           attention_cases[i].softcap);
+                           attention_cases[i].softcap, attention_cases[i].chunked);
         Attention a = fast_attention(&c);
         attention_forward(pool, &a, 1);
         attention_value(&c);
@@ -243,10 +247,10 @@ static void test_attention_backward(void **state) {
         Attention a[2];
         AttentionGrad g[2];
         for (int s = 0; s < 2; s++) {
-            c[s] =
-                attention_case(&r, attention_cases[i].T % 80, attention_cases[i].heads,
-                               attention_cases[i].kv_heads, attention_cases[i].dim, attention_cases[i].window,
-                               attention_cases[i].sinks, attention_cases[i].softcap);
+            c[s] = attention_case(&r, attention_cases[i].T % 80, attention_cases[i].heads,
+                                  attention_cases[i].kv_heads, attention_cases[i].dim,
+                                  attention_cases[i].window, attention_cases[i].sinks,
+                                  attention_cases[i].softcap, attention_cases[i].chunked);
             a[s] = fast_attention(&c[s]);
             g[s] = (AttentionGrad){.dout = as_floats(c[s].dout, c[s].nq)};
             g[s].dq = xcalloc(c[s].nq, sizeof(float));
@@ -284,7 +288,7 @@ static void test_attention_later_queries(void **state) {
     (void)state;
     Random r = random_seeded(5);
     const size_t T = 120, window = 30, first_query = 90, first_key = 55;
-    AttentionCase c = attention_case(&r, T, 4, 2, 8, window, true, 0);
+    AttentionCase c = attention_case(&r, T, 4, 2, 8, window, true, 0, false);
     Attention whole = fast_attention(&c), part = whole;
     size_t row = whole.heads * whole.dim, kv_row = whole.kv_heads * whole.dim;
     attention_forward(pool, &whole, 1);
