@@ -77,6 +77,7 @@ typedef struct Family {
     bool no_o_bias;                        /* biases of q, k and v alone */
     bool rotary_part_key;                  /* a partial_rotary_factor of 0 stops the rotation */
     bool old_rope_type;                    /* rope_scaling's "rope_type" has to be the older "type" */
+    bool head_dim_key;                     /* a scaled rotation needs head_dim stated */
     bool ffn_of_four; /* an MLP is four times as wide as the model where its key is absent */
     /* llama.cpp's architecture. */
     bool gguf_no_o_bias;  /* no bias after attention */

@@ -215,6 +215,8 @@ static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     if (m->config && same_rotation_as_source(m)) return true;
     main_rotation(m, &l);
     config_set_rope(m->family, config, l, kept_base(m));
+    if (m->family->head_dim_key)
+        json_object_set_new(config, "head_dim", json_integer(m->spec.layers[0].head_dim));
     return true;
 }
 

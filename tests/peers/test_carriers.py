@@ -7,10 +7,10 @@ import pytest
 import torch
 import transformers
 from conftest import run_derope
+from gguf_file import without_our_keys
 from llama import compare_llama
 from reference import IDS, byte_tokenizer, load_here, logits, own_logits, save, tiny
 from safetensors.torch import load_file, save_file
-from test_tokenizer_files import without_our_keys
 
 LOAD_MANY = """
 import json, sys, torch, transformers

@@ -8,11 +8,11 @@ import numpy
 import pytest
 import torch
 from conftest import ROOT, run_derope
+from gguf_file import without_our_keys
 from llama import compare_llama
 from reference import IDS, SIZES, class_logits, hashes, load_here, own_logits, save, tiny
 from safetensors.torch import load_file
 from test_runtimes import load_tf5
-from test_tokenizer_files import without_our_keys
 
 TYPES = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
 
