@@ -1,5 +1,5 @@
-/* A family: how one kind of checkpoint names its tensors and its settings. Adding a family is a file in
- * surgery/families/ and a line in the table of surgery/families/families.c. */
+/* A family: how one kind of checkpoint names its tensors and its settings. The head of
+ * surgery/families/families.c tells how to add one. */
 #ifndef DEROPE_SURGERY_FAMILY_H
 #define DEROPE_SURGERY_FAMILY_H
 
@@ -87,7 +87,9 @@ typedef struct Family {
 /* NULL-terminated. */
 extern const Family *const families[];
 const Family *family_by_model_type(const char *model_type);
+/* The first that has it; several may (family_has_arch). */
 const Family *family_by_gguf_arch(const char *arch);
+bool family_has_arch(const Family *f, const char *arch);
 
 /* The names shared by every family of Llama's shape; by those with norms after attention and MLP (Gemma 2,
  * OLMo 2); and those of OLMoE with one expert. */

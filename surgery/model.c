@@ -431,7 +431,7 @@ static bool read_gguf(Model *m, Error *e) {
     const char *type = json_get_string(m->config, "model_type");
     const Family *f = type ? family_by_model_type(type) : NULL;
     if (!f) return error_set(e, ERR_INPUT, "%s: %s: unknown model_type", c->path, DEROPE_CONFIG);
-    if (f->tensors != m->family->tensors) { /* it goes with the other carrier's tensors */
+    if (!family_has_arch(f, arch) && f->tensors != m->family->tensors) { /* it goes with other tensors */
         json_decref(m->config);
         m->config = NULL;
         return spec_from_gguf(m, c, e);

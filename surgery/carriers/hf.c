@@ -102,10 +102,16 @@ static bool same_rotation_as_source(const Model *m) {
     return true;
 }
 
-/* What DroPE's own code reads: here it is said otherwise. */
-void config_delete_custom(json_t *config) {
+/* What DroPE's own code reads is said otherwise in stock classes. */
+void config_leave_family(const Family *f, json_t *config) {
     json_object_del(config, "attention_type");
     json_object_del(config, "softmax_scale");
+    for (const KeyName *k = f->keys; k && k->usual; k++) {
+        json_t *value = json_object_get(config, k->own);
+        if (!value) continue;
+        json_object_set(config, k->usual, value);
+        json_object_del(config, k->own);
+    }
 }
 
 /* ---- the family's own architecture ---- */
@@ -201,7 +207,7 @@ static void follow_softmax_scale(const Model *m, json_t *config) {
 static void start_config(const Model *m, json_t *config) {
     const Family *stock = stock_family(m);
     if (!m->config || m->family->custom_code) config_set_class(config, stock->architecture, stock->name);
-    if (m->family->custom_code) config_delete_custom(config);
+    if (m->family->custom_code) config_leave_family(m->family, config);
     name_stock_class(config);
     if (m->family->write_config && (!m->config || !same_layers_as_source(m)))
         m->family->write_config(m, config);
@@ -265,7 +271,7 @@ static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *
         "residual_multiplier", "attention_multiplier",   "layer_rope_theta"};
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         json_object_del(config, foreign[i]);
-    config_delete_custom(config);
+    config_leave_family(m->family, config);
     const LayerSpec *l = NULL, *any = &m->spec.layers[0];
     uint32_t window;
     one_rotation(m, &l);
