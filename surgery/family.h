@@ -63,9 +63,11 @@ typedef struct Family {
     void (*write_config)(const Model *m, json_t *config);
     bool (*gguf_can)(const Model *m, char *why, size_t why_size);
     void (*write_gguf)(const Model *m, Checkpoint *out);
-    /* The configuration holds the softmax scale: writes it. NULL: it is 1/sqrt(head_dim), and q_proj takes
-     * what differs from that. llama.cpp's own scale; NULL: 1/sqrt(head_dim), or a key. */
+    /* The configuration holds the softmax scale: writes it. NULL: it is 1/sqrt(head_dim). What it then says;
+     * NULL: the model's. llama.cpp's own scale; NULL: 1/sqrt(head_dim), or a key. q_proj takes what differs
+     * from the model's. */
     void (*write_softmax_scale)(const Model *m, json_t *config);
+    double (*config_softmax_scale)(const Model *m);
     double (*gguf_softmax_scale)(const ModelSpec *s);
     /* Bits 1 << RopeScalingKind: what rope_scaling and rope.scaling may say; 0: for HF all, for GGUF linear
      * and YaRN, whose keys every architecture reads. */

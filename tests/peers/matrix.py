@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "tests" / "peers" / "families.json"
-COLUMNS = ["logits", "gradients", "GGUF", "dropped: HF", "dropped: GGUF", "some layers: HF", "some layers: GGUF"]
+COLUMNS = ["logits", "gradients", "GGUF", "dropped: HF", "in transformers 5", "dropped: GGUF", "some layers: HF", "some layers: GGUF"]
 START, END = "<!-- families -->\n", "<!-- /families -->"
 
 
