@@ -93,7 +93,7 @@ check-peers: peers
 # README's table of families, from what the comparisons find.
 families: peers
 	@$(MAKE) --no-print-directory all tools
-	DEROPE_MATRIX=$(abspath tests/peers/families.json) $(PYTEST) tests/peers/test_families.py tests/peers/test_gradients.py -k "not readme"
+	DEROPE_MATRIX=$(abspath tests/peers/families.json) $(PYTEST) $(patsubst %,tests/peers/test_%.py,families gradients transformers5) -k "not readme"
 	$(PEERS)/venv/bin/python tests/peers/matrix.py
 
 check-long: peers

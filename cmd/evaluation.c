@@ -394,8 +394,9 @@ static bool measure_all(Evaluation *v, bool stretched, Error *e) {
     const EvalOptions *o = &v->o;
     bool own = o->n_task_lengths > 0;
     return (!o->perplexity || at_each(v, o->lengths, o->n_lengths, stretched, measure_text_under, e)) &&
-           at_each(v, own ? o->task_lengths : o->lengths, own ? o->n_task_lengths : o->n_lengths, stretched,
-                   measure_tasks_under, e);
+           (!asks_anything(o) ||
+            at_each(v, own ? o->task_lengths : o->lengths, own ? o->n_task_lengths : o->n_lengths, stretched,
+                    measure_tasks_under, e));
 }
 
 bool evaluation_subject(Evaluation *v, const EvalSubject *s, Error *e) {

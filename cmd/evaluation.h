@@ -66,14 +66,17 @@ bool evaluation_checkpoint(Evaluation *v, const char *path, Error *e);
 /* How many cells had to be measured so far. */
 size_t evaluation_measured(const Evaluation *v);
 /* What cmd/report takes, of all subjects so far; borrowed:
- *   {"derope", "command", "machine", "started", "seconds", "settings": {"seed", "trials", "depths", "score"},
+ *   {"derope", "command", "machine", "started", "seconds",
+ *    "settings": {"seed", "trials", "depths", "score"},
  *    "texts": [{"file", "bytes", "xxh3_128"}],
  *    "models": [{"name", "path", "family", "parameters", "context", "layers", "passes", "recalibration"}],
  *    "perplexity": [{"model", "method", "softmax_scale", "length", "perplexity", "nll", "low", "high",
- * "tokens", "windows", "positions": [{"to", "nll"}]}], "tasks": [{"model", "method", "softmax_scale",
- * "length", "task", "depth", "trials", "score", "low", "high", "first", "first_low", "first_high",
- * "mean_rank", "candidates"}]} "model" is a place in "models"; "score" the share found, "first" how often the
- * right value was the likeliest. */
+ *      "tokens", "windows", "positions": [{"to", "nll"}]}],
+ *    "tasks": [{"model", "method", "softmax_scale", "length", "task", "depth", "trials", "score", "low",
+ *      "high", "first", "first_low", "first_high", "mean_rank", "candidates"}]}
+ *
+ * "model" is a place in "models"; "score" the share found, "first" how often the right value was the
+ * likeliest. */
 json_t *evaluation_results(Evaluation *v);
 /* With `transcript`: a line of JSON for every question that was asked; borrowed: {"model", "method",
  * "length", "task", "depth", "prompt", "answers", "candidates", "said", "found" (of the answers), "place" (of

@@ -46,6 +46,8 @@ bool all_layers(const Model *m, bool (*test)(const Model *m, const LayerSpec *l)
 bool layer_rotates(const Model *m, const LayerSpec *l); /* over all of head_dim */
 bool layer_is_nope(const Model *m, const LayerSpec *l);
 bool layer_is_global(const Model *m, const LayerSpec *l); /* no window, or one no shorter than the context */
+/* The first layer with experts; the first of all if none has any. */
+const LayerSpec *mixture_layer(const Model *m);
 bool same_rotation(const LayerSpec *a, const LayerSpec *b);
 /* The rotating layers agree on base and scaling; *l is the first of them either way, NULL if none rotates. */
 bool one_rotation(const Model *m, const LayerSpec **l);
@@ -71,10 +73,12 @@ bool llama_block(const Model *m, char *why, size_t why_size);
 /* `can` helpers: writes the reason, returns false. */
 bool cannot(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* HF: the class; the token ids, stated where they are not; what DroPE's own code reads, deleted. */
+/* HF: the class; the token ids, stated where they are not. */
 void config_set_class(json_t *config, const char *architecture, const char *model_type);
 void config_set_token_ids(json_t *config);
-void config_delete_custom(json_t *config);
+/* HF: the configuration goes to another class: keys that the family calls otherwise get their usual names,
+ * those of custom code go. */
+void config_leave_family(const Family *f, json_t *config);
 /* HF: rope_theta and rope_scaling in the legacy keys, which transformers 4 and 5 both read. `l` may be NULL.
  */
 void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double base_if_none);

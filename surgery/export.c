@@ -40,18 +40,22 @@ static bool is_float(DType t) {
     return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16 || t == DTYPE_F64;
 }
 
-/* Where the architecture has no key for the softmax scale, q_proj takes it, or the norm behind it: scores are
- * linear in q. */
-static double folded_scale(const Export *x, int layer) {
-    const LayerSpec *l = &x->m->spec.layers[layer];
+/* The softmax scale that the output's architecture has or its configuration says. */
+static double stated_scale(const Export *x, const LayerSpec *l) {
     const Family *f = x->m->family;
     bool own = !x->carrier->tensors; /* an architecture of the family's own */
-    bool gguf = x->out->format == FORMAT_GGUF;
-    if (x->carrier->holds_scale || (own && f->write_softmax_scale && !(gguf && f->gguf_softmax_scale)))
-        return 1;
-    double built_in =
-        own && gguf && f->gguf_softmax_scale ? f->gguf_softmax_scale(&x->m->spec) : 1 / sqrt(l->head_dim);
-    double by = l->softmax_scale / built_in;
+    if (x->carrier->holds_scale) return l->softmax_scale;
+    if (own && x->out->format == FORMAT_GGUF && f->gguf_softmax_scale)
+        return f->gguf_softmax_scale(&x->m->spec);
+    if (own && f->write_softmax_scale)
+        return f->config_softmax_scale ? f->config_softmax_scale(x->m) : l->softmax_scale;
+    return 1 / sqrt(l->head_dim);
+}
+
+/* What it does not say, q_proj takes, or the norm behind it: scores are linear in q. */
+static double folded_scale(const Export *x, int layer) {
+    const LayerSpec *l = &x->m->spec.layers[layer];
+    double by = l->softmax_scale / stated_scale(x, l);
     return fabs(by - 1) < 1e-7 ? 1 : by;
 }
 

@@ -1,5 +1,5 @@
-/* A family: how one kind of checkpoint names its tensors and its settings. Adding a family is a file in
- * surgery/families/ and a line in the table of surgery/families/families.c. */
+/* A family: how one kind of checkpoint names its tensors and its settings. The head of
+ * surgery/families/families.c tells how to add one. */
 #ifndef DEROPE_SURGERY_FAMILY_H
 #define DEROPE_SURGERY_FAMILY_H
 
@@ -68,9 +68,11 @@ typedef struct Family {
     void (*write_config)(const Model *m, json_t *config);
     bool (*gguf_can)(const Model *m, char *why, size_t why_size);
     void (*write_gguf)(const Model *m, Checkpoint *out);
-    /* The configuration holds the softmax scale: writes it. NULL: it is 1/sqrt(head_dim), and q_proj takes
-     * what differs from that. llama.cpp's own scale; NULL: 1/sqrt(head_dim), or a key. */
+    /* The configuration holds the softmax scale: writes it. NULL: it is 1/sqrt(head_dim). What it then says;
+     * NULL: the model's. llama.cpp's own scale; NULL: 1/sqrt(head_dim), or a key. q_proj takes what differs
+     * from the model's. */
     void (*write_softmax_scale)(const Model *m, json_t *config);
+    double (*config_softmax_scale)(const Model *m);
     double (*gguf_softmax_scale)(const ModelSpec *s);
     /* Bits 1 << RopeScalingKind: what rope_scaling and rope.scaling may say; 0: for HF all, for GGUF linear
      * and YaRN, whose keys every architecture reads. */
@@ -83,6 +85,7 @@ typedef struct Family {
     bool rotation_key;    /* no_rope_layers says of each layer whether it rotates; so config_can is asked */
     bool rotary_part_key; /* a partial_rotary_factor of 0 stops the rotation */
     bool old_rope_type;   /* rope_scaling's "rope_type" has to be the older "type" */
+    bool head_dim_key;    /* a scaled rotation needs head_dim stated */
     bool ffn_of_four;     /* an MLP is four times as wide as the model where its key is absent */
     /* llama.cpp's architecture. */
     bool gguf_no_o_bias;   /* no bias after attention */
@@ -94,8 +97,9 @@ typedef struct Family {
 /* NULL-terminated. */
 extern const Family *const families[];
 const Family *family_by_model_type(const char *model_type);
-/* An architecture may be shared by one family with experts and one without. */
+/* The first that has it; several may (family_has_arch), of them one with `experts`, or one without, first. */
 const Family *family_by_gguf_arch(const char *arch, bool experts);
+bool family_has_arch(const Family *f, const char *arch);
 
 /* Whether the row is one for this layer (NULL: outside the layers), with experts or without. */
 bool row_fits(const TensorName *row, const LayerSpec *l);

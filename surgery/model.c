@@ -502,8 +502,14 @@ static bool read_gguf(Model *m, Error *e) {
     m->config = json_parse(DEROPE_CONFIG, text, n, e);
     if (!m->config) return error_place(e, "%s", c->path);
     const char *type = json_get_string(m->config, "model_type");
-    m->family = type ? family_by_model_type(type) : NULL;
-    if (!m->family) return error_set(e, ERR_INPUT, "%s: %s: unknown model_type", c->path, DEROPE_CONFIG);
+    const Family *f = type ? family_by_model_type(type) : NULL;
+    if (!f) return error_set(e, ERR_INPUT, "%s: %s: unknown model_type", c->path, DEROPE_CONFIG);
+    if (!family_has_arch(f, arch) && f->tensors != m->family->tensors) { /* it goes with other tensors */
+        json_decref(m->config);
+        m->config = NULL;
+        return spec_from_gguf(m, c, e);
+    }
+    m->family = f;
     if (!spec_from_config(m, m->config, e)) return error_place(e, "%s", c->path);
     follow_keys(m, arch);
     return true;

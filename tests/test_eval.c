@@ -428,9 +428,10 @@ static void the_same_as_ppl(void **state) {
 static void scales_are_searched_on_other_text(void **state) {
     (void)state;
     assert_runs("--quiet eval model --suite perplexity --text hay.txt --tokens 4000 --lengths 64 "
-                "--softmax-scale search "
-                "--report scale.html");
-    json_t *r = scratch_json("scale.json");
+                "--task-lengths 128 --softmax-scale search --state scale.state --report scale.html");
+    json_t *r = scratch_json("scale.json"), *cells = scratch_json("scale.state");
+    assert_int_equal(json_object_size(cells), 7 + 1); /* none at the length of tasks that nobody asked for */
+    json_decref(cells);
     double scale = row_value(r, "perplexity", "none", 64, 0, "softmax_scale"), best = HUGE_VAL, found = 0;
     static const char *const scales[] = {"0.8", "0.9", "1", "1.1", "1.2", "1.3", "1.5"};
     for (size_t i = 0; i < 7; i++) { /* 62 windows, of which 15 are a quarter */

@@ -504,6 +504,18 @@ static void test_estimate(void **state) {
     assert_true(net_train_bytes(&s, 2, 1024) == two);
     /* the residual stream before each half of each layer is the least that must be kept */
     assert_true(one > 2ull * LAYERS * 1024 * WIDTH * sizeof(float));
+    /* two blocks of 512 rows of logits: the model's and the teacher's; with a cap, those before it too */
+    uint64_t small = net_train_bytes(&s, 1, 16);
+    s.vocab += 1000;
+    assert_int_equal(net_train_bytes(&s, 1, 16) - small, 2ull * 512 * 1000 * sizeof(float));
+    s.logit_softcap = 30;
+    uint64_t capped = net_train_bytes(&s, 1, 16);
+    s.vocab -= 1000;
+    assert_int_equal(capped - net_train_bytes(&s, 1, 16), 3ull * 512 * 1000 * sizeof(float));
+    /* of a large vocabulary no more rows than make 64 MB */
+    s.logit_softcap = 0;
+    s.vocab = 1 << 17;
+    assert_true(net_train_bytes(&s, 1, 16) < 2ull * 80 * 1000 * 1000);
 }
 
 /* ---- running ---- */

@@ -33,6 +33,12 @@ bool layer_is_nope(const Model *m, const LayerSpec *l) {
     return l->position == POSITION_NOPE;
 }
 
+const LayerSpec *mixture_layer(const Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].n_experts) return &m->spec.layers[i];
+    return &m->spec.layers[0];
+}
+
 bool layer_is_global(const Model *m, const LayerSpec *l) {
     uint64_t context = m->new_context > m->spec.context ? m->new_context : m->spec.context;
     return l->window == 0 || l->window >= context;

@@ -102,10 +102,16 @@ static bool same_rotation_as_source(const Model *m) {
     return true;
 }
 
-/* What DroPE's own code reads: here it is said otherwise. */
-void config_delete_custom(json_t *config) {
+/* What DroPE's own code reads is said otherwise in stock classes. */
+void config_leave_family(const Family *f, json_t *config) {
     json_object_del(config, "attention_type");
     json_object_del(config, "softmax_scale");
+    for (const KeyName *k = f->keys; k && k->usual; k++) {
+        json_t *value = json_object_get(config, k->own);
+        if (!value) continue;
+        json_object_set(config, k->usual, value);
+        json_object_del(config, k->own);
+    }
 }
 
 /* ---- the family's own architecture ---- */
@@ -174,8 +180,9 @@ void write_multipliers(const Model *m, json_t *config) {
 }
 
 void write_experts(const Model *m, json_t *config, const char *key) {
-    json_object_set_new(config, key, json_integer(m->spec.layers[0].n_experts));
-    json_object_set_new(config, "num_experts_per_tok", json_integer(m->spec.layers[0].n_experts_used));
+    const LayerSpec *l = mixture_layer(m);
+    json_object_set_new(config, key, json_integer(l->n_experts));
+    json_object_set_new(config, "num_experts_per_tok", json_integer(l->n_experts_used));
 }
 
 void write_no_rope_layers(const Model *m, json_t *config) {
@@ -207,7 +214,7 @@ static void follow_softmax_scale(const Model *m, json_t *config) {
 static void start_config(const Model *m, json_t *config) {
     const Family *stock = stock_family(m);
     if (!m->config || m->family->custom_code) config_set_class(config, stock->architecture, stock->name);
-    if (m->family->custom_code) config_delete_custom(config);
+    if (m->family->custom_code) config_leave_family(m->family, config);
     name_stock_class(config);
     if (m->family->write_config && (!m->config || !same_layers_as_source(m)))
         m->family->write_config(m, config);
@@ -221,6 +228,8 @@ static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     if (m->config && same_rotation_as_source(m)) return true;
     main_rotation(m, &l);
     config_set_rope(m->family, config, l, kept_base(m));
+    if (m->family->head_dim_key)
+        json_object_set_new(config, "head_dim", json_integer(m->spec.layers[0].head_dim));
     return true;
 }
 
@@ -269,7 +278,7 @@ static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *
         "residual_multiplier", "attention_multiplier",   "layer_rope_theta"};
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         json_object_del(config, foreign[i]);
-    config_delete_custom(config);
+    config_leave_family(m->family, config);
     const LayerSpec *l = NULL, *any = &m->spec.layers[0];
     uint32_t window;
     one_rotation(m, &l);
@@ -399,6 +408,18 @@ static bool linear_can(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* What comes with a layer's rotation stays, though the scaling stops it. */
+static void keep_rotation_list(const Model *m, json_t *config) {
+    json_t *list = m->config ? json_object_get(m->config, "no_rope_layers") : NULL;
+    json_object_del(config, "no_rope_layers");
+    if (list) json_object_set(config, "no_rope_layers", list);
+    if (m->config) return;
+    list = json_array();
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        json_array_append_new(list, json_integer(m->family->rotates(m, i)));
+    json_object_set_new(config, "no_rope_layers", list);
+}
+
 static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
     start_config(m, config);
@@ -408,6 +429,7 @@ static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e
             : ROPE_SCALING_LLAMA3;
     LayerSpec l = {.position = POSITION_NOPE, .rope_base = kept_base(m), .scaling = rope_stopped(kind)};
     config_set_rope(m->family, config, &l, 0);
+    if (m->family->rotation_key) keep_rotation_list(m, config);
     return true;
 }
 

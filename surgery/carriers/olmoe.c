@@ -39,7 +39,7 @@ static bool configure_hf(Model *m, json_t *config, Checkpoint *out, Error *e) {
                                           "layer_types"};
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         json_object_del(config, foreign[i]);
-    config_delete_custom(config);
+    config_leave_family(m->family, config);
     config_set_class(config, "OlmoeForCausalLM", "olmoe");
     LayerSpec l = rotation(m);
     config_set_rope(family_by_model_type("olmoe"), config, &l, 0);

@@ -1,27 +1,53 @@
+/* The families. One more is:
+ *
+ * - surgery/families/NAME.c, which defines `const Family family_NAME` (surgery/family.h): its model type and
+ * its architecture in llama.cpp, a row for each of its tensors (tensors.h has those that many share), the
+ * keys of config.json that it calls otherwise, and hooks for what is particular;
+ *
+ * - a line F(NAME) below;
+ *
+ * - a small model of it in tests/peers/reference.py and its cases in tests/peers/test_families.py, by which
+ * its logits, gradients and GGUFs are held against transformers and llama.cpp; `make families` puts it into
+ * README.
+ *
+ * tests/peers/test_new_family.py adds one. */
 #include <string.h>
 
 #include "surgery/family.h"
 
-extern const Family family_llama, family_mistral, family_qwen2, family_qwen3, family_smollm3, family_granite,
-    family_granite_swa, family_mixtral, family_qwen3_moe, family_gpt_oss, family_llama4, family_gemma,
-    family_gemma2, family_gemma3, family_olmo2, family_olmoe, family_cohere2, family_exaone4, family_phi3,
-    family_stablelm, family_gpt_neox, family_phi, family_falcon, family_llama_drope, family_qwen2_drope;
+#define FAMILIES(F)                                                                                          \
+    F(llama)                                                                                                 \
+    F(mistral)                                                                                               \
+    F(qwen2)                                                                                                 \
+    F(qwen3)                                                                                                 \
+    F(smollm3)                                                                                               \
+    F(granite)                                                                                               \
+    F(granite_swa)                                                                                           \
+    F(gemma)                                                                                                 \
+    F(gemma2)                                                                                                \
+    F(gemma3)                                                                                                \
+    F(olmo2)                                                                                                 \
+    F(olmoe)                                                                                                 \
+    F(cohere2)                                                                                               \
+    F(exaone4)                                                                                               \
+    F(phi3)                                                                                                  \
+    F(stablelm)                                                                                              \
+    F(gpt_neox)                                                                                              \
+    F(phi)                                                                                                   \
+    F(falcon)                                                                                                \
+    F(llama_drope)                                                                                           \
+    F(qwen2_drope)                                                                                           \
+    F(mixtral)                                                                                               \
+    F(qwen3_moe)                                                                                             \
+    F(gpt_oss)                                                                                               \
+    F(llama4)
 
-const Family *const families[] = {
-    &family_llama,       &family_mistral,
-    &family_qwen2,       &family_qwen3,
-    &family_smollm3,     &family_granite,
-    &family_granite_swa, &family_gemma,
-    &family_gemma2,      &family_gemma3,
-    &family_olmo2,       &family_olmoe,
-    &family_cohere2,     &family_exaone4,
-    &family_phi3,        &family_stablelm,
-    &family_gpt_neox,    &family_phi,
-    &family_falcon,      &family_llama_drope,
-    &family_qwen2_drope, &family_mixtral,
-    &family_qwen3_moe,   &family_gpt_oss,
-    &family_llama4,      NULL,
-};
+#define DECLARED(name) extern const Family family_##name;
+#define LISTED(name) &family_##name,
+
+FAMILIES(DECLARED)
+
+const Family *const families[] = {FAMILIES(LISTED) NULL};
 
 static bool contains(const char *const *names, const char *name) {
     for (; names && *names; names++)
@@ -35,10 +61,14 @@ const Family *family_by_model_type(const char *model_type) {
     return NULL;
 }
 
+bool family_has_arch(const Family *f, const char *arch) {
+    return contains(f->gguf_archs, arch);
+}
+
 const Family *family_by_gguf_arch(const char *arch, bool experts) {
     const Family *found = NULL;
     for (const Family *const *f = families; *f; f++) {
-        if (!contains((*f)->gguf_archs, arch)) continue;
+        if (!family_has_arch(*f, arch)) continue;
         if (((*f)->layer.n_experts > 0) == experts) return *f;
         if (!found) found = *f;
     }

@@ -136,9 +136,18 @@ static bool read_gguf3(Model *m, const Checkpoint *c, Error *e) {
 
 /* ---- writing ---- */
 
-static void write_scalar(const Model *m, json_t *config) {
+/* Transformers 5 takes whole numbers only. */
+static double stated_scale(const Model *m) {
     double scale = m->spec.layers[0].softmax_scale;
-    json_object_set_new(config, "query_pre_attn_scalar", json_real(1 / (scale * scale)));
+    if (m->config && scale == m->source_spec.layers[0].softmax_scale) return scale; /* as it stands there */
+    return 1 / sqrt(fmax(round(1 / (scale * scale)), 1));
+}
+
+static void write_scalar(const Model *m, json_t *config) {
+    double scale = stated_scale(m), scalar = 1 / (scale * scale), whole = round(scalar);
+    bool is_whole = fabs(scalar - whole) < 1e-9 * whole;
+    json_object_set_new(config, "query_pre_attn_scalar",
+                        is_whole ? json_integer((json_int_t)whole) : json_real(scalar));
 }
 
 static void set_cap(json_t *config, const char *key, double cap) {
@@ -243,6 +252,7 @@ const Family family_gemma2 = {
     .gguf_can = gguf_can2,
     .write_gguf = write_gguf2,
     .write_softmax_scale = write_scalar,
+    .config_softmax_scale = stated_scale,
     .gguf_softmax_scale = gemma2_scale,
 };
 
@@ -270,6 +280,7 @@ const Family family_gemma3 = {
     .gguf_can = can3,
     .write_gguf = write_gguf3,
     .write_softmax_scale = write_scalar,
+    .config_softmax_scale = stated_scale,
     .gguf_softmax_scale = gemma3_scale,
     .window_base = true,
 };

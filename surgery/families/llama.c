@@ -40,5 +40,6 @@ const Family family_mistral = {
     .gguf_interleaved = true,
     .read_config = read_mistral,
     .architecture = "MistralForCausalLM",
+    .head_dim_key = true,
     .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
 };

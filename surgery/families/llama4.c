@@ -1,6 +1,7 @@
 /* Llama 4's text model: three layers out of four rotate, see a chunk and norm each head of queries and keys
  * without a weight; the others see all, unrotated, and scale queries by their position. Layers with experts
  * have one more that all tokens pass. */
+#include <math.h>
 #include <string.h>
 
 #include "formats/json.h"
@@ -109,7 +110,8 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
         !config_window(config, "attention_chunk_size", &chunk, e) ||
         !config_experts(m, config, "num_local_experts", e) || !read_chunks(m, config, every, chunk, e))
         return false;
-    if (!(length > 0)) return error_set(e, ERR_INPUT, "config.json: floor_scale is %g", length);
+    if (!(length >= 1 && length <= 1 << 30 && length == floor(length)))
+        return error_set(e, ERR_INPUT, "config.json: floor_scale is %g, not a number of tokens", length);
     for (uint32_t i = 0; i < n; i++) {
         LayerSpec *l = &m->spec.layers[i];
         as_it_rotates(l, rotates_by(config, i, every), norm, temper ? scale : 0, length);
@@ -187,29 +189,27 @@ static bool is_chunked(const LayerSpec *l) {
     return l->window != 0;
 }
 
-/* Which layers rotate, as the source has it where a scaling stops them all. */
 static void write_config(const Model *m, json_t *config) {
     const LayerSpec *mixture = find(m, is_mixture), *dense = find(m, is_dense),
                     *tempered = find(m, is_tempered), *chunked = find(m, is_chunked);
     json_t *rotating = json_array(), *types = json_array(), *moe = json_array();
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
-        json_array_append_new(rotating, json_integer(l->position != POSITION_NOPE || is_normed(l)));
+        json_array_append_new(rotating, json_integer(l->position != POSITION_NOPE));
         json_array_append_new(types, json_string(l->window ? "chunked_attention" : "full_attention"));
         if (l->n_experts) json_array_append_new(moe, json_integer(i));
     }
     json_object_set_new(config, "no_rope_layers", rotating);
     json_object_set_new(config, "layer_types", types);
     json_object_set_new(config, "moe_layers", moe);
-    json_object_set_new(config, "num_local_experts", json_integer(mixture ? mixture->n_experts : 16));
-    json_object_set_new(config, "num_experts_per_tok", json_integer(mixture ? mixture->n_experts_used : 1));
+    write_experts(m, config, "num_local_experts");
     if (mixture) json_object_set_new(config, "intermediate_size", json_integer(mixture->ffn_dim));
     if (dense) json_object_set_new(config, "intermediate_size_mlp", json_integer(dense->ffn_dim));
     json_object_set_new(config, "use_qk_norm", json_boolean(find(m, is_normed) != NULL));
     json_object_set_new(config, "attn_temperature_tuning", json_boolean(tempered != NULL));
     if (tempered) {
         json_object_set_new(config, "attn_scale", json_real(tempered->temper_scale));
-        json_object_set_new(config, "floor_scale", json_real(tempered->temper_length));
+        json_object_set_new(config, "floor_scale", json_integer((json_int_t)tempered->temper_length));
     }
     json_object_set_new(config, "attention_chunk_size", json_integer(chunked ? chunked->window : CHUNK));
 }

@@ -198,8 +198,9 @@ static bool read_falcon_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* As the grouped kind, which can say all of them that are parallel. */
+/* Without a config.json to keep: as the grouped kind, which can say all of them that are parallel. */
 static void write_falcon(const Model *m, json_t *config) {
+    if (m->config) return;
     bool two = m->spec.layers[0].wiring == WIRING_PARALLEL;
     json_object_del(config, "head_dim"); /* its class has no such key: the width divided by the heads */
     json_object_set_new(config, "new_decoder_architecture", json_true());

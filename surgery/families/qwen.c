@@ -85,10 +85,10 @@ static bool read_moe(Model *m, const json_t *config, Error *e) {
 }
 
 static void write_moe(const Model *m, json_t *config) {
+    const LayerSpec *l = mixture_layer(m);
     write_experts(m, config, "num_experts");
-    json_object_set_new(config, "moe_intermediate_size", json_integer(m->spec.layers[0].ffn_dim));
-    json_object_set_new(config, "norm_topk_prob",
-                        json_boolean(m->spec.layers[0].routing == ROUTING_OF_CHOSEN));
+    json_object_set_new(config, "moe_intermediate_size", json_integer(l->ffn_dim));
+    json_object_set_new(config, "norm_topk_prob", json_boolean(l->routing == ROUTING_OF_CHOSEN));
 }
 
 static bool has_experts(const Model *m, const LayerSpec *l) {

@@ -60,20 +60,9 @@ def machine():
     return f"{name[1] if name else 'unknown CPU'}, {os.cpu_count()} cores, {' '.join(wide)}"
 
 
-def pytest_runtest_logreport(report):
-    """What the tests of families say with record_property("matrix", [family, column, text]) becomes the README's table."""
-    if report.when != "call":
-        return
-    for name, value in report.user_properties:
-        if name == "matrix":
-            family, column, text = value
-            cells = matrix.results.setdefault(family, {}).setdefault(column, [])
-            cells.append(text if report.passed else "fails")
-
-
-def pytest_sessionfinish(session):
-    if os.environ.get("DEROPE_MATRIX"):
-        Path(os.environ["DEROPE_MATRIX"]).write_text(json.dumps(matrix.results, indent=1, sort_keys=True) + "\n")
+def pytest_configure(config):
+    if os.environ.get("DEROPE_MATRIX"):  # `make families`
+        config.pluginmanager.register(matrix.Matrix(os.environ["DEROPE_MATRIX"]))
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,14 @@
-"""What our outputs are held against: transformers' own Llama-shaped blocks, with the rotation of chosen layers
-replaced by the identity and chosen layers limited to a window."""
+"""What our outputs are held against: transformers' own small models, Llama-shaped blocks with the rotation of chosen layers
+replaced by the identity and chosen layers limited to a window; and how both sides give their logits."""
 
+import json
+
+import numpy
 import torch
 import transformers
-from transformers.models.llama import modeling_llama
+from conftest import run_derope
+
+IDS = [(7 * i * i + 3 * i + 11) % 320 for i in range(100)]
 
 SIZES = dict(vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)
@@ -51,6 +56,7 @@ def tiny(family, **changes):
     }[family]
     torch.manual_seed(7)
     model = model_class(config_class(**{**SIZES, **extra, **changes})).eval()
+    model.config._attn_implementation = "eager"
     with torch.no_grad():
         for name, p in model.named_parameters():
             if p.ndim == 1 or name.endswith("bias"):
@@ -87,6 +93,37 @@ def logits(model, ids, nope=(), windows=None, scale=1.0):
         attention.scaling = kept
     out = model.lm_head(base.norm(hidden))[0]
     return out / getattr(model.config, "logits_scaling", 1.0)
+
+
+@torch.no_grad()
+def class_logits(model, ids=IDS):
+    """(n, vocab) logits by the model's own forward pass."""
+    return model(torch.tensor([ids])).logits[0]
+
+
+def load_here(folder, ids=IDS):
+    """Logits of a folder in transformers 4.56."""
+    return class_logits(transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval(), ids)
+
+
+def own_logits(model, tmp_path, *flags, ids=IDS):
+    """Logits by `derope logits`."""
+    (tmp_path / "ids").write_text(" ".join(map(str, ids)))
+    run_derope("logits", model, "--ids", tmp_path / "ids", "--out", tmp_path / "x.f32", "--force", *flags)
+    return torch.from_numpy(numpy.fromfile(tmp_path / "x.f32", numpy.float32)).view(len(ids), -1)
+
+
+def save(model, folder):
+    """The model with a tokenizer beside it; returns the folder."""
+    model.save_pretrained(folder)
+    byte_tokenizer(folder)
+    return folder
+
+
+def hashes(folder):
+    """{tensor: (type, hash)} by the manifest of an output."""
+    manifest = json.loads((folder / "derope.json").read_text())
+    return {t["name"]: (t["dtype"], t["xxh3_128"]) for t in manifest["tensors"]}
 
 
 def byte_tokenizer(folder, vocab=320):

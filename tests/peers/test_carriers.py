@@ -3,16 +3,14 @@ Granite SWA, GGUFs that say it all in their own keys, quantised outputs."""
 
 import json
 
-import numpy
 import pytest
 import torch
 import transformers
 from conftest import run_derope
-from reference import byte_tokenizer, logits, tiny
-from safetensors.torch import load_file, save_file
+from gguf_file import without_our_keys
 from llama import compare_llama
-from test_runtimes import IDS, load_here
-from test_tokenizer_files import without_our_keys
+from reference import IDS, byte_tokenizer, load_here, logits, own_logits, save, tiny
+from safetensors.torch import load_file, save_file
 
 LOAD_MANY = """
 import json, sys, torch, transformers
@@ -54,9 +52,7 @@ CASES = {
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_cases(family, tf5, tmp_path):
     model = tiny(family, head_dim=16) if family == "llama" else tiny(family)
-    source = tmp_path / "source"
-    model.save_pretrained(source)
-    byte_tokenizer(source)
+    source = save(model, tmp_path / "source")
     folders, expected = [], {}
     for name, (flags, reference) in CASES.items():
         run_derope("convert", source, tmp_path / name, *flags)
@@ -67,7 +63,7 @@ def test_cases(family, tf5, tmp_path):
         compare_llama(tmp_path / f"{name}.gguf", want, IDS, 1e-2, (2, 40, 100))
         for folder in (tmp_path / name, tmp_path / f"{name}-back", tmp_path / f"{name}-plain"):
             if json.loads((folder / "config.json").read_text())["model_type"] != "granite_swa":  # transformers 5 alone has it
-                difference = (load_here(folder, IDS) - want).abs().max()
+                difference = (load_here(folder) - want).abs().max()
                 assert difference < 2e-3, (folder.name, difference)
             folders.append(str(folder))
             expected[str(folder)] = want
@@ -81,12 +77,10 @@ def test_cases(family, tf5, tmp_path):
 def test_llama3_bands(tf5, tmp_path):
     bands = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
     model = tiny("llama", rope_scaling=bands)
-    source = tmp_path / "source"
-    model.save_pretrained(source)
-    byte_tokenizer(source)
+    source = save(model, tmp_path / "source")
     run_derope("convert", source, tmp_path / "upper", "--drop-rope=2-3")
     want = logits(model, IDS, (2, 3))
-    assert (load_here(tmp_path / "upper", IDS) - want).abs().max() < 2e-3
+    assert (load_here(tmp_path / "upper") - want).abs().max() < 2e-3
     tf5(LOAD_MANY, json.dumps([str(tmp_path / "upper")]), json.dumps(IDS), tmp_path / "logits.pt")
     assert (torch.load(tmp_path / "logits.pt")[str(tmp_path / "upper")] - want).abs().max() < 2e-3
 
@@ -101,16 +95,11 @@ def test_saved_by_transformers5(tmp_path):
     config.pop("rope_scaling")
     (source / "config.json").write_text(json.dumps(config))
     run_derope("convert", source, tmp_path / "upper", "--drop-rope=2-3")
-    assert (load_here(tmp_path / "upper", IDS) - logits(model, IDS, (2, 3))).abs().max() < 2e-3
+    assert (load_here(tmp_path / "upper") - logits(model, IDS, (2, 3))).abs().max() < 2e-3
     run_derope("convert", source, tmp_path / "plain")
     assert (tmp_path / "plain" / "config.json").read_bytes() == (source / "config.json").read_bytes()
     runtimes = {r["runtime"]: r["runs"] for r in json.loads(run_derope("verify", tmp_path / "plain", "--json").stdout)["runtimes"]}
     assert runtimes == {"transformers 4.56": False, "transformers 5.23": True, "llama.cpp of October 2026": False}
-
-
-def ids_file(folder):
-    (folder / "ids").write_text(" ".join(map(str, IDS)))
-    return folder / "ids"
 
 
 def normed(model, which):
@@ -133,9 +122,7 @@ def normed(model, which):
 def test_dropes_own_checkpoints(family, kind, tf5, tmp_path):
     """llama_drope and qwen2_drope load with remote code only; what we make of them needs none."""
     model = tiny(family)
-    source = tmp_path / "source"
-    model.save_pretrained(source)
-    byte_tokenizer(source)
+    source = save(model, tmp_path / "source")
     norms = kind.removesuffix("nope").removesuffix("_norm_")
     if norms:
         tensors = load_file(source / "model.safetensors") | normed(model, norms)
@@ -145,23 +132,21 @@ def test_dropes_own_checkpoints(family, kind, tf5, tmp_path):
                "auto_map": {"AutoModelForCausalLM": "modeling_drope.DroPEForCausalLM"}}
     (source / "config.json").write_text(json.dumps(config))
     (source / "modeling_drope.py").write_text("raise SystemExit")
-    with torch.no_grad():
-        want = logits(model, IDS, range(4), scale=0.3 * 4)
-    run_derope("logits", source, "--ids", ids_file(tmp_path), "--out", tmp_path / "x.f32")
-    assert (torch.from_numpy(numpy.fromfile(tmp_path / "x.f32", numpy.float32)).view(len(IDS), -1) - want).abs().max() < 2e-4
+    want = logits(model, IDS, range(4), scale=0.3 * 4)
+    assert (own_logits(source, tmp_path) - want).abs().max() < 2e-4
     if norms in ("q", "k"):  # no stock architecture has the norm of one side
         for out in tmp_path / "out", tmp_path / "out.gguf":
             p = run_derope("convert", source, out, ok=False)
             assert p.returncode == 1 and "olmoe: has norms over all queries and over all keys" in p.stderr
         return
     run_derope("convert", source, tmp_path / "out")
-    assert (load_here(tmp_path / "out", IDS) - want).abs().max() < 2e-3
+    assert (load_here(tmp_path / "out") - want).abs().max() < 2e-3
     tf5(LOAD_MANY, json.dumps([str(tmp_path / "out")]), json.dumps(IDS), tmp_path / "logits.pt")
     assert (torch.load(tmp_path / "logits.pt")[str(tmp_path / "out")] - want).abs().max() < 2e-3
     run_derope("convert", source, tmp_path / "out.gguf")
     compare_llama(tmp_path / "out.gguf", want, IDS, 1e-2, (2, 40, 100))
     run_derope("convert", tmp_path / "out.gguf", tmp_path / "back")
-    assert (load_here(tmp_path / "back", IDS) - want).abs().max() < 2e-3
+    assert (load_here(tmp_path / "back") - want).abs().max() < 2e-3
 
 
 MAKE_SWA = """
@@ -214,9 +199,7 @@ def test_other_types(dtype, tolerance, tmp_path):
     with torch.no_grad():
         for p in model.parameters():
             p.mul_(0.5)
-    source = tmp_path / "source"
-    model.save_pretrained(source)
-    byte_tokenizer(source)
+    source = save(model, tmp_path / "source")
     run_derope("convert", source, tmp_path / "x.gguf", "--dtype", dtype)
     compare_llama(tmp_path / "x.gguf", logits(model, IDS), IDS, tolerance, (2, 40))
     run_derope("convert", tmp_path / "x.gguf", tmp_path / "y.gguf", "--drop-rope")

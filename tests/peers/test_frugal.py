@@ -1,4 +1,5 @@
-"""Converting a 2 GB sharded checkpoint: memory bounded, time near a plain copy. Reading 32k tokens: memory bounded."""
+"""Converting a 2 GB sharded checkpoint, and half a gigabyte of every family whose tensors are taken apart, permuted or added to:
+memory bounded, time near a plain copy. Reading 32k tokens: memory bounded."""
 
 import json
 import os
@@ -8,7 +9,10 @@ import time
 
 import numpy as np
 import pytest
+import torch
+import transformers
 from conftest import BUILD
+from reference import byte_tokenizer
 
 pytestmark = pytest.mark.long
 
@@ -45,19 +49,17 @@ def write_shard(path, tensors, noise):
             at -= f.write(noise[: min(at, len(noise))])
 
 
-def make_checkpoint(folder):
-    """A sharded checkpoint of random bytes, 2 GB, in a new folder; returns its size in bytes."""
+def make_checkpoint(folder, config=CONFIG, every=tuple(shapes()), n=5):
+    """A checkpoint of random bytes in `n` shards, in a new folder; returns its size in bytes."""
     folder.mkdir()
     noise = np.random.default_rng(1).integers(0, 256, 32 << 20, dtype=np.uint8).tobytes()
-    every = list(shapes())
-    shards = [every[i::5] for i in range(5)]
     weight_map = {}
-    for i, tensors in enumerate(shards):
-        name = f"model-{i + 1:05}-of-00005.safetensors"
-        write_shard(folder / name, tensors, noise)
-        weight_map |= {t: name for t, _ in tensors}
+    for i in range(n):
+        name = f"model-{i + 1:05}-of-{n:05}.safetensors"
+        write_shard(folder / name, every[i::n], noise)
+        weight_map |= {t: name for t, _ in every[i::n]}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(config))
     os.sync()
     return sum(f.stat().st_size for f in folder.iterdir())
 
@@ -99,6 +101,50 @@ def test_drop_rope_of_2_gb(tmp_path, record):
     status = {t["status"] for t in json.loads((out / "derope.json").read_text())["tensors"]}
     assert status <= {"untouched", "permuted", "new"}
     shutil.rmtree(tmp_path)
+
+
+SIZES = dict(vocab_size=16384, hidden_size=2048, intermediate_size=5632, num_hidden_layers=5, num_attention_heads=32, num_key_value_heads=8,
+             max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=0, dtype="bfloat16")
+FAMILIES = {
+    "llama": {},  # rows of q and k in another order in a GGUF
+    "phi3": {"sliding_window": None},  # q, k and v in one tensor, gate and up in another
+    "gpt_neox": {"intermediate_size": 8192, "num_attention_heads": 16, "num_key_value_heads": 16},  # the heads of q, k and v in turn
+    "falcon": {"ffn_hidden_size": 8192, "num_kv_heads": 8, "new_decoder_architecture": True},  # the same, grouped
+    "gemma": {"num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 128},  # norms one more in a GGUF
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_a_gb_of_a_family(family, tmp_path, record):
+    config = transformers.AutoConfig.for_model(family, **{**SIZES, **FAMILIES[family]})
+    kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    with torch.device("meta"):
+        model = kind(config)
+    config.architectures = [kind.__name__]
+    every = [(name, list(p.shape)) for name, p in model.named_parameters()]  # a tied head is not among them
+    source, out, gguf = tmp_path / "in", tmp_path / "out", tmp_path / "in.gguf"
+    size = make_checkpoint(source, json.loads(config.to_json_string(use_diff=False)), every, 2)
+    byte_tokenizer(source)
+    assert 4.5e8 < size < 7e8
+    derope = [BUILD / "derope", "--quiet", "convert"]
+    ways = {"cp -r and sync": ["sh", "-c", f"cp -r {source} {out} && sync"], "folder --drop-rope": [*derope, source, out, "--drop-rope"],
+            "folder to GGUF": [*derope, source, out.with_suffix(".gguf")], "GGUF to folder": [*derope, gguf, out],
+            "GGUF --drop-rope": [*derope, gguf, out.with_suffix(".gguf"), "--drop-rope"]}
+    measured([*derope, source, gguf])
+    seconds, peaks = {way: [] for way in ways}, []
+    for _ in range(5):
+        for way, command in ways.items():
+            os.sync()
+            t, peak = measured(command)
+            seconds[way].append(round(t, 2))
+            peaks.append(peak)
+            shutil.rmtree(out, ignore_errors=True)
+            out.with_suffix(".gguf").unlink(missing_ok=True)
+    record(f"{size / 1e9:.2f} GB of {family}, seconds", {**seconds, "peak RssAnon, MB": round(max(peaks), 1)})
+    shutil.rmtree(tmp_path)
+    assert max(peaks) < 64
+    for way in ways:
+        assert min(seconds[way]) < 1.3 * min(seconds["cp -r and sync"]), way
 
 
 def test_reading_32k_tokens(smollm2, shared, record):

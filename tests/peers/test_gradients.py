@@ -8,8 +8,8 @@ import pytest
 import torch
 import transformers
 from conftest import run_derope, run_tool
-from test_families import CASES
-from reference import byte_tokenizer, tiny, window_mask
+from reference import save, tiny, window_mask
+from test_families import CASES, made
 
 torch.set_num_threads(2)
 
@@ -34,12 +34,6 @@ def forward(model, ids, nope=(), windows=None):
         hidden = layer(hidden, attention_mask=window_mask(ids.shape[1], windows.get(i, 0)).to(hidden.dtype), position_embeddings=rotation)
         hidden = hidden[0] if isinstance(hidden, tuple) else hidden
     return model.lm_head(base.norm(hidden)) / getattr(model.config, "logits_scaling", 1.0)
-
-
-def save(model, folder):
-    model.save_pretrained(folder)
-    byte_tokenizer(folder)
-    return folder
 
 
 def read(path):
@@ -87,7 +81,7 @@ def test_gradients(name, objective, tmp_path, record_property):
 
 
 # The other dense families, as they are: their own forward pass, every option of test_families once.
-OTHERS = {k: v for k, v in CASES.items() if v[0] not in ("llama", "qwen2", "granite")}
+OTHERS = [case for case, (family, _) in CASES.items() if family not in ("llama", "qwen2", "granite")]
 
 
 def in_our_order(name, g, model):
@@ -113,11 +107,8 @@ def in_our_order(name, g, model):
 
 @pytest.mark.parametrize("case", OTHERS)
 def test_gradients_of_other_families(case, tmp_path, record_property):
-    family, changes = OTHERS[case]
-    record_property("matrix", [family, "gradients", "equal"])
-    model = tiny(family, **changes)
-    model.config._attn_implementation = "eager"
-    folder = save(model, tmp_path / "model")
+    record_property("matrix", [CASES[case][0], "gradients", "equal"])
+    model, folder = made(case, tmp_path)
     model = model.to(torch.float64)
     torch.manual_seed(3)
     tokens = torch.randint(3, 320, (B, T + 1))

@@ -9,10 +9,9 @@ import torch
 import transformers
 from conftest import run_derope
 from llama import compare_llama, differences
-from reference import byte_tokenizer, logits, tiny
+from reference import IDS, byte_tokenizer, hashes, load_here, logits, save, tiny
 
 torch.set_num_threads(2)
-IDS = [(7 * i * i + 3 * i + 11) % 320 for i in range(100)]
 
 SURGERIES = {
     "plain": ([], (), {}),
@@ -31,12 +30,6 @@ with torch.no_grad(): x = m(torch.tensor([json.loads(sys.argv[2])])).logits[0]
 torch.save(x, sys.argv[3])
 print(json.dumps({"class": type(m).__name__, "version": transformers.__version__}))
 """
-
-
-def load_here(folder, ids):
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, attn_implementation="eager").eval()
-    with torch.no_grad():
-        return model(torch.tensor([ids])).logits[0]
 
 
 def load_tf5(tf5, folder, ids, tmp):
@@ -67,11 +60,8 @@ def windows_of(model, windows):
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def source(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param) / "model"
     model = tiny(request.param)
-    model.save_pretrained(folder)
-    byte_tokenizer(folder)
-    return model, folder
+    return model, save(model, tmp_path_factory.mktemp(request.param) / "model")
 
 
 @pytest.mark.parametrize("surgery", SURGERIES)
@@ -84,7 +74,7 @@ def test_transformers(source, surgery, tf5, tmp_path):
     run_derope("convert", folder, out, *flags)
     expected = expected_logits(model, surgery, windows)
     if not own_granite:  # granite's multipliers have a carrier in transformers 5 only
-        assert (load_here(out, IDS) - expected).abs().max() < 2e-3
+        assert (load_here(out) - expected).abs().max() < 2e-3
     assert (load_tf5(tf5, out, IDS, tmp_path) - expected).abs().max() < 2e-3
     text = "the cat's 12 mats\n  sat — on é🙂 river"
     ours = transformers.AutoTokenizer.from_pretrained(out)(text).input_ids
@@ -135,11 +125,6 @@ def test_smollm2(smollm2, tf5, tmp_path):
     ours = transformers.AutoTokenizer.from_pretrained(base)
     text = "It's 2026: 12,345 tokens\n\n  don't — naïve 🙂🇫🇷\r\nx" + " " * 7
     assert ours.decode(ours(text).input_ids) == text
-
-
-def hashes(path):
-    manifest = json.loads((path / "derope.json").read_text())
-    return {t["name"]: (t["dtype"], t["xxh3_128"]) for t in manifest["tensors"]}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -3,14 +3,13 @@ and 5 and llama.cpp on what we write, all to the logits of the same model built 
 
 import json
 
-import numpy
 import pytest
-import torch
 import transformers
 from conftest import run_derope
-from reference import byte_tokenizer, tiny
+from gguf_file import without_our_keys
 from llama import compare_llama
-from test_runtimes import IDS, load_here, load_tf5
+from reference import IDS, class_logits, load_here, own_logits, save, tiny
+from test_runtimes import load_tf5
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 40}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
@@ -31,33 +30,24 @@ CASES = {
 }
 
 
-@torch.no_grad()
 def reference(model, changes):
     config = transformers.AutoConfig.for_model(**{**model.config.to_dict(), **changes})
     other = type(model)(config).eval()
     other.load_state_dict(model.state_dict())
-    return other(torch.tensor([IDS])).logits[0]
-
-
-def own_logits(source, flags, tmp_path):
-    (tmp_path / "ids").write_text(" ".join(map(str, IDS)))
-    run_derope("logits", source, "--ids", tmp_path / "ids", "--out", tmp_path / "x.f32", "--force", *flags)
-    return torch.from_numpy(numpy.fromfile(tmp_path / "x.f32", numpy.float32)).view(len(IDS), -1)
+    return class_logits(other)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_scaling(case, tf5, tmp_path):
     has, flags, gets, in_gguf = CASES[case]
     model = tiny("llama", **has)
-    source, out = tmp_path / "source", tmp_path / "out"
-    model.save_pretrained(source)
-    byte_tokenizer(source)
+    source, out = save(model, tmp_path / "source"), tmp_path / "out"
     expected = reference(model, gets)
     assert not flags or (expected - reference(model, {})).abs().max() > 0.05  # it is no small thing
     run_derope("convert", source, out, *flags)
-    assert (own_logits(source, flags, tmp_path) - expected).abs().max() < 1e-3
-    assert (own_logits(out, [], tmp_path) - expected).abs().max() < 1e-3
-    assert (load_here(out, IDS) - expected).abs().max() < 1e-3
+    assert (own_logits(source, tmp_path, *flags) - expected).abs().max() < 1e-3
+    assert (own_logits(out, tmp_path) - expected).abs().max() < 1e-3
+    assert (load_here(out) - expected).abs().max() < 1e-3
     if case in ("yarn flag, longer", "dynamic flag", "llama3"):
         assert (load_tf5(tf5, out, IDS, tmp_path) - expected).abs().max() < 1e-3
     done = run_derope("convert", source, tmp_path / "out.gguf", *flags, ok=in_gguf)
@@ -65,27 +55,8 @@ def test_scaling(case, tf5, tmp_path):
         assert done.returncode == 1 and "no stock architecture of llama.cpp can express this model" in done.stderr
         return
     compare_llama(tmp_path / "out.gguf", expected, IDS, 1e-2, (2, 40, 100))
-    assert (own_logits(tmp_path / "out.gguf", [], tmp_path) - expected).abs().max() < 1e-3
-    stripped(tmp_path / "out.gguf", tmp_path / "plain.gguf")
-    assert (own_logits(tmp_path / "plain.gguf", [], tmp_path) - expected).abs().max() < 1e-3
+    assert (own_logits(tmp_path / "out.gguf", tmp_path) - expected).abs().max() < 1e-3
+    without_our_keys(tmp_path / "out.gguf", tmp_path / "plain.gguf")
+    assert (own_logits(tmp_path / "plain.gguf", tmp_path) - expected).abs().max() < 1e-3
     run_derope("convert", tmp_path / "plain.gguf", tmp_path / "back")
-    assert (load_here(tmp_path / "back", IDS) - expected).abs().max() < 1e-3
-
-
-def stripped(path, out):
-    """The same GGUF without derope's own keys: only what any program writes."""
-    import gguf
-
-    r = gguf.GGUFReader(path)
-    w = gguf.GGUFWriter(out, r.fields["general.architecture"].contents())
-    for key, f in r.fields.items():
-        if key.startswith(("GGUF.", "derope.")) or key == "general.architecture":
-            continue
-        sub = f.types[1] if f.types[0] == gguf.GGUFValueType.ARRAY else None
-        w.add_key_value(key, f.contents(), f.types[0], sub_type=sub)
-    for t in r.tensors:
-        w.add_tensor(t.name, t.data, raw_dtype=t.tensor_type)
-    w.write_header_to_file()
-    w.write_kv_data_to_file()
-    w.write_tensors_to_file()
-    w.close()
+    assert (load_here(tmp_path / "back") - expected).abs().max() < 1e-3

@@ -10,6 +10,7 @@ import sentencepiece
 import torch
 import transformers
 from conftest import run_derope
+from gguf_file import without_our_keys
 from reference import tiny
 from llama import Llama
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -69,23 +70,6 @@ def source(request, tmp_path_factory):
         byte_level(folder, **KINDS[request.param])
     run_derope("convert", folder, tmp / "x.gguf")
     return request.param, folder, tmp / "x.gguf"
-
-
-def without_our_keys(path, out):
-    """The same GGUF as if somebody else had written it."""
-    r = gguf.GGUFReader(path)
-    w = gguf.GGUFWriter(out, r.fields["general.architecture"].contents())
-    for f in r.fields.values():
-        if f.name.startswith(("derope.", "GGUF.")) or f.name == "general.architecture":
-            continue
-        w.add_key_value(f.name, f.contents(), f.types[0], f.types[-1] if f.types[0] == gguf.GGUFValueType.ARRAY else None)
-    for t in r.tensors:
-        w.add_tensor(t.name, t.data, raw_dtype=t.tensor_type)
-    w.write_header_to_file()
-    w.write_kv_data_to_file()
-    w.write_tensors_to_file()
-    w.close()
-    return out
 
 
 def reference_tokens(folder, texts):
