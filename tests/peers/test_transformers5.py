@@ -24,7 +24,7 @@ torch.save(done, sys.argv[3])
 print(json.dumps(transformers.__version__))
 """
 DROPPED = [case for case in CASES if not ALL[case][0]]
-OWN = [case for case in CASES if case != "gemma, gelu"]  # where transformers 5 has its approximation, whatever hidden_act says
+ALIKE = [case for case in CASES if case != "gemma, gelu"]  # where transformers 5 takes its approximation, whatever hidden_act says
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +54,18 @@ def check(found):
     assert (theirs - expected).abs().max() < 5e-4
 
 
-@pytest.mark.parametrize("case", OWN)
+@pytest.mark.parametrize("case", ALIKE)
 def test_as_it_is(case, results):
     check(results[case, "as it is"])
 
 
-@pytest.mark.parametrize("case", [case for case in DROPPED if case in OWN])
+@pytest.mark.parametrize("case", [case for case in DROPPED if case in ALIKE])
 def test_dropped(case, results, record_property):
     record_property("matrix", [CASES[case][0], "in transformers 5", "equal"])
     check(results[case, "dropped"])
 
 
-@pytest.mark.parametrize("case", OWN)
+@pytest.mark.parametrize("case", ALIKE)
 def test_scaled(case, results):
     """Softmax scales that a configuration holds are held by transformers 5 too, which is strict about their types."""
     check(results[case, "scaled"])
