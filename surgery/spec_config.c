@@ -114,12 +114,15 @@ static const double *read_factors(Model *m, const json_t *rope, const char *key,
     return NULL;
 }
 
-/* The factor is that of the two contexts, whatever is stated. */
-static bool read_longrope(Model *m, const json_t *rope, uint32_t rotary_dim, RopeScaling *r, Error *e) {
+/* Beside an original context in the configuration itself the factor is that of the two contexts, whatever is
+ * stated. */
+static bool read_longrope(Model *m, const json_t *config, const json_t *rope, uint32_t rotary_dim,
+                          RopeScaling *r, Error *e) {
+    bool of_contexts = r->factor == 0 || json_object_get(config, "original_max_position_embeddings");
     r->n_factors = rotary_dim / 2;
     r->short_factors = read_factors(m, rope, "short_factor", r->n_factors, e);
     r->long_factors = r->short_factors ? read_factors(m, rope, "long_factor", r->n_factors, e) : NULL;
-    if (r->original_context > 0) r->factor = m->spec.context / r->original_context;
+    if (r->original_context > 0 && of_contexts) r->factor = m->spec.context / r->original_context;
     return r->long_factors != NULL;
 }
 
@@ -148,7 +151,7 @@ static bool read_scaling(Model *m, const json_t *config, const json_t *rope, uin
         !config_real(rope, "attention_factor", &r->attention_factor, e) ||
         !config_real(rope, "mscale", &mscale, e) || !config_real(rope, "mscale_all_dim", &all_dim, e))
         return false;
-    if (r->kind == ROPE_SCALING_LONGROPE && !read_longrope(m, rope, rotary_dim, r, e)) return false;
+    if (r->kind == ROPE_SCALING_LONGROPE && !read_longrope(m, config, rope, rotary_dim, r, e)) return false;
     if (r->factor == 0 && r->kind == ROPE_SCALING_YARN && r->original_context > 0)
         r->factor = context / r->original_context;
     if (r->original_context == 0) r->original_context = context;

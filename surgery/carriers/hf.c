@@ -33,7 +33,8 @@ static double share_of(uint32_t part, uint32_t whole) {
     return (uint32_t)(whole * share) < part ? nextafter(share, 2) : share;
 }
 
-/* A class that knows this scaling alone insists on these three keys and no others. */
+/* A class that knows this scaling alone insists on these three keys and no others. Elsewhere what
+ * transformers 4 and 5 make of the factor differs, so the attention factor is stated. */
 static json_t *longrope_config(const Family *f, json_t *config, const RopeScaling *r) {
     bool alone = f->config_scalings == 1u << ROPE_SCALING_LONGROPE;
     json_t *o = json_pack("{s:s, s:o, s:o}", alone ? "type" : "rope_type", "longrope", "short_factor",
@@ -41,8 +42,10 @@ static json_t *longrope_config(const Family *f, json_t *config, const RopeScalin
                           number_list(r->long_factors, r->n_factors));
     json_object_set_new(config, "original_max_position_embeddings",
                         json_integer((json_int_t)r->original_context));
-    if (!alone) json_object_set_new(o, "factor", json_real(r->factor));
-    if (r->attention_factor > 0) json_object_set_new(o, "attention_factor", json_real(r->attention_factor));
+    if (alone) return o;
+    json_object_set_new(o, "factor", json_real(r->factor));
+    json_object_set_new(o, "attention_factor",
+                        json_real(r->attention_factor > 0 ? r->attention_factor : rope_usual_factor(r)));
     return o;
 }
 

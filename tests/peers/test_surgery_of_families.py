@@ -5,8 +5,9 @@ import gguf
 import pytest
 from conftest import run_derope
 from gguf_file import quantized, without_our_keys
-from reference import class_logits, load_here, own_logits, save, tiny
+from reference import IDS, class_logits, load_here, own_logits, save, tiny
 from test_families import CASES, assert_llama_agrees, made, without_rotation
+from test_runtimes import load_tf5
 
 # one case of each family whose GGUF can be dropped
 FAMILIES = ["llama", "mistral, no window", "qwen2", "smollm3", "granite", "qwen3, plain", "gemma", "gemma2", "olmo2", "cohere2",
@@ -104,13 +105,26 @@ def test_bands_of_a_config(case, tmp_path):
     assert done.returncode == 1 and "own: has no Llama 3 frequency bands" in done.stderr and not (tmp_path / "out.gguf").exists()
 
 
-def test_longrope_in_other_families(tmp_path):
-    """Llama's class takes LongRoPE, llama.cpp's architectures of the block do not."""
-    scaling = {**LONGROPE, "rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": 64}
-    source = save(tiny("llama", rope_scaling=scaling), tmp_path / "model")
+@pytest.mark.parametrize("stated", [{"original_max_position_embeddings": 64}, {}], ids=["two contexts", "a factor"])
+def test_longrope_in_other_families(stated, tf5, tmp_path):
+    """Classes of Llama's block take LongRoPE, llama.cpp's architectures of it do not."""
+    model = tiny("llama", rope_scaling={**LONGROPE, "rope_type": "longrope", "factor": 2.0 if stated else 4.0}, **stated)
+    source = save(model, tmp_path / "model")
+    assert (own_logits(source, tmp_path) - class_logits(model)).abs().max() < 5e-4
+    run_derope("convert", source, tmp_path / "out", "--drop-rope=2-3")
+    expected = without_rotation(model, (2, 3))
+    assert (load_here(tmp_path / "out") - expected).abs().max() < 5e-4
+    assert (load_tf5(tf5, tmp_path / "out", IDS, tmp_path) - expected).abs().max() < 5e-4
     for out, flags in ((tmp_path / "a.gguf", []), (tmp_path / "b.gguf", ["--drop-rope=2-3"])):
         done = run_derope("convert", source, out, *flags, ok=False)
         assert done.returncode == 1 and "granite_swa: has no LongRoPE" in done.stderr and not out.exists(), done.stderr
+
+
+def test_longrope_saved_by_transformers5(tf5, tmp_path):
+    """Its original context among the parameters of the rotation, where transformers 4 does not look."""
+    scaling = {**LONGROPE, "rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": 64}
+    source = save(tiny("llama", rope_scaling=scaling), tmp_path / "model")
+    assert (own_logits(source, tmp_path) - load_tf5(tf5, source, IDS, tmp_path)).abs().max() < 5e-4
 
 
 @pytest.mark.parametrize("out", ["out", "out.gguf"])

@@ -25,7 +25,7 @@ print(json.dumps(transformers.__version__))
 """
 DROPPED = [case for case in CASES if not ALL[case][0]]
 # Where transformers 5 has GELU's approximation, whatever hidden_act says, and YaRN, though rope_scaling is null
-OWN = [case for case in CASES if case not in ("gemma, gelu", "gpt_oss, types")]
+ALIKE = [case for case in CASES if case not in ("gemma, gelu", "gpt_oss, types")]
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +55,18 @@ def check(found):
     assert (theirs - expected).abs().max() < 5e-4
 
 
-@pytest.mark.parametrize("case", OWN)
+@pytest.mark.parametrize("case", ALIKE)
 def test_as_it_is(case, results):
     check(results[case, "as it is"])
 
 
-@pytest.mark.parametrize("case", [case for case in DROPPED if case in OWN])
+@pytest.mark.parametrize("case", [case for case in DROPPED if case in ALIKE])
 def test_dropped(case, results, record_property):
     record_property("matrix", [CASES[case][0], "in transformers 5", "equal"])
     check(results[case, "dropped"])
 
 
-@pytest.mark.parametrize("case", OWN)
+@pytest.mark.parametrize("case", ALIKE)
 def test_scaled(case, results):
     """Softmax scales that a configuration holds are held by transformers 5 too, which is strict about their types."""
     check(results[case, "scaled"])
