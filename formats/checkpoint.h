@@ -57,6 +57,7 @@ typedef struct Tensor {
     const float *row_scale;    /* and times a factor of its own for each served row; NULL: none */
     bool is_new;
     bool changed;  /* other values than the source's, whatever the description says */
+    bool replaced; /* `dtype` stands in for `stored`, which cannot be encoded */
     bool restored; /* `dtype` undoes a widening: narrower than stored, and exact */
     char hash[33]; /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
 } Tensor;

@@ -66,9 +66,8 @@ static void fold_scale(Export *x, TensorRole role, int layer, Tensor *t) {
     t->add = (float)(undone ? round(add) : add);
     if (undone) return;
     if (!dtype_info(t->dtype)->encode) {
-        model_notice(x->m, "tensor '%s' becomes q8_0: %s cannot be written", t->name,
-                     dtype_info(t->dtype)->name);
         t->dtype = DTYPE_Q8_0;
+        t->replaced = true;
     }
 }
 
@@ -105,6 +104,7 @@ static bool to_carrier_layout(Export *x, TensorRole role, int layer, Tensor *t) 
 static void to_hf_dtype(Export *x, Tensor *t) {
     if (dtype_info(t->dtype)->safetensors) return;
     t->dtype = DTYPE_F32;
+    t->replaced = false;
     x->m->dequantised = true;
 }
 
@@ -144,8 +144,10 @@ static bool add_fused(Export *x, Fused how, TensorRole role, int layer, const ch
     }
     /* what one of them had to become, all become */
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; parts[i].dtype != parts[i].stored && j < n; j++)
+        for (size_t j = 0; parts[i].dtype != parts[i].stored && j < n; j++) {
             parts[j].dtype = parts[i].dtype;
+            parts[j].replaced = parts[i].replaced;
+        }
     if (!fused_join(&x->out->arena, &x->m->spec.layers[layer], how, roles, parts, n, &whole, x->e))
         return false;
     whole.name = name;
@@ -306,6 +308,27 @@ static bool add_tied_head(Export *x) {
     return add_tensor(x, ROLE_HEAD, -1, embed->tensor);
 }
 
+/* Rounded a second time: each type once. */
+static void note_rewritten(const Export *x) {
+    size_t n[DTYPE_COUNT] = {0};
+    const Tensor *first[DTYPE_COUNT];
+    for (size_t i = 0; i < x->out->n_tensors; i++) {
+        const Tensor *t = &x->out->tensors[i];
+        bool same_type = t->dtype == t->stored && dtype_info(t->dtype)->block_elems > 1;
+        if (tensor_status(t) != TENSOR_CHANGED || !(same_type || t->replaced)) continue;
+        if (n[t->stored]++ == 0) first[t->stored] = t;
+    }
+    for (int d = 0; d < DTYPE_COUNT; d++) {
+        const char *name = dtype_info((DType)d)->name;
+        if (n[d] && first[d]->replaced)
+            model_notice(x->m, "%zu tensors (first '%s') change and are written as %s: %s cannot be encoded",
+                         n[d], first[d]->name, dtype_info(first[d]->dtype)->name, name);
+        else if (n[d])
+            model_notice(x->m, "%zu tensors (first '%s') change and are written back as %s", n[d],
+                         first[d]->name, name);
+    }
+}
+
 /* Sinks that do nothing stay behind where the architecture has none. */
 static bool leaves_sinks(const Export *x) {
     return x->m->neutral_sinks && !x->carrier->needs_sinks && strcmp(x->carrier->name, "own") != 0;
@@ -322,7 +345,9 @@ static bool add_tensors(Export *x) {
     }
     for (uint32_t i = 0; i < x->m->spec.n_layers; i++)
         if (!add_carrier_tensors(x, (int)i)) return false;
-    return add_tied_head(x) && restore_carried(x);
+    if (!add_tied_head(x) || !restore_carried(x)) return false;
+    note_rewritten(x);
+    return true;
 }
 
 /* ---- HF configuration ---- */
@@ -566,8 +591,10 @@ static uint32_t file_type(const Checkpoint *c) {
     static const struct {
         DType dtype;
         uint32_t type;
-    } types[] = {{DTYPE_F32, 0},  {DTYPE_F16, 1},  {DTYPE_Q4_0, 2},
-                 {DTYPE_Q4_1, 3}, {DTYPE_Q8_0, 7}, {DTYPE_BF16, 32}};
+    } types[] = {{DTYPE_F32, 0},     {DTYPE_F16, 1},     {DTYPE_Q4_0, 2},  {DTYPE_Q4_1, 3},
+                 {DTYPE_Q8_0, 7},    {DTYPE_Q5_0, 8},    {DTYPE_Q5_1, 9},  {DTYPE_Q2_K, 10},
+                 {DTYPE_Q3_K, 11},   {DTYPE_Q4_K, 14},   {DTYPE_Q5_K, 16}, {DTYPE_Q6_K, 18},
+                 {DTYPE_IQ4_NL, 25}, {DTYPE_IQ4_XS, 30}, {DTYPE_BF16, 32}};
     for (size_t i = 0; i < c->n_tensors; i++)
         for (size_t j = 0; c->tensors[i].rank == 2 && j < sizeof types / sizeof *types; j++)
             if (c->tensors[i].dtype == types[j].dtype) return types[j].type;

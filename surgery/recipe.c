@@ -84,7 +84,9 @@ static const Key evaluate_keys[] = {
 static const Key output_keys[] = {
     {"path", KEY_PATH, true, .help = "NAME.gguf is GGUF, anything else an HF folder"},
     {"dtype", KEY_STRING, .names = dtype_names,
-     .help = "f32, bf16, f16, q8_0, q4_0, q4_1; left out: as in the source"},
+     .help = "f32, bf16, f16; GGUF also q8_0, q6_k, q5_k, q4_k, q3_k, q2_k, "
+             "q5_0, q5_1, q4_0, q4_1, iq4_nl, iq4_xs; "
+             "left out: as in the source"},
     {"carrier", KEY_STRING, .names = carrier_names,
      .help = "the stock architecture to use; left out: the plainest that can"},
     {"max_shard_size", KEY_UINT, .least = 1, .help = "HF only, bytes per file (5G)"},

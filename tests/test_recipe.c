@@ -153,8 +153,8 @@ static void outputs_are_checked(void **state) {
     (void)state;
     expect_error("source: m\noutputs: {path: o, dtype: bf61}\n", NULL,
                  ":2:27: unknown outputs.dtype 'bf61'; did you mean 'bf16'?");
-    expect_error("source: m\noutputs: {path: o, dtype: q4_k}\n", NULL,
-                 ":2:27: unknown outputs.dtype 'q4_k'; did you mean 'q4_0'?");
+    expect_error("source: m\noutputs: {path: o, dtype: q4_x}\n", NULL,
+                 ":2:27: unknown outputs.dtype 'q4_x'; did you mean 'q4_0'?");
     expect_error("source: m\noutputs:\n  - {path: o, carrier: granit}\n", NULL,
                  ":3:24: unknown outputs.0.carrier 'granit'; did you mean 'granite'?");
     expect_error("source: m\noutputs:\n  - {path: /a/o}\n  - {path: /a/o/}\n", NULL,

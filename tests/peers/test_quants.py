@@ -1,6 +1,8 @@
-"""Every quantised type, decoded and encoded, bit for bit against the gguf package."""
+"""Every quantised type, decoded and encoded, bit for bit against the gguf package and against ggml's own quantiser."""
 
+import ctypes
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
 DECODED = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "BF16", "IQ1_S", "IQ1_M",
            "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4"]
-ENCODED = ["Q8_0", "Q4_0", "Q4_1", "BF16"]
+ENCODED = ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "BF16"]
+GGML_ENCODED = ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"]
 
 
 def tool(action, kind, data):
@@ -43,6 +46,47 @@ def test_encode(kind):
     x[4, 5], x[5] = -x[4].max(), rng.integers(-127, 128, 64) / 2
     theirs = quants.quantize(x, qtype).tobytes()
     assert tool("encode", kind, x.tobytes()) == theirs
+
+
+@pytest.fixture(scope="module")
+def ggml():
+    xllamacpp = pytest.importorskip("xllamacpp")
+    lib = ctypes.CDLL(str(next(Path(xllamacpp.__file__).parent.glob("*.so"))))
+    lib.ggml_quantize_chunk.restype = ctypes.c_size_t
+    lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+
+    def quantize(x, qtype):
+        """What llama-quantize writes where no importance matrix is given."""
+        elems, size = GGML_QUANT_SIZES[qtype]
+        out = ctypes.create_string_buffer(x.size // elems * size)
+        assert lib.ggml_quantize_chunk(qtype.value, x.ctypes.data, out, 0, x.shape[0], x.shape[1], None) == len(out)
+        return out.raw
+    return quantize
+
+
+def rows_of_every_kind(n=512):
+    rng = np.random.default_rng(5)
+    normal = rng.standard_normal((1024, n)) * 0.02
+    heavy = rng.standard_t(2, (512, n))
+    of_all_sizes = rng.standard_normal((512, n)) * np.exp(rng.uniform(-30, 8, (512, 1)))
+    uneven = (rng.standard_normal((512, n // 16, 16)) * np.exp(rng.uniform(-8, 8, (512, n // 16, 1)))).reshape(512, n)
+    odd = np.zeros((17, n))
+    odd[1], odd[2], odd[3], odd[4, ::2], odd[5, ::3] = 1, -1, 0.37, 1, -2
+    odd[6], odd[7], odd[8, 17], odd[9, :256], odd[10], odd[11, 300] = np.arange(n), -np.arange(n), 5, 1, 1e-16, 1e4
+    odd[12], odd[13] = abs(rng.standard_normal(n)), -abs(rng.standard_normal(n))
+    odd[14], odd[15] = np.round(rng.standard_normal(n) * 3), rng.standard_normal(n).astype(np.float16)
+    odd[16] = rng.integers(-127, 128, n) / 2
+    return np.concatenate([normal, heavy, of_all_sizes, uneven, odd]).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", GGML_ENCODED)
+def test_encode_as_ggml_does(kind, ggml):
+    """Normal, heavy-tailed, tiny, uneven, constant and sparse rows: the very bytes."""
+    qtype, x = GGMLQuantizationType[kind], rows_of_every_kind()
+    theirs = np.frombuffer(ggml(x, qtype), np.uint8).reshape(len(x), -1)
+    ours = np.frombuffer(tool("encode", kind, x.tobytes()), np.uint8).reshape(len(x), -1)
+    different = np.flatnonzero((ours != theirs).any(axis=1))
+    assert not len(different), f"{len(different)} of {len(x)} rows differ, first {different[0]}"
 
 
 def test_f16_every_value():
