@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BUILD
+from conftest import BUILD, run_derope
 from gguf import quants
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
@@ -110,3 +110,29 @@ def test_float8():
                         ("f8_e4m3fnuz", torch.float8_e4m3fnuz), ("f8_e5m2fnuz", torch.float8_e5m2fnuz)):
         every = torch.arange(256, dtype=torch.uint8)
         same_bits(np.frombuffer(tool("decode", kind, every.numpy().tobytes()), np.float32), every.view(dtype).float().numpy())
+
+
+@pytest.mark.parametrize("kind", GGML_ENCODED)
+def test_llama_cpp_runs(kind, tmp_path):
+    """What convert --dtype writes llama.cpp runs, to the logits that we compute from the same file; rows of 320 are in the
+    type that llama-quantize falls back to."""
+    import torch
+    from llama import differences
+    from reference import byte_tokenizer, tiny
+
+    ids = [(7 * i * i + 3 * i + 11) % 320 for i in range(60)]
+    model = tiny("llama", hidden_size=256, intermediate_size=320, num_attention_heads=4, num_key_value_heads=2)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim == 2:
+                p.mul_(0.5)
+    model.save_pretrained(tmp_path / "in")
+    byte_tokenizer(tmp_path / "in")
+    run_derope("convert", tmp_path / "in", tmp_path / "out.gguf", "--dtype", kind.lower())
+    run_derope("verify", tmp_path / "out.gguf")
+    (tmp_path / "ids").write_text(" ".join(map(str, ids)))
+    run_derope("logits", tmp_path / "out.gguf", "--ids", tmp_path / "ids", "--out", tmp_path / "x.f32")
+    ours = torch.from_numpy(np.fromfile(tmp_path / "x.f32", np.float32).reshape(len(ids), -1))
+    apart = np.concatenate(differences(tmp_path / "out.gguf", ours, ids, (2, 30, 60)))
+    # llama.cpp rounds activations to 8 bits before it multiplies
+    assert np.median(apart) < 0.012 and apart.max() < 0.06, (np.median(apart), apart.max())
