@@ -16,6 +16,10 @@ Format format_of_path(const char *path) {
     return n > 5 && strcmp(path + n - 5, ".gguf") == 0 ? FORMAT_GGUF : FORMAT_HF;
 }
 
+bool folder_of_path(const char *path) {
+    return format_of_path(path) == FORMAT_HF && !hf_is_zip(path);
+}
+
 typedef struct ManifestContext {
     const Model *m;
     const Carrier *carrier;

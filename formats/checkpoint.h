@@ -117,7 +117,8 @@ typedef struct Checkpoint {
     struct Mapping *mappings; /* owns the mapped files and zip handles */
 } Checkpoint;
 
-/* Opens a GGUF file, an HF folder (safetensors or PyTorch weights), a .safetensors or a torch zip file. */
+/* Opens a GGUF file, an HF folder (safetensors or PyTorch weights), a zip of one, a .safetensors or a torch
+ * zip file. */
 Checkpoint *checkpoint_open(const char *path, Error *e);
 /* The same for a folder that may lack weights: `without_weights` reads configuration and tokenizer alone. */
 Checkpoint *checkpoint_open_config(const char *path, bool without_weights, Error *e);
@@ -202,6 +203,8 @@ typedef struct WriteOptions {
 /* Both write under a temporary name beside `path`, fsync and rename; on failure nothing remains. The
  * checkpoint's tensors get their hashes. */
 bool hf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e);
+/* hf_write makes one zip of the folder: `path` ends in .zip. */
+bool hf_is_zip(const char *path);
 bool gguf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e);
 
 #endif

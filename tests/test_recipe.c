@@ -124,8 +124,9 @@ static void mistakes_are_placed(void **state) {
                  ":4:26: 'layers' is given twice");
     expect_error("source: m\noutputs: null\n", NULL,
                  ":2:10: outputs: expected a list of mappings (- key: value), found 'null'");
-    expect_error("source: m\noutputs:\n  - {path: o}\n  - {dtype: f32}\n", NULL,
-                 ":4:5: outputs needs 'path': NAME.gguf is GGUF, anything else an HF folder");
+    expect_error(
+        "source: m\noutputs:\n  - {path: o}\n  - {dtype: f32}\n", NULL,
+        ":4:5: outputs needs 'path': NAME.gguf is GGUF, anything else an HF folder, NAME.zip one in a zip");
     expect_error("just text\n", NULL, ":1:1: the recipe: expected a mapping (key: value), found 'just text'");
     expect_error("", NULL, ":1:1: the recipe is empty");
     expect_error(MINIMAL "---\nsource: n\n", NULL, ":3:1: a second document begins; a recipe is one");
