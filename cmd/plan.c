@@ -42,13 +42,16 @@ static DType trained_type(const Tensor *t) {
 static json_t *plan_tensor(const Tensor *t, TensorStatus s, bool trained) {
     DType to = trained ? trained_type(t) : t->dtype;
     bool replaced = t->replaced || (trained && to != t->dtype);
-    const char *change = s != TENSOR_CHANGED                            ? NULL
-                         : trained                                      ? "trained"
-                         : t->scale != 1 || t->add != 0 || t->row_scale ? "scaled"
-                                                                        : NULL;
+    const char *change = s != TENSOR_CHANGED                                   ? NULL
+                         : trained                                             ? "trained"
+                         : t->scale != 1 || t->add != 0 || t->row_scale        ? "scaled"
+                         : t->packed && dtype_info(t->dtype)->block_elems == 1 ? "dequantised"
+                                                                               : NULL;
     json_t *row = json_pack("{s:s, s:s, s:s, s:s*}", "name", t->name, "dtype", dtype_info(to)->name, "status",
                             tensor_status_name(s), "change", change);
-    if (s != TENSOR_NEW) json_object_set_new(row, "dtype_before", json_string(dtype_info(t->stored)->name));
+    if (s != TENSOR_NEW)
+        json_object_set_new(row, "dtype_before",
+                            json_string(t->packed ? t->packed : dtype_info(t->stored)->name));
     if (replaced)
         json_object_set_new(row, "why", json_sprintf("%s cannot be encoded", dtype_info(t->stored)->name));
     return row;

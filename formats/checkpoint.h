@@ -56,10 +56,11 @@ typedef struct Tensor {
     float scale, add;          /* served value = stored * scale + add; 1 and 0 leave it */
     const float *row_scale;    /* and times a factor of its own for each served row; NULL: none */
     bool is_new;
-    bool changed;  /* other values than the source's, whatever the description says */
-    bool replaced; /* `dtype` stands in for `stored`, which cannot be encoded */
-    bool restored; /* `dtype` undoes a widening: narrower than stored, and exact */
-    char hash[33]; /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
+    bool changed;       /* other values than the source's, whatever the description says */
+    bool replaced;      /* `dtype` stands in for `stored`, which cannot be encoded */
+    const char *packed; /* how the source keeps it: "f8_e4m3", "mxfp4" (formats/packed.h); NULL: as it is */
+    bool restored;      /* `dtype` undoes a widening: narrower than stored, and exact */
+    char hash[33];      /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
 } Tensor;
 
 /* GGUF's typed values (spec: "gguf_metadata_value_type"), kept in their file encoding. */

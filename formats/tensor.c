@@ -53,7 +53,7 @@ const void *tensor_map(const Tensor *t) {
 
 TensorStatus tensor_status(const Tensor *t) {
     if (t->is_new) return TENSOR_NEW;
-    if (t->changed || t->scale != 1 || t->add != 0 || t->row_scale) return TENSOR_CHANGED;
+    if (t->changed || t->packed || t->scale != 1 || t->add != 0 || t->row_scale) return TENSOR_CHANGED;
     if (t->dtype != t->stored)
         return t->restored || dtype_widens(t->stored, t->dtype) ? TENSOR_WIDENED : TENSOR_CHANGED;
     return t->row_index ? TENSOR_PERMUTED : TENSOR_UNTOUCHED;

@@ -13,6 +13,7 @@
 #include "surgery/family.h"
 #include "surgery/gguf_keys.h"
 #include "surgery/pass.h"
+#include "surgery/quantized.h"
 #include "surgery/tokenizer_meta.h"
 
 typedef struct Export {
@@ -21,6 +22,7 @@ typedef struct Export {
     Checkpoint *out;
     json_t *dtypes;  /* GGUF: what was widened */
     json_t *carried; /* GGUF: tensors that travel in keys */
+    bool packed;     /* HF: packed weights go on as the source has them */
     Error *e;
 } Export;
 
@@ -78,8 +80,8 @@ static bool check_scale(const Export *x) {
             return error_set(
                 x->e, ERR_INPUT,
                 "%s: the carrier %s has no key for the softmax scale, which would have to go into "
-                "q_proj, but the source has a quantization_config (dequantise it first)",
-                x->m->source->path, x->carrier->name);
+                "q_proj, but the source has a quantization_config (%s; dequantise it first)",
+                x->m->source->path, x->carrier->name, quantized_kind(x->m));
     return true;
 }
 
@@ -100,12 +102,12 @@ static bool to_carrier_layout(Export *x, TensorRole role, int layer, Tensor *t) 
     return model_permute_rows(x->m, t, role, &x->m->spec.layers[layer], true, x->e);
 }
 
-/* A safetensors file cannot hold ggml's blocks. */
+/* A safetensors file cannot hold ggml's blocks. BF16 holds every value of MXFP4. */
 static void to_hf_dtype(Export *x, Tensor *t) {
     if (dtype_info(t->dtype)->safetensors) return;
-    t->dtype = DTYPE_F32;
+    t->dtype = t->dtype == DTYPE_MXFP4 ? DTYPE_BF16 : DTYPE_F32;
     t->replaced = false;
-    x->m->dequantised = true;
+    x->m->dequantised |= t->dtype == DTYPE_F32;
 }
 
 /* The row by which the carrier names a tensor: the one it came by, if the names are the same family's. */
@@ -202,7 +204,9 @@ static bool add_other(Export *x, const Tensor *t) {
         return true;
     }
     if (!from_gguf && to_gguf) return carry_in_key(x, t);
-    checkpoint_add_tensor(x->out, t);
+    Tensor other = *t;
+    if (!to_gguf && t->packed) to_hf_dtype(x, &other);
+    checkpoint_add_tensor(x->out, &other);
     return true;
 }
 
@@ -315,7 +319,8 @@ static void note_rewritten(const Export *x) {
     for (size_t i = 0; i < x->out->n_tensors; i++) {
         const Tensor *t = &x->out->tensors[i];
         bool same_type = t->dtype == t->stored && dtype_info(t->dtype)->block_elems > 1;
-        if (tensor_status(t) != TENSOR_CHANGED || !(same_type || t->replaced)) continue;
+        bool scaled = t->changed || t->scale != 1 || t->add != 0 || t->row_scale;
+        if (!scaled || !(same_type || t->replaced)) continue;
         if (n[t->stored]++ == 0) first[t->stored] = t;
     }
     for (int d = 0; d < DTYPE_COUNT; d++) {
@@ -340,11 +345,13 @@ static bool add_tensors(Export *x) {
     for (size_t i = 0; i < x->m->n_tensors; i++) {
         const ModelTensor *t = &x->m->tensors[i];
         if (t->role == ROLE_SINKS && leaves_sinks(x)) continue;
+        if (x->packed && t->tensor.packed) continue;
         if (!(t->role == ROLE_OTHER ? add_other(x, &t->tensor) : add_tensor(x, t->role, t->layer, t->tensor)))
             return false;
     }
     for (uint32_t i = 0; i < x->m->spec.n_layers; i++)
         if (!add_carrier_tensors(x, (int)i)) return false;
+    if (x->packed) quantized_carry(x->m, x->out);
     if (!add_tied_head(x) || !restore_carried(x)) return false;
     note_rewritten(x);
     return true;
@@ -440,6 +447,7 @@ static bool write_config(Export *x) {
     json_t *config = m->config ? json_deep_copy(m->config) : fresh_config(m);
     bool ok = x->carrier->configure(m, config, x->out, x->e);
     json_object_del(config, "auto_map");
+    if (m->view && !x->packed) json_object_del(config, "quantization_config");
     state_context(m, config, "max_position_embeddings");
     state_dtype(x, config);
     if (ok) set_if_changed(x, "config.json", m->config, config);
@@ -632,7 +640,7 @@ static void set_file_key(Checkpoint *out, const char *key, const SideFile *f) {
 
 /* The configuration an HF output of the same model would have: it makes the way back exact. */
 static bool embed_config(Export *x) {
-    ExportOptions o = {.format = FORMAT_HF};
+    ExportOptions o = {.format = FORMAT_HF, .plain = true};
     Error reason = {0};
     Checkpoint *hf = model_export(x->m, &o, NULL, &reason);
     if (!hf) {
@@ -695,13 +703,32 @@ static bool finish_gguf(Export *x) {
 
 /* ---- the whole ---- */
 
+/* Where HF's own form of packed weights can be kept, it is: nothing changed them, or their names. */
+static bool keeps_packed(const Export *x, const ExportOptions *o) {
+    const Model *m = x->m;
+    if (!m->view || o->format != FORMAT_HF || o->has_dtype || o->plain || x->carrier->adapt ||
+        x->carrier->repeats_kv || !quantized_untouched(m))
+        return false;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const ModelTensor *t = &m->tensors[i];
+        char name[128] = "";
+        if (!t->tensor.packed || t->role == ROLE_OTHER) continue;
+        const TensorName *row = row_of(x, t->role, t->layer);
+        if (row) tensor_name(row, t->layer, FORMAT_HF, name);
+        bool scaled = t->layer >= 0 && role_takes_scale(&m->spec.layers[t->layer], t->role) &&
+                      folded_scale(x, t->layer) != 1;
+        if (scaled || strcmp(name, t->origin->name) != 0) return false;
+    }
+    return true;
+}
+
 static bool refuse_quantized(const Model *m, const ExportOptions *o, Error *e) {
     if (!m->quantized_config || (o->format == FORMAT_HF && !o->has_dtype)) return true;
     return error_set(
         e, ERR_INPUT,
-        "%s: has a quantization_config; its weights can be carried within HF, not converted (dequantise it "
-        "first)",
-        m->source->path);
+        "%s: has a quantization_config (%s); its weights can be carried within HF, not converted (dequantise "
+        "it first)",
+        m->source->path, quantized_kind(m));
 }
 
 Checkpoint *model_export(Model *m, const ExportOptions *o, const Carrier **carrier, Error *e) {
@@ -715,6 +742,7 @@ Checkpoint *model_export(Model *m, const ExportOptions *o, const Carrier **carri
     x.dtypes = json_object();
     x.carried = json_object();
     x.out->path = m->source->path;
+    x.packed = keeps_packed(&x, o);
     bool ok =
         check_scale(&x) && add_tensors(&x) && (o->format == FORMAT_GGUF ? finish_gguf(&x) : finish_hf(&x));
     json_decref(x.dtypes);

@@ -9,6 +9,7 @@
 #include "formats/json.h"
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
+#include "surgery/quantized.h"
 
 /* ---- names ---- */
 
@@ -195,7 +196,7 @@ static bool has_other_name(const Model *m, const TensorName *row, int layer) {
     for (const TensorName *other = m->family->tensors; other->hf; other++) {
         if (other == row || other->role != row->role) continue;
         fill_name(name, sizeof name, m->source->format == FORMAT_GGUF ? other->gguf : other->hf, layer);
-        if (checkpoint_find(m->source, name)) return true;
+        if (checkpoint_find(m->weights, name)) return true;
     }
     return false;
 }
@@ -206,11 +207,11 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
     bool gguf = m->source->format == FORMAT_GGUF;
     Fused fused = gguf ? row->gguf_fused : row->hf_fused;
     fill_name(name, sizeof name, gguf ? row->gguf : row->hf, layer);
-    const Tensor *origin = checkpoint_find(m->source, name);
+    const Tensor *origin = checkpoint_find(m->weights, name);
     if (origin && gguf && role_is_bias(row->role)) *bias_flag(&m->spec.layers[layer], row->role) = true;
     if (!has_role(m, row->role, layer)) { /* stock runtimes would pass over it, known name or not */
         /* sinks in a GGUF are a carrier's neutral ones; DroPE saves norms that it does not use */
-        if (origin) bound[origin - m->source->tensors] |= gguf || role_is_norm(row->role);
+        if (origin) bound[origin - m->weights->tensors] |= gguf || role_is_norm(row->role);
         return true;
     }
     if (model_tensor(m, row->role, layer) || (!origin && has_other_name(m, row, layer))) return true;
@@ -219,7 +220,7 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
                error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, name);
     if (!shape_agrees(m, row, fused, layer, origin, e))
         return m->quantized_config; /* packed: carried as it is */
-    bound[origin - m->source->tensors] = true;
+    bound[origin - m->weights->tensors] = true;
     char hf[128];
     fill_name(hf, sizeof hf, row->hf, layer);
     ModelTensor t = {.role = row->role, .layer = layer, .row = row, .tensor = *origin, .origin = origin};
@@ -255,7 +256,7 @@ static bool check_beyond(const Model *m, const char *name, Error *e) {
 
 /* The tensors that no row names. */
 static bool bind_others(Model *m, const bool *bound, Error *e) {
-    const Checkpoint *c = m->source;
+    const Checkpoint *c = m->weights;
     size_t n = 0;
     const char *first = NULL;
     for (size_t i = 0; i < c->n_tensors; i++) {
@@ -267,8 +268,10 @@ static bool bind_others(Model *m, const bool *bound, Error *e) {
         if (n++ == 0) first = t->name;
     }
     if (m->quantized_config)
-        model_notice(m, "the source has a quantization_config: its weights are carried as they are, only "
-                        "metadata can change");
+        model_notice(m,
+                     "the source has a quantization_config (%s): its weights are carried as they are, only "
+                     "metadata can change",
+                     quantized_kind(m));
     else if (n == 1)
         model_notice(m, "tensor '%s' is not one of the family %s; it is carried as it is", first,
                      m->family->name);
@@ -329,7 +332,7 @@ static int by_origin(const void *a, const void *b) {
 
 /* Tensors in the order of the source, those no row names among them. */
 static bool bind_tensors(Model *m, const json_t *dtypes, Error *e) {
-    const Checkpoint *c = m->source;
+    const Checkpoint *c = m->weights;
     bool *bound = xcalloc(c->n_tensors, sizeof *bound);
     bool ok = true;
     for (const TensorName *row = m->family->tensors; ok && row->hf; row++) {
@@ -449,7 +452,6 @@ static bool read_hf(Model *m, Error *e) {
         return error_set(e, ERR_INPUT, "%s: config.json: model_type '%.60s' is not one derope knows", c->path,
                          type ? type : "(none)");
     m->interleaved = m->family->hf_interleaved;
-    m->quantized_config = json_is_object(json_object_get(m->config, "quantization_config"));
     return spec_from_config(m, m->config, e) || error_place(e, "%s", c->path);
 }
 
@@ -470,7 +472,7 @@ static Model *open_model(Checkpoint *source, bool config_only, Error *e) {
     m->notices = json_array();
     if (source->left_out) model_notice(m, "left out, being no tensors: %s", source->left_out);
     bool ok = source->format == FORMAT_GGUF ? read_gguf(m, e) : read_hf(m, e);
-    ok = ok && check_layer_count(m, e);
+    ok = ok && quantized_open(m, e) && check_layer_count(m, e);
     if (ok && !config_only) {
         m->role_index = xcalloc(((size_t)m->spec.n_layers + 1) * ROLE_COUNT, sizeof *m->role_index);
         json_t *dtypes = NULL;
@@ -504,6 +506,7 @@ Model *model_open_config(Checkpoint *source, Error *e) {
 
 void model_close(Model *m) {
     if (!m) return;
+    checkpoint_close(m->view);
     json_decref(m->config);
     json_decref(m->passes);
     json_decref(m->notices);

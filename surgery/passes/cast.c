@@ -1,6 +1,7 @@
 /* Another element type for the weights. Norms, biases and other vectors follow only between plain types:
  * quantised blocks are for matrices. */
 #include "surgery/pass.h"
+#include "surgery/quantized.h"
 
 static const Param params[] = {
     {"dtype", PARAM_STRING, true,
@@ -21,8 +22,9 @@ bool model_cast(Model *m, DType to, Error *e) {
     if (!info->encode) return error_set(e, ERR_USAGE, "weights cannot be written as %s", info->name);
     if (m->quantized_config)
         return error_set(e, ERR_USAGE,
-                         "the source has a quantization_config; its weights are carried, not changed "
-                         "(dequantise it first)");
+                         "the source has a quantization_config (%s); its weights are carried, not changed "
+                         "(dequantise it first)",
+                         quantized_kind(m));
     Fallback f = {0};
     for (size_t i = 0; i < m->n_tensors; i++) {
         Tensor *t = &m->tensors[i].tensor;
