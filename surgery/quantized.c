@@ -173,9 +173,11 @@ bool quantized_open(Model *m, Error *e) {
 bool quantized_untouched(const Model *m) {
     for (size_t i = 0; i < m->n_tensors; i++) {
         const Tensor *now = &m->tensors[i].tensor, *then = m->tensors[i].origin;
-        if (!now->packed && !(then && then->packed)) continue;
-        if (!then || !now->packed || strcmp(now->name, then->name) != 0 || now->dtype != then->dtype ||
-            now->scale != 1 || now->add != 0 || now->row_scale || now->row_index || now->changed)
+        bool was_packed = then && then->packed;
+        if (!was_packed) continue;
+        /* its rows may be in our order, which an export undoes */
+        if (!now->packed || now->dtype != then->dtype || now->scale != 1 || now->add != 0 || now->row_scale ||
+            now->changed)
             return false;
     }
     return true;
