@@ -46,6 +46,7 @@ static json_t *plan_tensor(const Tensor *t, TensorStatus s, bool trained) {
                          : trained                                             ? "trained"
                          : t->scale != 1 || t->add != 0 || t->row_scale        ? "scaled"
                          : t->packed && dtype_info(t->dtype)->block_elems == 1 ? "dequantised"
+                         : t->packed                                           ? "regrouped"
                                                                                : NULL;
     json_t *row = json_pack("{s:s, s:s, s:s, s:s*}", "name", t->name, "dtype", dtype_info(to)->name, "status",
                             tensor_status_name(s), "change", change);

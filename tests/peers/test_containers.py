@@ -235,6 +235,19 @@ def test_zip_read(tmp_path, prefix, zip64):
     assert run_derope("diff", tmp_path / "a.gguf", tmp_path / "b.gguf").returncode == 0
 
 
+def test_zip_of_pytorch_weights(tmp_path):
+    """A zip of torch.save's in the zip of the folder."""
+    import zipfile
+
+    tiny_llama(tmp_path / "in")
+    state = load_file(tmp_path / "in" / "model.safetensors")
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as z:
+        z.write(tmp_path / "in" / "config.json", "m/config.json")
+        z.write(tmp_path / "pytorch_model.bin", "m/pytorch_model.bin")
+    same_tensors(dump(tmp_path / "in.zip")["tensors"], state)
+
+
 def test_zip_of_deflated_weights(tmp_path):
     import shutil
 

@@ -1,8 +1,6 @@
 """Every quantised type, decoded and encoded, bit for bit against the gguf package and against ggml's own quantiser."""
 
-import ctypes
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,18 +48,10 @@ def test_encode(kind):
 
 @pytest.fixture(scope="module")
 def ggml():
-    xllamacpp = pytest.importorskip("xllamacpp")
-    lib = ctypes.CDLL(str(next(Path(xllamacpp.__file__).parent.glob("*.so"))))
-    lib.ggml_quantize_chunk.restype = ctypes.c_size_t
-    lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+    pytest.importorskip("xllamacpp")
+    from llama import quantizer
 
-    def quantize(x, qtype):
-        """What llama-quantize writes where no importance matrix is given."""
-        elems, size = GGML_QUANT_SIZES[qtype]
-        out = ctypes.create_string_buffer(x.size // elems * size)
-        assert lib.ggml_quantize_chunk(qtype.value, x.ctypes.data, out, 0, x.shape[0], x.shape[1], None) == len(out)
-        return out.raw
-    return quantize
+    return quantizer()
 
 
 def rows_of_every_kind(n=512):
