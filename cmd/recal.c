@@ -239,8 +239,8 @@ const Verb verb_recal = {
     .summary = "recalibrate a model on the CPU after surgery",
     .help =
         "usage: derope recal IN OUT --data PATH... --tokens N --context N [options]\n\n"
-        "Applies the surgery flags to IN, trains all weights, writes OUT (GGUF if it ends in .gguf, else an "
-        "HF folder).\n"
+        "Applies the surgery flags to IN, trains all weights, writes OUT (GGUF if it ends in .gguf, a zip if "
+        "in\n.zip, else an HF folder).\n"
         "Ctrl-C leaves OUT.derope-state (exit status 5); the same command with --resume goes on, bit for bit "
         "as if\n"
         "it had not stopped.\n\n"

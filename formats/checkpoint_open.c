@@ -84,13 +84,22 @@ bool container_parse(Checkpoint *c, const ByteSource *file, Error *e) {
                                                 : refuse(file->path, file->map, n, e);
 }
 
+/* Configuration and tokenizer of a folder, or of a zip of one. */
+static bool read_config(Checkpoint *c, const char *path, Error *e) {
+    uint8_t first[16] = {0};
+    ssize_t n = 0;
+    struct stat st;
+    if (stat(path, &st) != 0 || S_ISDIR(st.st_mode)) return hf_read_side_files(c, path, e);
+    if (!read_first_bytes(path, first, &n, e)) return false;
+    return looks_like_zip(first, n) ? zip_read(c, path, true, e)
+                                    : error_set(e, ERR_INPUT, "%s: not a folder, or a zip of one", path);
+}
+
 Checkpoint *checkpoint_open_config(const char *path, bool without_weights, Error *e) {
     if (!without_weights) return checkpoint_open(path, e);
     Checkpoint *c = checkpoint_new(FORMAT_HF);
     c->path = arena_strdup(&c->arena, path);
-    struct stat st;
-    bool folder = stat(path, &st) != 0 || S_ISDIR(st.st_mode);
-    if (folder ? hf_read_side_files(c, path, e) : zip_read(c, path, true, e)) return c;
+    if (read_config(c, path, e)) return c;
     checkpoint_close(c);
     return NULL;
 }
