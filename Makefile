@@ -101,9 +101,9 @@ check-long: peers
 	@$(MAKE) --no-print-directory all tools
 	$(PYTEST) -m long tests/peers
 
-# Speed side by side with others: conversion, forward and training, tokenizers, reading long texts (which builds llama.cpp
+# Speed side by side with others: conversion, forward and training, tokenizers, encoders, reading long texts (which builds llama.cpp
 # for this processor first). One alone: make bench BENCH=net
-BENCH ?= convert net tokenizer prefill
+BENCH ?= convert net tokenizer quants prefill
 bench: peers
 	@.ci/llama $(PEERS) $(if $(filter prefill,$(BENCH)),native,source)
 	@$(MAKE) --no-print-directory all tools

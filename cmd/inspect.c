@@ -190,7 +190,7 @@ const Verb verb_inspect = {
     .name = "inspect",
     .summary = "what a checkpoint is, and how position enters in each layer",
     .help = "usage: derope inspect MODEL [--json]\n\n"
-            "MODEL is an HF folder, .gguf, .safetensors or PyTorch file.\n\n"
+            "MODEL is an HF folder or a .zip of one, a .gguf, .safetensors or PyTorch file.\n\n"
             "--json prints .format, .family, .context, .spec (sizes; .spec.layers[i].position is \"rope\", "
             "\"partial\" "
             "or \"nope\",\n"

@@ -119,8 +119,7 @@ static bool check_extras(const Job *j, const EvalOptions *o, Error *e) {
     wording_close(&words);
     json_get_bool(job_section(j, "evaluate"), "card", &card);
     for (size_t i = 0; i < job_n_outputs(j); i++)
-        place |= format_of_path(json_get_string(json_array_get(job_section(j, "outputs"), i), "path")) ==
-                 FORMAT_HF;
+        place |= folder_of_path(json_get_string(json_array_get(job_section(j, "outputs"), i), "path"));
     if (!card || place) return true;
     cmd_usage(e, "a card goes into an HF folder, and no output is one");
     return blame(j, "evaluate.card", e);

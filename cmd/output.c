@@ -16,6 +16,10 @@ Format format_of_path(const char *path) {
     return n > 5 && strcmp(path + n - 5, ".gguf") == 0 ? FORMAT_GGUF : FORMAT_HF;
 }
 
+bool folder_of_path(const char *path) {
+    return format_of_path(path) == FORMAT_HF && !hf_is_zip(path);
+}
+
 typedef struct ManifestContext {
     const Model *m;
     const Carrier *carrier;
@@ -69,7 +73,11 @@ bool output_options(const OutputRequest *r, ExportOptions *o, Error *e) {
     *o = (ExportOptions){
         .format = format_of_path(r->path), .carrier = r->carrier, .has_dtype = r->dtype != NULL};
     if (r->dtype && (!dtype_from_name(r->dtype, &o->dtype) || !dtype_info(o->dtype)->encode))
-        return cmd_usage(e, "dtype '%.40s': expected f32, bf16, f16, q8_0, q4_0 or q4_1", r->dtype);
+        return cmd_usage(
+            e,
+            "dtype '%.40s': expected f32, bf16, f16 or, in a GGUF, q8_0, q6_k, q5_k, q4_k, q3_k, q2_k, q5_0, "
+            "q5_1, q4_0, q4_1, iq4_nl or iq4_xs",
+            r->dtype);
     if (r->dtype && o->format == FORMAT_HF && !dtype_info(o->dtype)->safetensors)
         return cmd_usage(e, "dtype %s: a safetensors file cannot hold it; f32, bf16 or f16", r->dtype);
     return !r->max_shard_size || o->format == FORMAT_HF ||

@@ -5,7 +5,7 @@
 #include "surgery/model.h"
 
 typedef struct OutputRequest {
-    const char *path;    /* *.gguf is GGUF, anything else an HF folder */
+    const char *path;    /* *.gguf is GGUF, anything else an HF folder, *.zip one in a zip */
     const char *dtype;   /* NULL: as in the source */
     const char *carrier; /* NULL: the plainest that can */
     uint64_t max_shard_size;
@@ -15,6 +15,8 @@ typedef struct OutputRequest {
 
 /* The format that a path's name asks for. */
 Format format_of_path(const char *path);
+/* Whether the output of that name is a folder: neither a .gguf nor a .zip. */
+bool folder_of_path(const char *path);
 /* The request as model_export takes it; refuses a type that the format cannot hold. */
 bool output_options(const OutputRequest *r, ExportOptions *o, Error *e);
 /* What output_write would refuse about type, carrier and place, before the work whose result it writes. */

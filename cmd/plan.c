@@ -32,6 +32,32 @@ static json_t *plan_layers(const Model *m) {
     return list;
 }
 
+/* A trained tensor is written in its own type, if that can be. */
+static DType trained_type(const Tensor *t) {
+    return dtype_info(t->dtype)->encode ? t->dtype : DTYPE_Q8_0;
+}
+
+/* What becomes of a tensor: the type it has, what is done to its values, the type it is written in and, where
+ * that stands in for its own, why. */
+static json_t *plan_tensor(const Tensor *t, TensorStatus s, bool trained) {
+    DType to = trained ? trained_type(t) : t->dtype;
+    bool replaced = t->replaced || (trained && to != t->dtype);
+    const char *change = s != TENSOR_CHANGED                                   ? NULL
+                         : trained                                             ? "trained"
+                         : t->scale != 1 || t->add != 0 || t->row_scale        ? "scaled"
+                         : t->packed && dtype_info(t->dtype)->block_elems == 1 ? "dequantised"
+                         : t->packed                                           ? "regrouped"
+                                                                               : NULL;
+    json_t *row = json_pack("{s:s, s:s, s:s, s:s*}", "name", t->name, "dtype", dtype_info(to)->name, "status",
+                            tensor_status_name(s), "change", change);
+    if (s != TENSOR_NEW)
+        json_object_set_new(row, "dtype_before",
+                            json_string(t->packed ? t->packed : dtype_info(t->stored)->name));
+    if (replaced)
+        json_object_set_new(row, "why", json_sprintf("%s cannot be encoded", dtype_info(t->stored)->name));
+    return row;
+}
+
 static json_t *plan_tensors(const Checkpoint *out, bool trained) {
     size_t counts[TENSOR_NEW + 1] = {0};
     json_t *changes = json_array(), *summary = json_object();
@@ -39,10 +65,10 @@ static json_t *plan_tensors(const Checkpoint *out, bool trained) {
         TensorStatus s = tensor_status(&out->tensors[i]);
         if (trained && s != TENSOR_NEW) s = TENSOR_CHANGED;
         counts[s]++;
-        if (!trained && s != TENSOR_UNTOUCHED)
-            json_array_append_new(changes, json_pack("{s:s, s:s, s:s}", "name", out->tensors[i].name, "dtype",
-                                                     dtype_info(out->tensors[i].dtype)->name, "status",
-                                                     tensor_status_name(s)));
+        /* of training's changes, which are to all, those alone that say something */
+        bool telling = !trained || dtype_info(out->tensors[i].stored)->block_elems > 1;
+        if (telling && s != TENSOR_UNTOUCHED)
+            json_array_append_new(changes, plan_tensor(&out->tensors[i], s, trained && s != TENSOR_NEW));
     }
     for (int s = 0; s <= TENSOR_NEW; s++)
         json_object_set_new(summary, tensor_status_name((TensorStatus)s),
@@ -231,16 +257,32 @@ static int split_layer(const char *name, char pattern[128]) {
     return (int)layer;
 }
 
+/* "q4_k -> scaled -> q4_k", "bf16 -> f32", "iq2_xs -> scaled -> q8_0: iq2_xs cannot be encoded"; "f32" where
+ * a plain type stays. */
+static void type_path(const json_t *row, char out[128]) {
+    const char *before = json_get_string(row, "dtype_before"), *now = json_get_string(row, "dtype"),
+               *change = json_get_string(row, "change"), *why = json_get_string(row, "why");
+    DType type;
+    bool plain = !before || (strcmp(before, now) == 0 && dtype_from_name(now, &type) &&
+                             dtype_info(type)->block_elems == 1);
+    if (plain || (!change && strcmp(before, now) == 0))
+        snprintf(out, 128, "%s", now);
+    else
+        snprintf(out, 128, "%s -> %s%s%s%s%s", before, change ? change : "", change ? " -> " : "", now,
+                 why ? ": " : "", why ? why : "");
+}
+
 /* Those of equal status, type and place in their layers on one line. */
 static void print_tensors(const json_t *tensors) {
     json_t *groups = json_object(), *row, *layers;
     const char *label;
     size_t i;
     json_array_foreach(tensors, i, row) {
-        char pattern[128], key[256];
+        char pattern[128], key[320];
         int layer = split_layer(json_get_string(row, "name"), pattern);
-        snprintf(key, sizeof key, "%s: %s (%s)", json_get_string(row, "status"), pattern,
-                 json_get_string(row, "dtype"));
+        char types[128];
+        type_path(row, types);
+        snprintf(key, sizeof key, "%s: %s (%s)", json_get_string(row, "status"), pattern, types);
         if (!json_object_get(groups, key)) json_object_set_new(groups, key, json_array());
         if (layer >= 0) json_array_append_new(json_object_get(groups, key), json_integer(layer));
     }

@@ -190,10 +190,9 @@ static bool recal(Arguments *a, const char *state, Error *e) {
     Net *net = NULL;
     TrainResult result = {0};
     a->recal.train.state_path = state;
-    bool ok =
-        m && surgery_flags_apply(&a->surgery, m, e) && output_check(m, &a->output, e) &&
-        output_may_begin(a->output.path, format_of_path(a->output.path) == FORMAT_HF, a->output.force, e) &&
-        check_state(a, state, e) && recalibrate(source, m, &a->recal, &net, &result, e);
+    bool ok = m && surgery_flags_apply(&a->surgery, m, e) && output_check(m, &a->output, e) &&
+              output_may_begin(a->output.path, folder_of_path(a->output.path), a->output.force, e) &&
+              check_state(a, state, e) && recalibrate(source, m, &a->recal, &net, &result, e);
     json_t *summary = ok ? recal_summary(&a->recal, &result) : NULL;
     a->output.extra = summary;
     ok = ok && output_write(m, &a->output, e);
@@ -240,8 +239,8 @@ const Verb verb_recal = {
     .summary = "recalibrate a model on the CPU after surgery",
     .help =
         "usage: derope recal IN OUT --data PATH... --tokens N --context N [options]\n\n"
-        "Applies the surgery flags to IN, trains all weights, writes OUT (GGUF if it ends in .gguf, else an "
-        "HF folder).\n"
+        "Applies the surgery flags to IN, trains all weights, writes OUT (GGUF if it ends in .gguf, a zip if "
+        "in\n.zip, else an HF folder).\n"
         "Ctrl-C leaves OUT.derope-state (exit status 5); the same command with --resume goes on, bit for bit "
         "as if\n"
         "it had not stopped.\n\n"

@@ -225,7 +225,7 @@ static bool report_step(Run *r, Error *e) {
     if (r->report && !report_renew(r->report, results, r->force, e)) return false;
     for (size_t i = 0; wants(section, "card", false) && i < job_n_outputs(&r->job); i++) {
         const char *path = r->targets[i].request.path;
-        if (format_of_path(path) != FORMAT_HF || card_holds(path, subject, base_model, results)) continue;
+        if (!folder_of_path(path) || card_holds(path, subject, base_model, results)) continue;
         if (!card_write(path, subject, base_model, results, e)) return false;
         cmd_note("wrote the model card of %s", path);
     }
@@ -248,8 +248,7 @@ static void key_of_output(const char *path, char out[33]) {
 }
 
 static bool target_may_begin(const Target *t, Error *e) {
-    return output_may_begin(t->request.path, format_of_path(t->request.path) == FORMAT_HF, t->request.force,
-                            e);
+    return output_may_begin(t->request.path, folder_of_path(t->request.path), t->request.force, e);
 }
 
 /* Which outputs have to be written, and whether they can be: before any work. */

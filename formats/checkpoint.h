@@ -56,10 +56,12 @@ typedef struct Tensor {
     float scale, add;          /* served value = stored * scale + add; 1 and 0 leave it */
     const float *row_scale;    /* and times a factor of its own for each served row; NULL: none */
     bool is_new;
-    bool changed;  /* other values than the source's, whatever the description says */
-    bool moved;    /* elements in another order than the source's, whatever row_index says */
-    bool restored; /* `dtype` undoes a widening: narrower than stored, and exact */
-    char hash[33]; /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
+    bool changed;       /* other values than the source's, whatever the description says */
+    bool moved;         /* elements in another order than the source's, whatever row_index says */
+    bool replaced;      /* `dtype` stands in for `stored`, which cannot be encoded */
+    const char *packed; /* how the source keeps it: "f8_e4m3", "mxfp4" (formats/packed.h); NULL: as it is */
+    bool restored;      /* `dtype` undoes a widening: narrower than stored, and exact */
+    char hash[33];      /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
 } Tensor;
 
 /* GGUF's typed values (spec: "gguf_metadata_value_type"), kept in their file encoding. */
@@ -117,7 +119,8 @@ typedef struct Checkpoint {
     struct Mapping *mappings; /* owns the mapped files and zip handles */
 } Checkpoint;
 
-/* Opens a GGUF file, an HF folder (safetensors or PyTorch weights), a .safetensors or a torch zip file. */
+/* Opens a GGUF file, an HF folder (safetensors or PyTorch weights), a zip of one, a .safetensors or a torch
+ * zip file. */
 Checkpoint *checkpoint_open(const char *path, Error *e);
 /* The same for a folder that may lack weights: `without_weights` reads configuration and tokenizer alone. */
 Checkpoint *checkpoint_open_config(const char *path, bool without_weights, Error *e);
@@ -224,6 +227,8 @@ typedef struct WriteOptions {
 /* Both write under a temporary name beside `path`, fsync and rename; on failure nothing remains. The
  * checkpoint's tensors get their hashes. */
 bool hf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e);
+/* hf_write makes one zip of the folder: `path` ends in .zip. */
+bool hf_is_zip(const char *path);
 bool gguf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e);
 
 #endif

@@ -54,15 +54,16 @@ static bool refuse(const char *path, const uint8_t *first, ssize_t n, Error *e) 
                      n ? "begins with" : "it is empty", begins);
 }
 
+static bool looks_like_zip(const uint8_t *first, ssize_t n) {
+    return n >= 4 && memcmp(first, "PK\3\4", 4) == 0;
+}
+
 bool container_read(Checkpoint *c, const char *path, Error *e) {
     uint8_t first[16] = {0};
     ssize_t n = 0;
     if (!read_first_bytes(path, first, &n, e)) return false;
     if (n >= 4 && memcmp(first, "GGUF", 4) == 0) return gguf_read(c, path, e);
-    if (n >= 4 && memcmp(first, "PK\3\4", 4) == 0) {
-        c->format = FORMAT_TORCH;
-        return torch_zip_read(c, path, e);
-    }
+    if (looks_like_zip(first, n)) return torch_zip_read(c, path, e);
     if (looks_like_safetensors(first, n)) {
         c->format = FORMAT_HF;
         return safetensors_read(c, path, e);
@@ -70,11 +71,35 @@ bool container_read(Checkpoint *c, const char *path, Error *e) {
     return refuse(path, first, n, e);
 }
 
+bool container_parse(Checkpoint *c, const ByteSource *file, Error *e) {
+    ssize_t n = file->size < 16 ? (ssize_t)file->size : 16;
+    if (looks_like_zip(file->map, n)) {
+        ZipMap *zip = zip_map_open(c, file, e);
+        bool ok = zip && torch_zip_parse(c, zip, e);
+        zip_map_close(zip);
+        return ok;
+    }
+    c->format = FORMAT_HF;
+    return looks_like_safetensors(file->map, n) ? safetensors_parse(c, file, e)
+                                                : refuse(file->path, file->map, n, e);
+}
+
+/* Configuration and tokenizer of a folder, or of a zip of one. */
+static bool read_config(Checkpoint *c, const char *path, Error *e) {
+    uint8_t first[16] = {0};
+    ssize_t n = 0;
+    struct stat st;
+    if (stat(path, &st) != 0 || S_ISDIR(st.st_mode)) return hf_read_side_files(c, path, e);
+    if (!read_first_bytes(path, first, &n, e)) return false;
+    return looks_like_zip(first, n) ? zip_read(c, path, true, e)
+                                    : error_set(e, ERR_INPUT, "%s: not a folder, or a zip of one", path);
+}
+
 Checkpoint *checkpoint_open_config(const char *path, bool without_weights, Error *e) {
     if (!without_weights) return checkpoint_open(path, e);
     Checkpoint *c = checkpoint_new(FORMAT_HF);
     c->path = arena_strdup(&c->arena, path);
-    if (hf_read_side_files(c, path, e)) return c;
+    if (read_config(c, path, e)) return c;
     checkpoint_close(c);
     return NULL;
 }
@@ -90,7 +115,12 @@ static bool read_companions(Checkpoint *c, const char *path, Error *e) {
 }
 
 static bool read_file(Checkpoint *c, const char *path, Error *e) {
-    return container_read(c, path, e) && read_companions(c, path, e);
+    uint8_t first[16] = {0};
+    ssize_t n = 0;
+    if (!read_first_bytes(path, first, &n, e)) return false;
+    bool zip = looks_like_zip(first, n);
+    if (!(zip ? zip_read(c, path, false, e) : container_read(c, path, e))) return false;
+    return (zip && c->n_files) || read_companions(c, path, e); /* a folder in a zip has its own */
 }
 
 Checkpoint *checkpoint_open(const char *path, Error *e) {

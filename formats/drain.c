@@ -16,44 +16,74 @@ static void start_flush(Drain *d, size_t n) {
     d->unflushed = 0;
 }
 
-static bool put(Drain *d, Hash *h, const void *bytes, size_t n, Error *e) {
+static bool put(Drain *d, const void *bytes, size_t n, Error *e) {
     if (d->options->stop && *d->options->stop)
         return error_set(e, ERR_INTERRUPTED, "%s: interrupted; nothing was left behind", d->path);
     if (!fd_write(d->fd, bytes, n, d->path, e)) return false;
-    hash_update(h, bytes, n);
     start_flush(d, n);
     d->done += n;
     if (d->options->progress) d->options->progress(d->options->progress_context, d->done, d->total);
     return true;
 }
 
-static bool put_mapped(Drain *d, Hash *h, const uint8_t *map, uint64_t n, Error *e) {
-    for (uint64_t at = 0; at < n; at += PIECE)
-        if (!put(d, h, map + at, n - at < PIECE ? n - at : PIECE, e)) return false;
+/* ---- a tensor in pieces ---- */
+
+TensorStream tensor_stream(Tensor *t) {
+    return (TensorStream){.tensor = t, .hash = hash_new()};
+}
+
+void tensor_stream_close(TensorStream *s) {
+    char unused[33];
+    if (s->hash) hash_finish(s->hash, unused);
+    free(s->rows);
+    *s = (TensorStream){0};
+}
+
+/* The next rows of a tensor that has to be put together. */
+static bool next_rows(TensorStream *s, const uint8_t **bytes, size_t *n, Error *e) {
+    const Tensor *t = s->tensor;
+    uint64_t row = t->n_rows ? tensor_bytes(t) / t->n_rows : 0;
+    if (!row || s->at == t->n_rows) return true;
+    uint64_t step = row < PIECE ? PIECE / row : 1;
+    if (step > t->n_rows) step = t->n_rows;
+    if (!s->rows && !(s->rows = big_alloc(step, row, t->name, e))) return false;
+    uint64_t take = t->n_rows - s->at < step ? t->n_rows - s->at : step;
+    if (!tensor_read_rows(t, s->at, take, s->rows, e)) return false;
+    *bytes = s->rows;
+    *n = take * row;
+    s->at += take;
     return true;
 }
 
-static bool put_rows(Drain *d, Hash *h, const Tensor *t, Error *e) {
-    if (!t->n_rows) return true;
-    uint64_t row = tensor_bytes(t) / t->n_rows;
-    if (!row) return true;
-    uint64_t step = row < PIECE ? PIECE / row : 1;
-    if (step > t->n_rows) step = t->n_rows;
-    void *piece = big_alloc(step, row, t->name, e);
-    bool ok = piece != NULL;
-    for (uint64_t i = 0; ok && i < t->n_rows; i += step) {
-        uint64_t rows = t->n_rows - i < step ? t->n_rows - i : step;
-        ok = tensor_read_rows(t, i, rows, piece, e) && put(d, h, piece, rows * row, e);
+bool tensor_stream_next(TensorStream *s, const uint8_t **bytes, size_t *n, Error *e) {
+    const uint8_t *map = tensor_map(s->tensor);
+    *n = 0;
+    if (map) {
+        uint64_t left = tensor_bytes(s->tensor) - s->at;
+        *bytes = map + s->at;
+        *n = left < PIECE ? left : PIECE;
+        s->at += *n;
+    } else if (!next_rows(s, bytes, n, e)) {
+        return false;
     }
-    free(piece);
-    return ok;
+    if (*n) {
+        hash_update(s->hash, *bytes, *n);
+    } else {
+        hash_finish(s->hash, s->tensor->hash);
+        s->hash = NULL;
+    }
+    return true;
 }
 
+/* ---- into a file ---- */
+
 bool drain_tensor(Drain *d, Tensor *t, Error *e) {
-    Hash *h = hash_new();
-    const void *map = tensor_map(t);
-    bool ok = map ? put_mapped(d, h, map, tensor_bytes(t), e) : put_rows(d, h, t, e);
-    hash_finish(h, t->hash);
+    TensorStream s = tensor_stream(t);
+    const uint8_t *bytes;
+    size_t n;
+    bool ok;
+    while ((ok = tensor_stream_next(&s, &bytes, &n, e)) && n && (ok = put(d, bytes, n, e))) {}
+    tensor_stream_close(&s);
     return ok;
 }
 

@@ -1,8 +1,23 @@
-/* What both writers do with a tensor: serve its bytes in pieces into a file, hashing as they go. */
+/* What all writers do with a tensor: serve its bytes in pieces, hashing as they go. */
 #ifndef DEROPE_FORMATS_DRAIN_H
 #define DEROPE_FORMATS_DRAIN_H
 
 #include "formats/checkpoint.h"
+
+struct Hash;
+
+/* The served bytes of a tensor, piece by piece. */
+typedef struct TensorStream {
+    Tensor *tensor;
+    struct Hash *hash;
+    uint64_t at;   /* bytes of a mapped tensor, rows of another */
+    uint8_t *rows; /* where those are put together */
+} TensorStream;
+
+TensorStream tensor_stream(Tensor *t);
+/* `*n` bytes, valid until the next call; 0 once, at the end, when t->hash is filled. */
+bool tensor_stream_next(TensorStream *s, const uint8_t **bytes, size_t *n, Error *e);
+void tensor_stream_close(TensorStream *s);
 
 typedef struct Drain {
     int fd;

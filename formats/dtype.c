@@ -167,24 +167,24 @@ static const DTypeInfo table[DTYPE_COUNT] = {
     [DTYPE_F4] = {"f4", 2, 1, "F4", -1, NULL, NULL},
     [DTYPE_Q4_0] = {"q4_0", 32, 18, NULL, 2, q4_0_decode, q4_0_encode},
     [DTYPE_Q4_1] = {"q4_1", 32, 20, NULL, 3, q4_1_decode, q4_1_encode},
-    [DTYPE_Q5_0] = {"q5_0", 32, 22, NULL, 6, q5_0_decode, NULL},
-    [DTYPE_Q5_1] = {"q5_1", 32, 24, NULL, 7, q5_1_decode, NULL},
+    [DTYPE_Q5_0] = {"q5_0", 32, 22, NULL, 6, q5_0_decode, q5_0_encode},
+    [DTYPE_Q5_1] = {"q5_1", 32, 24, NULL, 7, q5_1_decode, q5_1_encode},
     [DTYPE_Q8_0] = {"q8_0", 32, 34, NULL, 8, q8_0_decode, q8_0_encode},
     [DTYPE_Q8_1] = {"q8_1", 32, 36, NULL, 9, NULL, NULL},
-    [DTYPE_Q2_K] = {"q2_k", 256, 84, NULL, 10, q2_k_decode, NULL},
-    [DTYPE_Q3_K] = {"q3_k", 256, 110, NULL, 11, q3_k_decode, NULL},
-    [DTYPE_Q4_K] = {"q4_k", 256, 144, NULL, 12, q4_k_decode, NULL},
-    [DTYPE_Q5_K] = {"q5_k", 256, 176, NULL, 13, q5_k_decode, NULL},
-    [DTYPE_Q6_K] = {"q6_k", 256, 210, NULL, 14, q6_k_decode, NULL},
+    [DTYPE_Q2_K] = {"q2_k", 256, 84, NULL, 10, q2_k_decode, q2_k_encode},
+    [DTYPE_Q3_K] = {"q3_k", 256, 110, NULL, 11, q3_k_decode, q3_k_encode},
+    [DTYPE_Q4_K] = {"q4_k", 256, 144, NULL, 12, q4_k_decode, q4_k_encode},
+    [DTYPE_Q5_K] = {"q5_k", 256, 176, NULL, 13, q5_k_decode, q5_k_encode},
+    [DTYPE_Q6_K] = {"q6_k", 256, 210, NULL, 14, q6_k_decode, q6_k_encode},
     [DTYPE_Q8_K] = {"q8_k", 256, 292, NULL, 15, NULL, NULL},
     [DTYPE_IQ2_XXS] = {"iq2_xxs", 256, 66, NULL, 16, iq2_xxs_decode, NULL},
     [DTYPE_IQ2_XS] = {"iq2_xs", 256, 74, NULL, 17, iq2_xs_decode, NULL},
     [DTYPE_IQ3_XXS] = {"iq3_xxs", 256, 98, NULL, 18, iq3_xxs_decode, NULL},
     [DTYPE_IQ1_S] = {"iq1_s", 256, 50, NULL, 19, iq1_s_decode, NULL},
-    [DTYPE_IQ4_NL] = {"iq4_nl", 32, 18, NULL, 20, iq4_nl_decode, NULL},
+    [DTYPE_IQ4_NL] = {"iq4_nl", 32, 18, NULL, 20, iq4_nl_decode, iq4_nl_encode},
     [DTYPE_IQ3_S] = {"iq3_s", 256, 110, NULL, 21, iq3_s_decode, NULL},
     [DTYPE_IQ2_S] = {"iq2_s", 256, 82, NULL, 22, iq2_s_decode, NULL},
-    [DTYPE_IQ4_XS] = {"iq4_xs", 256, 136, NULL, 23, iq4_xs_decode, NULL},
+    [DTYPE_IQ4_XS] = {"iq4_xs", 256, 136, NULL, 23, iq4_xs_decode, iq4_xs_encode},
     [DTYPE_IQ1_M] = {"iq1_m", 256, 56, NULL, 29, iq1_m_decode, NULL},
     [DTYPE_TQ1_0] = {"tq1_0", 256, 54, NULL, 34, tq1_0_decode, NULL},
     [DTYPE_TQ2_0] = {"tq2_0", 256, 66, NULL, 35, tq2_0_decode, NULL},
@@ -244,4 +244,19 @@ bool dtype_widens(DType from, DType to) {
     default:
         return false;
     }
+}
+
+bool dtype_for_rows(DType wanted, uint64_t row_elems, DType *out) {
+    static const struct {
+        DType from, to;
+    } smaller_blocks[] = {{DTYPE_Q2_K, DTYPE_Q4_0}, {DTYPE_Q3_K, DTYPE_Q4_0}, {DTYPE_Q4_K, DTYPE_Q5_0},
+                          {DTYPE_Q5_K, DTYPE_Q5_1}, {DTYPE_Q6_K, DTYPE_Q8_0}, {DTYPE_IQ4_XS, DTYPE_IQ4_NL}};
+    *out = wanted;
+    if (row_elems % table[wanted].block_elems == 0) return true;
+    for (size_t i = 0; i < sizeof smaller_blocks / sizeof *smaller_blocks; i++)
+        if (smaller_blocks[i].from == wanted && row_elems % table[smaller_blocks[i].to].block_elems == 0) {
+            *out = smaller_blocks[i].to;
+            return true;
+        }
+    return false;
 }

@@ -82,6 +82,11 @@ bool dtype_bytes(DType t, uint64_t n, uint64_t *out);
  */
 bool dtype_widens(DType from, DType to);
 
+/* The type that rows of `row_elems` elements are written in where `wanted` is asked for: itself if they are
+ * whole blocks of it, else the one that llama.cpp's quantizer falls back to, a little better and in blocks of
+ * 32. False if that does not fit either. */
+bool dtype_for_rows(DType wanted, uint64_t row_elems, DType *out);
+
 float f16_to_f32(uint16_t h);
 uint16_t f32_to_f16(float f); /* round to nearest even, as the CPU does it */
 float bf16_to_f32(uint16_t h);

@@ -24,6 +24,8 @@ bool hf_is_weights(const char *name) {
     return false;
 }
 
+/* ---- on disk ---- */
+
 static int is_side_file(const struct dirent *d) {
     return d->d_name[0] != '.' && !hf_is_weights(d->d_name);
 }
@@ -49,19 +51,46 @@ bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e) {
     return ok;
 }
 
-static bool exists(const char *folder, const char *name) {
-    char path[PATH_MAX];
-    struct stat st;
-    return snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path && stat(path, &st) == 0;
+static bool disk_side_files(const Folder *f, Checkpoint *c, Error *e) {
+    return hf_read_side_files(c, f->path, e);
 }
 
-static bool read_weights(Checkpoint *c, const char *folder, const char *name, Error *e) {
+static bool disk_path(const Folder *f, const char *name, char path[PATH_MAX], Error *e) {
+    return snprintf(path, PATH_MAX, "%s/%s", f->path, name) < PATH_MAX ||
+           error_set(e, ERR_INPUT, "%s: '%.100s': the path is too long", f->path, name);
+}
+
+static bool disk_has(const Folder *f, const char *name) {
     char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
-        return error_set(e, ERR_INPUT, "%s: '%.100s': the path is too long", folder, name);
-    if (!container_read(c, path, e)) return false;
+    struct stat st;
+    return disk_path(f, name, path, NULL) && stat(path, &st) == 0;
+}
+
+static const ByteSource *disk_map(const Folder *f, Checkpoint *c, const char *name, Error *e) {
+    char path[PATH_MAX];
+    return disk_path(f, name, path, e) ? checkpoint_map(c, path, e) : NULL;
+}
+
+static bool disk_weights(const Folder *f, Checkpoint *c, const char *name, Error *e) {
+    char path[PATH_MAX];
+    return disk_path(f, name, path, e) && container_read(c, path, e);
+}
+
+bool hf_read(Checkpoint *c, const char *folder, Error *e) {
+    Folder f = {.path = folder,
+                .has = disk_has,
+                .map = disk_map,
+                .read_weights = disk_weights,
+                .read_side_files = disk_side_files};
+    return hf_read_folder(c, &f, e);
+}
+
+/* ---- anywhere ---- */
+
+static bool read_weights(Checkpoint *c, const Folder *f, const char *name, Error *e) {
+    if (!f->read_weights(f, c, name, e)) return false;
     if (c->format == FORMAT_GGUF)
-        return error_set(e, ERR_INPUT, "%s: a GGUF file; name it itself, not its folder", path);
+        return error_set(e, ERR_INPUT, "%s/%s: a GGUF file; name it itself, not its folder", f->path, name);
     return true;
 }
 
@@ -75,10 +104,10 @@ static bool plain_name(const char *s) {
 }
 
 /* Reads one shard; the index must name it for each of its tensors. */
-static bool read_shard(Checkpoint *c, const char *folder, const char *index, const json_t *map,
+static bool read_shard(Checkpoint *c, const Folder *f, const char *index, const json_t *map,
                        const char *shard, Error *e) {
     size_t first = c->n_tensors;
-    if (!read_weights(c, folder, shard, e)) return false;
+    if (!read_weights(c, f, shard, e)) return false;
     for (size_t i = first; i < c->n_tensors; i++) {
         const char *name = c->tensors[i].name, *named = json_get_string(map, name);
         if (!named)
@@ -125,10 +154,9 @@ static const char **shard_names(const char *index, const json_t *map, Error *e) 
     return shards;
 }
 
-static bool read_shards(Checkpoint *c, const char *folder, const char *index_name, Error *e) {
-    char index[PATH_MAX];
-    snprintf(index, sizeof index, "%s/%s", folder, index_name);
-    const ByteSource *file = checkpoint_map(c, index, e); /* one of the files that c was read from */
+static bool read_shards(Checkpoint *c, const Folder *f, const char *index_name, Error *e) {
+    const ByteSource *file = f->map(f, c, index_name, e); /* one of the files that c was read from */
+    const char *index = file ? file->path : "";
     if (file && file->size > MAX_INDEX)
         return error_set(e, ERR_INPUT, "%s: larger than the %d bytes such a file may have", index, MAX_INDEX);
     json_t *root = file ? json_parse(index, file->map, file->size, e) : NULL;
@@ -138,25 +166,25 @@ static bool read_shards(Checkpoint *c, const char *folder, const char *index_nam
     const char **shards = ok ? shard_names(index, map, e) : NULL;
     ok = shards != NULL;
     for (size_t i = 0; ok && shards[i]; i++)
-        ok = read_shard(c, folder, index, map, shards[i], e);
+        ok = read_shard(c, f, index, map, shards[i], e);
     ok = ok && refuse_missing(c, index, map, e);
     free(shards);
     json_decref(root);
     return ok;
 }
 
-bool hf_read(Checkpoint *c, const char *folder, Error *e) {
+bool hf_read_folder(Checkpoint *c, const Folder *f, Error *e) {
     c->format = FORMAT_HF;
-    if (!hf_read_side_files(c, folder, e)) return false;
+    if (!f->read_side_files(f, c, e)) return false;
     static const char *const weights[] = {"model.safetensors", "pytorch_model.bin"};
     for (int i = 0; i < 2; i++) {
         char index[64];
         snprintf(index, sizeof index, "%s.index.json", weights[i]);
-        if (exists(folder, weights[i])) return read_weights(c, folder, weights[i], e);
-        if (exists(folder, index)) return read_shards(c, folder, index, e);
+        if (f->has(f, weights[i])) return read_weights(c, f, weights[i], e);
+        if (f->has(f, index)) return read_shards(c, f, index, e);
     }
     return error_set(e, ERR_INPUT,
                      "%s: no weights here (expected model.safetensors, model.safetensors.index.json, "
                      "pytorch_model.bin or pytorch_model.bin.index.json)",
-                     folder);
+                     f->path);
 }

@@ -1,4 +1,5 @@
-/* Writes a Hugging Face folder: safetensors (sharded when large), side files, derope.json. */
+/* Writes a Hugging Face folder, or a zip of one: safetensors (sharded when large), side files, derope.json.
+ * The files are listed first, with their sizes; then they go to the disk or into the zip one by one. */
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 
 #include "formats/drain.h"
 #include "formats/file.h"
+#include "formats/hf_files.h"
 #include "formats/json.h"
 
 static const char manifest_name[] = "derope.json";
@@ -122,36 +124,6 @@ static bool build_header(const Checkpoint *c, const Layout *l, size_t which, Buf
     return true;
 }
 
-static bool write_shard(Drain *d, const Checkpoint *c, const char *path, const Layout *l, size_t which,
-                        Error *e) {
-    Buffer header = {0};
-    d->path = path;
-    d->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    bool ok = d->fd >= 0 || error_errno(e, "%s", path);
-    ok = ok && build_header(c, l, which, &header, e);
-    uint64_t n = header.size;
-    ok = ok && fd_write(d->fd, &n, sizeof n, path, e) && fd_write(d->fd, header.data, header.size, path, e);
-    for (size_t i = 0; ok && i < l->n; i++)
-        if (l->shard[i] == which) ok = drain_tensor(d, l->tensors[i], e);
-    if (d->fd >= 0 && close(d->fd) != 0 && ok) ok = error_errno(e, "%s", path);
-    buffer_free(&header);
-    return ok;
-}
-
-/* The name may come out of a GGUF's keys: it must stay in the folder and replace nothing. */
-static bool write_small(const char *folder, const char *name, const void *bytes, size_t n, Error *e) {
-    char path[PATH_MAX];
-    if (!*name || *name == '.' || strchr(name, '/'))
-        return error_set(e, ERR_INPUT, "side file '%.100s': not a plain file name", name);
-    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
-        return error_set(e, ERR_FAILED, "%s/%s: the path is too long", folder, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) return error_errno(e, "%s", path);
-    bool ok = fd_write(fd, bytes, n, path, e);
-    if (close(fd) != 0 && ok) ok = error_errno(e, "%s", path);
-    return ok;
-}
-
 typedef struct IndexRow {
     const char *tensor;
     uint32_t shard;
@@ -161,7 +133,7 @@ static int by_tensor(const void *a, const void *b) {
     return strcmp(((const IndexRow *)a)->tensor, ((const IndexRow *)b)->tensor);
 }
 
-static bool write_index(const Layout *l, uint64_t total, const char *folder, Error *e) {
+static void build_index(const Layout *l, uint64_t total, Buffer *out) {
     IndexRow *rows = xcalloc(l->n, sizeof *rows);
     for (size_t i = 0; i < l->n; i++)
         rows[i] = (IndexRow){.tensor = l->tensors[i]->name, .shard = l->shard[i]};
@@ -175,51 +147,134 @@ static bool write_index(const Layout *l, uint64_t total, const char *folder, Err
     free(rows);
     json_t *index =
         json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
-    Buffer text = {0};
-    json_print(index, 2, &text);
-    buffer_byte(&text, '\n');
-    bool ok = write_small(folder, "model.safetensors.index.json", text.data, text.size, e);
-    buffer_free(&text);
+    json_print(index, 2, out);
+    buffer_byte(out, '\n');
     json_decref(index);
-    return ok;
 }
 
-static bool write_weights(Checkpoint *c, const char *folder, const WriteOptions *o, Error *e) {
+/* ---- the list of files ---- */
+
+static HfFile *append(HfFiles *f, const char *name) {
+    f->files = xrealloc(f->files, (f->n + 1) * sizeof *f->files);
+    HfFile *added = &f->files[f->n++];
+    *added = (HfFile){.name = arena_strdup(&f->arena, name)};
+    return added;
+}
+
+/* `text` moves into the list. */
+static void set_text(HfFiles *f, HfFile *file, Buffer *text) {
+    file->bytes = (uint8_t *)arena_strndup(&f->arena, buffer_string(text), text->size);
+    file->n_bytes = text->size;
+    buffer_free(text);
+}
+
+static bool list_shards(HfFiles *f, const Checkpoint *c, const Layout *l, Error *e) {
+    f->tensors = l->tensors;
+    for (size_t s = 0, i = 0; s < l->n_shards; s++) {
+        char name[64];
+        Buffer header = {0}, text = {0};
+        if (!build_header(c, l, s, &header, e)) return false;
+        uint64_t n = header.size;
+        buffer_append(&text, &n, sizeof n);
+        buffer_append(&text, header.data, header.size);
+        buffer_free(&header);
+        shard_name(name, sizeof name, s, l->n_shards);
+        HfFile *file = append(f, name);
+        set_text(f, file, &text);
+        file->tensors = l->tensors + i;
+        for (; i < l->n && l->shard[i] == s; i++, file->n_tensors++)
+            file->tensor_bytes += tensor_bytes(l->tensors[i]);
+    }
+    return true;
+}
+
+/* The name may come out of a GGUF's keys: it must stay in the folder and replace nothing. */
+static bool list_side_files(HfFiles *f, const Checkpoint *c, bool manifest, Error *e) {
+    for (size_t i = 0; i < c->n_files; i++) {
+        const SideFile *from = &c->files[i];
+        if (manifest && strcmp(from->name, manifest_name) == 0) continue;
+        if (!*from->name || *from->name == '.' || strchr(from->name, '/'))
+            return error_set(e, ERR_INPUT, "side file '%.100s': not a plain file name", from->name);
+        for (size_t j = 0; j < f->n; j++)
+            if (strcmp(f->files[j].name, from->name) == 0)
+                return error_set(e, ERR_INPUT, "side file '%.100s': weights go under that name", from->name);
+        HfFile *file = append(f, from->name);
+        file->bytes = from->bytes;
+        file->n_bytes = from->size;
+    }
+    return true;
+}
+
+bool hf_manifest_text(Checkpoint *c, const WriteOptions *o, Buffer *out, Error *e) {
+    if (!o->manifest(o->manifest_context, c, out, e)) return false;
+    buffer_byte(out, '\n');
+    return true;
+}
+
+static bool list_files(HfFiles *f, Checkpoint *c, const WriteOptions *o, Error *e) {
     Layout l = lay_out(c, o->max_shard_size ? o->max_shard_size : DEFAULT_SHARD);
-    Drain d = {.options = o, .total = drain_total(c)};
-    bool ok = true;
-    for (size_t s = 0; ok && s < l.n_shards; s++) {
-        char name[64], path[PATH_MAX];
-        shard_name(name, sizeof name, s, l.n_shards);
-        if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
-            ok = error_set(e, ERR_FAILED, "%s: the path is too long", folder);
-        ok = ok && write_shard(&d, c, path, &l, s, e);
+    bool ok = list_shards(f, c, &l, e);
+    if (ok && l.n_shards > 1) {
+        Buffer index = {0};
+        build_index(&l, drain_total(c), &index);
+        set_text(f, append(f, "model.safetensors.index.json"), &index);
     }
-    if (ok && l.n_shards > 1) ok = write_index(&l, d.total, folder, e);
-    free(l.tensors);
     free(l.shard);
+    ok = ok && list_side_files(f, c, o->manifest != NULL, e);
+    if (ok && o->manifest) append(f, manifest_name)->is_manifest = true;
     return ok;
 }
 
-static bool write_folder(Checkpoint *c, const char *folder, const WriteOptions *o, Error *e) {
-    bool ok = write_weights(c, folder, o, e);
-    for (size_t i = 0; ok && i < c->n_files; i++)
-        if (!o->manifest || strcmp(c->files[i].name, manifest_name) != 0)
-            ok = write_small(folder, c->files[i].name, c->files[i].bytes, c->files[i].size, e);
-    if (ok && o->manifest) {
-        Buffer text = {0};
-        ok = o->manifest(o->manifest_context, c, &text, e);
-        buffer_byte(&text, '\n');
-        ok = ok && write_small(folder, manifest_name, text.data, text.size, e);
-        buffer_free(&text);
-    }
+static void forget_files(HfFiles *f) {
+    free(f->files);
+    free(f->tensors);
+    arena_free(&f->arena);
+}
+
+/* ---- on disk ---- */
+
+static bool write_file(Drain *d, Checkpoint *c, const char *folder, const HfFile *f, Error *e) {
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/%s", folder, f->name) >= (int)sizeof path)
+        return error_set(e, ERR_FAILED, "%s/%s: the path is too long", folder, f->name);
+    Buffer manifest = {0};
+    d->path = path;
+    d->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    bool ok = d->fd >= 0 || error_errno(e, "%s", path);
+    ok = ok && fd_write(d->fd, f->bytes, f->n_bytes, path, e);
+    for (size_t i = 0; ok && i < f->n_tensors; i++)
+        ok = drain_tensor(d, f->tensors[i], e);
+    if (ok && f->is_manifest)
+        ok = hf_manifest_text(c, d->options, &manifest, e) &&
+             fd_write(d->fd, manifest.data, manifest.size, path, e);
+    if (d->fd >= 0 && close(d->fd) != 0 && ok) ok = error_errno(e, "%s", path);
+    buffer_free(&manifest);
     return ok;
+}
+
+static bool write_folder(Checkpoint *c, const HfFiles *f, const char *folder, const WriteOptions *o,
+                         Error *e) {
+    Drain d = {.options = o, .total = drain_total(c)};
+    for (size_t i = 0; i < f->n; i++)
+        if (!write_file(&d, c, folder, &f->files[i], e)) return false;
+    return true;
+}
+
+bool hf_is_zip(const char *path) {
+    size_t n = strlen(path);
+    return n > 4 && strcmp(path + n - 4, ".zip") == 0;
 }
 
 bool hf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) {
     Output out;
-    if (!output_begin(&out, path, true, o->force, e)) return false;
-    bool ok = write_folder(c, out.temp, o, e) && output_commit(&out, e);
+    bool zip = hf_is_zip(path);
+    if (!output_begin(&out, path, !zip, o->force, e)) return false;
+    HfFiles files = {0};
+    bool ok = list_files(&files, c, o, e);
+    ok =
+        ok && (zip ? hf_zip_write(c, &files, out.temp, path, o, e) : write_folder(c, &files, out.temp, o, e));
+    ok = ok && output_commit(&out, e);
+    forget_files(&files);
     output_discard(&out);
     return ok;
 }

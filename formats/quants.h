@@ -32,5 +32,18 @@ void nvfp4_decode(const void *src, uint64_t n, float *dst);
 void q4_0_encode(const float *src, uint64_t n, void *dst);
 void q4_1_encode(const float *src, uint64_t n, void *dst);
 void q8_0_encode(const float *src, uint64_t n, void *dst);
+void q5_0_encode(const float *src, uint64_t n, void *dst);
+void q5_1_encode(const float *src, uint64_t n, void *dst);
+void q2_k_encode(const float *src, uint64_t n, void *dst);
+void q3_k_encode(const float *src, uint64_t n, void *dst);
+void q4_k_encode(const float *src, uint64_t n, void *dst);
+void q5_k_encode(const float *src, uint64_t n, void *dst);
+void q6_k_encode(const float *src, uint64_t n, void *dst);
+void iq4_nl_encode(const float *src, uint64_t n, void *dst);
+void iq4_xs_encode(const float *src, uint64_t n, void *dst);
+
+/* What the codes of IQ4 stand for, in order. */
+static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                      1,    13,   25,  38,  53,  69,  89,  113};
 
 #endif

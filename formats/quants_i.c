@@ -27,8 +27,6 @@ static float load_f16(const uint8_t *p) {
 
 /* ---- 16 values ---- */
 
-static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                      1,    13,   25,  38,  53,  69,  89,  113};
 /* OCP's E2M1, doubled */
 static const int8_t fp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 

@@ -80,14 +80,28 @@ static int to_int(float x, int low, int high) {
     return v < low ? low : v > high ? high : v;
 }
 
+/* The value of largest magnitude, with its sign. */
+static float extreme_of(const float *x) {
+    float peak = 0, extreme = 0;
+    for (int i = 0; i < BLOCK; i++)
+        if (fabsf(x[i]) > peak) {
+            peak = fabsf(x[i]);
+            extreme = x[i];
+        }
+    return extreme;
+}
+
+static void range_of(const float *x, float *low, float *high) {
+    *low = *high = x[0];
+    for (int i = 1; i < BLOCK; i++) {
+        if (x[i] < *low) *low = x[i];
+        if (x[i] > *high) *high = x[i];
+    }
+}
+
 void q4_0_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 18, src += BLOCK) {
-        float peak = 0, extreme = 0; /* the value of largest magnitude, with its sign: it becomes -8 */
-        for (int i = 0; i < BLOCK; i++)
-            if (fabsf(src[i]) > peak) {
-                peak = fabsf(src[i]);
-                extreme = src[i];
-            }
+        float extreme = extreme_of(src); /* it becomes -8 */
         float d = extreme / -8, inverse = d != 0 ? 1 / d : 0;
         store_f16(p, d);
         for (int i = 0; i < HALF; i++) {
@@ -100,11 +114,8 @@ void q4_0_encode(const float *src, uint64_t n, void *dst) {
 
 void q4_1_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 20, src += BLOCK) {
-        float low = src[0], high = src[0];
-        for (int i = 1; i < BLOCK; i++) {
-            if (src[i] < low) low = src[i];
-            if (src[i] > high) high = src[i];
-        }
+        float low, high;
+        range_of(src, &low, &high);
         float d = (high - low) / 15, inverse = d != 0 ? 1 / d : 0;
         store_f16(p, d);
         store_f16(p + 2, low);
@@ -113,6 +124,42 @@ void q4_1_encode(const float *src, uint64_t n, void *dst) {
             int b = to_int((src[i + HALF] - low) * inverse + 0.5f, 0, 15);
             p[4 + i] = (uint8_t)(a | b << 4);
         }
+    }
+}
+
+/* The fifth bits of 32 levels in a word, their nibbles as the blocks of 4 bits have them. */
+static void pack_five(const int *levels, uint8_t *p) {
+    uint32_t high = 0;
+    for (int i = 0; i < BLOCK; i++)
+        high |= (uint32_t)(levels[i] >> 4) << i;
+    memcpy(p, &high, sizeof high);
+    for (int i = 0; i < HALF; i++)
+        p[4 + i] = (uint8_t)((levels[i] & 15) | (levels[i + HALF] & 15) << 4);
+}
+
+void q5_0_encode(const float *src, uint64_t n, void *dst) {
+    for (uint8_t *p = dst; n; n -= BLOCK, p += 22, src += BLOCK) {
+        float extreme = extreme_of(src); /* it becomes -16 */
+        float d = extreme / -16, inverse = d != 0 ? 1 / d : 0;
+        int levels[BLOCK];
+        store_f16(p, d);
+        for (int i = 0; i < BLOCK; i++)
+            levels[i] = to_int(src[i] * inverse + 16.5f, 0, 31);
+        pack_five(levels, p + 2);
+    }
+}
+
+void q5_1_encode(const float *src, uint64_t n, void *dst) {
+    for (uint8_t *p = dst; n; n -= BLOCK, p += 24, src += BLOCK) {
+        float low, high;
+        range_of(src, &low, &high);
+        float d = (high - low) / 31, inverse = d != 0 ? 1 / d : 0;
+        int levels[BLOCK];
+        store_f16(p, d);
+        store_f16(p + 2, low);
+        for (int i = 0; i < BLOCK; i++)
+            levels[i] = to_int((src[i] - low) * inverse + 0.5f, 0, 31);
+        pack_five(levels, p + 4);
     }
 }
 

@@ -169,8 +169,13 @@ static bool read_header(const Header *h, json_t *header) {
 }
 
 bool safetensors_read(Checkpoint *c, const char *path, Error *e) {
-    Header h = {.c = c, .file = checkpoint_map(c, path, e), .e = e};
-    if (!h.file) return false;
+    const ByteSource *file = checkpoint_map(c, path, e);
+    return file && safetensors_parse(c, file, e);
+}
+
+bool safetensors_parse(Checkpoint *c, const ByteSource *file, Error *e) {
+    Header h = {.c = c, .file = file, .e = e};
+    const char *path = file->path;
     uint64_t n = 0;
     if (h.file->size < 8)
         return error_set(e, ERR_INPUT, "%s: %llu bytes, a safetensors file has at least 8", path,

@@ -53,7 +53,7 @@ const void *tensor_map(const Tensor *t) {
 
 TensorStatus tensor_status(const Tensor *t) {
     if (t->is_new) return TENSOR_NEW;
-    if (t->changed || t->scale != 1 || t->add != 0 || t->row_scale) return TENSOR_CHANGED;
+    if (t->changed || t->packed || t->scale != 1 || t->add != 0 || t->row_scale) return TENSOR_CHANGED;
     if (t->dtype != t->stored)
         return t->restored || dtype_widens(t->stored, t->dtype) ? TENSOR_WIDENED : TENSOR_CHANGED;
     return t->row_index || t->moved ? TENSOR_PERMUTED : TENSOR_UNTOUCHED;
@@ -118,16 +118,35 @@ static bool read_decoded(const Tensor *t, uint64_t first, uint64_t n, uint8_t *s
     return true;
 }
 
-/* The largest magnitude that a type rounds to something finite, roughly where it is far beyond any weight. */
+/* The largest magnitude that a type rounds to something finite, roughly where it is far beyond any weight. In
+ * blocks it is a scale or a minimum that has to stay finite, which is a half: so many times larger may values
+ * be. Where scales are searched for they may come out larger than the plain ones, though not twice. */
 static float reach_of(DType d) {
+    static const float most = 0x1.ffdffep15f;
     switch (d) {
     case DTYPE_F16:
-    case DTYPE_Q4_1: /* its minima are halves; so are the scales of the other blocks */
-        return 0x1.ffdffep15f;
+    case DTYPE_Q4_1:
+    case DTYPE_Q5_1:
+        return most;
     case DTYPE_Q4_0:
-        return 8 * 0x1.ffdffep15f;
+        return 8 * most;
+    case DTYPE_Q5_0:
+        return 16 * most;
     case DTYPE_Q8_0:
-        return 127 * 0x1.ffdffep15f;
+        return 127 * most;
+    case DTYPE_Q2_K:
+        return 7 * most;
+    case DTYPE_Q3_K:
+        return 64 * most;
+    case DTYPE_Q4_K:
+    case DTYPE_Q5_K:
+        return 31 * most;
+    case DTYPE_Q6_K:
+        return 2048 * most;
+    case DTYPE_IQ4_NL:
+        return 63 * most;
+    case DTYPE_IQ4_XS:
+        return 127 * 16 * most;
     case DTYPE_BF16:
         return 0x1.fefffep127f;
     default:

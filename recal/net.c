@@ -9,6 +9,7 @@
 #include "formats/buffer.h"
 #include "formats/json.h"
 #include "recal/random.h"
+#include "surgery/quantized.h"
 
 static void add_param(Net *n, TensorRole role, int layer) {
     uint64_t shape[3];
@@ -47,8 +48,8 @@ static Net *lay_out(const ModelSpec *s) {
 
 static Net *start(const Model *m, int n_threads, Error *e) {
     if (m->quantized_config) {
-        error_set(e, ERR_INPUT, "%s: has a quantization_config, whose packed weights cannot be run",
-                  m->source->path);
+        error_set(e, ERR_INPUT, "%s: has a quantization_config (%s), whose packed weights cannot be run",
+                  m->source->path, quantized_kind(m));
         return NULL;
     }
     Net *n = lay_out(&m->spec);

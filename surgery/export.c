@@ -13,6 +13,7 @@
 #include "surgery/family.h"
 #include "surgery/gguf_keys.h"
 #include "surgery/pass.h"
+#include "surgery/quantized.h"
 #include "surgery/tokenizer_meta.h"
 
 typedef struct Export {
@@ -21,6 +22,7 @@ typedef struct Export {
     Checkpoint *out;
     json_t *dtypes;  /* GGUF: what was widened */
     json_t *carried; /* GGUF: tensors that travel in keys */
+    bool packed;     /* HF: packed weights go on as the source has them */
     Error *e;
 } Export;
 
@@ -70,9 +72,8 @@ static void fold_scale(Export *x, TensorRole role, int layer, Tensor *t) {
     t->add = (float)(undone ? round(add) : add);
     if (undone) return;
     if (!dtype_info(t->dtype)->encode) {
-        model_notice(x->m, "tensor '%s' becomes q8_0: %s cannot be written", t->name,
-                     dtype_info(t->dtype)->name);
         t->dtype = DTYPE_Q8_0;
+        t->replaced = true;
     }
 }
 
@@ -83,8 +84,8 @@ static bool check_scale(const Export *x) {
             return error_set(
                 x->e, ERR_INPUT,
                 "%s: the carrier %s has no key for the softmax scale, which would have to go into "
-                "q_proj, but the source has a quantization_config (dequantise it first)",
-                x->m->source->path, x->carrier->name);
+                "q_proj, but the source has a quantization_config (%s; dequantise it first)",
+                x->m->source->path, x->carrier->name, quantized_kind(x->m));
     return true;
 }
 
@@ -105,11 +106,12 @@ static bool to_carrier_layout(Export *x, TensorRole role, int layer, Tensor *t) 
     return model_permute_rows(x->m, t, role, &x->m->spec.layers[layer], true, x->e);
 }
 
-/* A safetensors file cannot hold ggml's blocks. */
+/* A safetensors file cannot hold ggml's blocks. BF16 holds every value of MXFP4. */
 static void to_hf_dtype(Export *x, Tensor *t) {
     if (dtype_info(t->dtype)->safetensors) return;
-    t->dtype = DTYPE_F32;
-    x->m->dequantised = true;
+    t->dtype = t->dtype == DTYPE_MXFP4 ? DTYPE_BF16 : DTYPE_F32;
+    t->replaced = false;
+    x->m->dequantised |= t->dtype == DTYPE_F32;
 }
 
 /* The row by which the carrier names a tensor: the one it came by, if the names are the same family's. */
@@ -187,8 +189,10 @@ static bool add_fused(Export *x, const TensorName *row, Fused how, int layer) {
     }
     /* what one of them had to become, all become */
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; parts[i].dtype != parts[i].stored && j < n; j++)
+        for (size_t j = 0; parts[i].dtype != parts[i].stored && j < n; j++) {
             parts[j].dtype = parts[i].dtype;
+            parts[j].replaced = parts[i].replaced;
+        }
     if (!fused_join(&x->out->arena, &x->m->spec.layers[layer], how, roles, parts, n, &whole, x->e))
         return false;
     return add_whole(x, row, layer, whole);
@@ -236,7 +240,9 @@ static bool add_other(Export *x, const Tensor *t) {
         return true;
     }
     if (!from_gguf && to_gguf) return carry_in_key(x, t);
-    checkpoint_add_tensor(x->out, t);
+    Tensor other = *t;
+    if (!to_gguf && t->packed) to_hf_dtype(x, &other);
+    checkpoint_add_tensor(x->out, &other);
     return true;
 }
 
@@ -342,6 +348,28 @@ static bool add_tied_head(Export *x) {
     return add_tensor(x, ROLE_HEAD, -1, embed->tensor);
 }
 
+/* Rounded a second time: each type once. */
+static void note_rewritten(const Export *x) {
+    size_t n[DTYPE_COUNT] = {0};
+    const Tensor *first[DTYPE_COUNT];
+    for (size_t i = 0; i < x->out->n_tensors; i++) {
+        const Tensor *t = &x->out->tensors[i];
+        bool same_type = t->dtype == t->stored && dtype_info(t->dtype)->block_elems > 1;
+        bool scaled = t->changed || t->scale != 1 || t->add != 0 || t->row_scale;
+        if (!scaled || !(same_type || t->replaced)) continue;
+        if (n[t->stored]++ == 0) first[t->stored] = t;
+    }
+    for (int d = 0; d < DTYPE_COUNT; d++) {
+        const char *name = dtype_info((DType)d)->name;
+        if (n[d] && first[d]->replaced)
+            model_notice(x->m, "%zu tensors (first '%s') change and are written as %s: %s cannot be encoded",
+                         n[d], first[d]->name, dtype_info(first[d]->dtype)->name, name);
+        else if (n[d])
+            model_notice(x->m, "%zu tensors (first '%s') change and are written back as %s", n[d],
+                         first[d]->name, name);
+    }
+}
+
 /* Sinks that do nothing stay behind where the architecture has none. */
 static bool leaves_sinks(const Export *x) {
     return x->m->neutral_sinks && !x->carrier->needs_sinks && strcmp(x->carrier->name, "own") != 0;
@@ -353,12 +381,16 @@ static bool add_tensors(Export *x) {
     for (size_t i = 0; i < x->m->n_tensors; i++) {
         const ModelTensor *t = &x->m->tensors[i];
         if (t->role == ROLE_SINKS && leaves_sinks(x)) continue;
+        if (x->packed && t->tensor.packed) continue;
         if (!(t->role == ROLE_OTHER ? add_other(x, &t->tensor) : add_tensor(x, t->role, t->layer, t->tensor)))
             return false;
     }
     for (uint32_t i = 0; i < x->m->spec.n_layers; i++)
         if (!add_carrier_tensors(x, (int)i)) return false;
-    return add_tied_head(x) && restore_carried(x);
+    if (x->packed) quantized_carry(x->m, x->out);
+    if (!add_tied_head(x) || !restore_carried(x)) return false;
+    note_rewritten(x);
+    return true;
 }
 
 /* ---- HF configuration ---- */
@@ -451,6 +483,7 @@ static bool write_config(Export *x) {
     json_t *config = m->config ? json_deep_copy(m->config) : fresh_config(m);
     bool ok = x->carrier->configure(m, config, x->out, x->e);
     json_object_del(config, "auto_map");
+    if (m->view && !x->packed) json_object_del(config, "quantization_config");
     state_context(m, config, "max_position_embeddings");
     state_dtype(x, config);
     if (ok) set_if_changed(x, "config.json", m->config, config);
@@ -607,8 +640,10 @@ static uint32_t file_type(const Checkpoint *c) {
     static const struct {
         DType dtype;
         uint32_t type;
-    } types[] = {{DTYPE_F32, 0},  {DTYPE_F16, 1},  {DTYPE_Q4_0, 2},
-                 {DTYPE_Q4_1, 3}, {DTYPE_Q8_0, 7}, {DTYPE_BF16, 32}};
+    } types[] = {{DTYPE_F32, 0},     {DTYPE_F16, 1},     {DTYPE_Q4_0, 2},  {DTYPE_Q4_1, 3},
+                 {DTYPE_Q8_0, 7},    {DTYPE_Q5_0, 8},    {DTYPE_Q5_1, 9},  {DTYPE_Q2_K, 10},
+                 {DTYPE_Q3_K, 11},   {DTYPE_Q4_K, 14},   {DTYPE_Q5_K, 16}, {DTYPE_Q6_K, 18},
+                 {DTYPE_IQ4_NL, 25}, {DTYPE_IQ4_XS, 30}, {DTYPE_BF16, 32}};
     for (size_t i = 0; i < c->n_tensors; i++)
         for (size_t j = 0; c->tensors[i].rank == 2 && j < sizeof types / sizeof *types; j++)
             if (c->tensors[i].dtype == types[j].dtype) return types[j].type;
@@ -646,7 +681,7 @@ static void set_file_key(Checkpoint *out, const char *key, const SideFile *f) {
 
 /* The configuration an HF output of the same model would have: it makes the way back exact. */
 static bool embed_config(Export *x) {
-    ExportOptions o = {.format = FORMAT_HF};
+    ExportOptions o = {.format = FORMAT_HF, .plain = true};
     Error reason = {0};
     Checkpoint *hf = model_export(x->m, &o, NULL, &reason);
     if (!hf) {
@@ -710,13 +745,32 @@ static bool finish_gguf(Export *x) {
 
 /* ---- the whole ---- */
 
+/* Where HF's own form of packed weights can be kept, it is: nothing changed them, or their names. */
+static bool keeps_packed(const Export *x, const ExportOptions *o) {
+    const Model *m = x->m;
+    if (!m->view || o->format != FORMAT_HF || o->has_dtype || o->plain || x->carrier->adapt ||
+        x->carrier->repeats_kv || !quantized_untouched(m))
+        return false;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const ModelTensor *t = &m->tensors[i];
+        char name[128] = "";
+        if (!t->tensor.packed || t->role == ROLE_OTHER) continue;
+        const TensorName *row = row_of(x, t->role, t->layer);
+        if (row) tensor_name(row, t->layer, 0, FORMAT_HF, name);
+        bool scaled = t->layer >= 0 && role_takes_scale(&m->spec.layers[t->layer], t->role) &&
+                      folded_scale(x, t->layer) != 1;
+        if (scaled || strcmp(name, t->origin->name) != 0) return false;
+    }
+    return true;
+}
+
 static bool refuse_quantized(const Model *m, const ExportOptions *o, Error *e) {
     if (!m->quantized_config || (o->format == FORMAT_HF && !o->has_dtype)) return true;
     return error_set(
         e, ERR_INPUT,
-        "%s: has a quantization_config; its weights can be carried within HF, not converted (dequantise it "
-        "first)",
-        m->source->path);
+        "%s: has a quantization_config (%s); its weights can be carried within HF, not converted (dequantise "
+        "it first)",
+        m->source->path, quantized_kind(m));
 }
 
 Checkpoint *model_export(Model *m, const ExportOptions *o, const Carrier **carrier, Error *e) {
@@ -730,6 +784,7 @@ Checkpoint *model_export(Model *m, const ExportOptions *o, const Carrier **carri
     x.dtypes = json_object();
     x.carried = json_object();
     x.out->path = m->source->path;
+    x.packed = keeps_packed(&x, o);
     bool ok =
         check_scale(&x) && add_tensors(&x) && (o->format == FORMAT_GGUF ? finish_gguf(&x) : finish_hf(&x));
     json_decref(x.dtypes);

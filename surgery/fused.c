@@ -144,6 +144,7 @@ bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles
     for (size_t j = 0; j < n; j++) {
         const Tensor *t = &members[j];
         whole->changed |= t->changed;
+        whole->replaced |= t->replaced;
         for (uint64_t i = 0; i < t->n_rows; i++) {
             uint64_t at = place(l, how, roles[j], i);
             index[at] = (uint32_t)base[j] + stored_row(t, i);

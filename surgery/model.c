@@ -9,6 +9,7 @@
 #include "formats/json.h"
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
+#include "surgery/quantized.h"
 
 /* ---- names ---- */
 
@@ -213,7 +214,7 @@ static bool in_our_layout(Model *m, const TensorName *row, Fused fused, int laye
 static const Tensor *find_by_row(const Model *m, const TensorName *row, int layer, int expert) {
     char name[128];
     tensor_name(row, layer, expert, m->source->format, name);
-    return checkpoint_find(m->source, name);
+    return checkpoint_find(m->weights, name);
 }
 
 /* Another row of the family names this role, and that tensor is there. */
@@ -239,7 +240,7 @@ static bool stack_experts(Model *m, const TensorName *row, int layer, bool *boun
     for (uint32_t i = 0; ok && i < n; i++) {
         each[i] = find_by_row(m, row, layer, (int)i);
         ok = each[i] || missing(m, row, layer, (int)i, e);
-        if (ok) bound[each[i] - m->source->tensors] = true;
+        if (ok) bound[each[i] - m->weights->tensors] = true;
     }
     ok = ok && (tensor_stack(&m->arena, each, n, out, e) || error_place(e, "%s", m->source->path));
     free(each);
@@ -255,17 +256,17 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
     if (origin && gguf && role_is_bias(row->role)) *bias_flag(&m->spec.layers[layer], row->role) = true;
     if (!has_role(m, row->role, layer)) { /* stock runtimes would pass over it, known name or not */
         /* sinks in a GGUF are a carrier's neutral ones; DroPE saves norms that it does not use */
-        if (origin) bound[origin - m->source->tensors] |= gguf || role_is_norm(row->role);
+        if (origin) bound[origin - m->weights->tensors] |= gguf || role_is_norm(row->role);
         return true;
     }
     if (model_tensor(m, row->role, layer) || (!origin && has_other_name(m, row, layer))) return true;
     if (!origin) /* a quantization_config names and packs weights in ways of its own */
         return m->quantized_config || missing(m, row, layer, 0, e);
     ModelTensor t = {.role = row->role, .layer = layer, .row = row, .tensor = *origin, .origin = origin};
-    bound[origin - m->source->tensors] = true;
+    bound[origin - m->weights->tensors] = true;
     if (by_expert(m, row) && !stack_experts(m, row, layer, bound, &t.tensor, e)) return false;
     if (!shape_agrees(m, row, fused, layer, &t.tensor, e)) {
-        bound[origin - m->source->tensors] = false;
+        bound[origin - m->weights->tensors] = false;
         return m->quantized_config; /* packed: carried as it is */
     }
     char hf[128];
@@ -321,7 +322,7 @@ static bool check_beyond(const Model *m, const char *name, Error *e) {
 
 /* The tensors that no row names. */
 static bool bind_others(Model *m, const bool *bound, Error *e) {
-    const Checkpoint *c = m->source;
+    const Checkpoint *c = m->weights;
     size_t n = 0;
     const char *first = NULL;
     for (size_t i = 0; i < c->n_tensors; i++) {
@@ -333,8 +334,10 @@ static bool bind_others(Model *m, const bool *bound, Error *e) {
         if (n++ == 0) first = t->name;
     }
     if (m->quantized_config)
-        model_notice(m, "the source has a quantization_config: its weights are carried as they are, only "
-                        "metadata can change");
+        model_notice(m,
+                     "the source has a quantization_config (%s): its weights are carried as they are, only "
+                     "metadata can change",
+                     quantized_kind(m));
     else if (n == 1)
         model_notice(m, "tensor '%s' is not one of the family %s; it is carried as it is", first,
                      m->family->name);
@@ -396,7 +399,7 @@ static int by_origin(const void *a, const void *b) {
 
 /* Tensors in the order of the source, those no row names among them. */
 static bool bind_tensors(Model *m, const json_t *dtypes, Error *e) {
-    const Checkpoint *c = m->source;
+    const Checkpoint *c = m->weights;
     bool *bound = xcalloc(c->n_tensors, sizeof *bound);
     bool ok = true;
     for (const TensorName *row = m->family->tensors; ok && row->hf; row++) {
@@ -528,7 +531,6 @@ static bool read_hf(Model *m, Error *e) {
         return error_set(e, ERR_INPUT, "%s: config.json: model_type '%.60s' is not one derope knows", c->path,
                          type ? type : "(none)");
     m->interleaved = m->family->hf_interleaved;
-    m->quantized_config = json_is_object(json_object_get(m->config, "quantization_config"));
     return spec_from_config(m, m->config, e) || error_place(e, "%s", c->path);
 }
 
@@ -549,7 +551,7 @@ static Model *open_model(Checkpoint *source, bool config_only, Error *e) {
     m->notices = json_array();
     if (source->left_out) model_notice(m, "left out, being no tensors: %s", source->left_out);
     bool ok = source->format == FORMAT_GGUF ? read_gguf(m, e) : read_hf(m, e);
-    ok = ok && check_layer_count(m, e);
+    ok = ok && quantized_open(m, e) && check_layer_count(m, e);
     if (ok && !config_only) {
         m->role_index = xcalloc(((size_t)m->spec.n_layers + 1) * ROLE_COUNT, sizeof *m->role_index);
         json_t *dtypes = NULL;
@@ -583,6 +585,7 @@ Model *model_open_config(Checkpoint *source, Error *e) {
 
 void model_close(Model *m) {
     if (!m) return;
+    checkpoint_close(m->view);
     json_decref(m->config);
     json_decref(m->passes);
     json_decref(m->notices);

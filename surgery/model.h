@@ -26,9 +26,12 @@ typedef struct Model {
     json_t *config; /* HF config as passes changed it; from GGUF: rebuilt, or restored from derope.* */
     ModelTensor *tensors;
     size_t n_tensors;
-    uint64_t new_context;  /* set_context, 0: kept */
-    bool neutral_sinks;    /* its attention sinks do nothing: a carrier asked for them */
-    bool quantized_config; /* source has a quantization_config: only metadata may change */
+    uint64_t new_context;      /* set_context, 0: kept */
+    bool neutral_sinks;        /* its attention sinks do nothing: a carrier asked for them */
+    const Checkpoint *weights; /* the tensors that are bound: the source's, or `view`'s */
+    Checkpoint *view;          /* the source's with packed weights as plain ones; NULL: it packs none */
+    bool quantized_config; /* source has a quantization_config of a kind that is not read: only metadata may
+                              change */
     bool interleaved;      /* the q/k rows of the source are */
     double *unfold;        /* per layer: what undoes the softmax scale in a GGUF's queries; NULL: none is */
     bool dequantised;      /* an export to HF turned ggml's blocks into F32 */
@@ -70,6 +73,7 @@ typedef struct ExportOptions {
     const char *carrier; /* NULL: the first that can */
     bool has_dtype;      /* convert 2-D weights (norms, biases, sinks stay F32 in GGUF) */
     DType dtype;
+    bool plain; /* packed weights come out plain, even where HF's own form could be kept */
 } ExportOptions;
 
 /* Builds the output checkpoint: tensors (still lazy, over the source's bytes), configuration or metadata,

@@ -82,9 +82,11 @@ static const Key evaluate_keys[] = {
 };
 
 static const Key output_keys[] = {
-    {"path", KEY_PATH, true, .help = "NAME.gguf is GGUF, anything else an HF folder"},
+    {"path", KEY_PATH, true, .help = "NAME.gguf is GGUF, anything else an HF folder, NAME.zip one in a zip"},
     {"dtype", KEY_STRING, .names = dtype_names,
-     .help = "f32, bf16, f16, q8_0, q4_0, q4_1; left out: as in the source"},
+     .help = "f32, bf16, f16; GGUF also q8_0, q6_k, q5_k, q4_k, q3_k, q2_k, "
+             "q5_0, q5_1, q4_0, q4_1, iq4_nl, iq4_xs; "
+             "left out: as in the source"},
     {"carrier", KEY_STRING, .names = carrier_names,
      .help = "the stock architecture to use; left out: the plainest that can"},
     {"max_shard_size", KEY_UINT, .least = 1, .help = "HF only, bytes per file (5G)"},
@@ -92,7 +94,7 @@ static const Key output_keys[] = {
 };
 
 const Key recipe_keys[] = {
-    {"source", KEY_PATH, true, .help = "HF folder, GGUF, safetensors or PyTorch file"},
+    {"source", KEY_PATH, true, .help = "HF folder or a zip of one, GGUF, safetensors or PyTorch file"},
     {"surgery", KEY_PASSES, .help = "passes, in order"},
     {"recalibrate", KEY_MAP, .keys = recalibrate_keys, .help = "train on the CPU after surgery"},
     {"evaluate", KEY_MAP, .keys = evaluate_keys, .help = "perplexity, needles, ... by length"},

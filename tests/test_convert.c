@@ -28,7 +28,7 @@ static void wrong_command_lines_are_usage(void **state) {
                  "drop_rope: layers: there is no layer 9, the last is 3");
     assert_fails("convert in out --drop-rope=3-1", 2, "layers: 3-1 runs backwards");
     assert_fails("convert in out --dtype q4_0", 2, "dtype q4_0: a safetensors file cannot hold it");
-    assert_fails("convert in out.gguf --dtype q2_k", 2, "dtype 'q2_k': expected f32, bf16");
+    assert_fails("convert in out.gguf --dtype iq2_xs", 2, "dtype 'iq2_xs': expected f32, bf16");
     assert_fails("convert in out.gguf --max-shard-size 1G", 2, "max_shard_size: a GGUF is one file");
     assert_fails("convert in out --max-shard-size 0", 2, "--max-shard-size: 0 holds no tensor");
     assert_fails("convert in out --carrier lama", 2, "there is no HF carrier 'lama'");

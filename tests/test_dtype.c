@@ -275,33 +275,70 @@ static void what_widens_is_undone(void **state) {
     assert_false(dtype_widens(DTYPE_F32, DTYPE_BF16) || dtype_widens(DTYPE_F32, DTYPE_F32));
 }
 
-/* Blocks of what no weight should be: defined, and decoded again without trouble. */
+/* Blocks of what no weight should be: defined, decoded again without trouble, and of nothing else's bytes. */
 static void blocks_of_nonsense(void **state) {
     (void)state;
-    static const DType types[] = {DTYPE_Q8_0, DTYPE_Q4_0, DTYPE_Q4_1};
-    static const float nonsense[] = {NAN, INFINITY, -INFINITY, 0x1.fffffep127f, 0x1p-149f};
-    for (int i = 0; i < 3; i++) {
-        const DTypeInfo *d = dtype_info(types[i]);
-        uint8_t block[64];
-        float values[32] = {0}, back[32];
-        d->encode(values, 32, block);
-        d->decode(block, 32, back);
-        for (int k = 0; k < 32; k++)
+    static const float nonsense[] = {NAN, INFINITY, -INFINITY, 0x1.fffffep127f, -0x1.fffffep127f, 0x1p-149f};
+    for (DType type = 0; type < DTYPE_COUNT; type++) {
+        const DTypeInfo *d = dtype_info(type);
+        int n = (int)d->block_elems;
+        if (n == 1 || !d->encode) continue;
+        uint8_t block[300];
+        float values[256] = {0}, back[256];
+        d->encode(values, n, block);
+        d->decode(block, n, back);
+        for (int k = 0; k < n; k++)
             assert_true(back[k] == 0);
-        for (int j = 0; j < 5; j++) {
-            for (int k = 0; k < 32; k++)
+        for (size_t j = 0; j < sizeof nonsense / sizeof *nonsense; j++) {
+            for (int k = 0; k < n; k++)
                 values[k] = k == 17 ? nonsense[j] : (float)k;
             memset(block, 0xaa, sizeof block);
-            d->encode(values, 32, block);
-            d->decode(block, 32, back);
+            d->encode(values, n, block);
+            d->decode(block, n, back);
             assert_int_equal(block[d->block_bytes], 0xaa);
         }
-        for (int k = 0; k < 32; k++) /* and a tiny one is as good as zero */
+        for (int k = 0; k < n; k++) /* and a tiny one is as good as zero */
             values[k] = 0x1p-149f;
-        d->encode(values, 32, block);
-        d->decode(block, 32, back);
-        for (int k = 0; k < 32; k++)
+        d->encode(values, n, block);
+        d->decode(block, n, back);
+        for (int k = 0; k < n; k++)
             assert_true(fabsf(back[k]) <= 0x1p-24f);
+    }
+}
+
+/* Of a normal-looking block each type keeps as much as its bits let it, and of a constant one nearly all. */
+static void blocks_come_back_closely(void **state) {
+    (void)state;
+    static const struct {
+        DType type;
+        double error; /* relative, root mean square */
+    } all_blocks[] = {{DTYPE_Q8_0, 0.006},  {DTYPE_Q6_K, 0.020}, {DTYPE_Q5_K, 0.036},   {DTYPE_Q5_1, 0.040},
+                      {DTYPE_Q5_0, 0.045},  {DTYPE_Q4_K, 0.075}, {DTYPE_Q4_1, 0.083},   {DTYPE_Q4_0, 0.090},
+                      {DTYPE_IQ4_NL, 0.08}, {DTYPE_Q3_K, 0.16},  {DTYPE_IQ4_XS, 0.085}, {DTYPE_Q2_K, 0.33}};
+    for (size_t i = 0; i < sizeof all_blocks / sizeof *all_blocks; i++) {
+        const DTypeInfo *d = dtype_info(all_blocks[i].type);
+        uint8_t bytes[4 * 300];
+        float values[1024], back[1024];
+        double off = 0, all_squares = 0;
+        uint32_t seed = 3;
+        for (int k = 0; k < 1024; k++) {
+            values[k] = 0;
+            for (int j = 0; j < 6; j++) /* nearly a bell */
+                values[k] += (float)((seed = seed * 1664525 + 1013904223) >> 16) / 65536 - 0.5f;
+        }
+        for (int constant = 0; constant < 2; constant++) {
+            off = all_squares = 0;
+            for (int k = 0; k < 1024; k++)
+                if (constant) values[k] = -0.37f;
+            d->encode(values, 1024, bytes);
+            d->decode(bytes, 1024, back);
+            for (int k = 0; k < 1024; k++) {
+                off += pow(back[k] - values[k], 2);
+                all_squares += pow(values[k], 2);
+            }
+            double error = sqrt(off / all_squares), most = constant ? 0.01 : all_blocks[i].error;
+            if (!(error < most)) fail_msg("%s: %g is off by %g, at most %g", d->name, values[0], error, most);
+        }
     }
 }
 
@@ -316,6 +353,7 @@ int main(void) {
         cmocka_unit_test(unknown_names_are_not_found),
         cmocka_unit_test(what_widens_is_undone),
         cmocka_unit_test(blocks_of_nonsense),
+        cmocka_unit_test(blocks_come_back_closely),
     };
     return cmocka_run_group_tests_name("dtype", tests, NULL, NULL);
 }

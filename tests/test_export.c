@@ -663,7 +663,7 @@ static void quantised_hub_weights_are_only_carried(void **state) {
     Case c = begin(tiny_write(tiny_checkpoint(config, false), "gptq"));
     apply(&c, "drop_rope", "{\"layers\": \"all\"}");
     ExportOptions o = {.format = FORMAT_GGUF};
-    assert_no_export(&c, &o, ERR_INPUT, "has a quantization_config");
+    assert_no_export(&c, &o, ERR_INPUT, "has a quantization_config (gptq); its weights");
     export_with(&c, FORMAT_HF, NULL);
     assert_non_null(json_object_get(c.config, "quantization_config"));
     end(&c);

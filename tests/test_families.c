@@ -442,9 +442,9 @@ static void test_quantisation_config(void **state) {
     assert_null(model_tensor(m, ROLE_UP, 2));
     assert_non_null(model_tensor(m, ROLE_K, 1));
     assert_int_equal(m->n_tensors, c->n_tensors);
-    assert_notices(m,
-                   "the source has a quantization_config: its weights are carried as they are, only metadata "
-                   "can change");
+    assert_notices(
+        m, "the source has a quantization_config (gptq): its weights are carried as they are, only metadata "
+           "can change");
     small_close(m);
 }
 

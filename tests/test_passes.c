@@ -367,12 +367,13 @@ static void test_cast_refused(void **state) {
     (void)state;
     Model *m = llama();
     assert_pass_refused(m, "cast", "{\"dtype\": \"f99\"}", "cast: unknown dtype 'f99'");
-    assert_pass_refused(m, "cast", "{\"dtype\": \"q4_k\"}", "cast: weights cannot be written as q4_k");
+    assert_pass_refused(m, "cast", "{\"dtype\": \"iq2_xs\"}", "cast: weights cannot be written as iq2_xs");
     small_close(m);
-    m = small_open(small_hf(LLAMA ", \"quantization_config\": {}", 0));
-    assert_pass_refused(m, "cast", "{\"dtype\": \"bf16\"}",
-                        "cast: the source has a quantization_config; its weights are carried, not changed "
-                        "(dequantise it first)");
+    m = small_open(small_hf(LLAMA ", \"quantization_config\": {\"quant_method\": \"awq\"}", 0));
+    assert_pass_refused(
+        m, "cast", "{\"dtype\": \"bf16\"}",
+        "cast: the source has a quantization_config (awq); its weights are carried, not changed "
+        "(dequantise it first)");
     pass(m, "drop_rope", "{}"); /* metadata only */
     assert_positions(m, "....");
     small_close(m);

@@ -154,7 +154,7 @@ static void refused_before_training(void **state) {
         const char *words;
     } cases[] = {
         {"recal in x --dtype q8_0" RUN, 2, "dtype q8_0: a safetensors file cannot hold it"},
-        {"recal in x.gguf --dtype q3_k" RUN, 2, "dtype 'q3_k': expected f32"},
+        {"recal in x.gguf --dtype iq3_s" RUN, 2, "dtype 'iq3_s': expected f32"},
         {"recal in x --carrier granite" RUN, 2, "there is no HF carrier 'granite'"},
         {"recal in x --carrier own --drop-rope" RUN, 1, "own"},
         {"recal in missing/x" RUN, 1, "missing/x: cannot write there: No such file or directory"},

@@ -124,8 +124,9 @@ static void mistakes_are_placed(void **state) {
                  ":4:26: 'layers' is given twice");
     expect_error("source: m\noutputs: null\n", NULL,
                  ":2:10: outputs: expected a list of mappings (- key: value), found 'null'");
-    expect_error("source: m\noutputs:\n  - {path: o}\n  - {dtype: f32}\n", NULL,
-                 ":4:5: outputs needs 'path': NAME.gguf is GGUF, anything else an HF folder");
+    expect_error(
+        "source: m\noutputs:\n  - {path: o}\n  - {dtype: f32}\n", NULL,
+        ":4:5: outputs needs 'path': NAME.gguf is GGUF, anything else an HF folder, NAME.zip one in a zip");
     expect_error("just text\n", NULL, ":1:1: the recipe: expected a mapping (key: value), found 'just text'");
     expect_error("", NULL, ":1:1: the recipe is empty");
     expect_error(MINIMAL "---\nsource: n\n", NULL, ":3:1: a second document begins; a recipe is one");
@@ -153,8 +154,8 @@ static void outputs_are_checked(void **state) {
     (void)state;
     expect_error("source: m\noutputs: {path: o, dtype: bf61}\n", NULL,
                  ":2:27: unknown outputs.dtype 'bf61'; did you mean 'bf16'?");
-    expect_error("source: m\noutputs: {path: o, dtype: q4_k}\n", NULL,
-                 ":2:27: unknown outputs.dtype 'q4_k'; did you mean 'q4_0'?");
+    expect_error("source: m\noutputs: {path: o, dtype: q4_x}\n", NULL,
+                 ":2:27: unknown outputs.dtype 'q4_x'; did you mean 'q4_0'?");
     expect_error("source: m\noutputs:\n  - {path: o, carrier: granit}\n", NULL,
                  ":3:24: unknown outputs.0.carrier 'granit'; did you mean 'granite'?");
     expect_error("source: m\noutputs:\n  - {path: /a/o}\n  - {path: /a/o/}\n", NULL,

@@ -408,7 +408,7 @@ static void plan_touches_nothing_and_tells_all(void **state) {
     before = xstrdup(snapshot());
     assert_int_equal(run_derope("plan q.yaml", &words), 0);
     assert_non_null(strstr(words, "    permuted: blk.*.attn_q.weight (bf16), * = 0-3\n"));
-    assert_non_null(strstr(words, "    widened: output_norm.weight (f32)\n"));
+    assert_non_null(strstr(words, "    widened: output_norm.weight (bf16 -> f32)\n"));
     assert_int_equal(run_derope("plan r.yaml --set evaluate.suite=[perplexity,needle,copy] "
                                 "--set evaluate.task_context=[64,128]",
                                 &words),

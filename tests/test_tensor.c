@@ -244,10 +244,10 @@ static void what_cannot_be_converted_is_named(void **state) {
     assert_string_equal(e.message, "tensor 'blk.0': values of type q8_k cannot be decoded (its bytes are "
                                    "only carried)");
     t = tensor_over(&a, "w", DTYPE_F32, 2, (uint64_t[]){1, 256}, values);
-    t.dtype = DTYPE_Q6_K;
+    t.dtype = DTYPE_IQ2_XS;
     assert_false(tensor_read_rows(&t, 0, 1, values, &e));
     assert_int_equal(e.code, ERR_FAILED);
-    assert_string_equal(e.message, "tensor 'w': values cannot be written as q6_k");
+    assert_string_equal(e.message, "tensor 'w': values cannot be written as iq2_xs");
     arena_free(&a);
 }
 
@@ -261,29 +261,39 @@ static void what_is_too_large_for_a_type_is_named(void **state) {
                  {DTYPE_BF16, 0x1.fefffep127f, FLT_MAX},
                  {DTYPE_Q8_0, 127 * 65500.f, 127 * 65540.f},
                  {DTYPE_Q4_0, 8 * 65500.f, 8 * 65540.f},
-                 {DTYPE_Q4_1, 65519, 65520}};
+                 {DTYPE_Q4_1, 65519, 65520},
+                 {DTYPE_Q5_0, 16 * 65500.f, 16 * 65540.f},
+                 {DTYPE_Q5_1, 65519, 65520},
+                 {DTYPE_IQ4_NL, 63 * 65500.f, 63 * 65540.f},
+                 {DTYPE_Q2_K, 7 * 65500.f, 7 * 65540.f},
+                 {DTYPE_Q3_K, 64 * 65500.f, 64 * 65540.f},
+                 {DTYPE_Q4_K, 31 * 65500.f, 31 * 65540.f},
+                 {DTYPE_Q5_K, 31 * 65500.f, 31 * 65540.f},
+                 {DTYPE_Q6_K, 2048 * 65500.f, 2048 * 65540.f},
+                 {DTYPE_IQ4_XS, 127 * 16 * 65500.f, 127 * 16 * 65540.f}};
     for (size_t i = 0; i < sizeof reach / sizeof *reach; i++) {
         Arena a = {0};
-        float v[64] = {0}, back[64];
-        uint8_t bytes[256];
+        float v[512] = {0}, back[512];
+        uint8_t bytes[512];
         char text[100];
         Error e = {0};
-        Tensor t = tensor_over(&a, "w", DTYPE_F32, 2, (uint64_t[]){2, 32}, v);
+        uint32_t n = dtype_info(reach[i].type)->block_elems > 32 ? 256 : 32;
+        Tensor t = tensor_over(&a, "w", DTYPE_F32, 2, (uint64_t[]){2, n}, v);
         t.dtype = reach[i].type;
-        v[40] = -reach[i].most;
+        v[n + 8] = -reach[i].most;
         assert_true(tensor_read_rows(&t, 0, 2, bytes, &e));
-        dtype_info(t.dtype)->decode(bytes, 64, back);
-        for (int j = 0; j < 64; j++)
+        dtype_info(t.dtype)->decode(bytes, 2 * n, back);
+        for (uint32_t j = 0; j < 2 * n; j++)
             assert_true(isfinite(back[j]));
-        v[40] = -reach[i].beyond;
+        v[n + 8] = -reach[i].beyond;
         assert_true(tensor_read_rows(&t, 0, 1, bytes, &e)); /* it is in the other row */
         assert_false(tensor_read_rows(&t, 0, 2, bytes, &e));
         snprintf(text, sizeof text, "tensor 'w': a value of %g is too large for %s; choose another --dtype",
-                 v[40], dtype_info(t.dtype)->name);
+                 v[n + 8], dtype_info(t.dtype)->name);
         assert_int_equal(e.code, ERR_FAILED);
         assert_string_equal(e.message, text);
-        v[40] = -INFINITY;
-        v[41] = NAN;
+        v[n + 8] = -INFINITY;
+        v[n + 9] = NAN;
         assert_true(tensor_read_rows(&t, 0, 2, bytes, &e));
         arena_free(&a);
     }

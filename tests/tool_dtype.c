@@ -1,7 +1,9 @@
-/* decode or encode standard input: tool_dtype decode|encode TYPE < bytes > bytes */
+/* decode or encode standard input: tool_dtype decode|encode TYPE < bytes > bytes; tool_dtype time TYPE <
+ * floats prints the seconds that encoding them takes */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "formats/buffer.h"
 #include "formats/dtype.h"
@@ -26,8 +28,14 @@ int main(int argc, char **argv) {
         uint64_t elems = in.size / sizeof(float), bytes;
         if (!dtype_bytes(type, elems, &bytes)) return 1;
         void *out = xmalloc(bytes);
+        struct timespec from, to;
+        clock_gettime(CLOCK_MONOTONIC, &from);
         d->encode((float *)in.data, elems, out);
-        fwrite(out, 1, bytes, stdout);
+        clock_gettime(CLOCK_MONOTONIC, &to);
+        if (strcmp(argv[1], "time") == 0)
+            printf("%.6f\n", (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec));
+        else
+            fwrite(out, 1, bytes, stdout);
         free(out);
     }
     buffer_free(&in);

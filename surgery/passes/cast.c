@@ -1,24 +1,37 @@
 /* Another element type for the weights. Norms, biases and other vectors follow only between plain types:
  * quantised blocks are for matrices. */
 #include "surgery/pass.h"
+#include "surgery/quantized.h"
 
 static const Param params[] = {
-    {"dtype", PARAM_STRING, true, "f32, bf16, f16, q8_0, q4_0 or q4_1"},
+    {"dtype", PARAM_STRING, true,
+     "f32, bf16, f16 or a type of blocks: q8_0, q6_k, q5_k, q4_k, q3_k, q2_k, q5_0, q5_1, q4_0, q4_1, "
+     "iq4_nl, iq4_xs"},
     {0},
 };
+
+/* The tensors whose rows are no whole blocks of what was asked for. */
+typedef struct Fallback {
+    size_t n;
+    const Tensor *first;
+    DType type;
+} Fallback;
 
 bool model_cast(Model *m, DType to, Error *e) {
     const DTypeInfo *info = dtype_info(to);
     if (!info->encode) return error_set(e, ERR_USAGE, "weights cannot be written as %s", info->name);
     if (m->quantized_config)
         return error_set(e, ERR_USAGE,
-                         "the source has a quantization_config; its weights are carried, not changed "
-                         "(dequantise it first)");
+                         "the source has a quantization_config (%s); its weights are carried, not changed "
+                         "(dequantise it first)",
+                         quantized_kind(m));
+    Fallback f = {0};
     for (size_t i = 0; i < m->n_tensors; i++) {
         Tensor *t = &m->tensors[i].tensor;
         const DTypeInfo *from = dtype_info(t->stored);
         if (m->tensors[i].role == ROLE_OTHER || (info->block_elems > 1 && t->rank < 2)) continue;
-        if (t->row_elems % info->block_elems) {
+        DType fits;
+        if (!dtype_for_rows(to, t->row_elems, &fits)) {
             model_notice(m, "tensor '%s' stays %s: rows of %llu elements are not whole blocks of %s", t->name,
                          dtype_info(t->dtype)->name, (unsigned long long)t->row_elems, info->name);
             continue;
@@ -26,9 +39,14 @@ bool model_cast(Model *m, DType to, Error *e) {
         if (!from->decode)
             return error_set(e, ERR_INPUT, "tensor '%s': %s cannot be decoded, so it cannot become %s",
                              t->name, from->name, info->name);
-        t->dtype = to;
+        if (fits != to && f.n++ == 0) f.first = t, f.type = fits;
+        t->dtype = fits;
         t->restored = false;
     }
+    if (f.n)
+        model_notice(
+            m, "%zu tensors (first '%s') become %s: rows of %llu elements are not whole blocks of %s", f.n,
+            f.first->name, dtype_info(f.type)->name, (unsigned long long)f.first->row_elems, info->name);
     return true;
 }
 

@@ -1,4 +1,7 @@
-"""llama.cpp, by xllamacpp: log-probabilities of the token after a prompt."""
+"""llama.cpp, by xllamacpp: log-probabilities of the token after a prompt, and ggml's quantiser."""
+
+import ctypes
+from pathlib import Path
 
 import torch
 
@@ -44,3 +47,20 @@ def differences(path, expected, ids, lengths):
 def compare_llama(path, expected, ids, tolerance, lengths):
     worst = max(d[-1] for d in differences(path, expected, ids, lengths))
     assert worst < tolerance, f"log-probabilities differ by {worst}"
+
+
+def quantizer():
+    """quantize(rows, type): the bytes that llama-quantize writes where no importance matrix is given."""
+    import xllamacpp
+    from gguf.constants import GGML_QUANT_SIZES
+
+    lib = ctypes.CDLL(str(next(Path(xllamacpp.__file__).parent.glob("*.so"))))
+    lib.ggml_quantize_chunk.restype = ctypes.c_size_t
+    lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+
+    def quantize(x, qtype):
+        elems, size = GGML_QUANT_SIZES[qtype]
+        out = ctypes.create_string_buffer(x.size // elems * size)
+        assert lib.ggml_quantize_chunk(qtype.value, x.ctypes.data, out, 0, x.shape[0], x.shape[1], None) == len(out)
+        return out.raw
+    return quantize

@@ -189,3 +189,70 @@ def test_smollm2_keys_by_way_of_hf(smollm2, tmp_path):
     for key in before.keys() - counts:
         assert before[key].types == after[key].types, key
         assert before[key].contents() == after[key].contents(), key
+
+
+def tiny_llama(folder):
+    from reference import byte_tokenizer, tiny
+
+    tiny("llama").save_pretrained(folder)
+    byte_tokenizer(folder)
+
+
+def test_zip_written(tmp_path):
+    """Python's zipfile finds every entry whole and stored; unpacked, transformers loads it."""
+    import zipfile
+
+    from transformers import LlamaForCausalLM
+
+    tiny_llama(tmp_path / "in")
+    run_derope("convert", tmp_path / "in", tmp_path / "out.zip", "--max-shard-size", "100000")
+    with zipfile.ZipFile(tmp_path / "out.zip") as z:
+        assert z.testzip() is None
+        assert {i.compress_type for i in z.infolist()} == {zipfile.ZIP_STORED}
+        assert len([n for n in z.namelist() if n.endswith(".safetensors")]) > 1
+        z.extractall(tmp_path / "out")
+    theirs, ours = (LlamaForCausalLM.from_pretrained(tmp_path / d).state_dict() for d in ("in", "out"))
+    assert all(torch.equal(ours[k], v) for k, v in theirs.items())
+    run_derope("verify", tmp_path / "out")
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+@pytest.mark.parametrize("prefix", ["", "tiny-llama/"])
+def test_zip_read(tmp_path, prefix, zip64):
+    """A folder that Python packed, its JSON deflated; headers of 64 bits as those of files beyond 4 GB have."""
+    import zipfile
+
+    tiny_llama(tmp_path / "in")
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as z:
+        for f in sorted((tmp_path / "in").iterdir()):
+            info = zipfile.ZipInfo(prefix + f.name)
+            info.compress_type = zipfile.ZIP_STORED if f.suffix == ".safetensors" else zipfile.ZIP_DEFLATED
+            with z.open(info, "w", force_zip64=zip64) as entry:
+                entry.write(f.read_bytes())
+    same_tensors(dump(tmp_path / "in.zip")["tensors"], load_file(tmp_path / "in" / "model.safetensors"))
+    run_derope("convert", tmp_path / "in.zip", tmp_path / "a.gguf")
+    run_derope("convert", tmp_path / "in", tmp_path / "b.gguf")
+    assert run_derope("diff", tmp_path / "a.gguf", tmp_path / "b.gguf").returncode == 0
+
+
+def test_zip_of_pytorch_weights(tmp_path):
+    """A zip of torch.save's in the zip of the folder."""
+    import zipfile
+
+    tiny_llama(tmp_path / "in")
+    state = load_file(tmp_path / "in" / "model.safetensors")
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as z:
+        z.write(tmp_path / "in" / "config.json", "m/config.json")
+        z.write(tmp_path / "pytorch_model.bin", "m/pytorch_model.bin")
+    same_tensors(dump(tmp_path / "in.zip")["tensors"], state)
+
+
+def test_zip_of_deflated_weights(tmp_path):
+    import shutil
+
+    tiny_llama(tmp_path / "in")
+    shutil.make_archive(str(tmp_path / "in"), "zip", tmp_path / "in")
+    p = run_derope("inspect", tmp_path / "in.zip", ok=False)
+    assert p.returncode == 3
+    assert "in.zip: model.safetensors: compressed; weights are read in place and have to be stored (zip -0)" in p.stderr

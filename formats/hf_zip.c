@@ -1,0 +1,139 @@
+/* A Hugging Face folder in a zip. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/containers.h"
+
+typedef struct Packed {
+    ZipMap *zip;
+    char *prefix; /* "", or "NAME/" */
+} Packed;
+
+static const char *full_name(const Folder *f, Arena *a, const char *name) {
+    return arena_printf(a, "%s%s", ((const Packed *)f->context)->prefix, name);
+}
+
+static bool packed_has(const Folder *f, const char *name) {
+    const Packed *p = f->context;
+    Arena a = {0};
+    bool has = zip_map_has(p->zip, full_name(f, &a, name));
+    arena_free(&a);
+    return has;
+}
+
+/* The bytes where they lie, under the zip's path and the entry's name. */
+static const ByteSource *source_of(Checkpoint *c, const Folder *f, const ZipEntry *x) {
+    ByteSource *s = arena_alloc(&c->arena, sizeof *s);
+    s->path = arena_printf(&c->arena, "%s/%s", f->path, x->name);
+    s->map = x->bytes;
+    s->size = x->source.size;
+    return s;
+}
+
+static const ByteSource *packed_map(const Folder *f, Checkpoint *c, const char *name, Error *e) {
+    const Packed *p = f->context;
+    ZipEntry *x = zip_map_entry(p->zip, full_name(f, &c->arena, name), e);
+    return x && zip_entry_check(x, e) ? source_of(c, f, x) : NULL;
+}
+
+/* Of gigabytes no checksum is taken: a safetensors file outside a zip has none either. */
+static bool packed_weights(const Folder *f, Checkpoint *c, const char *name, Error *e) {
+    const Packed *p = f->context;
+    const char *full = full_name(f, &c->arena, name);
+    if (zip_map_is_packed(p->zip, full))
+        return error_set(e, ERR_INPUT,
+                         "%s: %.300s: compressed; weights are read in place and have to be stored (zip -0)",
+                         f->path, full);
+    ZipEntry *x = zip_map_entry(p->zip, full, e);
+    return x && container_parse(c, source_of(c, f, x), e);
+}
+
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The name within the folder of what a folder on disk would give as a companion; NULL otherwise. */
+static const char *companion(const Packed *p, const char *entry) {
+    size_t n = strlen(p->prefix);
+    const char *name = entry + n;
+    bool within = strncmp(entry, p->prefix, n) == 0 && *name && *name != '.' && !strchr(name, '/');
+    return within && !hf_is_weights(name) ? name : NULL;
+}
+
+static bool packed_side_files(const Folder *f, Checkpoint *c, Error *e) {
+    const Packed *p = f->context;
+    const char **names = xcalloc(zip_map_count(p->zip), sizeof *names);
+    size_t n = 0;
+    for (uint64_t i = 0; i < zip_map_count(p->zip); i++) {
+        const char *name = companion(p, zip_map_name(p->zip, i));
+        if (name) names[n++] = name;
+    }
+    qsort(names, n, sizeof *names, by_text);
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++) {
+        const ByteSource *s = packed_map(f, c, names[i], e);
+        ok = s != NULL;
+        if (ok) checkpoint_add_file(c, names[i], s->map, s->size);
+    }
+    free(names);
+    return ok;
+}
+
+/* What a Macintosh's archiver adds. */
+static bool is_litter(const char *name) {
+    return strncmp(name, "__MACOSX/", 9) == 0 || strcmp(name, ".DS_Store") == 0;
+}
+
+/* The folder that everything lies in, if there is one. */
+static char *common_folder(const ZipMap *zip) {
+    const char *first = NULL;
+    size_t n = 0;
+    for (uint64_t i = 0; i < zip_map_count(zip); i++) {
+        const char *name = zip_map_name(zip, i), *slash = strchr(name, '/');
+        if (is_litter(name)) continue;
+        if (!slash || (first && strncmp(first, name, n) != 0)) return xstrdup("");
+        first = name;
+        n = (size_t)(slash - name) + 1;
+    }
+    char *folder = xcalloc(n + 1, 1);
+    if (n) memcpy(folder, first, n);
+    return folder;
+}
+
+static bool holds_weights(const Packed *p) {
+    for (uint64_t i = 0; i < zip_map_count(p->zip); i++)
+        if (hf_is_weights(zip_map_name(p->zip, i))) return true;
+    return false;
+}
+
+bool hf_zip_parse(Checkpoint *c, ZipMap *zip, bool without_weights, Error *e) {
+    if (!zip_map_check(zip, e)) return false;
+    Packed p = {.zip = zip, .prefix = common_folder(zip)};
+    Folder f = {.path = zip_map_path(zip),
+                .context = &p,
+                .has = packed_has,
+                .map = packed_map,
+                .read_weights = packed_weights,
+                .read_side_files = packed_side_files};
+    c->format = FORMAT_HF;
+    if (!packed_has(&f, "config.json") && !holds_weights(&p)) {
+        free(p.prefix);
+        return error_set(
+            e, ERR_INPUT,
+            "%s: a zip file without NAME/data.pkl (PyTorch), and without config.json or weights (a "
+            "Hugging Face folder)",
+            f.path);
+    }
+    bool ok = without_weights ? packed_side_files(&f, c, e) : hf_read_folder(c, &f, e);
+    free(p.prefix);
+    return ok;
+}
+
+bool zip_read(Checkpoint *c, const char *path, bool without_weights, Error *e) {
+    const ByteSource *file = checkpoint_map(c, path, e);
+    ZipMap *zip = file ? zip_map_open(c, file, e) : NULL;
+    bool ok =
+        zip && (torch_zip_is(zip) ? torch_zip_parse(c, zip, e) : hf_zip_parse(c, zip, without_weights, e));
+    zip_map_close(zip);
+    return ok;
+}

@@ -1,0 +1,264 @@
+/* A Hugging Face folder as one zip of stored entries, written by libzip, which pulls each entry's bytes from
+ * us and pushes the file's back: nothing is held but a piece. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zip.h>
+
+#include "formats/drain.h"
+#include "formats/hf_files.h"
+
+enum {
+    ALIGNMENT = 64,   /* of an entry's first byte */
+    PADDING = 0xd935, /* the extra field that Android's zipalign pads with: u16 alignment, zeros */
+    BUFFERED = 1 << 20
+};
+
+typedef struct ZipWrite {
+    Checkpoint *c;
+    const WriteOptions *options;
+    const char *path;
+    FILE *out;
+    uint64_t done, total; /* bytes of tensors */
+    zip_error_t error;    /* libzip's word for what `e` says better */
+    Error *e;
+} ZipWrite;
+
+/* An entry on its way: what comes next of it. */
+typedef struct Entry {
+    ZipWrite *w;
+    const HfFile *file;
+    Buffer manifest;
+    uint64_t size;
+    size_t tensor; /* whose stream is open, n_tensors at the end */
+    TensorStream stream;
+    bool streaming;
+    const uint8_t *piece;
+    size_t left; /* of it */
+    bool begun;
+} Entry;
+
+static zip_int64_t failed(ZipWrite *w) {
+    zip_error_set(&w->error, ZIP_ER_WRITE, errno);
+    return -1;
+}
+
+/* ---- entries: libzip reads ---- */
+
+/* derope.json has the length that it had with hashes of zeros. */
+static bool renew_manifest(Entry *x) {
+    x->manifest.size = 0;
+    if (!hf_manifest_text(x->w->c, x->w->options, &x->manifest, x->w->e)) return false;
+    return x->manifest.size == x->size ||
+           error_set(x->w->e, ERR_FAILED, "%s: the manifest changed its length from %llu to %zu", x->w->path,
+                     (unsigned long long)x->size, x->manifest.size);
+}
+
+static bool begin_entry(Entry *x) {
+    x->piece = x->file->bytes;
+    x->left = x->file->n_bytes;
+    x->tensor = 0;
+    if (!x->file->is_manifest) return true;
+    if (!renew_manifest(x)) return false;
+    x->piece = x->manifest.data;
+    x->left = x->manifest.size;
+    return true;
+}
+
+static void end_entry(Entry *x) {
+    if (x->streaming) tensor_stream_close(&x->stream);
+    x->streaming = false;
+}
+
+/* The next piece into x->piece; x->left 0 at the end of all. */
+static bool next_piece(Entry *x) {
+    ZipWrite *w = x->w;
+    while (!x->left && x->tensor < x->file->n_tensors) {
+        if (w->options->stop && *w->options->stop)
+            return error_set(w->e, ERR_INTERRUPTED, "%s: interrupted; nothing was left behind", w->path);
+        if (!x->streaming) x->stream = tensor_stream(x->file->tensors[x->tensor]);
+        x->streaming = true;
+        if (!tensor_stream_next(&x->stream, &x->piece, &x->left, w->e)) return false;
+        w->done += x->left;
+        if (x->left && w->options->progress)
+            w->options->progress(w->options->progress_context, w->done, w->total);
+        if (x->left) continue;
+        end_entry(x);
+        x->tensor++;
+    }
+    return true;
+}
+
+static zip_int64_t read_entry(Entry *x, uint8_t *out, zip_uint64_t n) {
+    zip_uint64_t given = 0;
+    while (given < n) {
+        if (!next_piece(x)) return failed(x->w);
+        if (!x->left) break;
+        size_t take = x->left < n - given ? x->left : n - given;
+        memcpy(out + given, x->piece, take);
+        x->piece += take;
+        x->left -= take;
+        given += take;
+    }
+    return (zip_int64_t)given;
+}
+
+static zip_int64_t entry_command(void *context, void *data, zip_uint64_t n, zip_source_cmd_t command) {
+    Entry *x = context;
+    zip_stat_t *st = data;
+    switch (command) {
+    case ZIP_SOURCE_OPEN:
+        return begin_entry(x) ? 0 : failed(x->w);
+    case ZIP_SOURCE_READ:
+        return read_entry(x, data, n);
+    case ZIP_SOURCE_CLOSE:
+        end_entry(x);
+        return 0;
+    case ZIP_SOURCE_STAT:
+        zip_stat_init(st);
+        st->size = x->size;
+        st->valid = ZIP_STAT_SIZE;
+        return sizeof *st;
+    case ZIP_SOURCE_ERROR:
+        return zip_error_to_data(&x->w->error, data, n);
+    case ZIP_SOURCE_SUPPORTS:
+        return zip_source_make_command_bitmap(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE,
+                                              ZIP_SOURCE_STAT, ZIP_SOURCE_ERROR, ZIP_SOURCE_FREE, -1);
+    case ZIP_SOURCE_FREE:
+        return 0;
+    default:
+        zip_error_set(&x->w->error, ZIP_ER_OPNOTSUPP, 0);
+        return -1;
+    }
+}
+
+/* ---- the file: libzip writes ---- */
+
+static zip_int64_t stdio_result(ZipWrite *w, bool ok) {
+    if (ok) return 0;
+    if (w->e->code == ERR_NONE)
+        error_errno(w->e, "%s: cannot write at offset %lld", w->path, (long long)ftello(w->out));
+    return failed(w);
+}
+
+static zip_int64_t seek_file(ZipWrite *w, void *data, zip_uint64_t n) {
+    zip_source_args_seek_t *to = ZIP_SOURCE_GET_ARGS(zip_source_args_seek_t, data, n, &w->error);
+    return to ? stdio_result(w, fseeko(w->out, to->offset, to->whence) == 0) : -1;
+}
+
+static zip_int64_t file_command(void *context, void *data, zip_uint64_t n, zip_source_cmd_t command) {
+    ZipWrite *w = context;
+    switch (command) {
+    case ZIP_SOURCE_WRITE:
+        return stdio_result(w, fwrite(data, 1, n, w->out) == n) == 0 ? (zip_int64_t)n : -1;
+    case ZIP_SOURCE_SEEK_WRITE:
+        return seek_file(w, data, n);
+    case ZIP_SOURCE_TELL_WRITE:
+        return ftello(w->out);
+    case ZIP_SOURCE_COMMIT_WRITE:
+        return stdio_result(w, fflush(w->out) == 0);
+    case ZIP_SOURCE_OPEN: /* to see that it is there */
+    case ZIP_SOURCE_BEGIN_WRITE:
+    case ZIP_SOURCE_ROLLBACK_WRITE:
+    case ZIP_SOURCE_REMOVE:
+    case ZIP_SOURCE_CLOSE:
+    case ZIP_SOURCE_FREE:
+        return 0;
+    case ZIP_SOURCE_STAT:
+        zip_stat_init(data);
+        return sizeof(zip_stat_t);
+    case ZIP_SOURCE_ERROR:
+        return zip_error_to_data(&w->error, data, n);
+    case ZIP_SOURCE_SUPPORTS:
+        return ZIP_SOURCE_SUPPORTS_WRITABLE;
+    default: /* nothing of a new file is read */
+        zip_error_set(&w->error, ZIP_ER_OPNOTSUPP, 0);
+        return -1;
+    }
+}
+
+/* ---- both together ---- */
+
+/* Bytes that libzip puts before an entry's own: the fixed header, the name, sizes of 64 bits where one does
+ * not fit 32. */
+static uint64_t header_bytes(const HfFile *f, uint64_t size) {
+    return 30 + strlen(f->name) + (size > UINT32_MAX ? 20 : 0);
+}
+
+/* An extra field that moves the entry's first byte, else at `at`, to a multiple of ALIGNMENT; 0 if it is
+ * there already. It has 4 bytes of header and at least the u16. */
+static uint64_t padding_for(uint64_t at) {
+    uint64_t n = (ALIGNMENT - at % ALIGNMENT) % ALIGNMENT;
+    return n && n < 6 ? n + ALIGNMENT : n;
+}
+
+static bool add_padding(zip_t *z, zip_uint64_t i, uint64_t n) {
+    uint8_t field[2 * ALIGNMENT] = {ALIGNMENT};
+    return !n || zip_file_extra_field_set(z, i, PADDING, ZIP_EXTRA_FIELD_NEW, field, (zip_uint16_t)(n - 4),
+                                          ZIP_FL_LOCAL) == 0;
+}
+
+/* `*at`: where in the file the entry begins, then where the next one does. */
+static bool add_entry(zip_t *z, Entry *x, uint64_t *at) {
+    uint64_t header = header_bytes(x->file, x->size);
+    uint64_t padding = x->file->n_tensors ? padding_for(*at + header) : 0;
+    *at += header + padding + x->size;
+    zip_source_t *source = zip_source_function(z, entry_command, x);
+    zip_int64_t i = source ? zip_file_add(z, x->file->name, source, ZIP_FL_ENC_UTF_8) : -1;
+    if (i < 0) {
+        zip_source_free(source);
+        return false;
+    }
+    return zip_set_file_compression(z, (zip_uint64_t)i, ZIP_CM_STORE, 0) == 0 &&
+           zip_file_set_dostime(z, (zip_uint64_t)i, 0, 1 << 5 | 1, 0) == 0 && /* 1980-01-01 */
+           add_padding(z, (zip_uint64_t)i, padding);
+}
+
+static bool measure(ZipWrite *w, Entry *x) {
+    x->size = x->file->n_bytes + x->file->tensor_bytes;
+    if (!x->file->is_manifest) return true;
+    for (size_t i = 0; i < w->c->n_tensors; i++)
+        memset(w->c->tensors[i].hash, '0', 32), w->c->tensors[i].hash[32] = 0;
+    x->manifest.size = 0;
+    bool ok = hf_manifest_text(w->c, w->options, &x->manifest, w->e);
+    x->size = x->manifest.size;
+    return ok;
+}
+
+static bool write_entries(ZipWrite *w, zip_t *z, Entry *entries, const HfFiles *files) {
+    uint64_t at = 0;
+    bool ok = true;
+    for (size_t i = 0; ok && i < files->n; i++) {
+        entries[i] = (Entry){.w = w, .file = &files->files[i]};
+        ok = measure(w, &entries[i]) && add_entry(z, &entries[i], &at);
+    }
+    ok = ok && zip_close(z) == 0;
+    if (ok) return true;
+    if (w->e->code == ERR_NONE) error_set(w->e, ERR_FAILED, "%s: %s", w->path, zip_strerror(z));
+    zip_discard(z);
+    return false;
+}
+
+bool hf_zip_write(Checkpoint *c, const HfFiles *files, const char *temp, const char *path,
+                  const WriteOptions *o, Error *e) {
+    Error reason = {0};
+    ZipWrite w = {.c = c, .options = o, .path = path, .total = drain_total(c), .e = &reason};
+    zip_error_init(&w.error);
+    w.out = fopen(temp, "r+b");
+    if (!w.out) return error_errno(e, "%s", path);
+    setvbuf(w.out, NULL, _IOFBF, BUFFERED);
+    zip_source_t *file = zip_source_function_create(file_command, &w, &w.error);
+    zip_t *z = file ? zip_open_from_source(file, ZIP_CREATE | ZIP_TRUNCATE, &w.error) : NULL;
+    Entry *entries = xcalloc(files->n, sizeof *entries);
+    bool ok = z ? write_entries(&w, z, entries, files)
+                : error_set(&reason, ERR_FAILED, "%s: %s", path, zip_error_strerror(&w.error));
+    if (!z && file) zip_source_free(file);
+    for (size_t i = 0; i < files->n; i++)
+        buffer_free(&entries[i].manifest);
+    free(entries);
+    if (fclose(w.out) != 0 && ok) ok = error_errno(&reason, "%s", path);
+    zip_error_fini(&w.error);
+    if (!ok && e) *e = reason;
+    return ok;
+}

@@ -1,0 +1,282 @@
+/* Entries of a zip as ranges of the mapped file: see formats/zip_map.h. */
+#include "formats/zip_map.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zip.h>
+#include <zlib.h>
+
+enum { MAX_EXPANSION = 100 };
+
+/* libzip reads the mapped file through this and so shows where it reads: it has no call that says where in
+ * the file an entry's bytes lie. */
+typedef struct Window {
+    const uint8_t *map;
+    uint64_t size, at, last_read;
+    zip_error_t error;
+} Window;
+
+static zip_int64_t window_read(Window *w, void *out, zip_uint64_t n) {
+    if (n > w->size - w->at) n = w->size - w->at;
+    memcpy(out, w->map + w->at, n);
+    w->last_read = w->at;
+    w->at += n;
+    return (zip_int64_t)n;
+}
+
+static zip_int64_t window_stat(const Window *w, zip_stat_t *st) {
+    zip_stat_init(st);
+    st->size = w->size;
+    st->valid = ZIP_STAT_SIZE;
+    return sizeof *st;
+}
+
+static zip_int64_t window_command(void *context, void *data, zip_uint64_t n, zip_source_cmd_t command) {
+    Window *w = context;
+    zip_int64_t to;
+    switch (command) {
+    case ZIP_SOURCE_OPEN:
+        w->at = 0;
+        return 0;
+    case ZIP_SOURCE_READ:
+        return window_read(w, data, n);
+    case ZIP_SOURCE_SEEK:
+        to = zip_source_seek_compute_offset(w->at, w->size, data, n, &w->error);
+        if (to < 0) return -1;
+        w->at = (uint64_t)to;
+        return 0;
+    case ZIP_SOURCE_TELL:
+        return (zip_int64_t)w->at;
+    case ZIP_SOURCE_STAT:
+        return window_stat(w, data);
+    case ZIP_SOURCE_ERROR:
+        return zip_error_to_data(&w->error, data, n);
+    case ZIP_SOURCE_SUPPORTS:
+        return ZIP_SOURCE_SUPPORTS_SEEKABLE;
+    case ZIP_SOURCE_CLOSE:
+    case ZIP_SOURCE_FREE:
+        return 0;
+    default:
+        zip_error_set(&w->error, ZIP_ER_OPNOTSUPP, 0);
+        return -1;
+    }
+}
+
+struct ZipMap {
+    Checkpoint *c;
+    const ByteSource *file;
+    Window window;
+    zip_t *zip;
+    ZipEntry **entries; /* by number in the zip; NULL until opened */
+    uint64_t n_entries, unpacked;
+};
+
+ZipMap *zip_map_open(Checkpoint *c, const ByteSource *file, Error *e) {
+    ZipMap *z = xcalloc(1, sizeof *z);
+    z->c = c;
+    z->file = file;
+    z->window = (Window){.map = file->map, .size = file->size};
+    zip_error_init(&z->window.error);
+    zip_error_t why;
+    zip_error_init(&why);
+    zip_source_t *source = zip_source_function_create(window_command, &z->window, &why);
+    z->zip = source ? zip_open_from_source(source, ZIP_RDONLY, &why) : NULL;
+    if (!z->zip) {
+        error_set(e, ERR_INPUT, "%s: not a whole zip file: %s", file->path, zip_error_strerror(&why));
+        if (source) zip_source_free(source);
+    } else {
+        z->n_entries = (uint64_t)zip_get_num_entries(z->zip, 0);
+        z->entries = xcalloc(z->n_entries, sizeof *z->entries);
+    }
+    zip_error_fini(&why);
+    if (z->zip) return z;
+    zip_map_close(z);
+    return NULL;
+}
+
+void zip_map_close(ZipMap *z) {
+    if (!z) return;
+    if (z->zip) zip_discard(z->zip);
+    zip_error_fini(&z->window.error);
+    free(z->entries);
+    free(z);
+}
+
+const char *zip_map_path(const ZipMap *z) {
+    return z->file->path;
+}
+
+uint64_t zip_map_count(const ZipMap *z) {
+    return z->n_entries;
+}
+
+const char *zip_map_name(const ZipMap *z, uint64_t i) {
+    const char *name = zip_get_name(z->zip, i, 0);
+    return name ? name : "";
+}
+
+bool zip_map_has(const ZipMap *z, const char *name) {
+    return zip_name_locate(z->zip, name, 0) >= 0;
+}
+
+bool zip_map_is_packed(const ZipMap *z, const char *name) {
+    zip_stat_t st;
+    return zip_stat(z->zip, name, 0, &st) == 0 && st.comp_method != ZIP_CM_STORE;
+}
+
+/* ---- entries ---- */
+
+bool zip_entry_check(ZipEntry *x, Error *e) {
+    if (x->checked || !x->crc) return true;
+    uint32_t crc = (uint32_t)crc32_z(0, x->bytes, x->source.size);
+    if (crc != x->crc)
+        return error_set(e, ERR_INPUT, "%s: %.300s: its checksum is %08x, and the zip says %08x: damaged",
+                         x->source.path, x->name, crc, x->crc);
+    x->checked = true;
+    return true;
+}
+
+static bool read_entry(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
+    ZipEntry *x = s->context;
+    if (!zip_entry_check(x, e)) return false;
+    memcpy(out, x->bytes + offset, n);
+    return true;
+}
+
+/* Where in the file an entry's bytes lie, packed or not; false where they do not. */
+static bool find_bytes(ZipMap *z, uint64_t number, uint64_t size, uint64_t *at) {
+    uint8_t first;
+    zip_file_t *f = zip_fopen_index(z->zip, number, ZIP_FL_COMPRESSED | ZIP_FL_ENCRYPTED);
+    bool ok = f && zip_fread(f, &first, 1) == 1;
+    *at = z->window.last_read;
+    if (f) zip_fclose(f);
+    return ok && size <= z->file->size && *at <= z->file->size - size;
+}
+
+static bool outside(const ZipMap *z, const char *name, uint64_t size, Error *e) {
+    return error_set(e, ERR_INPUT, "%s: %.300s: its %llu bytes do not lie in the file's %llu", z->file->path,
+                     name, (unsigned long long)size, (unsigned long long)z->file->size);
+}
+
+/* A stored entry is its bytes in the file. */
+static bool locate(ZipMap *z, ZipEntry *x, uint64_t number, const zip_stat_t *st, Error *e) {
+    uint64_t at = 0;
+    if (st->size && (st->comp_size != st->size || !find_bytes(z, number, st->size, &at)))
+        return outside(z, x->name, st->size, e);
+    x->bytes = z->file->map + at;
+    return true;
+}
+
+static void free_unpacked(Mapping *m) {
+    free(m->source.context);
+}
+
+/* A deflated entry is unpacked into memory; libzip checks its sum. */
+static bool unpack(ZipMap *z, ZipEntry *x, uint64_t number, uint64_t size, Error *e) {
+    uint64_t limit = z->file->size * MAX_EXPANSION;
+    if (size > limit || z->unpacked > limit - size)
+        return error_set(e, ERR_INPUT, "%s: %.300s: unpacks to %llu bytes, over %d times the file: refused",
+                         z->file->path, x->name, (unsigned long long)size, MAX_EXPANSION);
+    uint8_t *bytes = big_alloc(size, 1, x->source.path, e);
+    if (!bytes) return false;
+    ByteSource owner = {.path = x->source.path, .size = size, .context = bytes};
+    checkpoint_hang(z->c, &owner, free_unpacked);
+    z->unpacked += size;
+    zip_file_t *f = zip_fopen_index(z->zip, number, 0);
+    uint8_t past; /* reading past the end makes libzip compare checksums */
+    bool ok = f && zip_fread(f, bytes, size) == (zip_int64_t)size && zip_fread(f, &past, 1) == 0;
+    if (!ok)
+        error_set(e, ERR_INPUT, "%s: %.300s: cannot be unpacked to its %llu bytes: %s", z->file->path,
+                  x->name, (unsigned long long)size, f ? zip_file_strerror(f) : zip_strerror(z->zip));
+    if (f) zip_fclose(f);
+    x->bytes = bytes;
+    x->checked = true;
+    return ok;
+}
+
+ZipEntry *zip_map_entry(ZipMap *z, const char *name, Error *e) {
+    zip_int64_t number = zip_name_locate(z->zip, name, 0);
+    zip_stat_t st;
+    if (number < 0 || zip_stat_index(z->zip, (zip_uint64_t)number, 0, &st) != 0) {
+        error_set(e, ERR_INPUT, "%s: has no entry %.300s", z->file->path, name);
+        return NULL;
+    }
+    if (z->entries[number]) return z->entries[number];
+    ZipEntry *x = arena_alloc(&z->c->arena, sizeof *x);
+    x->name = arena_strdup(&z->c->arena, name);
+    x->crc = st.crc;
+    x->source = (ByteSource){.path = z->file->path, .size = st.size, .read = read_entry, .context = x};
+    bool ok;
+    if (st.encryption_method != ZIP_EM_NONE)
+        ok = error_set(e, ERR_INPUT, "%s: %.300s: encrypted", z->file->path, name);
+    else if (st.comp_method == ZIP_CM_STORE)
+        ok = locate(z, x, (uint64_t)number, &st, e);
+    else if (st.comp_method == ZIP_CM_DEFLATE)
+        ok = unpack(z, x, (uint64_t)number, st.size, e);
+    else
+        ok = error_set(e, ERR_INPUT, "%s: %.300s: packed by method %u; stored and deflated are read",
+                       z->file->path, name, st.comp_method);
+    return ok ? z->entries[number] = x : NULL;
+}
+
+/* ---- the zip as a whole ---- */
+
+typedef struct Extent {
+    const char *name;
+    uint64_t at, size;
+} Extent;
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const Extent *)a)->name, ((const Extent *)b)->name);
+}
+
+static int by_place(const void *a, const void *b) {
+    const Extent *x = a, *y = b;
+    return x->at != y->at ? (x->at < y->at ? -1 : 1) : by_name(a, b);
+}
+
+/* Nothing that could lead out of a folder: no "..", no root, no drive or backslash. */
+static bool tame(const char *name) {
+    if (!*name || *name == '/' || strchr(name, '\\') || strchr(name, ':')) return false;
+    for (const char *p = name; p; p = strchr(p, '/') ? strchr(p, '/') + 1 : NULL)
+        if (p[0] == '.' && p[1] == '.' && (!p[2] || p[2] == '/')) return false;
+    return true;
+}
+
+static bool check_extents(const ZipMap *z, Extent *x, uint64_t n, Error *e) {
+    qsort(x, n, sizeof *x, by_name);
+    for (uint64_t i = 0; i < n; i++) {
+        if (!tame(x[i].name))
+            return error_set(e, ERR_INPUT, "%s: entry '%.300s': not a name within a folder", z->file->path,
+                             x[i].name);
+        if (i && strcmp(x[i].name, x[i - 1].name) == 0)
+            return error_set(e, ERR_INPUT, "%s: entry '%.300s' is there twice", z->file->path, x[i].name);
+    }
+    qsort(x, n, sizeof *x, by_place);
+    const Extent *last = NULL;
+    for (uint64_t i = 0; i < n; i++) {
+        if (!x[i].size) continue;
+        if (last && x[i].at < last->at + last->size)
+            return error_set(e, ERR_INPUT, "%s: entries '%.200s' and '%.200s' overlap", z->file->path,
+                             last->name, x[i].name);
+        last = &x[i];
+    }
+    return true;
+}
+
+bool zip_map_check(ZipMap *z, Error *e) {
+    Extent *x = xcalloc(z->n_entries, sizeof *x);
+    bool ok = true;
+    for (uint64_t i = 0; ok && i < z->n_entries; i++) {
+        zip_stat_t st;
+        x[i].name = zip_map_name(z, i);
+        if (zip_stat_index(z->zip, i, 0, &st) != 0)
+            ok = error_set(e, ERR_INPUT, "%s: entry %llu cannot be read", z->file->path,
+                           (unsigned long long)i);
+        else if (st.comp_size && !find_bytes(z, i, x[i].size = st.comp_size, &x[i].at))
+            ok = outside(z, x[i].name, st.comp_size, e);
+    }
+    ok = ok && check_extents(z, x, z->n_entries, e);
+    free(x);
+    return ok;
+}

@@ -1,0 +1,10 @@
+#include "tests/fuzz/container.h"
+
+static bool read_zip(Checkpoint *c, const char *path, Error *e) {
+    return zip_read(c, path, false, e);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
+    fuzz_container(read_zip, data, n);
+    return 0;
+}
