@@ -64,6 +64,11 @@ bool has_qk_norm(const Model *m);
 bool family_norms(const Model *m, char *why, size_t why_size);
 /* The layers that rotate are those that rotate in the family. */
 bool family_rotation(const Model *m, char *why, size_t why_size);
+/* One factor on all angles stops what is to be stopped: all layers, or, where those with a window have a base
+ * of their own, which nothing scales, the others. */
+bool factor_stops(const Model *m, char *why, size_t why_size);
+/* The first layer whose rotation a factor scales. */
+const LayerSpec *scaled_layer(const Model *m);
 /* One rotation for all layers that rotate, those with a window left out where they have a base of their own;
  * *l is the first. */
 bool main_rotation(const Model *m, const LayerSpec **l);

@@ -119,6 +119,26 @@ bool family_rotation(const Model *m, char *why, size_t size) {
     return true;
 }
 
+bool factor_stops(const Model *m, char *why, size_t size) {
+    bool own_base = m->family->window_base;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        bool scaled = !(own_base && l->window);
+        if (!scaled && layer_is_nope(m, l))
+            return cannot(why, size, "does not scale the rotation of layers with a window");
+        if (scaled && !layer_is_nope(m, l))
+            return cannot(why, size, "stops the rotation of all layers%s or of none",
+                          own_base ? " without a window" : "");
+    }
+    return true;
+}
+
+const LayerSpec *scaled_layer(const Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (!(m->family->window_base && m->spec.layers[i].window)) return &m->spec.layers[i];
+    return &m->spec.layers[0];
+}
+
 bool main_rotation(const Model *m, const LayerSpec **found) {
     *found = NULL;
     bool same = true;

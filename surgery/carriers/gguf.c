@@ -269,17 +269,14 @@ const Carrier carrier_gguf_granite_swa = {
 /* ---- the family's own, with angles divided by 1e30 ---- */
 
 static bool linear_can(const Model *m, char *why, size_t size) {
-    if (!all_layers(m, layer_is_nope))
-        return cannot(why, size, "stops the rotation of all layers or of none");
+    if (!factor_stops(m, why, size)) return false;
     if (has_sinks(m) && !m->family->layer.sinks) return cannot(why, size, "has no attention sinks");
-    if (m->family->window_base && !all_layers(m, layer_is_global))
-        return cannot(why, size, "does not scale the rotation of layers with a window");
     return own_block(m, why, size);
 }
 
 static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)config, (void)e;
-    LayerSpec l = m->spec.layers[0];
+    LayerSpec l = *scaled_layer(m);
     l.rotary_dim = l.head_dim;
     l.scaling = rope_stopped(ROPE_SCALING_LINEAR);
     gguf_set_rope(m, out, &l);

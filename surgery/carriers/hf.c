@@ -85,7 +85,7 @@ void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double
 
 /* Layers that rotate, or keep their base though they no longer do. */
 static double kept_base(const Model *m) {
-    return m->spec.layers[0].rope_base;
+    return scaled_layer(m)->rope_base;
 }
 
 static bool same_layers_as_source(const Model *m) {
@@ -367,8 +367,7 @@ const Carrier carrier_hf_granite_swa = {
 /* What both ways to stop an architecture's rotation have in common. */
 static bool stops_all(const Model *m, char *why, size_t size) {
     if (!family_norms(m, why, size)) return false;
-    if (!all_layers(m, layer_is_nope))
-        return cannot(why, size, "stops the rotation of all layers or of none");
+    if (!factor_stops(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].window != m->source_spec.layers[i].window)
             return cannot(why, size, "says nothing of windows per layer");
@@ -405,8 +404,7 @@ static bool linear_can(const Model *m, char *why, size_t size) {
     if (!stops_all(m, why, size)) return false;
     if (f->config_scalings && !(f->config_scalings & (1u << ROPE_SCALING_LINEAR | 1u << ROPE_SCALING_LLAMA3)))
         return cannot(why, size, "has no rope scaling by a factor alone");
-    if (f->window_base && !all_layers(m, layer_is_global))
-        return cannot(why, size, "does not scale the rotation of layers with a window");
+    if (f->window_base && !f->config_can(m, why, size)) return false;
     if (strcmp(f->name, "granite_swa") == 0) return cannot(why, size, "has a rope base per layer");
     return true;
 }

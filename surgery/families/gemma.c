@@ -76,6 +76,8 @@ static void set_local_base(Model *m, double base) {
         if (!l->window) continue;
         l->rope_base = base;
         l->scaling = (RopeScaling){0};
+        l->position = POSITION_ROPE; /* even where a factor stops the others */
+        l->rotary_dim = l->head_dim;
     }
 }
 
