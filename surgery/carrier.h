@@ -74,6 +74,8 @@ const LayerSpec *scaled_layer(const Model *m);
 bool main_rotation(const Model *m, const LayerSpec **l);
 /* Llama's layers: RMSNorms before attention and MLP, SwiGLU, no soft caps; and no experts. */
 bool llama_layers(const Model *m, char *why, size_t why_size);
+/* Experts in all layers, the same number, by a softmax over the chosen, without biases. */
+bool plain_mixture(const Model *m, char *why, size_t why_size);
 bool llama_block(const Model *m, char *why, size_t why_size);
 /* `can` helpers: writes the reason, returns false. */
 bool cannot(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -118,10 +118,10 @@ static void to_hf_dtype(Export *x, Tensor *t) {
 static const TensorName *row_of(const Export *x, TensorRole role, int layer) {
     const ModelTensor *there = model_tensor(x->m, role, layer);
     if (!x->carrier->tensors && there && there->row) return there->row;
-    const TensorName *own = x->carrier->tensors ? NULL : x->m->family->tensors;
+    const TensorName *row = x->carrier->tensors ? x->carrier->tensors : x->m->family->tensors;
     const LayerSpec *l = layer >= 0 ? &x->m->spec.layers[layer] : NULL;
-    for (const TensorName *row = own ? own : x->carrier->tensors; row->hf; row++)
-        if (row->role == role && (!own || row_fits(row, l))) return row;
+    for (; row->hf; row++) /* a plain MLP goes where one expert is */
+        if (row->role == role && (row_fits(row, l) || (x->carrier->needs_router && row->experts))) return row;
     return NULL;
 }
 

@@ -105,8 +105,8 @@ bool family_has_arch(const Family *f, const char *arch);
 bool row_fits(const TensorName *row, const LayerSpec *l);
 
 /* The names shared by every family of Llama's shape; by those with norms after attention and MLP (Gemma 2,
- * OLMo 2); and those of OLMoE with one expert. */
-extern const TensorName llama_tensors[], sandwich_tensors[], olmoe_tensors[];
+ * OLMo 2); those of OLMoE; and of Granite SWA, with experts or without. */
+extern const TensorName llama_tensors[], sandwich_tensors[], olmoe_tensors[], granite_swa_tensors[];
 
 /* A window this long in a GGUF means that there is none. */
 enum { GGUF_NO_WINDOW = 1 << 24 };

@@ -5,14 +5,24 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const Carrier carrier_hf_own, carrier_hf_smollm3, carrier_hf_granite_swa, carrier_hf_partial,
-    carrier_hf_olmoe, carrier_hf_linear, carrier_gguf_olmoe;
+extern const Carrier carrier_hf_own, carrier_hf_smollm3, carrier_hf_granite_swa, carrier_hf_granitemoe_swa,
+    carrier_hf_partial, carrier_hf_olmoe, carrier_hf_linear, carrier_gguf_olmoe;
 extern const Carrier carrier_gguf_own, carrier_gguf_granite, carrier_gguf_granite_swa, carrier_gguf_linear;
 
 const Carrier *const carriers[] = {
-    &carrier_hf_own,           &carrier_hf_smollm3, &carrier_hf_granite_swa, &carrier_hf_partial,
-    &carrier_hf_olmoe,         &carrier_hf_linear,  &carrier_gguf_own,       &carrier_gguf_granite,
-    &carrier_gguf_granite_swa, &carrier_gguf_olmoe, &carrier_gguf_linear,    NULL,
+    &carrier_hf_own,
+    &carrier_hf_smollm3,
+    &carrier_hf_granite_swa,
+    &carrier_hf_granitemoe_swa,
+    &carrier_hf_partial,
+    &carrier_hf_olmoe,
+    &carrier_hf_linear,
+    &carrier_gguf_own,
+    &carrier_gguf_granite,
+    &carrier_gguf_granite_swa,
+    &carrier_gguf_olmoe,
+    &carrier_gguf_linear,
+    NULL,
 };
 
 /* ---- what a spec is like ---- */
@@ -165,6 +175,21 @@ bool llama_layers(const Model *m, char *why, size_t size) {
         if (l->softcap > 0) return cannot(why, size, "has no soft cap on scores");
         if (l->chunked && !layer_is_global(m, l)) return cannot(why, size, "has windows, not chunks");
         if (l->temper_scale) return cannot(why, size, "does not scale queries by their position");
+    }
+    return true;
+}
+
+bool plain_mixture(const Model *m, char *why, size_t size) {
+    const LayerSpec *first = &m->spec.layers[0];
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (!l->n_experts) return cannot(why, size, "has experts in every layer");
+        if (l->n_experts != first->n_experts || l->n_experts_used != first->n_experts_used)
+            return cannot(why, size, "has as many experts in every layer");
+        if (l->routing != ROUTING_OF_CHOSEN)
+            return cannot(why, size, "counts experts by their shares among the chosen");
+        if (l->shared_expert || l->router_bias || l->mlp_bias)
+            return cannot(why, size, "has neither an expert for all nor biases in the MLP");
     }
     return true;
 }

@@ -210,7 +210,9 @@ static bool has_window(const Model *m, const LayerSpec *l) {
 
 static bool swa_can(const Model *m, char *why, size_t size) {
     uint32_t window;
-    if (!llama_block(m, why, size) || !can_scale(m, why, size)) return false;
+    bool block = mixture_layer(m)->n_experts ? llama_layers(m, why, size) && plain_mixture(m, why, size)
+                                             : llama_block(m, why, size);
+    if (!block || !can_scale(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->position == POSITION_PARTIAL) return cannot(why, size, "rotates whole heads only");
@@ -256,7 +258,7 @@ static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
 const Carrier carrier_gguf_granite_swa = {
     .name = "granite_swa",
     .format = FORMAT_GGUF,
-    .tensors = llama_tensors,
+    .tensors = granite_swa_tensors,
     .runtimes = "llama.cpp (autumn 2026 and later)",
     .holds_scale = true,
     .needs_sinks = true,

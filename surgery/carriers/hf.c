@@ -315,10 +315,9 @@ const Carrier carrier_hf_smollm3 = {
 
 /* ---- Granite SWA: multipliers, sinks, a rope base per layer; transformers 5 only ---- */
 
-static bool swa_can(const Model *m, char *why, size_t size) {
+static bool swa_attention(const Model *m, char *why, size_t size) {
     uint32_t window;
     const LayerSpec *first = NULL;
-    if (!llama_block(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->position == POSITION_PARTIAL) return cannot(why, size, "rotates whole heads only");
@@ -331,6 +330,10 @@ static bool swa_can(const Model *m, char *why, size_t size) {
     if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
     if (has_qk_norm(m)) return cannot(why, size, "has no norms on queries and keys");
     return true;
+}
+
+static bool swa_can(const Model *m, char *why, size_t size) {
+    return llama_block(m, why, size) && swa_attention(m, why, size);
 }
 
 static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
@@ -360,6 +363,33 @@ const Carrier carrier_hf_granite_swa = {
     .needs_o_bias = always,
     .can = swa_can,
     .configure = swa_configure,
+};
+
+/* ---- the same with experts ---- */
+
+static bool moe_swa_can(const Model *m, char *why, size_t size) {
+    return llama_layers(m, why, size) && plain_mixture(m, why, size) && swa_attention(m, why, size);
+}
+
+static bool moe_swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
+    if (!swa_configure(m, config, out, e)) return false;
+    config_set_class(config, "GraniteMoeSWAForCausalLM", "granitemoe_swa");
+    json_object_set_new(config, "intermediate_size", json_integer(m->spec.layers[0].ffn_dim));
+    json_object_set_new(config, "shared_intermediate_size", json_integer(0));
+    write_experts(m, config, "num_local_experts");
+    return true;
+}
+
+const Carrier carrier_hf_granitemoe_swa = {
+    .name = "granitemoe_swa",
+    .format = FORMAT_HF,
+    .tensors = granite_swa_tensors,
+    .runtimes = "transformers >= 5 with granitemoe_swa",
+    .holds_scale = true,
+    .needs_sinks = true,
+    .needs_o_bias = always,
+    .can = moe_swa_can,
+    .configure = moe_swa_configure,
 };
 
 /* ---- the family's own, with no dimension of a head rotated: partial_rotary_factor = 0 ---- */

@@ -40,6 +40,7 @@
     F(mixtral)                                                                                               \
     F(qwen3_moe)                                                                                             \
     F(gpt_oss)                                                                                               \
+    F(granitemoe_swa)                                                                                        \
     F(llama4)
 
 #define DECLARED(name) extern const Family family_##name;

@@ -1,9 +1,9 @@
-/* Granite 3: Llama with four multipliers; and granite_swa, which adds windows, a rope base per layer (0:
- * none) and attention sinks. */
+/* Granite 3: Llama with four multipliers; granite_swa, which adds windows, a rope base per layer (0: none)
+ * and attention sinks; and granitemoe_swa, the same with experts. */
 #include <math.h>
 
 #include "formats/json.h"
-#include "surgery/family.h"
+#include "surgery/families/tensors.h"
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
@@ -128,5 +128,64 @@ const Family family_granite_swa = {
     .read_gguf = read_swa_gguf,
     .architecture = "GraniteSWAForCausalLM",
     .carrier = "granite_swa",
+    .write_softmax_scale = write_multipliers,
+};
+
+#define HALF(role_, gguf_, gguf_fused_)                                                                      \
+    {                                                                                                        \
+        .role = (role_), .hf = "model.layers.%d.block_sparse_moe.experts.gate_up_proj", .gguf = (gguf_),     \
+        .hf_fused = FUSED_GATE_UP, .gguf_fused = (gguf_fused_), .experts = true                              \
+    }
+
+/* A GGUF has gate and up apart or in one. */
+const TensorName granite_swa_tensors[] = {
+    EMBED_AND_HEAD,
+    INPUT_NORM,
+    ATTENTION_TENSORS,
+    POST_ATTENTION_FFN_NORM,
+    MLP_TENSORS,
+    TENSOR(ROLE_ROUTER, "model.layers.%d.block_sparse_moe.router.weight", "blk.%d.ffn_gate_inp.weight"),
+    HALF(ROLE_GATE, "blk.%d.ffn_gate_exps.weight", FUSED_NOT),
+    HALF(ROLE_UP, "blk.%d.ffn_up_exps.weight", FUSED_NOT),
+    HALF(ROLE_GATE, "blk.%d.ffn_gate_up_exps.weight", FUSED_GATE_UP),
+    HALF(ROLE_UP, "blk.%d.ffn_gate_up_exps.weight", FUSED_GATE_UP),
+    TENSOR_OF_EXPERTS(ROLE_DOWN, "model.layers.%d.block_sparse_moe.experts.down_proj",
+                      "blk.%d.ffn_down_exps.weight"),
+    FINAL_NORM,
+    TENSORS_END,
+};
+
+static bool read_moe_swa(Model *m, const json_t *config, Error *e) {
+    uint64_t shared = 0;
+    json_get_u64(config, "shared_intermediate_size", &shared);
+    if (shared)
+        return error_set(e, ERR_INPUT,
+                         "config.json: shared_intermediate_size is %llu: shared experts are not supported",
+                         (unsigned long long)shared);
+    return read_swa_config(m, config, e) && config_experts(m, config, "num_local_experts", e);
+}
+
+static bool read_moe_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
+    char key[128];
+    uint64_t shared = 0;
+    if (meta_u64(c, arch_key(key, c, "expert_shared_feed_forward_length"), &shared) && shared)
+        return error_set(e, ERR_INPUT, "%s: key '%s' is %llu: shared experts are not supported", c->path, key,
+                         (unsigned long long)shared);
+    return read_swa_gguf(m, c, e);
+}
+
+const Family family_granitemoe_swa = {
+    .name = "granitemoe_swa",
+    .model_types = (const char *const[]){"granitemoe_swa", NULL},
+    .gguf_archs = (const char *const[]){"granite_swa", NULL},
+    .tensors = granite_swa_tensors,
+    .model = {.norm_eps = 1e-6, .context = 2048},
+    .layer = {.rope_base = 10000, .n_experts = 8, .n_experts_used = 2},
+    .attention_bias_key = true,
+    .gguf_interleaved = true,
+    .read_config = read_moe_swa,
+    .read_gguf = read_moe_swa_gguf,
+    .architecture = "GraniteMoeSWAForCausalLM",
+    .carrier = "granitemoe_swa",
     .write_softmax_scale = write_multipliers,
 };
