@@ -137,31 +137,9 @@ static bool write_merges(const json_t *root, Checkpoint *out, const char *where,
     return ok;
 }
 
-/* ---- pre-tokenizer ---- */
-
 static bool has_type(const json_t *o, const char *type) {
     const char *t = json_get_string(o, "type");
     return t && strcmp(t, type) == 0;
-}
-
-/* Walks a Sequence or a single entry. */
-static void look_at_pre(const json_t *pre, bool *digits, const char **pattern) {
-    const json_t *list = json_object_get(pre, "pretokenizers");
-    for (size_t i = 0; i < json_array_size(list); i++)
-        look_at_pre(json_array_get(list, i), digits, pattern);
-    if (has_type(pre, "Digits") && json_is_true(json_object_get(pre, "individual_digits"))) *digits = true;
-    if (has_type(pre, "Split")) *pattern = json_get_string(json_object_get(pre, "pattern"), "Regex");
-}
-
-static const char *name_pre(const json_t *root) {
-    bool digits = false;
-    const char *pattern = NULL;
-    look_at_pre(json_object_get(root, "pre_tokenizer"), &digits, &pattern);
-    for (const PreTokenizer *p = pre_tokenizers; p->gguf; p++) {
-        bool same = p->pattern && pattern ? strcmp(p->pattern, pattern) == 0 : !p->pattern && !pattern;
-        if (same && p->digits == digits) return p->gguf;
-    }
-    return NULL;
 }
 
 /* ---- special tokens ---- */
@@ -238,13 +216,12 @@ static bool write_all(const Checkpoint *source, Model *m, const json_t *root, co
     }
     if (!read_vocab(v, root, spm, source->path, e)) return false;
     fill_gaps(v, &m->arena);
-    const char *kind = spm ? "llama" : "gpt2", *pre = spm ? "default" : name_pre(root);
-    if (!pre) {
-        pre = "default";
+    const PreTokenizer *known = spm ? NULL : pre_tokenizer_of(root);
+    const char *kind = spm ? "llama" : "gpt2", *pre = known ? known->gguf : "default";
+    if (!spm && !known)
         model_notice(
             m, "the pre-tokenizer of tokenizer.json is not one llama.cpp has a name for that derope knows; "
                "'default' was written, and llama.cpp may cut text differently");
-    }
     meta_set_string(out, "tokenizer.ggml.model", kind, strlen(kind));
     meta_set_string(out, "tokenizer.ggml.pre", pre, strlen(pre));
     meta_set_string_array(out, "tokenizer.ggml.tokens", v->text, v->len, v->n);

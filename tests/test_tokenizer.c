@@ -192,6 +192,10 @@ static void pre_tokenizers(void **state) {
          "\"behavior\":"
          "\"Contiguous\"}," BYTE_LEVEL "]}",
          "4 8 5 2"},
+        {"{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL
+         ",{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\u0120\"},\"behavior\":\"Isolated\"},"
+         "{\"type\":\"Digits\",\"individual_digits\":true}]}", /* they see the space's printable character */
+         "4 6 7 3 4 2"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char json[4096];
@@ -444,9 +448,12 @@ static void refused_json(void **state) {
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Sideways\"}"
          "," MODEL("{\"a\":0}", "[]", "") "}",
          "behavior 'Sideways'"},
+        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL "," BYTE_LEVEL
+         "]}," MODEL("{\"a\":0}", "[]", "") "}",
+         "a second pre_tokenizer 'ByteLevel'"},
         {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL
-         ",{\"type\":\"Digits\"}]}," MODEL("{\"a\":0}", "[]", "") "}",
-         "a pre_tokenizer after 'ByteLevel'"},
+         ",{\"type\":\"Metaspace\"}]}," MODEL("{\"a\":0}", "[]", "") "}",
+         "behind ByteLevel a pre_tokenizer 'Metaspace'"},
         {"{\"post_processor\":{\"type\":\"BertProcessing\"}," MODEL("{\"a\":0}", "[]", "") "}",
          "post_processor 'BertProcessing'"},
         {"{\"decoder\":{\"type\":\"WordPiece\"}," MODEL("{\"a\":0}", "[]", "") "}", "decoder 'WordPiece'"},

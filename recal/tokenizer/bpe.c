@@ -22,12 +22,10 @@ static bool is_visible(int b) {
     return (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
 }
 
+/* The others become 256 and on, in their order: 0 to 32, 127 to 160, 173. */
 static uint32_t printable_code(uint8_t byte) {
     if (is_visible(byte)) return byte;
-    uint32_t code = 256;
-    for (int b = 0; b < byte; b++)
-        code += !is_visible(b);
-    return code;
+    return 256 + (byte <= 32 ? byte : byte <= 160 ? byte - 127u + 33 : 67);
 }
 
 void byte_to_printable(uint8_t byte, char out[3]) {
@@ -44,10 +42,10 @@ void byte_to_printable(uint8_t byte, char out[3]) {
 
 int printable_to_byte(uint32_t code) {
     if (code < 256) return is_visible((int)code) ? (int)code : -1;
-    uint32_t at = 256;
-    for (int b = 0; b < 256; b++)
-        if (!is_visible(b) && at++ == code) return b;
-    return -1;
+    return code <= 256 + 32   ? (int)code - 256
+           : code <= 256 + 66 ? (int)code - 256 - 33 + 127
+           : code == 256 + 67 ? 173
+                              : -1;
 }
 
 /* A bar behind something that is none. */

@@ -82,6 +82,7 @@ enum { MAX_STEPS = 16, MAX_SPECIALS = 8, MAX_TOKEN_LENGTH = 1024 };
 struct Tokenizer {
     Arena arena;
     bool byte_level;    /* pieces become GPT-2's printable bytes */
+    bool printable;     /* pre-tokenisers behind ByteLevel see those, and pieces come as them */
     bool byte_fallback; /* unknown characters become <0xXX> tokens */
     bool ignore_merges; /* a piece that is a token is that token */
     const char **text;  /* by id; NULL: unused */
@@ -179,6 +180,9 @@ bool split_by_pattern(const Splitter *s, const struct Cutter *c, size_t step, co
                       bool first);
 bool split_metaspace(const Splitter *s, const struct Cutter *c, size_t step, const char *p, size_t n,
                      bool first);
+/* Bytes become their printable characters. */
+bool split_to_printable(const Splitter *s, const struct Cutter *c, size_t step, const char *p, size_t n,
+                        bool first);
 bool split_prefix_space(const Splitter *s, const struct Cutter *c, size_t step, const char *p, size_t n,
                         bool first);
 

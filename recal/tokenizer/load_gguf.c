@@ -1,7 +1,6 @@
 /* tokenizer.ggml.* keys (llama.cpp's llama-vocab.cpp reads the same). */
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "recal/tokenizer/internal.h"
 #include "surgery/tokenizer_meta.h"
@@ -124,26 +123,16 @@ static bool add_pattern(Tokenizer *t, const char *pattern, const char *where, Er
     return s.pattern && add_splitter(t, s, where, e);
 }
 
-/* What llama.cpp does with a file that names no pre-tokenizer. */
-static bool load_default_pre(Tokenizer *t, const char *where, Error *e) {
-    return add_pattern(t, "[\\p{P}$+<=>^~|]+", where, e) && add_pattern(t, gpt2_pattern, where, e) &&
-           add_pattern(t, "\\p{N}+", where, e) && add_pattern(t, "[0-9][0-9][0-9]", where, e);
-}
-
+/* As llama.cpp cuts, and without the NFC that HF does for some. */
 static bool load_pre(Tokenizer *t, const Checkpoint *c, bool *adds_bos, Error *e) {
     const char *name = meta_string(c, "tokenizer.ggml.pre", NULL);
-    if (!name || strcmp(name, "default") == 0) return load_default_pre(t, c->path, e);
-    const PreTokenizer *pre = pre_tokenizers;
-    while (pre->gguf && strcmp(pre->gguf, name) != 0)
-        pre++;
-    if (!pre->gguf)
-        return error_set(e, ERR_INPUT, "%s: pre-tokenizer '%.40s' is not supported", c->path, name);
+    const PreTokenizer *pre = pre_tokenizer_named(name);
+    if (!pre) return error_set(e, ERR_INPUT, "%s: pre-tokenizer '%.40s' is not supported", c->path, name);
     *adds_bos = pre->adds_bos;
-    t->ignore_merges = pre->ignore_merges;
-    Normalizer nfc = {.apply = normalize_unicode, .form = UTF8PROC_STABLE | UTF8PROC_COMPOSE};
-    return (!pre->nfc || add_normalizer(t, nfc, c->path, e)) &&
-           (!pre->digits || add_pattern(t, "\\p{N}", c->path, e)) &&
-           add_pattern(t, pre->pattern ? pre->pattern : gpt2_pattern, c->path, e);
+    t->ignore_merges = pre->whole;
+    for (const char *const *expression = pre->cut->llama; *expression; expression++)
+        if (!add_pattern(t, *expression, c->path, e)) return false;
+    return true;
 }
 
 static bool load_sentencepiece(Tokenizer *t, const Checkpoint *c, Error *e) {

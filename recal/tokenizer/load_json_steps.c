@@ -115,10 +115,15 @@ static const Step normalizers[] = {
 
 /* ---- pre_tokenizer ---- */
 
+/* What follows ByteLevel (Falcon's digits) cuts the printable characters of the bytes. */
 static bool add(const Loader *l, Splitter s) {
-    if (!l->t->byte_level) return add_splitter(l->t, s, l->where, l->e);
-    pattern_free(s.pattern);
-    return refuse(l, "a pre_tokenizer after", "ByteLevel");
+    bool first_behind = l->t->byte_level && !l->t->printable;
+    l->t->printable = l->t->byte_level;
+    if (first_behind && !add_splitter(l->t, (Splitter){.apply = split_to_printable}, l->where, l->e)) {
+        pattern_free(s.pattern);
+        return false;
+    }
+    return add_splitter(l->t, s, l->where, l->e);
 }
 
 static bool load_pattern(const Loader *l, const json_t *o, const Step *row) {
@@ -175,6 +180,7 @@ static bool load_digits(const Loader *l, const json_t *o, const Step *row) {
 
 static bool load_byte_level(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
+    if (l->t->byte_level) return refuse(l, "a second pre_tokenizer", "ByteLevel");
     if (flag(o, "add_prefix_space", true) && !add(l, (Splitter){.apply = split_prefix_space})) return false;
     if (flag(o, "use_regex", true)) {
         Splitter s = {.apply = split_by_pattern, .behavior = SPLIT_ISOLATED};
@@ -202,6 +208,7 @@ static bool load_metaspace(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     Splitter s = {
         .apply = split_metaspace, .metaspace_split = flag(o, "split", true), .prepend = prepend_scheme(o)};
+    if (l->t->byte_level) return refuse(l, "behind ByteLevel a pre_tokenizer", "Metaspace");
     return check_bar(l, o) && add(l, s);
 }
 

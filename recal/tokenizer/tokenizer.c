@@ -67,8 +67,18 @@ typedef struct Encoder {
     bool first;   /* the segment begins the text */
 } Encoder;
 
+static bool encode_printable(const Encoder *x, const char *piece, size_t n, Error *e) {
+    Buffer bytes = {0};
+    for (size_t i = 0, len; i < n; i += len)
+        buffer_byte(&bytes, (uint8_t)printable_to_byte((uint32_t)next_char(piece + i, n - i, &len)));
+    bool ok = bpe_encode(x->t, (char *)bytes.data, bytes.size, x->out, e);
+    buffer_free(&bytes);
+    return ok;
+}
+
 static bool encode_piece(void *context, const char *piece, size_t n, Error *e) {
     const Encoder *x = context;
+    if (x->t->printable) return encode_printable(x, piece, n, e);
     if (!x->t->bars_start_words) return bpe_encode(x->t, piece, n, x->out, e);
     size_t start = 0;
     bool in_bars = true;
