@@ -7,6 +7,11 @@
 
 /* Keys for `out` from the HF files of `source`. A source without a tokenizer gives a notice and no keys. */
 bool tokenizer_to_gguf(const Checkpoint *source, Model *m, Checkpoint *out, Error *e);
+/* Keys for `out` from tokenizer.model, added_tokens.json and tokenizer_config.json of `source`. `m` NULL: for
+ * as many tokens as these name, and what no runtime does is an error, not a notice. `config`: config.json, or
+ * NULL. */
+bool sentencepiece_to_keys(const Checkpoint *source, Model *m, const json_t *config, Checkpoint *out,
+                           Error *e);
 /* Files for `out` from the keys of the GGUF `source`. */
 bool tokenizer_from_gguf(const Checkpoint *source, Model *m, Checkpoint *out, Error *e);
 /* bos_token_id, eos_token_id, pad_token_id into a config.json, from a GGUF's keys. */

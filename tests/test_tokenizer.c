@@ -297,6 +297,29 @@ static void metaspace(void **state) {
     tokenizer_close(t);
 }
 
+/* ---- unigram ---- */
+
+static void unigram(void **state) {
+    (void)state;
+    Tokenizer *t = json_tokenizer("{\"pre_tokenizer\":{\"type\":\"Metaspace\"},\"model\":{\"type\":"
+                                  "\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],"
+                                  "[\"" BAR "\",-3],[\"a\",-2],[\"b\",-2],[\"ab\",-3.5],[\"" BAR
+                                  "a\",-4],[\"ba\",-1],[\"<0xC3>\",-9],"
+                                  "[\"<0xA9>\",-9]]}}");
+    assert_string_equal(ids_of(t, "ab"), "5 3");     /* -4 - 2 is more than -3 - 3.5 */
+    assert_string_equal(ids_of(t, "aba"), "5 6");    /* and -4 - 1 more than -3 - 3.5 - 2 */
+    assert_string_equal(ids_of(t, "xyza"), "1 0 2"); /* unknown characters in a row are one */
+    assert_string_equal(ids_of(t, "a x"), "5 1 0");
+    assert_string_equal(ids_of(t, "\xc3\xa9"), "1 0");
+    tokenizer_close(t);
+    t = json_tokenizer("{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"byte_fallback\":true,\"vocab\":[[\"<"
+                       "unk>\",0],[\"a\",-2],"
+                       "[\"<0xC3>\",-9],[\"<0xA9>\",-9]]}}");
+    assert_string_equal(ids_of(t, "a\xc3\xa9\xc3\xa9"), "1 2 3 2 3");
+    assert_string_equal(ids_of(t, "a\xc3\xa9\xc3\xa8"), "1 0"); /* a byte is missing */
+    tokenizer_close(t);
+}
+
 /* ---- GGUF ---- */
 
 static Checkpoint *gguf(const char *model, const char *pre, const char *const *tokens, uint64_t n) {
@@ -416,7 +439,18 @@ static void refused_json(void **state) {
     } rows[] = {
         {"{", "tokenizer.json:1:"},
         {"[]", "model.merges"},
-        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0.0]]}}", "'Unigram' is not supported"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":{\"a\":0}}}", "model.vocab is not a list"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0.0],[\"b\"]]}}",
+         "model.vocab[1] is not a text and its score"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0.0]]},"
+         "\"added_tokens\":[{\"id\":2000,\"content\":\"z\"}]}",
+         "too short for an added token's id 2000"},
+        {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A*==\"}," MODEL("{\"a\":0}",
+                                                                                               "[]", "") "}",
+         "is not base64"},
+        {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////w==\"}," MODEL(
+             "{\"a\":0}", "[]", "") "}",
+         "precompiled_charsmap of 4 bytes"},
         {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}}}", "'WordPiece' is not supported"},
         {"{" MODEL("{}", "[]", "") "}", "vocabulary is empty"},
         {"{" MODEL("[]", "[]", "") "}", "model.vocab is not an object"},
@@ -435,8 +469,8 @@ static void refused_json(void **state) {
         {"{\"added_tokens\":[{\"id\":0,\"content\":\"z\"}]," MODEL("{\"a\":0}", "[]", "") "}",
          "id 0 is both"},
         {"{\"added_tokens\":[{\"content\":\"z\"}]," MODEL("{\"a\":0}", "[]", "") "}", "no content or id"},
-        {"{\"normalizer\":{\"type\":\"Precompiled\"}," MODEL("{\"a\":0}", "[]", "") "}",
-         "normalizer 'Precompiled'"},
+        {"{\"normalizer\":{\"type\":\"BertNormalizer\"}," MODEL("{\"a\":0}", "[]", "") "}",
+         "normalizer 'BertNormalizer'"},
         {"{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," MODEL("{\"a\":0}", "[]", "") "}",
          "pre_tokenizer 'UnicodeScripts'"},
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}"
@@ -528,14 +562,15 @@ static void damaged_json(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(byte_level),         cmocka_unit_test(long_piece_as_short),
-        cmocka_unit_test(added_tokens),       cmocka_unit_test(added_tokens_in_normalized_text),
-        cmocka_unit_test(ignore_merges),      cmocka_unit_test(pre_tokenizers),
-        cmocka_unit_test(normalizers),        cmocka_unit_test(sentencepiece),
-        cmocka_unit_test(metaspace),          cmocka_unit_test(gguf_byte_level),
-        cmocka_unit_test(gguf_sentencepiece), cmocka_unit_test(invalid_utf8),
-        cmocka_unit_test(no_such_id),         cmocka_unit_test(refused_json),
-        cmocka_unit_test(damaged_json),       cmocka_unit_test(refused_gguf),
+        cmocka_unit_test(byte_level),      cmocka_unit_test(long_piece_as_short),
+        cmocka_unit_test(added_tokens),    cmocka_unit_test(added_tokens_in_normalized_text),
+        cmocka_unit_test(ignore_merges),   cmocka_unit_test(pre_tokenizers),
+        cmocka_unit_test(normalizers),     cmocka_unit_test(sentencepiece),
+        cmocka_unit_test(metaspace),       cmocka_unit_test(unigram),
+        cmocka_unit_test(gguf_byte_level), cmocka_unit_test(gguf_sentencepiece),
+        cmocka_unit_test(invalid_utf8),    cmocka_unit_test(no_such_id),
+        cmocka_unit_test(refused_json),    cmocka_unit_test(damaged_json),
+        cmocka_unit_test(refused_gguf),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }

@@ -48,13 +48,13 @@ def converted(request, shared, tmp_path_factory):
     return request.param, t, folder / "x.gguf"
 
 
-def llama_tokens(path, texts):
+def llama_tokens(path, texts, between=SEPARATOR):
     """llama.cpp's tokens of each text: between special tokens it looks at each alone."""
     llama = Llama(path)
-    body = json.dumps({"content": SEPARATOR.join(texts), "add_special": False, "parse_special": True}).encode()
+    body = json.dumps({"content": between.join(texts), "add_special": False, "parse_special": True}).encode()
     request = urllib.request.Request(llama.server.listening_address + "/tokenize", body, {"Content-Type": "application/json"})
     ids = json.load(urllib.request.urlopen(request))["tokens"]
-    separator = next(i for i, s in enumerate(gguf.GGUFReader(path).fields["tokenizer.ggml.tokens"].contents()) if s == SEPARATOR)
+    separator = next(i for i, s in enumerate(gguf.GGUFReader(path).fields["tokenizer.ggml.tokens"].contents()) if s == between)
     out = [[]]
     for i in ids:
         if i == separator:
