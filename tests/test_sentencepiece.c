@@ -225,6 +225,22 @@ static void normalizes(void **state) {
     s.charsmap = b.data;
     s.charsmap_size = b.size;
     check_tokens(s, PAIRS("x", "1 9", "xx", "1 9 8", "a", "1 5 6"));
+    ((uint32_t *)b.data)[1 + (X ^ 2)] = 1u << 31 | 4;
+    buffer_append(&b, "\xff", 2);
+    s.charsmap = b.data;
+    s.charsmap_size = b.size;
+    Buffer bad = some_model(s);
+    Checkpoint *broken = folder_of(&bad);
+    Error refusal = {0};
+    Tokenizer *writes_ff = tokenizer_open(broken, &refusal);
+    TokenList none = {0};
+    assert_non_null(writes_ff);
+    assert_false(tokenizer_encode(writes_ff, "ax", 2, false, &none, &refusal));
+    assert_string_equal(refusal.message, "precompiled_charsmap puts bytes into a text that are not UTF-8");
+    token_list_free(&none);
+    tokenizer_close(writes_ff);
+    checkpoint_close(broken);
+    buffer_free(&bad);
     /* whatever the units say, nothing beyond is read */
     for (size_t i = 0; i < UNITS; i++)
         ((uint32_t *)b.data)[1 + i] = 0xffffffffu << (i % 32);
@@ -233,7 +249,10 @@ static void normalizes(void **state) {
     Error e = {0};
     Tokenizer *t = tokenizer_open(c, &e);
     if (!t) fail_msg("%s", e.message);
-    ids_of(t, "abxy \xc3\xa9\xf4\x8f\xbf\xbf");
+    TokenList any = {0};
+    if (!tokenizer_encode(t, "abxy \xc3\xa9\xf4\x8f\xbf\xbf", 11, true, &any, &e))
+        assert_int_equal(e.code, ERR_INPUT);
+    token_list_free(&any);
     tokenizer_close(t);
     checkpoint_close(c);
     buffer_free(&model);

@@ -61,13 +61,15 @@ static size_t match(const Charsmap *m, const char *text, size_t n, bool longest,
     return found;
 }
 
-static void take(Buffer *text, Buffer *changed) {
+/* Patterns are matched against the result unchecked. */
+static bool take(Buffer *text, Buffer *changed, Error *e) {
     buffer_free(text);
     *text = *changed;
+    return utf8_valid((char *)text->data, text->size) == text->size ||
+           error_set(e, ERR_INPUT, "precompiled_charsmap puts bytes into a text that are not UTF-8");
 }
 
 bool normalize_charsmap(const Normalizer *z, Buffer *text, Error *e) {
-    (void)e;
     const char *s = (char *)text->data, *to;
     Buffer out = {0};
     for (size_t i = 0, len; i < text->size; i += len) {
@@ -78,8 +80,7 @@ bool normalize_charsmap(const Normalizer *z, Buffer *text, Error *e) {
             buffer_append(&out, s + i, len);
         }
     }
-    take(text, &out);
-    return true;
+    return take(text, &out, e);
 }
 
 static void replace_cluster(const Normalizer *z, const char *s, size_t n, Buffer *out) {
@@ -100,7 +101,6 @@ static void replace_cluster(const Normalizer *z, const char *s, size_t n, Buffer
 /* HF looks at what a reader takes for one character: if that is short, what replaces its beginning replaces
  * all of it. */
 bool normalize_precompiled(const Normalizer *z, Buffer *text, Error *e) {
-    (void)e;
     const char *s = (char *)text->data;
     size_t start = 0;
     int32_t before = -1, state = 0;
@@ -114,6 +114,5 @@ bool normalize_precompiled(const Normalizer *z, Buffer *text, Error *e) {
         before = code;
     }
     replace_cluster(z, s + start, text->size - start, &out);
-    take(text, &out);
-    return true;
+    return take(text, &out, e);
 }

@@ -188,7 +188,7 @@ static bool load_unigram(Tokenizer *t, const Checkpoint *c, Error *e) {
         if (type == PIECE_USER && t->as_library) user = user_token(t, (int32_t)i);
         if (user.len) unigram_add(t->unigram, user.text, user.len, (int32_t)i, user_score(user.len));
     }
-    unigram_unknown(t->unigram, least);
+    unigram_unknown(t->unigram, isfinite(least) ? least : 0);
     return true;
 }
 

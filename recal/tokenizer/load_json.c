@@ -141,7 +141,7 @@ static bool load_unigram(const Loader *l, const json_t *root) {
         unigram_add(t->unigram, t->text[i], t->len[i], (int32_t)i, json_number_value(score));
         least = fmin(least, json_number_value(score));
     }
-    unigram_unknown(t->unigram, least);
+    unigram_unknown(t->unigram, isfinite(least) ? least : 0);
     uint64_t unk;
     t->unk = json_get_u64(model, "unk_id", &unk) && unk < n ? (int32_t)unk : -1;
     t->byte_fallback = flag(model, "byte_fallback", false);

@@ -92,6 +92,16 @@ def test_keys(converted):
     assert [keys.get(f"tokenizer.ggml.{n}_token_id", -1) for n in ("bos", "eos", "unknown", "padding")] == [sp.bos_id() if kind != "t5" else 1, sp.eos_id(), sp.unk_id(), sp.pad_id()]
 
 
+def test_back(converted):
+    """From the GGUF the folder comes back as it was, without files that it did not have."""
+    _, folder, _, path = converted
+    run_derope("convert", path, folder.with_suffix(".back"))
+    names = {p.name for p in folder.with_suffix(".back").iterdir()}
+    assert "tokenizer.json" not in names
+    for name in ("tokenizer.model", "tokenizer_config.json"):
+        assert (folder.with_suffix(".back") / name).read_bytes() == (folder / name).read_bytes()
+
+
 def test_llama_cpp(converted, spm_texts):
     kind, folder, sp, path = converted
     texts = spm_texts
