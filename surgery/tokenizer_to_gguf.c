@@ -313,14 +313,18 @@ typedef struct AddedTokens {
     Arena *a;
 } AddedTokens;
 
+typedef struct Count {
+    size_t n, pieces;
+} Count;
+
 static bool count_added(void *context, uint64_t id, const char *text, bool special, Error *e) {
     (void)special;
-    Vocab *v = context;
+    Count *c = context;
     enum { SPARE = 1 << 20 };
-    if (id >= v->n + SPARE)
+    if (id >= c->pieces + SPARE)
         return error_set(e, ERR_INPUT, "token '%.60s' has id %llu in a vocabulary of %zu", text,
-                         (unsigned long long)id, v->n);
-    if (id >= v->n) v->n = (size_t)id + 1;
+                         (unsigned long long)id, c->pieces);
+    if (id >= c->n) c->n = (size_t)id + 1;
     return true;
 }
 
@@ -393,6 +397,13 @@ static const char *cannot(const SentencePiece *sp) {
                                       : sp->decodes_otherwise;
 }
 
+/* The library splits such a piece again after it was made; llama.cpp lets it be. */
+static bool has_unused(const SentencePiece *sp) {
+    for (size_t i = 0; i < sp->n; i++)
+        if (sp->pieces[i].type == PIECE_UNUSED) return sp->model == PIECES_BPE;
+    return false;
+}
+
 typedef struct Companions {
     json_t *added, *tokenizer_config;
 } Companions;
@@ -408,9 +419,10 @@ static bool write_sentencepiece(const Checkpoint *source, const SentencePiece *s
                                 const json_t *config, Checkpoint *out, Error *e) {
     Companions x = {0};
     Arena a = {0};
-    Vocab v = {.n = m ? m->spec.vocab : sp->n};
-    bool ok =
-        read_companions(source, &x, e) && (m || each_added(x.added, x.tokenizer_config, count_added, &v, e));
+    Count count = {.n = sp->n, .pieces = sp->n};
+    bool ok = read_companions(source, &x, e) &&
+              (m || each_added(x.added, x.tokenizer_config, count_added, &count, e));
+    Vocab v = {.n = m ? m->spec.vocab : count.n};
     if (ok) {
         allocate_vocab(&v);
         ok = read_pieces(&v, sp, &a, e) &&
@@ -437,6 +449,7 @@ bool sentencepiece_to_keys(const Checkpoint *source, Model *m, const json_t *con
     SentencePiece sp;
     if (!sentencepiece_read(&sp, f->bytes, f->size, where, e)) return false;
     const char *odd = cannot(&sp);
+    if (!odd && !m && has_unused(&sp)) odd = "pieces that may not be used";
     bool ok = true;
     if (odd && !m) {
         ok = error_set(e, ERR_INPUT, "%s: %s: not supported", where, odd);

@@ -273,6 +273,14 @@ static void open_refused(Settings s, const char *file, const char *content, cons
 
 static void refuses_by_name(void **state) {
     (void)state;
+    Buffer unused = some_model(llama);
+    put_piece(&unused, "aa", -1, PIECE_UNUSED);
+    Checkpoint *c = folder_of(&unused);
+    Error e = {0};
+    assert_null(tokenizer_open(c, &e));
+    assert_string_equal(e.message, "model/tokenizer.model: pieces that may not be used: not supported");
+    checkpoint_close(c);
+    buffer_free(&unused);
     open_refused((Settings){.model = PIECES_WORD}, NULL, NULL,
                  "model/tokenizer.model: a model of words: not supported");
     open_refused((Settings){.model = PIECES_CHAR}, NULL, NULL, "a model of characters: not supported");
@@ -295,6 +303,7 @@ static void damaged(void **state) {
         size_t at = i / 9, bit = i % 9;
         Buffer copy = {0};
         buffer_append(&copy, b.data, bit == 8 ? at : b.size);
+        buffer_string(&copy); /* not NULL, if it is empty */
         if (bit < 8) copy.data[at] ^= (uint8_t)(1u << bit);
         Checkpoint *c = folder_of(&copy);
         Error e = {0};
