@@ -225,6 +225,8 @@ static void normalizes(void **state) {
     s.charsmap = b.data;
     s.charsmap_size = b.size;
     check_tokens(s, PAIRS("x", "1 9", "xx", "1 9 8", "a", "1 5 6"));
+    ((uint32_t *)b.data)[1 + (X ^ 2)] = 1u << 31; /* the empty text */
+    check_tokens(s, PAIRS("x", "1", "axb", "1 9"));
     ((uint32_t *)b.data)[1 + (X ^ 2)] = 1u << 31 | 4;
     buffer_append(&b, "\xff", 2);
     s.charsmap = b.data;

@@ -223,6 +223,10 @@ static void normalizers(void **state) {
         {"{\"type\":\"Prepend\",\"prepend\":\"a\"}", "", ""},
         {"{\"type\":\"Replace\",\"pattern\":{\"String\":\"x.\"},\"content\":\"b\"}", "ax.xa", "4 0"},
         {"{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"x.\"},\"content\":\"b\"}", "ax1xza", "4 1 0"},
+        {"{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"x\"},"
+         "\"content\":\"\"},"
+         "{\"type\":\"Replace\",\"pattern\":{\"String\":\"y\"},\"content\":\"\"}]}",
+         "xx", ""},
         {"{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"},{\"type\":\"Prepend\",\"prepend\":"
          "\"A\"}]}",
          "B", "1"},

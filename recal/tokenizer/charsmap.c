@@ -64,6 +64,7 @@ static size_t match(const Charsmap *m, const char *text, size_t n, bool longest,
 /* Patterns are matched against the result unchecked. */
 static bool take(Buffer *text, Buffer *changed, Error *e) {
     buffer_free(text);
+    buffer_string(changed); /* not NULL, should nothing be left */
     *text = *changed;
     return utf8_valid((char *)text->data, text->size) == text->size ||
            error_set(e, ERR_INPUT, "precompiled_charsmap puts bytes into a text that are not UTF-8");

@@ -7,6 +7,7 @@
 
 static void take(Buffer *text, Buffer *changed) {
     buffer_free(text);
+    buffer_string(changed); /* not NULL, should nothing be left */
     *text = *changed;
 }
 
