@@ -1,6 +1,6 @@
-/* Text to tokens and back, from tokenizer.json or GGUF metadata. Equal to HF `tokenizers` on valid UTF-8,
- * which leaves out what has neither a token nor an unknown one. A Tokenizer remembers words it has seen: one
- * thread at a time. */
+/* Text to tokens and back: from tokenizer.json as HF `tokenizers` does, from GGUF metadata as llama.cpp, from
+ * tokenizer.model as sentencepiece; on valid UTF-8. HF leaves out what has neither a token nor an unknown
+ * one. A Tokenizer remembers words it has seen: one thread at a time. */
 #ifndef DEROPE_RECAL_TOKENIZER_H
 #define DEROPE_RECAL_TOKENIZER_H
 
@@ -8,7 +8,8 @@
 
 typedef struct Tokenizer Tokenizer;
 
-/* Picks tokenizer.json if the checkpoint has one, else the GGUF keys tokenizer.ggml.*. */
+/* Picks tokenizer.json if the checkpoint has one, else a GGUF's keys tokenizer.ggml.*, else tokenizer.model.
+ */
 Tokenizer *tokenizer_open(const Checkpoint *c, Error *e);
 void tokenizer_close(Tokenizer *t);
 

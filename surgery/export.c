@@ -566,8 +566,8 @@ static bool finish_hf(Export *x) {
         restore_side_files(x);
         const char *text = meta_string(c, DEROPE_ST_METADATA, &n);
         if (text && !(x->out->st_metadata = json_parse(DEROPE_ST_METADATA, text, n, x->e))) return false;
-        if (!checkpoint_file(x->out, "tokenizer.json") && !tokenizer_from_gguf(c, x->m, x->out, x->e))
-            return false;
+        bool has = checkpoint_file(x->out, "tokenizer.json") || checkpoint_file(x->out, "tokenizer.model");
+        if (!has && !tokenizer_from_gguf(c, x->m, x->out, x->e)) return false;
         if (!meta_find(c, DEROPE_CONFIG)) gguf_keys_keep(c, x->out); /* else it was a folder before */
     } else {
         copy_side_files(x);

@@ -142,25 +142,41 @@ static json_t *byte_level(bool use_regex) {
                      "use_regex", use_regex);
 }
 
-static json_t *pre_tokenizer(const PreTokenizer *p) {
+static json_t *split_at(const char *expression) {
+    return json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", expression, "behavior",
+                     "Isolated", "invert", 0);
+}
+
+static json_t *pre_tokenizer(const PreCut *cut) {
     json_t *list = json_array();
-    if (p->digits)
-        json_array_append_new(list, json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", 1));
-    if (p->pattern)
-        json_array_append_new(list, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex",
-                                              p->pattern, "behavior", "Isolated", "invert", 0));
-    json_array_append_new(list, byte_level(!p->pattern));
+    bool bytes = false;
+    for (const char *const *step = cut->hf; *step; step++) {
+        const char *s = *step;
+        bool regex = strcmp(s, PRE_BYTE_LEVEL) == 0, single = strcmp(s, PRE_DIGITS) == 0;
+        bytes |= regex;
+        if (regex)
+            json_array_append_new(list, byte_level(true));
+        else if (single || strcmp(s, PRE_DIGIT_RUNS) == 0)
+            json_array_append_new(list,
+                                  json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", single));
+        else if (strcmp(s, PRE_PUNCTUATION) == 0)
+            json_array_append_new(list,
+                                  json_pack("{s:s, s:s}", "type", "Punctuation", "behavior", "Contiguous"));
+        else
+            json_array_append_new(list, split_at(s));
+    }
+    if (!bytes) json_array_append_new(list, byte_level(false));
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
 }
 
 static const PreTokenizer *find_pre(const Source *s, Model *m) {
     const char *name = meta_string(s->c, "tokenizer.ggml.pre", NULL);
-    for (const PreTokenizer *p = pre_tokenizers; name && p->gguf; p++)
-        if (strcmp(p->gguf, name) == 0) return p;
+    const PreTokenizer *p = pre_tokenizer_named(name);
+    if (p) return p;
     model_notice(
         m,
         "the pre-tokenizer '%s' of the GGUF is not one derope knows; tokenizer.json cuts text as GPT-2 does",
-        name ? name : "(none)");
+        name);
     return &pre_tokenizers[0];
 }
 
@@ -244,7 +260,7 @@ static json_t *bpe_model(const Source *s, bool ignore_merges, Error *e) {
 
 static json_t *build_tokenizer(const Source *s, Model *m, Error *e) {
     const PreTokenizer *pre = s->spm ? &pre_tokenizers[0] : find_pre(s, m);
-    json_t *model = bpe_model(s, pre->ignore_merges, e);
+    json_t *model = bpe_model(s, !s->spm && pre->hf_whole, e);
     if (!model) return NULL;
     json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:n, s:n, s:o, s:n}", "version", "1.0", "truncation",
                              "padding", "added_tokens", added_tokens(s), "normalizer", "pre_tokenizer",
@@ -253,7 +269,7 @@ static json_t *build_tokenizer(const Source *s, Model *m, Error *e) {
         set_spm_parts(s, root);
     } else {
         if (pre->nfc) json_object_set_new(root, "normalizer", json_pack("{s:s}", "type", "NFC"));
-        json_object_set_new(root, "pre_tokenizer", pre_tokenizer(pre));
+        json_object_set_new(root, "pre_tokenizer", pre_tokenizer(pre->cut));
         json_object_set_new(root, "decoder", byte_level(true));
     }
     json_object_set_new(root, "model", model);

@@ -192,6 +192,10 @@ static void pre_tokenizers(void **state) {
          "\"behavior\":"
          "\"Contiguous\"}," BYTE_LEVEL "]}",
          "4 8 5 2"},
+        {"{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL
+         ",{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\u0120\"},\"behavior\":\"Isolated\"},"
+         "{\"type\":\"Digits\",\"individual_digits\":true}]}", /* they see the space's printable character */
+         "4 6 7 3 4 2"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char json[4096];
@@ -219,6 +223,10 @@ static void normalizers(void **state) {
         {"{\"type\":\"Prepend\",\"prepend\":\"a\"}", "", ""},
         {"{\"type\":\"Replace\",\"pattern\":{\"String\":\"x.\"},\"content\":\"b\"}", "ax.xa", "4 0"},
         {"{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"x.\"},\"content\":\"b\"}", "ax1xza", "4 1 0"},
+        {"{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"x\"},"
+         "\"content\":\"\"},"
+         "{\"type\":\"Replace\",\"pattern\":{\"String\":\"y\"},\"content\":\"\"}]}",
+         "xx", ""},
         {"{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"},{\"type\":\"Prepend\",\"prepend\":"
          "\"A\"}]}",
          "B", "1"},
@@ -290,6 +298,29 @@ static void metaspace(void **state) {
     t = json_tokenizer(SPM("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"" BAR
                            "\",\"prepend_scheme\":\"never\",\"split\":true}"));
     assert_string_equal(ids_of(t, "ab  ab"), "1 8 5 9");
+    tokenizer_close(t);
+}
+
+/* ---- unigram ---- */
+
+static void unigram(void **state) {
+    (void)state;
+    Tokenizer *t = json_tokenizer("{\"pre_tokenizer\":{\"type\":\"Metaspace\"},\"model\":{\"type\":"
+                                  "\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],"
+                                  "[\"" BAR "\",-3],[\"a\",-2],[\"b\",-2],[\"ab\",-3.5],[\"" BAR
+                                  "a\",-4],[\"ba\",-1],[\"<0xC3>\",-9],"
+                                  "[\"<0xA9>\",-9]]}}");
+    assert_string_equal(ids_of(t, "ab"), "5 3");     /* -4 - 2 is more than -3 - 3.5 */
+    assert_string_equal(ids_of(t, "aba"), "5 6");    /* and -4 - 1 more than -3 - 3.5 - 2 */
+    assert_string_equal(ids_of(t, "xyza"), "1 0 2"); /* unknown characters in a row are one */
+    assert_string_equal(ids_of(t, "a x"), "5 1 0");
+    assert_string_equal(ids_of(t, "\xc3\xa9"), "1 0");
+    tokenizer_close(t);
+    t = json_tokenizer("{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"byte_fallback\":true,\"vocab\":[[\"<"
+                       "unk>\",0],[\"a\",-2],"
+                       "[\"<0xC3>\",-9],[\"<0xA9>\",-9]]}}");
+    assert_string_equal(ids_of(t, "a\xc3\xa9\xc3\xa9"), "1 2 3 2 3");
+    assert_string_equal(ids_of(t, "a\xc3\xa9\xc3\xa8"), "1 0"); /* a byte is missing */
     tokenizer_close(t);
 }
 
@@ -412,7 +443,18 @@ static void refused_json(void **state) {
     } rows[] = {
         {"{", "tokenizer.json:1:"},
         {"[]", "model.merges"},
-        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0.0]]}}", "'Unigram' is not supported"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":{\"a\":0}}}", "model.vocab is not a list"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0.0],[\"b\"]]}}",
+         "model.vocab[1] is not a text and its score"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0.0]]},"
+         "\"added_tokens\":[{\"id\":2000,\"content\":\"z\"}]}",
+         "too short for an added token's id 2000"},
+        {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A*==\"}," MODEL("{\"a\":0}",
+                                                                                               "[]", "") "}",
+         "is not base64"},
+        {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////w==\"}," MODEL(
+             "{\"a\":0}", "[]", "") "}",
+         "precompiled_charsmap of 4 bytes"},
         {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}}}", "'WordPiece' is not supported"},
         {"{" MODEL("{}", "[]", "") "}", "vocabulary is empty"},
         {"{" MODEL("[]", "[]", "") "}", "model.vocab is not an object"},
@@ -431,8 +473,8 @@ static void refused_json(void **state) {
         {"{\"added_tokens\":[{\"id\":0,\"content\":\"z\"}]," MODEL("{\"a\":0}", "[]", "") "}",
          "id 0 is both"},
         {"{\"added_tokens\":[{\"content\":\"z\"}]," MODEL("{\"a\":0}", "[]", "") "}", "no content or id"},
-        {"{\"normalizer\":{\"type\":\"Precompiled\"}," MODEL("{\"a\":0}", "[]", "") "}",
-         "normalizer 'Precompiled'"},
+        {"{\"normalizer\":{\"type\":\"BertNormalizer\"}," MODEL("{\"a\":0}", "[]", "") "}",
+         "normalizer 'BertNormalizer'"},
         {"{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," MODEL("{\"a\":0}", "[]", "") "}",
          "pre_tokenizer 'UnicodeScripts'"},
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}"
@@ -444,9 +486,12 @@ static void refused_json(void **state) {
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Sideways\"}"
          "," MODEL("{\"a\":0}", "[]", "") "}",
          "behavior 'Sideways'"},
+        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL "," BYTE_LEVEL
+         "]}," MODEL("{\"a\":0}", "[]", "") "}",
+         "a second pre_tokenizer 'ByteLevel'"},
         {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL
-         ",{\"type\":\"Digits\"}]}," MODEL("{\"a\":0}", "[]", "") "}",
-         "a pre_tokenizer after 'ByteLevel'"},
+         ",{\"type\":\"Metaspace\"}]}," MODEL("{\"a\":0}", "[]", "") "}",
+         "behind ByteLevel a pre_tokenizer 'Metaspace'"},
         {"{\"post_processor\":{\"type\":\"BertProcessing\"}," MODEL("{\"a\":0}", "[]", "") "}",
          "post_processor 'BertProcessing'"},
         {"{\"decoder\":{\"type\":\"WordPiece\"}," MODEL("{\"a\":0}", "[]", "") "}", "decoder 'WordPiece'"},
@@ -521,14 +566,15 @@ static void damaged_json(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(byte_level),         cmocka_unit_test(long_piece_as_short),
-        cmocka_unit_test(added_tokens),       cmocka_unit_test(added_tokens_in_normalized_text),
-        cmocka_unit_test(ignore_merges),      cmocka_unit_test(pre_tokenizers),
-        cmocka_unit_test(normalizers),        cmocka_unit_test(sentencepiece),
-        cmocka_unit_test(metaspace),          cmocka_unit_test(gguf_byte_level),
-        cmocka_unit_test(gguf_sentencepiece), cmocka_unit_test(invalid_utf8),
-        cmocka_unit_test(no_such_id),         cmocka_unit_test(refused_json),
-        cmocka_unit_test(damaged_json),       cmocka_unit_test(refused_gguf),
+        cmocka_unit_test(byte_level),      cmocka_unit_test(long_piece_as_short),
+        cmocka_unit_test(added_tokens),    cmocka_unit_test(added_tokens_in_normalized_text),
+        cmocka_unit_test(ignore_merges),   cmocka_unit_test(pre_tokenizers),
+        cmocka_unit_test(normalizers),     cmocka_unit_test(sentencepiece),
+        cmocka_unit_test(metaspace),       cmocka_unit_test(unigram),
+        cmocka_unit_test(gguf_byte_level), cmocka_unit_test(gguf_sentencepiece),
+        cmocka_unit_test(invalid_utf8),    cmocka_unit_test(no_such_id),
+        cmocka_unit_test(refused_json),    cmocka_unit_test(damaged_json),
+        cmocka_unit_test(refused_gguf),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }

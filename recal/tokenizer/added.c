@@ -51,7 +51,7 @@ bool added_finish(Tokenizer *t, Error *e) {
                              MAX_TOKEN_LENGTH);
         Buffer text = {0};
         buffer_append(&text, a->text, a->len);
-        bool ok = !a->normalized || normalize(t, &text, false, e);
+        bool ok = !a->normalized || t->as_library || normalize(t, &text, false, e);
         if (ok)
             trie_add(a->normalized ? &t->in_normalized : &t->in_text, (char *)text.data, text.size,
                      (int32_t)i);

@@ -1,6 +1,6 @@
-/* Byte pair encoding of one piece: neighbours merge, the lowest rank first, the leftmost of equals. Short
- * pieces scan for it; long ones (SentencePiece has no pieces: a whole text is one) keep the candidates in a
- * heap. */
+/* Byte pair encoding of one piece, and the cache of pieces: neighbours merge, the lowest rank first, the
+ * leftmost of equals. Short pieces scan for it; long ones (SentencePiece has no pieces: a whole text is one)
+ * keep the candidates in a heap. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,12 +22,10 @@ static bool is_visible(int b) {
     return (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
 }
 
+/* The others become 256 and on, in their order: 0 to 32, 127 to 160, 173. */
 static uint32_t printable_code(uint8_t byte) {
     if (is_visible(byte)) return byte;
-    uint32_t code = 256;
-    for (int b = 0; b < byte; b++)
-        code += !is_visible(b);
-    return code;
+    return 256 + (byte <= 32 ? byte : byte <= 160 ? byte - 127u + 33 : 67);
 }
 
 void byte_to_printable(uint8_t byte, char out[3]) {
@@ -44,10 +42,10 @@ void byte_to_printable(uint8_t byte, char out[3]) {
 
 int printable_to_byte(uint32_t code) {
     if (code < 256) return is_visible((int)code) ? (int)code : -1;
-    uint32_t at = 256;
-    for (int b = 0; b < 256; b++)
-        if (!is_visible(b) && at++ == code) return b;
-    return -1;
+    return code <= 256 + 32   ? (int)code - 256
+           : code <= 256 + 66 ? (int)code - 256 - 33 + 127
+           : code == 256 + 67 ? 173
+                              : -1;
 }
 
 /* A bar behind something that is none. */
@@ -67,6 +65,12 @@ static bool newline_inside(const char *s, size_t n) {
     return false;
 }
 
+/* A token that text may become: does it reach over a place where words would begin? */
+static void look_inside(Tokenizer *t, int32_t id) {
+    if (bar_inside(t->text[id], t->len[id])) t->bars_start_words = false;
+    if (newline_inside(t->text[id], t->len[id])) t->newlines_end_words = false;
+}
+
 void bpe_finish(Tokenizer *t) {
     for (int b = 0; b < 256; b++) {
         char name[8];
@@ -76,14 +80,16 @@ void bpe_finish(Tokenizer *t) {
             snprintf(name, sizeof name, "<0x%02X>", b);
         t->byte_id[b] = text_map_get(&t->vocab, name, strlen(name));
     }
-    t->newlines_end_words = !t->byte_level && !t->ignore_merges;
-    t->bars_start_words = t->newlines_end_words && text_map_get(&t->vocab, space_bar, 3) >= 0;
-    for (size_t i = 0; i < t->merges.capacity && (t->newlines_end_words || t->bars_start_words); i++) {
-        const struct MergeSlot *m = &t->merges.slots[i];
-        if (!m->pair) continue;
-        if (bar_inside(t->text[m->merged], t->len[m->merged])) t->bars_start_words = false;
-        if (newline_inside(t->text[m->merged], t->len[m->merged])) t->newlines_end_words = false;
+    bool long_pieces = !t->byte_level && !t->ignore_merges;
+    t->bars_start_words = long_pieces && text_map_get(&t->vocab, space_bar, 3) >= 0;
+    t->newlines_end_words = long_pieces && (!t->unigram || text_map_get(&t->vocab, "\n", 1) >= 0);
+    if (t->unigram) {
+        for (uint32_t i = 0; i < t->vocab_size && long_pieces; i++)
+            if (t->text[i]) look_inside(t, (int32_t)i);
+        return;
     }
+    for (size_t i = 0; i < t->merges.capacity && long_pieces; i++)
+        if (t->merges.slots[i].pair) look_inside(t, t->merges.slots[i].merged);
 }
 
 /* ---- symbols ---- */
@@ -234,31 +240,29 @@ static CacheSlot *cache_slot(const Tokenizer *t, const char *piece, size_t n) {
     return &t->cache->slots[XXH3_64bits(piece, n) % CACHE_SLOTS];
 }
 
-bool bpe_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out, Error *e) {
-    CacheSlot *slot = n && n <= CACHED_PIECE ? cache_slot(t, piece, n) : NULL;
-    if (slot && slot->len == n && memcmp(slot->piece, piece, n) == 0) {
-        for (int i = 0; i < slot->n; i++)
-            token_append(out, slot->ids[i]);
-        return true;
+/* The id of a piece that is a token, else -1. */
+static int32_t whole_piece(const Tokenizer *t, const char *piece, size_t n) {
+    if (!t->byte_level) return text_map_get(&t->vocab, piece, n);
+    Buffer printable = {0};
+    for (size_t i = 0; i < n; i++) {
+        char c[3];
+        byte_to_printable((uint8_t)piece[i], c);
+        buffer_append(&printable, c, strlen(c));
     }
-    size_t start = out->n;
-    Symbol few[64], *s = n <= 64 ? few : big_alloc(n, sizeof *s, "symbols of a text", e);
-    if (!s) return false;
-    int32_t whole = -1;
-    if (t->ignore_merges) {
-        Buffer printable = {0};
-        for (size_t i = 0; t->byte_level && i < n; i++) {
-            char c[3];
-            byte_to_printable((uint8_t)piece[i], c);
-            buffer_append(&printable, c, strlen(c));
-        }
-        whole = t->byte_level ? text_map_get(&t->vocab, (char *)printable.data, printable.size)
-                              : text_map_get(&t->vocab, piece, n);
-        buffer_free(&printable);
-    }
+    int32_t id = text_map_get(&t->vocab, (char *)printable.data, printable.size);
+    buffer_free(&printable);
+    return id;
+}
+
+static bool bpe_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out, Error *e) {
+    int32_t whole = t->ignore_merges ? whole_piece(t, piece, n) : -1;
     if (whole >= 0) {
         token_append(out, whole);
-    } else if (first_symbols(t, piece, n, s)) {
+        return true;
+    }
+    Symbol few[64], *s = n <= 64 ? few : big_alloc(n, sizeof *s, "symbols of a text", e);
+    if (!s) return false;
+    if (first_symbols(t, piece, n, s)) {
         if (n <= 48)
             merge_by_scanning(t, s);
         else
@@ -267,6 +271,18 @@ bool bpe_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out,
             token_append(out, s[i].id);
     }
     if (s != few) free(s);
+    return true;
+}
+
+bool piece_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out, Error *e) {
+    CacheSlot *slot = n && n <= CACHED_PIECE ? cache_slot(t, piece, n) : NULL;
+    if (slot && slot->len == n && memcmp(slot->piece, piece, n) == 0) {
+        for (int i = 0; i < slot->n; i++)
+            token_append(out, slot->ids[i]);
+        return true;
+    }
+    size_t start = out->n;
+    if (!(t->unigram ? unigram_encode : bpe_encode)(t, piece, n, out, e)) return false;
     if (slot && out->n - start <= CACHED_TOKENS) {
         slot->len = (uint8_t)n;
         slot->n = (uint8_t)(out->n - start);

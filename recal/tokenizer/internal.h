@@ -42,14 +42,17 @@ typedef struct Trie {
 } Trie;
 
 typedef struct Pattern Pattern;
+typedef struct Charsmap Charsmap;
+typedef struct Unigram Unigram;
 
 typedef struct Normalizer {
     /* changes `text` in place */
     bool (*apply)(const struct Normalizer *z, Buffer *text, Error *e);
-    int form;         /* normalize_unicode: utf8proc options */
-    Pattern *pattern; /* normalize_replace */
-    const char *to;   /* normalize_replace, normalize_prepend */
-    bool left, right; /* normalize_strip */
+    int form;            /* normalize_unicode: utf8proc options */
+    Pattern *pattern;    /* normalize_replace */
+    const Charsmap *map; /* normalize_charsmap, normalize_precompiled */
+    const char *to;      /* normalize_replace, normalize_prepend */
+    bool left, right;    /* normalize_strip */
 } Normalizer;
 
 typedef enum SplitBehavior {
@@ -82,6 +85,7 @@ enum { MAX_STEPS = 16, MAX_SPECIALS = 8, MAX_TOKEN_LENGTH = 1024 };
 struct Tokenizer {
     Arena arena;
     bool byte_level;    /* pieces become GPT-2's printable bytes */
+    bool printable;     /* pre-tokenisers behind ByteLevel see those, and pieces come as them */
     bool byte_fallback; /* unknown characters become <0xXX> tokens */
     bool ignore_merges; /* a piece that is a token is that token */
     const char **text;  /* by id; NULL: unused */
@@ -89,6 +93,7 @@ struct Tokenizer {
     uint32_t vocab_size;
     TextMap vocab;
     MergeMap merges;
+    Unigram *unigram;     /* instead of merges; NULL: byte pair encoding */
     int32_t byte_id[256]; /* of a byte's printable character, or <0xXX>; -1: none */
     int32_t unk, bos, eos;
     bool fuse_unk;
@@ -102,6 +107,7 @@ struct Tokenizer {
     size_t n_splitters;
     Replacement replacements[MAX_STEPS]; /* decoding, each token */
     size_t n_replacements;
+    bool as_library;                  /* as sentencepiece itself does, not llama.cpp */
     bool decode_bytes;                /* <0xXX> tokens are bytes */
     bool decode_bars, strip_bars;     /* bars are spaces; those of the first token are dropped */
     uint32_t strip_start, strip_stop; /* spaces dropped at the ends of the decoded text */
@@ -115,6 +121,8 @@ struct Tokenizer {
 /* ---- load_json.c, load_json_steps.c, load_gguf.c ---- */
 bool tokenizer_load_json(Tokenizer *t, const Checkpoint *c, Error *e);
 bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e);
+/* From tokenizer.model, as the sentencepiece library does. */
+bool tokenizer_load_sentencepiece(Tokenizer *t, const Checkpoint *c, Error *e);
 
 /* normalizer, pre_tokenizer, post_processor and decoder of a tokenizer.json. */
 bool tokenizer_load_steps(Tokenizer *t, const json_t *root, const char *where, Error *e);
@@ -142,6 +150,8 @@ bool is_space_char(int32_t code);
 bool is_word_char(int32_t code);
 bool is_unnormalized(int32_t code);
 int32_t lower_char(int32_t code);
+/* A mark since Unicode 16, unknown to utf8proc: part of the character before it. */
+bool is_new_mark(int32_t code);
 /* Ranges to add to a class that has \p{name}, or NULL. */
 const char *property_additions(const char *name, size_t n);
 
@@ -165,8 +175,22 @@ bool normalize(const Tokenizer *t, Buffer *text, bool goes_on, Error *e);
 bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e);
 bool normalize_lowercase(const Normalizer *z, Buffer *text, Error *e);
 bool normalize_prepend(const Normalizer *z, Buffer *text, Error *e);
+/* Only if there is something but spaces. */
+bool normalize_prepend_words(const Normalizer *z, Buffer *text, Error *e);
 bool normalize_replace(const Normalizer *z, Buffer *text, Error *e);
 bool normalize_strip(const Normalizer *z, Buffer *text, Error *e);
+/* `to` is dropped at the end, however often it stands there. */
+bool normalize_strip_end(const Normalizer *z, Buffer *text, Error *e);
+/* No spaces at the ends, one between words. */
+bool normalize_squeeze(const Normalizer *z, Buffer *text, Error *e);
+
+/* ---- charsmap.c ---- */
+/* A copy of a precompiled_charsmap in the arena, or NULL with an error. */
+const Charsmap *charsmap_open(Arena *a, const uint8_t *bytes, size_t n, const char *where, Error *e);
+/* As the sentencepiece library: the longest match everywhere. */
+bool normalize_charsmap(const Normalizer *z, Buffer *text, Error *e);
+/* As HF's Precompiled: grapheme clusters. */
+bool normalize_precompiled(const Normalizer *z, Buffer *text, Error *e);
 
 /* ---- split.c ---- */
 /* The expression ByteLevel itself uses (GPT-2's). */
@@ -179,6 +203,9 @@ bool split_by_pattern(const Splitter *s, const struct Cutter *c, size_t step, co
                       bool first);
 bool split_metaspace(const Splitter *s, const struct Cutter *c, size_t step, const char *p, size_t n,
                      bool first);
+/* Bytes become their printable characters. */
+bool split_to_printable(const Splitter *s, const struct Cutter *c, size_t step, const char *p, size_t n,
+                        bool first);
 bool split_prefix_space(const Splitter *s, const struct Cutter *c, size_t step, const char *p, size_t n,
                         bool first);
 
@@ -191,9 +218,18 @@ typedef bool (*AddedSink)(void *context, const char *text, size_t n, bool first,
 bool added_cut(const Tokenizer *t, const Trie *trie, const char *text, size_t n, AddedSink sink,
                void *context, Error *e);
 
+/* ---- unigram.c ---- */
+/* `single`: scores are summed up as floats. */
+Unigram *unigram_new(uint32_t vocab_size, bool single);
+void unigram_free(Unigram *u);
+void unigram_add(Unigram *u, const char *text, size_t n, int32_t id, double score);
+/* What an unknown character costs follows from the least score of all. */
+void unigram_unknown(Unigram *u, double least);
+bool unigram_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out, Error *e);
+
 /* ---- bpe.c ---- */
-/* Appends the tokens of a piece. */
-bool bpe_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out, Error *e);
+/* Appends the tokens of a piece, of either kind of model. */
+bool piece_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out, Error *e);
 struct WordCache *word_cache_new(void);
 void word_cache_free(struct WordCache *c);
 /* GPT-2's printable character of a byte (UTF-8, at most 2 bytes, NUL-terminated), and back (-1: none). */

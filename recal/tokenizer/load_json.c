@@ -1,4 +1,5 @@
 /* tokenizer.json, as HF tokenizers writes it. What is not understood is refused by name. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,6 +55,14 @@ static json_int_t largest_id(const json_t *vocab, const json_t *added) {
     return top;
 }
 
+static void allocate_tokens(Tokenizer *t, size_t n) {
+    t->vocab_size = (uint32_t)n;
+    t->text = arena_alloc(&t->arena, n * sizeof *t->text);
+    t->len = arena_alloc(&t->arena, n * sizeof *t->len);
+    t->is_special = arena_alloc(&t->arena, n);
+    t->is_added = arena_alloc(&t->arena, n);
+}
+
 static bool load_vocab(const Loader *l, const json_t *root) {
     Tokenizer *t = l->t;
     const json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab"),
@@ -67,11 +76,7 @@ static bool load_vocab(const Loader *l, const json_t *root) {
                          (long long)top, json_object_size(vocab));
     if (top >= INT32_MAX)
         return error_set(l->e, ERR_INPUT, "%s: a token id of %lld", l->where, (long long)top);
-    t->vocab_size = (uint32_t)(top + 1);
-    t->text = arena_alloc(&t->arena, t->vocab_size * sizeof *t->text);
-    t->len = arena_alloc(&t->arena, t->vocab_size * sizeof *t->len);
-    t->is_special = arena_alloc(&t->arena, t->vocab_size);
-    t->is_added = arena_alloc(&t->arena, t->vocab_size);
+    allocate_tokens(t, (size_t)(top + 1));
     const char *text;
     json_t *id;
     json_object_foreach((json_t *)vocab, text, id) {
@@ -112,8 +117,40 @@ static bool load_merge(const Loader *l, const json_t *merge, size_t rank, Buffer
     return true;
 }
 
+/* [[text, score], ...] */
+static bool load_unigram(const Loader *l, const json_t *root) {
+    Tokenizer *t = l->t;
+    const json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
+    size_t n = json_array_size(vocab);
+    json_int_t top = largest_id(NULL, json_object_get(root, "added_tokens"));
+    if (!json_is_array(vocab) || n > 1 << 26 || top > (json_int_t)(11 * n + 1000))
+        return error_set(l->e, ERR_INPUT,
+                         "%s: model.vocab is not a list, or too short for an added token's id %lld", l->where,
+                         (long long)top);
+    allocate_tokens(t, top >= (json_int_t)n ? (size_t)top + 1 : n);
+    t->unigram = unigram_new(t->vocab_size, false);
+    double least = INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *pair = json_array_get(vocab, i), *score = json_array_get(pair, 1);
+        const char *text = json_string_value(json_array_get(pair, 0));
+        if (!text || !json_is_number(score))
+            return error_set(l->e, ERR_INPUT, "%s: model.vocab[%zu] is not a text and its score", l->where,
+                             i);
+        if (!put_token(l, text, (json_int_t)i)) return false;
+        text_map_put(&t->vocab, t->text[i], t->len[i], (int32_t)i);
+        unigram_add(t->unigram, t->text[i], t->len[i], (int32_t)i, json_number_value(score));
+        least = fmin(least, json_number_value(score));
+    }
+    unigram_unknown(t->unigram, isfinite(least) ? least : 0);
+    uint64_t unk;
+    t->unk = json_get_u64(model, "unk_id", &unk) && unk < n ? (int32_t)unk : -1;
+    t->byte_fallback = flag(model, "byte_fallback", false);
+    return true;
+}
+
 static bool load_model(const Loader *l, const json_t *root) {
     const json_t *model = json_object_get(root, "model"), *merges = json_object_get(model, "merges");
+    if (is_type(model, "Unigram")) return load_unigram(l, root);
     if (json_object_get(model, "type") && !is_type(model, "BPE"))
         return refuse(l, "a model", json_get_string(model, "type"));
     const char *prefix = json_get_string(model, "continuing_subword_prefix"),

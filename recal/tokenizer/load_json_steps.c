@@ -101,6 +101,44 @@ static bool load_replace(const Loader *l, const json_t *o, const Step *row) {
     return z.pattern && add_normalizer(l->t, z, l->where, l->e);
 }
 
+static int base64_digit(char c) {
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+'             ? 62
+           : c == '/'             ? 63
+                                  : -1;
+}
+
+static bool decode_base64(const char *s, Buffer *out) {
+    uint32_t bits = 0;
+    size_t n = strlen(s), digits = 0;
+    while (n && s[n - 1] == '=')
+        n--;
+    for (size_t i = 0; i < n; i++) {
+        int d = base64_digit(s[i]);
+        if (d < 0) return false;
+        bits = bits << 6 | (uint32_t)d;
+        if (++digits % 4 != 1) buffer_byte(out, (uint8_t)(bits >> (6 - 2 * ((digits - 1) % 4))));
+    }
+    return true;
+}
+
+static bool load_precompiled(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    const char *text = json_get_string(o, "precompiled_charsmap");
+    if (!text) return true; /* HF writes null for an empty one */
+    Buffer bytes = {0};
+    Normalizer z = {.apply = normalize_precompiled};
+    if (!decode_base64(text, &bytes))
+        refuse(l, "precompiled_charsmap that is not base64:", text);
+    else if (bytes.size)
+        z.map = charsmap_open(&l->t->arena, bytes.data, bytes.size, l->where, l->e);
+    bool empty = !*text;
+    buffer_free(&bytes);
+    return empty || (z.map && add_normalizer(l->t, z, l->where, l->e));
+}
+
 static const Step normalizers[] = {
     {.type = "NFC", .load = load_unicode, .form = UTF8PROC_COMPOSE},
     {.type = "NFD", .load = load_unicode, .form = UTF8PROC_DECOMPOSE},
@@ -110,15 +148,21 @@ static const Step normalizers[] = {
     {.type = "Strip", .load = load_strip},
     {.type = "Prepend", .load = load_prepend},
     {.type = "Replace", .load = load_replace},
+    {.type = "Precompiled", .load = load_precompiled},
     {0},
 };
 
 /* ---- pre_tokenizer ---- */
 
+/* What follows ByteLevel (Falcon's digits) cuts the printable characters of the bytes. */
 static bool add(const Loader *l, Splitter s) {
-    if (!l->t->byte_level) return add_splitter(l->t, s, l->where, l->e);
-    pattern_free(s.pattern);
-    return refuse(l, "a pre_tokenizer after", "ByteLevel");
+    bool first_behind = l->t->byte_level && !l->t->printable;
+    l->t->printable = l->t->byte_level;
+    if (first_behind && !add_splitter(l->t, (Splitter){.apply = split_to_printable}, l->where, l->e)) {
+        pattern_free(s.pattern);
+        return false;
+    }
+    return add_splitter(l->t, s, l->where, l->e);
 }
 
 static bool load_pattern(const Loader *l, const json_t *o, const Step *row) {
@@ -175,6 +219,7 @@ static bool load_digits(const Loader *l, const json_t *o, const Step *row) {
 
 static bool load_byte_level(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
+    if (l->t->byte_level) return refuse(l, "a second pre_tokenizer", "ByteLevel");
     if (flag(o, "add_prefix_space", true) && !add(l, (Splitter){.apply = split_prefix_space})) return false;
     if (flag(o, "use_regex", true)) {
         Splitter s = {.apply = split_by_pattern, .behavior = SPLIT_ISOLATED};
@@ -202,6 +247,7 @@ static bool load_metaspace(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     Splitter s = {
         .apply = split_metaspace, .metaspace_split = flag(o, "split", true), .prepend = prepend_scheme(o)};
+    if (l->t->byte_level) return refuse(l, "behind ByteLevel a pre_tokenizer", "Metaspace");
     return check_bar(l, o) && add(l, s);
 }
 

@@ -7,6 +7,7 @@
 
 static void take(Buffer *text, Buffer *changed) {
     buffer_free(text);
+    buffer_string(changed); /* not NULL, should nothing be left */
     *text = *changed;
 }
 
@@ -81,6 +82,12 @@ bool normalize_prepend(const Normalizer *z, Buffer *text, Error *e) {
     return true;
 }
 
+bool normalize_prepend_words(const Normalizer *z, Buffer *text, Error *e) {
+    for (size_t i = 0; i < text->size; i++)
+        if (text->data[i] != ' ') return normalize_prepend(z, text, e);
+    return true;
+}
+
 bool normalize_replace(const Normalizer *z, Buffer *text, Error *e) {
     Buffer out = {0};
     const char *s = (char *)text->data;
@@ -114,9 +121,32 @@ bool normalize_strip(const Normalizer *z, Buffer *text, Error *e) {
     return true;
 }
 
+bool normalize_strip_end(const Normalizer *z, Buffer *text, Error *e) {
+    (void)e;
+    size_t n = strlen(z->to);
+    while (text->size >= n && memcmp(text->data + text->size - n, z->to, n) == 0)
+        text->size -= n;
+    return true;
+}
+
+bool normalize_squeeze(const Normalizer *z, Buffer *text, Error *e) {
+    (void)z, (void)e;
+    size_t n = 0;
+    for (size_t i = 0; i < text->size; i++)
+        if (text->data[i] != ' ' || (n && text->data[n - 1] != ' ')) text->data[n++] = text->data[i];
+    while (n && text->data[n - 1] == ' ')
+        n--;
+    text->size = n;
+    return true;
+}
+
+static bool puts_in_front(const Normalizer *z) {
+    return z->apply == normalize_prepend || z->apply == normalize_prepend_words;
+}
+
 bool normalize(const Tokenizer *t, Buffer *text, bool goes_on, Error *e) {
     for (size_t i = 0; i < t->n_normalizers; i++)
-        if (!(goes_on && t->normalizers[i].apply == normalize_prepend) &&
+        if (!(goes_on && puts_in_front(&t->normalizers[i])) &&
             !t->normalizers[i].apply(&t->normalizers[i], text, e))
             return false;
     return true;

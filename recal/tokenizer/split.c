@@ -105,6 +105,20 @@ bool split_prefix_space(const Splitter *s, const Cutter *c, size_t step, const c
     return ok;
 }
 
+bool split_to_printable(const Splitter *s, const Cutter *c, size_t step, const char *p, size_t n,
+                        bool first) {
+    (void)s;
+    Buffer text = {0};
+    for (size_t i = 0; i < n; i++) {
+        char printable[3];
+        byte_to_printable((uint8_t)p[i], printable);
+        buffer_append(&text, printable, strlen(printable));
+    }
+    bool ok = cut(c, step + 1, (char *)text.data, text.size, first);
+    buffer_free(&text);
+    return ok;
+}
+
 static bool cut(const Cutter *c, size_t step, const char *p, size_t n, bool first) {
     if (n == 0) return true;
     if (step == c->t->n_splitters) return c->sink(c->context, p, n, c->e);

@@ -8,10 +8,14 @@ Tokenizer *tokenizer_open(const Checkpoint *c, Error *e) {
     t->unk = t->bos = t->eos = -1;
     bool has_json = checkpoint_file(c, "tokenizer.json") != NULL, ok;
     const char *path = c->path ? c->path : "checkpoint";
-    if (!has_json && c->format != FORMAT_GGUF)
-        ok = error_set(e, ERR_INPUT, "%s: has no tokenizer.json", path);
+    if (has_json)
+        ok = tokenizer_load_json(t, c, e);
+    else if (c->format == FORMAT_GGUF)
+        ok = tokenizer_load_gguf(t, c, e);
+    else if (checkpoint_file(c, "tokenizer.model"))
+        ok = tokenizer_load_sentencepiece(t, c, e);
     else
-        ok = has_json ? tokenizer_load_json(t, c, e) : tokenizer_load_gguf(t, c, e);
+        ok = error_set(e, ERR_INPUT, "%s: has neither tokenizer.json nor tokenizer.model", path);
     if (ok && t->vocab.n == 0) ok = error_set(e, ERR_INPUT, "%s: the tokenizer's vocabulary is empty", path);
     if (ok) ok = added_finish(t, e) || error_place(e, "%s", path);
     if (!ok) {
@@ -33,6 +37,7 @@ void tokenizer_close(Tokenizer *t) {
     free(t->in_normalized.nodes);
     free(t->vocab.slots);
     free(t->merges.slots);
+    unigram_free(t->unigram);
     word_cache_free(t->cache);
     arena_free(&t->arena);
     free(t);
@@ -67,21 +72,33 @@ typedef struct Encoder {
     bool first;   /* the segment begins the text */
 } Encoder;
 
+static bool encode_printable(const Encoder *x, const char *piece, size_t n, Error *e) {
+    Buffer bytes = {0};
+    for (size_t i = 0, len; i < n; i += len)
+        buffer_byte(&bytes, (uint8_t)printable_to_byte((uint32_t)next_char(piece + i, n - i, &len)));
+    bool ok = piece_encode(x->t, (char *)bytes.data, bytes.size, x->out, e);
+    buffer_free(&bytes);
+    return ok;
+}
+
 static bool encode_piece(void *context, const char *piece, size_t n, Error *e) {
     const Encoder *x = context;
-    if (!x->t->bars_start_words) return bpe_encode(x->t, piece, n, x->out, e);
+    if (x->t->printable) return encode_printable(x, piece, n, e);
+    /* the library's sums of floats depend on where they began */
+    bool whole = !x->t->bars_start_words || (x->t->unigram && x->t->as_library);
+    if (whole) return piece_encode(x->t, piece, n, x->out, e);
     size_t start = 0;
     bool in_bars = true;
     for (size_t i = 0; i < n;) {
         bool bar = n - i >= 3 && memcmp(piece + i, space_bar, 3) == 0;
         if (bar && !in_bars) {
-            if (!bpe_encode(x->t, piece + start, i - start, x->out, e)) return false;
+            if (!piece_encode(x->t, piece + start, i - start, x->out, e)) return false;
             start = i;
         }
         in_bars = bar;
         i += bar ? 3 : 1;
     }
-    return bpe_encode(x->t, piece + start, n - start, x->out, e);
+    return piece_encode(x->t, piece + start, n - start, x->out, e);
 }
 
 static bool encode_normal(void *context, const char *text, size_t n, bool first, const AddedToken *token,

@@ -1,5 +1,6 @@
 /* Where versions of Unicode differ. HF tokenizers matches by Oniguruma (Unicode 16) and normalises by tables
  * of Unicode 9; the libraries here are of other years. Tokens must be the same on all. */
+#include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -54,6 +55,18 @@ const char *property_additions(const char *name, size_t n) {
         if (strlen(additions[i].property) == n && memcmp(additions[i].property, name, n) == 0)
             return additions[i].ranges;
     return NULL;
+}
+
+bool is_new_mark(int32_t code) {
+    if (utf8proc_category(code) != UTF8PROC_CATEGORY_CN) return false;
+    for (const char *p = property_additions("M", 1); *p;) { /* \x{from}-\x{to} or \x{one} */
+        char *end;
+        long from = strtol(p + 3, &end, 16), to = from;
+        if (end[1] == '-') to = strtol(end + 5, &end, 16);
+        if (code >= from && code <= to) return true;
+        p = end + 1;
+    }
+    return false;
 }
 
 /* Characters that have a decomposition or a combining class only since Unicode 10 or later: normalisation

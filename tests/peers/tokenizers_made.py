@@ -17,6 +17,19 @@ TEKKEN = (
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+CASED, FOLDED = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]%s[\p{Ll}\p{Lm}\p{Lo}\p{M}]%s", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+GPT4O = CASED % ("*", "+") + FOLDED + "|" + CASED % ("+", "*") + FOLDED + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+QWEN35 = QWEN2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
+DEEPSEEK_LETTERS = (
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u1f7dᾀ-ᾴᾶ-ᾼ\u1fbeῂ-ῄῆ-ῌῐ-\u1fd3"
+    "ῖ-\u1fdbῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u2126ℨ\u212a-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+)
+DEEPSEEK_LLM = ["[\r\n]", rf"\s?[{DEEPSEEK_LETTERS}]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", "[一-龥ࠀ-一가-퟿]+"]
+DEEPSEEK_CODER = ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+"]
+DEEPSEEK_V3 = [
+    r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^""" + "\r\n" + r"\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[" + "\r\n" + r"]*|\s*[" + "\r\n" + r"]+|\s+(?!\S)|\s+",
+]
 SPECIALS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im"]
 BAR = "\u2581"
 
@@ -32,6 +45,14 @@ def byte_level(pattern):
     )
 
 
+def splits(expressions, *more):
+    return mixed(*(pre_tokenizers.Split(Regex(e), "isolated") for e in expressions), *more, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
+
+
+def falcon(*behind):
+    return mixed(pre_tokenizers.Punctuation("contiguous"), pre_tokenizers.ByteLevel(add_prefix_space=False), *behind)
+
+
 def add_tokens(t):
     t.add_special_tokens([AddedToken(s, normalized=False, special=True) for s in SPECIALS])
     t.add_tokens(
@@ -45,15 +66,27 @@ def add_tokens(t):
     )
 
 
-def bpe(pre, books, size=3000, normalizer=None, **model):
-    t = Tokenizer(models.BPE(**model))
+def bpe(pre, books, normalizer=None, **model):
+    """Learnt from text that was not cut, in many scripts: tokens reach over every place where `pre` may cut, so each cut shows."""
+    vocab, merges = uncut(tuple(books))
+    t = Tokenizer(models.BPE(vocab=vocab, merges=merges, **model))
     t.pre_tokenizer, t.decoder = pre, decoders.ByteLevel()
     if normalizer:
         t.normalizer = normalizer
-    t.train([str(b) for b in books], trainers.BpeTrainer(
-        vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
     add_tokens(t)
     return t
+
+
+@functools.cache
+def uncut(books, size=8000):
+    seed = Tokenizer(models.BPE())
+    seed.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    lines = [line for b in books for line in b.read_text(encoding="utf-8")[:150_000].splitlines(keepends=True)]
+    texts = [*lines, *2 * NASTY, *2 * list(SCRIPTS.values()), *random_texts(3000, seed=5)]
+    seed.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False, max_token_length=24))
+    made = json.loads(seed.to_str())["model"]
+    return made["vocab"], [tuple(m) for m in made["merges"]]
 
 
 @functools.cache
@@ -71,10 +104,12 @@ def sentencepiece(books, layout):
     """The ways in which a tokenizer.json of that kind is found."""
     vocab, merges = sentencepiece_model(tuple(books))
     t = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    strip = [] if layout in ("never", "nothing") else [decoders.Strip(" ", 1, 0)]
+    strip = [] if layout in ("never", "nothing", "gemma") else [decoders.Strip(" ", 1, 0)]
     t.decoder = decoders.Sequence([decoders.Replace(BAR, " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
     if layout == "legacy":  # Llama 2
         t.normalizer = normalizers.Sequence([normalizers.Prepend(BAR), normalizers.Replace(" ", BAR)])
+    elif layout == "gemma":
+        t.normalizer, t.pre_tokenizer = normalizers.Replace(" ", BAR), pre_tokenizers.Split(" ", "merged_with_previous")
     elif layout == "nothing":  # spaces alone are marked
         t.normalizer = normalizers.Replace(" ", BAR)
     else:  # non-legacy: Mistral and later conversions
@@ -91,7 +126,19 @@ MADE = {
     "llama3": lambda b: bpe(byte_level(LLAMA3), b, ignore_merges=True),
     "qwen2": lambda b: bpe(byte_level(QWEN2), b, normalizer=normalizers.NFC()),
     "smollm": lambda b: bpe(mixed(pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)), b),
-    "tekken": lambda b: bpe(byte_level(TEKKEN), b),
+    "tekken": lambda b: bpe(byte_level(TEKKEN), b, ignore_merges=True),
+    "neox": lambda b: bpe(pre_tokenizers.ByteLevel(add_prefix_space=False), b, normalizer=normalizers.NFC()),
+    "cohere": lambda b: bpe(mixed(pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)), b, normalizer=normalizers.NFC()),
+    "cl100k": lambda b: bpe(mixed(pre_tokenizers.Split(Regex(LLAMA3), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)), b),
+    "stablelm2": lambda b: bpe(byte_level(QWEN2), b),
+    "qwen35": lambda b: bpe(byte_level(QWEN35), b, normalizer=normalizers.NFC()),
+    "o200k": lambda b: bpe(byte_level(GPT4O), b),
+    "llama4": lambda b: bpe(byte_level(GPT4O), b, ignore_merges=True),
+    "falcon": lambda b: bpe(falcon(pre_tokenizers.Digits(False), pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated")), b),
+    "falcon3": lambda b: bpe(falcon(pre_tokenizers.Digits(True)), b),
+    "deepseek llm": lambda b: bpe(splits(DEEPSEEK_LLM, pre_tokenizers.Digits(True)), b),
+    "deepseek coder": lambda b: bpe(splits(DEEPSEEK_CODER, pre_tokenizers.Digits(True)), b),
+    "deepseek v3": lambda b: bpe(splits(DEEPSEEK_V3), b),
     "digits": lambda b: bpe(mixed(pre_tokenizers.Digits(False), pre_tokenizers.ByteLevel(False)), b, normalizer=normalizers.NFKC()),
     "lowercase": lambda b: bpe(mixed(pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(False)), b, normalizer=normalizers.Sequence(
         [normalizers.Strip(), normalizers.Lowercase(), normalizers.NFD()])),
@@ -106,6 +153,7 @@ MADE = {
     "metaspace never": lambda b: sentencepiece(b, "never"),
     "metaspace split": lambda b: sentencepiece(b, "first-split"),
     "bars alone": lambda b: sentencepiece(b, "nothing"),
+    "gemma": lambda b: sentencepiece(b, "gemma"),
 }
 
 
@@ -187,6 +235,44 @@ NASTY = [
     "def f(x):\n    return x**2  # comment\n\n\n\tif True:\n\t\tpass", "https://example.com/a?b=c&d=%20#e", "{\"k\": [1, 2.5, null]}", "$\\alpha_1^{2}$ <b>bold</b>",
     "camelCaseIdentifier snake_case SCREAMING_CASE kebab-case", "supercalifragilisticexpialidocious antidisestablishmentarianism",
 ]
+
+
+# The first article of the Declaration of Human Rights, or as much of it as fits, in scripts that cut and compose differently.
+SCRIPTS = {
+    "Latin": "Alle Menschen sind frei und gleich an Würde und Rechten geboren. Tất cả mọi người sinh ra đều được tự do.",
+    "Greek": "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια και τα δικαιώματα.",
+    "Cyrillic": "Все люди рождаются свободными и равными в своём достоинстве и правах. Усі люди народжуються вільними.",
+    "Armenian": "Բոլոր մարդիկ ծնվում են ազատ ու հավասար իրենց արժանապատվությամբ ու իրավունքներով։",
+    "Georgian": "ყველა ადამიანი იბადება თავისუფალი და თანასწორი თავისი ღირსებითა და უფლებებით.",
+    "Hebrew": "כל בני אדם נולדו בני חורין ושווים בערכם ובזכויותיהם. כָּל בְּנֵי אָדָם",
+    "Arabic": "يولد جميع الناس أحرارًا متساوين في الكرامة والحقوق. تمام انسان آزاد اور برابر پیدا ہوئے ہیں۔",
+    "Devanagari": "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता और समानता प्राप्त है।",
+    "Bengali": "সমস্ত মানুষ স্বাধীনভাবে সমান মর্যাদা এবং অধিকার নিয়ে জন্মগ্রহণ করে।",
+    "Gurmukhi": "ਸਾਰਾ ਮਨੁੱਖੀ ਪਰਿਵਾਰ ਆਪਣੀ ਮਹਿਮਾ, ਸ਼ਾਨ ਅਤੇ ਹੱਕਾਂ ਦੇ ਪੱਖੋਂ ਜਨਮ ਤੋਂ ਹੀ ਆਜ਼ਾਦ ਹੈ।",
+    "Gujarati": "પ્રતિષ્ઠા અને અધિકારોની દૃષ્ટિએ સર્વ માનવો જન્મથી સ્વતંત્ર અને સમાન હોય છે.",
+    "Tamil": "மனிதப் பிறிவியினர் சகலரும் சுதந்திரமாகவே பிறக்கின்றனர்.",
+    "Telugu": "ప్రతిపత్తిస్వత్వముల విషయమున మానవులెల్లరును జన్మతః స్వతంత్రులును సమానులును నగుదురు.",
+    "Kannada": "ಎಲ್ಲಾ ಮಾನವರೂ ಸ್ವತಂತ್ರರಾಗಿಯೇ ಜನಿಸಿದ್ದಾರೆ. ಹಾಗೂ ಘನತೆ ಮತ್ತು ಹಕ್ಕುಗಳಲ್ಲಿ ಸಮಾನರಾಗಿದ್ದಾರೆ.",
+    "Malayalam": "മനുഷ്യരെല്ലാവരും തുല്യാവകാശങ്ങളോടും അന്തസ്സോടും സ്വാതന്ത്ര്യത്തോടുംകൂടി ജനിച്ചിട്ടുള്ളവരാണ്‌.",
+    "Sinhala": "සියලු මනුෂ්‍යයෝ නිදහස්ව උපත ලබා ඇත. ගරුත්වයෙන් හා අයිතිවාසිකම්වලින් සමාන වෙති.",
+    "Thai": "มนุษย์ทั้งหลายเกิดมามีอิสระและเสมอภาคกันในเกียรติศักดิ์และสิทธิ",
+    "Lao": "ມະນຸດທຸກຄົນເກີດມາມີກຽດສັກສີ ສິດທິ ອິດສະຫຼະພາບ",
+    "Burmese": "လူတိုင်းသည် တူညီ လွတ်လပ်သော ဂုဏ်သိက္ခာဖြင့် မွေးဖွားလာသူများဖြစ်သည်။",
+    "Khmer": "មនុស្សទាំងអស់កើតមកមានសេរីភាព និងសមភាព ក្នុងផ្នែកសេចក្ដីថ្លៃថ្នូរនិងសិទ្ធិ។",
+    "Tibetan": "འགྲོ་བ་མིའི་རིགས་རྒྱུད་ཡོངས་ལ་སྐྱེས་ཙམ་ཉིད་ནས་ཆེ་མཐོངས་དང༌།",
+    "Ethiopic": "የሰው፡ልጅ፡ሁሉ፡ሲወለድ፡ነጻና፡በክብርና፡በመብትም፡እኩልነት፡ያለው፡ነው።",
+    "Cherokee": "ᏂᎦᏓ ᎠᏂᏴᏫ ᏂᎨᎫᏓᎸᎾ ᎠᎴ ᎤᏂᏠᏱ ᎤᎾᏕᎿ ᏚᏳᎧᏛ ᎨᏒᎢ.",
+    "Mongolian": "ᠬᠦᠮᠦᠨ ᠪᠦᠷ ᠲᠥᠷᠥᠵᠦ ᠮᠡᠨᠳᠡᠯᠡᠬᠦ ᠡᠷᠬᠡ ᠴᠢᠯᠥᠭᠡ ᠲᠡᠢ᠂",
+    "Hangul": "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다. 모든",
+    "Kana": "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。カタカナ",
+    "Han": "人人生而自由，在尊严和权利上一律平等。他们赋有理性和良心，並應以兄弟關係的精神相對待。",
+}
+
+
+def source_code(root):
+    """This project's own: C, Python, and a Makefile."""
+    files = sorted(p for pattern in ("*/*.c", "tests/peers/*.py", "Makefile") for p in root.glob(pattern))
+    return [p.read_text(encoding="utf-8") for p in files]
 
 
 def random_texts(n, seed=11):

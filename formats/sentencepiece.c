@@ -1,0 +1,246 @@
+#include "formats/sentencepiece.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "formats/buffer.h"
+
+/* ---- protobuf: a message is a row of fields, each a number, a wire type and a value ---- */
+
+typedef enum Wire { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 } Wire;
+
+typedef struct Message {
+    const uint8_t *start, *at, *end; /* start: of the file, for offsets */
+    const char *where;
+    Error *e;
+} Message;
+
+typedef struct Field {
+    uint32_t number;
+    Wire wire;
+    uint64_t value; /* of a varint or a fixed width */
+    const uint8_t *bytes;
+    size_t size;
+    const uint8_t *at; /* where the field begins */
+} Field;
+
+static bool refuse(const Message *m, const uint8_t *at, const char *what) {
+    return error_set(m->e, ERR_INPUT, "%s: offset %zu: %s", m->where, (size_t)(at - m->start), what);
+}
+
+static bool read_varint(Message *m, uint64_t *out) {
+    const uint8_t *from = m->at;
+    uint64_t v = 0;
+    for (int shift = 0; shift < 70; shift += 7) {
+        if (m->at == m->end) return refuse(m, from, "a number is cut off");
+        uint8_t byte = *m->at++;
+        if (shift == 63 && byte > 1) break;
+        v |= (uint64_t)(byte & 0x7f) << shift;
+        if (!(byte & 0x80)) {
+            *out = v;
+            return true;
+        }
+    }
+    return refuse(m, from, "a number of more than 64 bits");
+}
+
+static bool read_fixed(Message *m, Field *f, size_t size) {
+    if ((size_t)(m->end - m->at) < size) return refuse(m, f->at, "a field is cut off");
+    f->value = 0;
+    for (size_t i = 0; i < size; i++)
+        f->value |= (uint64_t)m->at[i] << (8 * i);
+    m->at += size;
+    return true;
+}
+
+static bool read_bytes(Message *m, Field *f) {
+    uint64_t size;
+    if (!read_varint(m, &size)) return false;
+    if (size > (uint64_t)(m->end - m->at))
+        return error_set(m->e, ERR_INPUT, "%s: offset %zu: field %u has %llu bytes, its message has %zu left",
+                         m->where, (size_t)(f->at - m->start), f->number, (unsigned long long)size,
+                         (size_t)(m->end - m->at));
+    f->bytes = m->at;
+    f->size = (size_t)size;
+    m->at += size;
+    return true;
+}
+
+/* The next field: false at the end, or with an error. */
+static bool next_field(Message *m, Field *f) {
+    if (m->at == m->end) return false;
+    uint64_t key;
+    *f = (Field){.at = m->at};
+    if (!read_varint(m, &key)) return false;
+    if (key >> 3 == 0 || key >> 3 > 0x1fffffff) return refuse(m, f->at, "no protobuf field has this number");
+    f->number = (uint32_t)(key >> 3);
+    f->wire = (Wire)(key & 7);
+    switch (f->wire) {
+    case WIRE_VARINT:
+        return read_varint(m, &f->value);
+    case WIRE_64:
+        return read_fixed(m, f, 8);
+    case WIRE_32:
+        return read_fixed(m, f, 4);
+    case WIRE_BYTES:
+        return read_bytes(m, f);
+    default:
+        return error_set(m->e, ERR_INPUT, "%s: offset %zu: wire type %u, which protobuf 3 does not have",
+                         m->where, (size_t)(f->at - m->start), (unsigned)f->wire);
+    }
+}
+
+static bool expect(const Message *m, const Field *f, Wire wire, const char *name) {
+    return f->wire == wire ||
+           error_set(m->e, ERR_INPUT, "%s: offset %zu: %s has wire type %u, expected %u", m->where,
+                     (size_t)(f->at - m->start), name, (unsigned)f->wire, (unsigned)wire);
+}
+
+static Message inside(const Message *m, const Field *f) {
+    return (Message){m->start, f->bytes, f->bytes + f->size, m->where, m->e};
+}
+
+/* ---- the messages ---- */
+
+static bool is_text(const uint8_t *p, size_t n) {
+    utf8proc_int32_t code;
+    for (utf8proc_ssize_t i = 0, len; i < (utf8proc_ssize_t)n; i += len)
+        if ((len = utf8proc_iterate(p + i, (utf8proc_ssize_t)n - i, &code)) <= 0 || code == 0) return false;
+    return n > 0;
+}
+
+static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, const Field *field) {
+    enum { MAX_PIECE = 1 << 16 };
+    Message in = inside(file, field);
+    Piece p = {.type = PIECE_NORMAL};
+    Field f;
+    while (next_field(&in, &f)) {
+        if (f.number == 1) {
+            if (!expect(&in, &f, WIRE_BYTES, "a piece's text")) return false;
+            p.text = (const char *)f.bytes;
+            p.len = f.size <= MAX_PIECE ? (uint32_t)f.size : 0;
+        } else if (f.number == 2) {
+            if (!expect(&in, &f, WIRE_32, "a piece's score")) return false;
+            uint32_t bits = (uint32_t)f.value;
+            memcpy(&p.score, &bits, sizeof p.score);
+        } else if (f.number == 3) {
+            if (!expect(&in, &f, WIRE_VARINT, "a piece's type")) return false;
+            if (f.value < PIECE_NORMAL || f.value > PIECE_BYTE)
+                return error_set(in.e, ERR_INPUT, "%s: offset %zu: piece %zu has type %llu, there are 1 to 6",
+                                 in.where, (size_t)(f.at - in.start), m->n, (unsigned long long)f.value);
+            p.type = (PieceType)f.value;
+        }
+    }
+    if (in.e->code) return false;
+    if (!p.text || !is_text((const uint8_t *)p.text, p.len))
+        return error_set(in.e, ERR_INPUT,
+                         "%s: offset %zu: the text of piece %zu is missing, too long or no UTF-8", in.where,
+                         (size_t)(field->at - in.start), m->n);
+    if (!isfinite(p.score))
+        return error_set(in.e, ERR_INPUT, "%s: offset %zu: the score of piece %zu is no number", in.where,
+                         (size_t)(field->at - in.start), m->n);
+    if (m->n == *capacity) {
+        *capacity = 2 * *capacity + 1024;
+        m->pieces = xrealloc(m->pieces, *capacity * sizeof *m->pieces);
+    }
+    m->pieces[m->n++] = p;
+    return true;
+}
+
+static bool read_trainer(SentencePiece *m, const Message *file, const Field *field) {
+    Message in = inside(file, field);
+    struct {
+        uint32_t number;
+        int32_t *id;
+    } ids[] = {{40, &m->unk}, {41, &m->bos}, {42, &m->eos}, {43, &m->pad}};
+    Field f;
+    while (next_field(&in, &f)) {
+        bool known = f.number == 3 || f.number == 24 || f.number == 35 || (f.number >= 40 && f.number <= 43);
+        if (known && !expect(&in, &f, WIRE_VARINT, "a setting of trainer_spec")) return false;
+        if (f.number == 3) {
+            if (f.value < PIECES_UNIGRAM || f.value > PIECES_CHAR)
+                return refuse(&in, f.at, "a model_type that is none of unigram, bpe, word, char");
+            m->model = (PieceModel)f.value;
+        }
+        if (f.number == 24) m->space_behind = f.value != 0;
+        if (f.number == 35) m->byte_fallback = f.value != 0;
+        for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+            if (f.number == ids[i].number) *ids[i].id = f.value <= INT32_MAX ? (int32_t)f.value : -1;
+    }
+    return !in.e->code;
+}
+
+static bool read_normalizer(SentencePiece *m, const Message *file, const Field *field) {
+    Message in = inside(file, field);
+    struct {
+        uint32_t number;
+        bool *flag;
+    } flags[] = {{3, &m->dummy_prefix}, {4, &m->squeeze_spaces}, {5, &m->mark_spaces}};
+    Field f;
+    while (next_field(&in, &f)) {
+        if (f.number == 2) {
+            if (!expect(&in, &f, WIRE_BYTES, "precompiled_charsmap")) return false;
+            m->charsmap = f.size ? f.bytes : NULL;
+            m->charsmap_size = f.size;
+        }
+        for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+            if (f.number == flags[i].number) {
+                if (!expect(&in, &f, WIRE_VARINT, "a setting of normalizer_spec")) return false;
+                *flags[i].flag = f.value != 0;
+            }
+    }
+    return !in.e->code;
+}
+
+static bool read_denormalizer(SentencePiece *m, const Message *file, const Field *field) {
+    Message in = inside(file, field);
+    Field f;
+    while (next_field(&in, &f))
+        if (f.number == 2 && f.wire == WIRE_BYTES && f.size) m->decodes_otherwise = "a denormalizer_spec";
+    return !in.e->code;
+}
+
+static bool read_model(SentencePiece *m, Message *file) {
+    size_t capacity = 0;
+    Field f;
+    while (next_field(file, &f)) {
+        if (f.number > 5) continue;
+        if (!expect(file, &f, WIRE_BYTES, "a part of the model")) return false;
+        bool ok = f.number == 1   ? read_piece(m, &capacity, file, &f)
+                  : f.number == 2 ? read_trainer(m, file, &f)
+                  : f.number == 3 ? read_normalizer(m, file, &f)
+                  : f.number == 5 ? read_denormalizer(m, file, &f)
+                                  : true;
+        if (!ok) return false;
+    }
+    if (file->e->code) return false;
+    if (m->n == 0) return error_set(file->e, ERR_INPUT, "%s: holds no pieces", file->where);
+    int32_t *ids[] = {&m->unk, &m->bos, &m->eos, &m->pad};
+    for (int i = 0; i < 4; i++)
+        if (*ids[i] >= 0 && (size_t)*ids[i] >= m->n) *ids[i] = -1;
+    return true;
+}
+
+bool sentencepiece_read(SentencePiece *m, const uint8_t *bytes, size_t n, const char *where, Error *e) {
+    Error own = {0};
+    *m = (SentencePiece){.model = PIECES_UNIGRAM,
+                         .unk = 0,
+                         .bos = 1,
+                         .eos = 2,
+                         .pad = -1,
+                         .dummy_prefix = true,
+                         .squeeze_spaces = true,
+                         .mark_spaces = true};
+    Message file = {bytes, bytes, bytes + n, where, &own};
+    if (read_model(m, &file)) return true;
+    sentencepiece_free(m);
+    return error_set(e, own.code, "%s", own.message);
+}
+
+void sentencepiece_free(SentencePiece *m) {
+    free(m->pieces);
+    m->pieces = NULL;
+    m->n = 0;
+}
