@@ -61,9 +61,9 @@ typedef struct Family {
 
     /* Its own architectures as carriers (surgery/carrier.h): whether they can say what the spec says but for
      * which layers rotate (NULL: no layer has a window), and what they say beside the common settings (NULL:
-     * nothing). HF's are asked where config.json is not there or cannot be kept. `carrier`: the one that
-     * writes them instead, NULL: own does. */
-    const char *carrier;
+     * nothing). HF's are asked where config.json is not there or cannot be kept. The carriers that write HF's
+     * configuration or GGUFs instead; NULL: own does. */
+    const char *config_carrier, *gguf_carrier;
     bool (*config_can)(const Model *m, char *why, size_t why_size);
     void (*write_config)(const Model *m, json_t *config);
     bool (*gguf_can)(const Model *m, char *why, size_t why_size);

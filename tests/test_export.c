@@ -634,7 +634,7 @@ static void what_nothing_carries_is_refused_with_reasons(void **state) {
     o.carrier = "granit";
     assert_no_export(&c, &o, ERR_USAGE,
                      "there is no HF carrier 'granit' (own, smollm3, granite_swa, granitemoe_swa, partial-0, "
-                     "olmoe, linear-1e30)");
+                     "olmoe, linear-1e30, olmo3)");
     o.carrier = "linear-1e30";
     assert_no_export(&c, &o, ERR_FAILED, "stops the rotation of all layers or of none");
     end(&c);

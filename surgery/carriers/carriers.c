@@ -6,23 +6,17 @@
 #include <string.h>
 
 extern const Carrier carrier_hf_own, carrier_hf_smollm3, carrier_hf_granite_swa, carrier_hf_granitemoe_swa,
-    carrier_hf_partial, carrier_hf_olmoe, carrier_hf_linear, carrier_gguf_olmoe;
+    carrier_hf_olmo3, carrier_hf_partial, carrier_hf_olmoe, carrier_hf_linear, carrier_gguf_olmoe;
 extern const Carrier carrier_gguf_own, carrier_gguf_granite, carrier_gguf_granite_swa, carrier_gguf_linear;
 
 const Carrier *const carriers[] = {
-    &carrier_hf_own,
-    &carrier_hf_smollm3,
-    &carrier_hf_granite_swa,
-    &carrier_hf_granitemoe_swa,
-    &carrier_hf_partial,
-    &carrier_hf_olmoe,
-    &carrier_hf_linear,
-    &carrier_gguf_own,
-    &carrier_gguf_granite,
-    &carrier_gguf_granite_swa,
-    &carrier_gguf_olmoe,
-    &carrier_gguf_linear,
-    NULL,
+    &carrier_hf_own,           &carrier_hf_smollm3,
+    &carrier_hf_granite_swa,   &carrier_hf_granitemoe_swa,
+    &carrier_hf_partial,       &carrier_hf_olmoe,
+    &carrier_hf_linear,        &carrier_hf_olmo3,
+    &carrier_gguf_own,         &carrier_gguf_granite,
+    &carrier_gguf_granite_swa, &carrier_gguf_olmoe,
+    &carrier_gguf_linear,      NULL,
 };
 
 /* ---- what a spec is like ---- */

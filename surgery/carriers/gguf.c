@@ -108,7 +108,7 @@ static bool own_tables(const Model *m, char *why, size_t size) {
 static bool own_block(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
     if (!f->gguf_archs) return cannot(why, size, "is not known to llama.cpp");
-    if (f->carrier) return cannot(why, size, "is written by the carrier %s", f->carrier);
+    if (f->gguf_carrier) return cannot(why, size, "is written by the carrier %s", f->gguf_carrier);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].activation != f->layer.activation)
             return cannot(why, size, "has one activation, whatever the configuration says");

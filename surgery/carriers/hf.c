@@ -158,8 +158,10 @@ static bool own_can(const Model *m, char *why, size_t size) {
     if (f->custom_code) return cannot(why, size, "is custom code, which no stock runtime has");
     bool layers = m->config && same_layers_as_source(m);
     if (layers && same_rotation_as_source(m)) return true;
-    if (!m->config && f->carrier) return cannot(why, size, "is written by the carrier %s", f->carrier);
-    if (f->carrier && !layers) return cannot(why, size, "is written by the carrier %s", f->carrier);
+    if (!m->config && f->config_carrier)
+        return cannot(why, size, "is written by the carrier %s", f->config_carrier);
+    if (f->config_carrier && !layers)
+        return cannot(why, size, "is written by the carrier %s", f->config_carrier);
     if (!takes_scaling(m, f, why, size)) return false;
     if (f->config_can)
         return (f->rotation_key || family_rotation(m, why, size)) && f->config_can(m, why, size);
@@ -398,10 +400,10 @@ const Carrier carrier_hf_granitemoe_swa = {
 static bool stops_all(const Model *m, char *why, size_t size) {
     if (!family_norms(m, why, size)) return false;
     if (!factor_stops(m, why, size)) return false;
+    bool kept = m->config || m->family->write_config || all_layers(m, layer_is_global);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (m->spec.layers[i].window != m->source_spec.layers[i].window)
-            return cannot(why, size, "says nothing of windows per layer");
-    return true;
+        kept &= m->spec.layers[i].window == m->source_spec.layers[i].window;
+    return kept || cannot(why, size, "says nothing of windows per layer");
 }
 
 static bool partial_can(const Model *m, char *why, size_t size) {
@@ -434,8 +436,8 @@ static bool linear_can(const Model *m, char *why, size_t size) {
     if (!stops_all(m, why, size)) return false;
     if (f->config_scalings && !(f->config_scalings & (1u << ROPE_SCALING_LINEAR | 1u << ROPE_SCALING_LLAMA3)))
         return cannot(why, size, "has no rope scaling by a factor alone");
-    if (f->window_base && !f->config_can(m, why, size)) return false;
-    if (strcmp(f->name, "granite_swa") == 0) return cannot(why, size, "has a rope base per layer");
+    if (f->config_carrier) return cannot(why, size, "is written by the carrier %s", f->config_carrier);
+    if (f->window_base && f->config_can && !f->config_can(m, why, size)) return false;
     return true;
 }
 

@@ -27,6 +27,7 @@
     F(gemma2)                                                                                                \
     F(gemma3)                                                                                                \
     F(olmo2)                                                                                                 \
+    F(olmo3)                                                                                                 \
     F(olmoe)                                                                                                 \
     F(cohere2)                                                                                               \
     F(exaone4)                                                                                               \

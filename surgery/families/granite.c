@@ -127,7 +127,8 @@ const Family family_granite_swa = {
     .read_config = read_swa_config,
     .read_gguf = read_swa_gguf,
     .architecture = "GraniteSWAForCausalLM",
-    .carrier = "granite_swa",
+    .config_carrier = "granite_swa",
+    .gguf_carrier = "granite_swa",
     .write_softmax_scale = write_multipliers,
 };
 
@@ -186,6 +187,7 @@ const Family family_granitemoe_swa = {
     .read_config = read_moe_swa,
     .read_gguf = read_moe_swa_gguf,
     .architecture = "GraniteMoeSWAForCausalLM",
-    .carrier = "granitemoe_swa",
+    .config_carrier = "granitemoe_swa",
+    .gguf_carrier = "granite_swa",
     .write_softmax_scale = write_multipliers,
 };

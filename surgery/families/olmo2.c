@@ -1,7 +1,53 @@
-/* Blocks that are normed on their way out only, with norms of queries and keys. OLMo 2: over all heads
- * together. Exaone 4: per head, and where there are windows the layers without one do not rotate. */
+/* Blocks that are normed on their way out only, with norms of queries and keys. OLMo 2 and 3: over all heads
+ * together; in OLMo 3 some layers have a window, and nothing scales their rotation. Exaone 4: per head, and
+ * where there are windows the layers without one do not rotate. */
 #include "formats/json.h"
 #include "surgery/carrier.h"
+
+/* A window in three layers out of four, or where a list says. */
+static void unscale_windowed(Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        LayerSpec *l = &m->spec.layers[i];
+        if (!l->window) continue;
+        l->scaling = (RopeScaling){0};
+        l->position = POSITION_ROPE; /* even where a factor stops the others */
+        l->rotary_dim = l->head_dim;
+    }
+}
+
+static bool read_olmo3(Model *m, const json_t *config, Error *e) {
+    uint32_t window = 4096;
+    if (!config_window(config, "sliding_window", &window, e)) return false;
+    set_window_pattern(m, window, 4);
+    if (!read_layer_types(m, config, window, e)) return false;
+    unscale_windowed(m);
+    return true;
+}
+
+static bool read_olmo_gguf(Model *m, const Checkpoint *c, Error *e) {
+    uint32_t window = 0;
+    if (!gguf_window(c, &window, e)) return false;
+    if (window >= GGUF_NO_WINDOW) window = 0;
+    if (window && !read_gguf_window_pattern(m, c, window, 4, e)) return false;
+    unscale_windowed(m);
+    return true;
+}
+
+static bool gguf_can_olmo(const Model *m, char *why, size_t size) {
+    uint32_t window;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->window && (l->scaling.kind != ROPE_SCALING_NONE || l->rope_base != scaled_layer(m)->rope_base))
+            return cannot(why, size, "has one rope base, and scales it in layers without a window only");
+    }
+    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
+}
+
+static void write_olmo_gguf(const Model *m, Checkpoint *out) {
+    uint32_t window;
+    one_window(m, &window);
+    if (window) write_gguf_window_pattern(m, out);
+}
 
 const Family family_olmo2 = {
     .name = "olmo2",
@@ -19,6 +65,32 @@ const Family family_olmo2 = {
     .architecture = "Olmo2ForCausalLM",
     .gguf_no_o_bias = true,
     .config_scalings = 1u << ROPE_SCALING_LINEAR | 1u << ROPE_SCALING_DYNAMIC,
+    .window_base = true,
+    .read_gguf = read_olmo_gguf,
+    .gguf_can = gguf_can_olmo,
+    .write_gguf = write_olmo_gguf,
+    .gguf_needs_head = true,
+};
+
+const Family family_olmo3 = {
+    .name = "olmo3",
+    .model_types = (const char *const[]){"olmo3", NULL},
+    .gguf_archs = (const char *const[]){"olmo2", NULL},
+    .tensors = sandwich_tensors,
+    .model = {.norm_eps = 1e-5, .context = 2048},
+    .layer = {.rope_base = 500000,
+              .no_pre_norms = true,
+              .post_norms = true,
+              .q_norm = QK_NORM_FULL,
+              .k_norm = QK_NORM_FULL},
+    .attention_bias_key = true,
+    .read_config = read_olmo3,
+    .architecture = "Olmo3ForCausalLM",
+    .config_carrier = "olmo3",
+    .window_base = true,
+    .gguf_no_o_bias = true,
+    .gguf_can = gguf_can_olmo,
+    .write_gguf = write_olmo_gguf,
     .gguf_needs_head = true,
 };
 

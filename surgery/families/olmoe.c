@@ -33,5 +33,6 @@ const Family family_olmoe = {
     .attention_bias_key = true,
     .read_config = read_config,
     .architecture = "OlmoeForCausalLM",
-    .carrier = "olmoe",
+    .config_carrier = "olmoe",
+    .gguf_carrier = "olmoe",
 };

@@ -206,3 +206,58 @@ def test_other_types(dtype, tolerance, tmp_path):
     compare_llama(tmp_path / "y.gguf", logits(model, IDS, range(4)), IDS, tolerance, (2, 40))
     tensors = json.loads(run_derope("diff", tmp_path / "x.gguf", tmp_path / "y.gguf", "--json").stdout)["tensors"]
     assert {t["status"] for t in tensors} == {"equal"}
+
+
+MAKE_OLMO3 = """
+import json, sys, torch, transformers
+torch.manual_seed(3)
+config = transformers.Olmo3Config(vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=0, sliding_window=24,
+    rope_parameters={"full_attention": {"rope_type": "yarn", "rope_theta": 5000.0, "factor": 4.0, "original_max_position_embeddings": 32},
+                     "sliding_attention": {"rope_type": "default", "rope_theta": 5000.0}}, attn_implementation="eager")
+m = transformers.Olmo3ForCausalLM(config).eval()
+with torch.no_grad():
+    for p in m.parameters():
+        p.add_(0.2 * torch.randn_like(p)) if p.ndim == 1 else p.mul_(4)
+    m.save_pretrained(sys.argv[1])
+    torch.save(m(torch.tensor([json.loads(sys.argv[2])])).logits[0], sys.argv[3])
+print(json.dumps(1))
+"""
+
+
+def everywhere(folder, gguf, expected, tf5, tmp_path):
+    """An OLMo 3 folder in transformers 5, its GGUF in llama.cpp, both here, and the way back from the GGUF, with our keys and without."""
+    run_derope("convert", gguf, tmp_path / "back")
+    run_derope("convert", without_our_keys(gguf, tmp_path / "plain.gguf"), tmp_path / "plain")
+    folders = [str(f) for f in (folder, tmp_path / "back", tmp_path / "plain")]
+    tf5(LOAD_MANY, json.dumps(folders), json.dumps(IDS), tmp_path / "logits.pt")
+    for path, x in torch.load(tmp_path / "logits.pt").items():
+        assert (x - expected).abs().max() < 5e-4, path
+    for path in (folder, gguf, tmp_path / "back"):
+        assert (own_logits(path, tmp_path) - expected).abs().max() < 5e-4, path
+    run_derope("verify", gguf)
+    compare_llama(gguf, expected, IDS, 1e-4, (2, 40, 100))
+
+
+def test_olmo3(tf5, tmp_path):
+    source = tmp_path / "source"
+    tf5(MAKE_OLMO3, source, json.dumps(IDS), tmp_path / "expected.pt")
+    byte_tokenizer(source)
+    run_derope("convert", source, tmp_path / "out.gguf")
+    everywhere(source, tmp_path / "out.gguf", torch.load(tmp_path / "expected.pt"), tf5, tmp_path)
+
+
+def test_olmo2_loses_its_rotation_above_windows(tf5, tmp_path):
+    """OLMo 2 has no windows; OLMo 3, the same block, has, and its scaling leaves their rotation alone."""
+    model = tiny("olmo2")
+    source = tmp_path / "source"
+    model.save_pretrained(source)
+    byte_tokenizer(source)
+    flags = ["--drop-rope=2-3", "--sliding-window", "20:0-1"]
+    run_derope("convert", source, tmp_path / "out", *flags)
+    run_derope("convert", source, tmp_path / "out.gguf", *flags)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["model_type"] == "olmo3"
+    everywhere(tmp_path / "out", tmp_path / "out.gguf", logits(model, IDS, (2, 3), {0: 20, 1: 20}), tf5, tmp_path)
+    for out in ("x", "x.gguf"):
+        refused = run_derope("convert", source, tmp_path / out, "--drop-rope=2-3", ok=False)
+        assert refused.returncode == 1 and "stops the rotation of all layers without a window or of none" in refused.stderr

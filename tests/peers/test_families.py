@@ -255,6 +255,8 @@ ALL["gemma3"] = ALL["gemma3, scaled"] = 2 * ("does not scale the rotation of lay
 for name in ("qwen2, windows", "qwen2, types", "smollm3, windows", "smollm3, lists"):
     ALL[name] = (None, "has no windows per layer")
 SOME["gemma3"] = SOME["gemma3, scaled"] = (None, None)
+for name in ("olmo2", "olmo2, biases"):
+    SOME[name] = (SOME[name][0], "stops the rotation of all layers without a window or of none")
 SOME["mixtral, windows"] = (None, "needs a layer without a window")
 SOME["mistral"] = (None, "has no windows per layer")
 SOME["phi3"] = (None, "ignores Phi-3's window")

@@ -1,0 +1,82 @@
+/* OLMo 3, for blocks that are normed on their way out, with norms over all queries and all keys: the rotation
+ * of its layers without a window may be scaled, and so stopped, apart from that of the others. */
+#include "formats/json.h"
+#include "surgery/carrier.h"
+#include "surgery/family.h"
+
+static bool block(const Model *m, char *why, size_t size) {
+    if (m->spec.norm != NORM_RMS || m->spec.norm_of_one) return cannot(why, size, "has RMSNorm");
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (!l->no_pre_norms || !l->post_norms || l->wiring != WIRING_SEQUENTIAL)
+            return cannot(why, size, "has norms after attention and after the MLP");
+        if (l->q_norm != QK_NORM_FULL || l->k_norm != QK_NORM_FULL)
+            return cannot(why, size, "has norms over all queries and over all keys");
+        if (l->no_gate || l->activation != ACT_SILU || l->n_experts || l->mlp_bias)
+            return cannot(why, size, "has SwiGLU without experts and biases");
+    }
+    return plain_multipliers(m) || cannot(why, size, "has no embedding, residual and logit multipliers");
+}
+
+static bool can(const Model *m, char *why, size_t size) {
+    uint32_t window;
+    const LayerSpec *global = NULL;
+    if (!block(m, why, size)) return false;
+    if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->window && (l->position != POSITION_ROPE || l->scaling.kind != ROPE_SCALING_NONE))
+            return cannot(why, size, "rotates in layers with a window, unscaled");
+        if (l->window) continue;
+        if (!global) global = l;
+        if (l->position != global->position || (l->position == POSITION_ROPE && !same_rotation(l, global)))
+            return cannot(why, size, "rotates in all layers without a window alike, or in none of them");
+    }
+    return true;
+}
+
+static const LayerSpec *windowed_layer(const Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].window) return &m->spec.layers[i];
+    return NULL;
+}
+
+/* Said in both ways: transformers 5 forgets rope_theta for one of the two types. */
+static bool configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
+    (void)out, (void)e;
+    const Family *olmo3 = family_by_model_type("olmo3");
+    const LayerSpec *windowed = windowed_layer(m);
+    LayerSpec global = *scaled_layer(m);
+    config_leave_family(m->family, config);
+    config_set_class(config, "Olmo3ForCausalLM", "olmo3");
+    if (global.position == POSITION_NOPE) global.scaling = rope_stopped(ROPE_SCALING_LINEAR);
+    config_set_rope(olmo3, config, &global, 0);
+    write_layer_types(m, config, 4096);
+    const json_t *scaling = json_object_get(config, "rope_scaling");
+    json_t *of_global =
+        json_is_object(scaling) ? json_copy((json_t *)scaling) : json_pack("{s:s}", "rope_type", "default");
+    json_object_set_new(of_global, "rope_theta", json_real(global.rope_base));
+    json_object_set_new(config, "rope_parameters",
+                        json_pack("{s:o, s:{s:s, s:f}}", "full_attention", of_global, "sliding_attention",
+                                  "rope_type", "default", "rope_theta",
+                                  windowed ? windowed->rope_base : global.rope_base));
+    json_object_set_new(config, "num_key_value_heads", json_integer(global.n_kv_heads));
+    json_object_set_new(config, "tie_word_embeddings", json_boolean(m->spec.tied_head));
+    config_set_token_ids(config);
+    return true;
+}
+
+static bool always(const Model *m) {
+    (void)m;
+    return true;
+}
+
+const Carrier carrier_hf_olmo3 = {
+    .name = "olmo3",
+    .format = FORMAT_HF,
+    .tensors = sandwich_tensors,
+    .runtimes = "transformers 5.x",
+    .needs_o_bias = always,
+    .can = can,
+    .configure = configure,
+};
