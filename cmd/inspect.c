@@ -34,20 +34,23 @@ static json_t *tensors_to_json(const Model *m) {
     return list;
 }
 
-/* What derope did to make this checkpoint, if it was derope; new reference. */
-static json_t *passes_of(const Checkpoint *c) {
+/* What derope did to make this checkpoint, if it was derope: NULL if not. New reference. */
+static json_t *manifest_of(const Model *m) {
     Error ignored = {0};
-    json_t *manifest = manifest_read(c, &ignored);
-    json_t *passes = json_incref(json_object_get(manifest, "passes"));
-    json_decref(manifest);
-    return passes;
+    return manifest_read(m->source, &ignored);
 }
 
 static void print_json(const Model *m) {
-    json_t *o = json_pack("{s:o, s:s, s:s, s:I, s:o, s:O, s:o*, s:o}", "path", json_text(m->source->path),
-                          "format", format_name(m->source), "family", m->family->name, "context",
-                          (json_int_t)m->spec.context, "spec", spec_to_json(&m->spec), "notices", m->notices,
-                          "passes", passes_of(m->source), "tensors", tensors_to_json(m));
+    static const char *const told[] = {"passes", "carrier", "carrier_says", "carrier_because"};
+    json_t *o =
+        json_pack("{s:o, s:s, s:s, s:I, s:o, s:O, s:o}", "path", json_text(m->source->path), "format",
+                  format_name(m->source), "family", m->family->name, "context", (json_int_t)m->spec.context,
+                  "spec", spec_to_json(&m->spec), "notices", m->notices, "tensors", tensors_to_json(m));
+    json_t *manifest = manifest_of(m);
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+        if (json_object_get(manifest, told[i]))
+            json_object_set(o, told[i], json_object_get(manifest, told[i]));
+    json_decref(manifest);
     cmd_print_json(o);
     json_decref(o);
 }
@@ -144,6 +147,18 @@ static void print_types(const Model *m) {
     printf("\n");
 }
 
+/* Which stock architecture carries what derope made, how, and why not a plainer one. */
+static void print_carrier(const Model *m) {
+    json_t *manifest = manifest_of(m);
+    const char *name = json_get_string(manifest, "carrier"),
+               *says = json_get_string(manifest, "carrier_says"), *other;
+    json_t *why;
+    if (name) printf("carrier    %s%s%s\n", name, says ? ": " : "", says ? says : "");
+    json_object_foreach(json_object_get(manifest, "carrier_because"), other, why)
+        printf("           not %s: %s\n", other, json_is_string(why) ? json_string_value(why) : "");
+    json_decref(manifest);
+}
+
 static void print_text(const Model *m) {
     const ModelSpec *s = &m->spec;
     const LayerSpec *l = &s->layers[0];
@@ -159,6 +174,7 @@ static void print_text(const Model *m) {
     print_block(s);
     printf("context    %u\n", s->context);
     print_types(m);
+    print_carrier(m);
     print_strip(s);
     print_layers(s);
     for (size_t i = 0; i < json_array_size(m->notices); i++)
@@ -196,7 +212,9 @@ const Verb verb_inspect = {
             "or \"nope\",\n"
             ".window a number of tokens or null, .rope the base, rotary_dim and scaling) and .tensors[] "
             "(name, role,\n"
-            "dtype, shape, bytes); and .passes, what derope did to make it, if it was derope.\n"
+            "dtype, shape, bytes); and, if derope made it, .passes, .carrier, .carrier_says and "
+            ".carrier_because:\n"
+            "which stock architecture carries it, how, and why those preferred could not.\n"
             "\nexample:\n"
             "  derope inspect model.gguf --json | jq '.spec.layers[].position'\n",
     .run = run,

@@ -9,6 +9,7 @@
 typedef struct Carrier {
     const char *name; /* "own", "smollm3", "granite_swa": what --carrier takes */
     Format format;
+    const char *says; /* how it says what it carries: "no_rope_layers and layer_types say it of each layer" */
     const char *runtimes; /* who runs the result as intended: "transformers >= 4.53" */
     bool holds_scale;     /* its metadata holds the softmax scale; otherwise that is folded into q_proj */
     bool needs_sinks;     /* its tensors include attention sinks: neutral ones are added */
@@ -38,6 +39,9 @@ extern const Carrier *const carriers[];
 /* The first that can, or `name` if given. On failure the error lists every carrier of the format with its
  * reason. If `explain` is not NULL it becomes a JSON array [{"carrier", "can", "why", "runtimes"}]. */
 const Carrier *carrier_pick(const Model *m, Format format, const char *name, json_t **explain, Error *e);
+
+/* Those preferred to `chosen`, and why each could not: {"own": "has no windows per layer"}. New reference. */
+json_t *carrier_because(const Model *m, const Carrier *chosen);
 
 /* ---- what carriers look at (surgery/carriers/carriers.c) ---- */
 

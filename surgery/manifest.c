@@ -89,6 +89,8 @@ json_t *manifest_build(const Model *m, const Carrier *carrier, const Checkpoint 
     json_t *manifest = json_pack("{s:s, s:s, s:s, s:O, s:O, s:O, s:o}", "derope", DEROPE_VERSION, "carrier",
                                  carrier->name, "runtimes", carrier->runtimes, "sources", sources, "passes",
                                  m->passes, "notices", m->notices, "layers", manifest_layers(&m->spec));
+    json_object_set_new(manifest, "carrier_says", json_string(carrier->says));
+    json_object_set_new(manifest, "carrier_because", carrier_because(m, carrier));
     if (extra) json_object_update(manifest, (json_t *)extra);
     if (out->format == FORMAT_GGUF) {
         char hash[33];

@@ -32,6 +32,10 @@ static void tells_what_was_made_from_what(void **state) {
     json_t *m = manifest_of("out.gguf");
     assert_string_equal(json_get_string(m, "derope"), "0.1.0");
     assert_string_equal(json_get_string(m, "carrier"), "granite_swa");
+    assert_string_equal(json_get_string(m, "carrier_says"),
+                        "attention.rope_pattern and attention.sliding_window_pattern say it of each layer");
+    assert_string_equal(json_get_string(json_object_get(m, "carrier_because"), "granite"),
+                        "rotates in all layers or in none");
     const json_t *passes = json_object_get(m, "passes");
     assert_int_equal(json_array_size(passes), 2);
     assert_string_equal(json_get_string(json_array_get(passes, 0), "pass"), "drop_rope");

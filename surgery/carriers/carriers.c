@@ -224,6 +224,17 @@ static json_t *explain_all(const Model *m, Format format) {
     return list;
 }
 
+json_t *carrier_because(const Model *m, const Carrier *chosen) {
+    json_t *reasons = json_object();
+    for (const Carrier *const *c = carriers; *c != chosen; c++) {
+        char why[200] = "could, but another was asked for";
+        if ((*c)->format != chosen->format) continue;
+        (*c)->can(m, why, sizeof why);
+        json_object_set_new(reasons, (*c)->name, json_string(why));
+    }
+    return reasons;
+}
+
 const Carrier *carrier_pick(const Model *m, Format format, const char *name, json_t **explain, Error *e) {
     if (explain) *explain = explain_all(m, format);
     bool known = false;

@@ -149,6 +149,7 @@ static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
 const Carrier carrier_gguf_own = {
     .name = "own",
     .format = FORMAT_GGUF,
+    .says = "the family's own architecture, by its own keys",
     .runtimes = "llama.cpp",
     .interleaved = own_interleaved,
     .can = own_can,
@@ -187,6 +188,7 @@ static bool granite_configure(Model *m, json_t *config, Checkpoint *out, Error *
 const Carrier carrier_gguf_granite = {
     .name = "granite",
     .format = FORMAT_GGUF,
+    .says = "rope.scaling.finetuned = false means no rotation at all",
     .tensors = llama_tensors,
     .runtimes = "llama.cpp (2025 and later)",
     .holds_scale = true,
@@ -258,6 +260,7 @@ static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
 const Carrier carrier_gguf_granite_swa = {
     .name = "granite_swa",
     .format = FORMAT_GGUF,
+    .says = "attention.rope_pattern and attention.sliding_window_pattern say it of each layer",
     .tensors = granite_swa_tensors,
     .runtimes = "llama.cpp (autumn 2026 and later)",
     .holds_scale = true,
@@ -290,6 +293,7 @@ static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e
 const Carrier carrier_gguf_linear = {
     .name = "linear-1e30",
     .format = FORMAT_GGUF,
+    .says = "the family's own architecture, whose angles rope.scaling.factor 1e30 makes 0",
     .runtimes = "llama.cpp, any version",
     .interleaved = own_interleaved,
     .can = linear_can,

@@ -241,6 +241,7 @@ static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
 const Carrier carrier_hf_own = {
     .name = "own",
     .format = FORMAT_HF,
+    .says = "the family's own class, by its own keys",
     .runtimes = "transformers, wherever the source ran",
     .needs_o_bias = own_needs_o_bias,
     .interleaved = own_interleaved,
@@ -308,6 +309,7 @@ static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *
 const Carrier carrier_hf_smollm3 = {
     .name = "smollm3",
     .format = FORMAT_HF,
+    .says = "no_rope_layers and layer_types say of each layer whether it rotates and whether it has a window",
     .tensors = llama_tensors,
     .runtimes = "transformers >= 4.53, 5.x",
     .needs_o_bias = always,
@@ -358,6 +360,7 @@ static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
 const Carrier carrier_hf_granite_swa = {
     .name = "granite_swa",
     .format = FORMAT_HF,
+    .says = "a layer_rope_theta of 0 is a layer without rotation, layer_types says which have a window",
     .tensors = llama_tensors,
     .runtimes = "transformers >= 5 with granite_swa",
     .holds_scale = true,
@@ -385,6 +388,7 @@ static bool moe_swa_configure(Model *m, json_t *config, Checkpoint *out, Error *
 const Carrier carrier_hf_granitemoe_swa = {
     .name = "granitemoe_swa",
     .format = FORMAT_HF,
+    .says = "a layer_rope_theta of 0 is a layer without rotation, layer_types says which have a window",
     .tensors = granite_swa_tensors,
     .runtimes = "transformers >= 5 with granitemoe_swa",
     .holds_scale = true,
@@ -422,6 +426,7 @@ static bool partial_configure(Model *m, json_t *config, Checkpoint *out, Error *
 const Carrier carrier_hf_partial = {
     .name = "partial-0",
     .format = FORMAT_HF,
+    .says = "the family's own class, of which partial_rotary_factor 0 rotates no dimension",
     .runtimes = "transformers, wherever the source ran",
     .needs_o_bias = own_needs_o_bias,
     .interleaved = own_interleaved,
@@ -469,6 +474,7 @@ static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e
 const Carrier carrier_hf_linear = {
     .name = "linear-1e30",
     .format = FORMAT_HF,
+    .says = "the family's own class, whose angles a rope scaling by 1e30 makes 0",
     .runtimes = "transformers, wherever the source ran; runtimes that size caches by the factor break",
     .needs_o_bias = own_needs_o_bias,
     .interleaved = own_interleaved,

@@ -74,6 +74,8 @@ static bool always(const Model *m) {
 const Carrier carrier_hf_olmo3 = {
     .name = "olmo3",
     .format = FORMAT_HF,
+    .says = "rope_parameters scales layers without a window apart from the others, by 1e30 where they do not "
+            "rotate",
     .tensors = sandwich_tensors,
     .runtimes = "transformers 5.x",
     .needs_o_bias = always,

@@ -63,6 +63,8 @@ static bool always(const Model *m) {
 const Carrier carrier_hf_olmoe = {
     .name = "olmoe",
     .format = FORMAT_HF,
+    .says = "one expert is the MLP, norms are over all queries and keys, a rope scaling by 1e30 stops the "
+            "rotation",
     .runtimes = "transformers >= 4.45, 5.x",
     .tensors = olmoe_tensors,
     .needs_router = true,
@@ -125,6 +127,8 @@ static const char *arch(const Model *m) {
 const Carrier carrier_gguf_olmoe = {
     .name = "olmoe",
     .format = FORMAT_GGUF,
+    .says = "one expert is the MLP, norms are over all queries and keys, rope.scaling.factor 1e30 stops the "
+            "rotation",
     .runtimes = "llama.cpp (autumn 2024 and later)",
     .tensors = olmoe_tensors,
     .needs_router = true,
