@@ -139,3 +139,8 @@ def byte_tokenizer(folder, vocab=320):
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=t, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     fast.save_pretrained(folder)
     return fast
+
+
+def apart(ours, expected):
+    """The largest difference, relative to the largest expected value."""
+    return ((ours - expected).abs().max() / expected.abs().max()).item()

@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT, run_derope
 from gguf_file import without_our_keys
 from llama import compare_llama
-from reference import IDS, SIZES, class_logits, hashes, load_here, own_logits, save, tiny
+from reference import IDS, SIZES, apart, class_logits, hashes, load_here, own_logits, save, tiny
 from safetensors.torch import load_file
 from test_runtimes import load_tf5
 
@@ -120,7 +120,7 @@ def assert_llama_agrees(path, expected, case):
 def test_logits(case, tmp_path, record_property):
     record_property("matrix", [CASES[case][0], "logits", "equal"])
     model, folder = made(case, tmp_path)
-    assert (own_logits(folder, tmp_path) - class_logits(model)).abs().max() < 2e-4
+    assert apart(own_logits(folder, tmp_path), class_logits(model)) < 1e-4
 
 
 # What llama.cpp's architecture of the family cannot say, and why we refuse to write it.
@@ -184,11 +184,11 @@ def test_gguf(case, tmp_path, record_property):
         return
     expected = class_logits(model)
     run_derope("convert", source, gguf)
-    assert (own_logits(gguf, tmp_path) - expected).abs().max() < 2e-4
+    assert apart(own_logits(gguf, tmp_path), expected) < 1e-4
     assert_llama_agrees(gguf, expected, case)
     run_derope("convert", gguf, tmp_path / "back")
     if case == "olmoe, shared heads":  # which llama.cpp has as many of as there are queries
-        assert (own_logits(tmp_path / "back", tmp_path) - expected).abs().max() < 2e-4
+        assert apart(own_logits(tmp_path / "back", tmp_path), expected) < 1e-4
         return
     run_derope("convert", source, tmp_path / "direct")
     assert (tmp_path / "back" / "config.json").read_bytes() == (tmp_path / "direct" / "config.json").read_bytes()
@@ -201,7 +201,7 @@ def test_granite_swa(case, tf5, tmp_path):
               "sliding_window": 12, **SWA_CASES[case]}
     tf5(GRANITE_SWA, json.dumps(config), json.dumps(IDS), tmp_path / "model", tmp_path / "logits.pt")
     expected = torch.load(tmp_path / "logits.pt")
-    assert (own_logits(tmp_path / "model", tmp_path) - expected).abs().max() < 2e-4
+    assert apart(own_logits(tmp_path / "model", tmp_path), expected) < 1e-4
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c not in REFUSED])
@@ -212,8 +212,8 @@ def test_hf_from_a_plain_gguf(case, tmp_path):
     run_derope("convert", source, tmp_path / "x.gguf")
     without_our_keys(tmp_path / "x.gguf", tmp_path / "plain.gguf")
     run_derope("convert", tmp_path / "plain.gguf", tmp_path / "back")
-    assert (load_here(tmp_path / "back") - expected).abs().max() < 2e-4
-    assert (own_logits(tmp_path / "plain.gguf", tmp_path) - expected).abs().max() < 2e-4
+    assert apart(load_here(tmp_path / "back"), expected) < 1e-4
+    assert apart(own_logits(tmp_path / "plain.gguf", tmp_path), expected) < 1e-4
 
 
 def without_rotation(model, layers):
@@ -281,12 +281,12 @@ def check_dropped(case, layers, what, tf5, tmp_path, record_property):
             assert done.returncode == 1 and refusal in done.stderr and not out.exists(), done.stderr
             continue
         assert done.returncode == 0, done.stderr
-        assert (own_logits(out, tmp_path) - expected).abs().max() < 5e-4
+        assert apart(own_logits(out, tmp_path), expected) < 1e-4
         if out.suffix:
             assert_llama_agrees(out, expected, case)
             continue
         theirs = load_tf5(tf5, out, IDS, tmp_path) if carrier.endswith("_swa") else load_here(out)  # transformers 5 alone has it
-        assert (theirs - expected).abs().max() < 5e-4
+        assert apart(theirs, expected) < 1e-4
 
 
 @pytest.mark.parametrize("case", ALL)
@@ -310,7 +310,7 @@ def test_recalibrated(case, tmp_path):
     (tmp_path / "text.txt").write_text("the cat sat on the mat and the dog ran to the river because it was there and then " * 200)
     run_derope("--quiet", "recal", source, tmp_path / "out", "--data", tmp_path / "text.txt", "--tokens", 1000, "--context", 50, "--batch", 2, "--lr", "1e-3")
     theirs, before = load_here(tmp_path / "out"), class_logits(model)
-    assert (own_logits(tmp_path / "out", tmp_path) - theirs).abs().max() < 2e-4
+    assert apart(own_logits(tmp_path / "out", tmp_path), theirs) < 1e-4
     assert (theirs - before).abs().max() > 0.1
 
 
