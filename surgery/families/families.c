@@ -18,6 +18,7 @@
 #define FAMILIES(F)                                                                                          \
     F(llama)                                                                                                 \
     F(mistral)                                                                                               \
+    F(ministral)                                                                                             \
     F(qwen2)                                                                                                 \
     F(qwen3)                                                                                                 \
     F(smollm3)                                                                                               \

@@ -1,4 +1,6 @@
-/* Llama, and what is published in its shape: SmolLM, TinyLlama, Yi, ... and Mistral, which adds a window. */
+/* Llama, and what is published in its shape: SmolLM, TinyLlama, Yi, ...; Mistral, which adds a window; and
+ * Ministral, which may have it in some layers only. */
+#include "surgery/carrier.h"
 #include "surgery/families/tensors.h"
 
 const TensorName llama_tensors[] = {
@@ -41,5 +43,36 @@ const Family family_mistral = {
     .read_config = read_mistral,
     .architecture = "MistralForCausalLM",
     .head_dim_key = true,
+    .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
+};
+
+static bool read_ministral(Model *m, const json_t *config, Error *e) {
+    uint32_t window = 4096;
+    return read_mistral(m, config, e) && config_window(config, "sliding_window", &window, e) &&
+           read_layer_types(m, config, window, e);
+}
+
+static bool one_size(const Model *m, char *why, size_t size) {
+    uint32_t window;
+    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
+}
+
+static void write_ministral(const Model *m, json_t *config) {
+    write_layer_types(m, config, 0);
+}
+
+const Family family_ministral = {
+    .name = "ministral",
+    .model_types = (const char *const[]){"ministral", NULL},
+    .gguf_archs = (const char *const[]){"llama", NULL},
+    .tensors = llama_tensors,
+    .model = {.norm_eps = 1e-6, .context = 131072},
+    .layer = {.rope_base = 10000, .n_kv_heads = 8},
+    .gguf_interleaved = true,
+    .head_dim_key = true,
+    .read_config = read_ministral,
+    .architecture = "MinistralForCausalLM",
+    .config_can = one_size,
+    .write_config = write_ministral,
     .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
 };

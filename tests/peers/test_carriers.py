@@ -208,25 +208,34 @@ def test_other_types(dtype, tolerance, tmp_path):
     assert {t["status"] for t in tensors} == {"equal"}
 
 
-MAKE_OLMO3 = """
+MAKE = """
 import json, sys, torch, transformers
 torch.manual_seed(3)
-config = transformers.Olmo3Config(vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
-    num_key_value_heads=2, max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=0, sliding_window=24,
-    rope_parameters={"full_attention": {"rope_type": "yarn", "rope_theta": 5000.0, "factor": 4.0, "original_max_position_embeddings": 32},
-                     "sliding_attention": {"rope_type": "default", "rope_theta": 5000.0}}, attn_implementation="eager")
-m = transformers.Olmo3ForCausalLM(config).eval()
+config = getattr(transformers, sys.argv[1] + "Config")(vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=4,
+    num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    sliding_window=24, attn_implementation="eager", **json.loads(sys.argv[2]))
+m = getattr(transformers, sys.argv[1] + "ForCausalLM")(config).eval()
 with torch.no_grad():
     for p in m.parameters():
         p.add_(0.2 * torch.randn_like(p)) if p.ndim == 1 else p.mul_(4)
-    m.save_pretrained(sys.argv[1])
-    torch.save(m(torch.tensor([json.loads(sys.argv[2])])).logits[0], sys.argv[3])
+    m.save_pretrained(sys.argv[3])
+    torch.save(m(torch.tensor([json.loads(sys.argv[4])])).logits[0], sys.argv[5])
 print(json.dumps(1))
 """
+TYPES = ["sliding_attention", "full_attention", "sliding_attention", "full_attention"]
+PLAIN = {"rope_type": "default", "rope_theta": 5000.0}
+# What transformers 5 alone has.
+MADE = {
+    "Olmo3": {"rope_parameters": {"full_attention": {**PLAIN, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32},
+                                  "sliding_attention": PLAIN}},
+    "Ministral": {"layer_types": TYPES, "head_dim": 24, "rope_parameters": PLAIN},
+    "GraniteMoeSWA": {"layer_types": TYPES, "layer_rope_theta": [5000.0, 0, 5000.0, 5000.0], "num_local_experts": 4, "tie_word_embeddings": True,
+                      "attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.5, "logits_scaling": 2.0},
+}
 
 
 def everywhere(folder, gguf, expected, tf5, tmp_path):
-    """An OLMo 3 folder in transformers 5, its GGUF in llama.cpp, both here, and the way back from the GGUF, with our keys and without."""
+    """A folder in transformers 5, its GGUF in llama.cpp, both here, and the way back from the GGUF, with our keys and without."""
     run_derope("convert", gguf, tmp_path / "back")
     run_derope("convert", without_our_keys(gguf, tmp_path / "plain.gguf"), tmp_path / "plain")
     folders = [str(f) for f in (folder, tmp_path / "back", tmp_path / "plain")]
@@ -239,9 +248,10 @@ def everywhere(folder, gguf, expected, tf5, tmp_path):
     compare_llama(gguf, expected, IDS, 1e-4, (2, 40, 100))
 
 
-def test_olmo3(tf5, tmp_path):
+@pytest.mark.parametrize("kind", MADE)
+def test_made_by_transformers5(kind, tf5, tmp_path):
     source = tmp_path / "source"
-    tf5(MAKE_OLMO3, source, json.dumps(IDS), tmp_path / "expected.pt")
+    tf5(MAKE, kind, json.dumps(MADE[kind]), source, json.dumps(IDS), tmp_path / "expected.pt")
     byte_tokenizer(source)
     run_derope("convert", source, tmp_path / "out.gguf")
     everywhere(source, tmp_path / "out.gguf", torch.load(tmp_path / "expected.pt"), tf5, tmp_path)
