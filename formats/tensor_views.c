@@ -209,16 +209,17 @@ static bool hold(const Turned *t, uint64_t matrix, Error *e) {
     if (held->of == t->number && held->matrix == matrix) return true;
     uint64_t rows = t->inner.shape[t->inner.rank - 2], cols = t->inner.row_elems;
     size_t size = dtype_info(t->inner.dtype)->block_bytes, bytes = rows * cols * size;
-    uint8_t *from = big_alloc_unset(rows, cols * size, t->inner.name, e);
-    bool ok = from && tensor_read_rows(&t->inner, matrix * rows, rows, from, e);
-    if (ok && held->capacity < bytes) {
+    if (held->capacity < bytes) {
         transposer_free(held);
         held->bytes = big_alloc_unset(rows, cols * size, t->inner.name, e);
-        held->capacity = held->bytes ? bytes : 0;
-        ok = held->bytes != NULL;
+        if (!held->bytes) return false;
+        held->capacity = bytes;
     }
-    if (ok) turn(held->bytes, from, rows, cols, size);
-    free(from);
+    const uint8_t *map = tensor_map(&t->inner);
+    uint8_t *read = map ? NULL : big_alloc_unset(rows, cols * size, t->inner.name, e);
+    bool ok = map || (read && tensor_read_rows(&t->inner, matrix * rows, rows, read, e));
+    if (ok) turn(held->bytes, map ? map + matrix * bytes : read, rows, cols, size);
+    free(read);
     held->of = ok ? t->number : 0;
     held->matrix = matrix;
     return ok;
