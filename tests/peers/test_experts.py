@@ -1,11 +1,15 @@
 """Mixtures of experts through what their files go through elsewhere: shards, PyTorch's format, zips, other people's types, keys and
 gaps, further surgery; and training, where an output must be what the run said it was."""
 
+import signal
+import subprocess
+import time
+
 import gguf
 import pytest
-from conftest import run_derope
+from conftest import BUILD, run_derope
 from gguf_file import quantized, without_our_keys
-from reference import IDS, class_logits, load_here, own_logits, save, tiny
+from reference import class_logits, hashes, load_here, own_logits, save, tiny
 from test_families import assert_llama_agrees, made, without_rotation
 
 FAMILIES = ["mixtral", "qwen3_moe", "olmoe", "gpt_oss", "llama4"]
@@ -192,3 +196,47 @@ def test_dropped_then_scaled(case, tmp_path):
     assert worst(wanted, expected) > 1e-3
     run_derope("convert", tmp_path / "a", tmp_path / "b", "--scale-attention", "1.5")
     assert worst(load_here(tmp_path / "b"), wanted) < 5e-4
+
+
+# ---- training ----
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "text.txt").write_text("the cat sat on the mat and the dog ran to the river because it was there and then " * 400)
+    return tmp_path / "text.txt"
+
+
+def trained(source, out, text, *flags, **kw):
+    return run_derope("--quiet", "recal", source, out, "--data", text, "--tokens", "2k", "--context", 50, "--batch", 4, "--lr", "1e-3", *flags, **kw)
+
+
+@pytest.mark.parametrize("case", FAMILIES)
+def test_trained_from_scratch(case, tmp_path, text):
+    """From random weights: transformers loads what comes out, and runs it as we do; so does llama.cpp its GGUF."""
+    _, source = made(case, tmp_path)
+    for old in source.glob("*.safetensors"):
+        old.unlink()
+    trained(source, tmp_path / "out", text, "--from-scratch")
+    trained(source, tmp_path / "out.gguf", text, "--from-scratch")
+    expected = own_logits(tmp_path / "out", tmp_path)
+    assert worst(load_here(tmp_path / "out"), expected) < 5e-4
+    assert worst(own_logits(tmp_path / "out.gguf", tmp_path), expected) == 0
+    assert_llama_agrees(tmp_path / "out.gguf", expected, case)
+
+
+@pytest.mark.parametrize("case", FAMILIES)
+def test_trained_by_a_teacher_and_resumed(case, tmp_path, text):
+    """Distilled from itself with its rotation on; stopped and gone on with, to the same bytes."""
+    _, source = made(case, tmp_path)
+    flags = ("--drop-rope", "--objective", "distill", "--tokens", "20k")
+    trained(source, tmp_path / "whole", text, *flags)
+    command = [BUILD / "derope", "--quiet", "recal", source, tmp_path / "out", "--data", text, "--context", "50", "--batch", "4", "--lr", "1e-3", *flags]
+    p = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE)
+    time.sleep(0.3)
+    p.send_signal(signal.SIGINT)
+    p.communicate()
+    assert p.returncode == 5
+    trained(source, tmp_path / "out", text, *flags, "--resume")
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+    assert worst(load_here(tmp_path / "out"), own_logits(tmp_path / "out", tmp_path)) < 5e-4
