@@ -340,12 +340,13 @@ static void check_mixture(Routing routing, bool biases, Activation act, uint64_t
                        .routing = routing,
                        .w = params(w)};
     ExpertParams grads = params(g);
-    float *rows = xcalloc(N * USED, (2 * C + 3 * F) * sizeof *rows);
+    float *rows = xcalloc(N * USED, (2 * C + 4 * F) * sizeof *rows);
     ExpertRows at = {.in = rows,
                      .out = rows + N * USED * C,
                      .gate = rows + 2 * N * USED * C,
                      .up = rows + N * USED * (2 * C + F),
-                     .wide = rows + N * USED * (2 * C + 2 * F)};
+                     .wide = rows + N * USED * (2 * C + 2 * F),
+                     .spare = rows + N * USED * (2 * C + 3 * F)};
     Routes routes;
     Error e = {0};
     assert_true(routes_new(&routes, &experts, N, &e));
@@ -381,12 +382,63 @@ static void layer_and_its_gradients(void **state) {
     check_mixture(ROUTING_OF_INPUT, false, ACT_SILU, 5);
 }
 
+/* A token that is no number has no say in the others; and each token may pass every expert, or the one. */
+static void odd_tokens(void **state) {
+    (void)state;
+    Random r = random_seeded(9);
+    Pool *pool = pool_new(2);
+    Error e = {0};
+    float *w[8] = {0}, *y[2];
+    double *p[4], *at = random_doubles(&r, N * C, 1);
+    for (int i = 0; i < 4; i++) {
+        p[i] = random_doubles(&r, sizes[i], 1);
+        w[i] = as_floats(p[i], sizes[i]);
+    }
+    float *x = as_floats(at, N * C), *rows = xcalloc(N * EXPERTS, (2 * C + 2 * F) * sizeof *rows);
+    ExpertRows in = {.in = rows,
+                     .out = rows + N * EXPERTS * C,
+                     .gate = rows + 2 * N * EXPERTS * C,
+                     .up = rows + N * EXPERTS * (2 * C + F),
+                     .wide = rows + 2 * N * EXPERTS * C};
+    for (size_t n = 1; n <= EXPERTS; n += EXPERTS - 1) {
+        Experts all = {.n = n, .used = n, .width = C, .ffn = F, .w = params(w)};
+        Routes routes;
+        assert_true(routes_new(&routes, &all, N, &e));
+        for (int i = 0; i < 2; i++) {
+            float *copy = xcalloc(N * C, sizeof *copy);
+            memcpy(copy, x, N * C * sizeof *copy);
+            if (i) copy[3 * C + 1] = NAN;
+            y[i] = xcalloc(N * C, sizeof **y);
+            experts_forward(pool, &all, &routes, &in, y[i], copy, N);
+            assert_int_equal(routes.first[n], N * n);
+            free(copy);
+        }
+        assert_true(isnan(y[1][3 * C]));
+        assert_memory_equal(y[0], y[1], 3 * C * sizeof **y);
+        assert_memory_equal(y[0] + 4 * C, y[1] + 4 * C, (N - 4) * C * sizeof **y);
+        experts_forward(pool, &all, &routes, &in, y[1], x, 1);
+        assert_close("one token", y[1],
+                     (double[C]){y[0][0], y[0][1], y[0][2], y[0][3], y[0][4], y[0][5], y[0][6]}, C, 1e-6, 0);
+        routes_free(&routes);
+        free(y[0]), free(y[1]);
+    }
+    for (int i = 0; i < 4; i++)
+        free(p[i]), free(w[i]);
+    free(at), free(x), free(rows);
+    pool_free(pool);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stacks_and_slices),       cmocka_unit_test(transposed_and_back),
-        cmocka_unit_test(models_with_experts),     cmocka_unit_test(damaged_experts),
-        cmocka_unit_test(layer_and_its_gradients), cmocka_unit_test(as_served),
-        cmocka_unit_test(packed_experts),          cmocka_unit_test(odd_settings),
+        cmocka_unit_test(stacks_and_slices),
+        cmocka_unit_test(transposed_and_back),
+        cmocka_unit_test(models_with_experts),
+        cmocka_unit_test(damaged_experts),
+        cmocka_unit_test(layer_and_its_gradients),
+        cmocka_unit_test(as_served),
+        cmocka_unit_test(packed_experts),
+        cmocka_unit_test(odd_settings),
+        cmocka_unit_test(odd_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
