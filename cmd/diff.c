@@ -7,6 +7,7 @@
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "surgery/derope_keys.h"
+#include "surgery/family.h"
 
 enum { CHUNK = 1 << 18, LONG_VALUE = 400 };
 
@@ -128,11 +129,17 @@ static void compare_files(const Checkpoint *a, const Checkpoint *b, json_t *rows
 
 /* ---- tensors ---- */
 
-/* The tensors under HF names and in HF layout, so that a folder and a GGUF can be held side by side. */
+/* The tensors under HF names and in HF layout, so that a folder and a GGUF can be held side by side. What
+ * lies in one tensor is told apart by role. */
 static Checkpoint *hf_view(const Model *m) {
     Checkpoint *view = checkpoint_new(FORMAT_HF);
-    for (size_t i = 0; i < m->n_tensors; i++)
-        checkpoint_add_tensor(view, &m->tensors[i].tensor);
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const ModelTensor *from = &m->tensors[i];
+        Tensor t = from->tensor;
+        if (from->row && from->row->hf_fused)
+            t.name = arena_printf(&view->arena, "%s (%s)", t.name, role_name(from->role));
+        checkpoint_add_tensor(view, &t);
+    }
     return view;
 }
 

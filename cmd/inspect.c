@@ -17,18 +17,28 @@ static void roles_of(const Model *m, size_t *i, Buffer *out) {
         buffer_printf(out, "+%s", role_name(m->tensors[++*i].role));
 }
 
+static json_t *tensor_to_json(const Tensor *t, const char *roles) {
+    json_t *shape = json_array();
+    for (uint32_t d = 0; d < t->rank; d++)
+        json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
+    return json_pack("{s:s, s:s, s:s, s:o, s:I}", "name", t->name, "role", roles, "dtype",
+                     dtype_info(t->dtype)->name, "shape", shape, "bytes", (json_int_t)tensor_bytes(t));
+}
+
+/* As the source has them: of experts that are stored apart, each one's. */
 static json_t *tensors_to_json(const Model *m) {
     json_t *list = json_array();
     for (size_t i = 0; i < m->n_tensors; i++) {
-        const Tensor *t = m->tensors[i].origin;
-        json_t *shape = json_array();
+        const ModelTensor *t = &m->tensors[i];
         Buffer roles = {0};
         roles_of(m, &i, &roles);
-        for (uint32_t d = 0; d < t->rank; d++)
-            json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o, s:I}", "name", t->name, "role",
-                                              buffer_string(&roles), "dtype", dtype_info(t->dtype)->name,
-                                              "shape", shape, "bytes", (json_int_t)tensor_bytes(t)));
+        uint64_t n = t->row && t->tensor.rank > t->origin->rank ? t->tensor.shape[0] : 1;
+        for (uint64_t expert = 0; expert < n; expert++) {
+            char name[128];
+            if (t->row) tensor_name(t->row, t->layer, (int)expert, m->source->format, name);
+            const Tensor *source = n > 1 ? checkpoint_find(m->weights, name) : t->origin;
+            json_array_append_new(list, tensor_to_json(source, buffer_string(&roles)));
+        }
         buffer_free(&roles);
     }
     return list;

@@ -58,6 +58,7 @@ typedef struct Tensor {
     bool is_new;
     bool changed;       /* other values than the source's, whatever the description says */
     bool moved;         /* elements in another order than the source's, whatever row_index says */
+    bool widened;       /* of a narrower type in the source, whatever `stored` says */
     bool replaced;      /* `dtype` stands in for `stored`, which cannot be encoded */
     const char *packed; /* how the source keeps it: "f8_e4m3", "mxfp4" (formats/packed.h); NULL: as it is */
     bool restored;      /* `dtype` undoes a widening: narrower than stored, and exact */
@@ -165,6 +166,8 @@ Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n);
 /* The rows of all `n` tensors, one tensor after the other, which must agree in their types and shapes: rank
  * and shape are those of one, with `n` before them. An error names the two that differ. */
 bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *out, Error *e);
+/* The same tensor as if it were stored the way it is served. Its rows are read whole. */
+Tensor tensor_as_served(Arena *a, const Tensor *t);
 /* One matrix of a transposed tensor at a time; zero-initialise, and free when no such tensor is read any
  * more. */
 typedef struct Transposer {

@@ -56,6 +56,7 @@ TensorStatus tensor_status(const Tensor *t) {
     if (t->changed || t->packed || t->scale != 1 || t->add != 0 || t->row_scale) return TENSOR_CHANGED;
     if (t->dtype != t->stored)
         return t->restored || dtype_widens(t->stored, t->dtype) ? TENSOR_WIDENED : TENSOR_CHANGED;
+    if (t->widened) return TENSOR_WIDENED;
     return t->row_index || t->moved ? TENSOR_PERMUTED : TENSOR_UNTOUCHED;
 }
 

@@ -123,6 +123,46 @@ bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *ou
     return true;
 }
 
+/* ---- as they are served ---- */
+
+typedef bool ReadBytes(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e);
+
+/* What `t` serves, as rows of `row_elems` that `read` gives. */
+static Tensor over_read(Arena *a, const Tensor *t, uint64_t row_elems, ReadBytes *read, void *context) {
+    ByteSource *source = arena_alloc(a, sizeof *source);
+    TensorPart *part = arena_alloc(a, sizeof *part);
+    *source = (ByteSource){.path = t->name, .size = tensor_bytes(t), .read = read, .context = context};
+    *part = (TensorPart){.source = source, .n_rows = tensor_elems(t) / row_elems};
+    TensorStatus status = tensor_status(t);
+    Tensor out = {.name = t->name,
+                  .rank = t->rank,
+                  .dtype = t->dtype,
+                  .stored = t->dtype,
+                  .n_rows = part->n_rows,
+                  .row_elems = row_elems,
+                  .parts = part,
+                  .n_parts = 1,
+                  .scale = 1,
+                  .is_new = t->is_new,
+                  .changed = t->changed || status == TENSOR_CHANGED,
+                  .moved = t->moved || t->row_index,
+                  .widened = status == TENSOR_WIDENED};
+    memcpy(out.shape, t->shape, sizeof out.shape);
+    return out;
+}
+
+static bool read_served(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
+    const Tensor *t = s->context;
+    uint64_t row = tensor_bytes(t) / t->n_rows;
+    return tensor_read_rows(t, offset / row, n / row, out, e);
+}
+
+Tensor tensor_as_served(Arena *a, const Tensor *t) {
+    Tensor *inner = arena_alloc(a, sizeof *inner);
+    *inner = *t;
+    return over_read(a, t, t->row_elems, read_served, inner);
+}
+
 /* ---- transposed ---- */
 
 /* What stands behind a transposed tensor's bytes. */
@@ -169,16 +209,17 @@ static bool hold(const Turned *t, uint64_t matrix, Error *e) {
     if (held->of == t->number && held->matrix == matrix) return true;
     uint64_t rows = t->inner.shape[t->inner.rank - 2], cols = t->inner.row_elems;
     size_t size = dtype_info(t->inner.dtype)->block_bytes, bytes = rows * cols * size;
-    uint8_t *from = big_alloc_unset(rows, cols * size, t->inner.name, e);
-    bool ok = from && tensor_read_rows(&t->inner, matrix * rows, rows, from, e);
-    if (ok && held->capacity < bytes) {
+    if (held->capacity < bytes) {
         transposer_free(held);
         held->bytes = big_alloc_unset(rows, cols * size, t->inner.name, e);
-        held->capacity = held->bytes ? bytes : 0;
-        ok = held->bytes != NULL;
+        if (!held->bytes) return false;
+        held->capacity = bytes;
     }
-    if (ok) turn(held->bytes, from, rows, cols, size);
-    free(from);
+    const uint8_t *map = tensor_map(&t->inner);
+    uint8_t *read = map ? NULL : big_alloc_unset(rows, cols * size, t->inner.name, e);
+    bool ok = map || (read && tensor_read_rows(&t->inner, matrix * rows, rows, read, e));
+    if (ok) turn(held->bytes, map ? map + matrix * bytes : read, rows, cols, size);
+    free(read);
     held->of = ok ? t->number : 0;
     held->matrix = matrix;
     return ok;
@@ -232,29 +273,15 @@ bool tensor_transposed(Arena *a, Transposer *held, const Tensor *t, Tensor *out,
         out->scale = t->scale * inner->scale;
         out->add = t->scale * inner->add + t->add;
         out->moved = inner->moved;
+        out->widened = inner->widened;
     } else {
         if (dtype_info(t->dtype)->block_elems != 1)
             return error_set(e, ERR_INPUT, "tensor '%s': a matrix of %s cannot be transposed", t->name,
                              dtype_info(t->dtype)->name);
         Turned *turned = arena_alloc(a, sizeof *turned);
-        ByteSource *source = arena_alloc(a, sizeof *source);
-        TensorPart *part = arena_alloc(a, sizeof *part);
         *turned = (Turned){.inner = *t, .held = held, .number = ++held->made};
-        *source =
-            (ByteSource){.path = t->name, .size = tensor_bytes(t), .read = read_turned, .context = turned};
-        *part = (TensorPart){.source = source};
-        *out = (Tensor){.name = t->name,
-                        .rank = t->rank,
-                        .dtype = t->dtype,
-                        .stored = t->dtype,
-                        .parts = part,
-                        .n_parts = 1,
-                        .scale = 1,
-                        .is_new = t->is_new,
-                        .changed = t->changed || tensor_status(t) == TENSOR_CHANGED,
-                        .moved = true};
-        memcpy(out->shape, t->shape, sizeof out->shape);
-        part->n_rows = t->n_rows / t->shape[t->rank - 2] * t->row_elems;
+        *out = over_read(a, t, t->shape[t->rank - 2], read_turned, turned);
+        out->moved = true;
     }
     out->shape[t->rank - 2] = t->row_elems;
     out->shape[t->rank - 1] = t->shape[t->rank - 2];

@@ -97,7 +97,8 @@ Net *net_random(const Model *m, uint64_t seed, int n_threads, Error *e) {
         const Param32 *p = &n->params[i];
         float *w = n->weights + p->offset;
         bool norm = role_is_norm(p->role);
-        double std = p->role == ROLE_O || p->role == ROLE_DOWN ? output_std : any_std;
+        bool output = p->role == ROLE_O || p->role == ROLE_DOWN || p->role == ROLE_SHARED_DOWN;
+        double std = output ? output_std : any_std;
         for (size_t j = 0; j < p->rows * p->cols; j++)
             w[j] = p->decay ? (float)(std * random_normal(&r)) : norm ? 1.0f : 0.0f;
     }

@@ -239,7 +239,12 @@ static void forward_attention(Pass *p, uint32_t i, const LayerParams *w, const f
 }
 
 static ExpertRows expert_rows(const Pass *p, const Kept *k, float *wide) {
-    return (ExpertRows){.in = p->expert_in, .out = p->expert_out, .gate = k->gate, .up = k->up, .wide = wide};
+    return (ExpertRows){.in = p->expert_in,
+                        .out = p->expert_out,
+                        .gate = k->gate,
+                        .up = k->up,
+                        .wide = wide,
+                        .spare = p->wide};
 }
 
 /* A plain MLP, or the expert that every token passes. */

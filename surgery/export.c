@@ -89,12 +89,14 @@ static bool check_scale(const Export *x) {
     return true;
 }
 
-/* llama.cpp multiplies F32 activations by F32 vectors only. */
+/* llama.cpp multiplies F32 activations by F32 vectors only; and its converter keeps routers so. */
 static void widen_vector(Export *x, TensorRole role, Tensor *t) {
-    if ((t->rank > 1 && !role_is_bias(role)) || !is_float(t->dtype) || t->dtype == DTYPE_F32) return;
-    if (dtype_widens(t->dtype, DTYPE_F32))
+    bool matrix = t->rank > 1 && !role_is_bias(role) && role != ROLE_ROUTER;
+    if (matrix || !is_float(t->dtype) || t->dtype == DTYPE_F32) return;
+    bool cast = t->dtype != t->stored && !t->restored; /* it is not rounded after all */
+    if (!cast && dtype_widens(t->dtype, DTYPE_F32))
         json_object_set_new(x->dtypes, t->name, json_string(dtype_info(t->dtype)->name));
-    else
+    else if (!cast)
         model_notice(x->m, "tensor '%s' is rounded from %s to f32, the only type that llama.cpp reads there",
                      t->name, dtype_info(t->dtype)->name);
     t->dtype = DTYPE_F32;

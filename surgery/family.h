@@ -141,6 +141,17 @@ const char *arch_key(char out[128], const Checkpoint *c, const char *suffix);
 bool arch_real(const Checkpoint *c, const char *suffix, double *out, Error *e);
 /* The same for a key of config.json, absent or null. */
 bool config_real(const json_t *config, const char *key, double *out, Error *e);
+/* A whole number from `low` to `high`, and true or false, for which Python takes numbers too; left alone
+ * where the key is absent or null. */
+bool config_count(const json_t *config, const char *key, uint32_t low, uint32_t high, uint32_t *out,
+                  Error *e);
+bool config_flag(const json_t *config, const char *key, bool *out, Error *e);
+/* A list of layers: listed[i] is set for all n_layers; an absent or null list leaves it alone. Numbers beyond
+ * the model's layers mean nothing. */
+bool config_layers(const Model *m, const json_t *config, const char *key, bool *listed, Error *e);
+/* no_rope_layers of a config, or no_rope_layer_interval where it is absent or empty, onto rotates[n_layers].
+ */
+bool read_no_rope_layers(const Model *m, const json_t *config, bool *rotates, Error *e);
 /* The family's own name for a key of config.json. */
 const char *config_key(const Family *f, const char *usual);
 /* How many experts there are (by `key`) and how many a token passes, onto all layers; absent keys leave what

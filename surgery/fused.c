@@ -88,8 +88,7 @@ static bool same_bytes(const Tensor *a, const Tensor *b) {
 }
 
 static bool agree(const Tensor *a, const Tensor *b, Error *e) {
-    if (a->stored == b->stored && a->dtype == b->dtype && a->row_elems == b->row_elems && a->add == b->add)
-        return true;
+    if (a->dtype == b->dtype && a->row_elems == b->row_elems) return true;
     return error_set(e, ERR_FAILED,
                      "tensors '%s' and '%s' are of types %s and %s; the target has them in one tensor, which "
                      "has one type",
@@ -128,10 +127,14 @@ bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles
                 size_t n, Tensor *whole, Error *e) {
     Tensor members[FUSED_MOST] = {0};
     uint64_t base[FUSED_MOST], total = times(l, *roles, fused_rows(l, how));
-    bool scaled = false;
+    bool scaled = false, alike = true;
     for (size_t j = 0; j < n; j++) {
         members[j] = parts[j];
         if (!split(a, roles[j], &members[j], e) || !agree(&members[0], &members[j], e)) return false;
+        alike &= members[j].stored == members[0].stored && members[j].add == members[0].add;
+    }
+    for (size_t j = 0; j < n; j++) {
+        if (!alike) members[j] = tensor_as_served(a, &members[j]);
         scaled |= members[j].scale != members[0].scale;
     }
     *whole = members[0];
@@ -144,6 +147,7 @@ bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles
     for (size_t j = 0; j < n; j++) {
         const Tensor *t = &members[j];
         whole->changed |= t->changed;
+        whole->widened |= t->widened;
         whole->replaced |= t->replaced;
         for (uint64_t i = 0; i < t->n_rows; i++) {
             uint64_t at = place(l, how, roles[j], i);

@@ -232,15 +232,21 @@ static bool missing(const Model *m, const TensorName *row, int layer, int expert
     return error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, name);
 }
 
+/* The tensor by a row, or each expert's, is spoken for. */
+static void mark_bound(const Model *m, const TensorName *row, int layer, bool *bound) {
+    uint32_t n = by_expert(m, row) ? m->spec.layers[layer].n_experts : 1;
+    for (uint32_t i = 0; i < n; i++)
+        bound[find_by_row(m, row, layer, (int)i) - m->weights->tensors] = true;
+}
+
 /* All experts' tensors as one. */
-static bool stack_experts(Model *m, const TensorName *row, int layer, bool *bound, Tensor *out, Error *e) {
+static bool stack_experts(Model *m, const TensorName *row, int layer, Tensor *out, Error *e) {
     uint32_t n = m->spec.layers[layer].n_experts;
     const Tensor **each = xcalloc(n, sizeof *each);
     bool ok = true;
     for (uint32_t i = 0; ok && i < n; i++) {
         each[i] = find_by_row(m, row, layer, (int)i);
         ok = each[i] || missing(m, row, layer, (int)i, e);
-        if (ok) bound[each[i] - m->weights->tensors] = true;
     }
     ok = ok && (tensor_stack(&m->arena, each, n, out, e) || error_place(e, "%s", m->source->path));
     free(each);
@@ -263,12 +269,10 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
     if (!origin) /* a quantization_config names and packs weights in ways of its own */
         return m->quantized_config || missing(m, row, layer, 0, e);
     ModelTensor t = {.role = row->role, .layer = layer, .row = row, .tensor = *origin, .origin = origin};
-    bound[origin - m->weights->tensors] = true;
-    if (by_expert(m, row) && !stack_experts(m, row, layer, bound, &t.tensor, e)) return false;
-    if (!shape_agrees(m, row, fused, layer, &t.tensor, e)) {
-        bound[origin - m->weights->tensors] = false;
+    if ((by_expert(m, row) && !stack_experts(m, row, layer, &t.tensor, e)) ||
+        !shape_agrees(m, row, fused, layer, &t.tensor, e))
         return m->quantized_config; /* packed: carried as it is */
-    }
+    mark_bound(m, row, layer, bound);
     char hf[128];
     if (!in_our_layout(m, row, fused, layer, &t.tensor, e)) return error_place(e, "%s", m->source->path);
     tensor_name(row, layer, -1, FORMAT_HF, hf);
@@ -380,8 +384,22 @@ static bool check_named(const Model *m, Error *e) {
     return true;
 }
 
+/* An MLP has all of its biases or none. */
+static bool check_mlp_biases(const Model *m, int layer, Error *e) {
+    char name[128];
+    for (int role = ROLE_GATE_BIAS; role <= ROLE_DOWN_BIAS; role++) {
+        if (!has_role(m, (TensorRole)role, layer) || model_tensor(m, (TensorRole)role, layer)) continue;
+        model_tensor_name(m, (TensorRole)role, layer, m->source->format, name);
+        return error_set(e, ERR_INPUT, "%s: tensor '%s' is missing, but other biases of the MLP are there",
+                         m->source->path, name);
+    }
+    return true;
+}
+
 /* A GGUF says of every layer apart whether it has biases; architectures have them in all or in none. */
 static bool check_biases(const Model *m, Error *e) {
+    for (uint32_t i = 0; i < m->spec.n_layers && !m->quantized_config; i++)
+        if (!check_mlp_biases(m, (int)i, e)) return false;
     for (uint32_t i = 1; i < m->spec.n_layers; i++)
         for (int role = 0; role < ROLE_COUNT; role++)
             if (role_is_bias((TensorRole)role) &&
@@ -431,12 +449,14 @@ static uint32_t window_within(const LayerSpec *l, uint32_t context) {
     return l->window >= context ? 0 : l->window;
 }
 
-static bool same_positions(const ModelSpec *a, const ModelSpec *b) {
+static bool same_layers(const ModelSpec *a, const ModelSpec *b) {
     if (a->n_layers != b->n_layers) return false;
     for (uint32_t i = 0; i < a->n_layers; i++) {
         const LayerSpec *x = &a->layers[i], *y = &b->layers[i];
         if (x->position != y->position || window_within(x, a->context) != window_within(y, a->context))
             return false;
+        /* a carrier's one expert may stand for a plain MLP */
+        if (x->n_experts && y->n_experts && x->n_experts_used != y->n_experts_used) return false;
         if (x->position != POSITION_NOPE &&
             (!nearly(x->rope_base, y->rope_base) || x->rotary_dim != y->rotary_dim ||
              x->scaling.kind != y->scaling.kind || !nearly(x->scaling.factor, y->scaling.factor)))
@@ -473,7 +493,7 @@ static bool has_experts(const Checkpoint *c) {
 static void follow_keys(Model *m, const char *arch) {
     Model keys = {.source = m->source, .family = family_by_gguf_arch(arch, has_experts(m->source))};
     if (spec_from_gguf(&keys, m->source, NULL)) {
-        bool same = same_positions(&m->spec, &keys.spec);
+        bool same = same_layers(&m->spec, &keys.spec);
         if (!same) {
             model_notice(m, "the GGUF's keys say otherwise than its %s; the keys are followed",
                          DEROPE_CONFIG);

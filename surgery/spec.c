@@ -111,7 +111,8 @@ static double longrope_frequencies(const RopeScaling *r, uint64_t n_tokens, doub
     return r->attention_factor > 0 ? r->attention_factor : rope_usual_factor(r);
 }
 
-double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_tokens, double *inv_freq) {
+static double scaled_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_tokens,
+                                 double *inv_freq) {
     uint32_t dim = l->rotary_dim, n = dim / 2;
     RopeScaling r = l->scaling;
     if (r.original_context <= 0) r.original_context = s->context;
@@ -129,6 +130,11 @@ double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_token
     if (r.kind == ROPE_SCALING_YARN) return yarn_frequencies(&r, base, n, inv_freq);
     if (r.kind == ROPE_SCALING_LONGROPE) return longrope_frequencies(&r, n_tokens, inv_freq);
     return 1;
+}
+
+double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_tokens, double *inv_freq) {
+    double factor = scaled_frequencies(s, l, n_tokens, inv_freq);
+    return l->q_norm == QK_NORM_UNIT ? 1 : factor; /* such norms come after the rotation, and undo it */
 }
 
 /* ---- as JSON ---- */

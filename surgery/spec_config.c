@@ -46,6 +46,19 @@ bool config_real(const json_t *config, const char *key, double *out, Error *e) {
     return unexpected(config, key, "a number", e);
 }
 
+bool config_count(const json_t *config, const char *key, uint32_t low, uint32_t high, uint32_t *out,
+                  Error *e) {
+    return !is_given(config, key) || need_u32(config, key, low, high, out, e);
+}
+
+bool config_flag(const json_t *config, const char *key, bool *out, Error *e) {
+    const json_t *v = json_object_get(config, key);
+    if (!is_given(config, key)) return true;
+    if (!json_is_boolean(v) && !json_is_number(v)) return unexpected(config, key, "true or false", e);
+    *out = json_is_true(v) || (json_is_number(v) && json_number_value(v) != 0);
+    return true;
+}
+
 bool config_window(const json_t *config, const char *key, uint32_t *out, Error *e) {
     if (json_is_null(json_object_get(config, key))) *out = 0;
     return !is_given(config, key) || need_u32(config, key, 1, INT32_MAX, out, e);
@@ -214,12 +227,41 @@ bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e)
     return true;
 }
 
+bool config_layers(const Model *m, const json_t *config, const char *key, bool *listed, Error *e) {
+    const json_t *list = json_object_get(config, key);
+    if (!is_given(config, key)) return true;
+    if (!json_is_array(list)) return unexpected(config, key, "a list of layers", e);
+    memset(listed, 0, m->spec.n_layers * sizeof *listed);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_array_get(list, i);
+        if (!json_is_integer(v) || json_integer_value(v) < 0)
+            return unexpected(config, key, "a list of layers", e);
+        if (json_integer_value(v) < m->spec.n_layers) listed[json_integer_value(v)] = true;
+    }
+    return true;
+}
+
+bool read_no_rope_layers(const Model *m, const json_t *config, bool *rotates, Error *e) {
+    uint32_t every = 4, n = m->spec.n_layers;
+    const json_t *list = json_object_get(config, "no_rope_layers");
+    if (!config_count(config, "no_rope_layer_interval", 1, INT32_MAX, &every, e)) return false;
+    if (json_array_size(list) && json_array_size(list) < n)
+        return error_set(e, ERR_INPUT, "config.json: no_rope_layers has %zu entries for %u layers",
+                         json_array_size(list), n);
+    for (uint32_t i = 0; i < n; i++) {
+        const json_t *own = json_array_get(list, i);
+        if (own && !json_is_integer(own) && !json_is_boolean(own))
+            return error_set(e, ERR_INPUT, "config.json: no_rope_layers[%u] is neither 0 nor 1", i);
+        rotates[i] = own ? json_is_true(own) || json_integer_value(own) != 0 : (i + 1) % every != 0;
+    }
+    return true;
+}
+
 bool config_experts(Model *m, const json_t *config, const char *key, Error *e) {
     enum { MOST = 4096 };
     LayerSpec l = m->spec.layers[0];
-    if ((is_given(config, key) && !need_u32(config, key, 1, MOST, &l.n_experts, e)) ||
-        (is_given(config, "num_experts_per_tok") &&
-         !need_u32(config, "num_experts_per_tok", 1, l.n_experts, &l.n_experts_used, e)))
+    if (!config_count(config, key, 1, MOST, &l.n_experts, e) ||
+        !config_count(config, "num_experts_per_tok", 1, l.n_experts, &l.n_experts_used, e))
         return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         m->spec.layers[i].n_experts = l.n_experts;

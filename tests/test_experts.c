@@ -88,6 +88,33 @@ static void transposed_and_back(void **state) {
     arena_free(&a);
 }
 
+static void as_served(void **state) {
+    (void)state;
+    Arena a = {0};
+    Error e = {0};
+    Transposer held = {0};
+    float got[12], half[12];
+    uint16_t bf16[12];
+    Tensor x = counting(&a, "x", 2, (uint64_t[]){4, 3}, 0), served, turned;
+    x.scale = 2;
+    tensor_permute(&a, &x, (uint32_t[]){3, 2, 1, 0});
+    served = tensor_as_served(&a, &x);
+    assert_true(served.scale == 1 && !served.row_index && served.n_rows == 4);
+    assert_int_equal(tensor_status(&served), TENSOR_CHANGED);
+    assert_true(tensor_read_f32(&x, got, &e) && tensor_read_f32(&served, half, &e));
+    assert_memory_equal(got, half, sizeof got);
+    for (int i = 0; i < 12; i++)
+        bf16[i] = (uint16_t)(0x3f80 + i);
+    Tensor wide = tensor_over(&a, "w", DTYPE_BF16, 2, (uint64_t[]){4, 3}, bf16);
+    wide.dtype = DTYPE_F32;
+    assert_true(tensor_transposed(&a, &held, &wide, &turned, &e));
+    assert_int_equal(tensor_status(&turned), TENSOR_WIDENED);
+    assert_true(tensor_transposed(&a, &held, &turned, &served, &e));
+    assert_true(served.stored == DTYPE_BF16 && tensor_status(&served) == TENSOR_WIDENED);
+    transposer_free(&held);
+    arena_free(&a);
+}
+
 /* ---- models ---- */
 
 #define MIXTRAL "\"model_type\": \"mixtral\", \"num_local_experts\": 3, \"num_experts_per_tok\": 2"
@@ -153,6 +180,67 @@ static void damaged_experts(void **state) {
     small_add(c, "model.layers.3.block_sparse_moe.experts.2.w1.weight", FFN + 1, WIDTH);
     assert_no_model(c, "small: tensors 'model.layers.3.block_sparse_moe.experts.0.w1.weight' (f32) and "
                        "'model.layers.3.block_sparse_moe.experts.2.w1.weight' (f32) differ in type or shape");
+}
+
+/* Weights that a quantization_config of a kind that is not read has packed are carried, every expert's. */
+static void packed_experts(void **state) {
+    (void)state;
+    Checkpoint *c =
+        mixtral_of(MIXTRAL ", \"quantization_config\": {\"quant_method\": \"bitsandbytes\"}", "", 3);
+    for (size_t i = 0; i < c->n_tensors; i++) {
+        Tensor *t = &c->tensors[i];
+        if (!strstr(t->name, "experts.")) continue;
+        t->shape[0] = t->n_rows = t->n_rows * t->row_elems;
+        t->shape[1] = t->row_elems = 1;
+        TensorPart *part = arena_alloc(&c->arena, sizeof *part);
+        *part = (TensorPart){.source = t->parts->source, .n_rows = t->n_rows};
+        t->parts = part;
+    }
+    Model *m = small_open(c);
+    Error e = {0};
+    Checkpoint *out = model_export(m, &(ExportOptions){.format = FORMAT_HF}, NULL, &e);
+    assert_non_null(out);
+    assert_int_equal(out->n_tensors, c->n_tensors);
+    for (size_t i = 0; i < c->n_tensors; i++)
+        assert_non_null(checkpoint_find(out, c->tensors[i].name));
+    checkpoint_close(out);
+    small_close(m);
+}
+
+#define QWEN3_MOE "\"model_type\": \"qwen3_moe\", \"num_experts\": 3, \"num_experts_per_tok\": 2, "
+#define LLAMA4 "\"model_type\": \"llama4_text\", \"num_local_experts\": 3, "
+
+/* What would be passed over, or taken for layer 0. */
+static void odd_settings(void **state) {
+    (void)state;
+    static const struct {
+        const char *config, *message;
+    } cases[] = {
+        {QWEN3_MOE "\"mlp_only_layers\": [\"1\"]",
+         "mlp_only_layers: expected a list of layers, found [\"1\"]"},
+        {QWEN3_MOE "\"mlp_only_layers\": [1.0]", "mlp_only_layers: expected a list of layers, found [1.0]"},
+        {QWEN3_MOE "\"mlp_only_layers\": [-1]", "mlp_only_layers: expected a list of layers, found [-1]"},
+        {QWEN3_MOE "\"mlp_only_layers\": 1", "mlp_only_layers: expected a list of layers, found 1"},
+        {QWEN3_MOE "\"decoder_sparse_step\": 0", "decoder_sparse_step: 0 is not between 1 and 2147483647"},
+        {QWEN3_MOE "\"decoder_sparse_step\": \"2\"",
+         "decoder_sparse_step: expected a whole number, found \"2\""},
+        {QWEN3_MOE "\"moe_intermediate_size\": 2.5",
+         "moe_intermediate_size: expected a whole number, found 2.5"},
+        {QWEN3_MOE "\"norm_topk_prob\": \"yes\"", "norm_topk_prob: expected true or false, found \"yes\""},
+        {"\"model_type\": \"olmoe\", \"clip_qkv\": \"8\"", "clip_qkv is not supported"},
+        {LLAMA4 "\"moe_layers\": [null]", "moe_layers: expected a list of layers, found [null]"},
+        {LLAMA4 "\"interleave_moe_layer_step\": [2]",
+         "interleave_moe_layer_step: expected a whole number, found [2]"},
+        {LLAMA4 "\"no_rope_layers\": [1, 1, 1, \"0\"]", "no_rope_layers[3] is neither 0 nor 1"},
+        {LLAMA4 "\"no_rope_layers\": [1]", "no_rope_layers has 1 entries for 4 layers"},
+        {LLAMA4 "\"layer_types\": [1, 1, 1, 1]", "layer_types[0]: '(not a string)' is not supported"},
+        {LLAMA4 "\"use_qk_norm\": {}", "use_qk_norm: expected true or false, found {}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char message[200];
+        snprintf(message, sizeof message, "small: config.json: %s", cases[i].message);
+        assert_no_model(small_hf(cases[i].config, 0), message);
+    }
 }
 
 /* ---- the layer ---- */
@@ -252,12 +340,13 @@ static void check_mixture(Routing routing, bool biases, Activation act, uint64_t
                        .routing = routing,
                        .w = params(w)};
     ExpertParams grads = params(g);
-    float *rows = xcalloc(N * USED, (2 * C + 3 * F) * sizeof *rows);
+    float *rows = xcalloc(N * USED, (2 * C + 4 * F) * sizeof *rows);
     ExpertRows at = {.in = rows,
                      .out = rows + N * USED * C,
                      .gate = rows + 2 * N * USED * C,
                      .up = rows + N * USED * (2 * C + F),
-                     .wide = rows + N * USED * (2 * C + 2 * F)};
+                     .wide = rows + N * USED * (2 * C + 2 * F),
+                     .spare = rows + N * USED * (2 * C + 3 * F)};
     Routes routes;
     Error e = {0};
     assert_true(routes_new(&routes, &experts, N, &e));
@@ -293,11 +382,63 @@ static void layer_and_its_gradients(void **state) {
     check_mixture(ROUTING_OF_INPUT, false, ACT_SILU, 5);
 }
 
+/* A token that is no number has no say in the others; and each token may pass every expert, or the one. */
+static void odd_tokens(void **state) {
+    (void)state;
+    Random r = random_seeded(9);
+    Pool *pool = pool_new(2);
+    Error e = {0};
+    float *w[8] = {0}, *y[2];
+    double *p[4], *at = random_doubles(&r, N * C, 1);
+    for (int i = 0; i < 4; i++) {
+        p[i] = random_doubles(&r, sizes[i], 1);
+        w[i] = as_floats(p[i], sizes[i]);
+    }
+    float *x = as_floats(at, N * C), *rows = xcalloc(N * EXPERTS, (2 * C + 2 * F) * sizeof *rows);
+    ExpertRows in = {.in = rows,
+                     .out = rows + N * EXPERTS * C,
+                     .gate = rows + 2 * N * EXPERTS * C,
+                     .up = rows + N * EXPERTS * (2 * C + F),
+                     .wide = rows + 2 * N * EXPERTS * C};
+    for (size_t n = 1; n <= EXPERTS; n += EXPERTS - 1) {
+        Experts all = {.n = n, .used = n, .width = C, .ffn = F, .w = params(w)};
+        Routes routes;
+        assert_true(routes_new(&routes, &all, N, &e));
+        for (int i = 0; i < 2; i++) {
+            float *copy = xcalloc(N * C, sizeof *copy);
+            memcpy(copy, x, N * C * sizeof *copy);
+            if (i) copy[3 * C + 1] = NAN;
+            y[i] = xcalloc(N * C, sizeof **y);
+            experts_forward(pool, &all, &routes, &in, y[i], copy, N);
+            assert_int_equal(routes.first[n], N * n);
+            free(copy);
+        }
+        assert_true(isnan(y[1][3 * C]));
+        assert_memory_equal(y[0], y[1], 3 * C * sizeof **y);
+        assert_memory_equal(y[0] + 4 * C, y[1] + 4 * C, (N - 4) * C * sizeof **y);
+        experts_forward(pool, &all, &routes, &in, y[1], x, 1);
+        assert_close("one token", y[1],
+                     (double[C]){y[0][0], y[0][1], y[0][2], y[0][3], y[0][4], y[0][5], y[0][6]}, C, 1e-6, 0);
+        routes_free(&routes);
+        free(y[0]), free(y[1]);
+    }
+    for (int i = 0; i < 4; i++)
+        free(p[i]), free(w[i]);
+    free(at), free(x), free(rows);
+    pool_free(pool);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stacks_and_slices),       cmocka_unit_test(transposed_and_back),
-        cmocka_unit_test(models_with_experts),     cmocka_unit_test(damaged_experts),
+        cmocka_unit_test(stacks_and_slices),
+        cmocka_unit_test(transposed_and_back),
+        cmocka_unit_test(models_with_experts),
+        cmocka_unit_test(damaged_experts),
         cmocka_unit_test(layer_and_its_gradients),
+        cmocka_unit_test(as_served),
+        cmocka_unit_test(packed_experts),
+        cmocka_unit_test(odd_settings),
+        cmocka_unit_test(odd_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -149,7 +149,7 @@ static void test_smollm3(void **state) {
     assert_no_model(small_hf("\"model_type\": \"smollm3\", \"layer_types\": [\"full_attention\"]", TIED),
                     "small: config.json: layer_types has 1 entries for 4 layers");
     assert_no_model(small_hf("\"model_type\": \"smollm3\", \"no_rope_layer_interval\": 0", TIED),
-                    "small: config.json: no_rope_layer_interval is 0");
+                    "small: config.json: no_rope_layer_interval: 0 is not between 1 and 2147483647");
 }
 
 static void test_granite(void **state) {

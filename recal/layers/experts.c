@@ -286,8 +286,7 @@ static void backward_task(void *context, size_t e, int thread) {
     size_t first = k->r->first[e], n = k->r->first[e + 1] - first, C = x->width, F = x->ffn;
     if (!n) return;
     float *in = rows->in + first * C, *d = rows->out + first * C, *gate = rows->gate + first * F,
-          *up = rows->up + first * F, *dwide = rows->wide + first * F;
-    float *wide = xmalloc(n * F * sizeof *wide);
+          *up = rows->up + first * F, *dwide = rows->wide + first * F, *wide = rows->spare + first * F;
     gather_input(k, first, n);
     gather(k->r, rows->out, k->dy, first, n, C);
     activation_row(x->activation, wide, gate, up, n * F);
@@ -300,7 +299,6 @@ static void backward_task(void *context, size_t e, int thread) {
     apply_back(d, false, gate, w.gate, n, C, F);
     apply_back(d, true, up, w.up, n, C, F);
     if (x->routing == ROUTING_OF_INPUT) back_to_input(k, d, first, n);
-    free(wide);
 }
 
 /* The softmax's way back, or the sigmoid's: shares become gradients of logits. */

@@ -108,6 +108,7 @@ typedef struct ExpertRows {
     float *in, *out;  /* width */
     float *gate, *up; /* ffn: kept for the way back */
     float *wide;      /* ffn; may be gate where there is no way back */
+    float *spare;     /* ffn; for the way back alone */
 } ExpertRows;
 
 /* y, x (N, width). */

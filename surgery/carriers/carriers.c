@@ -204,10 +204,26 @@ bool cannot(char *why, size_t size, const char *fmt, ...) {
 
 /* ---- choosing ---- */
 
+/* A softmax scale of its own goes into a key, the queries' projection or their norm's weight; a norm without
+ * one undoes it. */
+static bool scale_has_place(const Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->q_norm == QK_NORM_UNIT && fabs(l->softmax_scale * sqrt(l->head_dim) - 1) > 1e-7) return false;
+    }
+    return true;
+}
+
+static bool carrier_can(const Carrier *c, const Model *m, char *why, size_t size) {
+    if (!c->holds_scale && !scale_has_place(m))
+        return cannot(why, size, "has no key for the softmax scale, and norms queries without a weight");
+    return c->can(m, why, size);
+}
+
 static void list_reasons(const Model *m, Format format, Buffer *out) {
     for (const Carrier *const *c = carriers; *c; c++) {
         char why[200] = "";
-        if ((*c)->format == format && !(*c)->can(m, why, sizeof why))
+        if ((*c)->format == format && !carrier_can(*c, m, why, sizeof why))
             buffer_printf(out, "%s%s: %s", out->size ? "; " : "", (*c)->name, why);
     }
 }
@@ -217,7 +233,7 @@ static json_t *explain_all(const Model *m, Format format) {
     for (const Carrier *const *c = carriers; *c; c++) {
         if ((*c)->format != format) continue;
         char why[200] = "";
-        bool can = (*c)->can(m, why, sizeof why);
+        bool can = carrier_can(*c, m, why, sizeof why);
         json_array_append_new(list, json_pack("{s:s, s:b, s:s, s:s}", "carrier", (*c)->name, "can", can,
                                               "why", why, "runtimes", (*c)->runtimes));
     }
@@ -243,7 +259,7 @@ const Carrier *carrier_pick(const Model *m, Format format, const char *name, jso
         if ((*c)->format != format) continue;
         if (name && strcmp(name, (*c)->name) != 0) continue;
         known = true;
-        if ((*c)->can(m, why, sizeof why)) return *c;
+        if (carrier_can(*c, m, why, sizeof why)) return *c;
         if (name) {
             error_set(e, ERR_FAILED, "the carrier %s cannot express this: it %s", name, why);
             return NULL;

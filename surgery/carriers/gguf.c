@@ -65,6 +65,8 @@ void write_gguf_window_pattern(const Model *m, Checkpoint *out) {
     uint8_t *windowed = arena_alloc(&out->arena, n);
     for (uint32_t i = 0; i < n; i++)
         windowed[i] = m->spec.layers[i].window != 0;
+    /* llama.cpp wants a windowed layer: one whose window is longer than any text is as good as none */
+    if (!window) windowed[0] = 1;
     meta_set_u32(out, arch_key(key, out, "attention.sliding_window"), window ? window : GGUF_NO_WINDOW);
     meta_set_array(out, arch_key(key, out, "attention.sliding_window_pattern"), META_BOOL, windowed, n);
 }
@@ -240,18 +242,10 @@ static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     LayerSpec l = rotating ? *rotating : m->spec.layers[0];
     if (!rotating) l.rotary_dim = l.head_dim;
     gguf_set_rope(m, out, &l);
-    uint32_t n = m->spec.n_layers, window;
-    one_window(m, &window);
-    uint8_t *windowed = arena_alloc(&m->arena, n);
-    uint32_t *rotates = arena_alloc(&m->arena, n * sizeof *rotates);
-    for (uint32_t i = 0; i < n; i++) {
-        windowed[i] = m->spec.layers[i].window != 0;
+    uint32_t n = m->spec.n_layers, *rotates = arena_alloc(&m->arena, n * sizeof *rotates);
+    for (uint32_t i = 0; i < n; i++)
         rotates[i] = m->spec.layers[i].position != POSITION_NOPE;
-    }
-    /* llama.cpp wants a windowed layer: one whose window is longer than any text is as good as none */
-    if (!window) windowed[0] = 1;
-    meta_set_u32(out, arch_key(key, out, "attention.sliding_window"), window ? window : GGUF_NO_WINDOW);
-    meta_set_array(out, arch_key(key, out, "attention.sliding_window_pattern"), META_BOOL, windowed, n);
+    write_gguf_window_pattern(m, out);
     meta_set_array(out, arch_key(key, out, "attention.rope_pattern"), META_U32, rotates, n);
     set_scales(m, out);
     return true;

@@ -50,11 +50,19 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
 
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint32_t window = 0;
-    return gguf_window(c, &window, e) && read_gguf_window_pattern(m, c, window, 2, e);
+    if (!gguf_window(c, &window, e)) return false;
+    return read_gguf_window_pattern(m, c, window >= GGUF_NO_WINDOW ? 0 : window, 2, e);
+}
+
+/* Its biases are there, though a GGUF may lack some. */
+static bool has_biases(const Model *m) {
+    const LayerSpec *l = &m->spec.layers[0];
+    return l->q_bias && l->k_bias && l->v_bias && l->o_bias && l->router_bias && l->mlp_bias;
 }
 
 static bool can(const Model *m, char *why, size_t size) {
     uint32_t window;
+    if (!has_biases(m)) return cannot(why, size, "has biases in attention, router and experts");
     return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
 }
 

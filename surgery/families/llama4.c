@@ -55,31 +55,16 @@ static void as_it_rotates(LayerSpec *l, bool rotates, bool norm, double scale, d
     if (!rotates) layer_drop_rope(l);
 }
 
-static bool listed(const json_t *list, uint32_t layer, bool if_none) {
-    if (!json_is_array(list)) return if_none;
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (json_integer_value(json_array_get(list, i)) == layer) return true;
-    return false;
-}
-
-/* transformers' default where the list is not there or empty. */
-static bool rotates_by(const json_t *config, uint32_t layer, uint64_t every) {
-    const json_t *list = json_object_get(config, "no_rope_layers");
-    const json_t *own = json_array_get(list, layer);
-    if (!json_array_size(list)) return (layer + 1) % every != 0;
-    return json_is_true(own) || json_integer_value(own) != 0;
-}
-
-static bool read_chunks(Model *m, const json_t *config, uint64_t every, uint32_t chunk, Error *e) {
+static bool read_chunks(Model *m, const json_t *config, const bool *rotates, uint32_t chunk, Error *e) {
     const json_t *types = json_object_get(config, "layer_types");
     if (json_is_array(types) && json_array_size(types) != m->spec.n_layers)
         return error_set(e, ERR_INPUT, "config.json: layer_types has %zu entries for %u layers",
                          json_array_size(types), m->spec.n_layers);
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
-        const char *type = json_string_value(json_array_get(types, i));
-        bool chunked = rotates_by(config, i, every);
-        if (type) chunked = strcmp(type, "chunked_attention") == 0;
-        if (type && !chunked && strcmp(type, "full_attention") != 0)
+        const json_t *own = json_array_get(types, i);
+        const char *type = json_is_string(own) ? json_string_value(own) : "(not a string)";
+        bool chunked = own ? strcmp(type, "chunked_attention") == 0 : rotates[i];
+        if (own && !chunked && strcmp(type, "full_attention") != 0)
             return error_set(e, ERR_INPUT, "config.json: layer_types[%u]: '%.40s' is not supported", i, type);
         m->spec.layers[i].window = chunked ? chunk : 0;
         m->spec.layers[i].chunked = chunked && chunk;
@@ -87,37 +72,38 @@ static bool read_chunks(Model *m, const json_t *config, uint64_t every, uint32_t
     return true;
 }
 
+/* Layers with experts: those of moe_layers, else every `step`-th. */
+static bool read_mixtures(Model *m, const json_t *config, Error *e) {
+    uint32_t step = 1, dense = 16384, n = m->spec.n_layers;
+    bool *mixture = arena_alloc(&m->arena, n * sizeof *mixture);
+    if (!config_count(config, "interleave_moe_layer_step", 1, INT32_MAX, &step, e) ||
+        !config_count(config, "intermediate_size_mlp", 1, 1 << 22, &dense, e) ||
+        !config_experts(m, config, "num_local_experts", e))
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        mixture[i] = (i + 1) % step == 0;
+    if (!config_layers(m, config, "moe_layers", mixture, e)) return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (!mixture[i]) make_dense(&m->spec.layers[i], dense);
+    return true;
+}
+
 static bool read_config(Model *m, const json_t *config, Error *e) {
-    uint64_t every = EVERY, step = 1, dense = 16384;
-    uint32_t chunk = CHUNK, n = m->spec.n_layers;
+    uint32_t chunk = CHUNK;
     bool norm = true, temper = true;
+    bool *rotates = arena_alloc(&m->arena, m->spec.n_layers * sizeof *rotates);
     double scale = temper_scale, length = CHUNK;
-    json_get_u64(config, "no_rope_layer_interval", &every);
-    json_get_u64(config, "interleave_moe_layer_step", &step);
-    json_get_u64(config, "intermediate_size_mlp", &dense);
-    json_get_bool(config, "use_qk_norm", &norm);
-    json_get_bool(config, "attn_temperature_tuning", &temper);
-    const json_t *rope_list = json_object_get(config, "no_rope_layers");
-    if (!every || !step || !dense || dense > 1 << 22)
-        return error_set(e, ERR_INPUT,
-                         "config.json: no_rope_layer_interval %llu, interleave_moe_layer_step %llu, "
-                         "intermediate_size_mlp %llu: not numbers of layers and a width",
-                         (unsigned long long)every, (unsigned long long)step, (unsigned long long)dense);
-    if (json_array_size(rope_list) && json_array_size(rope_list) < n)
-        return error_set(e, ERR_INPUT, "config.json: no_rope_layers has %zu entries for %u layers",
-                         json_array_size(rope_list), n);
-    if (!config_real(config, "attn_scale", &scale, e) || !config_real(config, "floor_scale", &length, e) ||
+    if (!config_flag(config, "use_qk_norm", &norm, e) ||
+        !config_flag(config, "attn_temperature_tuning", &temper, e) ||
+        !config_real(config, "attn_scale", &scale, e) || !config_real(config, "floor_scale", &length, e) ||
         !config_window(config, "attention_chunk_size", &chunk, e) ||
-        !config_experts(m, config, "num_local_experts", e) || !read_chunks(m, config, every, chunk, e))
+        !read_no_rope_layers(m, config, rotates, e) || !read_chunks(m, config, rotates, chunk, e) ||
+        !read_mixtures(m, config, e))
         return false;
     if (!(length >= 1 && length <= 1 << 30 && length == floor(length)))
         return error_set(e, ERR_INPUT, "config.json: floor_scale is %g, not a number of tokens", length);
-    for (uint32_t i = 0; i < n; i++) {
-        LayerSpec *l = &m->spec.layers[i];
-        as_it_rotates(l, rotates_by(config, i, every), norm, temper ? scale : 0, length);
-        if (!listed(json_object_get(config, "moe_layers"), i, (i + 1) % step == 0))
-            make_dense(l, (uint32_t)dense);
-    }
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        as_it_rotates(&m->spec.layers[i], rotates[i], norm, temper ? scale : 0, length);
     return true;
 }
 

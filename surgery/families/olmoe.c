@@ -9,10 +9,10 @@ const TensorName olmoe_tensors[] = {
 };
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
-    if (json_is_number(json_object_get(config, "clip_qkv")))
-        return error_set(e, ERR_INPUT, "config.json: clip_qkv is not supported");
+    const json_t *clip = json_object_get(config, "clip_qkv");
+    if (clip && !json_is_null(clip)) return error_set(e, ERR_INPUT, "config.json: clip_qkv is not supported");
     bool among_chosen = false;
-    json_get_bool(config, "norm_topk_prob", &among_chosen);
+    if (!config_flag(config, "norm_topk_prob", &among_chosen, e)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].routing = among_chosen ? ROUTING_OF_CHOSEN : ROUTING_OF_ALL;
     return config_experts(m, config, "num_experts", e);

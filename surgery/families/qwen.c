@@ -6,13 +6,13 @@
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     bool use = false;
-    uint32_t window = 4096;
-    uint64_t from = 28;
+    uint32_t window = 4096, from = 28;
     json_get_bool(config, "use_sliding_window", &use);
-    json_get_u64(config, "max_window_layers", &from);
     if (!use) return true;
-    if (!config_window(config, "sliding_window", &window, e)) return false;
-    for (uint64_t i = from; i < m->spec.n_layers; i++)
+    if (!config_count(config, "max_window_layers", 0, INT32_MAX, &from, e) ||
+        !config_window(config, "sliding_window", &window, e))
+        return false;
+    for (uint32_t i = from; i < m->spec.n_layers; i++)
         m->spec.layers[i].window = window;
     return read_layer_types(m, config, window, e);
 }
@@ -51,31 +51,23 @@ static const TensorName moe_tensors[] = {
     MLP_TENSORS,    EXPERT_TENSORS, FINAL_NORM,        TENSORS_END,
 };
 
-static bool is_listed(const json_t *list, uint32_t layer) {
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (json_integer_value(json_array_get(list, i)) == layer) return true;
-    return false;
-}
-
 /* Every `step`-th layer has experts, unless it is listed; the others have an MLP of another width. */
 static bool read_moe(Model *m, const json_t *config, Error *e) {
     bool use = false, among_chosen = false;
-    uint32_t window = 4096;
-    uint64_t step = 1, width = 768;
+    bool *plain = arena_alloc(&m->arena, m->spec.n_layers * sizeof *plain);
+    uint32_t window = 4096, step = 1, width = 768;
     json_get_bool(config, "use_sliding_window", &use);
-    json_get_bool(config, "norm_topk_prob", &among_chosen);
-    json_get_u64(config, "decoder_sparse_step", &step);
-    json_get_u64(config, "moe_intermediate_size", &width);
-    if (width < 1 || width > 1 << 22)
-        return error_set(e, ERR_INPUT, "config.json: moe_intermediate_size: %llu is not between 1 and %u",
-                         (unsigned long long)width, 1 << 22);
-    if (!config_window(config, "sliding_window", &window, e) || !config_experts(m, config, "num_experts", e))
+    if (!config_flag(config, "norm_topk_prob", &among_chosen, e) ||
+        !config_count(config, "decoder_sparse_step", 1, INT32_MAX, &step, e) ||
+        !config_count(config, "moe_intermediate_size", 1, 1 << 22, &width, e) ||
+        !config_layers(m, config, "mlp_only_layers", plain, e) ||
+        !config_window(config, "sliding_window", &window, e) || !config_experts(m, config, "num_experts", e))
         return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
         l->window = use ? window : 0;
-        if (step && (i + 1) % step == 0 && !is_listed(json_object_get(config, "mlp_only_layers"), i)) {
-            l->ffn_dim = (uint32_t)width;
+        if ((i + 1) % step == 0 && !plain[i]) {
+            l->ffn_dim = width;
             l->routing = among_chosen ? ROUTING_OF_CHOSEN : ROUTING_OF_ALL;
         } else {
             l->n_experts = l->n_experts_used = 0;

@@ -5,24 +5,15 @@
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
-    uint64_t every = 4;
     uint32_t window = 0;
-    bool use_window = false;
-    json_get_u64(config, "no_rope_layer_interval", &every);
+    bool use_window = false, *rotates = arena_alloc(&m->arena, s->n_layers * sizeof *rotates);
     json_get_bool(config, "use_sliding_window", &use_window);
-    if (every == 0) return error_set(e, ERR_INPUT, "config.json: no_rope_layer_interval is 0");
     if (use_window && !config_window(config, "sliding_window", &window, e)) return false;
-    const json_t *list = json_object_get(config, "no_rope_layers");
-    if (json_is_array(list) && json_array_size(list) < s->n_layers)
-        return error_set(e, ERR_INPUT, "config.json: no_rope_layers has %zu entries for %u layers",
-                         json_array_size(list), s->n_layers);
+    if (!read_no_rope_layers(m, config, rotates, e)) return false;
     for (uint32_t i = 0; i < s->n_layers; i++) {
-        const json_t *own = json_array_get(list, i);
-        if (own && !json_is_integer(own) && !json_is_boolean(own))
-            return error_set(e, ERR_INPUT, "config.json: no_rope_layers[%u] is neither 0 nor 1", i);
-        bool rotated = own ? json_is_true(own) || json_integer_value(own) != 0 : (i + 1) % every != 0;
-        if (!rotated) layer_drop_rope(&s->layers[i]);
-        if (!rotated) s->layers[i].window = window; /* the default, odd as it is */
+        if (rotates[i]) continue;
+        layer_drop_rope(&s->layers[i]);
+        s->layers[i].window = window; /* the default, odd as it is */
     }
     return read_layer_types(m, config, window, e);
 }

@@ -17,6 +17,11 @@ typedef struct Fallback {
     DType type;
 } Fallback;
 
+/* Blocks are for matrices, and not for the router's, whose choices are close: llama.cpp leaves it too. */
+static bool takes_blocks(const ModelTensor *t) {
+    return t->tensor.rank > 1 && !role_is_bias(t->role) && t->role != ROLE_ROUTER;
+}
+
 bool model_cast(Model *m, DType to, Error *e) {
     const DTypeInfo *info = dtype_info(to);
     if (!info->encode) return error_set(e, ERR_USAGE, "weights cannot be written as %s", info->name);
@@ -29,7 +34,8 @@ bool model_cast(Model *m, DType to, Error *e) {
     for (size_t i = 0; i < m->n_tensors; i++) {
         Tensor *t = &m->tensors[i].tensor;
         const DTypeInfo *from = dtype_info(t->stored);
-        if (m->tensors[i].role == ROLE_OTHER || (info->block_elems > 1 && t->rank < 2)) continue;
+        if (m->tensors[i].role == ROLE_OTHER || (info->block_elems > 1 && !takes_blocks(&m->tensors[i])))
+            continue;
         DType fits;
         if (!dtype_for_rows(to, t->row_elems, &fits)) {
             model_notice(m, "tensor '%s' stays %s: rows of %llu elements are not whole blocks of %s", t->name,
