@@ -6,7 +6,7 @@ import json
 import numpy
 import torch
 import transformers
-from conftest import run_derope
+from conftest import run_derope, run_tf5
 
 IDS = [(7 * i * i + 3 * i + 11) % 320 for i in range(100)]
 
@@ -104,6 +104,28 @@ def class_logits(model, ids=IDS):
 def load_here(folder, ids=IDS):
     """Logits of a folder in transformers 4.56."""
     return class_logits(transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval(), ids)
+
+
+LOAD = """
+import json, sys, torch, transformers
+torch.set_num_threads(2)
+m = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32, attn_implementation="eager").eval()
+with torch.no_grad(): x = m(torch.tensor([json.loads(sys.argv[2])])).logits[0]
+torch.save(x, sys.argv[3])
+print(json.dumps({"class": type(m).__name__, "version": transformers.__version__}))
+"""
+
+
+def load_tf5(tf5, folder, ids, tmp):
+    """The same in transformers 5."""
+    tf5(LOAD, folder, json.dumps(ids), tmp / "logits.pt")
+    return torch.load(tmp / "logits.pt")
+
+
+def load_stock(folder, tmp, ids=IDS):
+    """The same in whichever of the two has the class, the older if both do."""
+    here = json.loads((folder / "config.json").read_text())["model_type"] in transformers.CONFIG_MAPPING
+    return load_here(folder, ids) if here else load_tf5(run_tf5, folder, ids, tmp)
 
 
 def own_logits(model, tmp_path, *flags, ids=IDS):

@@ -9,7 +9,7 @@ import gguf
 import pytest
 from conftest import BUILD, run_derope
 from gguf_file import quantized, without_our_keys
-from reference import class_logits, hashes, load_here, own_logits, save, tiny
+from reference import class_logits, hashes, load_stock, own_logits, save, tiny
 from test_families import assert_llama_agrees, made, without_rotation
 
 FAMILIES = ["mixtral", "qwen3_moe", "olmoe", "gpt_oss", "llama4"]
@@ -40,7 +40,7 @@ def test_containers(case, how, tmp_path):
     run_derope("convert", tmp_path / "x.gguf", tmp_path / "back", "--max-shard-size", "300K")
     run_derope("verify", tmp_path / "back")
     assert worst(own_logits(source, tmp_path), expected) < 2e-4
-    assert worst(load_here(tmp_path / "back"), expected) < 2e-4
+    assert worst(load_stock(tmp_path / "back", tmp_path), expected) < 2e-4
     assert run_derope("diff", source, tmp_path / "x.gguf").stdout.rstrip().endswith("\nequal")
 
 
@@ -56,7 +56,7 @@ def test_types(case, dtype, tmp_path):
     run_derope("convert", source, tmp_path / "x.gguf", "--dtype", dtype)
     run_derope("convert", tmp_path / "x.gguf", tmp_path / "back")
     expected = own_logits(tmp_path / "x.gguf", tmp_path)
-    assert worst(load_here(tmp_path / "back"), expected) < 5e-4
+    assert worst(load_stock(tmp_path / "back", tmp_path), expected) < 5e-4
     for t in gguf.GGUFReader(tmp_path / "x.gguf").tensors:
         if t.name.endswith("bias") or "ffn_gate_inp" in t.name or "norm" in t.name:
             assert t.tensor_type == gguf.GGMLQuantizationType.F32, t.name
@@ -74,7 +74,7 @@ def test_halves_of_other_types(case, tmp_path):
     plain = without_our_keys(tmp_path / "x.gguf", tmp_path / "plain.gguf",
                              lambda t: next((quantized(t, kind) for name, kind in kinds.items() if t.name.endswith(name)), None))
     run_derope("convert", plain, tmp_path / "out")
-    assert worst(load_here(tmp_path / "out"), own_logits(plain, tmp_path)) < 5e-4
+    assert worst(load_stock(tmp_path / "out", tmp_path), own_logits(plain, tmp_path)) < 5e-4
 
 
 # ---- keys and gaps ----
@@ -150,7 +150,7 @@ def test_used_experts_changed_in_a_gguf(tmp_path):
     done = run_derope("convert", tmp_path / "x.gguf", tmp_path / "back")
     assert "the GGUF's keys say otherwise than its derope.config" in done.stderr
     assert worst(own_logits(tmp_path / "x.gguf", tmp_path), expected) < 2e-4
-    assert worst(load_here(tmp_path / "back"), expected) < 2e-4
+    assert worst(load_stock(tmp_path / "back", tmp_path), expected) < 2e-4
     assert_llama_agrees(tmp_path / "x.gguf", expected, "mixtral")
 
 
@@ -174,11 +174,11 @@ def test_surgery(case, flags, tmp_path):
         if out.suffix:
             assert_llama_agrees(out, expected, case)
             if run_derope("convert", out, tmp_path / "back", ok=False).returncode == 0:
-                assert worst(load_here(tmp_path / "back"), expected) < 5e-4
+                assert worst(load_stock(tmp_path / "back", tmp_path), expected) < 5e-4
             else:  # transformers has no such thing, whichever way it comes
                 assert run_derope("convert", source, tmp_path / "direct", *flags, ok=False).returncode == 1
         else:
-            assert worst(load_here(out), expected) < 5e-4
+            assert worst(load_stock(out, tmp_path), expected) < 5e-4
         run_derope("verify", out)
 
 
@@ -187,7 +187,7 @@ def test_dropped_then_scaled(case, tmp_path):
     model, source = made(case, tmp_path)
     expected = without_rotation(model, range(4)) if case != "llama4" else own_logits(source, tmp_path, "--drop-rope")
     run_derope("convert", source, tmp_path / "a", "--drop-rope")
-    assert worst(load_here(tmp_path / "a"), expected) < 5e-4
+    assert worst(load_stock(tmp_path / "a", tmp_path), expected) < 5e-4
     if case == "llama4":  # whose norms of queries have no weight that could take it
         done = run_derope("convert", tmp_path / "a", tmp_path / "b", "--scale-attention", "1.5", ok=False)
         assert done.returncode == 1 and "own: has no key for the softmax scale, and norms queries without a weight" in done.stderr
@@ -195,7 +195,7 @@ def test_dropped_then_scaled(case, tmp_path):
     wanted = own_logits(tmp_path / "a", tmp_path, "--scale-attention", "1.5")
     assert worst(wanted, expected) > 1e-3
     run_derope("convert", tmp_path / "a", tmp_path / "b", "--scale-attention", "1.5")
-    assert worst(load_here(tmp_path / "b"), wanted) < 5e-4
+    assert worst(load_stock(tmp_path / "b", tmp_path), wanted) < 5e-4
 
 
 # ---- training ----
@@ -220,7 +220,7 @@ def test_trained_from_scratch(case, tmp_path, text):
     trained(source, tmp_path / "out", text, "--from-scratch")
     trained(source, tmp_path / "out.gguf", text, "--from-scratch")
     expected = own_logits(tmp_path / "out", tmp_path)
-    assert worst(load_here(tmp_path / "out"), expected) < 5e-4
+    assert worst(load_stock(tmp_path / "out", tmp_path), expected) < 5e-4
     assert worst(own_logits(tmp_path / "out.gguf", tmp_path), expected) == 0
     assert_llama_agrees(tmp_path / "out.gguf", expected, case)
 
@@ -239,4 +239,4 @@ def test_trained_by_a_teacher_and_resumed(case, tmp_path, text):
     assert p.returncode == 5
     trained(source, tmp_path / "out", text, *flags, "--resume")
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
-    assert worst(load_here(tmp_path / "out"), own_logits(tmp_path / "out", tmp_path)) < 5e-4
+    assert worst(load_stock(tmp_path / "out", tmp_path), own_logits(tmp_path / "out", tmp_path)) < 5e-4

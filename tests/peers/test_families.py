@@ -10,9 +10,8 @@ import torch
 from conftest import ROOT, run_derope
 from gguf_file import without_our_keys
 from llama import compare_llama
-from reference import IDS, SIZES, apart, class_logits, hashes, load_here, own_logits, save, tiny
+from reference import IDS, SIZES, apart, class_logits, hashes, load_here, load_stock, own_logits, save, tiny
 from safetensors.torch import load_file
-from test_runtimes import load_tf5
 
 TYPES = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
 
@@ -267,7 +266,7 @@ SOME["llama4, lists"] = ("norms and scales queries in all layers that rotate ali
 SOME["llama4, chunks"] = ("norms and scales queries in all layers that rotate alike", "stops the rotation of all layers or of none")
 
 
-def check_dropped(case, layers, what, tf5, tmp_path, record_property):
+def check_dropped(case, layers, what, tmp_path, record_property):
     model, source = made(case, tmp_path)
     refusals = (ALL if layers == range(4) else SOME)[case]
     expected = None if all(refusals) else without_rotation(model, layers)
@@ -285,18 +284,18 @@ def check_dropped(case, layers, what, tf5, tmp_path, record_property):
         if out.suffix:
             assert_llama_agrees(out, expected, case)
             continue
-        theirs = load_tf5(tf5, out, IDS, tmp_path) if carrier.endswith("_swa") else load_here(out)  # transformers 5 alone has it
+        theirs = load_stock(out, tmp_path)
         assert apart(theirs, expected) < 1e-4
 
 
 @pytest.mark.parametrize("case", ALL)
-def test_dropped_everywhere(case, tf5, tmp_path, record_property):
-    check_dropped(case, range(4), "dropped", tf5, tmp_path, record_property)
+def test_dropped_everywhere(case, tmp_path, record_property):
+    check_dropped(case, range(4), "dropped", tmp_path, record_property)
 
 
 @pytest.mark.parametrize("case", SOME)
-def test_dropped_in_some_layers(case, tf5, tmp_path, record_property):
-    check_dropped(case, GLOBAL.get(case, (2, 3)), "some layers", tf5, tmp_path, record_property)
+def test_dropped_in_some_layers(case, tmp_path, record_property):
+    check_dropped(case, GLOBAL.get(case, (2, 3)), "some layers", tmp_path, record_property)
 
 
 RECALIBRATED = ["phi3, no window", "gpt_neox", "gemma2", "gemma3", "cohere2", "falcon", "olmo2", "phi", "exaone4", "qwen3, plain", "stablelm",

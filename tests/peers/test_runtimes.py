@@ -9,7 +9,7 @@ import torch
 import transformers
 from conftest import run_derope
 from llama import compare_llama, differences
-from reference import IDS, byte_tokenizer, hashes, load_here, logits, save, tiny
+from reference import IDS, byte_tokenizer, hashes, load_here, load_tf5, logits, save, tiny
 
 torch.set_num_threads(2)
 
@@ -22,19 +22,6 @@ SURGERIES = {
 }
 FAMILIES = ["llama", "mistral", "qwen2", "smollm3", "granite"]
 
-LOAD = """
-import json, sys, torch, transformers
-torch.set_num_threads(2)
-m = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32, attn_implementation="eager").eval()
-with torch.no_grad(): x = m(torch.tensor([json.loads(sys.argv[2])])).logits[0]
-torch.save(x, sys.argv[3])
-print(json.dumps({"class": type(m).__name__, "version": transformers.__version__}))
-"""
-
-
-def load_tf5(tf5, folder, ids, tmp):
-    tf5(LOAD, folder, json.dumps(ids), tmp / "logits.pt")
-    return torch.load(tmp / "logits.pt")
 
 
 def unlike_windows(model, flags, windows):

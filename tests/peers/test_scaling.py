@@ -8,8 +8,7 @@ import transformers
 from conftest import run_derope
 from gguf_file import without_our_keys
 from llama import compare_llama
-from reference import IDS, class_logits, load_here, own_logits, save, tiny
-from test_runtimes import load_tf5
+from reference import IDS, class_logits, load_here, load_tf5, own_logits, save, tiny
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 40}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
