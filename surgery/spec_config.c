@@ -214,6 +214,12 @@ bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e)
     return true;
 }
 
+bool config_lists(const json_t *list, uint32_t layer) {
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (json_integer_value(json_array_get(list, i)) == layer) return true;
+    return false;
+}
+
 bool config_experts(Model *m, const json_t *config, const char *key, Error *e) {
     enum { MOST = 4096 };
     LayerSpec l = m->spec.layers[0];

@@ -53,20 +53,14 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return gguf_window(c, &window, e) && read_gguf_window_pattern(m, c, window, 2, e);
 }
 
-static bool can(const Model *m, char *why, size_t size) {
-    uint32_t window;
-    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
-}
-
 static void write_config(const Model *m, json_t *config) {
     write_layer_types(m, config, 128);
     write_experts(m, config, "num_local_experts");
 }
 
 static bool gguf_can(const Model *m, char *why, size_t size) {
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (!m->spec.layers[i].window) return can(m, why, size);
-    return cannot(why, size, "needs a layer without a window");
+    if (!layer_by_window(m, false)) return cannot(why, size, "needs a layer without a window");
+    return one_window_size(m, why, size);
 }
 
 static void write_gguf(const Model *m, Checkpoint *out) {
@@ -95,7 +89,7 @@ const Family family_gpt_oss = {
     .read_config = read_config,
     .read_gguf = read_gguf,
     .architecture = "GptOssForCausalLM",
-    .config_can = can,
+    .config_can = one_window_size,
     .write_config = write_config,
     .gguf_can = gguf_can,
     .write_gguf = write_gguf,

@@ -9,7 +9,7 @@
 #include "surgery/families/tensors.h"
 
 #define FFN "model.layers.%d.feed_forward."
-/* Of experts: HF has the columns of gate, then those of up. */
+/* All experts' gate or up in one tensor, transposed; HF has the columns of gate, then those of up. */
 #define HALF(role, gguf)                                                                                     \
     { role, FFN "experts.gate_up_proj", gguf, FUSED_GATE_UP, FUSED_NOT, true, true }
 
@@ -55,14 +55,8 @@ static void as_it_rotates(LayerSpec *l, bool rotates, bool norm, double scale, d
     if (!rotates) layer_drop_rope(l);
 }
 
-static bool listed(const json_t *list, uint32_t layer, bool if_none) {
-    if (!json_is_array(list)) return if_none;
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (json_integer_value(json_array_get(list, i)) == layer) return true;
-    return false;
-}
-
-/* transformers' default where the list is not there or empty. */
+/* By no_rope_layers, of which 0 is a layer without rotation; where it is not there or empty, all but every
+ * `every`-th layer rotate. */
 static bool rotates_by(const json_t *config, uint32_t layer, uint64_t every) {
     const json_t *list = json_object_get(config, "no_rope_layers");
     const json_t *own = json_array_get(list, layer);
@@ -98,6 +92,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     json_get_bool(config, "use_qk_norm", &norm);
     json_get_bool(config, "attn_temperature_tuning", &temper);
     const json_t *rope_list = json_object_get(config, "no_rope_layers");
+    const json_t *moe_list = json_object_get(config, "moe_layers");
     if (!every || !step || !dense || dense > 1 << 22)
         return error_set(e, ERR_INPUT,
                          "config.json: no_rope_layer_interval %llu, interleave_moe_layer_step %llu, "
@@ -115,13 +110,13 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     for (uint32_t i = 0; i < n; i++) {
         LayerSpec *l = &m->spec.layers[i];
         as_it_rotates(l, rotates_by(config, i, every), norm, temper ? scale : 0, length);
-        if (!listed(json_object_get(config, "moe_layers"), i, (i + 1) % step == 0))
+        if (json_is_array(moe_list) ? !config_lists(moe_list, i) : (i + 1) % step != 0)
             make_dense(l, (uint32_t)dense);
     }
     return true;
 }
 
-/* Without chunks its last layer alone does not rotate, which no model means. */
+/* A window of 0 makes llama.cpp's last layer alone go unrotated, which no model means. */
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     char key[128];
     uint64_t step = 1, dense = 0, window;
@@ -145,7 +140,8 @@ static bool rotates(const Model *m, uint32_t layer) {
     return !every_fourth(layer);
 }
 
-/* What a layer that rotates, or does not, is like in HF's class. */
+/* HF's class norms queries and keys in layers that rotate, tempers queries in the others: alike in all of a
+ * kind. */
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *rotating = NULL, *still = NULL;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
@@ -227,7 +223,7 @@ static bool gguf_can(const Model *m, char *why, size_t size) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->n_experts) n_experts = l->n_experts;
         if ((l->n_experts > 0) != ((i + 1) % step == 0))
-            return cannot(why, size, "has experts in every so-manieth layer");
+            return cannot(why, size, "has experts in every nth layer");
     }
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];

@@ -51,12 +51,6 @@ static const TensorName moe_tensors[] = {
     MLP_TENSORS,    EXPERT_TENSORS, FINAL_NORM,        TENSORS_END,
 };
 
-static bool is_listed(const json_t *list, uint32_t layer) {
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (json_integer_value(json_array_get(list, i)) == layer) return true;
-    return false;
-}
-
 /* Every `step`-th layer has experts, unless it is listed; the others have an MLP of another width. */
 static bool read_moe(Model *m, const json_t *config, Error *e) {
     bool use = false, among_chosen = false;
@@ -74,7 +68,7 @@ static bool read_moe(Model *m, const json_t *config, Error *e) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
         l->window = use ? window : 0;
-        if (step && (i + 1) % step == 0 && !is_listed(json_object_get(config, "mlp_only_layers"), i)) {
+        if (step && (i + 1) % step == 0 && !config_lists(json_object_get(config, "mlp_only_layers"), i)) {
             l->ffn_dim = (uint32_t)width;
             l->routing = among_chosen ? ROUTING_OF_CHOSEN : ROUTING_OF_ALL;
         } else {
@@ -100,7 +94,7 @@ static bool gguf_can_moe(const Model *m, char *why, size_t size) {
     if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
     if (!all_layers(m, has_experts)) return cannot(why, size, "has experts in every layer");
     return m->spec.layers[0].routing == ROUTING_OF_CHOSEN ||
-           cannot(why, size, "counts experts by their shares among the chosen");
+           cannot(why, size, "weights experts by a softmax over those chosen");
 }
 
 const Family family_qwen3_moe = {
