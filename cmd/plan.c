@@ -173,8 +173,8 @@ static json_t *plan_rows(const json_t *section, const EvalOptions *o, bool train
     return rows;
 }
 
-/* What one row reads: the text once a length, and every question with what it is hidden in, of which half is
- * shared. */
+/* Tokens that one row reads: the text once a length, and every question with the text around it, half of
+ * which is shared. */
 static double row_tokens(const EvalOptions *o, double text_tokens) {
     bool own = o->n_task_lengths > 0;
     const uint64_t *lengths = own ? o->task_lengths : o->lengths;

@@ -140,8 +140,7 @@ static bool rotates(const Model *m, uint32_t layer) {
     return !every_fourth(layer);
 }
 
-/* HF's class norms queries and keys in layers that rotate, tempers queries in the others: alike in all of a
- * kind. */
+/* HF's class norms queries and keys in all layers that rotate, and tempers queries in all others. */
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *rotating = NULL, *still = NULL;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
