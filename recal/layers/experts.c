@@ -146,17 +146,8 @@ static void gather_input(const Work *k, size_t first, size_t n) {
 /* y (rows, out) = x (rows, in) w^T + bias */
 static void apply(float *y, const float *x, const float *w, const float *bias, size_t rows, size_t in,
                   size_t out) {
-    gemm_one(&(Gemm){.b_transposed = true,
-                     .m = rows,
-                     .n = out,
-                     .k = in,
-                     .alpha = 1,
-                     .a = x,
-                     .lda = in,
-                     .b = w,
-                     .ldb = in,
-                     .c = y,
-                     .ldc = out});
+    Gemm g = linear_product(y, x, w, rows, in, out);
+    gemm_one(&g);
     for (size_t i = 0; bias && i < rows; i++)
         add_row(y + i * out, bias, 1, out);
 }
@@ -164,34 +155,15 @@ static void apply(float *y, const float *x, const float *w, const float *bias, s
 /* dx (rows, in) = or += dy w */
 static void apply_back(float *dx, bool add, const float *dy, const float *w, size_t rows, size_t in,
                        size_t out) {
-    gemm_one(&(Gemm){.m = rows,
-                     .n = in,
-                     .k = out,
-                     .alpha = 1,
-                     .beta = add,
-                     .a = dy,
-                     .lda = out,
-                     .b = w,
-                     .ldb = in,
-                     .c = dx,
-                     .ldc = in});
+    Gemm g = linear_input_gradient(dx, add, dy, w, rows, in, out);
+    gemm_one(&g);
 }
 
-/* dw (out, in) += dy^T x, dbias += its column sums */
+/* dw (out, in) += dy^T x, dbias += dy's column sums */
 static void add_gradient(float *dw, float *dbias, const float *dy, const float *x, size_t rows, size_t in,
                          size_t out) {
-    gemm_one(&(Gemm){.a_transposed = true,
-                     .m = out,
-                     .n = in,
-                     .k = rows,
-                     .alpha = 1,
-                     .beta = 1,
-                     .a = dy,
-                     .lda = out,
-                     .b = x,
-                     .ldb = in,
-                     .c = dw,
-                     .ldc = in});
+    Gemm g = linear_weight_gradient(dw, dy, x, rows, in, out);
+    gemm_one(&g);
     for (size_t i = 0; dbias && i < rows; i++)
         add_row(dbias, dy + i * out, 1, out);
 }
