@@ -63,8 +63,7 @@ static json_t *front_of(const char *yaml, size_t size) {
     return front;
 }
 
-/* Between the first two lines of "---", whatever ends its lines; a card without any has none to carry over.
- */
+/* What stands between the first two lines of "---", whatever ends its lines; nothing if there are none. */
 static json_t *front_matter(const SideFile *card) {
     const char *text = card ? (const char *)card->bytes : NULL;
     size_t size = card ? card->size : 0, at = 0;

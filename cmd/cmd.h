@@ -16,6 +16,9 @@ typedef struct Verb {
     bool (*run)(int argc, char **argv, Error *e);
 } Verb;
 
+/* For help: what verbs that read a model take. */
+#define MODEL_HELP "MODEL is an HF folder or a .zip of one, a .gguf, .safetensors or PyTorch file.\n\n"
+
 extern const Verb verb_inspect, verb_convert, verb_ppl, verb_logits, verb_tokenize, verb_detokenize,
     verb_recal, verb_generate, verb_diff, verb_verify, verb_plan, verb_run, verb_eval;
 

@@ -78,25 +78,25 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_convert = {
     .name = "convert",
     .summary = "change a model and write it, as GGUF, HF folder or zip",
-    .help = "usage: derope convert IN OUT [options]\n\n"
-            "IN is an HF folder or a .zip of one, a .gguf, .safetensors or PyTorch file; it is never written "
-            "to. OUT is\n"
-            "a GGUF if it ends in .gguf, a zip of an HF folder if in .zip, otherwise an HF folder. Tensors "
-            "that nothing\n"
-            "touches are copied byte for byte. OUT appears complete or not at all, with a manifest "
-            "(derope.json; in GGUF\n"
-            "the key derope.manifest).\n\n" SURGERY_HELP "\noutput:\n"
-            "  --dtype T                   f32, bf16, f16; GGUF also q8_0, q6_k, q5_k, q4_k, q3_k, q2_k, "
-            "q5_0, q5_1,\n"
-            "                              q4_0, q4_1, iq4_nl, iq4_xs; left out: as in IN\n"
-            "  --carrier NAME              the stock architecture to use; left out: the plainest that can\n"
-            "                              (HF: own, smollm3, granite_swa, partial-0, olmoe, linear-1e30;\n"
-            "                              GGUF: own, granite, granite_swa, olmoe, linear-1e30)\n"
-            "  --max-shard-size N          bytes per safetensors file (5G)\n"
-            "  --force                     replace OUT\n"
-            "  --depfile F                 write a make rule: OUT depends on every file of IN\n\n"
-            "examples:\n"
-            "  derope convert SmolLM2-135M out.gguf --drop-rope\n"
-            "  derope convert SmolLM2-135M out --drop-rope=20-29 --sliding-window 512:0-19 --dtype bf16\n",
+    .help =
+        "usage: derope convert IN OUT [options]\n\n"
+        "IN is an HF folder or a .zip of one, a .gguf, .safetensors or PyTorch file; it is never written\n"
+        "to. OUT is a GGUF if it ends in .gguf, a zip of an HF folder if in .zip, otherwise an HF\n"
+        "folder. Tensors that nothing touches are copied byte for byte; fp8 and mxfp4 weights of an HF\n"
+        "model are copied too, or written plain where the surgery or the format needs them so. OUT\n"
+        "appears complete or not at all, with a manifest (derope.json; in GGUF the key\n"
+        "derope.manifest).\n\n" SURGERY_HELP "\noutput:\n"
+        "  --dtype T                   f32, bf16, f16; GGUF also q8_0, q6_k, q5_k, q4_k, q3_k, q2_k, q5_0,\n"
+        "                              q5_1, q4_0, q4_1, iq4_nl, iq4_xs; left out: as in IN\n"
+        "  --carrier NAME              the stock architecture to use; left out: the plainest that can\n"
+        "                              (HF: own, smollm3, granite_swa, granitemoe_swa, partial-0, olmoe,\n"
+        "                              linear-1e30, olmo3; GGUF: own, granite, granite_swa, olmoe,\n"
+        "                              linear-1e30)\n"
+        "  --max-shard-size N          bytes per safetensors file (5G)\n"
+        "  --force                     replace OUT\n"
+        "  --depfile F                 write a make rule: OUT depends on every file of IN\n\n"
+        "examples:\n"
+        "  derope convert SmolLM2-135M out.gguf --drop-rope\n"
+        "  derope convert SmolLM2-135M out --drop-rope=20-29 --sliding-window 512:0-19 --dtype bf16\n",
     .run = run,
 };

@@ -35,10 +35,11 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_detokenize = {
     .name = "detokenize",
     .summary = "the text of token ids",
-    .help = "usage: derope detokenize MODEL FILE [--special]\n\n"
-            "FILE (\"-\": standard input) holds token ids, separated by white space or commas, as tokenize "
-            "prints them.\nWrites their bytes and nothing else: no newline is added, and tokens that end in "
-            "the middle of a\ncharacter give what they have of it.\n\n"
-            "  --special         special tokens too, as their own text\n",
+    .help =
+        "usage: derope detokenize MODEL FILE [--special]\n\n"
+        "MODEL as for tokenize. FILE (\"-\": standard input) holds token ids, separated by white space or\n"
+        "commas, as tokenize prints them. Writes their bytes and nothing else: no newline is added, and\n"
+        "tokens that end in the middle of a character give what they have of it.\n\n"
+        "  --special         special tokens too, as their own text\n",
     .run = run,
 };

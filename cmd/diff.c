@@ -328,16 +328,17 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_diff = {
     .name = "diff",
     .summary = "what differs between two checkpoints: tensors, settings, files",
-    .help = "usage: derope diff A B [--json]\n\n"
-            "Tensors are compared by hash, then by value where both can be decoded. Two folders or two GGUFs "
-            "are held\n"
-            "side by side as they lie there; a folder and a GGUF under HF names, q and k rows in the same "
-            "order.\n"
-            "Exit status 0 whether they differ or not; --json has .equal, .tensors[] (name, status, a, b,\n"
-            "max_abs_difference), .settings[] (key, a, b), .files[] (name, status). A tensor's status is "
-            "\"equal\",\n"
-            "\"same values\" (another type), \"changed\", \"reshaped\", \"only in a\" or \"only in b\".\n"
-            "\nexample:\n"
-            "  derope diff SmolLM2-135M out.gguf --json\n",
+    .help =
+        "usage: derope diff A B [--json]\n\n"
+        "A and B are HF folders or .zips of them, .gguf, .safetensors or PyTorch files. Tensors are\n"
+        "compared by hash, then by value where both can be decoded. Two folders or two GGUFs are held\n"
+        "side by side as they lie there; a folder and a GGUF under HF names, q and k rows in the same\n"
+        "order. Exit status 0 whether they differ or not.\n"
+        "\n"
+        "--json prints .equal, .tensors[] (name, status, a, b, max_abs_difference), .settings[] (key, a, b)\n"
+        "and .files[] (name, status). A tensor's status is \"equal\", \"same values\" (another type),\n"
+        "\"changed\", \"reshaped\", \"only in a\" or \"only in b\".\n"
+        "\nexample:\n"
+        "  derope diff SmolLM2-135M out.gguf --json\n",
     .run = run,
 };

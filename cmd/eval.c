@@ -373,7 +373,7 @@ const Verb verb_eval = {
     .name = "eval",
     .summary = "perplexity, needles and other tasks by length, side by side",
     .help =
-        "usage: derope eval MODEL... [options]\n\n"
+        "usage: derope eval MODEL... [options]\n\n" MODEL_HELP
         "  --suite NAME,...            perplexity, needle, needle-multikey, needle-multiquery, "
         "needle-multivalue,\n"
         "                              variable-tracking, common-words, frequent-words, copy, key-value, or "

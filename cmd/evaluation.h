@@ -32,8 +32,7 @@ typedef struct EvalOptions {
     int threads;
 } EvalOptions;
 
-/* One of --suite, --against, --softmax-scale as they are written: ERR_USAGE where there is no such
- * thing. */
+/* The texts of --suite, --against and --softmax-scale; ERR_USAGE where one names nothing there is. */
 bool eval_add_suite(EvalOptions *o, const char *name, Error *e);
 bool eval_add_method(EvalOptions *o, const char *name, Error *e);
 bool eval_set_scale(EvalOptions *o, const char *text, Error *e);
@@ -75,8 +74,8 @@ size_t evaluation_measured(const Evaluation *v);
  *    "tasks": [{"model", "method", "softmax_scale", "length", "task", "depth", "trials", "score", "low",
  *      "high", "first", "first_low", "first_high", "mean_rank", "candidates"}]}
  *
- * "model" is a place in "models"; "score" the share found, "first" how often the right value was the
- * likeliest. */
+ * "model" is an index into "models"; "score" is the share found, "first" the share of questions whose right
+ * value was the likeliest. */
 json_t *evaluation_results(Evaluation *v);
 /* With `transcript`: a line of JSON for every question that was asked; borrowed: {"model", "method",
  * "length", "task", "depth", "prompt", "answers", "candidates", "said", "found" (of the answers), "place" (of

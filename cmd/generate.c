@@ -142,7 +142,7 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_generate = {
     .name = "generate",
     .summary = "continue a text",
-    .help = "usage: derope generate MODEL PROMPT [options]\n\n"
+    .help = "usage: derope generate MODEL PROMPT [options]\n\n" MODEL_HELP
             "Prints PROMPT and what follows, up to the model's end-of-text token.\n\n"
             "  --tokens N                  at most N new tokens (64)\n"
             "  --temperature X             0 takes the likeliest token each time (0)\n"

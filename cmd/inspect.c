@@ -215,8 +215,7 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_inspect = {
     .name = "inspect",
     .summary = "what a checkpoint is, and how position enters in each layer",
-    .help = "usage: derope inspect MODEL [--json]\n\n"
-            "MODEL is an HF folder or a .zip of one, a .gguf, .safetensors or PyTorch file.\n\n"
+    .help = "usage: derope inspect MODEL [--json]\n\n" MODEL_HELP
             "--json prints .format, .family, .context, .spec (sizes; .spec.layers[i].position is \"rope\", "
             "\"partial\" "
             "or \"nope\",\n"

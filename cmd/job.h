@@ -1,5 +1,5 @@
-/* A recipe at work: what plan tells and run does. Mistakes that only the model shows get their place in the
- * recipe. */
+/* A recipe at work: what plan tells and run does. Mistakes that show only beside the model are reported with
+ * their place in the recipe. */
 #ifndef DEROPE_CMD_JOB_H
 #define DEROPE_CMD_JOB_H
 

@@ -133,7 +133,7 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_logits = {
     .name = "logits",
     .summary = "raw logits of every position of a text",
-    .help = "usage: derope logits MODEL (--ids FILE | --text FILE) --out FILE.f32 [options]\n\n"
+    .help = "usage: derope logits MODEL (--ids FILE | --text FILE) --out FILE.f32 [options]\n\n" MODEL_HELP
             "Writes (tokens, vocabulary) little-endian fp32, row by row.\n\n"
             "  --ids FILE                  token ids, separated by white space or commas\n"
             "  --text FILE                 text, tokenised by the model's tokenizer\n"

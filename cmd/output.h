@@ -28,8 +28,8 @@ bool passes_apply(const json_t *passes, Model *m, Error *e);
 /* Whether a depfile may be written to `path`, which is no target and no input; for asking before the work. */
 bool depfile_check(const char *path, const char *const *targets, size_t n_targets, const Checkpoint *source,
                    const json_t *more, Error *e);
-/* A make rule "targets: inputs": every file the model was read from, and `more` (an array of paths; may be
- * NULL). */
+/* A make rule "targets: inputs". The inputs are every file that the model was read from, and `more` (an array
+ * of paths; may be NULL). */
 bool depfile_write(const char *path, const char *const *targets, size_t n_targets, const Checkpoint *source,
                    const json_t *more, Error *e);
 

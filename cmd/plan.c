@@ -173,8 +173,8 @@ static json_t *plan_rows(const json_t *section, const EvalOptions *o, bool train
     return rows;
 }
 
-/* What one row reads: the text once a length, and every question with what it is hidden in, of which half is
- * shared. */
+/* Tokens that one row reads: the text once a length, and every question with the text around it, half of
+ * which is shared. */
 static double row_tokens(const EvalOptions *o, double text_tokens) {
     bool own = o->n_task_lengths > 0;
     const uint64_t *lengths = own ? o->task_lengths : o->lengths;
@@ -465,11 +465,10 @@ const Verb verb_plan = {
     .name = "plan",
     .summary = "what a recipe would do: layers, tensors, keys, carriers, cost",
     .help = "usage: derope plan RECIPE [--set key=value] [--json]\n\n"
-            "Touches nothing. Says which layers change, for each output the stock architecture that carries "
-            "it and why not the\n"
-            "others, which tensors and keys change, and what recalibration costs in tokens, time and memory. "
-            "Time is a rough\n"
-            "estimate for two ordinary cores.\n"
+            "Touches nothing. Says which layers change; for each output the stock architecture that carries\n"
+            "it and why not the others; which tensors and keys change, and what type a changed tensor is\n"
+            "written in; and what recalibration costs in tokens, time and memory. Time is a rough estimate\n"
+            "for two ordinary cores.\n"
             "\nexample:\n"
             "  derope plan recipe.yaml --set recalibrate.tokens=1M\n",
     .run = run,

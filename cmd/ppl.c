@@ -148,7 +148,7 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_ppl = {
     .name = "ppl",
     .summary = "perplexity of a text at a list of context lengths",
-    .help = "usage: derope ppl MODEL TEXT... --context N[,N...] [options]\n\n"
+    .help = "usage: derope ppl MODEL TEXT... --context N[,N...] [options]\n\n" MODEL_HELP
             "Windows do not overlap, an incomplete last one is left out; no BOS unless the model's tokenizer "
             "adds one.\n\n"
             "  --score all|half            score every predicted token of a window (all), or only those of "

@@ -239,11 +239,10 @@ const Verb verb_recal = {
     .summary = "recalibrate a model on the CPU after surgery",
     .help =
         "usage: derope recal IN OUT --data PATH... --tokens N --context N [options]\n\n"
-        "Applies the surgery flags to IN, trains all weights, writes OUT (GGUF if it ends in .gguf, a zip if "
-        "in\n.zip, else an HF folder).\n"
-        "Ctrl-C leaves OUT.derope-state (exit status 5); the same command with --resume goes on, bit for bit "
-        "as if\n"
-        "it had not stopped.\n\n"
+        "Applies the surgery flags to IN, trains all weights, writes OUT (GGUF if it ends in .gguf, a zip\n"
+        "of an HF folder if in .zip, else an HF folder). IN is an HF folder or a .zip of one, a .gguf,\n"
+        ".safetensors or PyTorch file; it is never written to. Ctrl-C leaves OUT.derope-state (exit\n"
+        "status 5); the same command with --resume goes on, bit for bit as if it had not stopped.\n\n"
         "  --data PATH...              text files, folders, .jsonl; each also .gz or .zst\n"
         "  --field NAME                the field of a JSONL line that holds the text (text)\n"
         "  --tokens N                  budget; 100k, 2M\n"
@@ -257,7 +256,8 @@ const Verb verb_recal = {
         "  --resume                    go on from OUT.derope-state (--force starts anew over it)\n"
         "  --from-scratch              IN is a folder with config.json and tokenizer.json: start from random "
         "weights\n"
-        "  --dtype T  --carrier NAME  --force  --json\n\n" SURGERY_HELP "\nexample:\n"
+        "  --dtype T  --carrier NAME  --force   as for derope convert\n"
+        "  --json\n\n" SURGERY_HELP "\nexample:\n"
         "  derope recal SmolLM2-135M out --drop-rope=20-29 --sliding-window 512:0-19 --data books/ \\\n"
         "      --tokens 100k --context 256 --objective distill\n",
     .run = run,

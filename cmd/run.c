@@ -519,11 +519,10 @@ const Verb verb_run = {
     .summary = "do what recipes say, skipping what is done",
     .help =
         "usage: derope run RECIPE... [--set key=value] [--force] [--depfile F] [--report F.html] [--json]\n\n"
-        "Surgery, recalibration, evaluation and outputs of each recipe, in order; a table of what was "
-        "found at the end. A step\n"
-        "is skipped if the hashes of its inputs and its parameters are those it was done with. What is "
-        "needed for that, and\n"
-        "to resume after Ctrl-C (exit status 5: run again), lies in OUTPUT.work beside the first output.\n\n"
+        "Surgery, recalibration, evaluation and outputs of each recipe, in order; a table of what was\n"
+        "found at the end. A step is skipped if the hashes of its inputs and its parameters are those it\n"
+        "was done with. What is needed for that, and to resume after Ctrl-C (exit status 5: run again),\n"
+        "lies in OUTPUT.work beside the first output.\n\n"
         "  --set key=value             override a key: --set recalibrate.tokens=4k --set "
         "outputs.0.path=out.gguf\n"
         "  --force                     do everything anew and replace outputs\n"

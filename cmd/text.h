@@ -10,8 +10,8 @@
 Tokenizer *tokenizer_of(const char *path, Checkpoint **model, Error *e);
 /* Whole numbers separated by white space, commas or brackets. */
 bool ids_read(const char *path, TokenList *out, Error *e);
-/* The tokens of a text file ("-": standard input), by the checkpoint's tokenizer, special tokens added as it
- * does. */
+/* The tokens of a text file ("-": standard input) by the checkpoint's tokenizer, with the special tokens that
+ * it adds. */
 bool text_tokens(const Checkpoint *c, const char *path, TokenList *out, Error *e);
 /* "all" or "half". */
 bool score_parse(const char *text, Score *out, Error *e);

@@ -64,11 +64,12 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_tokenize = {
     .name = "tokenize",
     .summary = "the token ids of a text",
-    .help = "usage: derope tokenize MODEL FILE... [--json] [--no-special]\n\n"
-            "MODEL is a GGUF file or a folder with tokenizer.json or tokenizer.model; no weights are needed. "
-            "FILE is UTF-8 text, "
-            "\"-\"\nstandard input. Prints a line of ids for each file, separated by spaces.\n\n"
-            "  --json            an array with one object a file: .file, .bytes and .ids[]\n"
-            "  --no-special      without the BOS or EOS that the model's tokenizer adds\n",
+    .help =
+        "usage: derope tokenize MODEL FILE... [--json] [--no-special]\n\n"
+        "MODEL is a GGUF file, or a folder (or a .zip of one) with tokenizer.json or tokenizer.model; no\n"
+        "weights are needed. FILE is UTF-8 text, \"-\" standard input. Prints a line of ids for each file,\n"
+        "separated by spaces.\n\n"
+        "  --json            an array with one object a file: .file, .bytes and .ids[]\n"
+        "  --no-special      without the BOS or EOS that the model's tokenizer adds\n",
     .run = run,
 };

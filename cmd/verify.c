@@ -296,15 +296,14 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_verify = {
     .name = "verify",
     .summary = "check an output against its manifest; who runs it as intended",
-    .help = "usage: derope verify OUT [--json]\n\n"
-            "OUT is a folder or GGUF that derope wrote. Every tensor's hash, type and shape, every side file "
-            "(HF) or\n"
-            "key (GGUF), and how position enters in each layer as OUT is read again are held against the "
-            "manifest.\n"
-            "Exit status 0 if all agree, 1 if not, 3 if there is no manifest.\n\n"
-            "--json prints .ok, .problems[], .carrier, .tensors_verified and .runtimes[] (runtime, runs, "
-            "why).\n"
-            "\nexample:\n"
-            "  derope verify out.gguf && echo as promised\n",
+    .help =
+        "usage: derope verify OUT [--json]\n\n"
+        "OUT is a folder, a .zip or a GGUF that derope wrote. Every tensor's hash, type and shape, every\n"
+        "side file (HF) or key (GGUF), and how position enters in each layer as OUT is read again are\n"
+        "held against the manifest. Exit status 0 if all agree, 1 if not, 3 if there is no manifest.\n"
+        "\n"
+        "--json prints .ok, .problems[], .carrier, .tensors_verified and .runtimes[] (runtime, runs, why).\n"
+        "\nexample:\n"
+        "  derope verify out.gguf && echo as promised\n",
     .run = run,
 };

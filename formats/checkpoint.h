@@ -168,11 +168,11 @@ Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n);
 bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *out, Error *e);
 /* The same tensor as if it were stored the way it is served. Its rows are read whole. */
 Tensor tensor_as_served(Arena *a, const Tensor *t);
-/* One matrix of a transposed tensor at a time; zero-initialise, and free when no such tensor is read any
- * more. */
+/* Holds one transposed matrix at a time. Zero-initialise; free it after the last reading of such a tensor. */
 typedef struct Transposer {
-    uint64_t made;       /* tensors, numbered from 1 */
-    uint64_t of, matrix; /* which tensor's matrix is held, and the how-manieth */
+    uint64_t made;   /* tensors, numbered from 1 */
+    uint64_t of;     /* the tensor whose matrix is held; 0: none */
+    uint64_t matrix; /* its index in that tensor */
     uint8_t *bytes;
     size_t capacity;
 } Transposer;
@@ -181,7 +181,7 @@ void transposer_free(Transposer *t);
  * served in, which must not have blocks. Twice is `t` itself again. All tensors made with one `held` are read
  * by one thread. */
 bool tensor_transposed(Arena *a, Transposer *held, const Tensor *t, Tensor *out, Error *e);
-/* The same rows, transposed alike. */
+/* True if both parts begin at the same stored row, transposed alike. */
 bool part_same(const TensorPart *a, const TensorPart *b);
 /* XXH3-128 of the served bytes without writing them. */
 bool tensor_hash(const Tensor *t, char out[33], Error *e);

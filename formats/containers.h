@@ -7,7 +7,7 @@
 
 /* One file of any kind below, told apart by its first bytes, never by its name; sets c->format. */
 bool container_read(Checkpoint *c, const char *path, Error *e);
-/* The same of bytes that outlive the checkpoint; in a zip, which has no zips of folders in it. */
+/* The same of bytes that outlive the checkpoint: a file in a zip, which may not be a zip of a folder. */
 bool container_parse(Checkpoint *c, const ByteSource *file, Error *e);
 
 /* Where a Hugging Face folder's files are: on disk, or in a zip. */
@@ -35,8 +35,7 @@ bool hf_is_weights(const char *name);
 /* One safetensors file (header: https://github.com/huggingface/safetensors, "Format"). */
 bool safetensors_read(Checkpoint *c, const char *path, Error *e);
 bool safetensors_parse(Checkpoint *c, const ByteSource *file, Error *e);
-/* GGUF v2 or v3, little-endian (ggml docs/gguf.md); of a split one the first part, the others lie beside it.
- */
+/* GGUF v2 or v3, little-endian (ggml docs/gguf.md). Of a split file the first part; the others lie beside. */
 bool gguf_read(Checkpoint *c, const char *path, Error *e);
 /* The same from bytes that outlive the checkpoint. */
 bool gguf_parse(Checkpoint *c, const ByteSource *file, Error *e);

@@ -78,8 +78,7 @@ bool dtype_from_ggml(uint32_t id, DType *out);
 /* Bytes of n elements; false if n is not whole blocks or the size wraps. */
 bool dtype_bytes(DType t, uint64_t n, uint64_t *out);
 
-/* True if every value of `from` is a value of `to` (bf16 -> f32, f16 -> f32): a widening is undone exactly.
- */
+/* True if every value of `from` is one of `to` (bf16 -> f32, f16 -> f32), so that the way back is exact. */
 bool dtype_widens(DType from, DType to);
 
 /* The type that rows of `row_elems` elements are written in where `wanted` is asked for: itself if they are

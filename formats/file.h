@@ -41,8 +41,7 @@ typedef struct Output {
  * folder that can be written to. For asking before long work. */
 bool output_may_begin(const char *path, bool is_folder, bool force, Error *e);
 /* Refuses an existing `path` unless `force`. Removes what killed processes left of it. Remembers `o`, which
- * must stay where it is until it is committed or discarded, so that a signal handler can remove the temporary
- * file. */
+ * must stay where it is until it is committed or discarded, so that a signal handler can remove the file. */
 bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e);
 /* fsync (files in a folder too), rename over `path`, fsync the parent. */
 bool output_commit(Output *o, Error *e);

@@ -4,17 +4,17 @@
 
 #include "formats/containers.h"
 
-typedef struct Packed {
+typedef struct ZipFolder {
     ZipMap *zip;
     char *prefix; /* "", or "NAME/" */
-} Packed;
+} ZipFolder;
 
 static const char *full_name(const Folder *f, Arena *a, const char *name) {
-    return arena_printf(a, "%s%s", ((const Packed *)f->context)->prefix, name);
+    return arena_printf(a, "%s%s", ((const ZipFolder *)f->context)->prefix, name);
 }
 
-static bool packed_has(const Folder *f, const char *name) {
-    const Packed *p = f->context;
+static bool zipped_has(const Folder *f, const char *name) {
+    const ZipFolder *p = f->context;
     Arena a = {0};
     bool has = zip_map_has(p->zip, full_name(f, &a, name));
     arena_free(&a);
@@ -30,17 +30,18 @@ static const ByteSource *source_of(Checkpoint *c, const Folder *f, const ZipEntr
     return s;
 }
 
-static const ByteSource *packed_map(const Folder *f, Checkpoint *c, const char *name, Error *e) {
-    const Packed *p = f->context;
+static const ByteSource *zipped_map(const Folder *f, Checkpoint *c, const char *name, Error *e) {
+    const ZipFolder *p = f->context;
     ZipEntry *x = zip_map_entry(p->zip, full_name(f, &c->arena, name), e);
     return x && zip_entry_check(x, e) ? source_of(c, f, x) : NULL;
 }
 
-/* Of gigabytes no checksum is taken: a safetensors file outside a zip has none either. */
-static bool packed_weights(const Folder *f, Checkpoint *c, const char *name, Error *e) {
-    const Packed *p = f->context;
+/* Weights are not checked against their checksum: that would read them all, and a safetensors file outside a
+ * zip has none either. */
+static bool zipped_weights(const Folder *f, Checkpoint *c, const char *name, Error *e) {
+    const ZipFolder *p = f->context;
     const char *full = full_name(f, &c->arena, name);
-    if (zip_map_is_packed(p->zip, full))
+    if (zip_map_is_compressed(p->zip, full))
         return error_set(e, ERR_INPUT,
                          "%s: %.300s: compressed; weights are read in place and have to be stored (zip -0)",
                          f->path, full);
@@ -53,15 +54,15 @@ static int by_text(const void *a, const void *b) {
 }
 
 /* The name within the folder of what a folder on disk would give as a companion; NULL otherwise. */
-static const char *companion(const Packed *p, const char *entry) {
+static const char *companion(const ZipFolder *p, const char *entry) {
     size_t n = strlen(p->prefix);
     const char *name = entry + n;
     bool within = strncmp(entry, p->prefix, n) == 0 && *name && *name != '.' && !strchr(name, '/');
     return within && !hf_is_weights(name) ? name : NULL;
 }
 
-static bool packed_side_files(const Folder *f, Checkpoint *c, Error *e) {
-    const Packed *p = f->context;
+static bool zipped_side_files(const Folder *f, Checkpoint *c, Error *e) {
+    const ZipFolder *p = f->context;
     const char **names = xcalloc(zip_map_count(p->zip), sizeof *names);
     size_t n = 0;
     for (uint64_t i = 0; i < zip_map_count(p->zip); i++) {
@@ -71,7 +72,7 @@ static bool packed_side_files(const Folder *f, Checkpoint *c, Error *e) {
     qsort(names, n, sizeof *names, by_text);
     bool ok = true;
     for (size_t i = 0; ok && i < n; i++) {
-        const ByteSource *s = packed_map(f, c, names[i], e);
+        const ByteSource *s = zipped_map(f, c, names[i], e);
         ok = s != NULL;
         if (ok) checkpoint_add_file(c, names[i], s->map, s->size);
     }
@@ -100,7 +101,7 @@ static char *common_folder(const ZipMap *zip) {
     return folder;
 }
 
-static bool holds_weights(const Packed *p) {
+static bool holds_weights(const ZipFolder *p) {
     for (uint64_t i = 0; i < zip_map_count(p->zip); i++)
         if (hf_is_weights(zip_map_name(p->zip, i))) return true;
     return false;
@@ -108,15 +109,15 @@ static bool holds_weights(const Packed *p) {
 
 bool hf_zip_parse(Checkpoint *c, ZipMap *zip, bool without_weights, Error *e) {
     if (!zip_map_check(zip, e)) return false;
-    Packed p = {.zip = zip, .prefix = common_folder(zip)};
+    ZipFolder p = {.zip = zip, .prefix = common_folder(zip)};
     Folder f = {.path = zip_map_path(zip),
                 .context = &p,
-                .has = packed_has,
-                .map = packed_map,
-                .read_weights = packed_weights,
-                .read_side_files = packed_side_files};
+                .has = zipped_has,
+                .map = zipped_map,
+                .read_weights = zipped_weights,
+                .read_side_files = zipped_side_files};
     c->format = FORMAT_HF;
-    if (!packed_has(&f, "config.json") && !holds_weights(&p)) {
+    if (!zipped_has(&f, "config.json") && !holds_weights(&p)) {
         free(p.prefix);
         return error_set(
             e, ERR_INPUT,
@@ -124,7 +125,7 @@ bool hf_zip_parse(Checkpoint *c, ZipMap *zip, bool without_weights, Error *e) {
             "Hugging Face folder)",
             f.path);
     }
-    bool ok = without_weights ? packed_side_files(&f, c, e) : hf_read_folder(c, &f, e);
+    bool ok = without_weights ? zipped_side_files(&f, c, e) : hf_read_folder(c, &f, e);
     free(p.prefix);
     return ok;
 }

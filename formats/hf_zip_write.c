@@ -25,7 +25,7 @@ typedef struct ZipWrite {
     Error *e;
 } ZipWrite;
 
-/* An entry on its way: what comes next of it. */
+/* An entry that libzip is reading from us, and how far it has come. */
 typedef struct Entry {
     ZipWrite *w;
     const HfFile *file;
@@ -36,7 +36,6 @@ typedef struct Entry {
     bool streaming;
     const uint8_t *piece;
     size_t left; /* of it */
-    bool begun;
 } Entry;
 
 static zip_int64_t failed(ZipWrite *w) {

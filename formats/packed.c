@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A tensor over a source that is asked for its bytes. */
+/* A tensor of `shape`'s shape over a source that is asked for its bytes. */
 static Tensor over_source(Arena *a, const ByteSource *s, const char *name, DType stored, DType as,
                           const Tensor *shape) {
     Tensor t = *shape;
@@ -70,7 +70,7 @@ static uint64_t blocks_in(uint64_t n, uint64_t block) {
     return n / block + (n % block != 0);
 }
 
-/* Which of the forms the scales have; false if none. */
+/* Finds which of the forms in packed.h the scales have; false if none. */
 static bool fit_blocks(Scaled *x, const Tensor *scale, uint64_t block_rows, uint64_t block_cols) {
     const Tensor *w = &x->weight;
     uint32_t leading = w->rank - 2;
@@ -129,8 +129,7 @@ static void regroup(const uint8_t pairs[MX_CODES], uint8_t halves[MX_CODES]) {
     }
 }
 
-/* Rows of the served tensor are rows of `scales`, and `per_row` rows of `blocks`. Whole rows are asked for.
- */
+/* A served row is one row of `scales` and `per_row` rows of `blocks`; only whole rows are asked for. */
 static bool read_mxfp4(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     const Mxfp4 *x = s->context;
     uint64_t per_row = x->scales.row_elems, row_bytes = per_row * MX_BLOCK;
@@ -160,8 +159,8 @@ bool packed_mxfp4(Arena *a, const char *name, const Tensor *blocks, const Tensor
     Mxfp4 *x = arena_alloc(a, sizeof *x);
     *x = (Mxfp4){.blocks = *blocks, .scales = *scales};
     Tensor shape = *scales;
-    shape.row_elems = shape.shape[rank - 1] =
-        scales->row_elems * MX_VALUES; /* as many as are stored, twice */
+    shape.row_elems = scales->row_elems * MX_VALUES;
+    shape.shape[rank - 1] = shape.row_elems;
     x->source = (ByteSource){
         .path = blocks->name, .size = tensor_elems(scales) * MX_BLOCK, .read = read_mxfp4, .context = x};
     *out = over_source(a, &x->source, name, DTYPE_MXFP4, DTYPE_MXFP4, &shape);

@@ -81,7 +81,7 @@ static uint64_t stored_rows(const Tensor *t) {
     return n;
 }
 
-/* Rows of a stack in the order that each member has its own in. */
+/* The row_index of a stack whose members may have one each. */
 static const uint32_t *stacked_index(Arena *a, const Tensor *const *tensors, uint32_t n, uint64_t rows) {
     bool any = false;
     for (uint32_t i = 0; i < n; i++)
@@ -165,11 +165,11 @@ Tensor tensor_as_served(Arena *a, const Tensor *t) {
 
 /* ---- transposed ---- */
 
-/* What stands behind a transposed tensor's bytes. */
+/* The context of a transposed tensor's source. */
 typedef struct Turned {
     Tensor inner;
     Transposer *held;
-    uint64_t number;
+    uint64_t number; /* from 1: what held->of says */
 } Turned;
 
 void transposer_free(Transposer *t) {
@@ -204,6 +204,7 @@ static void turn(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols,
     }
 }
 
+/* Sees to it that held->bytes is this matrix, transposed. */
 static bool hold(const Turned *t, uint64_t matrix, Error *e) {
     Transposer *held = t->held;
     if (held->of == t->number && held->matrix == matrix) return true;
@@ -250,7 +251,7 @@ bool part_same(const TensorPart *a, const TensorPart *b) {
     return a->source == b->source && a->offset == b->offset;
 }
 
-/* A transposed tensor as it was made, but perhaps served in another type. */
+/* What `t` was transposed from, if nothing was done to it since but a change of the served type. */
 static const Turned *turned_before(const Tensor *t) {
     const TensorPart *part = t->parts;
     if (t->n_parts != 1 || t->row_index || t->row_scale || part->source->read != read_turned || part->offset)

@@ -2,8 +2,7 @@
  * the opcodes such files hold and a table of names (storages, element types, OrderedDict, the functions that
  * rebuild a tensor); a pickle that asks for anything else is refused by name. Nothing is ever called.
  *
- * Opcodes: Python's pickletools; persistent ids and rebuild functions: torch/serialization.py,
- * torch/_utils.py. */
+ * Opcodes: Python's pickletools; ids and rebuild functions: torch/serialization.py, torch/_utils.py. */
 #ifndef DEROPE_FORMATS_UNPICKLE_H
 #define DEROPE_FORMATS_UNPICKLE_H
 

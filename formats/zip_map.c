@@ -119,7 +119,7 @@ bool zip_map_has(const ZipMap *z, const char *name) {
     return zip_name_locate(z->zip, name, 0) >= 0;
 }
 
-bool zip_map_is_packed(const ZipMap *z, const char *name) {
+bool zip_map_is_compressed(const ZipMap *z, const char *name) {
     zip_stat_t st;
     return zip_stat(z->zip, name, 0, &st) == 0 && st.comp_method != ZIP_CM_STORE;
 }
@@ -143,7 +143,7 @@ static bool read_entry(const ByteSource *s, uint64_t offset, size_t n, void *out
     return true;
 }
 
-/* Where in the file an entry's bytes lie, packed or not; false where they do not. */
+/* Where in the file an entry's bytes lie, compressed or not; false where they do not. */
 static bool find_bytes(ZipMap *z, uint64_t number, uint64_t size, uint64_t *at) {
     uint8_t first;
     zip_file_t *f = zip_fopen_index(z->zip, number, ZIP_FL_COMPRESSED | ZIP_FL_ENCRYPTED);

@@ -11,8 +11,7 @@ typedef struct ZipMap ZipMap;
 
 /* An entry's bytes; they live as long as the checkpoint. */
 typedef struct ZipEntry {
-    ByteSource
-        source; /* has no map: it is asked, and at the first reading holds the bytes against their sum */
+    ByteSource source; /* without a map: reading it compares the checksum first */
     const char *name;
     const uint8_t *bytes; /* source.size of them, unchecked until zip_entry_check */
     uint32_t crc;         /* 0: none was computed (torch.serialization.set_crc32_options(False)) */
@@ -26,8 +25,8 @@ const char *zip_map_path(const ZipMap *z);
 uint64_t zip_map_count(const ZipMap *z);
 const char *zip_map_name(const ZipMap *z, uint64_t i); /* "" if it has none; as long as `z` is open */
 bool zip_map_has(const ZipMap *z, const char *name);
-bool zip_map_is_packed(const ZipMap *z, const char *name); /* there, and not merely stored */
-/* NULL with an ERR_INPUT that names file and entry: absent, encrypted, packed by something other than
+bool zip_map_is_compressed(const ZipMap *z, const char *name); /* there, and not stored as it is */
+/* NULL with an ERR_INPUT that names file and entry: absent, encrypted, compressed by something other than
  * deflate, unpacking to far more than the file, or not within the file. */
 ZipEntry *zip_map_entry(ZipMap *z, const char *name, Error *e);
 /* Compares the checksum, once. */

@@ -84,45 +84,63 @@ void gemm(Pool *p, const Gemm *g) {
     pool_run(p, threads, run_slice, &s);
 }
 
+Gemm linear_product(float *y, const float *x, const float *w, size_t rows, size_t in, size_t out) {
+    return (Gemm){.b_transposed = true,
+                  .m = rows,
+                  .n = out,
+                  .k = in,
+                  .alpha = 1,
+                  .a = x,
+                  .lda = in,
+                  .b = w,
+                  .ldb = in,
+                  .c = y,
+                  .ldc = out};
+}
+
+Gemm linear_input_gradient(float *dx, bool add, const float *dy, const float *w, size_t rows, size_t in,
+                           size_t out) {
+    return (Gemm){.m = rows,
+                  .n = in,
+                  .k = out,
+                  .alpha = 1,
+                  .beta = add,
+                  .a = dy,
+                  .lda = out,
+                  .b = w,
+                  .ldb = in,
+                  .c = dx,
+                  .ldc = in};
+}
+
+Gemm linear_weight_gradient(float *dw, const float *dy, const float *x, size_t rows, size_t in, size_t out) {
+    return (Gemm){.a_transposed = true,
+                  .m = out,
+                  .n = in,
+                  .k = rows,
+                  .alpha = 1,
+                  .beta = 1,
+                  .a = dy,
+                  .lda = out,
+                  .b = x,
+                  .ldb = in,
+                  .c = dw,
+                  .ldc = in};
+}
+
 void linear_forward(Pool *p, float *y, const float *x, const float *w, size_t rows, size_t in, size_t out) {
-    gemm(p, &(Gemm){.b_transposed = true,
-                    .m = rows,
-                    .n = out,
-                    .k = in,
-                    .alpha = 1,
-                    .a = x,
-                    .lda = in,
-                    .b = w,
-                    .ldb = in,
-                    .c = y,
-                    .ldc = out});
+    Gemm g = linear_product(y, x, w, rows, in, out);
+    gemm(p, &g);
 }
 
 void linear_backward(Pool *p, float *dx, bool add_dx, float *dw, const float *dy, const float *x,
                      const float *w, size_t rows, size_t in, size_t out) {
-    if (dx)
-        gemm(p, &(Gemm){.m = rows,
-                        .n = in,
-                        .k = out,
-                        .alpha = 1,
-                        .beta = add_dx ? 1 : 0,
-                        .a = dy,
-                        .lda = out,
-                        .b = w,
-                        .ldb = in,
-                        .c = dx,
-                        .ldc = in});
-    if (dw)
-        gemm(p, &(Gemm){.a_transposed = true,
-                        .m = out,
-                        .n = in,
-                        .k = rows,
-                        .alpha = 1,
-                        .beta = 1,
-                        .a = dy,
-                        .lda = out,
-                        .b = x,
-                        .ldb = in,
-                        .c = dw,
-                        .ldc = in});
+    if (dx) {
+        Gemm g = linear_input_gradient(dx, add_dx, dy, w, rows, in, out);
+        gemm(p, &g);
+    }
+    if (dw) {
+        Gemm g = linear_weight_gradient(dw, dy, x, rows, in, out);
+        gemm(p, &g);
+    }
 }

@@ -29,9 +29,16 @@ void gemm_one(const Gemm *g);
 /* Shared out over the pool. */
 void gemm(Pool *p, const Gemm *g);
 
-/* y (rows, out) = x (rows, in) * w (out, in)^T: a linear layer. */
+/* The three products of a linear layer, for gemm_one or gemm: y (rows, out) = x (rows, in) * w (out, in)^T;
+ * dx = or += dy * w; dw += dy^T * x. */
+Gemm linear_product(float *y, const float *x, const float *w, size_t rows, size_t in, size_t out);
+Gemm linear_input_gradient(float *dx, bool add, const float *dy, const float *w, size_t rows, size_t in,
+                           size_t out);
+Gemm linear_weight_gradient(float *dw, const float *dy, const float *x, size_t rows, size_t in, size_t out);
+
+/* y = x * w^T, shared out over the pool. */
 void linear_forward(Pool *p, float *y, const float *x, const float *w, size_t rows, size_t in, size_t out);
-/* dx (rows, in) = or += dy (rows, out) * w; dw (out, in) += dy^T x. dx or dw may be NULL. */
+/* dx = or += dy * w, dw += dy^T * x; either may be NULL. */
 void linear_backward(Pool *p, float *dx, bool add_dx, float *dw, const float *dy, const float *x,
                      const float *w, size_t rows, size_t in, size_t out);
 

@@ -15,8 +15,7 @@ typedef struct LayerParams {
 
 LayerParams layer_params(const Net *n, float *block, uint32_t layer);
 
-/* cos and sin of a layer's positions; NULL tables where it does not rotate. Layers of the same rotation
- * share. */
+/* cos and sin of a layer's positions, shared by layers that rotate alike; NULL where it does not rotate. */
 typedef struct Rope {
     float *cos, *sin;
     size_t half;

@@ -5,8 +5,7 @@
 #include "recal/threads.h"
 #include "surgery/model.h"
 
-/* One parameter tensor inside Net.weights (and the gradients, and the optimiser's moments, at the same
- * offset). */
+/* A parameter tensor in Net.weights; gradients and the optimiser's moments have it at the same offset. */
 typedef struct Param32 {
     TensorRole role;
     int layer;
@@ -35,8 +34,7 @@ void net_close(Net *n);
 /* The same weights run by another spec of equal shapes (borrowed): a view, which must not outlive `n` and is
  * not closed. */
 Net net_under(const Net *n, const ModelSpec *spec);
-/* The same net with other weights or gradients laid out alike: pointer to a parameter in `block`, NULL if
- * absent. */
+/* A parameter in `block`, weights or gradients laid out as those of the net; NULL if absent. */
 float *net_at(const Net *n, float *block, TensorRole role, int layer);
 /* Bytes of the weights a model's net would take. */
 uint64_t net_weight_bytes(const Model *m);

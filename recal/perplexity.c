@@ -31,8 +31,7 @@ static bool score_rows(void *context, size_t first, size_t count, float *logits,
     return true;
 }
 
-/* Target of position i is token i + 1. llama-perplexity scores the predictions made at positions T/2 .. T-2.
- */
+/* Position i predicts token i + 1. llama-perplexity scores the predictions of positions T/2 to T-2. */
 static size_t first_scored(size_t context, Score score) {
     return score == SCORE_HALF ? context / 2 : 0;
 }

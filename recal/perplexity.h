@@ -16,13 +16,11 @@ typedef struct Perplexity {
  * window's first token replaced by `bos` if that is >= 0. An incomplete last window is left out. */
 bool perplexity(Net *n, const int32_t *ids, size_t n_ids, size_t context, Score score, int32_t bos,
                 const volatile int *stop, Perplexity *out, Error *e);
-/* The same; `by_position` (context) receives the sums over windows of what token i + 1 cost, NULL if not
- * wanted. */
+/* The same; `by_position` (context), unless NULL, receives the sum over windows of what token i + 1 cost. */
 bool perplexity_by_position(Net *n, const int32_t *ids, size_t n_ids, size_t context, Score score,
                             int32_t bos, const volatile int *stop, double *by_position, Perplexity *out,
                             Error *e);
-/* Ends of the 95 % interval of the perplexity, by Student's t over windows. One window alone has none: 0 and
- * infinity. */
+/* Ends of the 95 % interval of the perplexity, by Student's t over windows; 0 and infinity for one window. */
 void perplexity_interval(const Perplexity *p, double *low, double *high);
 
 #endif

@@ -1,5 +1,4 @@
-/* Layout: magic, u64 header length, JSON header, then weights, m and v as raw fp32, then the XXH3-128 of all
- * before. */
+/* Layout: magic, u64 header length, JSON header, then weights, m and v as raw fp32, then XXH3-128 of all. */
 #include "recal/state.h"
 
 #include <fcntl.h>

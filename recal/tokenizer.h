@@ -1,6 +1,6 @@
 /* Text to tokens and back: from tokenizer.json as HF `tokenizers` does, from GGUF metadata as llama.cpp, from
- * tokenizer.model as sentencepiece; on valid UTF-8. HF leaves out what has neither a token nor an unknown
- * one. A Tokenizer remembers words it has seen: one thread at a time. */
+ * tokenizer.model as sentencepiece; on valid UTF-8. What has no token becomes the unknown
+ * one, or nothing where there is none. A Tokenizer remembers words it has seen: one thread at a time. */
 #ifndef DEROPE_RECAL_TOKENIZER_H
 #define DEROPE_RECAL_TOKENIZER_H
 
@@ -8,8 +8,8 @@
 
 typedef struct Tokenizer Tokenizer;
 
-/* Picks tokenizer.json if the checkpoint has one, else a GGUF's keys tokenizer.ggml.*, else tokenizer.model.
- */
+/* From tokenizer.json if the checkpoint has one, else from a GGUF's keys tokenizer.ggml.*, else from
+ * tokenizer.model; NULL with an error. */
 Tokenizer *tokenizer_open(const Checkpoint *c, Error *e);
 void tokenizer_close(Tokenizer *t);
 
@@ -42,8 +42,8 @@ bool text_stream_add(TextStream *s, const char *text, size_t n, TokenList *out, 
 bool text_stream_end(TextStream *s, TokenList *out, Error *e);
 void text_stream_free(TextStream *s);
 
-/* Appends the bytes of the tokens, exactly (HF replaces what is not UTF-8); special tokens are skipped unless
- * `keep_special`. */
+/* Appends the bytes of the tokens as they are (HF replaces what is not UTF-8), those of special tokens only
+ * with `keep_special`. */
 bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool keep_special, Buffer *out,
                       Error *e);
 uint32_t tokenizer_vocab_size(const Tokenizer *t);

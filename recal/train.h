@@ -14,8 +14,7 @@ typedef struct AdamW {
 } AdamW;
 
 bool adamw_init(AdamW *o, const Net *n, Error *e);
-/* One step with the gradient in `grads`; returns its norm before clipping. If that is not finite nothing
- * changes. */
+/* One step with the gradient in `grads`; returns its norm before clipping. Not finite: nothing changes. */
 double adamw_step(AdamW *o, Net *n, const float *grads);
 void adamw_free(AdamW *o);
 
@@ -50,8 +49,7 @@ typedef struct TrainOptions {
     void *progress_context;
 } TrainOptions;
 
-/* Defaults of everything but tokens, context and objective. warmup 0 means a tenth of the steps, at most 100.
- */
+/* Defaults of everything but tokens, context and objective. warmup 0: a tenth of the steps, at most 100. */
 TrainOptions train_defaults(void);
 /* Whether the numbers make sense (ERR_USAGE); train asks as well. */
 bool train_check(const TrainOptions *o, Error *e);

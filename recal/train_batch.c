@@ -1,5 +1,4 @@
-/* Loss and gradients of a batch: a forward pass that keeps what the backward pass needs, then the way back.
- */
+/* Loss and gradients of a batch: a forward pass that keeps what the backward pass needs, then that one. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -423,8 +422,7 @@ static void enter_branch(Pass *p, Back *d, const float *x, const float *norm, fl
         add_scaled(p->n->pool, d->dx, d->din, 1, p->N * p->n->spec->width);
 }
 
-/* d->dy through a plain MLP into d->din, which it adds to where there is `more`; `g`: the gradients of `m`'s
- * weights. */
+/* d->dy through a plain MLP into d->din, added to what is there if `more`; `g`: gradients of the weights. */
 static void backward_mlp(Pass *p, Activation act, const Mlp *m, const Mlp *g, const float *in, bool more,
                          Back *d) {
     Pool *pool = p->n->pool;
@@ -505,8 +503,8 @@ static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const 
     free(dsinks);
 }
 
-/* A branch leaves by the gradient of what the layer gave: in a parallel layer both do before either adds to
- * it. */
+/* Where a branch's gradient begins: at that of the layer's output. In a parallel layer both branches take it
+ * before either adds to it. */
 static void backward_layer(Pass *p, uint32_t i, float *grads, Back *d) {
     LayerParams w = layer_params(p->n, p->n->weights, i), g = layer_params(p->n, grads, i);
     Kept *k = &p->kept[i];

@@ -1,6 +1,6 @@
 /* A carrier: a stock architecture, and the metadata of it, that expresses a spec in one format. Adding one is
- * a file in surgery/carriers/ and a line in the table of surgery/carriers/carriers.c, which is in order of
- * preference: the plainest first. */
+ * a file in surgery/carriers/ that defines `const Carrier carrier_NAME`, and a line C(NAME) in the table of
+ * surgery/carriers/carriers.c, which is in order of preference: the plainest first. */
 #ifndef DEROPE_SURGERY_CARRIER_H
 #define DEROPE_SURGERY_CARRIER_H
 
@@ -23,9 +23,8 @@ typedef struct Carrier {
     bool (*interleaved)(const Model *m);
     /* True if it can say what `m->spec` says; else the reason in `why` ("has no per-layer rotation"). */
     bool (*can)(const Model *m, char *why, size_t why_size);
-    /* HF: edits `config`, which is the source's (or a fresh one with the common settings). GGUF: sets the
-     * keys of `out`, which already has the source's keys under the new architecture and the common settings.
-     */
+    /* HF: edits `config`, which is the source's (or a fresh one with the common settings). GGUF: sets
+     * keys of `out`, which has the source's under the new architecture and the common settings already. */
     bool (*configure)(Model *m, json_t *config, Checkpoint *out, Error *e);
     /* A tensor's last change on its way out; NULL: none. */
     bool (*adapt)(const Model *m, Arena *a, TensorRole role, int layer, Tensor *t, Error *e);
@@ -43,7 +42,9 @@ const Carrier *carrier_pick(const Model *m, Format format, const char *name, jso
 /* Those preferred to `chosen`, and why each could not: {"own": "has no windows per layer"}. New reference. */
 json_t *carrier_because(const Model *m, const Carrier *chosen);
 
-/* ---- what carriers look at (surgery/carriers/carriers.c) ---- */
+/* ---- what carriers look at (surgery/carriers/carriers.c); `why` receives the reason of a false ---- */
+
+bool always(const Model *m); /* true, for needs_o_bias and interleaved */
 
 /* True if every layer satisfies it. */
 bool all_layers(const Model *m, bool (*test)(const Model *m, const LayerSpec *l));
@@ -55,8 +56,11 @@ const LayerSpec *mixture_layer(const Model *m);
 bool same_rotation(const LayerSpec *a, const LayerSpec *b);
 /* The rotating layers agree on base and scaling; *l is the first of them either way, NULL if none rotates. */
 bool one_rotation(const Model *m, const LayerSpec **l);
-/* The windowed layers agree; 0 if there are none. */
-bool one_window(const Model *m, uint32_t *window);
+/* The first layer that has a window, or that has none; NULL if there is no such layer. */
+const LayerSpec *layer_by_window(const Model *m, bool windowed);
+uint32_t window_size(const Model *m); /* of the first layer with a window; 0 if there is none */
+/* The layers that have a window agree on its size. */
+bool one_window_size(const Model *m, char *why, size_t why_size);
 /* All layers have the same window, or none has one. */
 bool one_window_for_all(const Model *m, char *why, size_t why_size);
 bool one_softmax_scale(const Model *m);
@@ -76,12 +80,14 @@ const LayerSpec *scaled_layer(const Model *m);
 /* One rotation for all layers that rotate, those with a window left out where they have a base of their own;
  * *l is the first. */
 bool main_rotation(const Model *m, const LayerSpec **l);
-/* Llama's layers: RMSNorms before attention and MLP, SwiGLU, no soft caps; and no experts. */
+/* Llama's layers, with experts or without: RMSNorms before attention and MLP, SwiGLU, no soft caps. */
 bool llama_layers(const Model *m, char *why, size_t why_size);
-/* Experts in all layers, the same number, by a softmax over the chosen, without biases. */
-bool plain_mixture(const Model *m, char *why, size_t why_size);
+/* The same, and no layer has experts. */
 bool llama_block(const Model *m, char *why, size_t why_size);
-/* `can` helpers: writes the reason, returns false. */
+/* Every layer has the same number of experts, weighted by a softmax over those chosen; none is shared, none
+ * has biases. */
+bool plain_mixture(const Model *m, char *why, size_t why_size);
+/* Writes the reason, returns false. */
 bool cannot(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* HF: the class; the token ids, stated where they are not. */
@@ -90,8 +96,8 @@ void config_set_token_ids(json_t *config);
 /* HF: the configuration goes to another class: keys that the family calls otherwise get their usual names,
  * those of custom code go. */
 void config_leave_family(const Family *f, json_t *config);
-/* HF: rope_theta and rope_scaling in the legacy keys, which transformers 4 and 5 both read. `l` may be NULL.
- */
+/* HF: rope_theta and rope_scaling in the legacy keys, which transformers 4 and 5 both read. `l` NULL: no
+ * layer rotates, and rope_theta becomes `base_if_none`. */
 void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double base_if_none);
 /* GGUF: <arch>.rope.* of a rotating layer. */
 void gguf_set_rope(const Model *m, Checkpoint *out, const LayerSpec *l);

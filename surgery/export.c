@@ -1,5 +1,4 @@
-/* Model -> checkpoint of a format: the carrier says what configuration and layout it wants, the rest is
- * common. */
+/* Model -> checkpoint of a format: the carrier says which configuration and layout it wants. */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -585,8 +584,7 @@ static bool is_of_arch(const char *key, const char *arch) {
     return strncmp(key, arch, n) == 0 && key[n] == '.';
 }
 
-/* The source's keys in their order, <old arch>.* renamed. What it had under the new name was of no use to it.
- */
+/* The source's keys in their order, <old arch>.* renamed; those it had under the new name are dropped. */
 static void copy_meta(Export *x, const char *arch) {
     const Checkpoint *c = x->m->source;
     const char *old = meta_string(c, "general.architecture", NULL);

@@ -120,8 +120,8 @@ void set_window_pattern(Model *m, uint32_t window, uint64_t every);
 bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e);
 /* Rotation off in layer i. */
 void layer_drop_rope(LayerSpec *l);
-/* GGUF: attention.sliding_window_pattern (a flag per layer, or every how many there is none; `every` where
- * the key is absent) and `window` onto the layers. */
+/* GGUF: attention.sliding_window_pattern (a flag per layer, or a number n: every nth layer has none; `every`
+ * is that n where the key is absent) and `window` onto the layers. */
 bool read_gguf_window_pattern(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, Error *e);
 /* GGUF: attention.sliding_window, left alone where it is absent. */
 bool gguf_window(const Checkpoint *c, uint32_t *window, Error *e);
@@ -132,8 +132,7 @@ void gguf_write_real(Checkpoint *out, const char *suffix, double v);
 void write_no_rope_layers(const Model *m, json_t *config);
 /* Granite's multipliers in a config. */
 void write_multipliers(const Model *m, json_t *config);
-/* layer_types and sliding_window of a config; `if_none`: the window stated where no layer has one, 0: null.
- */
+/* layer_types and sliding_window of a config; `if_none`: the window where no layer has one, 0: null. */
 void write_layer_types(const Model *m, json_t *config, uint32_t if_none);
 /* "<arch>.<suffix>" of a GGUF. */
 const char *arch_key(char out[128], const Checkpoint *c, const char *suffix);

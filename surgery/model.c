@@ -308,8 +308,7 @@ static long number_at(const char *name, const char *pattern, const char *hole) {
     return *name ? -1 : found;
 }
 
-/* A tensor of the family for a layer or an expert that the configuration does not count: one of the two is
- * wrong. */
+/* A tensor of a layer or expert beyond the number that the configuration gives: one of the two is wrong. */
 static bool check_beyond(const Model *m, const char *name, Error *e) {
     for (const TensorName *row = m->family->tensors; row->hf; row++) {
         const char *pattern = m->source->format == FORMAT_GGUF ? row->gguf : row->hf;

@@ -30,8 +30,7 @@ typedef struct Model {
     bool neutral_sinks;        /* its attention sinks do nothing: a carrier asked for them */
     const Checkpoint *weights; /* the tensors that are bound: the source's, or `view`'s */
     Checkpoint *view;          /* the source's with packed weights as plain ones; NULL: it packs none */
-    bool quantized_config; /* source has a quantization_config of a kind that is not read: only metadata may
-                              change */
+    bool quantized_config; /* its quantization_config is of a kind that is not read: only metadata changes */
     bool interleaved;      /* the q/k rows of the source are */
     double *unfold;        /* per layer: what undoes the softmax scale in a GGUF's queries; NULL: none is */
     bool dequantised;      /* an export to HF turned ggml's blocks into F32 */
@@ -91,8 +90,7 @@ json_t *manifest_read(const Checkpoint *c, Error *e);
 json_t *manifest_layers(const ModelSpec *s);
 /* The manifest (derope.json): tool version, carrier, sources, passes, notices, layers, side files (HF) or the
  * hash of all keys (GGUF), per tensor dtype, shape, status and hash; the members of `extra` (tokens seen,
- * losses, recipe; may be NULL) beside them. `out` is what model_export gave and a writer hashed. New
- * reference. */
+ * losses, recipe; may be NULL) beside them. `out`: by model_export, hashed by a writer. New reference. */
 json_t *manifest_build(const Model *m, const struct Carrier *carrier, const Checkpoint *out,
                        const json_t *sources, const json_t *extra);
 

@@ -22,8 +22,7 @@ bool recipe_wrong(const RecipeReader *r, const yaml_node_t *n, Error *e, const c
 /* The text of a scalar, NULL of other nodes. */
 const char *recipe_scalar(const yaml_node_t *n);
 const Key *recipe_find_key(const Key *keys, const char *name);
-/* The value of `key`, called `what` in messages ("recalibrate.lr"; "" for the whole recipe). New reference.
- */
+/* The value of `key`, called `what` in messages: "recalibrate.lr", "" for the whole recipe. New reference. */
 json_t *recipe_read(RecipeReader *r, const yaml_node_t *n, const Key *key, const char *what, Error *e);
 
 #endif

@@ -44,7 +44,7 @@ typedef enum Activation {
     ACT_CLIPPED, /* GPT-OSS: gate sigmoid(1.702 gate) (up + 1), gate at most 7, up within 7 of 0 */
 } Activation;
 
-/* How a chosen expert counts, by the router's logits. */
+/* What a chosen expert's share, made of the router's logits, multiplies. */
 typedef enum Routing {
     ROUTING_OF_CHOSEN, /* its output, by a softmax over the chosen */
     ROUTING_OF_ALL,    /* its output, by a softmax over all */
@@ -64,11 +64,10 @@ typedef struct LayerSpec {
     uint32_t rotary_dim; /* rotated dimensions of head_dim; 0 when POSITION_NOPE */
     double rope_base;    /* kept when rotation is dropped, so that it can be told what was */
     RopeScaling scaling;
-    uint32_t window;      /* a query sees itself and window-1 tokens before; 0: all (global attention) */
-    bool chunked;         /* of those only the ones in its own chunk of `window` tokens */
+    uint32_t window; /* a query sees itself and window-1 tokens before; 0: all (global attention) */
+    bool chunked;    /* only those in its own chunk of `window` tokens: [0, window), [window, 2 window) ... */
     double softmax_scale; /* scores are multiplied by it; 1/sqrt(head_dim) usually */
-    /* Queries at position p are multiplied by 1 + temper_scale ln(1 + floor((p + 1) / temper_length)); 0:
-     * not. */
+    /* Unless 0: queries at position p times 1 + temper_scale ln(1 + floor((p + 1) / temper_length)). */
     double temper_scale, temper_length;
     double softcap; /* then become softcap * tanh(score / softcap); 0: they stay */
     bool q_bias, k_bias, v_bias, o_bias, mlp_bias;
@@ -80,7 +79,7 @@ typedef struct LayerSpec {
     Activation activation;
     bool no_gate; /* MLP: down(act(up)), else down(act(gate) * up) */
     uint32_t ffn_dim;
-    uint32_t n_experts, n_experts_used; /* 0: a plain MLP, else so many, of which a token passes a few */
+    uint32_t n_experts, n_experts_used; /* 0: a plain MLP; else a token passes n_experts_used of them */
     bool router_bias;
     Routing routing;
     bool shared_expert; /* one more, which every token passes */
@@ -103,8 +102,7 @@ typedef struct ModelSpec {
 } ModelSpec;
 
 /* Inverse frequencies (rotary_dim / 2 of them, radians per position) of a layer, scaling applied, for a text
- * of `n_tokens` (only "dynamic" and "longrope" depend on it). Returns the factor by which cos and sin are
- * multiplied. */
+ * of `n_tokens` (only "dynamic" and "longrope" depend on it). Returns what cos and sin are multiplied by. */
 double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_tokens, double *inv_freq);
 
 /* The attention factor where none is stated: YaRN's 0.1 ln(factor) + 1, LongRoPE's sqrt(1 + ln(factor) /

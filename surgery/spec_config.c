@@ -1,5 +1,4 @@
-/* config.json -> spec. Reads the legacy keys (rope_theta, rope_scaling) and transformers 5's rope_parameters.
- */
+/* config.json -> spec, by the legacy keys (rope_theta, rope_scaling) or transformers 5's rope_parameters. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,8 +126,8 @@ static const double *read_factors(Model *m, const json_t *rope, const char *key,
     return NULL;
 }
 
-/* Beside an original context in the configuration itself the factor is that of the two contexts, whatever is
- * stated. */
+/* Where the configuration itself states an original context, the factor is the ratio of the two contexts,
+ * whatever else is stated. */
 static bool read_longrope(Model *m, const json_t *config, const json_t *rope, uint32_t rotary_dim,
                           RopeScaling *r, Error *e) {
     bool of_contexts = r->factor == 0 || json_object_get(config, "original_max_position_embeddings");

@@ -7,9 +7,9 @@
 
 /* Keys for `out` from the HF files of `source`. A source without a tokenizer gives a notice and no keys. */
 bool tokenizer_to_gguf(const Checkpoint *source, Model *m, Checkpoint *out, Error *e);
-/* Keys for `out` from tokenizer.model, added_tokens.json and tokenizer_config.json of `source`. `m` NULL: for
- * as many tokens as these name, and what no runtime does is an error, not a notice. `config`: config.json, or
- * NULL. */
+/* Keys for `out` from tokenizer.model, added_tokens.json and tokenizer_config.json of `source`. `config`:
+ * config.json, or NULL. Without `m` the vocabulary is as large as these files say, and what no runtime does
+ * is an error; with it, as large as the model's, and that is a notice. */
 bool sentencepiece_to_keys(const Checkpoint *source, Model *m, const json_t *config, Checkpoint *out,
                            Error *e);
 /* Files for `out` from the keys of the GGUF `source`. */

@@ -389,7 +389,7 @@ static void write_pieces(const SentencePiece *sp, const Vocab *v, const json_t *
         meta_set_array(out, "tokenizer.ggml.precompiled_charsmap", META_U8, sp->charsmap, sp->charsmap_size);
 }
 
-static const char *cannot(const SentencePiece *sp) {
+static const char *unsupported(const SentencePiece *sp) {
     return sp->model == PIECES_WORD   ? "a model of words"
            : sp->model == PIECES_CHAR ? "a model of characters"
            : sp->space_behind         ? "spaces marked behind words (treat_whitespace_as_suffix)"
@@ -448,7 +448,7 @@ bool sentencepiece_to_keys(const Checkpoint *source, Model *m, const json_t *con
     snprintf(where, sizeof where, "%.500s/tokenizer.model", source->path ? source->path : "checkpoint");
     SentencePiece sp;
     if (!sentencepiece_read(&sp, f->bytes, f->size, where, e)) return false;
-    const char *odd = cannot(&sp);
+    const char *odd = unsupported(&sp);
     if (!odd && !m && has_unused(&sp)) odd = "pieces that may not be used";
     bool ok = true;
     if (odd && !m) {

@@ -18,7 +18,7 @@ static Tensor counting(Arena *a, const char *name, uint32_t rank, const uint64_t
     return tensor_over(a, name, DTYPE_F32, rank, shape, v);
 }
 
-static void stacks_and_slices(void **state) {
+static void stacks_and_slices_have_their_members_rows(void **state) {
     (void)state;
     Arena a = {0};
     Error e = {0};
@@ -49,7 +49,7 @@ static void stacks_and_slices(void **state) {
     arena_free(&a);
 }
 
-static void transposed_and_back(void **state) {
+static void transposed_twice_is_the_tensor_itself(void **state) {
     (void)state;
     enum { E = 3, R = 37, C = 41 };
     Arena a = {0};
@@ -144,7 +144,7 @@ static Checkpoint *mixtral_of(const char *config, const char *without, int exper
     return out;
 }
 
-static void models_with_experts(void **state) {
+static void experts_are_bound_as_one_tensor(void **state) {
     (void)state;
     Model *m = small_open(mixtral_of(MIXTRAL, "", 3));
     const ModelTensor *t = model_tensor(m, ROLE_DOWN, 1);
@@ -156,7 +156,7 @@ static void models_with_experts(void **state) {
     small_close(m);
 }
 
-static void damaged_experts(void **state) {
+static void missing_and_misshapen_experts_are_refused(void **state) {
     (void)state;
     assert_no_model(mixtral_of(MIXTRAL, "model.layers.2.block_sparse_moe.experts.1.w3.weight", 3),
                     "small: tensor 'model.layers.2.block_sparse_moe.experts.1.w3.weight' is missing");
@@ -430,10 +430,10 @@ static void odd_tokens(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stacks_and_slices),
-        cmocka_unit_test(transposed_and_back),
-        cmocka_unit_test(models_with_experts),
-        cmocka_unit_test(damaged_experts),
+        cmocka_unit_test(stacks_and_slices_have_their_members_rows),
+        cmocka_unit_test(transposed_twice_is_the_tensor_itself),
+        cmocka_unit_test(experts_are_bound_as_one_tensor),
+        cmocka_unit_test(missing_and_misshapen_experts_are_refused),
         cmocka_unit_test(layer_and_its_gradients),
         cmocka_unit_test(as_served),
         cmocka_unit_test(packed_experts),

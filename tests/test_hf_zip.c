@@ -1,29 +1,6 @@
 /* Hugging Face folders in one zip: written, read, and refused. */
-#include <zip.h>
-
+#include "tests/made_zip.h"
 #include "tests/process.h"
-
-typedef struct Item {
-    const char *name;
-    const void *bytes;
-    size_t n;
-    int method; /* ZIP_CM_STORE if 0 */
-} Item;
-
-static const char *write_zip(const char *name, const Item *items, size_t n) {
-    const char *path = scratch_path(name);
-    zip_t *z = zip_open(path, ZIP_CREATE | ZIP_TRUNCATE, NULL);
-    assert_non_null(z);
-    for (size_t i = 0; i < n; i++) {
-        zip_source_t *s = zip_source_buffer(z, items[i].bytes, items[i].n, 0);
-        zip_int64_t at = zip_file_add(z, items[i].name, s, 0);
-        assert_true(at >= 0);
-        int method = items[i].method ? items[i].method : ZIP_CM_STORE;
-        assert_int_equal(zip_set_file_compression(z, (zip_uint64_t)at, method, 0), 0);
-    }
-    if (zip_close(z) != 0) fail_msg("%s", zip_strerror(z));
-    return path;
-}
 
 #define WRITE(...)                                                                                           \
     write_zip("x.zip", (const Item[]){__VA_ARGS__}, sizeof((const Item[]){__VA_ARGS__}) / sizeof(Item))
@@ -53,7 +30,7 @@ static void assert_holds_w(Checkpoint *c) {
 
 /* ---- read ---- */
 
-static void at_the_root_or_in_one_folder(void **state) {
+static void reads_a_folder_at_the_root_or_one_below(void **state) {
     (void)state;
     assert_holds_w(opened(WRITE(CONFIG("config.json"), WEIGHTS("model.safetensors"))));
     assert_holds_w(opened(WRITE({"m/", "", 0, 0}, CONFIG("m/config.json"), WEIGHTS("m/model.safetensors"))));
@@ -68,7 +45,7 @@ static void at_the_root_or_in_one_folder(void **state) {
                    "no weights here");
 }
 
-static void shards_by_their_index(void **state) {
+static void reads_shards_by_their_index(void **state) {
     (void)state;
     static const char index[] = "{\"weight_map\": {\"w\": \"model-1.safetensors\"}}";
     assert_holds_w(opened(WRITE(CONFIG("config.json"), WEIGHTS("model-1.safetensors"),
@@ -81,7 +58,7 @@ static void shards_by_their_index(void **state) {
 }
 
 /* Companions may be packed, weights are read where they lie. */
-static void what_may_be_deflated(void **state) {
+static void companions_may_be_deflated_and_weights_not(void **state) {
     (void)state;
     Item config = CONFIG("config.json"), packed = WEIGHTS("model.safetensors");
     static char spaces[6000];
@@ -129,7 +106,7 @@ static const char *with_field(const char *path, int which, size_t offset, uint32
     return out;
 }
 
-static void names_that_lead_elsewhere(void **state) {
+static void names_that_lead_elsewhere_are_refused(void **state) {
     (void)state;
     static const char *const names[] = {"../evils", "/etc/pwd", "aa\\..\\bb", "aa/../..", "c:/evils"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -142,17 +119,19 @@ static void names_that_lead_elsewhere(void **state) {
     }
 }
 
-static void entries_that_deceive(void **state) {
+static void entries_that_overlap_or_lie_are_refused(void **state) {
     (void)state;
 #define BOTH                                                                                                 \
     WRITE(CONFIG("config.json"), WEIGHTS("model.safetensors"), {"aa", "1234567", 7, 0},                      \
           {"ab", "12345678", 8, 0})
     assert_refused(patched(BOTH, "ab", "aa", 2), "x.zip: entry 'aa' is there twice");
     /* 42: where its local header is; that of the third at the second's place */
-    assert_refused(with_field(BOTH, 0, 42, 30 + 11 + 8), "x.zip: ");
+    assert_refused(with_field(BOTH, 0, 42, 30 + 11 + 8),
+                   "x.zip: entries 'config.json' and 'model.safetensors' overlap");
     enum { COMPRESSED = 20, SIZE = 24 };
     with_field(BOTH, 1, COMPRESSED, 1 << 20);
-    assert_refused(with_field(scratch_path("x.zip"), 1, SIZE, 1 << 20), "x.zip: ");
+    assert_refused(with_field(scratch_path("x.zip"), 1, SIZE, 1 << 20),
+                   "x.zip: model.safetensors: its 1048576 bytes do not lie in the file's 480");
     with_field(BOTH, 2, COMPRESSED, 60);
     assert_refused(with_field(scratch_path("x.zip"), 2, SIZE, 60), "x.zip: entries 'aa' and 'ab' overlap");
     static const char nothing[] = "PK\3\4 and no more";
@@ -164,7 +143,7 @@ static void entries_that_deceive(void **state) {
                    "x.zip/model.safetensors: not a GGUF, safetensors or PyTorch zip file");
 }
 
-static void a_damaged_companion(void **state) {
+static void a_damaged_companion_is_refused(void **state) {
     (void)state;
     assert_refused(
         patched(WRITE(CONFIG("config.json"), WEIGHTS("model.safetensors")), "{\"a\": 1}", "{\"a\": 2}", 8),
@@ -296,11 +275,16 @@ static void appears_whole_or_not_at_all(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(at_the_root_or_in_one_folder), cmocka_unit_test(shards_by_their_index),
-        cmocka_unit_test(what_may_be_deflated),         cmocka_unit_test(names_that_lead_elsewhere),
-        cmocka_unit_test(entries_that_deceive),         cmocka_unit_test(a_damaged_companion),
-        cmocka_unit_test(survives_every_damage),        cmocka_unit_test(written_to_be_read_in_place),
-        cmocka_unit_test(goes_wherever_a_model_goes),   cmocka_unit_test(appears_whole_or_not_at_all),
+        cmocka_unit_test(reads_a_folder_at_the_root_or_one_below),
+        cmocka_unit_test(reads_shards_by_their_index),
+        cmocka_unit_test(companions_may_be_deflated_and_weights_not),
+        cmocka_unit_test(names_that_lead_elsewhere_are_refused),
+        cmocka_unit_test(entries_that_overlap_or_lie_are_refused),
+        cmocka_unit_test(a_damaged_companion_is_refused),
+        cmocka_unit_test(survives_every_damage),
+        cmocka_unit_test(written_to_be_read_in_place),
+        cmocka_unit_test(goes_wherever_a_model_goes),
+        cmocka_unit_test(appears_whole_or_not_at_all),
     };
     return cmocka_run_group_tests_name("hf_zip", tests, NULL, scratch_remove);
 }

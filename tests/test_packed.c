@@ -66,7 +66,7 @@ static void blocks_have_a_factor_each(void **state) {
     arena_free(&a);
 }
 
-static void a_factor_for_rows_or_for_all(void **state) {
+static void a_factor_counts_for_a_row_or_for_all(void **state) {
     (void)state;
     Arena a = {0};
     Error e = {0};
@@ -95,7 +95,7 @@ static void a_factor_for_rows_or_for_all(void **state) {
     arena_free(&a);
 }
 
-static void scales_that_do_not_fit(void **state) {
+static void scales_that_do_not_fit_are_refused(void **state) {
     (void)state;
     Arena a = {0};
     static const struct {
@@ -119,7 +119,7 @@ static void scales_that_do_not_fit(void **state) {
 }
 
 /* Too large for the type that is asked for: said as of any tensor. */
-static void products_have_a_reach_too(void **state) {
+static void products_too_large_for_their_type_are_refused(void **state) {
     (void)state;
     Arena a = {0};
     Error e = {0};
@@ -267,9 +267,12 @@ static void what_is_wrong_is_said(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(blocks_have_a_factor_each), cmocka_unit_test(a_factor_for_rows_or_for_all),
-        cmocka_unit_test(scales_that_do_not_fit),    cmocka_unit_test(products_have_a_reach_too),
-        cmocka_unit_test(mxfp4_is_regrouped),        cmocka_unit_test(fp8_is_read_and_planned),
+        cmocka_unit_test(blocks_have_a_factor_each),
+        cmocka_unit_test(a_factor_counts_for_a_row_or_for_all),
+        cmocka_unit_test(scales_that_do_not_fit_are_refused),
+        cmocka_unit_test(products_too_large_for_their_type_are_refused),
+        cmocka_unit_test(mxfp4_is_regrouped),
+        cmocka_unit_test(fp8_is_read_and_planned),
         cmocka_unit_test(what_is_wrong_is_said),
     };
     return cmocka_run_group_tests_name("packed", tests, NULL, scratch_remove);

@@ -80,7 +80,7 @@ static void assert_types(const char *name, const char *types) {
 static const char changing[] =
     "source: q.gguf\nsurgery: [scale_attention: {factor: 1.5}]\noutputs: {path: o.gguf}\n";
 
-static void a_change_in_its_own_type(void **state) {
+static void a_change_is_written_in_its_own_type(void **state) {
     (void)state;
     const char *words;
     wide_gguf("q.gguf", DTYPE_Q4_K);
@@ -112,7 +112,7 @@ static void a_change_in_its_own_type(void **state) {
 }
 
 /* A type that has no encoder. */
-static void a_change_in_another_type(void **state) {
+static void a_change_of_a_type_without_encoder_is_q8_0(void **state) {
     (void)state;
     const char *words;
     wide_gguf("q.gguf", DTYPE_IQ2_XS);
@@ -193,8 +193,8 @@ static void a_smaller_block_stands_in(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_change_in_its_own_type),
-        cmocka_unit_test(a_change_in_another_type),
+        cmocka_unit_test(a_change_is_written_in_its_own_type),
+        cmocka_unit_test(a_change_of_a_type_without_encoder_is_q8_0),
         cmocka_unit_test(training_of_blocks_is_planned),
         cmocka_unit_test(a_smaller_block_stands_in),
     };

@@ -75,7 +75,7 @@ static const Settings llama = {.model = PIECES_BPE, .bytes = 1, .prefix = 1};
 
 /* ---- reading ---- */
 
-static void reads(void **state) {
+static void reads_pieces_and_settings(void **state) {
     (void)state;
     Buffer b = some_model(llama);
     SentencePiece m;
@@ -108,7 +108,7 @@ static void refused(const void *bytes, size_t n, const char *says) {
     free(exact);
 }
 
-static void refuses(void **state) {
+static void refuses_damage_by_its_offset(void **state) {
     (void)state;
     static const struct {
         const char *bytes;
@@ -195,7 +195,7 @@ static void check_tokens(Settings s, const char *const *pairs) {
 
 #define PAIRS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-static void makes_tokens(void **state) {
+static void makes_tokens_as_the_library(void **state) {
     (void)state;
     check_tokens(llama, PAIRS("", "1", "ab", "1 9", "abab", "1 9 8", "\xc3\xa9", "1 5 3 4", "ab  ab",
                               "1 9 10 8", " ab", "1 10 8", "a</s>b", "1 5 6 2 5 7", "x", "1 5 0"));
@@ -211,7 +211,7 @@ static void makes_tokens(void **state) {
 
 /* A double array that turns 'x' into "ab": the root's children at 1, that of 'x' at 1 ^ 'x', its value at
  * that ^ 2. */
-static void normalizes(void **state) {
+static void charsmaps_replace_text_and_stay_in_bounds(void **state) {
     (void)state;
     enum { UNITS = 256, X = 1 ^ 'x' };
     uint32_t map[1 + UNITS] = {4 * UNITS};
@@ -273,7 +273,7 @@ static void open_refused(Settings s, const char *file, const char *content, cons
     buffer_free(&b);
 }
 
-static void refuses_by_name(void **state) {
+static void refuses_what_is_not_supported_by_name(void **state) {
     (void)state;
     Buffer unused = some_model(llama);
     put_piece(&unused, "aa", -1, PIECE_UNUSED);
@@ -298,7 +298,7 @@ static void refuses_by_name(void **state) {
 }
 
 /* Every cut, every bit flipped: opened and usable, or refused as bad input. */
-static void damaged(void **state) {
+static void every_damage_is_usable_or_bad_input(void **state) {
     (void)state;
     Buffer b = some_model(llama);
     for (size_t i = 0; i < 9 * b.size; i++) {
@@ -323,8 +323,12 @@ static void damaged(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads),      cmocka_unit_test(refuses),         cmocka_unit_test(makes_tokens),
-        cmocka_unit_test(normalizes), cmocka_unit_test(refuses_by_name), cmocka_unit_test(damaged),
+        cmocka_unit_test(reads_pieces_and_settings),
+        cmocka_unit_test(refuses_damage_by_its_offset),
+        cmocka_unit_test(makes_tokens_as_the_library),
+        cmocka_unit_test(charsmaps_replace_text_and_stay_in_bounds),
+        cmocka_unit_test(refuses_what_is_not_supported_by_name),
+        cmocka_unit_test(every_damage_is_usable_or_bad_input),
     };
     return cmocka_run_group_tests_name("sentencepiece", tests, NULL, NULL);
 }

@@ -1,14 +1,5 @@
 /* PyTorch zip checkpoints, right and wrong, built by libzip. */
-#include <zip.h>
-
-#include "tests/scratch.h"
-
-typedef struct Item {
-    const char *name;
-    const void *bytes;
-    size_t n;
-    int method; /* ZIP_CM_STORE if 0 */
-} Item;
+#include "tests/made_zip.h"
 
 /* Pieces of pickles. A literal each, so that no escape runs into the next character. */
 #define TEXT(length, text) "X" length "\0\0\0" text
@@ -22,22 +13,6 @@ typedef struct Item {
 static const float six[] = {0, 1, 2, 3, 4, 5};
 #define SIX                                                                                                  \
     { "m/data/0", six, sizeof six, 0 }
-
-static const char *write_zip(const char *name, const Item *items, size_t n) {
-    const char *path = scratch_path(name);
-    zip_t *z = zip_open(path, ZIP_CREATE | ZIP_TRUNCATE, NULL);
-    assert_non_null(z);
-    for (size_t i = 0; i < n; i++) {
-        zip_source_t *s = zip_source_buffer(z, items[i].bytes, items[i].n, 0);
-        zip_int64_t at = zip_file_add(z, items[i].name, s, ZIP_FL_OVERWRITE);
-        assert_true(at >= 0);
-        int method = items[i].method ? items[i].method : ZIP_CM_STORE;
-        assert_int_equal(zip_set_file_compression(z, (zip_uint64_t)at, method, 0), 0);
-        assert_int_equal(zip_file_set_mtime(z, (zip_uint64_t)at, 1000000000, 0), 0);
-    }
-    if (zip_close(z) != 0) fail_msg("%s", zip_strerror(z));
-    return path;
-}
 
 #define WRITE(...)                                                                                           \
     write_zip("x.bin", (const Item[]){__VA_ARGS__}, sizeof((const Item[]){__VA_ARGS__}) / sizeof(Item))

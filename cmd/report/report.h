@@ -2,8 +2,7 @@
  *
  * `results` is the JSON that `derope eval` writes (cmd/evaluation.h). Any part of it may be absent, empty
  * or of the wrong type: what cannot be read is left out, and a section without data does not appear. Every
- * string in it is taken as hostile and escaped for where it goes. All functions append to `out` and cannot
- * fail. */
+ * string in it is taken as hostile and escaped for where it goes. All functions append to `out`. */
 #ifndef DEROPE_CMD_REPORT_REPORT_H
 #define DEROPE_CMD_REPORT_REPORT_H
 
@@ -19,8 +18,7 @@ void report_html(const json_t *results, Buffer *out);
 /* Every number of the page and those it has no room for, one per line, in columns
  *   table,model,method,softmax_scale,task,length,times_context,depth,position,metric,value,low,high,n
  * where table is perplexity, position, task or recalibration, and n counts tokens or trials. Fields are
- * quoted as RFC 4180 says, lines end in LF; text that a spreadsheet would run as a formula gets an apostrophe
- * first. */
+ * quoted as RFC 4180 says, lines end in LF; text that a spreadsheet would run as a formula gets a ' first. */
 void report_csv(const json_t *results, Buffer *out);
 
 /* A model card: YAML front matter, then Markdown. `front` (or NULL) maps keys of the front matter

@@ -18,8 +18,7 @@ static const char *joined(Arena *a, const TextList *l, size_t from, size_t n) {
 }
 
 /* Of all questions about a scene: keys and values lie one question after the other, then those of distractors
- * and values that no fact has. The first fact of a question is its needle; all others are scattered over the
- * scene. */
+ * and values that no fact has. The first fact of a question is its needle; the others are scattered. */
 typedef struct Needles {
     const TaskInput *in;
     Random *r;

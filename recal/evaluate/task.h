@@ -25,8 +25,7 @@ typedef struct Wording {
     json_t *json;          /* what it was read from; NULL: the built-in */
 } Wording;
 
-/* The built-in words (`path` NULL) or those of a JSON file {"fact", "question", "questions", "keys",
- * "values"}. */
+/* The built-in words (`path` NULL), or a JSON file's: {"fact", "question", "questions", "keys", "values"}. */
 bool wording_open(const char *path, Wording *out, Error *e);
 void wording_close(Wording *w);
 

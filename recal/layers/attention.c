@@ -10,8 +10,7 @@
 #include "recal/layers/layers.h"
 #include "recal/simd.h"
 
-/* Rows of queries (forward), queries (backward), and keys that they meet at a time: scores stay in the L2
- * cache. */
+/* Rows of a tile, whose scores stay in the L2 cache: queries (forward), queries (backward), keys. */
 enum { ROWS = 192, BLOCK = 64, TILE = 512 };
 
 /* Keys [from, to) that some query of [q0, q1) sees. */
@@ -81,8 +80,8 @@ typedef struct Running {
     float top, sum;
 } Running;
 
-/* Row of scores -> exponentials under the top so far; `out` (dim), what earlier tiles gave, comes under it
- * too. */
+/* Row of scores -> exponentials under the top so far; `out` (dim), the sum of earlier tiles, is brought under
+ * the same top. */
 static void meet_tile(Running *r, float *s, size_t low, size_t high, size_t n, float *out, size_t dim) {
     float top = low < high ? largest(s, low, high) : r->top;
     if (top > r->top) {

@@ -9,7 +9,7 @@
 #include "recal/layers/layers.h"
 #include "recal/simd.h"
 
-enum { TOKENS = 16 }; /* of a task that goes by tokens */
+enum { TOKENS = 16 }; /* per task, where threads share out the tokens */
 
 size_t routes_floats(size_t n, size_t used) {
     return n + 4 * used;
@@ -52,7 +52,7 @@ static bool is_chosen(const uint32_t *chosen, size_t n, uint32_t expert) {
     return false;
 }
 
-/* Of equals the first. */
+/* The highest logit that is not chosen yet; of equal ones the first. */
 static uint32_t best_of_rest(const float *logits, size_t n, const uint32_t *chosen, size_t n_chosen) {
     uint32_t best = UINT32_MAX;
     for (uint32_t i = 0; i < n; i++)
@@ -85,6 +85,7 @@ static void choose_task(void *context, size_t task, int thread) {
         choose(w->x, w->r->probs + t * w->x->n, w->r->expert + t * w->x->used);
 }
 
+/* Gives every token its places: those of one expert lie side by side. */
 static void lay_out(const Experts *x, Routes *r, size_t N) {
     memset(r->first, 0, (x->n + 1) * sizeof *r->first);
     for (size_t i = 0; i < N * x->used; i++)
@@ -145,17 +146,8 @@ static void gather_input(const Work *k, size_t first, size_t n) {
 /* y (rows, out) = x (rows, in) w^T + bias */
 static void apply(float *y, const float *x, const float *w, const float *bias, size_t rows, size_t in,
                   size_t out) {
-    gemm_one(&(Gemm){.b_transposed = true,
-                     .m = rows,
-                     .n = out,
-                     .k = in,
-                     .alpha = 1,
-                     .a = x,
-                     .lda = in,
-                     .b = w,
-                     .ldb = in,
-                     .c = y,
-                     .ldc = out});
+    Gemm g = linear_product(y, x, w, rows, in, out);
+    gemm_one(&g);
     for (size_t i = 0; bias && i < rows; i++)
         add_row(y + i * out, bias, 1, out);
 }
@@ -163,34 +155,15 @@ static void apply(float *y, const float *x, const float *w, const float *bias, s
 /* dx (rows, in) = or += dy w */
 static void apply_back(float *dx, bool add, const float *dy, const float *w, size_t rows, size_t in,
                        size_t out) {
-    gemm_one(&(Gemm){.m = rows,
-                     .n = in,
-                     .k = out,
-                     .alpha = 1,
-                     .beta = add,
-                     .a = dy,
-                     .lda = out,
-                     .b = w,
-                     .ldb = in,
-                     .c = dx,
-                     .ldc = in});
+    Gemm g = linear_input_gradient(dx, add, dy, w, rows, in, out);
+    gemm_one(&g);
 }
 
-/* dw (out, in) += dy^T x, dbias += its column sums */
+/* dw (out, in) += dy^T x, dbias += dy's column sums */
 static void add_gradient(float *dw, float *dbias, const float *dy, const float *x, size_t rows, size_t in,
                          size_t out) {
-    gemm_one(&(Gemm){.a_transposed = true,
-                     .m = out,
-                     .n = in,
-                     .k = rows,
-                     .alpha = 1,
-                     .beta = 1,
-                     .a = dy,
-                     .lda = out,
-                     .b = x,
-                     .ldb = in,
-                     .c = dw,
-                     .ldc = in});
+    Gemm g = linear_weight_gradient(dw, dy, x, rows, in, out);
+    gemm_one(&g);
     for (size_t i = 0; dbias && i < rows; i++)
         add_row(dbias, dy + i * out, 1, out);
 }
@@ -226,7 +199,8 @@ static void forward_task(void *context, size_t e, int thread) {
     apply(rows->out + first * C, wide, w.down, w.down_bias, n, F, C);
 }
 
-/* A token's places, by their shares or as they are. */
+/* The sum of a token's places: outputs by their shares, or, where shares count inputs and on the way back, as
+ * they are. */
 static void combine_task(void *context, size_t task, int thread) {
     (void)thread;
     const Work *k = context;
@@ -252,8 +226,8 @@ void experts_forward(Pool *p, const Experts *x, Routes *r, const ExpertRows *row
 
 /* ---- the way back ---- */
 
-/* Shares of outputs: the gradient of a place's output is its share of the token's; the share's own is what
- * the two have in common, told from the middle of the MLP, where both are at hand. */
+/* Shares of outputs: the gradient of a place's output is its share times the token's; that of the share is
+ * the product of output and gradient, taken in the middle of the MLP, where both are at hand. */
 static void back_by_share(const Work *k, const ExpertParams *w, const float *wide, float *d, float *dwide,
                           size_t first, size_t n) {
     size_t C = k->x->width, F = k->x->ffn;
@@ -266,7 +240,7 @@ static void back_by_share(const Work *k, const ExpertParams *w, const float *wid
     }
 }
 
-/* Shares of inputs: the same, of what the expert read. */
+/* Shares of inputs: the same of the input and its gradient. */
 static void back_to_input(const Work *k, float *d, size_t first, size_t n) {
     size_t C = k->x->width;
     for (size_t i = 0; i < n; i++) {

@@ -88,12 +88,12 @@ typedef struct Experts {
     ExpertParams w;
 } Experts;
 
-/* Who reads what: every token has `used` places, and the places lie by experts. */
+/* Which expert reads which token: every token has `used` places, sorted by expert. */
 typedef struct Routes {
     float *probs;             /* (N, n): the shares, 0 for experts that have no part in them */
-    float *share;             /* (N * used) by place */
-    uint32_t *token;          /* (N * used) by place */
-    uint32_t *expert, *place; /* (N, used): which a token reads, and where */
+    float *share;             /* (N * used): of each place */
+    uint32_t *token;          /* (N * used): of each place */
+    uint32_t *expert, *place; /* (N, used): the experts of a token, and its places at them */
     uint32_t *first;          /* (n + 1): the first place of each expert */
 } Routes;
 
@@ -111,7 +111,7 @@ typedef struct ExpertRows {
     float *spare;     /* ffn; for the way back alone */
 } ExpertRows;
 
-/* y, x (N, width). */
+/* y, in (N, width). */
 void experts_forward(Pool *p, const Experts *x, Routes *r, const ExpertRows *rows, float *y, const float *in,
                      size_t N);
 /* din (N, width) is overwritten, `g` added to; uses up `r` and `rows`. */

@@ -57,8 +57,7 @@ void norm_forward(Pool *p, NormKind kind, float *y, float *rstd, const float *x,
     pool_run(p, (N + ROWS - 1) / ROWS, forward_rows, &n);
 }
 
-/* dx = r * (w dy - mean(w dy) - xhat * mean(w dy xhat)), xhat = (x - mean) r; RMSNorm's without the first
- * mean */
+/* dx = r * (w dy - mean(w dy) - xhat * mean(w dy xhat)), xhat = (x - mean) r; RMSNorm has no first mean */
 SIMD_CLONES static void backward_row(float *dx, const float *dy, const float *x, const float *w, float mean,
                                      float all, float r, size_t C) {
     float dot = 0;

@@ -114,8 +114,7 @@ static const MetaEntry *find_scores(const Tokenizer *t, const Checkpoint *c, Err
     return NULL;
 }
 
-/* The library makes no control tokens or bytes out of text; llama.cpp asks only whether there is such a
- * token. */
+/* The library never makes a control or byte token of text that spells one; llama.cpp looks up any token. */
 static bool may_be_made(const Tokenizer *t, int type) {
     return !t->as_library || type == PIECE_NORMAL || type == PIECE_USER;
 }

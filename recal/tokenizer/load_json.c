@@ -216,8 +216,7 @@ static int32_t special_id(const Tokenizer *t, const json_t *tokenizer_config, co
     return sane ? (int32_t)json_integer_value(id) : -1;
 }
 
-/* transformers' LlamaTokenizer takes add_bos_token and add_eos_token over the post_processor of
- * tokenizer.json. */
+/* transformers' LlamaTokenizer goes by add_bos_token and add_eos_token, not by the post_processor. */
 static void apply_llama_class(Tokenizer *t, const json_t *tokenizer_config, bool has_template) {
     const char *class = json_get_string(tokenizer_config, "tokenizer_class");
     if (!class || strncmp(class, "LlamaTokenizer", strlen("LlamaTokenizer")) != 0) return;

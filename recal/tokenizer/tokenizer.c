@@ -61,8 +61,7 @@ bool add_splitter(Tokenizer *t, Splitter s, const char *where, Error *e) {
     return true;
 }
 
-/* ---- encoding: text, cut at added tokens, normalised, cut at added tokens again, into pieces, into tokens
- */
+/* ---- encoding: text is cut at added tokens, normalised, cut at them again, then into pieces ---- */
 
 typedef struct Encoder {
     const Tokenizer *t;

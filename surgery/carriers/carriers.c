@@ -5,21 +5,35 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const Carrier carrier_hf_own, carrier_hf_smollm3, carrier_hf_granite_swa, carrier_hf_granitemoe_swa,
-    carrier_hf_olmo3, carrier_hf_partial, carrier_hf_olmoe, carrier_hf_linear, carrier_gguf_olmoe;
-extern const Carrier carrier_gguf_own, carrier_gguf_granite, carrier_gguf_granite_swa, carrier_gguf_linear;
+/* In order of preference: the plainest first. */
+#define CARRIERS(C)                                                                                          \
+    C(hf_own)                                                                                                \
+    C(hf_smollm3)                                                                                            \
+    C(hf_granite_swa)                                                                                        \
+    C(hf_granitemoe_swa)                                                                                     \
+    C(hf_partial)                                                                                            \
+    C(hf_olmoe)                                                                                              \
+    C(hf_linear)                                                                                             \
+    C(hf_olmo3)                                                                                              \
+    C(gguf_own)                                                                                              \
+    C(gguf_granite)                                                                                          \
+    C(gguf_granite_swa)                                                                                      \
+    C(gguf_olmoe)                                                                                            \
+    C(gguf_linear)
 
-const Carrier *const carriers[] = {
-    &carrier_hf_own,           &carrier_hf_smollm3,
-    &carrier_hf_granite_swa,   &carrier_hf_granitemoe_swa,
-    &carrier_hf_partial,       &carrier_hf_olmoe,
-    &carrier_hf_linear,        &carrier_hf_olmo3,
-    &carrier_gguf_own,         &carrier_gguf_granite,
-    &carrier_gguf_granite_swa, &carrier_gguf_olmoe,
-    &carrier_gguf_linear,      NULL,
-};
+#define DECLARED(name) extern const Carrier carrier_##name;
+#define LISTED(name) &carrier_##name,
+
+CARRIERS(DECLARED)
+
+const Carrier *const carriers[] = {CARRIERS(LISTED) NULL};
 
 /* ---- what a spec is like ---- */
+
+bool always(const Model *m) {
+    (void)m;
+    return true;
+}
 
 bool all_layers(const Model *m, bool (*test)(const Model *m, const LayerSpec *l)) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
@@ -66,13 +80,21 @@ bool one_rotation(const Model *m, const LayerSpec **found) {
     return same;
 }
 
-bool one_window(const Model *m, uint32_t *window) {
-    *window = 0;
-    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
-        uint32_t w = m->spec.layers[i].window;
-        if (w && *window && w != *window) return false;
-        if (w) *window = w;
-    }
+const LayerSpec *layer_by_window(const Model *m, bool windowed) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if ((m->spec.layers[i].window != 0) == windowed) return &m->spec.layers[i];
+    return NULL;
+}
+
+uint32_t window_size(const Model *m) {
+    const LayerSpec *l = layer_by_window(m, true);
+    return l ? l->window : 0;
+}
+
+bool one_window_size(const Model *m, char *why, size_t size) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].window && m->spec.layers[i].window != window_size(m))
+            return cannot(why, size, "has one window size for all windowed layers");
     return true;
 }
 
@@ -179,11 +201,11 @@ bool plain_mixture(const Model *m, char *why, size_t size) {
         const LayerSpec *l = &m->spec.layers[i];
         if (!l->n_experts) return cannot(why, size, "has experts in every layer");
         if (l->n_experts != first->n_experts || l->n_experts_used != first->n_experts_used)
-            return cannot(why, size, "has as many experts in every layer");
+            return cannot(why, size, "has the same number of experts in every layer");
         if (l->routing != ROUTING_OF_CHOSEN)
-            return cannot(why, size, "counts experts by their shares among the chosen");
+            return cannot(why, size, "weights experts by a softmax over those chosen");
         if (l->shared_expert || l->router_bias || l->mlp_bias)
-            return cannot(why, size, "has neither an expert for all nor biases in the MLP");
+            return cannot(why, size, "has no shared expert and no biases in the MLP");
     }
     return true;
 }

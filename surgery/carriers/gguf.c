@@ -60,8 +60,7 @@ void gguf_set_rope(const Model *m, Checkpoint *out, const LayerSpec *l) {
 
 void write_gguf_window_pattern(const Model *m, Checkpoint *out) {
     char key[128];
-    uint32_t n = m->spec.n_layers, window;
-    one_window(m, &window);
+    uint32_t n = m->spec.n_layers, window = window_size(m);
     uint8_t *windowed = arena_alloc(&out->arena, n);
     for (uint32_t i = 0; i < n; i++)
         windowed[i] = m->spec.layers[i].window != 0;
@@ -79,11 +78,6 @@ static const char *own_arch(const Model *m) {
 
 static bool own_interleaved(const Model *m) {
     return m->family->gguf_interleaved;
-}
-
-static bool yes(const Model *m) {
-    (void)m;
-    return true;
 }
 
 static bool can_scale(const Model *m, char *why, size_t size) {
@@ -194,7 +188,7 @@ const Carrier carrier_gguf_granite = {
     .tensors = llama_tensors,
     .runtimes = "llama.cpp (2025 and later)",
     .holds_scale = true,
-    .interleaved = yes,
+    .interleaved = always,
     .can = granite_can,
     .configure = granite_configure,
     .arch = granite_arch,
@@ -207,13 +201,7 @@ static const char *swa_arch(const Model *m) {
     return "granite_swa";
 }
 
-static bool has_window(const Model *m, const LayerSpec *l) {
-    (void)m;
-    return l->window != 0;
-}
-
 static bool swa_can(const Model *m, char *why, size_t size) {
-    uint32_t window;
     bool block = mixture_layer(m)->n_experts ? llama_layers(m, why, size) && plain_mixture(m, why, size)
                                              : llama_block(m, why, size);
     if (!block || !can_scale(m, why, size)) return false;
@@ -224,12 +212,12 @@ static bool swa_can(const Model *m, char *why, size_t size) {
             return cannot(why, size, "has no Llama 3 frequency bands");
         if (l->scaling.kind == ROPE_SCALING_LONGROPE) return cannot(why, size, "has no LongRoPE");
     }
-    if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
+    if (!one_window_size(m, why, size)) return false;
     if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
     if (has_qk_norm(m)) return cannot(why, size, "has no norms on queries and keys");
     /* llama.cpp stops on inputs that no layer reads */
     if (all_layers(m, layer_is_nope)) return cannot(why, size, "needs a layer that rotates");
-    if (all_layers(m, has_window))
+    if (!layer_by_window(m, false))
         return cannot(why, size, "needs a layer without a window (--sliding-window 0:LAYERS)");
     return true;
 }
@@ -259,7 +247,7 @@ const Carrier carrier_gguf_granite_swa = {
     .runtimes = "llama.cpp (autumn 2026 and later)",
     .holds_scale = true,
     .needs_sinks = true,
-    .interleaved = yes,
+    .interleaved = always,
     .can = swa_can,
     .configure = swa_configure,
     .arch = swa_arch,

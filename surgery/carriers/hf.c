@@ -6,11 +6,6 @@
 #include "surgery/carrier.h"
 #include "surgery/family.h"
 
-static bool always(const Model *m) {
-    (void)m;
-    return true;
-}
-
 static void set_string(json_t *config, const char *key, const char *value) {
     json_object_set_new(config, key, json_string(value));
 }
@@ -158,8 +153,6 @@ static bool own_can(const Model *m, char *why, size_t size) {
     if (f->custom_code) return cannot(why, size, "is custom code, which no stock runtime has");
     bool layers = m->config && same_layers_as_source(m);
     if (layers && same_rotation_as_source(m)) return true;
-    if (!m->config && f->config_carrier)
-        return cannot(why, size, "is written by the carrier %s", f->config_carrier);
     if (f->config_carrier && !layers)
         return cannot(why, size, "is written by the carrier %s", f->config_carrier);
     if (!takes_scaling(m, f, why, size)) return false;
@@ -198,9 +191,8 @@ void write_no_rope_layers(const Model *m, json_t *config) {
 }
 
 void write_layer_types(const Model *m, json_t *config, uint32_t if_none) {
-    uint32_t window;
+    uint32_t window = window_size(m);
     json_t *types = json_array();
-    one_window(m, &window);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         json_array_append_new(types,
                               json_string(m->spec.layers[i].window ? "sliding_attention" : "full_attention"));
@@ -252,13 +244,12 @@ const Carrier carrier_hf_own = {
 /* ---- SmolLM3: rotation and windows per layer, in transformers 4 and 5 ---- */
 
 static bool smollm3_can(const Model *m, char *why, size_t size) {
-    uint32_t window;
     if (!llama_block(m, why, size)) return false;
     if (!one_rotation(m, NULL)) return cannot(why, size, "has one rope base for all layers");
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].position == POSITION_PARTIAL)
             return cannot(why, size, "rotates whole heads only");
-    if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
+    if (!one_window_size(m, why, size)) return false;
     if (!plain_multipliers(m)) return cannot(why, size, "has no embedding, residual and logit multipliers");
     if (has_sinks(m)) return cannot(why, size, "has no attention sinks");
     if (has_qk_norm(m)) return cannot(why, size, "has no norms on queries and keys");
@@ -286,14 +277,12 @@ static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *
         json_object_del(config, foreign[i]);
     config_leave_family(m->family, config);
     const LayerSpec *l = NULL, *any = &m->spec.layers[0];
-    uint32_t window;
     one_rotation(m, &l);
-    one_window(m, &window);
     config_set_class(config, "SmolLM3ForCausalLM", "smollm3");
     config_set_rope(smollm3_family(), config, l, kept_base(m));
     write_no_rope_layers(m, config);
     write_layer_types(m, config, 0);
-    json_object_set_new(config, "use_sliding_window", json_boolean(window != 0));
+    json_object_set_new(config, "use_sliding_window", json_boolean(window_size(m) != 0));
     json_object_set_new(config, "head_dim", json_integer(any->head_dim));
     json_object_set_new(config, "num_key_value_heads", json_integer(any->n_kv_heads));
     json_object_set_new(config, "attention_bias",
@@ -320,7 +309,6 @@ const Carrier carrier_hf_smollm3 = {
 /* ---- Granite SWA: multipliers, sinks, a rope base per layer; transformers 5 only ---- */
 
 static bool swa_attention(const Model *m, char *why, size_t size) {
-    uint32_t window;
     const LayerSpec *first = NULL;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
@@ -330,7 +318,7 @@ static bool swa_attention(const Model *m, char *why, size_t size) {
         if (!rope_scaling_equal(&l->scaling, &first->scaling))
             return cannot(why, size, "has one rope scaling for all layers");
     }
-    if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
+    if (!one_window_size(m, why, size)) return false;
     if (!one_softmax_scale(m)) return cannot(why, size, "has one softmax scale for all layers");
     if (has_qk_norm(m)) return cannot(why, size, "has no norms on queries and keys");
     return true;
@@ -350,9 +338,8 @@ static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
         json_array_append_new(
             bases, json_real(m->spec.layers[i].position == POSITION_NOPE ? 0 : m->spec.layers[i].rope_base));
     json_object_set_new(config, "layer_rope_theta", bases);
-    uint32_t window;
-    one_window(m, &window);
-    if (!window) json_object_set_new(config, "sliding_window", json_integer(128)); /* read, never used */
+    if (!window_size(m))
+        json_object_set_new(config, "sliding_window", json_integer(128)); /* read, never used */
     write_multipliers(m, config);
     return true;
 }

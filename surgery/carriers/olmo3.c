@@ -19,10 +19,9 @@ static bool block(const Model *m, char *why, size_t size) {
 }
 
 static bool can(const Model *m, char *why, size_t size) {
-    uint32_t window;
     const LayerSpec *global = NULL;
     if (!block(m, why, size)) return false;
-    if (!one_window(m, &window)) return cannot(why, size, "has one window size for all windowed layers");
+    if (!one_window_size(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->window && (l->position != POSITION_ROPE || l->scaling.kind != ROPE_SCALING_NONE))
@@ -35,17 +34,12 @@ static bool can(const Model *m, char *why, size_t size) {
     return true;
 }
 
-static const LayerSpec *windowed_layer(const Model *m) {
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (m->spec.layers[i].window) return &m->spec.layers[i];
-    return NULL;
-}
-
-/* Said in both ways: transformers 5 forgets rope_theta for one of the two types. */
+/* The rotation is said in rope_scaling and in rope_parameters: transformers 5 forgets rope_theta for one of
+ * the two types. */
 static bool configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     (void)out, (void)e;
     const Family *olmo3 = family_by_model_type("olmo3");
-    const LayerSpec *windowed = windowed_layer(m);
+    const LayerSpec *windowed = layer_by_window(m, true);
     LayerSpec global = *scaled_layer(m);
     config_leave_family(m->family, config);
     config_set_class(config, "Olmo3ForCausalLM", "olmo3");
@@ -63,11 +57,6 @@ static bool configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     json_object_set_new(config, "num_key_value_heads", json_integer(global.n_kv_heads));
     json_object_set_new(config, "tie_word_embeddings", json_boolean(m->spec.tied_head));
     config_set_token_ids(config);
-    return true;
-}
-
-static bool always(const Model *m) {
-    (void)m;
     return true;
 }
 

@@ -55,11 +55,6 @@ static bool configure_hf(Model *m, json_t *config, Checkpoint *out, Error *e) {
     return true;
 }
 
-static bool always(const Model *m) {
-    (void)m;
-    return true;
-}
-
 const Carrier carrier_hf_olmoe = {
     .name = "olmoe",
     .format = FORMAT_HF,
@@ -79,7 +74,7 @@ static bool can_gguf(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
     if (l->o_bias) return cannot(why, size, "has no bias after attention");
     if (l->n_experts > 1 && l->routing != ROUTING_OF_ALL)
-        return cannot(why, size, "counts experts by their shares among all");
+        return cannot(why, size, "weights experts by a softmax over all");
     return can(m, why, size);
 }
 

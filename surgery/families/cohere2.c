@@ -43,16 +43,10 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-static bool config_can(const Model *m, char *why, size_t size) {
-    uint32_t window;
-    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
-}
-
 static bool gguf_can(const Model *m, char *why, size_t size) {
-    uint32_t window;
     if (m->spec.layers[0].o_bias) return cannot(why, size, "has no biases");
-    if (one_window(m, &window) && !window) return cannot(why, size, "needs a layer with a window");
-    return config_can(m, why, size);
+    if (!window_size(m)) return cannot(why, size, "needs a layer with a window");
+    return one_window_size(m, why, size);
 }
 
 static void write_config(const Model *m, json_t *config) {
@@ -80,7 +74,7 @@ const Family family_cohere2 = {
     .architecture = "Cohere2ForCausalLM",
     .rotates = rotates,
     .rotates_where = "layers with a window and in no others",
-    .config_can = config_can,
+    .config_can = one_window_size,
     .write_config = write_config,
     .gguf_can = gguf_can,
     .write_gguf = write_gguf,

@@ -163,28 +163,17 @@ static void write_config2(const Model *m, json_t *config) {
     set_cap(config, "final_logit_softcapping", m->spec.logit_softcap);
 }
 
-static const LayerSpec *a_layer(const Model *m, bool windowed) {
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if ((m->spec.layers[i].window != 0) == windowed) return &m->spec.layers[i];
-    return NULL;
-}
-
 static void write_config3(const Model *m, json_t *config) {
-    const LayerSpec *windowed = a_layer(m, true);
+    const LayerSpec *windowed = layer_by_window(m, true);
     write_config2(m, config);
     if (windowed) json_object_set_new(config, "rope_local_base_freq", json_real(windowed->rope_base));
-}
-
-static bool can2(const Model *m, char *why, size_t size) {
-    uint32_t window;
-    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
 }
 
 static bool gguf_can2(const Model *m, char *why, size_t size) {
     if (m->spec.logit_softcap <= 0 || m->spec.layers[0].softcap <= 0)
         return cannot(why, size, "always has soft caps");
-    if (!a_layer(m, true)) return cannot(why, size, "needs a layer with a window");
-    return can2(m, why, size);
+    if (!layer_by_window(m, true)) return cannot(why, size, "needs a layer with a window");
+    return one_window_size(m, why, size);
 }
 
 static void write_gguf2(const Model *m, Checkpoint *out) {
@@ -194,8 +183,8 @@ static void write_gguf2(const Model *m, Checkpoint *out) {
 }
 
 static bool can3(const Model *m, char *why, size_t size) {
-    const LayerSpec *windowed = a_layer(m, true), *global = a_layer(m, false);
-    if (!can2(m, why, size)) return false;
+    const LayerSpec *windowed = layer_by_window(m, true), *global = layer_by_window(m, false);
+    if (!one_window_size(m, why, size)) return false;
     if (m->spec.layers[0].softcap > 0) return cannot(why, size, "has no soft cap on scores");
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
@@ -209,7 +198,7 @@ static bool can3(const Model *m, char *why, size_t size) {
 }
 
 static void write_gguf3(const Model *m, Checkpoint *out) {
-    const LayerSpec *windowed = a_layer(m, true);
+    const LayerSpec *windowed = layer_by_window(m, true);
     if (m->spec.logit_softcap > 0) gguf_write_real(out, "final_logit_softcapping", m->spec.logit_softcap);
     if (!windowed) return;
     write_gguf_window_pattern(m, out);
@@ -249,7 +238,7 @@ const Family family_gemma2 = {
     .read_gguf = read_gguf2,
     .architecture = "Gemma2ForCausalLM",
     .gguf_no_o_bias = true,
-    .config_can = can2,
+    .config_can = one_window_size,
     .write_config = write_config2,
     .gguf_can = gguf_can2,
     .write_gguf = write_gguf2,

@@ -61,9 +61,8 @@ static bool has_biases(const Model *m) {
 }
 
 static bool can(const Model *m, char *why, size_t size) {
-    uint32_t window;
     if (!has_biases(m)) return cannot(why, size, "has biases in attention, router and experts");
-    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
+    return one_window_size(m, why, size);
 }
 
 static void write_config(const Model *m, json_t *config) {
@@ -72,9 +71,8 @@ static void write_config(const Model *m, json_t *config) {
 }
 
 static bool gguf_can(const Model *m, char *why, size_t size) {
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (!m->spec.layers[i].window) return can(m, why, size);
-    return cannot(why, size, "needs a layer without a window");
+    if (!layer_by_window(m, false)) return cannot(why, size, "needs a layer without a window");
+    return can(m, why, size);
 }
 
 static void write_gguf(const Model *m, Checkpoint *out) {

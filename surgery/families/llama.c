@@ -26,8 +26,7 @@ const Family family_llama = {
 static bool read_mistral(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     if (!config_window(config, "sliding_window", &window, e)) return false;
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        m->spec.layers[i].window = window;
+    set_window_pattern(m, window, 0);
     return true;
 }
 
@@ -47,14 +46,7 @@ const Family family_mistral = {
 };
 
 static bool read_ministral(Model *m, const json_t *config, Error *e) {
-    uint32_t window = 4096;
-    return read_mistral(m, config, e) && config_window(config, "sliding_window", &window, e) &&
-           read_layer_types(m, config, window, e);
-}
-
-static bool one_size(const Model *m, char *why, size_t size) {
-    uint32_t window;
-    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
+    return read_mistral(m, config, e) && read_layer_types(m, config, m->spec.layers[0].window, e);
 }
 
 static void write_ministral(const Model *m, json_t *config) {
@@ -72,7 +64,7 @@ const Family family_ministral = {
     .head_dim_key = true,
     .read_config = read_ministral,
     .architecture = "MinistralForCausalLM",
-    .config_can = one_size,
+    .config_can = one_window_size,
     .write_config = write_ministral,
     .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
 };

@@ -9,7 +9,7 @@
 #include "surgery/families/tensors.h"
 
 #define FFN "model.layers.%d.feed_forward."
-/* Of experts: HF has the columns of gate, then those of up. */
+/* All experts' gate or up in one tensor, transposed; HF has the columns of gate, then those of up. */
 #define HALF(role, gguf)                                                                                     \
     { role, FFN "experts.gate_up_proj", gguf, FUSED_GATE_UP, FUSED_NOT, true, true }
 
@@ -107,7 +107,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* Without chunks its last layer alone does not rotate, which no model means. */
+/* A window of 0 makes llama.cpp's last layer alone go unrotated, which no model means. */
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     char key[128];
     uint64_t step = 1, dense = 0, window;
@@ -131,7 +131,7 @@ static bool rotates(const Model *m, uint32_t layer) {
     return !every_fourth(layer);
 }
 
-/* What a layer that rotates, or does not, is like in HF's class. */
+/* HF's class norms queries and keys in all layers that rotate, and tempers queries in all others. */
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *rotating = NULL, *still = NULL;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
@@ -213,7 +213,7 @@ static bool gguf_can(const Model *m, char *why, size_t size) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->n_experts) n_experts = l->n_experts;
         if ((l->n_experts > 0) != ((i + 1) % step == 0))
-            return cannot(why, size, "has experts in every so-manieth layer");
+            return cannot(why, size, "has experts in every nth layer");
     }
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];

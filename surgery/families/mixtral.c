@@ -1,4 +1,4 @@
-/* Mixtral: Mistral's block with experts, of which two count by their shares between the two. */
+/* Mixtral: Mistral's block with experts, of which a token passes two, weighted by a softmax over the two. */
 #include "formats/json.h"
 #include "surgery/carrier.h"
 #include "surgery/families/tensors.h"

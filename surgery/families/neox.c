@@ -3,8 +3,7 @@
 #include "surgery/carrier.h"
 #include "surgery/families/tensors.h"
 
-/* ---- GPT-NeoX: attention and MLP side by side, each behind its own norm; q, k, v per head in one tensor
- * ---- */
+/* ---- GPT-NeoX: attention and MLP side by side, each behind its own norm; q, k, v per head ---- */
 
 /* q, k and v of every head one after the other in HF's tensor, each for itself in llama.cpp's. */
 #define HEADWISE_QKV(hf, kind, q, k, v)                                                                      \

@@ -4,17 +4,18 @@
 #include "formats/json.h"
 #include "surgery/carrier.h"
 
-/* A window in three layers out of four, or where a list says. */
+/* Nothing scales the rotation of layers with a window, or stops it. */
 static void unscale_windowed(Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
         if (!l->window) continue;
         l->scaling = (RopeScaling){0};
-        l->position = POSITION_ROPE; /* even where a factor stops the others */
+        l->position = POSITION_ROPE; /* though the factor that stops the others was read for all */
         l->rotary_dim = l->head_dim;
     }
 }
 
+/* A window in three layers out of four, or where a list says. */
 static bool read_olmo3(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     if (!config_window(config, "sliding_window", &window, e)) return false;
@@ -34,19 +35,16 @@ static bool read_olmo_gguf(Model *m, const Checkpoint *c, Error *e) {
 }
 
 static bool gguf_can_olmo(const Model *m, char *why, size_t size) {
-    uint32_t window;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->window && (l->scaling.kind != ROPE_SCALING_NONE || l->rope_base != scaled_layer(m)->rope_base))
             return cannot(why, size, "has one rope base, and scales it in layers without a window only");
     }
-    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
+    return one_window_size(m, why, size);
 }
 
 static void write_olmo_gguf(const Model *m, Checkpoint *out) {
-    uint32_t window;
-    one_window(m, &window);
-    if (window) write_gguf_window_pattern(m, out);
+    if (window_size(m)) write_gguf_window_pattern(m, out);
 }
 
 const Family family_olmo2 = {
@@ -127,11 +125,6 @@ static bool read_exaone4_gguf(Model *m, const Checkpoint *c, Error *e) {
     if (!gguf_window(c, &window, e) || !read_gguf_window_pattern(m, c, window, 4, e)) return false;
     drop_in_others(m);
     return true;
-}
-
-static bool one_window_size(const Model *m, char *why, size_t size) {
-    uint32_t window;
-    return one_window(m, &window) || cannot(why, size, "has one window size for all windowed layers");
 }
 
 static bool gguf_can_exaone4(const Model *m, char *why, size_t size) {

@@ -92,7 +92,7 @@ static bool gguf_can_moe(const Model *m, char *why, size_t size) {
     if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows per layer");
     if (!all_layers(m, has_experts)) return cannot(why, size, "has experts in every layer");
     return m->spec.layers[0].routing == ROUTING_OF_CHOSEN ||
-           cannot(why, size, "counts experts by their shares among the chosen");
+           cannot(why, size, "weights experts by a softmax over those chosen");
 }
 
 const Family family_qwen3_moe = {

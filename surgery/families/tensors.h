@@ -1,5 +1,4 @@
-/* Rows that most families have in common. A table may name more than a model has: the spec decides
- * (role_shape). */
+/* Rows that most families have in common. A table may name more than a model has: role_shape decides. */
 #ifndef DEROPE_SURGERY_FAMILIES_TENSORS_H
 #define DEROPE_SURGERY_FAMILIES_TENSORS_H
 

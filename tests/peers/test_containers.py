@@ -122,7 +122,7 @@ def gguf_file(path, alignment=None, **split):
     w.add_tensor("plain", rng.standard_normal((3, 5)).astype(np.float32))
     w.add_tensor("half", rng.standard_normal((2, 3, 7)).astype(np.float16))
     for kind in (gguf.GGMLQuantizationType.Q4_1, gguf.GGMLQuantizationType.Q6_K, gguf.GGMLQuantizationType.IQ2_XXS):
-        elems, size = gguf.GGML_QUANT_SIZES[kind]
+        _, size = gguf.GGML_QUANT_SIZES[kind]
         w.add_tensor(kind.name, rng.integers(0, 256, (4, 2 * size), dtype=np.uint8), raw_dtype=kind)
     w.write_header_to_file(), w.write_kv_data_to_file(), w.write_tensors_to_file()
     w.close()

@@ -139,7 +139,7 @@ REFUSED = {
     "olmoe, among chosen": "has no bias after attention",
     "llama4, chunks": "has chunks of 8192 tokens",
     "llama4, plain": "norms queries and keys in all but every fourth layer",
-    "llama4, lists": "has experts in every so-manieth layer",
+    "llama4, lists": "has experts in every nth layer",
     "phi3": "ignores Phi-3's window",
     "falcon, one norm": "has no biases",
     "falcon, heads": "has no biases",

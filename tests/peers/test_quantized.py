@@ -115,7 +115,7 @@ def layers_of(model):
 
 
 @pytest.mark.parametrize("kind", [*CONFIGS, "mxfp4"])
-def test_read(kind, tmp_path):
+def test_packed_weights_read_as_plain(kind, tmp_path):
     """Logits of the packed checkpoint are those of the plain model; in f32 the weights are the very products."""
     model, _ = make_mxfp4(tmp_path / "in") if kind == "mxfp4" else make_fp8(tmp_path / "in", kind)
     expected = logits(model, IDS)
@@ -135,7 +135,7 @@ def test_read(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["block", "tensor", "mxfp4"])
-def test_carried_or_plain(kind, tmp_path):
+def test_packed_weights_are_carried_or_written_plain(kind, tmp_path):
     """A change of the configuration alone carries the packed bytes; one that reaches a weight writes all in bf16."""
     model, packed = make_mxfp4(tmp_path / "in") if kind == "mxfp4" else make_fp8(tmp_path / "in", kind)
     run_derope("convert", tmp_path / "in", tmp_path / "dropped", "--drop-rope")
@@ -173,9 +173,9 @@ def test_fp8_gguf(tmp_path):
                        layers_of(model)["model.layers.1.mlp.up_proj.weight"].to(torch.bfloat16))
 
 
-def test_mxfp4_gguf(tmp_path):
+def test_mxfp4_keeps_its_codes_in_a_gguf(tmp_path):
     """Codes and scales go into ggml's blocks as they are."""
-    model, packed = make_mxfp4(tmp_path / "in")
+    model, _ = make_mxfp4(tmp_path / "in")
     run_derope("convert", tmp_path / "in", tmp_path / "out.gguf")
     run_derope("verify", tmp_path / "out.gguf")
     tensors = {t.name: t for t in gguf.GGUFReader(tmp_path / "out.gguf").tensors}
@@ -215,7 +215,7 @@ def make_gpt_oss(folder):
     return model, packed
 
 
-def test_gpt_oss(tmp_path):
+def test_gpt_oss_as_published(tmp_path):
     """Read as transformers unpacks it; carried where only the configuration changes; the same codes in a GGUF, and back."""
     model, packed = make_gpt_oss(tmp_path / "in")
     with torch.no_grad():

@@ -2,7 +2,6 @@
 by hand in torch."""
 
 import json
-import math
 
 import pytest
 import torch

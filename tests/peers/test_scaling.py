@@ -1,8 +1,6 @@
 """Every rope scaling, read from a config.json or put there by --rope-scaling: our own forward pass, transformers 4.56
 and 5 and llama.cpp on what we write, all to the logits of the same model built in transformers."""
 
-import json
-
 import pytest
 import transformers
 from conftest import run_derope

@@ -48,12 +48,12 @@ def trained(request, shared, tmp_path_factory):
     return request.param, folder, sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
 
 
-def test_library(trained, spm_texts):
+def test_tokens_equal_the_librarys(trained, spm_texts):
     _, folder, sp = trained
     assert_same(spm_texts, encoded(folder, spm_texts, "--no-special"), [sp.encode(t) for t in spm_texts])
 
 
-def test_decoded(trained, spm_texts):
+def test_texts_equal_the_librarys(trained, spm_texts):
     """All but unknown tokens, which the library writes as a question mark of its own."""
     _, folder, sp = trained
     ids = [i for i in (sp.encode(t) for t in spm_texts) if sp.unk_id() not in i]
@@ -75,7 +75,7 @@ def converted(trained):
     return kind, folder, sp, folder.with_suffix(".gguf")
 
 
-def test_keys(converted):
+def test_keys_equal_the_converters(converted):
     """What llama.cpp's converter writes."""
     kind, _, sp, path = converted
     keys = {k: f.contents() for k, f in gguf.GGUFReader(path).fields.items() if k.startswith("tokenizer.")}
@@ -92,7 +92,7 @@ def test_keys(converted):
     assert [keys.get(f"tokenizer.ggml.{n}_token_id", -1) for n in ("bos", "eos", "unknown", "padding")] == [sp.bos_id() if kind != "t5" else 1, sp.eos_id(), sp.unk_id(), sp.pad_id()]
 
 
-def test_back(converted):
+def test_folder_comes_back_from_the_gguf(converted):
     """From the GGUF the folder comes back as it was, without files that it did not have."""
     _, folder, _, path = converted
     run_derope("convert", path, folder.with_suffix(".back"))
@@ -102,7 +102,7 @@ def test_back(converted):
         assert (folder.with_suffix(".back") / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_llama_cpp(converted, spm_texts):
+def test_tokens_equal_llama_cpps(converted, spm_texts):
     kind, folder, sp, path = converted
     texts = spm_texts
     if kind in ("no bytes", "bpe nfkc"):  # llama.cpp fails where such a model has no token
@@ -114,13 +114,13 @@ def test_llama_cpp(converted, spm_texts):
         assert_same(texts, ours, [sp.encode(t) for t in texts])
 
 
-def test_added(converted):
+def test_added_tokens_have_their_ids(converted):
     _, folder, sp, path = converted
     for model in (folder, path):
         assert encoded(model, ["the<|new|>a"], "--no-special") == [[*sp.encode("the"), 4000, *sp.encode("a")]]
 
 
-def test_transformers(converted, spm_texts):
+def test_tokens_equal_transformers(converted, spm_texts):
     """Merges that transformers makes of the scores; the same once more by way of the GGUF's keys."""
     kind, folder, sp, path = converted
     if kind != "llama":
@@ -163,12 +163,12 @@ def unigram(request, shared, tmp_path_factory):
     return folder, t
 
 
-def test_unigram(unigram, spm_texts):
+def test_unigram_tokens_equal_the_librarys(unigram, spm_texts):
     folder, t = unigram
     assert_same(spm_texts, encoded(folder, spm_texts), [e.ids for e in t.encode_batch(spm_texts)])
 
 
-def test_unigram_decoded(unigram, spm_texts):
+def test_unigram_texts_equal_the_librarys(unigram, spm_texts):
     folder, t = unigram
     ids = [e.ids for e in t.encode_batch(spm_texts)]
     assert_same(spm_texts, [b.decode("utf-8", "replace") for b in decoded(folder, ids)], t.decode_batch(ids))

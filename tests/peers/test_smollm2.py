@@ -2,13 +2,12 @@
 llama-perplexity's. The whole is long; four thousand tokens of it run every time."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
 
 import pytest
-from conftest import BUILD, PEERS, ROOT, run_derope
+from conftest import PEERS, ROOT, run_derope
 
 HELD_OUT = "dracula.txt"
 FULL, PARTIAL = ["--drop-rope"], ["--drop-rope=20-29", "--sliding-window", "512:0-19"]

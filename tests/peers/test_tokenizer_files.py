@@ -7,7 +7,6 @@ import urllib.request
 import gguf
 import pytest
 import sentencepiece
-import torch
 import transformers
 from conftest import run_derope
 from gguf_file import without_our_keys

@@ -13,7 +13,7 @@ from reference import tiny
 from test_tokenizer import assert_same, encoded
 from test_tokenizer_files import without_our_keys
 from tokenizers import Tokenizer
-from tokenizers_made import BAR, MADE, NASTY, SCRIPTS, random_texts, source_code
+from tokenizers_made import MADE, NASTY, SCRIPTS, random_texts, source_code
 
 NAMES = {  # of MADE
     "gpt2": "gpt-2", "neox": "olmo", "smollm": "smollm", "cohere": "command-r", "llama3": "llama-bpe", "cl100k": "dbrx",

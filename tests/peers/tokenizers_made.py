@@ -192,15 +192,6 @@ def write_gguf(path, kind, texts, types, **keys):
     w.close()
 
 
-def byte_level_to_gguf(t, path, pre):
-    """As llama.cpp's converter writes it."""
-    made = json.loads(t.to_str())
-    special = {a["id"]: 3 if a["special"] else 4 for a in made["added_tokens"]}
-    texts = [t.id_to_token(i) for i in range(t.get_vocab_size())]
-    write_gguf(path, "gpt2", texts, [special.get(i, 1) for i in range(len(texts))],
-               tokenizer_pre=pre, token_merges=[" ".join(m) for m in made["model"]["merges"]])
-
-
 def scored_to_gguf(pieces, path):
     types = [2, 3, 3] + [6 if p.startswith("<0x") else 1 for p, _ in pieces[3:]]
     write_gguf(path, "llama", [p for p, _ in pieces], types, token_scores=[float(s) for _, s in pieces],
