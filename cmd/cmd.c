@@ -146,6 +146,19 @@ bool cmd_parse_f64(const char *option, const char *text, double *out, Error *e) 
     return true;
 }
 
+bool cmd_parse_json(int argc, char **argv, bool *json, Error *e) {
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
+    int option;
+    *json = false;
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (option != 'j') return cmd_bad_option(e, option, argv);
+        *json = true;
+    }
+    return true;
+}
+
 char *cmd_line(int argc, char *const *argv) {
     Buffer b = {0};
     buffer_printf(&b, "derope");

@@ -50,6 +50,8 @@ typedef struct Scan {
 } Scan;
 /* What getopt_long returns for the next option, 0 for an operand, -1 at the end. */
 int cmd_next(Scan *s, int argc, char **argv, const struct option *options);
+/* For verbs whose one option is --json; operands are argv[optind] to argv[argc - 1] afterwards. */
+bool cmd_parse_json(int argc, char **argv, bool *json, Error *e);
 /* "derope" and the verb's arguments as a shell would take them; the caller frees it. */
 char *cmd_line(int argc, char *const *argv);
 /* For what getopt_long returns as '?' or ':'. */

@@ -1,4 +1,3 @@
-#include <getopt.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -308,15 +307,8 @@ static bool diff(Checkpoint *a, Checkpoint *b, bool json, Error *e) {
 }
 
 static bool run(int argc, char **argv, Error *e) {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
-    bool json = false;
-    int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option != 'j') return cmd_bad_option(e, option, argv);
-        json = true;
-    }
+    bool json;
+    if (!cmd_parse_json(argc, argv, &json, e)) return false;
     if (argc - optind != 2) return cmd_usage(e, "two models are needed (derope diff --help)");
     Checkpoint *a = checkpoint_open(argv[optind], e), *b = a ? checkpoint_open(argv[optind + 1], e) : NULL;
     bool ok = b && diff(a, b, json, e);

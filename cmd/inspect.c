@@ -1,4 +1,3 @@
-#include <getopt.h>
 #include <string.h>
 
 #include "cmd/cmd.h"
@@ -192,15 +191,8 @@ static void print_text(const Model *m) {
 }
 
 static bool run(int argc, char **argv, Error *e) {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
-    bool json = false;
-    int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option != 'j') return cmd_bad_option(e, option, argv);
-        json = true;
-    }
+    bool json;
+    if (!cmd_parse_json(argc, argv, &json, e)) return false;
     if (argc - optind != 1) return cmd_usage(e, "one model is needed (derope inspect --help)");
     Checkpoint *source = checkpoint_open(argv[optind], e);
     Model *m = source ? model_open(source, e) : NULL;

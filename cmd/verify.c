@@ -1,4 +1,3 @@
-#include <getopt.h>
 #include <math.h>
 #include <string.h>
 
@@ -277,15 +276,8 @@ static bool verify(Checkpoint *c, bool json, Error *e) {
 }
 
 static bool run(int argc, char **argv, Error *e) {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
-    bool json = false;
-    int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option != 'j') return cmd_bad_option(e, option, argv);
-        json = true;
-    }
+    bool json;
+    if (!cmd_parse_json(argc, argv, &json, e)) return false;
     if (argc - optind != 1) return cmd_usage(e, "one output is needed (derope verify --help)");
     Checkpoint *c = checkpoint_open(argv[optind], e);
     bool ok = c && verify(c, json, e);

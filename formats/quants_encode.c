@@ -16,26 +16,10 @@ static float half(float f) { /* as it will be read back */
     return f16_to_f32(f32_to_f16(f));
 }
 
-static void store_f16(uint8_t *p, float f) {
-    uint16_t h = f32_to_f16(f);
-    memcpy(p, &h, sizeof h);
-}
-
 /* To the nearest whole number, ties to even, within bounds; NaN becomes `low`. */
 static inline float nearest(float v, float low, float high) {
     v = v + 0x1.8p23f - 0x1.8p23f;
     return v > low ? v < high ? v : high : low;
-}
-
-/* The value of largest magnitude. */
-static float extreme_of(const float *x, int n) {
-    float peak = 0, extreme = 0;
-    for (int i = 0; i < n; i++)
-        if (fabsf(x[i]) > peak) {
-            peak = fabsf(x[i]);
-            extreme = x[i];
-        }
-    return extreme;
 }
 
 /* ---- scale and minimum: Q2_K, Q4_K, Q5_K ---- */

@@ -21,10 +21,6 @@ static uint32_t load_u32(const uint8_t *p) {
     return v;
 }
 
-static float load_f16(const uint8_t *p) {
-    return f16_to_f32(load_u16(p));
-}
-
 /* ---- 16 values ---- */
 
 /* OCP's E2M1, doubled */

@@ -6,12 +6,6 @@
 
 enum { SUPER = 256 };
 
-static float load_f16(const uint8_t *p) {
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return f16_to_f32(h);
-}
-
 /* scales[16] (4-bit scale, 4-bit minimum), 2-bit values [64], d, dmin */
 void q2_k_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 84) {

@@ -7,17 +7,6 @@
 
 enum { BLOCK = 32, HALF = 16 };
 
-static float load_f16(const uint8_t *p) {
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return f16_to_f32(h);
-}
-
-static void store_f16(uint8_t *p, float f) {
-    uint16_t h = f32_to_f16(f);
-    memcpy(p, &h, sizeof h);
-}
-
 void q4_0_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= BLOCK, p += 18, dst += BLOCK) {
         float d = load_f16(p);
@@ -80,17 +69,6 @@ static int to_int(float x, int low, int high) {
     return v < low ? low : v > high ? high : v;
 }
 
-/* The value of largest magnitude, with its sign. */
-static float extreme_of(const float *x) {
-    float peak = 0, extreme = 0;
-    for (int i = 0; i < BLOCK; i++)
-        if (fabsf(x[i]) > peak) {
-            peak = fabsf(x[i]);
-            extreme = x[i];
-        }
-    return extreme;
-}
-
 static void range_of(const float *x, float *low, float *high) {
     *low = *high = x[0];
     for (int i = 1; i < BLOCK; i++) {
@@ -101,7 +79,7 @@ static void range_of(const float *x, float *low, float *high) {
 
 void q4_0_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 18, src += BLOCK) {
-        float extreme = extreme_of(src); /* it becomes -8 */
+        float extreme = extreme_of(src, BLOCK); /* it becomes -8 */
         float d = extreme / -8, inverse = d != 0 ? 1 / d : 0;
         store_f16(p, d);
         for (int i = 0; i < HALF; i++) {
@@ -139,7 +117,7 @@ static void pack_five(const int *levels, uint8_t *p) {
 
 void q5_0_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 22, src += BLOCK) {
-        float extreme = extreme_of(src); /* it becomes -16 */
+        float extreme = extreme_of(src, BLOCK); /* it becomes -16 */
         float d = extreme / -16, inverse = d != 0 ? 1 / d : 0;
         int levels[BLOCK];
         store_f16(p, d);

@@ -169,7 +169,7 @@ static void restore_dtype(const json_t *dtypes, Tensor *t) {
     t->restored = true;
 }
 
-/* Packed bytes are laid out the way they are multiplied. */
+/* Plain weights lie as the row says; blocks (mxfp4) always lie along the rows that are multiplied. */
 static bool lies_transposed(const Model *m, const TensorName *row, const Tensor *t) {
     return row->hf_transposed && m->source->format != FORMAT_GGUF && dtype_info(t->stored)->block_elems == 1;
 }
@@ -210,7 +210,7 @@ static bool in_our_layout(Model *m, const TensorName *row, Fused fused, int laye
     return true;
 }
 
-/* By a row of the family; where each expert has a tensor, that of the first. */
+/* The tensor that a row names; `expert` matters where each has one of its own. */
 static const Tensor *find_by_row(const Model *m, const TensorName *row, int layer, int expert) {
     char name[128];
     tensor_name(row, layer, expert, m->source->format, name);
@@ -239,7 +239,7 @@ static void mark_bound(const Model *m, const TensorName *row, int layer, bool *b
         bound[find_by_row(m, row, layer, (int)i) - m->weights->tensors] = true;
 }
 
-/* All experts' tensors as one. */
+/* The tensors of all experts as one. */
 static bool stack_experts(Model *m, const TensorName *row, int layer, Tensor *out, Error *e) {
     uint32_t n = m->spec.layers[layer].n_experts;
     const Tensor **each = xcalloc(n, sizeof *each);

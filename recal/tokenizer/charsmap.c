@@ -42,7 +42,7 @@ static size_t offset_of(uint32_t unit) {
     return (size_t)(unit >> 10) << ((unit & 512) >> 6);
 }
 
-/* The length of what is replaced at `text`, 0 if nothing is. */
+/* The length of what `*to` replaces at `text`, by the longest match or the first; 0 if nothing does. */
 static size_t match(const Charsmap *m, const char *text, size_t n, bool longest, const char **to) {
     size_t at = offset_of(unit_at(m, 0)), found = 0;
     for (size_t i = 0; i < n && text[i]; i++) {
@@ -61,7 +61,7 @@ static size_t match(const Charsmap *m, const char *text, size_t n, bool longest,
     return found;
 }
 
-/* Patterns are matched against the result unchecked. */
+/* `changed` becomes `text`; it must be UTF-8, for splitters do not check again. */
 static bool take(Buffer *text, Buffer *changed, Error *e) {
     buffer_free(text);
     buffer_string(changed); /* not NULL, should nothing be left */
