@@ -111,7 +111,11 @@ FAMILIES = {
     "gpt_neox": {"intermediate_size": 8192, "num_attention_heads": 16, "num_key_value_heads": 16},  # the heads of q, k and v in turn
     "falcon": {"ffn_hidden_size": 8192, "num_kv_heads": 8, "new_decoder_architecture": True},  # the same, grouped
     "gemma": {"num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 128},  # norms one more in a GGUF
+    "mixtral": {"hidden_size": 1024, "num_attention_heads": 16, "num_key_value_heads": 4, "intermediate_size": 2816, "num_hidden_layers": 3},  # 8 tensors in one
+    "gpt_oss": {"hidden_size": 1440, "num_attention_heads": 16, "num_key_value_heads": 4, "intermediate_size": 1440, "num_local_experts": 9,
+                "num_hidden_layers": 4},  # experts in columns, gate and up in turn
 }
+SLOWER = {"gpt_oss": 3}  # every element of an unpacked GPT-OSS's experts moves
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -144,7 +148,7 @@ def test_half_a_gb_of_a_family(family, tmp_path, record):
     shutil.rmtree(tmp_path)
     assert max(peaks) < 64
     for way in ways:
-        assert min(seconds[way]) < 1.3 * min(seconds["cp -r and sync"]), way
+        assert min(seconds[way]) < SLOWER.get(family, 1.3) * min(seconds["cp -r and sync"]), way
 
 
 def test_reading_32k_tokens(smollm2, shared, record):
@@ -153,4 +157,4 @@ def test_reading_32k_tokens(smollm2, shared, record):
         pytest.skip(f"no {text}")
     seconds, peak = measured([BUILD / "derope", "--quiet", "ppl", smollm2, text, "--context", "32768", "--tokens", "32768"])
     record("perplexity of one window of 32768 tokens, SmolLM2-135M", {"seconds": round(seconds, 1), "peak RssAnon, MB": round(peak, 1)})
-    assert peak < 4000
+    assert peak < 2700
