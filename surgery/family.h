@@ -118,6 +118,8 @@ void set_window_pattern(Model *m, uint32_t window, uint64_t every);
 /* `layer_types` of a config ("sliding_attention" / "full_attention") and `window` onto the layers. Absent
  * list: nothing happens. */
 bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e);
+/* Layers with a window rotate whole heads unscaled, even where a factor stops the others. */
+void unscale_windowed(Model *m);
 /* Rotation off in layer i. */
 void layer_drop_rope(LayerSpec *l);
 /* GGUF: attention.sliding_window_pattern (a flag per layer, or a number n: every nth layer has none; `every`

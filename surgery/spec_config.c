@@ -69,6 +69,16 @@ void layer_drop_rope(LayerSpec *l) {
     l->scaling = (RopeScaling){0};
 }
 
+void unscale_windowed(Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        LayerSpec *l = &m->spec.layers[i];
+        if (!l->window) continue;
+        l->scaling = (RopeScaling){0};
+        l->position = POSITION_ROPE;
+        l->rotary_dim = l->head_dim;
+    }
+}
+
 /* ---- rope ---- */
 
 static bool scaling_kind(const char *name, RopeScalingKind *out) {

@@ -71,14 +71,9 @@ static bool read_config2(Model *m, const json_t *config, Error *e) {
 
 /* Windowed layers rotate by a base of their own, unscaled. */
 static void set_local_base(Model *m, double base) {
-    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
-        LayerSpec *l = &m->spec.layers[i];
-        if (!l->window) continue;
-        l->rope_base = base;
-        l->scaling = (RopeScaling){0};
-        l->position = POSITION_ROPE; /* even where a factor stops the others */
-        l->rotary_dim = l->head_dim;
-    }
+    unscale_windowed(m);
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].window) m->spec.layers[i].rope_base = base;
 }
 
 static bool read_config3(Model *m, const json_t *config, Error *e) {

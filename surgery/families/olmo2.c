@@ -4,18 +4,6 @@
 #include "formats/json.h"
 #include "surgery/carrier.h"
 
-/* Nothing scales the rotation of layers with a window, or stops it. */
-static void unscale_windowed(Model *m) {
-    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
-        LayerSpec *l = &m->spec.layers[i];
-        if (!l->window) continue;
-        l->scaling = (RopeScaling){0};
-        l->position = POSITION_ROPE; /* though the factor that stops the others was read for all */
-        l->rotary_dim = l->head_dim;
-    }
-}
-
-/* A window in three layers out of four, or where a list says. */
 static bool read_olmo3(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     if (!config_window(config, "sliding_window", &window, e)) return false;
