@@ -267,7 +267,7 @@ json_t *carrier_because(const Model *m, const Carrier *chosen) {
     for (const Carrier *const *c = carriers; *c != chosen; c++) {
         char why[200] = "could, but another was asked for";
         if ((*c)->format != chosen->format) continue;
-        (*c)->can(m, why, sizeof why);
+        carrier_can(*c, m, why, sizeof why);
         json_object_set_new(reasons, (*c)->name, json_string(why));
     }
     return reasons;
