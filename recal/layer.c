@@ -132,6 +132,23 @@ Experts layer_experts(const LayerSpec *l, size_t width, const LayerParams *w) {
                      .w = expert_params(w)};
 }
 
+MlpParams mlp_params(const LayerParams *p) {
+    return (MlpParams){p->gate, p->up, p->down, p->gate_bias, p->up_bias, p->down_bias};
+}
+
+MlpParams shared_mlp_params(const LayerParams *p) {
+    return (MlpParams){.gate = p->shared_gate, .up = p->shared_up, .down = p->shared_down};
+}
+
+void mlp_forward(const Net *n, Activation act, const MlpParams *w, float *out, const float *in, float *gate,
+                 float *up, float *wide, size_t N, size_t F) {
+    size_t C = n->spec->width;
+    if (w->gate) project(n->pool, gate, in, w->gate, w->gate_bias, N, C, F);
+    project(n->pool, up, in, w->up, w->up_bias, N, C, F);
+    activation_forward(n->pool, act, wide, w->gate ? gate : NULL, up, N * F);
+    project(n->pool, out, wide, w->down, w->down_bias, N, F, C);
+}
+
 size_t mlp_passes(const LayerSpec *l) {
     return l->n_experts ? l->n_experts_used : 1;
 }

@@ -38,6 +38,19 @@ void stream_norm_backward(const Net *n, float *dx, float *dw, float *db, const f
 /* A layer's mixture of experts, with its parameters or with their gradients. */
 Experts layer_experts(const LayerSpec *l, size_t width, const LayerParams *w);
 ExpertParams expert_params(const LayerParams *p);
+/* An MLP's weights, or their gradients; NULL where it has none. */
+typedef struct MlpParams {
+    float *gate, *up, *down, *gate_bias, *up_bias, *down_bias;
+} MlpParams;
+
+/* The layer's own, and the expert that every token passes. */
+MlpParams mlp_params(const LayerParams *p);
+MlpParams shared_mlp_params(const LayerParams *p);
+/* out (N, width) of in (N, width); `gate` (untouched without a gate), `up` and `wide` (N, F) are left with
+ * what they held on the way. `wide` may be gate or up. */
+void mlp_forward(const Net *n, Activation act, const MlpParams *w, float *out, const float *in, float *gate,
+                 float *up, float *wide, size_t N, size_t F);
+
 /* How many MLPs a token passes: the experts that it uses, or one. */
 size_t mlp_passes(const LayerSpec *l);
 

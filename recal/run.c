@@ -162,14 +162,16 @@ static void make_room(LayerCache *c, const LayerSpec *l, size_t n, size_t width)
 typedef struct Scratch {
     float *x, *normed, *branch, *rstd, *q, *out, *gate, *up, *logits;
     float *expert_in, *expert_out;
+    Routes routes; /* room for the layer with most experts */
 } Scratch;
 
 static bool scratch_new(Scratch *b, const ModelSpec *s, size_t n_ids, Error *e) {
-    size_t q = 0, f = 0, heads = 1, passes = 0, rows = n_ids < CHUNK ? n_ids : CHUNK;
+    size_t q = 0, f = 0, heads = 1, experts = 0, passes = 0, rows = n_ids < CHUNK ? n_ids : CHUNK;
     for (uint32_t i = 0; i < s->n_layers; i++) {
         const LayerSpec *l = &s->layers[i];
         if ((size_t)l->n_heads * l->head_dim > q) q = (size_t)l->n_heads * l->head_dim;
         if (l->ffn_dim * mlp_passes(l) > f) f = l->ffn_dim * mlp_passes(l);
+        if (l->n_experts > experts) experts = l->n_experts;
         if (l->n_experts && mlp_passes(l) > passes) passes = mlp_passes(l);
         if (l->n_heads > heads) heads = l->n_heads;
     }
@@ -179,6 +181,8 @@ static bool scratch_new(Scratch *b, const ModelSpec *s, size_t n_ids, Error *e) 
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
         if (floats[i] && !(*parts[i] = big_alloc_unset(rows, floats[i] * sizeof(float), "activations", e)))
             return false;
+    Experts most = {.n = experts, .used = passes};
+    if (experts && !routes_new(&b->routes, &most, rows, e)) return false;
     b->logits =
         big_alloc_unset(rows < LOGIT_ROWS ? rows : LOGIT_ROWS, (size_t)s->vocab * sizeof(float), "logits", e);
     return b->logits != NULL;
@@ -195,6 +199,7 @@ static void scratch_free(Scratch *b) {
     free(b->up);
     free(b->expert_in);
     free(b->expert_out);
+    routes_free(&b->routes);
     free(b->logits);
 }
 
@@ -238,36 +243,26 @@ static void run_attention(Net *n, uint32_t i, const LayerParams *w, LayerCache *
     project(n->pool, b->branch, b->out, w->o, w->o_bias, N, q, C);
 }
 
-static bool run_experts(Net *n, const LayerSpec *l, const LayerParams *w, const float *in, Scratch *b,
-                        size_t N, Error *e) {
+static void run_experts(Net *n, const LayerSpec *l, const LayerParams *w, const float *in, Scratch *b,
+                        size_t N) {
     Experts x = layer_experts(l, n->spec->width, w);
     ExpertRows rows = {
         .in = b->expert_in, .out = b->expert_out, .gate = b->gate, .up = b->up, .wide = b->gate};
-    Routes r;
-    if (!routes_new(&r, &x, N, e)) return false;
-    experts_forward(n->pool, &x, &r, &rows, b->branch, in, N);
-    routes_free(&r);
-    if (!l->shared_expert) return true;
-    size_t C = n->spec->width, F = l->ffn_dim;
-    project(n->pool, b->gate, in, w->shared_gate, NULL, N, C, F);
-    project(n->pool, b->up, in, w->shared_up, NULL, N, C, F);
-    activation_forward(n->pool, l->activation, b->gate, b->gate, b->up, N * F);
-    project(n->pool, b->expert_out, b->gate, w->shared_down, NULL, N, F, C);
-    add_scaled(n->pool, b->branch, b->expert_out, 1, N * C);
-    return true;
+    experts_forward(n->pool, &x, &b->routes, &rows, b->branch, in, N);
+    if (!l->shared_expert) return;
+    MlpParams shared = shared_mlp_params(w);
+    mlp_forward(n, l->activation, &shared, b->expert_out, in, b->gate, b->up, b->gate, N, l->ffn_dim);
+    add_scaled(n->pool, b->branch, b->expert_out, 1, N * n->spec->width);
 }
 
 /* The same of the MLP. */
-static bool run_ffn(Net *n, uint32_t i, const LayerParams *w, const float *in, Scratch *b, size_t N,
-                    Error *e) {
+static void run_ffn(Net *n, uint32_t i, const LayerParams *w, const float *in, Scratch *b, size_t N) {
     const LayerSpec *l = &n->spec->layers[i];
-    size_t C = n->spec->width, F = l->ffn_dim;
-    if (l->n_experts) return run_experts(n, l, w, in, b, N, e);
-    if (w->gate) project(n->pool, b->gate, in, w->gate, w->gate_bias, N, C, F);
-    project(n->pool, b->up, in, w->up, w->up_bias, N, C, F);
-    activation_forward(n->pool, l->activation, b->gate, w->gate ? b->gate : NULL, b->up, N * F);
-    project(n->pool, b->branch, b->gate, w->down, w->down_bias, N, F, C);
-    return true;
+    MlpParams own = mlp_params(w);
+    if (l->n_experts)
+        run_experts(n, l, w, in, b, N);
+    else
+        mlp_forward(n, l->activation, &own, b->branch, in, b->gate, b->up, b->gate, N, l->ffn_dim);
 }
 
 /* x += scale * post_norm(branch) */
@@ -283,8 +278,7 @@ static const float *branch_input(Net *n, const float *norm, const float *bias, S
     return b->normed;
 }
 
-static bool run_layer(Net *n, uint32_t i, LayerCache *c, const Rope *rope, Scratch *b, size_t at, size_t N,
-                      Error *e) {
+static void run_layer(Net *n, uint32_t i, LayerCache *c, const Rope *rope, Scratch *b, size_t at, size_t N) {
     LayerParams w = layer_params(n, n->weights, i);
     Wiring wiring = n->spec->layers[i].wiring;
     const float *in = branch_input(n, w.attn_norm, w.attn_norm_bias, b, N);
@@ -297,9 +291,8 @@ static bool run_layer(Net *n, uint32_t i, LayerCache *c, const Rope *rope, Scrat
         if (wiring == WIRING_PARALLEL) in = branch_input(n, w.ffn_norm, w.ffn_norm_bias, b, N);
         add_branch(n, w.attn_post_norm, b, N);
     }
-    if (!run_ffn(n, i, &w, in, b, N, e)) return false;
+    run_ffn(n, i, &w, in, b, N);
     add_branch(n, w.ffn_post_norm, b, N);
-    return true;
 }
 
 static bool run_head(Net *n, Scratch *b, size_t first, size_t from, size_t N, LogitSink sink, void *context,
@@ -330,8 +323,8 @@ bool net_run(Net *n, KvCache *kv, const int32_t *ids, size_t n_ids, size_t skip,
         embedding_forward(n->pool, b.x, net_at(n, n->weights, ROLE_EMBED, -1), ids + done,
                           (float)s->embedding_scale, N, s->width);
         for (uint32_t i = 0; ok && i < s->n_layers; i++) {
-            ok = run_layer(n, i, &kv->layers[i], &ropes[i], &b, kv->length, N, e);
-            if (ok && kv->stop && *kv->stop) ok = error_set(e, ERR_INTERRUPTED, "interrupted");
+            run_layer(n, i, &kv->layers[i], &ropes[i], &b, kv->length, N);
+            if (kv->stop && *kv->stop) ok = error_set(e, ERR_INTERRUPTED, "interrupted");
         }
         ropes_free(ropes, s);
         if (ok && sink && done + N > skip)

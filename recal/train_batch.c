@@ -246,50 +246,22 @@ static ExpertRows expert_rows(const Pass *p, const Kept *k, float *wide) {
                         .spare = p->wide};
 }
 
-/* A plain MLP, or the expert that every token passes. */
-typedef struct Mlp {
-    float *gate, *up; /* (N, F), kept */
-    float *w_gate, *w_up, *w_down, *b_gate, *b_up, *b_down;
-    size_t F;
-} Mlp;
-
-static Mlp plain_mlp(const Kept *k, const LayerParams *w, size_t F) {
-    return (Mlp){k->gate, k->up, w->gate, w->up, w->down, w->gate_bias, w->up_bias, w->down_bias, F};
-}
-
-static Mlp shared_mlp(const Kept *k, const LayerParams *w, size_t F) {
-    return (Mlp){.gate = k->shared_gate,
-                 .up = k->shared_up,
-                 .w_gate = w->shared_gate,
-                 .w_up = w->shared_up,
-                 .w_down = w->shared_down,
-                 .F = F};
-}
-
-static void forward_mlp(Pass *p, Activation act, const Mlp *m, const float *in, float *out) {
-    Pool *pool = p->n->pool;
-    size_t C = p->n->spec->width;
-    if (m->w_gate) project(pool, m->gate, in, m->w_gate, m->b_gate, p->N, C, m->F);
-    project(pool, m->up, in, m->w_up, m->b_up, p->N, C, m->F);
-    activation_forward(pool, act, p->wide, m->w_gate ? m->gate : NULL, m->up, p->N * m->F);
-    project(pool, out, p->wide, m->w_down, m->b_down, p->N, m->F, C);
-}
-
 static void forward_ffn(Pass *p, uint32_t i, const LayerParams *w, const float *in) {
     const LayerSpec *l = &p->n->spec->layers[i];
     Kept *k = &p->kept[i];
     float *out = k->ffn_raw ? k->ffn_raw : p->branch;
     if (!l->n_experts) {
-        Mlp mlp = plain_mlp(k, w, l->ffn_dim);
-        forward_mlp(p, l->activation, &mlp, in, out);
+        MlpParams own = mlp_params(w);
+        mlp_forward(p->n, l->activation, &own, out, in, k->gate, k->up, p->wide, p->N, l->ffn_dim);
         return;
     }
     Experts x = layer_experts(l, p->n->spec->width, w);
     ExpertRows rows = expert_rows(p, k, p->wide);
     experts_forward(p->n->pool, &x, &k->routes, &rows, out, in, p->N);
     if (!l->shared_expert) return;
-    Mlp shared = shared_mlp(k, w, l->ffn_dim);
-    forward_mlp(p, l->activation, &shared, in, p->expert_out);
+    MlpParams shared = shared_mlp_params(w);
+    mlp_forward(p->n, l->activation, &shared, p->expert_out, in, k->shared_gate, k->shared_up, p->wide, p->N,
+                l->ffn_dim);
     add_scaled(p->n->pool, out, p->expert_out, 1, p->N * p->n->spec->width);
 }
 
@@ -423,19 +395,19 @@ static void enter_branch(Pass *p, Back *d, const float *x, const float *norm, fl
 }
 
 /* d->dy through a plain MLP into d->din, added to what is there if `more`; `g`: gradients of the weights. */
-static void backward_mlp(Pass *p, Activation act, const Mlp *m, const Mlp *g, const float *in, bool more,
-                         Back *d) {
+static void backward_mlp(Pass *p, const LayerSpec *l, const MlpParams *w, const MlpParams *g, float *gate,
+                         float *up, const float *in, bool more, Back *d) {
     Pool *pool = p->n->pool;
-    size_t N = p->N, C = p->n->spec->width, F = m->F;
-    float *gate = m->w_gate ? m->gate : NULL;
-    activation_forward(pool, act, p->wide, gate, m->up, N * F);
-    if (g->b_down) bias_backward(pool, g->b_down, d->dy, N, C);
-    linear_backward(pool, d->dwide, false, g->w_down, d->dy, p->wide, m->w_down, N, F, C);
-    activation_backward(pool, act, gate, m->up, d->dwide, gate, m->up, N * F);
-    if (g->b_gate) bias_backward(pool, g->b_gate, m->gate, N, F);
-    if (g->b_up) bias_backward(pool, g->b_up, m->up, N, F);
-    linear_backward(pool, d->din, more, g->w_up, m->up, in, m->w_up, N, C, F);
-    if (gate) linear_backward(pool, d->din, true, g->w_gate, gate, in, m->w_gate, N, C, F);
+    size_t N = p->N, C = p->n->spec->width, F = l->ffn_dim;
+    if (!w->gate) gate = NULL;
+    activation_forward(pool, l->activation, p->wide, gate, up, N * F);
+    if (g->down_bias) bias_backward(pool, g->down_bias, d->dy, N, C);
+    linear_backward(pool, d->dwide, false, g->down, d->dy, p->wide, w->down, N, F, C);
+    activation_backward(pool, l->activation, gate, up, d->dwide, gate, up, N * F);
+    if (g->gate_bias) bias_backward(pool, g->gate_bias, gate, N, F);
+    if (g->up_bias) bias_backward(pool, g->up_bias, up, N, F);
+    linear_backward(pool, d->din, more, g->up, up, in, w->up, N, C, F);
+    if (gate) linear_backward(pool, d->din, true, g->gate, gate, in, w->gate, N, C, F);
 }
 
 /* `in` is what the MLP read; d->din receives its gradient. */
@@ -444,8 +416,8 @@ static void backward_ffn(Pass *p, uint32_t i, const LayerParams *w, const LayerP
     const LayerSpec *l = &p->n->spec->layers[i];
     Kept *k = &p->kept[i];
     if (!l->n_experts) {
-        Mlp mlp = plain_mlp(k, w, l->ffn_dim), of = plain_mlp(k, g, l->ffn_dim);
-        backward_mlp(p, l->activation, &mlp, &of, in, false, d);
+        MlpParams own = mlp_params(w), of_own = mlp_params(g);
+        backward_mlp(p, l, &own, &of_own, k->gate, k->up, in, false, d);
         return;
     }
     Experts x = layer_experts(l, p->n->spec->width, w);
@@ -453,8 +425,8 @@ static void backward_ffn(Pass *p, uint32_t i, const LayerParams *w, const LayerP
     ExpertRows rows = expert_rows(p, k, d->dwide);
     experts_backward(p->n->pool, &x, &of, &k->routes, &rows, d->din, d->dy, in, p->N);
     if (!l->shared_expert) return;
-    Mlp shared = shared_mlp(k, w, l->ffn_dim), of_shared = shared_mlp(k, g, l->ffn_dim);
-    backward_mlp(p, l->activation, &shared, &of_shared, in, true, d);
+    MlpParams shared = shared_mlp_params(w), of_shared = shared_mlp_params(g);
+    backward_mlp(p, l, &shared, &of_shared, k->shared_gate, k->shared_up, in, true, d);
 }
 
 /* QK-norm's way back: d (N, width), in place by way of `spare`. */
