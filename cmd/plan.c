@@ -32,15 +32,10 @@ static json_t *plan_layers(const Model *m) {
     return list;
 }
 
-/* A trained tensor is written in its own type, if that can be. */
-static DType trained_type(const Tensor *t) {
-    return dtype_info(t->dtype)->encode ? t->dtype : DTYPE_Q8_0;
-}
-
 /* What becomes of a tensor: the type it has, what is done to its values, the type it is written in and, where
  * that stands in for its own, why. */
 static json_t *plan_tensor(const Tensor *t, TensorStatus s, bool trained) {
-    DType to = trained ? trained_type(t) : t->dtype;
+    DType to = trained ? dtype_written(t->dtype) : t->dtype;
     bool replaced = t->replaced || (trained && to != t->dtype);
     const char *change = s != TENSOR_CHANGED                                   ? NULL
                          : trained                                             ? "trained"

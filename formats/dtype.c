@@ -246,6 +246,10 @@ bool dtype_widens(DType from, DType to) {
     }
 }
 
+DType dtype_written(DType t) {
+    return dtype_info(t)->encode ? t : DTYPE_Q8_0;
+}
+
 bool dtype_for_rows(DType wanted, uint64_t row_elems, DType *out) {
     static const struct {
         DType from, to;

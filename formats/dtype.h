@@ -81,6 +81,8 @@ bool dtype_bytes(DType t, uint64_t n, uint64_t *out);
 /* True if every value of `from` is one of `to` (bf16 -> f32, f16 -> f32), so that the way back is exact. */
 bool dtype_widens(DType from, DType to);
 
+/* The type that changed values are written back in: `t` itself, or Q8_0 where it cannot be encoded. */
+DType dtype_written(DType t);
 /* The type that rows of `row_elems` elements are written in where `wanted` is asked for: itself if they are
  * whole blocks of it, else the one that llama.cpp's quantizer falls back to, a little better and in blocks of
  * 32. False if that does not fit either. */

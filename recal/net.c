@@ -13,7 +13,7 @@
 
 static void add_param(Net *n, TensorRole role, int layer) {
     uint64_t shape[3];
-    uint32_t rank = role_shape(n->spec, layer >= 0 ? &n->spec->layers[layer] : NULL, role, shape);
+    uint32_t rank = role_shape(n->spec, spec_layer(n->spec, layer), role, shape);
     if (!rank) return;
     bool bias = role_is_bias(role);
     size_t rows = 1, cols = shape[rank - 1];

@@ -219,16 +219,13 @@ bool train_return(const Net *n, Model *m, Error *e) {
         const Param32 *p = &n->params[i];
         const ModelTensor *there = model_tensor(m, p->role, p->layer);
         uint64_t shape[3];
-        uint32_t rank =
-            role_shape(n->spec, p->layer >= 0 ? &n->spec->layers[p->layer] : NULL, p->role, shape);
+        uint32_t rank = role_shape(n->spec, spec_layer(n->spec, p->layer), p->role, shape);
         char name[128];
         model_tensor_name(m, p->role, p->layer, FORMAT_HF, name);
         Tensor t = tensor_over(&m->arena, name, DTYPE_F32, rank, shape, n->weights + p->offset);
-        t.dtype = there ? there->tensor.dtype : DTYPE_F32;
-        if (!dtype_info(t.dtype)->encode) {
-            t.dtype = DTYPE_Q8_0;
-            as_q8++;
-        }
+        DType before = there ? there->tensor.dtype : DTYPE_F32;
+        t.dtype = dtype_written(before);
+        as_q8 += t.dtype != before;
         if (m->spec.norm_of_one && role_is_norm(p->role)) t.add = -1;
         t.changed = true;
         model_set_tensor(m, p->role, p->layer, &t);

@@ -230,17 +230,18 @@ static void set_number(Checkpoint *out, const char *arch, const char *suffix, ui
 
 static void set_common_meta(Export *x, const char *arch) {
     const ModelSpec *s = &x->m->spec;
-    const LayerSpec *l = &s->layers[0];
+    const LayerSpec *l = &s->layers[0], *mixture = mixture_layer(x->m);
     char key[128];
     double there;
     set_number(x->out, arch, "block_count", s->n_layers);
     set_number(x->out, arch, "context_length", x->m->new_context ? x->m->new_context : s->context);
     set_number(x->out, arch, "embedding_length", s->width);
     set_number(x->out, arch, "feed_forward_length", l->ffn_dim);
-    if (l->n_experts) {
-        set_number(x->out, arch, "expert_count", l->n_experts);
-        set_number(x->out, arch, "expert_used_count", l->n_experts_used);
-        if (x->m->family->gguf_expert_ffn) set_number(x->out, arch, "expert_feed_forward_length", l->ffn_dim);
+    if (mixture->n_experts) {
+        set_number(x->out, arch, "expert_count", mixture->n_experts);
+        set_number(x->out, arch, "expert_used_count", mixture->n_experts_used);
+        if (x->m->family->gguf_expert_ffn)
+            set_number(x->out, arch, "expert_feed_forward_length", mixture->ffn_dim);
     }
     set_number(x->out, arch, "attention.head_count", l->n_heads);
     set_number(x->out, arch, "attention.head_count_kv", l->n_kv_heads);

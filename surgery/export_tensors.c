@@ -54,10 +54,8 @@ static void fold_scale(Export *x, TensorRole role, int layer, Tensor *t) {
     t->scale = undone ? 1 : (float)scale;
     t->add = (float)(undone ? round(add) : add);
     if (undone) return;
-    if (!dtype_info(t->dtype)->encode) {
-        t->dtype = DTYPE_Q8_0;
-        t->replaced = true;
-    }
+    t->replaced |= dtype_written(t->dtype) != t->dtype;
+    t->dtype = dtype_written(t->dtype);
 }
 
 /* Packed weights take no scale. */
@@ -104,7 +102,7 @@ static const TensorName *row_of(const Export *x, TensorRole role, int layer) {
     const ModelTensor *there = model_tensor(x->m, role, layer);
     if (!x->carrier->tensors && there && there->row) return there->row;
     const TensorName *row = x->carrier->tensors ? x->carrier->tensors : x->m->family->tensors;
-    const LayerSpec *l = layer >= 0 ? &x->m->spec.layers[layer] : NULL;
+    const LayerSpec *l = spec_layer(&x->m->spec, layer);
     for (; row->hf; row++) /* a plain MLP goes where one expert is */
         if (row->role == role && (row_fits(row, l) || (x->carrier->needs_router && row->experts))) return row;
     return NULL;

@@ -53,7 +53,7 @@ void model_tensor_name(const Model *m, TensorRole role, int layer, Format format
     const TensorName *row = there ? there->row : NULL;
     out[0] = 0;
     for (const TensorName *n = m->family->tensors; n->hf && !row; n++)
-        if (n->role == role && row_fits(n, layer >= 0 ? &m->spec.layers[layer] : NULL)) row = n;
+        if (n->role == role && row_fits(n, spec_layer(&m->spec, layer))) row = n;
     if (row) tensor_name(row, layer, -1, format, out);
 }
 
@@ -151,7 +151,7 @@ static bool *bias_flag(LayerSpec *l, TensorRole role) {
 /* What the configuration asks for; a GGUF says of biases that there are any by having the tensors. */
 static bool has_role(const Model *m, TensorRole role, int layer) {
     uint64_t shape[3];
-    return role_shape(&m->spec, layer >= 0 ? &m->spec.layers[layer] : NULL, role, shape) != 0;
+    return role_shape(&m->spec, spec_layer(&m->spec, layer), role, shape) != 0;
 }
 
 static void forget_biases(ModelSpec *s) {
@@ -177,7 +177,7 @@ static bool lies_transposed(const Model *m, const TensorName *row, const Tensor 
 static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int layer, const Tensor *t,
                          Error *e) {
     uint64_t want[3];
-    const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
+    const LayerSpec *l = spec_layer(&m->spec, layer);
     uint32_t rank = role_shape(&m->spec, l, row->role, want);
     if (fused) want[role_is_mlp(row->role) && l->n_experts ? 1 : 0] = fused_rows(l, fused);
     if (lies_transposed(m, row, t)) {
@@ -197,7 +197,7 @@ static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int
  * Gemma's norms are one more there, and queries have the softmax scale in them. */
 static bool in_our_layout(Model *m, const TensorName *row, Fused fused, int layer, Tensor *t, Error *e) {
     bool gguf = m->source->format == FORMAT_GGUF;
-    const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
+    const LayerSpec *l = spec_layer(&m->spec, layer);
     Tensor whole = *t;
     if (lies_transposed(m, row, t) && !tensor_transposed(&m->arena, &m->transposer, t, &whole, e))
         return false;
@@ -219,7 +219,7 @@ static const Tensor *find_by_row(const Model *m, const TensorName *row, int laye
 
 /* Another row of the family names this role, and that tensor is there. */
 static bool has_other_name(const Model *m, const TensorName *row, int layer) {
-    const LayerSpec *l = layer >= 0 ? &m->spec.layers[layer] : NULL;
+    const LayerSpec *l = spec_layer(&m->spec, layer);
     for (const TensorName *other = m->family->tensors; other->hf; other++)
         if (other != row && other->role == row->role && row_fits(other, l) && find_by_row(m, other, layer, 0))
             return true;
@@ -257,8 +257,8 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
                      Error *e) {
     bool gguf = m->source->format == FORMAT_GGUF;
     Fused fused = gguf ? row->gguf_fused : row->hf_fused;
+    if (!row_fits(row, spec_layer(&m->spec, layer))) return true;
     const Tensor *origin = find_by_row(m, row, layer, 0);
-    if (!row_fits(row, layer >= 0 ? &m->spec.layers[layer] : NULL)) return true;
     if (origin && gguf && role_is_bias(row->role)) *bias_flag(&m->spec.layers[layer], row->role) = true;
     if (!has_role(m, row->role, layer)) { /* stock runtimes would pass over it, known name or not */
         /* sinks in a GGUF are a carrier's neutral ones; DroPE saves norms that it does not use */
@@ -372,8 +372,7 @@ static bool check_named(const Model *m, Error *e) {
     for (int layer = -1; layer < 1; layer++)
         for (int role = 0; role < ROLE_COUNT; role++) {
             const TensorName *row = m->family->tensors;
-            while (row->hf && (row->role != (TensorRole)role ||
-                               !row_fits(row, layer >= 0 ? &m->spec.layers[layer] : NULL)))
+            while (row->hf && (row->role != (TensorRole)role || !row_fits(row, spec_layer(&m->spec, layer))))
                 row++;
             if (has_role(m, (TensorRole)role, layer) && !row->hf)
                 return error_set(e, ERR_INPUT,

@@ -101,6 +101,11 @@ typedef struct ModelSpec {
     LayerSpec *layers;      /* n_layers, owned by the model's arena */
 } ModelSpec;
 
+/* Layer i; NULL for -1, which stands for what is outside the layers. */
+static inline const LayerSpec *spec_layer(const ModelSpec *s, int i) {
+    return i < 0 ? (const LayerSpec *)0 : &s->layers[i];
+}
+
 /* Inverse frequencies (rotary_dim / 2 of them, radians per position) of a layer, scaling applied, for a text
  * of `n_tokens` (only "dynamic" and "longrope" depend on it). Returns what cos and sin are multiplied by. */
 double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_tokens, double *inv_freq);

@@ -145,23 +145,27 @@ bool family_rotation(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* Layers with a window may have a base of their own, which nothing scales. */
+static bool is_scaled(const Model *m, const LayerSpec *l) {
+    return !(m->family->window_base && l->window);
+}
+
 bool factor_stops(const Model *m, char *why, size_t size) {
-    bool own_base = m->family->window_base;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
-        bool scaled = !(own_base && l->window);
+        bool scaled = is_scaled(m, l);
         if (!scaled && layer_is_nope(m, l))
             return cannot(why, size, "does not scale the rotation of layers with a window");
         if (scaled && !layer_is_nope(m, l))
             return cannot(why, size, "stops the rotation of all layers%s or of none",
-                          own_base ? " without a window" : "");
+                          m->family->window_base ? " without a window" : "");
     }
     return true;
 }
 
 const LayerSpec *scaled_layer(const Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (!(m->family->window_base && m->spec.layers[i].window)) return &m->spec.layers[i];
+        if (is_scaled(m, &m->spec.layers[i])) return &m->spec.layers[i];
     return &m->spec.layers[0];
 }
 
@@ -170,7 +174,7 @@ bool main_rotation(const Model *m, const LayerSpec **found) {
     bool same = true;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
-        if (l->position == POSITION_NOPE || (m->family->window_base && l->window)) continue;
+        if (l->position == POSITION_NOPE || !is_scaled(m, l)) continue;
         if (!*found) *found = l;
         same &= same_rotation(l, *found);
     }

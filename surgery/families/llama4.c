@@ -159,10 +159,6 @@ static bool is_dense(const LayerSpec *l) {
     return !l->n_experts;
 }
 
-static bool is_mixture(const LayerSpec *l) {
-    return l->n_experts > 0;
-}
-
 static bool is_normed(const LayerSpec *l) {
     return l->q_norm != QK_NORM_NONE;
 }
@@ -171,25 +167,20 @@ static bool is_tempered(const LayerSpec *l) {
     return l->temper_scale != 0;
 }
 
-static bool is_chunked(const LayerSpec *l) {
-    return l->window != 0;
-}
-
 static void write_config(const Model *m, json_t *config) {
-    const LayerSpec *mixture = find(m, is_mixture), *dense = find(m, is_dense),
-                    *tempered = find(m, is_tempered), *chunked = find(m, is_chunked);
-    json_t *rotating = json_array(), *types = json_array(), *moe = json_array();
+    const LayerSpec *mixture = mixture_layer(m), *dense = find(m, is_dense), *tempered = find(m, is_tempered),
+                    *chunked = layer_by_window(m, true);
+    json_t *types = json_array(), *moe = json_array();
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
-        json_array_append_new(rotating, json_integer(l->position != POSITION_NOPE));
         json_array_append_new(types, json_string(l->window ? "chunked_attention" : "full_attention"));
         if (l->n_experts) json_array_append_new(moe, json_integer(i));
     }
-    json_object_set_new(config, "no_rope_layers", rotating);
+    write_no_rope_layers(m, config);
     json_object_set_new(config, "layer_types", types);
     json_object_set_new(config, "moe_layers", moe);
     write_experts(m, config, "num_local_experts");
-    if (mixture) json_object_set_new(config, "intermediate_size", json_integer(mixture->ffn_dim));
+    if (mixture->n_experts) json_object_set_new(config, "intermediate_size", json_integer(mixture->ffn_dim));
     if (dense) json_object_set_new(config, "intermediate_size_mlp", json_integer(dense->ffn_dim));
     json_object_set_new(config, "use_qk_norm", json_boolean(find(m, is_normed) != NULL));
     json_object_set_new(config, "attn_temperature_tuning", json_boolean(tempered != NULL));
@@ -232,11 +223,8 @@ static bool gguf_can(const Model *m, char *why, size_t size) {
 
 static void write_gguf(const Model *m, Checkpoint *out) {
     char key[128];
-    const LayerSpec *mixture = find(m, is_mixture), *dense = find(m, is_dense);
+    const LayerSpec *dense = find(m, is_dense);
     meta_set_u32(out, arch_key(key, out, "interleave_moe_layer_step"), moe_step(m));
-    meta_set_u32(out, arch_key(key, out, "expert_count"), mixture->n_experts);
-    meta_set_u32(out, arch_key(key, out, "expert_used_count"), mixture->n_experts_used);
-    meta_set_u32(out, arch_key(key, out, "expert_feed_forward_length"), mixture->ffn_dim);
     if (dense) meta_set_u32(out, arch_key(key, out, "feed_forward_length"), dense->ffn_dim);
 }
 
