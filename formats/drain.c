@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "formats/file.h"
 #include "formats/hash.h"
@@ -92,6 +93,11 @@ bool drain_zeros(Drain *d, uint64_t n, Error *e) {
     for (; n; n -= n < sizeof zeros ? n : sizeof zeros)
         if (!fd_write(d->fd, zeros, n < sizeof zeros ? n : sizeof zeros, d->path, e)) return false;
     return true;
+}
+
+void drain_blank_hashes(Checkpoint *c) {
+    for (size_t i = 0; i < c->n_tensors; i++)
+        memset(c->tensors[i].hash, '0', sizeof c->tensors[i].hash - 1);
 }
 
 uint64_t drain_total(const Checkpoint *c) {

@@ -31,6 +31,8 @@ typedef struct Drain {
 bool drain_tensor(Drain *d, Tensor *t, Error *e);
 /* Appends n zero bytes (n < 2^20). */
 bool drain_zeros(Drain *d, uint64_t n, Error *e);
+/* Zeros for every hash: the length of a manifest is known before the hashes are. */
+void drain_blank_hashes(Checkpoint *c);
 /* Sum of the served bytes of all tensors. */
 uint64_t drain_total(const Checkpoint *c);
 

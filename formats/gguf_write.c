@@ -129,8 +129,7 @@ static void settle_alignment(Checkpoint *c) {
 bool gguf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) {
     Output out;
     if (!output_begin(&out, path, false, o->force, e)) return false;
-    for (size_t i = 0; i < c->n_tensors; i++)
-        memset(c->tensors[i].hash, '0', 32), c->tensors[i].hash[32] = 0;
+    drain_blank_hashes(c);
     settle_alignment(c);
     Drain d = {.path = path, .options = o, .total = drain_total(c)};
     d.fd = open(out.temp, O_WRONLY | O_CLOEXEC);

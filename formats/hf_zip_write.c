@@ -31,9 +31,8 @@ typedef struct Entry {
     const HfFile *file;
     Buffer manifest;
     uint64_t size;
-    size_t tensor; /* whose stream is open, n_tensors at the end */
+    size_t tensor; /* whose stream may be open, n_tensors at the end */
     TensorStream stream;
-    bool streaming;
     const uint8_t *piece;
     size_t left; /* of it */
 } Entry;
@@ -65,25 +64,19 @@ static bool begin_entry(Entry *x) {
     return true;
 }
 
-static void end_entry(Entry *x) {
-    if (x->streaming) tensor_stream_close(&x->stream);
-    x->streaming = false;
-}
-
 /* The next piece into x->piece; x->left 0 at the end of all. */
 static bool next_piece(Entry *x) {
     ZipWrite *w = x->w;
     while (!x->left && x->tensor < x->file->n_tensors) {
         if (w->options->stop && *w->options->stop)
             return error_set(w->e, ERR_INTERRUPTED, "%s: interrupted; nothing was left behind", w->path);
-        if (!x->streaming) x->stream = tensor_stream(x->file->tensors[x->tensor]);
-        x->streaming = true;
+        if (!x->stream.tensor) x->stream = tensor_stream(x->file->tensors[x->tensor]);
         if (!tensor_stream_next(&x->stream, &x->piece, &x->left, w->e)) return false;
         w->done += x->left;
         if (x->left && w->options->progress)
             w->options->progress(w->options->progress_context, w->done, w->total);
         if (x->left) continue;
-        end_entry(x);
+        tensor_stream_close(&x->stream);
         x->tensor++;
     }
     return true;
@@ -112,7 +105,7 @@ static zip_int64_t entry_command(void *context, void *data, zip_uint64_t n, zip_
     case ZIP_SOURCE_READ:
         return read_entry(x, data, n);
     case ZIP_SOURCE_CLOSE:
-        end_entry(x);
+        tensor_stream_close(&x->stream);
         return 0;
     case ZIP_SOURCE_STAT:
         zip_stat_init(st);
@@ -217,9 +210,7 @@ static bool add_entry(zip_t *z, Entry *x, uint64_t *at) {
 static bool measure(ZipWrite *w, Entry *x) {
     x->size = x->file->n_bytes + x->file->tensor_bytes;
     if (!x->file->is_manifest) return true;
-    for (size_t i = 0; i < w->c->n_tensors; i++)
-        memset(w->c->tensors[i].hash, '0', 32), w->c->tensors[i].hash[32] = 0;
-    x->manifest.size = 0;
+    drain_blank_hashes(w->c);
     bool ok = hf_manifest_text(w->c, w->options, &x->manifest, w->e);
     x->size = x->manifest.size;
     return ok;

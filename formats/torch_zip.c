@@ -187,10 +187,14 @@ static bool ends_with(const char *s, const char *end) {
 }
 
 /* torch.save puts everything into one folder, named after the file. */
+static bool is_pickle(const char *name) {
+    return ends_with(name, "/data.pkl") && strchr(name, '/') == strrchr(name, '/');
+}
+
 static bool find_prefix(TorchZip *z) {
     for (uint64_t i = 0; i < zip_map_count(z->zip); i++) {
         const char *name = zip_map_name(z->zip, i);
-        if (!ends_with(name, "/data.pkl") || strchr(name, '/') != strrchr(name, '/')) continue;
+        if (!is_pickle(name)) continue;
         if (z->prefix)
             return error_set(z->e, ERR_INPUT, "%s: two checkpoints in one zip, in %.100s and %.100s", z->path,
                              z->prefix, name);
@@ -242,9 +246,7 @@ bool torch_zip_read(Checkpoint *c, const char *path, Error *e) {
 }
 
 bool torch_zip_is(const ZipMap *zip) {
-    for (uint64_t i = 0; i < zip_map_count(zip); i++) {
-        const char *name = zip_map_name(zip, i);
-        if (ends_with(name, "/data.pkl") && strchr(name, '/') == strrchr(name, '/')) return true;
-    }
+    for (uint64_t i = 0; i < zip_map_count(zip); i++)
+        if (is_pickle(zip_map_name(zip, i))) return true;
     return false;
 }

@@ -452,6 +452,9 @@ static void refused_json(void **state) {
         {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A*==\"}," MODEL("{\"a\":0}",
                                                                                                "[]", "") "}",
          "is not base64"},
+        {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"=\"}," MODEL("{\"a\":0}", "[]",
+                                                                                            "") "}",
+         "precompiled_charsmap of 0 bytes"},
         {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////w==\"}," MODEL(
              "{\"a\":0}", "[]", "") "}",
          "precompiled_charsmap of 4 bytes"},

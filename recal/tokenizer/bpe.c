@@ -40,6 +40,14 @@ void byte_to_printable(uint8_t byte, char out[3]) {
     }
 }
 
+void append_printable(Buffer *out, const char *bytes, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        char c[3];
+        byte_to_printable((uint8_t)bytes[i], c);
+        buffer_append(out, c, strlen(c));
+    }
+}
+
 int printable_to_byte(uint32_t code) {
     if (code < 256) return is_visible((int)code) ? (int)code : -1;
     return code <= 256 + 32   ? (int)code - 256
@@ -244,11 +252,7 @@ static CacheSlot *cache_slot(const Tokenizer *t, const char *piece, size_t n) {
 static int32_t whole_piece(const Tokenizer *t, const char *piece, size_t n) {
     if (!t->byte_level) return text_map_get(&t->vocab, piece, n);
     Buffer printable = {0};
-    for (size_t i = 0; i < n; i++) {
-        char c[3];
-        byte_to_printable((uint8_t)piece[i], c);
-        buffer_append(&printable, c, strlen(c));
-    }
+    append_printable(&printable, piece, n);
     int32_t id = text_map_get(&t->vocab, (char *)printable.data, printable.size);
     buffer_free(&printable);
     return id;

@@ -129,6 +129,8 @@ bool tokenizer_load_steps(Tokenizer *t, const json_t *root, const char *where, E
 /* False with an error if there are MAX_STEPS already. */
 bool add_normalizer(Tokenizer *t, Normalizer z, const char *where, Error *e);
 bool add_splitter(Tokenizer *t, Splitter s, const char *where, Error *e);
+/* Room for `n` tokens, none of which has a text yet. */
+void allocate_tokens(Tokenizer *t, size_t n);
 
 /* ---- maps.c ---- */
 void text_map_put(TextMap *m, const char *key, uint32_t len, int32_t value);
@@ -234,6 +236,7 @@ struct WordCache *word_cache_new(void);
 void word_cache_free(struct WordCache *c);
 /* GPT-2's printable character of a byte (UTF-8, at most 2 bytes, NUL-terminated), and back (-1: none). */
 void byte_to_printable(uint8_t byte, char out[3]);
+void append_printable(Buffer *out, const char *bytes, size_t n);
 int printable_to_byte(uint32_t code_point);
 /* What follows from vocabulary and merges. */
 void bpe_finish(Tokenizer *t);

@@ -33,11 +33,7 @@ static bool load_vocab(Tokenizer *t, const Checkpoint *c, bool unigram, Error *e
                     *types = meta_find(c, "tokenizer.ggml.token_type");
     if (!tokens || tokens->type != META_ARRAY || tokens->elem_type != META_STRING || tokens->count > 1 << 26)
         return error_set(e, ERR_INPUT, "%s: key 'tokenizer.ggml.tokens' is not a list of texts", c->path);
-    t->vocab_size = (uint32_t)tokens->count;
-    t->text = arena_alloc(&t->arena, t->vocab_size * sizeof *t->text);
-    t->len = arena_alloc(&t->arena, t->vocab_size * sizeof *t->len);
-    t->is_special = arena_alloc(&t->arena, t->vocab_size);
-    t->is_added = arena_alloc(&t->arena, t->vocab_size);
+    allocate_tokens(t, tokens->count);
     t->added = arena_alloc(&t->arena, t->vocab_size * sizeof *t->added);
     uint64_t cursor = 0;
     const char *s;
@@ -233,7 +229,7 @@ static int32_t special_id(const Tokenizer *t, const Checkpoint *c, const char *k
     return meta_u64(c, key, &id) && id < t->vocab_size ? (int32_t)id : -1;
 }
 
-static bool load_keys(Tokenizer *t, const Checkpoint *c, Error *e) {
+bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e) {
     const char *model = meta_string(c, "tokenizer.ggml.model", NULL);
     bool unigram = model && strcmp(model, "t5") == 0, spm = unigram || (model && strcmp(model, "llama") == 0);
     bool bos = spm && !unigram, eos = unigram;
@@ -254,10 +250,6 @@ static bool load_keys(Tokenizer *t, const Checkpoint *c, Error *e) {
     return true;
 }
 
-bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e) {
-    return load_keys(t, c, e);
-}
-
 bool tokenizer_load_sentencepiece(Tokenizer *t, const Checkpoint *c, Error *e) {
     Error damaged = {0};
     json_t *config = checkpoint_json(c, "config.json", &damaged);
@@ -265,7 +257,7 @@ bool tokenizer_load_sentencepiece(Tokenizer *t, const Checkpoint *c, Error *e) {
     Checkpoint *keys = checkpoint_new(FORMAT_GGUF);
     keys->path = arena_printf(&keys->arena, "%s/tokenizer.model", c->path ? c->path : "checkpoint");
     t->as_library = true;
-    bool ok = sentencepiece_to_keys(c, NULL, config, keys, e) && load_keys(t, keys, e);
+    bool ok = sentencepiece_to_keys(c, NULL, config, keys, e) && tokenizer_load_gguf(t, keys, e);
     checkpoint_close(keys);
     json_decref(config);
     return ok;

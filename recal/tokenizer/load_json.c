@@ -55,14 +55,6 @@ static json_int_t largest_id(const json_t *vocab, const json_t *added) {
     return top;
 }
 
-static void allocate_tokens(Tokenizer *t, size_t n) {
-    t->vocab_size = (uint32_t)n;
-    t->text = arena_alloc(&t->arena, n * sizeof *t->text);
-    t->len = arena_alloc(&t->arena, n * sizeof *t->len);
-    t->is_special = arena_alloc(&t->arena, n);
-    t->is_added = arena_alloc(&t->arena, n);
-}
-
 static bool load_vocab(const Loader *l, const json_t *root) {
     Tokenizer *t = l->t;
     const json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab"),

@@ -127,16 +127,15 @@ static bool decode_base64(const char *s, Buffer *out) {
 static bool load_precompiled(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     const char *text = json_get_string(o, "precompiled_charsmap");
-    if (!text) return true; /* HF writes null for an empty one */
+    if (!text || !*text) return true; /* HF writes null for an empty one */
     Buffer bytes = {0};
     Normalizer z = {.apply = normalize_precompiled};
     if (!decode_base64(text, &bytes))
         refuse(l, "precompiled_charsmap that is not base64:", text);
-    else if (bytes.size)
+    else
         z.map = charsmap_open(&l->t->arena, bytes.data, bytes.size, l->where, l->e);
-    bool empty = !*text;
     buffer_free(&bytes);
-    return empty || (z.map && add_normalizer(l->t, z, l->where, l->e));
+    return z.map && add_normalizer(l->t, z, l->where, l->e);
 }
 
 static const Step normalizers[] = {

@@ -109,11 +109,7 @@ bool split_to_printable(const Splitter *s, const Cutter *c, size_t step, const c
                         bool first) {
     (void)s;
     Buffer text = {0};
-    for (size_t i = 0; i < n; i++) {
-        char printable[3];
-        byte_to_printable((uint8_t)p[i], printable);
-        buffer_append(&text, printable, strlen(printable));
-    }
+    append_printable(&text, p, n);
     bool ok = cut(c, step + 1, (char *)text.data, text.size, first);
     buffer_free(&text);
     return ok;

@@ -61,6 +61,14 @@ bool add_splitter(Tokenizer *t, Splitter s, const char *where, Error *e) {
     return true;
 }
 
+void allocate_tokens(Tokenizer *t, size_t n) {
+    t->vocab_size = (uint32_t)n;
+    t->text = arena_alloc(&t->arena, n * sizeof *t->text);
+    t->len = arena_alloc(&t->arena, n * sizeof *t->len);
+    t->is_special = arena_alloc(&t->arena, n);
+    t->is_added = arena_alloc(&t->arena, n);
+}
+
 /* ---- encoding: text is cut at added tokens, normalised, cut at them again, then into pieces ---- */
 
 typedef struct Encoder {

@@ -435,14 +435,11 @@ static bool linear_can(const Model *m, char *why, size_t size) {
 
 /* What comes with a layer's rotation stays, though the scaling stops it. */
 static void keep_rotation_list(const Model *m, json_t *config) {
-    json_t *list = m->config ? json_object_get(m->config, "no_rope_layers") : NULL;
-    json_object_del(config, "no_rope_layers");
-    if (list) json_object_set(config, "no_rope_layers", list);
-    if (m->config) return;
-    list = json_array();
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+    json_t *list = m->config ? json_incref(json_object_get(m->config, "no_rope_layers")) : json_array();
+    for (uint32_t i = 0; !m->config && i < m->spec.n_layers; i++)
         json_array_append_new(list, json_integer(m->family->rotates(m, i)));
-    json_object_set_new(config, "no_rope_layers", list);
+    json_object_del(config, "no_rope_layers");
+    if (list) json_object_set_new(config, "no_rope_layers", list);
 }
 
 static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {

@@ -260,9 +260,7 @@ def test_made_by_transformers5(kind, tf5, tmp_path):
 def test_olmo2_loses_its_rotation_above_windows(tf5, tmp_path):
     """OLMo 2 has no windows; OLMo 3, the same block, has, and its scaling leaves their rotation alone."""
     model = tiny("olmo2")
-    source = tmp_path / "source"
-    model.save_pretrained(source)
-    byte_tokenizer(source)
+    source = save(model, tmp_path / "source")
     flags = ["--drop-rope=2-3", "--sliding-window", "20:0-1"]
     run_derope("convert", source, tmp_path / "out", *flags)
     run_derope("convert", source, tmp_path / "out.gguf", *flags)

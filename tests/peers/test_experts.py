@@ -157,6 +157,20 @@ def test_used_experts_changed_in_a_gguf(tmp_path):
 # ---- further surgery ----
 
 
+# What is refused, by case and flags: as a folder, as a GGUF, or both.
+NEITHER = ("out", "out.gguf")
+UNSAID = {
+    **{(case, "--sliding-window 16:all"): NEITHER for case in ("qwen3_moe", "olmoe", "llama4")},
+    **{(case, "--drop-rope=1-2"): NEITHER for case in ("qwen3_moe", "olmoe", "gpt_oss", "llama4")},
+    **{(case, "--sliding-window 16:all"): ("out.gguf",) for case in ("mixtral", "gpt_oss")},
+    ("llama4", "--scale-attention 1.5"): NEITHER,
+    ("llama4", "--drop-rope --scale-attention 0.7"): NEITHER,
+    ("llama4", "--rope-scaling linear:2"): ("out",),
+    ("llama4", "--rope-scaling yarn:4"): ("out",),
+    ("llama4", "--sliding-window 0:all"): ("out.gguf",),
+}
+
+
 @pytest.mark.parametrize("flags", [["--scale-attention", "1.5"], ["--rope-scaling", "linear:2"], ["--rope-scaling", "yarn:4"], ["--sliding-window", "0:all"],
                                    ["--sliding-window", "16:all"], ["--drop-rope"], ["--drop-rope=1-2"], ["--drop-rope", "--scale-attention", "0.7"]],
                          ids=" ".join)
@@ -167,6 +181,7 @@ def test_surgery(case, flags, tmp_path):
     expected = own_logits(source, tmp_path, *flags)
     for out in (tmp_path / "out", tmp_path / "out.gguf"):
         done = run_derope("convert", source, out, *flags, ok=False)
+        assert bool(done.returncode) == (out.name in UNSAID.get((case, " ".join(flags)), ())), done.stderr
         if done.returncode:
             assert done.returncode == 1 and "no stock architecture of" in done.stderr and not out.exists(), done.stderr
             continue

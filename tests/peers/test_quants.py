@@ -108,21 +108,18 @@ def test_llama_cpp_runs(kind, tmp_path):
     type that llama-quantize falls back to."""
     import torch
     from llama import differences
-    from reference import byte_tokenizer, tiny
+    from reference import IDS, own_logits, save, tiny
 
-    ids = [(7 * i * i + 3 * i + 11) % 320 for i in range(60)]
+    ids = IDS[:60]
     model = tiny("llama", hidden_size=256, intermediate_size=320, num_attention_heads=4, num_key_value_heads=2)
     with torch.no_grad():
         for p in model.parameters():
             if p.ndim == 2:
                 p.mul_(0.5)
-    model.save_pretrained(tmp_path / "in")
-    byte_tokenizer(tmp_path / "in")
+    save(model, tmp_path / "in")
     run_derope("convert", tmp_path / "in", tmp_path / "out.gguf", "--dtype", kind.lower())
     run_derope("verify", tmp_path / "out.gguf")
-    (tmp_path / "ids").write_text(" ".join(map(str, ids)))
-    run_derope("logits", tmp_path / "out.gguf", "--ids", tmp_path / "ids", "--out", tmp_path / "x.f32")
-    ours = torch.from_numpy(np.fromfile(tmp_path / "x.f32", np.float32).reshape(len(ids), -1))
+    ours = own_logits(tmp_path / "out.gguf", tmp_path, ids=ids)
     apart = np.concatenate(differences(tmp_path / "out.gguf", ours, ids, (2, 30, 60)))
     # llama.cpp rounds activations to 8 bits before it multiplies
     assert np.median(apart) < 0.012 and apart.max() < 0.06, (np.median(apart), apart.max())

@@ -8,9 +8,9 @@ import pytest
 import sentencepiece
 import transformers
 from conftest import ROOT, run_derope
+from gguf_file import without_our_keys
 from reference import tiny
 from test_tokenizer import assert_same, decoded, encoded
-from test_tokenizer_files import without_our_keys
 from test_tokenizer_gguf import llama_tokens
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers_made import BAR, NASTY, SCRIPTS, random_texts, source_code

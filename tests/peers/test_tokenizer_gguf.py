@@ -8,10 +8,10 @@ import urllib.request
 import gguf
 import pytest
 from conftest import ROOT, run_derope
+from gguf_file import without_our_keys
 from llama import Llama
 from reference import tiny
 from test_tokenizer import assert_same, encoded
-from test_tokenizer_files import without_our_keys
 from tokenizers import Tokenizer
 from tokenizers_made import MADE, NASTY, SCRIPTS, random_texts, source_code
 
