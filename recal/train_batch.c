@@ -475,8 +475,7 @@ static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const 
     free(dsinks);
 }
 
-/* Where a branch's gradient begins: at that of the layer's output. In a parallel layer both branches take it
- * before either adds to it. */
+/* In a parallel layer both branches take the gradient of its output before either adds to it. */
 static void backward_layer(Pass *p, uint32_t i, float *grads, Back *d) {
     LayerParams w = layer_params(p->n, p->n->weights, i), g = layer_params(p->n, grads, i);
     Kept *k = &p->kept[i];

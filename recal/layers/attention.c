@@ -70,11 +70,6 @@ SIMD_CLONES static float largest(const float *s, size_t low, size_t high) {
     return top;
 }
 
-SIMD_CLONES static void multiply(float *x, float f, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        x[i] *= f;
-}
-
 /* Largest score and sum of exponentials of the tiles that a query has met. */
 typedef struct Running {
     float top, sum;
@@ -87,7 +82,7 @@ static void meet_tile(Running *r, float *s, size_t low, size_t high, size_t n, f
     if (top > r->top) {
         float fade = r->top > -FLT_MAX ? expf(r->top - top) : 0;
         r->sum *= fade;
-        if (out) multiply(out, fade, dim);
+        if (out) row_scale(out, fade, dim);
         r->top = top;
     }
     r->sum += exponentials(s, low, high, n, r->top);
@@ -242,14 +237,6 @@ SIMD_CLONES static void softmax_gradient(float *dp, const float *p, float delta,
         dp[i] = p[i] * (dp[i] - delta) * scale;
 }
 
-SIMD_CLONES static float dot(const float *a, const float *b, size_t n) {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return sum;
-}
-
 /* One head's block of queries; adds to dk and dv, writes dq. */
 static void backward_block(const Attention *a, const AttentionGrad *g, size_t h, size_t q0, float *scratch,
                            float *dsink) {
@@ -280,7 +267,7 @@ static void backward_block(const Attention *a, const AttentionGrad *g, size_t h,
         row_span(a, q0 + i, from, &low, &high);
         float lse = a->lse[h * a->queries + q0 + i];
         exponentials(p + i * n, low, high, n, lse);
-        float delta = dot(g->dout + at_q + i * ldq, a->out + at_q + i * ldq, a->dim);
+        float delta = row_dot(g->dout + at_q + i * ldq, a->out + at_q + i * ldq, a->dim);
         softmax_gradient(dp + i * n, p + i * n, delta, a->scale, n);
         if (dsink) *dsink -= expf(a->sinks[h] - lse) * delta;
     }

@@ -7,7 +7,6 @@
 #include "formats/buffer.h"
 #include "recal/gemm.h"
 #include "recal/layers/layers.h"
-#include "recal/simd.h"
 
 enum { TOKENS = 16 }; /* per task, where threads share out the tokens */
 
@@ -112,24 +111,6 @@ static void route(Pool *p, const Experts *x, Routes *r, const float *in, size_t 
 
 /* ---- one expert's rows ---- */
 
-SIMD_CLONES static void add_row(float *y, const float *x, float scale, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        y[i] += scale * x[i];
-}
-
-SIMD_CLONES static void scale_row(float *x, float scale, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        x[i] *= scale;
-}
-
-SIMD_CLONES static float dot(const float *x, const float *y, size_t n) {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < n; i++)
-        sum += x[i] * y[i];
-    return sum;
-}
-
 static void gather(const Routes *r, float *to, const float *from, size_t first, size_t n, size_t width) {
     for (size_t i = first; i < first + n; i++)
         memcpy(to + i * width, from + r->token[i] * width, width * sizeof *to);
@@ -140,7 +121,7 @@ static void gather_input(const Work *k, size_t first, size_t n) {
     size_t C = k->x->width;
     gather(k->r, k->rows->in, k->in, first, n, C);
     for (size_t i = first; k->x->routing == ROUTING_OF_INPUT && i < first + n; i++)
-        scale_row(k->rows->in + i * C, k->r->share[i], C);
+        row_scale(k->rows->in + i * C, k->r->share[i], C);
 }
 
 /* y (rows, out) = x (rows, in) w^T + bias */
@@ -149,7 +130,7 @@ static void apply(float *y, const float *x, const float *w, const float *bias, s
     Gemm g = linear_product(y, x, w, rows, in, out);
     gemm_one(&g);
     for (size_t i = 0; bias && i < rows; i++)
-        add_row(y + i * out, bias, 1, out);
+        row_add(y + i * out, bias, 1, out);
 }
 
 /* dx (rows, in) = or += dy w */
@@ -165,7 +146,7 @@ static void add_gradient(float *dw, float *dbias, const float *dy, const float *
     Gemm g = linear_weight_gradient(dw, dy, x, rows, in, out);
     gemm_one(&g);
     for (size_t i = 0; dbias && i < rows; i++)
-        add_row(dbias, dy + i * out, 1, out);
+        row_add(dbias, dy + i * out, 1, out);
 }
 
 static float *at(float *p, size_t offset) {
@@ -211,7 +192,7 @@ static void combine_task(void *context, size_t task, int thread) {
         for (size_t j = 0; j < used; j++) {
             size_t place = k->r->place[t * used + j];
             bool as_it_is = k->g || k->x->routing == ROUTING_OF_INPUT;
-            add_row(y, k->rows->out + place * C, as_it_is ? 1 : k->r->share[place], C);
+            row_add(y, k->rows->out + place * C, as_it_is ? 1 : k->r->share[place], C);
         }
     }
 }
@@ -232,11 +213,11 @@ static void back_by_share(const Work *k, const ExpertParams *w, const float *wid
                           size_t first, size_t n) {
     size_t C = k->x->width, F = k->x->ffn;
     for (size_t i = 0; i < n; i++) {
-        float share = k->r->share[first + i], of_share = dot(wide + i * F, dwide + i * F, F);
-        if (w->down_bias) of_share += dot(d + i * C, w->down_bias, C);
+        float share = k->r->share[first + i], of_share = row_dot(wide + i * F, dwide + i * F, F);
+        if (w->down_bias) of_share += row_dot(d + i * C, w->down_bias, C);
         k->r->share[first + i] = of_share;
-        scale_row(d + i * C, share, C);
-        scale_row(dwide + i * F, share, F);
+        row_scale(d + i * C, share, C);
+        row_scale(dwide + i * F, share, F);
     }
 }
 
@@ -245,8 +226,8 @@ static void back_to_input(const Work *k, float *d, size_t first, size_t n) {
     size_t C = k->x->width;
     for (size_t i = 0; i < n; i++) {
         float share = k->r->share[first + i];
-        k->r->share[first + i] = dot(d + i * C, k->in + k->r->token[first + i] * C, C);
-        scale_row(d + i * C, share, C);
+        k->r->share[first + i] = row_dot(d + i * C, k->in + k->r->token[first + i] * C, C);
+        row_scale(d + i * C, share, C);
     }
 }
 
@@ -289,7 +270,7 @@ static void router_task(void *context, size_t task, int thread) {
             *share *= sigmoid ? prob * (1 - prob) : prob;
             mean += *share;
         }
-        scale_row(probs, sigmoid ? 0 : -mean, n);
+        row_scale(probs, sigmoid ? 0 : -mean, n);
         for (size_t j = 0; j < used; j++)
             probs[r->expert[t * used + j]] += r->share[r->place[t * used + j]];
     }

@@ -128,6 +128,11 @@ void softcap_row_backward(float *d, const float *y, float cap, size_t n);
 
 /* ---- small ones ---- */
 
+/* By the thread that asks: x += scale * y; x *= scale; the sum of x * y. n elements. */
+void row_add(float *x, const float *y, float scale, size_t n);
+void row_scale(float *x, float scale, size_t n);
+float row_dot(const float *x, const float *y, size_t n);
+
 /* x (N, C) += bias (C). */
 void bias_forward(Pool *p, float *x, const float *bias, size_t N, size_t C);
 /* dbias (C) += column sums of dy (N, C). */

@@ -12,16 +12,29 @@ typedef struct Rows {
     size_t N, C;
 } Rows;
 
-SIMD_CLONES static void add_row(float *x, const float *y, float scale, size_t n) {
+SIMD_CLONES void row_add(float *x, const float *y, float scale, size_t n) {
     for (size_t i = 0; i < n; i++)
         x[i] += scale * y[i];
+}
+
+SIMD_CLONES void row_scale(float *x, float scale, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        x[i] *= scale;
+}
+
+SIMD_CLONES float row_dot(const float *x, const float *y, size_t n) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] * y[i];
+    return sum;
 }
 
 static void bias_rows(void *context, size_t task, int thread) {
     (void)thread;
     const Rows *r = context;
     for (size_t i = task * ROWS; i < r->N && i < (task + 1) * ROWS; i++)
-        add_row(r->x + i * r->C, r->y, 1, r->C);
+        row_add(r->x + i * r->C, r->y, 1, r->C);
 }
 
 void bias_forward(Pool *p, float *x, const float *bias, size_t N, size_t C) {
@@ -34,7 +47,7 @@ static void bias_columns(void *context, size_t task, int thread) {
     const Rows *r = context;
     size_t c = task * COLUMNS, width = r->C - c < COLUMNS ? r->C - c : COLUMNS;
     for (size_t i = 0; i < r->N; i++)
-        add_row(r->x + c, r->y + i * r->C + c, 1, width);
+        row_add(r->x + c, r->y + i * r->C + c, 1, width);
 }
 
 void bias_backward(Pool *p, float *dbias, const float *dy, size_t N, size_t C) {
@@ -46,7 +59,7 @@ static void add_piece(void *context, size_t task, int thread) {
     (void)thread;
     const Rows *r = context;
     size_t at = task * PIECE, n = r->N - at < PIECE ? r->N - at : PIECE;
-    add_row(r->x + at, r->y + at, r->scale, n);
+    row_add(r->x + at, r->y + at, r->scale, n);
 }
 
 void add_scaled(Pool *p, float *x, const float *y, float scale, size_t n) {
@@ -74,5 +87,5 @@ void embedding_forward(Pool *p, float *x, const float *table, const int32_t *ids
 
 void embedding_backward(float *dtable, const float *dx, const int32_t *ids, float scale, size_t N, size_t C) {
     for (size_t i = 0; i < N; i++)
-        add_row(dtable + (size_t)ids[i] * C, dx + i * C, scale, C);
+        row_add(dtable + (size_t)ids[i] * C, dx + i * C, scale, C);
 }
