@@ -6,7 +6,7 @@
 
 #include "formats/json.h"
 #include "recal/evaluate/ask.h"
-#include "recal/evaluate/method.h"
+#include "recal/evaluate/context_extension.h"
 #include "recal/evaluate/task.h"
 
 static bool same_series(const json_t *row, size_t model, const char *method) {

@@ -48,7 +48,7 @@ typedef struct Tensor {
     uint32_t rank;
     uint64_t shape[TENSOR_MAX_RANK]; /* slowest first, as in safetensors; GGUF writes it reversed */
     DType dtype;                     /* as served */
-    DType stored;                    /* as the parts hold it */
+    DType storage_dtype;             /* as the parts hold it */
     uint64_t n_rows, row_elems;      /* rows are what row_index moves; n_rows * row_elems = elements */
     const TensorPart *parts;
     uint32_t n_parts;

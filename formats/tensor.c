@@ -10,7 +10,8 @@ enum { CHUNK = 1 << 20 }; /* bytes served or decoded at a time */
 
 Tensor tensor_over(Arena *a, const char *name, DType dtype, uint32_t rank, const uint64_t *shape,
                    const void *bytes) {
-    Tensor t = {.name = arena_strdup(a, name), .rank = rank, .dtype = dtype, .stored = dtype, .scale = 1};
+    Tensor t = {
+        .name = arena_strdup(a, name), .rank = rank, .dtype = dtype, .storage_dtype = dtype, .scale = 1};
     t.n_rows = 1;
     t.row_elems = rank ? shape[rank - 1] : 1;
     for (uint32_t i = 0; i < rank; i++) {
@@ -43,7 +44,7 @@ uint64_t tensor_bytes(const Tensor *t) {
 }
 
 static bool served_as_stored(const Tensor *t) {
-    return t->dtype == t->stored && t->scale == 1 && t->add == 0 && !t->row_scale;
+    return t->dtype == t->storage_dtype && t->scale == 1 && t->add == 0 && !t->row_scale;
 }
 
 const void *tensor_map(const Tensor *t) {
@@ -54,8 +55,8 @@ const void *tensor_map(const Tensor *t) {
 TensorStatus tensor_status(const Tensor *t) {
     if (t->is_new) return TENSOR_NEW;
     if (t->changed || t->packed || t->scale != 1 || t->add != 0 || t->row_scale) return TENSOR_CHANGED;
-    if (t->dtype != t->stored)
-        return t->restored || dtype_widens(t->stored, t->dtype) ? TENSOR_WIDENED : TENSOR_CHANGED;
+    if (t->dtype != t->storage_dtype)
+        return t->restored || dtype_widens(t->storage_dtype, t->dtype) ? TENSOR_WIDENED : TENSOR_CHANGED;
     if (t->widened) return TENSOR_WIDENED;
     return t->row_index || t->moved ? TENSOR_PERMUTED : TENSOR_UNTOUCHED;
 }
@@ -77,7 +78,7 @@ static bool read_source(const ByteSource *s, uint64_t offset, size_t n, void *ou
 
 /* `n` consecutive stored rows, which may span parts. */
 static bool read_stored(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {
-    uint64_t size = row_bytes(t, t->stored);
+    uint64_t size = row_bytes(t, t->storage_dtype);
     for (uint32_t p = 0; p < t->n_parts && n; p++) {
         const TensorPart *part = &t->parts[p];
         if (first >= part->n_rows) {
@@ -96,14 +97,14 @@ static bool read_stored(const Tensor *t, uint64_t first, uint64_t n, uint8_t *ou
 
 static bool read_ordered(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {
     if (!t->row_index) return read_stored(t, first, n, out, e);
-    uint64_t size = row_bytes(t, t->stored);
+    uint64_t size = row_bytes(t, t->storage_dtype);
     for (uint64_t i = 0; i < n; i++)
         if (!read_stored(t, t->row_index[first + i], 1, out + i * size, e)) return false;
     return true;
 }
 
 static bool read_decoded(const Tensor *t, uint64_t first, uint64_t n, uint8_t *stored, float *out, Error *e) {
-    const DTypeInfo *from = dtype_info(t->stored);
+    const DTypeInfo *from = dtype_info(t->storage_dtype);
     if (!from->decode)
         return error_set(e, ERR_INPUT,
                          "tensor '%s': values of type %s cannot be decoded (its bytes are only carried)",
@@ -177,7 +178,7 @@ static bool check_reach(const Tensor *t, const float *values, uint64_t n, Error 
 
 /* Rows per chunk so that neither form passes CHUNK, at least one. */
 static uint64_t rows_per_chunk(const Tensor *t) {
-    uint64_t size = t->row_elems * sizeof(float) + row_bytes(t, t->stored);
+    uint64_t size = t->row_elems * sizeof(float) + row_bytes(t, t->storage_dtype);
     return size && size < CHUNK ? CHUNK / size : 1;
 }
 
@@ -188,7 +189,7 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
     if (!to->encode)
         return error_set(e, ERR_FAILED, "tensor '%s': values cannot be written as %s", t->name, to->name);
     uint64_t step = rows_per_chunk(t);
-    uint8_t *stored = big_alloc(step, row_bytes(t, t->stored), t->name, e);
+    uint8_t *stored = big_alloc(step, row_bytes(t, t->storage_dtype), t->name, e);
     float *values = stored ? big_alloc(step * t->row_elems, sizeof *values, t->name, e) : NULL;
     uint8_t *p = out;
     bool ok = values != NULL;
@@ -207,7 +208,7 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
 bool tensor_read_f32(const Tensor *t, float *out, Error *e) {
     if (!tensor_elems(t)) return true;
     uint64_t step = rows_per_chunk(t);
-    uint8_t *stored = big_alloc(step, row_bytes(t, t->stored), t->name, e);
+    uint8_t *stored = big_alloc(step, row_bytes(t, t->storage_dtype), t->name, e);
     bool ok = stored != NULL;
     for (uint64_t i = 0; ok && i < t->n_rows; i += step) {
         uint64_t rows = t->n_rows - i < step ? t->n_rows - i : step;

@@ -6,9 +6,9 @@
 
 bool tensor_split_elements(Arena *a, Tensor *t, Error *e) {
     if (t->row_elems == 1) return true;
-    if (dtype_info(t->stored)->block_elems != 1 || t->row_index || t->row_scale)
+    if (dtype_info(t->storage_dtype)->block_elems != 1 || t->row_index || t->row_scale)
         return error_set(e, ERR_INPUT, "tensor '%s': elements of %s cannot be moved one by one", t->name,
-                         dtype_info(t->stored)->name);
+                         dtype_info(t->storage_dtype)->name);
     TensorPart *parts = arena_alloc(a, t->n_parts * sizeof *parts);
     for (uint32_t i = 0; i < t->n_parts; i++) {
         parts[i] = t->parts[i];
@@ -38,7 +38,7 @@ void tensor_permute(Arena *a, Tensor *t, const uint32_t *index) {
 
 static uint64_t stored_row_bytes(const Tensor *t) {
     uint64_t n = 0;
-    dtype_bytes(t->stored, t->row_elems, &n);
+    dtype_bytes(t->storage_dtype, t->row_elems, &n);
     return n;
 }
 
@@ -69,9 +69,9 @@ Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n) {
 }
 
 static bool agree(const Tensor *a, const Tensor *b) {
-    return a->stored == b->stored && a->dtype == b->dtype && a->rank == b->rank && a->scale == b->scale &&
-           a->add == b->add && a->row_elems == b->row_elems && a->n_rows == b->n_rows &&
-           memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
+    return a->storage_dtype == b->storage_dtype && a->dtype == b->dtype && a->rank == b->rank &&
+           a->scale == b->scale && a->add == b->add && a->row_elems == b->row_elems &&
+           a->n_rows == b->n_rows && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
 }
 
 static uint64_t stored_rows(const Tensor *t) {
@@ -103,8 +103,8 @@ bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *ou
         n_parts += tensors[i]->n_parts;
         if (!agree(tensors[0], tensors[i]))
             return error_set(e, ERR_INPUT, "tensors '%s' (%s) and '%s' (%s) differ in type or shape",
-                             tensors[0]->name, dtype_info(tensors[0]->stored)->name, tensors[i]->name,
-                             dtype_info(tensors[i]->stored)->name);
+                             tensors[0]->name, dtype_info(tensors[0]->storage_dtype)->name, tensors[i]->name,
+                             dtype_info(tensors[i]->storage_dtype)->name);
     }
     *out = *tensors[0];
     TensorPart *parts = arena_alloc(a, n_parts * sizeof *parts);
@@ -137,7 +137,7 @@ static Tensor over_read(Arena *a, const Tensor *t, uint64_t row_elems, ReadBytes
     Tensor out = {.name = t->name,
                   .rank = t->rank,
                   .dtype = t->dtype,
-                  .stored = t->dtype,
+                  .storage_dtype = t->dtype,
                   .n_rows = part->n_rows,
                   .row_elems = row_elems,
                   .parts = part,
@@ -270,7 +270,7 @@ bool tensor_transposed(Arena *a, Transposer *held, const Tensor *t, Tensor *out,
         out->n_parts = inner->n_parts;
         out->row_index = inner->row_index;
         out->row_scale = inner->row_scale;
-        out->stored = inner->stored;
+        out->storage_dtype = inner->storage_dtype;
         out->scale = t->scale * inner->scale;
         out->add = t->scale * inner->add + t->add;
         out->moved = inner->moved;

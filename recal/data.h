@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "recal/tokenizer.h"
+#include "surgery/tokenizer/tokenizer.h"
 
 /* Reads `path` (a file, or a folder walked in sorted order, hidden names left out; .jsonl: one object a
  * line, `field` ("text" if NULL) of it; .gz and .zst are unpacked) and calls `sink` with one document after

@@ -79,7 +79,7 @@ Net *net_open(const Model *m, int n_threads, Error *e) {
         const ModelTensor *t = model_tensor(m, p->role, p->layer);
         if (!t) error_set(e, ERR_INPUT, "%s: a tensor of layer %d is missing", m->source->path, p->layer);
         Tensor read = t ? t->tensor : (Tensor){0};
-        if (m->spec.norm_of_one && role_is_norm(p->role)) read.add += 1;
+        if (m->spec.unit_offset_norm && role_is_norm(p->role)) read.add += 1;
         if (t && tensor_read_f32(&read, n->weights + p->offset, e)) continue;
         net_close(n);
         return NULL;

@@ -53,11 +53,11 @@ void kv_clear(KvCache *k);
 
 /* A point of the sequence to come back to: prompts that begin alike share what they begin with. Global layers
  * are only cut back; of windowed ones the mark keeps what their window reaches. NULL with an error. */
-typedef struct KvMark KvMark;
-KvMark *kv_mark(const KvCache *k, Error *e);
-void kv_mark_free(KvMark *m);
+typedef struct KvSnapshot KvSnapshot;
+KvSnapshot *kv_snapshot(const KvCache *k, Error *e);
+void kv_snapshot_free(KvSnapshot *m);
 /* Goes back to where `m` was made. What came before it must not have been run anew since. */
-void kv_return(KvCache *k, const KvMark *m);
+void kv_restore(KvCache *k, const KvSnapshot *m);
 
 /* net_run with this cache ends with ERR_INTERRUPTED once *stop is set. */
 void kv_watch(KvCache *k, const volatile int *stop);

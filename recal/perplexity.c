@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "formats/buffer.h"
-#include "recal/layers/layers.h"
+#include "recal/ops/ops.h"
 
 typedef struct Scorer {
     Net *n;

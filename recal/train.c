@@ -226,7 +226,7 @@ bool train_return(const Net *n, Model *m, Error *e) {
         DType before = there ? there->tensor.dtype : DTYPE_F32;
         t.dtype = dtype_written(before);
         as_q8 += t.dtype != before;
-        if (m->spec.norm_of_one && role_is_norm(p->role)) t.add = -1;
+        if (m->spec.unit_offset_norm && role_is_norm(p->role)) t.add = -1;
         t.changed = true;
         model_set_tensor(m, p->role, p->layer, &t);
     }

@@ -4,8 +4,8 @@
 
 #include "formats/buffer.h"
 #include "recal/gemm.h"
-#include "recal/layer.h"
-#include "recal/layers/layers.h"
+#include "recal/ops/ops.h"
+#include "recal/transformer_layer.h"
 
 /* Logits of this many positions exist at a time: many, since each block goes through the whole head matrix
  * and its gradient, but no more than LOGITS floats of them. */
@@ -50,7 +50,7 @@ typedef struct Sizes {
 
 static Sizes sizes_of(const ModelSpec *s, uint32_t i) {
     const LayerSpec *l = &s->layers[i];
-    return (Sizes){.C = s->width,
+    return (Sizes){.C = s->hidden_size,
                    .q = (size_t)l->n_heads * l->head_dim,
                    .kv = (size_t)l->n_kv_heads * l->head_dim,
                    .F = mlp_passes(l) * l->ffn_dim,
@@ -61,7 +61,7 @@ static Sizes sizes_of(const ModelSpec *s, uint32_t i) {
                    .q_norm = l->q_norm != QK_NORM_NONE,
                    .k_norm = l->k_norm != QK_NORM_NONE,
                    .post_norms = l->post_norms,
-                   .sequential = l->wiring == WIRING_SEQUENTIAL,
+                   .sequential = l->residual_layout == RESIDUAL_SEQUENTIAL,
                    .gated = !l->no_gate,
                    .q_groups = qk_norm_groups(l->q_norm, l->n_heads),
                    .k_groups = qk_norm_groups(l->k_norm, l->n_kv_heads)};
@@ -75,7 +75,7 @@ static size_t kept_floats(const Sizes *z) {
 }
 
 static size_t widest(const ModelSpec *s) {
-    size_t wide = s->width;
+    size_t wide = s->hidden_size;
     for (uint32_t i = 0; i < s->n_layers; i++) {
         Sizes z = sizes_of(s, i);
         if (z.q > wide) wide = z.q;
@@ -103,7 +103,7 @@ static size_t pass_floats(const ModelSpec *s, bool keep) {
         if (floats > most) most = floats;
     }
     /* without a way back each layer writes over the one before */
-    return (3 + 2 * most_passes(s)) * s->width + 1 + widest(s) + (keep ? all : most);
+    return (3 + 2 * most_passes(s)) * s->hidden_size + 1 + widest(s) + (keep ? all : most);
 }
 
 static float *carve(float **at, size_t floats) {
@@ -118,13 +118,13 @@ static bool pass_new(Pass *p, Net *n, size_t B, size_t T, bool keep, Error *e) {
     p->block = big_alloc_unset(p->N, pass_floats(s, keep) * sizeof(float), "activations", e);
     if (!p->block) return false;
     float *at = p->block;
-    p->x = carve(&at, p->N * s->width);
-    p->normed = carve(&at, p->N * s->width);
-    p->branch = carve(&at, p->N * s->width);
+    p->x = carve(&at, p->N * s->hidden_size);
+    p->normed = carve(&at, p->N * s->hidden_size);
+    p->branch = carve(&at, p->N * s->hidden_size);
     p->rstd = carve(&at, p->N);
     p->wide = carve(&at, p->N * widest(s));
-    p->expert_in = carve(&at, p->N * most_passes(s) * s->width);
-    p->expert_out = carve(&at, p->N * most_passes(s) * s->width);
+    p->expert_in = carve(&at, p->N * most_passes(s) * s->hidden_size);
+    p->expert_out = carve(&at, p->N * most_passes(s) * s->hidden_size);
     float *layers = at;
     p->kept = xcalloc(s->n_layers, sizeof *p->kept);
     bool ok = true;
@@ -255,33 +255,35 @@ static void forward_ffn(Pass *p, uint32_t i, const LayerParams *w, const float *
         mlp_forward(p->n, l->activation, &own, out, in, k->gate, k->up, p->wide, p->N, l->ffn_dim);
         return;
     }
-    Experts x = layer_experts(l, p->n->spec->width, w);
+    Experts x = layer_experts(l, p->n->spec->hidden_size, w);
     ExpertRows rows = expert_rows(p, k, p->wide);
     experts_forward(p->n->pool, &x, &k->routes, &rows, out, in, p->N);
     if (!l->shared_expert) return;
     MlpParams shared = shared_mlp_params(w);
     mlp_forward(p->n, l->activation, &shared, p->expert_out, in, k->shared_gate, k->shared_up, p->wide, p->N,
                 l->ffn_dim);
-    add_scaled(p->n->pool, out, p->expert_out, 1, p->N * p->n->spec->width);
+    add_scaled(p->n->pool, out, p->expert_out, 1, p->N * p->n->spec->hidden_size);
 }
 
 /* p->x += scale * branch, which is p->branch or the post-norm of `raw`. */
 static void add_branch(Pass *p, const float *post_norm, const float *raw, float *rstd) {
     if (post_norm) stream_norm_forward(p->n, p->branch, rstd, raw, post_norm, NULL, p->N);
-    add_scaled(p->n->pool, p->x, p->branch, (float)p->n->spec->residual_scale, p->N * p->n->spec->width);
+    add_scaled(p->n->pool, p->x, p->branch, (float)p->n->spec->residual_scale,
+               p->N * p->n->spec->hidden_size);
 }
 
 static void forward_layer(Pass *p, uint32_t i) {
     LayerParams w = layer_params(p->n, p->n->weights, i);
     Kept *k = &p->kept[i];
-    Wiring wiring = p->n->spec->layers[i].wiring;
-    size_t bytes = p->N * p->n->spec->width * sizeof(float);
+    ResidualLayout residual_layout = p->n->spec->layers[i].residual_layout;
+    size_t bytes = p->N * p->n->spec->hidden_size * sizeof(float);
     memcpy(k->x, p->x, bytes);
     const float *in = branch_input(p, k->x, w.attn_norm, w.attn_norm_bias, k->rstd1);
     forward_attention(p, i, &w, in);
     add_branch(p, w.attn_post_norm, k->attn_raw, k->attn_rstd);
-    if (wiring == WIRING_SEQUENTIAL) memcpy(k->mid, p->x, bytes);
-    if (wiring != WIRING_SHARED) in = branch_input(p, k->mid, w.ffn_norm, w.ffn_norm_bias, k->rstd2);
+    if (residual_layout == RESIDUAL_SEQUENTIAL) memcpy(k->mid, p->x, bytes);
+    if (residual_layout != RESIDUAL_PARALLEL_SHARED_NORM)
+        in = branch_input(p, k->mid, w.ffn_norm, w.ffn_norm_bias, k->rstd2);
     forward_ffn(p, i, &w, in);
     add_branch(p, w.ffn_post_norm, k->ffn_raw, k->ffn_rstd);
 }
@@ -290,7 +292,7 @@ static void forward_layer(Pass *p, uint32_t i) {
 static void forward(Pass *p, const int32_t *ids) {
     Net *n = p->n;
     embedding_forward(n->pool, p->x, net_at(n, n->weights, ROLE_EMBED, -1), ids,
-                      (float)n->spec->embedding_scale, p->N, n->spec->width);
+                      (float)n->spec->embedding_scale, p->N, n->spec->hidden_size);
     for (uint32_t i = 0; i < n->spec->n_layers; i++)
         forward_layer(p, i);
     stream_norm_forward(n, p->normed, p->rstd, p->x, net_at(n, n->weights, ROLE_FINAL_NORM, -1),
@@ -302,7 +304,7 @@ static void forward(Pass *p, const int32_t *ids) {
 /* Turns p->normed into the gradient of itself where `b->grads` asks for gradients. */
 static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *loss, Error *e) {
     Net *n = p->n;
-    size_t C = n->spec->width, V = n->spec->vocab, scored = 0, block = head_rows(n->spec);
+    size_t C = n->spec->hidden_size, V = n->spec->vocab, scored = 0, block = head_rows(n->spec);
     for (size_t i = 0; i < p->N; i++)
         scored += b->targets[i] >= 0;
     *loss = 0;
@@ -321,7 +323,8 @@ static bool loss_and_head(Pass *p, const Pass *teacher, const Batch *b, double *
         head_logits(n, logits, p->normed + at * C, rows);
         if (capped) memcpy(capped, logits, rows * V * sizeof *capped);
         if (teacher) {
-            head_logits(teacher->n, teacher_logits, teacher->normed + at * teacher->n->spec->width, rows);
+            head_logits(teacher->n, teacher_logits, teacher->normed + at * teacher->n->spec->hidden_size,
+                        rows);
             kl_divergence(n->pool, row_loss, logits, teacher_logits, b->targets + at, scale, rows, V);
         } else {
             cross_entropy(n->pool, row_loss, logits, b->targets + at, scale, rows, V);
@@ -376,7 +379,7 @@ typedef struct Back {
 /* d->dy: the gradient of what a branch gave, before its post-norm. */
 static void leave_branch(Pass *p, Back *d, const float *post_norm, float *g_post_norm, const float *raw,
                          const float *rstd) {
-    size_t n = p->N * p->n->spec->width;
+    size_t n = p->N * p->n->spec->hidden_size;
     float scale = (float)p->n->spec->residual_scale, *scaled = post_norm ? p->branch : d->dy;
     memset(scaled, 0, n * sizeof *scaled);
     add_scaled(p->n->pool, scaled, d->dx, scale, n);
@@ -391,14 +394,14 @@ static void enter_branch(Pass *p, Back *d, const float *x, const float *norm, fl
     if (norm)
         stream_norm_backward(p->n, d->dx, g_norm, g_bias, d->din, x, norm, rstd, p->N);
     else
-        add_scaled(p->n->pool, d->dx, d->din, 1, p->N * p->n->spec->width);
+        add_scaled(p->n->pool, d->dx, d->din, 1, p->N * p->n->spec->hidden_size);
 }
 
 /* d->dy through a plain MLP into d->din, added to what is there if `more`; `g`: gradients of the weights. */
 static void backward_mlp(Pass *p, const LayerSpec *l, const MlpParams *w, const MlpParams *g, float *gate,
                          float *up, const float *in, bool more, Back *d) {
     Pool *pool = p->n->pool;
-    size_t N = p->N, C = p->n->spec->width, F = l->ffn_dim;
+    size_t N = p->N, C = p->n->spec->hidden_size, F = l->ffn_dim;
     if (!w->gate) gate = NULL;
     activation_forward(pool, l->activation, p->wide, gate, up, N * F);
     if (g->down_bias) bias_backward(pool, g->down_bias, d->dy, N, C);
@@ -420,7 +423,7 @@ static void backward_ffn(Pass *p, uint32_t i, const LayerParams *w, const LayerP
         backward_mlp(p, l, &own, &of_own, k->gate, k->up, in, false, d);
         return;
     }
-    Experts x = layer_experts(l, p->n->spec->width, w);
+    Experts x = layer_experts(l, p->n->spec->hidden_size, w);
     ExpertParams of = expert_params(g);
     ExpertRows rows = expert_rows(p, k, d->dwide);
     experts_backward(p->n->pool, &x, &of, &k->routes, &rows, d->din, d->dy, in, p->N);
@@ -479,19 +482,20 @@ static void backward_attention(Pass *p, uint32_t i, const LayerParams *w, const 
 static void backward_layer(Pass *p, uint32_t i, float *grads, Back *d) {
     LayerParams w = layer_params(p->n, p->n->weights, i), g = layer_params(p->n, grads, i);
     Kept *k = &p->kept[i];
-    Wiring wiring = p->n->spec->layers[i].wiring;
+    ResidualLayout residual_layout = p->n->spec->layers[i].residual_layout;
     leave_branch(p, d, w.ffn_post_norm, g.ffn_post_norm, k->ffn_raw, k->ffn_rstd);
-    const float *in = wiring == WIRING_SHARED
+    const float *in = residual_layout == RESIDUAL_PARALLEL_SHARED_NORM
                           ? branch_input(p, k->x, w.attn_norm, w.attn_norm_bias, k->rstd1)
                           : branch_input(p, k->mid, w.ffn_norm, w.ffn_norm_bias, k->rstd2);
     backward_ffn(p, i, &w, &g, in, d);
-    if (wiring == WIRING_SEQUENTIAL)
+    if (residual_layout == RESIDUAL_SEQUENTIAL)
         enter_branch(p, d, k->mid, w.ffn_norm, g.ffn_norm, g.ffn_norm_bias, k->rstd2);
     leave_branch(p, d, w.attn_post_norm, g.attn_post_norm, k->attn_raw, k->attn_rstd);
-    if (wiring == WIRING_PARALLEL)
+    if (residual_layout == RESIDUAL_PARALLEL)
         enter_branch(p, d, k->mid, w.ffn_norm, g.ffn_norm, g.ffn_norm_bias, k->rstd2);
-    if (wiring != WIRING_SHARED) in = branch_input(p, k->x, w.attn_norm, w.attn_norm_bias, k->rstd1);
-    backward_attention(p, i, &w, &g, in, wiring == WIRING_SHARED, d);
+    if (residual_layout != RESIDUAL_PARALLEL_SHARED_NORM)
+        in = branch_input(p, k->x, w.attn_norm, w.attn_norm_bias, k->rstd1);
+    backward_attention(p, i, &w, &g, in, residual_layout == RESIDUAL_PARALLEL_SHARED_NORM, d);
     enter_branch(p, d, k->x, w.attn_norm, g.attn_norm, g.attn_norm_bias, k->rstd1);
 }
 
@@ -502,7 +506,7 @@ static size_t back_floats(const ModelSpec *s) {
         if (z.q > q) q = z.q;
         if (z.kv > kv) kv = z.kv;
     }
-    return 3 * s->width + 2 * q + 2 * kv + widest(s);
+    return 3 * s->hidden_size + 2 * q + 2 * kv + widest(s);
 }
 
 static bool backward(Pass *p, const Batch *b, Error *e) {
@@ -517,20 +521,21 @@ static bool backward(Pass *p, const Batch *b, Error *e) {
     float *block = big_alloc_unset(N, back_floats(s) * sizeof(float), "gradients of activations", e),
           *at = block;
     if (!block) return false;
-    Back d = {.dx = carve(&at, N * s->width), .dy = carve(&at, N * s->width), .dq = carve(&at, N * q)};
-    d.din = carve(&at, N * s->width);
+    Back d = {
+        .dx = carve(&at, N * s->hidden_size), .dy = carve(&at, N * s->hidden_size), .dq = carve(&at, N * q)};
+    d.din = carve(&at, N * s->hidden_size);
     d.dout = carve(&at, N * q);
     d.dk = carve(&at, N * kv);
     d.dv = carve(&at, N * kv);
     d.dwide = carve(&at, N * widest(s));
-    memset(d.dx, 0, N * s->width * sizeof(float));
+    memset(d.dx, 0, N * s->hidden_size * sizeof(float));
     stream_norm_backward(n, d.dx, net_at(n, b->grads, ROLE_FINAL_NORM, -1),
                          net_at(n, b->grads, ROLE_FINAL_NORM_BIAS, -1), p->normed, p->x,
                          net_at(n, n->weights, ROLE_FINAL_NORM, -1), p->rstd, N);
     for (uint32_t i = s->n_layers; i-- > 0;)
         backward_layer(p, i, b->grads, &d);
     embedding_backward(net_at(n, b->grads, ROLE_EMBED, -1), d.dx, b->ids, (float)s->embedding_scale, N,
-                       s->width);
+                       s->hidden_size);
     free(block);
     return true;
 }
@@ -563,10 +568,9 @@ bool net_train_batch(Net *n, const Batch *b, double *loss, Error *e) {
 uint64_t net_train_bytes(const ModelSpec *s, size_t B, size_t T) {
     uint64_t floats = pass_floats(s, true) + pass_floats(s, false) + back_floats(s);
     for (uint32_t i = 0; i < s->n_layers; i++)
-        if (s->layers[i].n_experts)
-            floats += 2 * routes_floats(s->layers[i].n_experts, s->layers[i].n_experts_used);
+        if (s->layers[i].n_experts) floats += 2 * routes_floats(s->layers[i].n_experts, s->layers[i].top_k);
     floats *= (uint64_t)B * T;
     size_t of_logits =
         s->logit_softcap > 0 ? 3 : 2; /* the model's, the teacher's, those before the gradient */
-    return (floats + head_rows(s) * (of_logits * (uint64_t)s->vocab + s->width)) * sizeof(float);
+    return (floats + head_rows(s) * (of_logits * (uint64_t)s->vocab + s->hidden_size)) * sizeof(float);
 }

@@ -13,7 +13,7 @@
 #include "surgery/gguf_keys.h"
 #include "surgery/pass.h"
 #include "surgery/quantized.h"
-#include "surgery/tokenizer_meta.h"
+#include "surgery/tokenizer/tokenizer_keys.h"
 
 /* ---- HF configuration ---- */
 
@@ -36,7 +36,7 @@ static json_t *fresh_config(const Model *m) {
     const Family *f = m->family;
     json_object_set_new(c, "model_type", json_string(f->name));
     json_object_set_new(c, "vocab_size", json_integer(s->vocab));
-    json_object_set_new(c, "hidden_size", json_integer(s->width));
+    json_object_set_new(c, "hidden_size", json_integer(s->hidden_size));
     json_object_set_new(c, config_key(f, "intermediate_size"), json_integer(l->ffn_dim));
     json_object_set_new(c, "num_hidden_layers", json_integer(s->n_layers));
     json_object_set_new(c, "num_attention_heads", json_integer(l->n_heads));
@@ -67,7 +67,7 @@ static const char *torch_dtype(const Checkpoint *c) {
 /* True if a matrix is written in another type than it was read in. */
 static bool was_cast(const Checkpoint *c) {
     for (size_t i = 0; i < c->n_tensors; i++)
-        if (c->tensors[i].rank == 2 && c->tensors[i].dtype != c->tensors[i].stored) return true;
+        if (c->tensors[i].rank == 2 && c->tensors[i].dtype != c->tensors[i].storage_dtype) return true;
     return false;
 }
 
@@ -235,17 +235,17 @@ static void set_common_meta(Export *x, const char *arch) {
     double there;
     set_number(x->out, arch, "block_count", s->n_layers);
     set_number(x->out, arch, "context_length", x->m->new_context ? x->m->new_context : s->context);
-    set_number(x->out, arch, "embedding_length", s->width);
+    set_number(x->out, arch, "embedding_length", s->hidden_size);
     set_number(x->out, arch, "feed_forward_length", l->ffn_dim);
     if (mixture->n_experts) {
         set_number(x->out, arch, "expert_count", mixture->n_experts);
-        set_number(x->out, arch, "expert_used_count", mixture->n_experts_used);
+        set_number(x->out, arch, "expert_used_count", mixture->top_k);
         if (x->m->family->gguf_expert_ffn)
             set_number(x->out, arch, "expert_feed_forward_length", mixture->ffn_dim);
     }
     set_number(x->out, arch, "attention.head_count", l->n_heads);
     set_number(x->out, arch, "attention.head_count_kv", l->n_kv_heads);
-    if (l->head_dim * l->n_heads != s->width ||
+    if (l->head_dim * l->n_heads != s->hidden_size ||
         meta_find(x->out, arch_key(key, x->out, "attention.key_length"))) {
         set_number(x->out, arch, "attention.key_length", l->head_dim);
         set_number(x->out, arch, "attention.value_length", l->head_dim);

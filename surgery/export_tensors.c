@@ -49,7 +49,7 @@ static void fold_scale(Export *x, TensorRole role, int layer, Tensor *t) {
     double f = folded_scale(x, layer);
     if (f == 1) return;
     double scale = t->scale * f,
-           add = t->add * f + (role == ROLE_Q_NORM && x->m->spec.norm_of_one ? f - 1 : 0);
+           add = t->add * f + (role == ROLE_Q_NORM && x->m->spec.unit_offset_norm ? f - 1 : 0);
     bool undone = fabs(scale - 1) < 1e-6; /* by what it was read with */
     t->scale = undone ? 1 : (float)scale;
     t->add = (float)(undone ? round(add) : add);
@@ -74,7 +74,7 @@ bool export_check_scale(const Export *x) {
 static void widen_vector(Export *x, TensorRole role, Tensor *t) {
     bool matrix = t->rank > 1 && !role_is_bias(role) && role != ROLE_ROUTER;
     if (matrix || !is_float(t->dtype) || t->dtype == DTYPE_F32) return;
-    bool cast = t->dtype != t->stored && !t->restored; /* it is not rounded after all */
+    bool cast = t->dtype != t->storage_dtype && !t->restored; /* it is not rounded after all */
     if (!cast && dtype_widens(t->dtype, DTYPE_F32))
         json_object_set_new(x->dtypes, t->name, json_string(dtype_info(t->dtype)->name));
     else if (!cast)
@@ -110,7 +110,7 @@ static const TensorName *row_of(const Export *x, TensorRole role, int layer) {
 
 static bool prepare_tensor(Export *x, TensorRole role, int layer, Tensor *t) {
     fold_scale(x, role, layer, t);
-    if (x->out->format == FORMAT_GGUF && x->m->spec.norm_of_one && role_is_norm(role)) t->add += 1;
+    if (x->out->format == FORMAT_GGUF && x->m->spec.unit_offset_norm && role_is_norm(role)) t->add += 1;
     if (x->out->format == FORMAT_GGUF)
         widen_vector(x, role, t);
     else
@@ -172,7 +172,7 @@ static bool add_fused(Export *x, const TensorName *row, Fused how, int layer) {
     }
     /* what one of them had to become, all become */
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; parts[i].dtype != parts[i].stored && j < n; j++) {
+        for (size_t j = 0; parts[i].dtype != parts[i].storage_dtype && j < n; j++) {
             parts[j].dtype = parts[i].dtype;
             parts[j].replaced = parts[i].replaced;
         }
@@ -308,7 +308,7 @@ static bool add_carrier_tensors(Export *x, int layer) {
         if (!add_tensor(x, ROLE_SINKS, layer, constant_vector(x, name, l->n_heads, -1e4f))) return false;
     }
     if (x->carrier->needs_router && !l->n_experts) {
-        uint64_t n = x->m->spec.width;
+        uint64_t n = x->m->spec.hidden_size;
         Tensor router = constant_vector(x, "router", n, 0);
         router.rank = 2;
         router.shape[0] = 1;
@@ -318,7 +318,8 @@ static bool add_carrier_tensors(Export *x, int layer) {
     bool biased = l->q_bias || l->k_bias || l->v_bias;
     if (x->out->format == FORMAT_HF && biased && !l->o_bias && x->carrier->needs_o_bias(x->m)) {
         model_tensor_name(x->m, ROLE_O_BIAS, layer, FORMAT_HF, name);
-        if (!add_tensor(x, ROLE_O_BIAS, layer, constant_vector(x, name, x->m->spec.width, 0))) return false;
+        if (!add_tensor(x, ROLE_O_BIAS, layer, constant_vector(x, name, x->m->spec.hidden_size, 0)))
+            return false;
     }
     return true;
 }
@@ -337,10 +338,10 @@ static void note_rewritten(const Export *x) {
     const Tensor *first[DTYPE_COUNT];
     for (size_t i = 0; i < x->out->n_tensors; i++) {
         const Tensor *t = &x->out->tensors[i];
-        bool same_type = t->dtype == t->stored && dtype_info(t->dtype)->block_elems > 1;
+        bool same_type = t->dtype == t->storage_dtype && dtype_info(t->dtype)->block_elems > 1;
         bool scaled = t->changed || t->scale != 1 || t->add != 0 || t->row_scale;
         if (!scaled || !(same_type || t->replaced)) continue;
-        if (n[t->stored]++ == 0) first[t->stored] = t;
+        if (n[t->storage_dtype]++ == 0) first[t->storage_dtype] = t;
     }
     for (int d = 0; d < DTYPE_COUNT; d++) {
         const char *name = dtype_info((DType)d)->name;

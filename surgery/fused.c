@@ -131,7 +131,7 @@ bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles
     for (size_t j = 0; j < n; j++) {
         members[j] = parts[j];
         if (!split(a, roles[j], &members[j], e) || !agree(&members[0], &members[j], e)) return false;
-        alike &= members[j].stored == members[0].stored && members[j].add == members[0].add;
+        alike &= members[j].storage_dtype == members[0].storage_dtype && members[j].add == members[0].add;
     }
     for (size_t j = 0; j < n; j++) {
         if (!alike) members[j] = tensor_as_served(a, &members[j]);

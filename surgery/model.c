@@ -171,7 +171,8 @@ static void restore_dtype(const json_t *dtypes, Tensor *t) {
 
 /* Plain weights lie as the row says; blocks (mxfp4) always lie along the rows that are multiplied. */
 static bool lies_transposed(const Model *m, const TensorName *row, const Tensor *t) {
-    return row->hf_transposed && m->source->format != FORMAT_GGUF && dtype_info(t->stored)->block_elems == 1;
+    return row->hf_transposed && m->source->format != FORMAT_GGUF &&
+           dtype_info(t->storage_dtype)->block_elems == 1;
 }
 
 static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int layer, const Tensor *t,
@@ -205,7 +206,7 @@ static bool in_our_layout(Model *m, const TensorName *row, Fused fused, int laye
     if (fused && !fused_part(&m->arena, l, fused, row->role, &whole, t, e)) return false;
     if (m->interleaved && role_is_rotated(row->role) && !model_permute_rows(m, t, row->role, l, false, e))
         return false;
-    if (gguf && m->spec.norm_of_one && role_is_norm(row->role)) t->add = -1;
+    if (gguf && m->spec.unit_offset_norm && role_is_norm(row->role)) t->add = -1;
     if (l && m->unfold && role_takes_scale(l, row->role)) t->scale = (float)m->unfold[layer];
     return true;
 }
@@ -454,7 +455,7 @@ static bool same_layers(const ModelSpec *a, const ModelSpec *b) {
         if (x->position != y->position || window_within(x, a->context) != window_within(y, a->context))
             return false;
         /* a carrier's one expert may stand for a plain MLP */
-        if (x->n_experts && y->n_experts && x->n_experts_used != y->n_experts_used) return false;
+        if (x->n_experts && y->n_experts && x->top_k != y->top_k) return false;
         if (x->position != POSITION_NOPE &&
             (!nearly(x->rope_base, y->rope_base) || x->rotary_dim != y->rotary_dim ||
              x->scaling.kind != y->scaling.kind || !nearly(x->scaling.factor, y->scaling.factor)))

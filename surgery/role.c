@@ -15,15 +15,15 @@ static uint32_t vector(uint64_t shape[3], bool there, uint64_t n) {
 static uint32_t outer_shape(const ModelSpec *s, TensorRole role, uint64_t shape[3]) {
     switch (role) {
     case ROLE_EMBED:
-        return matrix(shape, s->vocab, s->width);
+        return matrix(shape, s->vocab, s->hidden_size);
     case ROLE_HEAD:
-        return s->tied_head ? 0 : matrix(shape, s->vocab, s->width);
+        return s->tied_head ? 0 : matrix(shape, s->vocab, s->hidden_size);
     case ROLE_HEAD_BIAS:
         return vector(shape, s->head_bias, s->vocab);
     case ROLE_FINAL_NORM:
-        return vector(shape, true, s->width);
+        return vector(shape, true, s->hidden_size);
     case ROLE_FINAL_NORM_BIAS:
-        return vector(shape, s->norm_bias, s->width);
+        return vector(shape, s->norm_bias, s->hidden_size);
     default:
         return 0;
     }
@@ -34,7 +34,8 @@ static uint32_t norm_weight(uint64_t shape[3], QkNorm norm, uint64_t head, uint6
 }
 
 static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
-    uint64_t q = (uint64_t)l->n_heads * l->head_dim, kv = (uint64_t)l->n_kv_heads * l->head_dim, w = s->width;
+    uint64_t q = (uint64_t)l->n_heads * l->head_dim, kv = (uint64_t)l->n_kv_heads * l->head_dim,
+             w = s->hidden_size;
     switch (role) {
     case ROLE_ATTN_NORM:
         return vector(shape, !l->no_pre_norms, w);
@@ -78,7 +79,7 @@ static uint32_t times_experts(const LayerSpec *l, uint64_t shape[3], uint32_t ra
 }
 
 static uint32_t mlp_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
-    uint64_t f = l->ffn_dim, w = s->width;
+    uint64_t f = l->ffn_dim, w = s->hidden_size;
     switch (role) {
     case ROLE_GATE:
         return l->no_gate ? 0 : matrix(shape, f, w);
@@ -98,8 +99,8 @@ static uint32_t mlp_shape(const ModelSpec *s, const LayerSpec *l, TensorRole rol
 }
 
 static uint32_t ffn_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
-    uint64_t w = s->width;
-    bool normed = !l->no_pre_norms && l->wiring != WIRING_SHARED;
+    uint64_t w = s->hidden_size;
+    bool normed = !l->no_pre_norms && l->residual_layout != RESIDUAL_PARALLEL_SHARED_NORM;
     switch (role) {
     case ROLE_FFN_NORM:
         return vector(shape, normed, w);

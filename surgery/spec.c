@@ -162,7 +162,7 @@ static json_t *rope_to_json(const LayerSpec *l) {
 
 static json_t *layer_to_json(const LayerSpec *l) {
     static const char *const norms[] = {"none", "head", "full", "unit"},
-                             *const wirings[] = {"sequential", "parallel", "shared"},
+                             *const layouts[] = {"sequential", "parallel", "shared"},
                              *const acts[] = {"silu", "gelu", "gelu_tanh", "clipped"};
     json_t *o = json_pack(
         "{s:s, s:o, s:i, s:i, s:i, s:f, s:b, s:b, s:b, s:s, s:b, s:i}", "position",
@@ -171,18 +171,19 @@ static json_t *layer_to_json(const LayerSpec *l) {
         l->softmax_scale, "qkv_bias", l->q_bias || l->k_bias || l->v_bias, "o_bias", l->o_bias, "mlp_bias",
         l->mlp_bias, "q_norm", norms[l->q_norm], "sinks", l->sinks, "ffn_dim", (int)l->ffn_dim);
     json_object_set_new(o, "k_norm", json_string(norms[l->k_norm]));
-    json_object_set_new(o, "wiring", json_string(wirings[l->wiring]));
+    json_object_set_new(o, "residual_layout", json_string(layouts[l->residual_layout]));
     json_object_set_new(o, "pre_norms", json_boolean(!l->no_pre_norms));
     json_object_set_new(o, "post_norms", json_boolean(l->post_norms));
     json_object_set_new(o, "activation", json_string(acts[l->activation]));
     json_object_set_new(o, "gated", json_boolean(!l->no_gate));
     json_object_set_new(o, "experts", json_integer(l->n_experts));
-    if (l->n_experts) json_object_set_new(o, "experts_used", json_integer(l->n_experts_used));
+    if (l->n_experts) json_object_set_new(o, "experts_used", json_integer(l->top_k));
     if (l->shared_expert) json_object_set_new(o, "shared_expert", json_true());
     if (l->chunked) json_object_set_new(o, "chunked", json_true());
-    if (l->temper_scale)
-        json_object_set_new(o, "temper",
-                            json_pack("{s:f, s:f}", "scale", l->temper_scale, "length", l->temper_length));
+    if (l->temperature_scale)
+        json_object_set_new(
+            o, "attention_temperature",
+            json_pack("{s:f, s:f}", "scale", l->temperature_scale, "length", l->temperature_floor));
     json_object_set_new(o, "softcap", l->softcap > 0 ? json_real(l->softcap) : json_null());
     if (l->position != POSITION_NOPE) json_object_set_new(o, "rope", rope_to_json(l));
     return o;
@@ -192,13 +193,13 @@ json_t *spec_to_json(const ModelSpec *s) {
     json_t *layers = json_array();
     for (uint32_t i = 0; i < s->n_layers; i++)
         json_array_append_new(layers, layer_to_json(&s->layers[i]));
-    json_t *o =
-        json_pack("{s:i, s:i, s:i, s:I, s:f, s:b, s:f, s:f, s:f}", "n_layers", (int)s->n_layers, "width",
-                  (int)s->width, "vocab", (int)s->vocab, "context", (json_int_t)s->context, "norm_eps",
-                  s->norm_eps, "tied_head", s->tied_head, "embedding_scale", s->embedding_scale,
-                  "residual_scale", s->residual_scale, "logit_scale", s->logit_scale);
+    json_t *o = json_pack("{s:i, s:i, s:i, s:I, s:f, s:b, s:f, s:f, s:f}", "n_layers", (int)s->n_layers,
+                          "hidden_size", (int)s->hidden_size, "vocab", (int)s->vocab, "context",
+                          (json_int_t)s->context, "norm_eps", s->norm_eps, "tied_head", s->tied_head,
+                          "embedding_scale", s->embedding_scale, "residual_scale", s->residual_scale,
+                          "logit_scale", s->logit_scale);
     json_object_set_new(o, "norm", json_string(s->norm == NORM_LAYER ? "layer" : "rms"));
-    json_object_set_new(o, "norm_of_one", json_boolean(s->norm_of_one));
+    json_object_set_new(o, "unit_offset_norm", json_boolean(s->unit_offset_norm));
     json_object_set_new(o, "logit_softcap", s->logit_softcap > 0 ? json_real(s->logit_softcap) : json_null());
     json_object_set_new(o, "layers", layers);
     return o;

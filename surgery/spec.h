@@ -52,11 +52,11 @@ typedef enum Routing {
 } Routing;
 
 /* How attention and MLP stand to the residual stream x. */
-typedef enum Wiring {
-    WIRING_SEQUENTIAL, /* x += attention(norm(x)); x += mlp(norm(x)) */
-    WIRING_PARALLEL,   /* x += attention(norm(x)) + mlp(norm2(x)): both read what the layer was given */
-    WIRING_SHARED,     /* the same with one norm for both */
-} Wiring;
+typedef enum ResidualLayout {
+    RESIDUAL_SEQUENTIAL, /* x += attention(norm(x)); x += mlp(norm(x)) */
+    RESIDUAL_PARALLEL,   /* x += attention(norm(x)) + mlp(norm2(x)): both read what the layer was given */
+    RESIDUAL_PARALLEL_SHARED_NORM, /* the same with one norm for both */
+} ResidualLayout;
 
 typedef struct LayerSpec {
     uint32_t n_heads, n_kv_heads, head_dim;
@@ -67,30 +67,31 @@ typedef struct LayerSpec {
     uint32_t window; /* a query sees itself and window-1 tokens before; 0: all (global attention) */
     bool chunked;    /* only those in its own chunk of `window` tokens: [0, window), [window, 2 window) ... */
     double softmax_scale; /* scores are multiplied by it; 1/sqrt(head_dim) usually */
-    /* Unless 0: queries at position p times 1 + temper_scale ln(1 + floor((p + 1) / temper_length)). */
-    double temper_scale, temper_length;
+    /* Unless 0: queries at position p times 1 + temperature_scale ln(1 + floor((p + 1) / temperature_floor)).
+     */
+    double temperature_scale, temperature_floor;
     double softcap; /* then become softcap * tanh(score / softcap); 0: they stay */
     bool q_bias, k_bias, v_bias, o_bias, mlp_bias;
     QkNorm q_norm, k_norm;
     bool sinks; /* one learned logit per head in the softmax's denominator */
-    Wiring wiring;
+    ResidualLayout residual_layout;
     bool no_pre_norms; /* attention and MLP, one after the other, read the residual stream as it is */
     bool post_norms;   /* what they give is normed before it is added */
     Activation activation;
     bool no_gate; /* MLP: down(act(up)), else down(act(gate) * up) */
     uint32_t ffn_dim;
-    uint32_t n_experts, n_experts_used; /* 0: a plain MLP; else a token passes n_experts_used of them */
+    uint32_t n_experts, top_k; /* 0: a plain MLP; else a token passes top_k of them */
     bool router_bias;
     Routing routing;
     bool shared_expert; /* one more, which every token passes */
 } LayerSpec;
 
 typedef struct ModelSpec {
-    uint32_t n_layers, width, vocab;
-    uint32_t context; /* trained length, as the checkpoint states it */
-    NormKind norm;    /* of all but QK-norm, which is always RMSNorm */
-    bool norm_bias;   /* LayerNorm's */
-    bool norm_of_one; /* norms multiply by 1 + weight (HF's Gemma) */
+    uint32_t n_layers, hidden_size, vocab;
+    uint32_t context;      /* trained length, as the checkpoint states it */
+    NormKind norm;         /* of all but QK-norm, which is always RMSNorm */
+    bool norm_bias;        /* LayerNorm's */
+    bool unit_offset_norm; /* norms multiply by 1 + weight (HF's Gemma) */
     double norm_eps;
     bool tied_head;         /* logits use the embedding matrix */
     bool head_bias;         /* a bias per token */

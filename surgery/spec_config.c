@@ -270,11 +270,11 @@ bool config_experts(Model *m, const json_t *config, const char *key, Error *e) {
     enum { MOST = 4096 };
     LayerSpec l = m->spec.layers[0];
     if (!config_count(config, key, 1, MOST, &l.n_experts, e) ||
-        !config_count(config, "num_experts_per_tok", 1, l.n_experts, &l.n_experts_used, e))
+        !config_count(config, "num_experts_per_tok", 1, l.n_experts, &l.top_k, e))
         return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         m->spec.layers[i].n_experts = l.n_experts;
-        m->spec.layers[i].n_experts_used = l.n_experts_used < l.n_experts ? l.n_experts_used : l.n_experts;
+        m->spec.layers[i].top_k = l.top_k < l.n_experts ? l.top_k : l.n_experts;
     }
     return true;
 }
@@ -287,10 +287,10 @@ static bool read_heads(const Family *f, const json_t *config, const ModelSpec *s
     if (is_given(config, kv) && !need_u32(config, kv, 1, 4096, &l->n_kv_heads, e)) return false;
     bool stated = is_given(config, "head_dim") || (l->head_dim && !json_object_get(config, "head_dim"));
     if (is_given(config, "head_dim") && !need_u32(config, "head_dim", 1, 8192, &l->head_dim, e)) return false;
-    if (!stated) l->head_dim = s->width / l->n_heads;
-    if (!stated && s->width % l->n_heads)
-        return error_set(e, ERR_INPUT, "config.json: hidden_size %u is not a multiple of %u heads", s->width,
-                         l->n_heads);
+    if (!stated) l->head_dim = s->hidden_size / l->n_heads;
+    if (!stated && s->hidden_size % l->n_heads)
+        return error_set(e, ERR_INPUT, "config.json: hidden_size %u is not a multiple of %u heads",
+                         s->hidden_size, l->n_heads);
     if (l->n_heads % l->n_kv_heads)
         return error_set(e, ERR_INPUT, "config.json: %u heads cannot share %u key/value heads evenly",
                          l->n_heads, l->n_kv_heads);
@@ -304,12 +304,12 @@ static bool read_sizes(Model *m, const json_t *config, LayerSpec *l, Error *e) {
     const char *ffn = config_key(m->family, "intermediate_size");
     bool four_times = m->family->ffn_of_four && !is_given(config, ffn);
     if (!need_u32(config, "num_hidden_layers", 1, MAX_LAYERS, &s->n_layers, e) ||
-        !need_u32(config, "hidden_size", 1, 1 << 20, &s->width, e) ||
+        !need_u32(config, "hidden_size", 1, 1 << 20, &s->hidden_size, e) ||
         !need_u32(config, "vocab_size", 1, 1 << 26, &s->vocab, e) ||
         !need_u32(config, "num_attention_heads", 1, 4096, &l->n_heads, e) ||
         (!four_times && !need_u32(config, ffn, 1, 1 << 22, &l->ffn_dim, e)))
         return false;
-    if (four_times) l->ffn_dim = 4 * s->width;
+    if (four_times) l->ffn_dim = 4 * s->hidden_size;
     if (is_given(config, "max_position_embeddings") &&
         !need_u32(config, "max_position_embeddings", 1, UINT32_MAX, &s->context, e))
         return false;

@@ -98,12 +98,12 @@ static bool read_heads(const ModelSpec *s, const Checkpoint *c, LayerSpec *l, Er
     if (meta_find(c, arch_key(key, c, "attention.head_count_kv")) &&
         !read_u32(c, "attention.head_count_kv", 1, 4096, &l->n_kv_heads, e))
         return false;
-    l->head_dim = s->width / l->n_heads;
+    l->head_dim = s->hidden_size / l->n_heads;
     bool has_length = meta_find(c, arch_key(key, c, "attention.key_length")) != NULL;
     if (has_length && !read_u32(c, "attention.key_length", 1, 8192, &l->head_dim, e)) return false;
-    if (!has_length && s->width % l->n_heads)
+    if (!has_length && s->hidden_size % l->n_heads)
         return error_set(e, ERR_INPUT, "%s: an embedding_length of %u is not a multiple of %u heads", c->path,
-                         s->width, l->n_heads);
+                         s->hidden_size, l->n_heads);
     uint32_t value_length = l->head_dim;
     if (meta_find(c, arch_key(key, c, "attention.value_length")) &&
         !read_u32(c, "attention.value_length", 1, 8192, &value_length, e))
@@ -127,14 +127,14 @@ static bool read_experts(const Model *m, const Checkpoint *c, LayerSpec *l, Erro
     if (!m->family->layer.n_experts) return true;
     bool own_width = meta_find(c, arch_key(key, c, "expert_feed_forward_length")) != NULL;
     return read_u32(c, "expert_count", 1, 4096, &l->n_experts, e) &&
-           read_u32(c, "expert_used_count", 1, l->n_experts, &l->n_experts_used, e) &&
+           read_u32(c, "expert_used_count", 1, l->n_experts, &l->top_k, e) &&
            (!own_width || read_u32(c, "expert_feed_forward_length", 1, 1 << 22, &l->ffn_dim, e));
 }
 
 static bool read_sizes(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
     ModelSpec *s = &m->spec;
     if (!read_u32(c, "block_count", 1, 512, &s->n_layers, e) ||
-        !read_u32(c, "embedding_length", 1, 1 << 20, &s->width, e) ||
+        !read_u32(c, "embedding_length", 1, 1 << 20, &s->hidden_size, e) ||
         !read_u32(c, "attention.head_count", 1, 4096, &l->n_heads, e) ||
         !read_u32(c, "feed_forward_length", 1, 1 << 22, &l->ffn_dim, e) ||
         !read_u32(c, "context_length", 1, UINT32_MAX, &s->context, e))

@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "recal/evaluate/ask.h"
-#include "recal/evaluate/method.h"
+#include "recal/evaluate/context_extension.h"
 #include "recal/perplexity.h"
 #include "tests/process.h"
 #include "tests/text_model.h"
@@ -95,20 +95,20 @@ static void a_mark_brings_back_what_was(void **state) {
         if (at) run_ids(f, straight, ids, at, row);
         run_ids(f, straight, ids + N - TAIL, TAIL, expected);
         if (at) run_ids(f, kv, ids, at, row);
-        KvMark *m = kv_mark(kv, &e);
+        KvSnapshot *m = kv_snapshot(kv, &e);
         assert_non_null(m);
         for (int again = 0; again < 2; again++) {
             run_ids(f, kv, ids + at, N - at - TAIL, row);
-            kv_return(kv, m);
+            kv_restore(kv, m);
             assert_int_equal(kv_length(kv), at);
             run_ids(f, kv, ids + N - TAIL, TAIL, row);
             for (int i = 0; i < TINY_VOCAB; i++)
                 if (!(fabsf(row[i] - expected[i]) < 1e-4f))
                     fail_msg("mark at %zu: logit %d is %g, %g without a mark", at, i, (double)row[i],
                              (double)expected[i]);
-            kv_return(kv, m);
+            kv_restore(kv, m);
         }
-        kv_mark_free(m);
+        kv_snapshot_free(m);
         kv_free(kv);
         kv_free(straight);
     }

@@ -3,7 +3,7 @@
 
 #include <cblas.h>
 
-#include "recal/layers/layers.h"
+#include "recal/ops/ops.h"
 #include "tests/small_model.h"
 
 /* ---- tensors ---- */
@@ -43,7 +43,7 @@ static void stacks_and_slices_have_their_members_rows(void **state) {
     assert_ptr_equal(tensor_map(&one), tensor_map(&x)); /* still the very bytes */
     Tensor half = x;
     half.name = "half";
-    half.dtype = half.stored = DTYPE_F16;
+    half.dtype = half.storage_dtype = DTYPE_F16;
     assert_false(tensor_stack(&a, (const Tensor *[]){&x, &half}, 2, &all, &e));
     assert_string_equal(e.message, "tensors 'x' (f32) and 'half' (f16) differ in type or shape");
     arena_free(&a);
@@ -110,7 +110,7 @@ static void as_served(void **state) {
     assert_true(tensor_transposed(&a, &held, &wide, &turned, &e));
     assert_int_equal(tensor_status(&turned), TENSOR_WIDENED);
     assert_true(tensor_transposed(&a, &held, &turned, &served, &e));
-    assert_true(served.stored == DTYPE_BF16 && tensor_status(&served) == TENSOR_WIDENED);
+    assert_true(served.storage_dtype == DTYPE_BF16 && tensor_status(&served) == TENSOR_WIDENED);
     transposer_free(&held);
     arena_free(&a);
 }
@@ -152,7 +152,7 @@ static void experts_are_bound_as_one_tensor(void **state) {
                 t->tensor.shape[2] == FFN && t->tensor.n_parts == 3);
     assert_string_equal(t->tensor.name, "model.layers.1.block_sparse_moe.experts.*.w2.weight");
     assert_string_equal(t->origin->name, "model.layers.1.block_sparse_moe.experts.0.w2.weight");
-    assert_true(m->spec.layers[3].n_experts == 3 && m->spec.layers[3].n_experts_used == 2);
+    assert_true(m->spec.layers[3].n_experts == 3 && m->spec.layers[3].top_k == 2);
     small_close(m);
 }
 
@@ -334,7 +334,7 @@ static void check_mixture(Routing routing, bool biases, Activation act, uint64_t
           *dx = xcalloc(N * C, sizeof *dx);
     Experts experts = {.n = EXPERTS,
                        .used = USED,
-                       .width = C,
+                       .hidden_size = C,
                        .ffn = F,
                        .activation = act,
                        .routing = routing,
@@ -401,7 +401,7 @@ static void odd_tokens(void **state) {
                      .up = rows + N * EXPERTS * (2 * C + F),
                      .wide = rows + 2 * N * EXPERTS * C};
     for (size_t n = 1; n <= EXPERTS; n += EXPERTS - 1) {
-        Experts all = {.n = n, .used = n, .width = C, .ffn = F, .w = params(w)};
+        Experts all = {.n = n, .used = n, .hidden_size = C, .ffn = F, .w = params(w)};
         Routes routes;
         assert_true(routes_new(&routes, &all, N, &e));
         for (int i = 0; i < 2; i++) {

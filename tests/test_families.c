@@ -45,7 +45,7 @@ static void test_llama(void **state) {
     const LayerSpec *l = &m->spec.layers[3];
     assert_string_equal(m->family->name, "llama");
     assert_int_equal(m->spec.n_layers, 4);
-    assert_int_equal(m->spec.width, 16);
+    assert_int_equal(m->spec.hidden_size, 16);
     assert_int_equal(m->spec.vocab, 10);
     assert_int_equal(m->spec.context, 64);
     assert_close(m->spec.norm_eps, 1e-6);

@@ -4,7 +4,7 @@
 #include <cblas.h>
 
 #include "recal/gemm.h"
-#include "recal/layers/layers.h"
+#include "recal/ops/ops.h"
 
 static Pool *pool;
 

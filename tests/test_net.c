@@ -24,7 +24,7 @@ static ModelSpec base_spec(LayerSpec *layers) {
                                 .softmax_scale = 1 / sqrt(6),
                                 .ffn_dim = 20};
     return (ModelSpec){.n_layers = LAYERS,
-                       .width = WIDTH,
+                       .hidden_size = WIDTH,
                        .vocab = VOCAB,
                        .context = 6,
                        .norm_eps = 1e-5,
@@ -123,7 +123,7 @@ static void layer_norms(ModelSpec *s) {
 static void parallel(ModelSpec *s) {
     layer_norms(s);
     for (int i = 0; i < LAYERS; i++)
-        s->layers[i].wiring = i == 2 ? WIRING_SEQUENTIAL : WIRING_PARALLEL;
+        s->layers[i].residual_layout = i == 2 ? RESIDUAL_SEQUENTIAL : RESIDUAL_PARALLEL;
     s->residual_scale = 0.7;
 }
 
@@ -131,7 +131,7 @@ static void shared_norm(ModelSpec *s) {
     s->norm = NORM_LAYER;
     s->head_bias = true;
     for (int i = 0; i < LAYERS; i++)
-        s->layers[i].wiring = WIRING_SHARED;
+        s->layers[i].residual_layout = RESIDUAL_PARALLEL_SHARED_NORM;
 }
 
 static void post_norms(ModelSpec *s) {
@@ -230,11 +230,11 @@ static void plain_norm(const Pair *p, double *y, const double *x, TensorRole nor
     const ModelSpec *s = p->net->spec;
     const double *w = at(p, norm, layer);
     if (!w)
-        memmove(y, x, N * s->width * sizeof *y);
+        memmove(y, x, N * s->hidden_size * sizeof *y);
     else if (s->norm == NORM_LAYER)
-        plain_layernorm(y, x, w, at(p, bias, layer), N, s->width, s->norm_eps);
+        plain_layernorm(y, x, w, at(p, bias, layer), N, s->hidden_size, s->norm_eps);
     else
-        plain_rmsnorm(y, x, w, N, s->width, s->norm_eps);
+        plain_rmsnorm(y, x, w, N, s->hidden_size, s->norm_eps);
 }
 
 static void plain_qk_norm(const Pair *p, double *x, QkNorm norm, TensorRole role, int layer, size_t N,
@@ -251,12 +251,12 @@ static void plain_attention_block(const Pair *p, int i, double *given, const dou
     const ModelSpec *s = p->net->spec;
     const LayerSpec *l = &s->layers[i];
     size_t N = batch * n, q_width = l->n_heads * l->head_dim, kv_width = l->n_kv_heads * l->head_dim;
-    double *normed = doubles(N * s->width), *q = doubles(N * q_width), *k = doubles(N * kv_width);
+    double *normed = doubles(N * s->hidden_size), *q = doubles(N * q_width), *k = doubles(N * kv_width);
     double *v = doubles(N * kv_width), *out = doubles(N * q_width), inv_freq[16];
     plain_norm(p, normed, x, ROLE_ATTN_NORM, ROLE_ATTN_NORM_BIAS, i, N);
-    plain_linear(q, normed, at(p, ROLE_Q, i), at(p, ROLE_Q_BIAS, i), N, s->width, q_width);
-    plain_linear(k, normed, at(p, ROLE_K, i), at(p, ROLE_K_BIAS, i), N, s->width, kv_width);
-    plain_linear(v, normed, at(p, ROLE_V, i), at(p, ROLE_V_BIAS, i), N, s->width, kv_width);
+    plain_linear(q, normed, at(p, ROLE_Q, i), at(p, ROLE_Q_BIAS, i), N, s->hidden_size, q_width);
+    plain_linear(k, normed, at(p, ROLE_K, i), at(p, ROLE_K_BIAS, i), N, s->hidden_size, kv_width);
+    plain_linear(v, normed, at(p, ROLE_V, i), at(p, ROLE_V_BIAS, i), N, s->hidden_size, kv_width);
     plain_qk_norm(p, q, l->q_norm, ROLE_Q_NORM, i, N, l->n_heads);
     plain_qk_norm(p, k, l->k_norm, ROLE_K_NORM, i, N, l->n_kv_heads);
     if (l->position != POSITION_NOPE) {
@@ -275,38 +275,38 @@ static void plain_attention_block(const Pair *p, int i, double *given, const dou
     for (size_t b = 0; b < batch; b++)
         plain_attention(&a, out + b * n * q_width, q + b * n * q_width, k + b * n * kv_width,
                         v + b * n * kv_width);
-    plain_linear(given, out, at(p, ROLE_O, i), at(p, ROLE_O_BIAS, i), N, q_width, s->width);
+    plain_linear(given, out, at(p, ROLE_O, i), at(p, ROLE_O_BIAS, i), N, q_width, s->hidden_size);
     free(normed), free(q), free(k), free(v), free(out);
 }
 
 static void plain_ffn_block(const Pair *p, int i, double *given, const double *x, size_t N) {
     const ModelSpec *s = p->net->spec;
     const LayerSpec *l = &s->layers[i];
-    bool shared = l->wiring == WIRING_SHARED;
+    bool shared = l->residual_layout == RESIDUAL_PARALLEL_SHARED_NORM;
     size_t F = l->ffn_dim;
-    double *normed = doubles(N * s->width), *gate = doubles(N * F), *up = doubles(N * F);
+    double *normed = doubles(N * s->hidden_size), *gate = doubles(N * F), *up = doubles(N * F);
     plain_norm(p, normed, x, shared ? ROLE_ATTN_NORM : ROLE_FFN_NORM,
                shared ? ROLE_ATTN_NORM_BIAS : ROLE_FFN_NORM_BIAS, i, N);
     if (!l->no_gate)
-        plain_linear(gate, normed, at(p, ROLE_GATE, i), at(p, ROLE_GATE_BIAS, i), N, s->width, F);
-    plain_linear(up, normed, at(p, ROLE_UP, i), at(p, ROLE_UP_BIAS, i), N, s->width, F);
+        plain_linear(gate, normed, at(p, ROLE_GATE, i), at(p, ROLE_GATE_BIAS, i), N, s->hidden_size, F);
+    plain_linear(up, normed, at(p, ROLE_UP, i), at(p, ROLE_UP_BIAS, i), N, s->hidden_size, F);
     plain_mlp(l->activation, gate, l->no_gate ? NULL : gate, up, N * F);
-    plain_linear(given, gate, at(p, ROLE_DOWN, i), at(p, ROLE_DOWN_BIAS, i), N, F, s->width);
+    plain_linear(given, gate, at(p, ROLE_DOWN, i), at(p, ROLE_DOWN_BIAS, i), N, F, s->hidden_size);
     free(normed), free(gate), free(up);
 }
 
 static void plain_add(const Pair *p, double *x, double *given, TensorRole post_norm, int layer, size_t N) {
     const ModelSpec *s = p->net->spec;
     plain_norm(p, given, given, post_norm, ROLE_OTHER, layer, N);
-    for (size_t j = 0; j < N * s->width; j++)
+    for (size_t j = 0; j < N * s->hidden_size; j++)
         x[j] += s->residual_scale * given[j];
 }
 
 static void plain_layer(const Pair *p, int i, double *x, size_t batch, size_t n) {
-    size_t N = batch * n, size = N * p->net->spec->width;
+    size_t N = batch * n, size = N * p->net->spec->hidden_size;
     double *attention = doubles(size), *mlp = doubles(size);
     plain_attention_block(p, i, attention, x, batch, n);
-    if (p->net->spec->layers[i].wiring == WIRING_SEQUENTIAL) {
+    if (p->net->spec->layers[i].residual_layout == RESIDUAL_SEQUENTIAL) {
         plain_add(p, x, attention, ROLE_ATTN_POST_NORM, i, N);
         plain_ffn_block(p, i, mlp, x, N);
     } else {
@@ -321,14 +321,15 @@ static void plain_layer(const Pair *p, int i, double *x, size_t batch, size_t n)
 static double *plain_logits(const Pair *p, const int32_t *ids, size_t batch, size_t n) {
     const ModelSpec *s = p->net->spec;
     size_t N = batch * n;
-    double *x = doubles(N * s->width), *logits = doubles(N * s->vocab);
+    double *x = doubles(N * s->hidden_size), *logits = doubles(N * s->vocab);
     const double *embed = at(p, ROLE_EMBED, -1);
-    for (size_t i = 0; i < N * s->width; i++)
-        x[i] = s->embedding_scale * embed[(size_t)ids[i / s->width] * s->width + i % s->width];
+    for (size_t i = 0; i < N * s->hidden_size; i++)
+        x[i] =
+            s->embedding_scale * embed[(size_t)ids[i / s->hidden_size] * s->hidden_size + i % s->hidden_size];
     for (int i = 0; i < (int)s->n_layers; i++)
         plain_layer(p, i, x, batch, n);
     plain_norm(p, x, x, ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, -1, N);
-    plain_linear(logits, x, s->tied_head ? embed : at(p, ROLE_HEAD, -1), NULL, N, s->width, s->vocab);
+    plain_linear(logits, x, s->tied_head ? embed : at(p, ROLE_HEAD, -1), NULL, N, s->hidden_size, s->vocab);
     const double *bias = at(p, ROLE_HEAD_BIAS, -1);
     for (size_t i = 0; i < N * s->vocab; i++)
         logits[i] =
@@ -687,7 +688,7 @@ static void test_random_weights(void **state) {
     LayerSpec layers[LAYERS];
     Error e = {0};
     Model m = {.spec = base_spec(layers)};
-    m.spec.width = 64, m.spec.vocab = 500;
+    m.spec.hidden_size = 64, m.spec.vocab = 500;
     for (int i = 0; i < LAYERS; i++)
         layers[i].q_bias = true, layers[i].q_norm = layers[i].k_norm = QK_NORM_HEAD, layers[i].ffn_dim = 128;
     Net *n = net_random(&m, 5, 1, &e), *same = net_random(&m, 5, 2, &e), *other = net_random(&m, 6, 1, &e);

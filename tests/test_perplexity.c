@@ -1,7 +1,7 @@
 /* Perplexity against a loop over raw logits: which windows, which positions, which first token. */
 #include <math.h>
 
-#include "cmd/text.h"
+#include "cmd/token_input.h"
 #include "recal/perplexity.h"
 #include "recal/random.h"
 #include "tests/text_model.h"

@@ -10,8 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cmd/recipe/recipe.h"
 #include "surgery/pass.h"
-#include "surgery/recipe.h"
 
 static char folder[] = "/tmp/derope-recipe-XXXXXX";
 static char path[64];

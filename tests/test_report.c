@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "cmd/report/report.h"
-#include "cmd/report/rows.h"
+#include "cmd/report/report_text.h"
+#include "cmd/report/result_rows.h"
 #include "cmd/report/svg.h"
-#include "cmd/report/text.h"
 #include "formats/json.h"
 
 static const char small[] =

@@ -42,7 +42,7 @@ static void reads_tensors_in_the_order_of_their_data(void **state) {
     assert_int_equal(t->n_rows, 2);
     assert_int_equal(t->row_elems, 3);
     assert_int_equal(t->dtype, DTYPE_BF16);
-    assert_int_equal(t->stored, DTYPE_BF16);
+    assert_int_equal(t->storage_dtype, DTYPE_BF16);
     assert_int_equal(tensor_status(t), TENSOR_UNTOUCHED);
     const uint8_t expected[] = {4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     assert_memory_equal(tensor_map(t), expected, sizeof expected);

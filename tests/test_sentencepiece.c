@@ -1,6 +1,6 @@
 /* tokenizer.model: what is read from it, the tokens that it makes, and bytes that are none. */
 #include "formats/sentencepiece.h"
-#include "recal/tokenizer.h"
+#include "surgery/tokenizer/tokenizer.h"
 #include "tests/scratch.h"
 
 #define BAR "\xe2\x96\x81"

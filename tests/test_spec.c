@@ -165,15 +165,15 @@ static void test_as_json(void **state) {
     l[0].ffn_dim = l[1].ffn_dim = 24;
     l[1].position = POSITION_NOPE;
     l[1].k_bias = l[1].sinks = true;
-    l[1].wiring = WIRING_SHARED;
+    l[1].residual_layout = RESIDUAL_PARALLEL_SHARED_NORM;
     l[1].no_pre_norms = l[1].post_norms = l[1].no_gate = true;
     l[1].activation = ACT_GELU_TANH;
     l[1].softcap = 50;
     ModelSpec s = {.n_layers = 2,
                    .norm = NORM_LAYER,
-                   .norm_of_one = true,
+                   .unit_offset_norm = true,
                    .logit_softcap = 30,
-                   .width = 16,
+                   .hidden_size = 16,
                    .vocab = 10,
                    .context = UINT32_MAX,
                    .norm_eps = 0.5,
@@ -183,22 +183,24 @@ static void test_as_json(void **state) {
                    .layers = l};
     json_t *o = spec_to_json(&s);
     assert_json(
-        o, "{\"n_layers\": 2, \"width\": 16, \"vocab\": 10, \"context\": 4294967295, \"norm_eps\": 0.5, "
-           "\"tied_head\": false, \"embedding_scale\": 1.0, \"residual_scale\": 1.0, "
-           "\"logit_scale\": 0.5, \"norm\": \"layer\", \"norm_of_one\": true, "
-           "\"logit_softcap\": 30.0, \"layers\": ["
-           "{\"position\": \"rope\", \"window\": 12, \"heads\": 1, \"kv_heads\": 1, \"head_dim\": 16, "
-           "\"softmax_scale\": 0.25, \"qkv_bias\": false, \"o_bias\": false, \"mlp_bias\": false, "
-           "\"q_norm\": \"none\", \"sinks\": false, \"ffn_dim\": 24, "
-           "\"k_norm\": \"none\", \"wiring\": \"sequential\", \"pre_norms\": true, \"post_norms\": false, "
-           "\"activation\": \"silu\", \"gated\": true, \"experts\": 0, \"softcap\": null, "
-           "\"rope\": {\"base\": 10000.0, \"rotary_dim\": 16, \"scaling\": \"yarn\", \"factor\": 4.0, "
-           "\"original_context\": 64.0, \"truncate\": true, \"beta_fast\": 32.0, \"beta_slow\": 1.0}}, "
-           "{\"position\": \"nope\", \"window\": null, \"heads\": 1, \"kv_heads\": 1, \"head_dim\": 16, "
-           "\"softmax_scale\": 0.25, \"qkv_bias\": true, \"o_bias\": false, \"mlp_bias\": false, "
-           "\"q_norm\": \"none\", \"sinks\": true, \"ffn_dim\": 24, "
-           "\"k_norm\": \"none\", \"wiring\": \"shared\", \"pre_norms\": false, \"post_norms\": true, "
-           "\"activation\": \"gelu_tanh\", \"gated\": false, \"experts\": 0, \"softcap\": 50.0}]}");
+        o,
+        "{\"n_layers\": 2, \"hidden_size\": 16, \"vocab\": 10, \"context\": 4294967295, \"norm_eps\": 0.5, "
+        "\"tied_head\": false, \"embedding_scale\": 1.0, \"residual_scale\": 1.0, "
+        "\"logit_scale\": 0.5, \"norm\": \"layer\", \"unit_offset_norm\": true, "
+        "\"logit_softcap\": 30.0, \"layers\": ["
+        "{\"position\": \"rope\", \"window\": 12, \"heads\": 1, \"kv_heads\": 1, \"head_dim\": 16, "
+        "\"softmax_scale\": 0.25, \"qkv_bias\": false, \"o_bias\": false, \"mlp_bias\": false, "
+        "\"q_norm\": \"none\", \"sinks\": false, \"ffn_dim\": 24, "
+        "\"k_norm\": \"none\", \"residual_layout\": \"sequential\", \"pre_norms\": true, \"post_norms\": "
+        "false, "
+        "\"activation\": \"silu\", \"gated\": true, \"experts\": 0, \"softcap\": null, "
+        "\"rope\": {\"base\": 10000.0, \"rotary_dim\": 16, \"scaling\": \"yarn\", \"factor\": 4.0, "
+        "\"original_context\": 64.0, \"truncate\": true, \"beta_fast\": 32.0, \"beta_slow\": 1.0}}, "
+        "{\"position\": \"nope\", \"window\": null, \"heads\": 1, \"kv_heads\": 1, \"head_dim\": 16, "
+        "\"softmax_scale\": 0.25, \"qkv_bias\": true, \"o_bias\": false, \"mlp_bias\": false, "
+        "\"q_norm\": \"none\", \"sinks\": true, \"ffn_dim\": 24, "
+        "\"k_norm\": \"none\", \"residual_layout\": \"shared\", \"pre_norms\": false, \"post_norms\": true, "
+        "\"activation\": \"gelu_tanh\", \"gated\": false, \"experts\": 0, \"softcap\": 50.0}]}");
     json_decref(o);
 }
 

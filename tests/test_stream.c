@@ -1,6 +1,6 @@
 /* Texts that come in parts give the tokens of the whole, for tokenizers of every kind. */
 #include "recal/random.h"
-#include "recal/tokenizer.h"
+#include "surgery/tokenizer/tokenizer.h"
 #include "tests/scratch.h"
 
 #define BAR "\xe2\x96\x81"

@@ -2,7 +2,7 @@
  */
 #include "tests/scratch.h"
 
-#include "recal/tokenizer.h"
+#include "surgery/tokenizer/tokenizer.h"
 
 /* ---- tokenizer.json ---- */
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cmd/text.h"
+#include "cmd/token_input.h"
 #include "formats/file.h"
 
 static bool next_text(Buffer *text) {

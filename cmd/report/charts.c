@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "cmd/report/report.h"
+#include "cmd/report/report_text.h"
 #include "cmd/report/svg.h"
-#include "cmd/report/text.h"
 
 enum { LABEL_COLUMNS = 26, LINE_HEIGHT = 16, MAX_DIRECT = 14, MAX_TICKS = 24 };
 #define COLUMN 6.6 /* a character's width at 12 px, generously */

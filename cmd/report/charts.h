@@ -2,7 +2,7 @@
 #ifndef DEROPE_CMD_REPORT_CHARTS_H
 #define DEROPE_CMD_REPORT_CHARTS_H
 
-#include "cmd/report/rows.h"
+#include "cmd/report/result_rows.h"
 
 typedef struct ChartLine {
     const char *label;

@@ -1,8 +1,8 @@
 #include <math.h>
 
 #include "cmd/report/report.h"
-#include "cmd/report/rows.h"
-#include "cmd/report/text.h"
+#include "cmd/report/report_text.h"
+#include "cmd/report/result_rows.h"
 #include "formats/json.h"
 
 /* What the first columns of a line say. */

@@ -4,8 +4,8 @@
 
 #include "cmd/report/charts.h"
 #include "cmd/report/report.h"
+#include "cmd/report/report_text.h"
 #include "cmd/report/svg.h"
-#include "cmd/report/text.h"
 
 enum { LEFT = 40, BOTTOM = 36, GAP = 24, ACROSS = 3 };
 

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "cmd/report/report.h"
+#include "cmd/report/report_text.h"
 #include "cmd/report/svg.h"
-#include "cmd/report/text.h"
 #include "formats/json.h"
 
 static const char page_rules[] =

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "cmd/report/html.h"
+#include "cmd/report/report_text.h"
 #include "cmd/report/svg.h"
-#include "cmd/report/text.h"
 
 enum { MAX_COLUMNS = 32, MAX_CURVE_ROWS = 24, MAX_TASKS = 12 };
 

@@ -2,8 +2,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "cmd/report/rows.h"
-#include "cmd/report/text.h"
+#include "cmd/report/report_text.h"
+#include "cmd/report/result_rows.h"
 
 enum { MAX_NAMED = 3, MAX_MODELS = 4, MAX_TASKS = 3 };
 

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cmd/report/text.h"
+#include "cmd/report/report_text.h"
 
 /* Series: blue, vermilion, green, purple, ochre, grey, wine, sky; told apart under the common colour
  * deficiencies, with 3.5:1 and more against the paper. Shades: one hue by lightness, so that grey print keeps

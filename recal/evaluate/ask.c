@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recal/layers/layers.h"
+#include "recal/ops/ops.h"
 
 typedef struct Asker {
     const Asking *how;
@@ -89,7 +89,8 @@ static bool continuation(const Asker *a, const Question *q, const char *text, To
 }
 
 /* Place of the right candidate, 1 being the likeliest; what is as likely as it counts as before it. */
-static bool rank(Asker *a, const Question *q, const KvMark *end, const float *row, size_t *place, Error *e) {
+static bool rank(Asker *a, const Question *q, const KvSnapshot *end, const float *row, size_t *place,
+                 Error *e) {
     double right = 0;
     bool ok = true;
     *place = 1;
@@ -102,7 +103,7 @@ static bool rank(Asker *a, const Question *q, const KvMark *end, const float *ro
             nll += surprise(a, ids.ids[i]);
             if (i + 1 < ids.n) ok = run(a, &ids.ids[i], 1, e);
         }
-        if (ids.n > 1) kv_return(a->kv, end);
+        if (ids.n > 1) kv_restore(a->kv, end);
         if (c == 0) right = nll;
         *place += c && !(nll > right);
         token_list_free(&ids);
@@ -173,7 +174,7 @@ static bool judge(Asker *a, const Question *q, double depth, Tally *tally, Error
     float *row = xmalloc(vocab * sizeof *row);
     Buffer said = {0};
     memcpy(row, a->last, vocab * sizeof *row);
-    KvMark *end = kv_mark(a->kv, e);
+    KvSnapshot *end = kv_snapshot(a->kv, e);
     bool ok = end && rank(a, q, end, row, &place, e) && answer(a, q, row, &said, e);
     if (ok) {
         size_t found = count_found(q, buffer_string(&said));
@@ -188,7 +189,7 @@ static bool judge(Asker *a, const Question *q, double depth, Tally *tally, Error
         tally->ranks += (double)place;
     }
     buffer_free(&said);
-    kv_mark_free(end);
+    kv_snapshot_free(end);
     free(row);
     return ok;
 }
@@ -196,10 +197,10 @@ static bool judge(Asker *a, const Question *q, double depth, Tally *tally, Error
 /* ---- scenes ---- */
 
 typedef struct Prompts {
-    TokenList plain; /* the scene without needle and question */
-    TokenList *each; /* (depths, questions) */
-    size_t *shared;  /* (depths): tokens that all prompts of a depth have in common with the plain scene */
-    KvMark **marks;  /* (depths) */
+    TokenList plain;    /* the scene without needle and question */
+    TokenList *each;    /* (depths, questions) */
+    size_t *shared;     /* (depths): tokens that all prompts of a depth have in common with the plain scene */
+    KvSnapshot **marks; /* (depths) */
     size_t n_depths, n_questions;
 } Prompts;
 
@@ -209,7 +210,7 @@ static bool make_prompts(const Asker *a, Prompts *p, Error *e) {
     *p = (Prompts){.n_depths = n_depths, .n_questions = a->s->n_questions};
     p->each = xcalloc(n_depths * p->n_questions + 1, sizeof *p->each);
     p->shared = xcalloc(n_depths + 1, sizeof *p->shared);
-    p->marks = xcalloc(n_depths + 1, sizeof(KvMark *));
+    p->marks = xcalloc(n_depths + 1, sizeof(KvSnapshot *));
     if (!make_prompt(a, NULL, 0, &p->plain, e)) return false;
     for (size_t d = 0; d < n_depths; d++) {
         p->shared[d] = p->plain.n;
@@ -236,7 +237,7 @@ static void free_prompts(Prompts *p) {
     for (size_t i = 0; i < p->n_depths * p->n_questions; i++)
         token_list_free(&p->each[i]);
     for (size_t d = 0; d < p->n_depths; d++)
-        kv_mark_free(p->marks[d]);
+        kv_snapshot_free(p->marks[d]);
     free(p->each);
     free(p->shared);
     free(p->marks);
@@ -248,12 +249,12 @@ static bool ask_all(Asker *a, Prompts *p, Tally *tallies, Error *e) {
         if (p->shared[d] > at &&
             !net_run(a->n, a->kv, p->plain.ids + at, p->shared[d] - at, p->shared[d] - at, NULL, NULL, e))
             return false;
-        if (!(p->marks[d] = kv_mark(a->kv, e))) return false;
+        if (!(p->marks[d] = kv_snapshot(a->kv, e))) return false;
     }
     for (size_t d = p->n_depths; d-- > 0;)
         for (size_t i = 0; i < p->n_questions; i++) {
             const TokenList *ids = &p->each[d * p->n_questions + i];
-            kv_return(a->kv, p->marks[d]);
+            kv_restore(a->kv, p->marks[d]);
             if (!run(a, ids->ids + p->shared[d], ids->n - p->shared[d], e) ||
                 !judge(a, &a->s->questions[i], a->how->depths[d], &tallies[d], e))
                 return false;

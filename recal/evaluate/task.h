@@ -7,7 +7,7 @@
 #include <jansson.h>
 
 #include "recal/random.h"
-#include "recal/tokenizer.h"
+#include "surgery/tokenizer/tokenizer.h"
 
 /* Texts in order; all of them live in the scene's arena. */
 typedef struct TextList {

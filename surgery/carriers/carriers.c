@@ -183,18 +183,18 @@ bool main_rotation(const Model *m, const LayerSpec **found) {
 
 bool llama_layers(const Model *m, char *why, size_t size) {
     const ModelSpec *s = &m->spec;
-    if (s->norm != NORM_RMS || s->norm_of_one) return cannot(why, size, "has RMSNorm");
+    if (s->norm != NORM_RMS || s->unit_offset_norm) return cannot(why, size, "has RMSNorm");
     if (s->head_bias || s->logit_softcap > 0)
         return cannot(why, size, "has neither a bias nor a soft cap on logits");
     for (uint32_t i = 0; i < s->n_layers; i++) {
         const LayerSpec *l = &s->layers[i];
-        if (l->no_pre_norms || l->post_norms || l->wiring != WIRING_SEQUENTIAL)
+        if (l->no_pre_norms || l->post_norms || l->residual_layout != RESIDUAL_SEQUENTIAL)
             return cannot(why, size,
                           "has one norm before attention and one before the MLP, one after the other");
         if (l->no_gate || l->activation != ACT_SILU) return cannot(why, size, "has SwiGLU");
         if (l->softcap > 0) return cannot(why, size, "has no soft cap on scores");
         if (l->chunked && !layer_is_global(m, l)) return cannot(why, size, "has windows, not chunks");
-        if (l->temper_scale) return cannot(why, size, "does not scale queries by their position");
+        if (l->temperature_scale) return cannot(why, size, "does not scale queries by their position");
     }
     return true;
 }
@@ -204,7 +204,7 @@ bool plain_mixture(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (!l->n_experts) return cannot(why, size, "has experts in every layer");
-        if (l->n_experts != first->n_experts || l->n_experts_used != first->n_experts_used)
+        if (l->n_experts != first->n_experts || l->top_k != first->top_k)
             return cannot(why, size, "has the same number of experts in every layer");
         if (l->routing != ROUTING_OF_CHOSEN)
             return cannot(why, size, "weights experts by a softmax over those chosen");

@@ -5,10 +5,10 @@
 #include "surgery/family.h"
 
 static bool block(const Model *m, char *why, size_t size) {
-    if (m->spec.norm != NORM_RMS || m->spec.norm_of_one) return cannot(why, size, "has RMSNorm");
+    if (m->spec.norm != NORM_RMS || m->spec.unit_offset_norm) return cannot(why, size, "has RMSNorm");
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
-        if (!l->no_pre_norms || !l->post_norms || l->wiring != WIRING_SEQUENTIAL)
+        if (!l->no_pre_norms || !l->post_norms || l->residual_layout != RESIDUAL_SEQUENTIAL)
             return cannot(why, size, "has norms after attention and after the MLP");
         if (l->q_norm != QK_NORM_FULL || l->k_norm != QK_NORM_FULL)
             return cannot(why, size, "has norms over all queries and over all keys");

@@ -65,7 +65,7 @@ const Family family_cohere2 = {
     .gguf_archs = (const char *const[]){"cohere2", NULL},
     .tensors = llama_tensors,
     .model = {.norm = NORM_LAYER, .norm_eps = 1e-5, .context = 8192, .tied_head = true},
-    .layer = {.rope_base = 10000, .wiring = WIRING_SHARED},
+    .layer = {.rope_base = 10000, .residual_layout = RESIDUAL_PARALLEL_SHARED_NORM},
     .hf_interleaved = true,
     .gguf_interleaved = true,
     .attention_bias_key = true,

@@ -22,7 +22,7 @@ const TensorName sandwich_tensors[] = {
 };
 
 static bool scale_embeddings(Model *m) {
-    m->spec.embedding_scale = sqrt(m->spec.width);
+    m->spec.embedding_scale = sqrt(m->spec.hidden_size);
     return true;
 }
 
@@ -90,7 +90,7 @@ static bool read_config3(Model *m, const json_t *config, Error *e) {
 /* llama.cpp knows the 27B models by their number of layers, and scales those by the width. */
 static double gguf_softmax_scale(const ModelSpec *s, uint32_t layers_of_27b) {
     const LayerSpec *l = &s->layers[0];
-    return 1 / sqrt(s->n_layers == layers_of_27b ? s->width / l->n_heads : l->head_dim);
+    return 1 / sqrt(s->n_layers == layers_of_27b ? s->hidden_size / l->n_heads : l->head_dim);
 }
 
 static double gemma2_scale(const ModelSpec *s) {
@@ -205,7 +205,7 @@ const Family family_gemma = {
     .model_types = (const char *const[]){"gemma", NULL},
     .gguf_archs = (const char *const[]){"gemma", NULL},
     .tensors = llama_tensors,
-    .model = {.norm_eps = 1e-6, .context = 8192, .tied_head = true, .norm_of_one = true},
+    .model = {.norm_eps = 1e-6, .context = 8192, .tied_head = true, .unit_offset_norm = true},
     .layer = {.rope_base = 10000, .n_kv_heads = 16, .head_dim = 256, .activation = ACT_GELU_TANH},
     .attention_bias_key = true,
     .read_config = read_config,
@@ -222,7 +222,7 @@ const Family family_gemma2 = {
     .gguf_archs = (const char *const[]){"gemma2", NULL},
     .tensors = sandwich_tensors,
     .keys = gemma_keys,
-    .model = {.norm_eps = 1e-6, .context = 8192, .tied_head = true, .norm_of_one = true},
+    .model = {.norm_eps = 1e-6, .context = 8192, .tied_head = true, .unit_offset_norm = true},
     .layer = {.rope_base = 10000,
               .n_kv_heads = 4,
               .head_dim = 256,
@@ -248,7 +248,7 @@ const Family family_gemma3 = {
     .gguf_archs = (const char *const[]){"gemma3", NULL},
     .tensors = sandwich_tensors,
     .keys = gemma_keys,
-    .model = {.norm_eps = 1e-6, .context = 131072, .tied_head = true, .norm_of_one = true},
+    .model = {.norm_eps = 1e-6, .context = 131072, .tied_head = true, .unit_offset_norm = true},
     .layer = {.rope_base = 1000000,
               .n_kv_heads = 4,
               .head_dim = 256,

@@ -181,7 +181,7 @@ const Family family_granitemoe_swa = {
     .gguf_archs = (const char *const[]){"granite_swa", NULL},
     .tensors = granite_swa_tensors,
     .model = {.norm_eps = 1e-6, .context = 2048},
-    .layer = {.rope_base = 10000, .n_experts = 8, .n_experts_used = 2},
+    .layer = {.rope_base = 10000, .n_experts = 8, .top_k = 2},
     .attention_bias_key = true,
     .gguf_interleaved = true,
     .read_config = read_moe_swa,

@@ -34,14 +34,14 @@ static const TensorName tensors[] = {
 
 /* llama.cpp's constants, whatever a file says. */
 enum { CHUNK = 8192, EVERY = 4, WITHOUT_NORM = 128 };
-static const double temper_scale = 0.1;
+static const double temperature_scale = 0.1;
 
 static bool every_fourth(uint32_t layer) {
     return (layer + 1) % EVERY == 0;
 }
 
 static void make_dense(LayerSpec *l, uint32_t ffn) {
-    l->n_experts = l->n_experts_used = 0;
+    l->n_experts = l->top_k = 0;
     l->routing = ROUTING_OF_CHOSEN;
     l->shared_expert = false;
     l->ffn_dim = ffn;
@@ -50,8 +50,8 @@ static void make_dense(LayerSpec *l, uint32_t ffn) {
 /* A layer's norms and tempering come with its rotation. */
 static void as_it_rotates(LayerSpec *l, bool rotates, bool norm, double scale, double length) {
     l->q_norm = l->k_norm = rotates && norm ? QK_NORM_UNIT : QK_NORM_NONE;
-    l->temper_scale = rotates ? 0 : scale;
-    l->temper_length = length;
+    l->temperature_scale = rotates ? 0 : scale;
+    l->temperature_floor = length;
     if (!rotates) layer_drop_rope(l);
 }
 
@@ -92,7 +92,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t chunk = CHUNK;
     bool norm = true, temper = true;
     bool *rotates = arena_alloc(&m->arena, m->spec.n_layers * sizeof *rotates);
-    double scale = temper_scale, length = CHUNK;
+    double scale = temperature_scale, length = CHUNK;
     if (!config_flag(config, "use_qk_norm", &norm, e) ||
         !config_flag(config, "attn_temperature_tuning", &temper, e) ||
         !config_real(config, "attn_scale", &scale, e) || !config_real(config, "floor_scale", &length, e) ||
@@ -118,7 +118,7 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     meta_u64(c, arch_key(key, c, "feed_forward_length"), &dense);
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
-        as_it_rotates(l, !every_fourth(i), l->n_experts != WITHOUT_NORM, temper_scale, CHUNK);
+        as_it_rotates(l, !every_fourth(i), l->n_experts != WITHOUT_NORM, temperature_scale, CHUNK);
         l->window = every_fourth(i) ? 0 : CHUNK;
         l->chunked = !every_fourth(i);
         if (!step || (i + 1) % step) make_dense(l, (uint32_t)dense);
@@ -137,12 +137,12 @@ static bool can(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i], **first = l->position == POSITION_NOPE ? &still : &rotating;
         if (!*first) *first = l;
-        if (l->q_norm != (*first)->q_norm || l->temper_scale != (*first)->temper_scale)
+        if (l->q_norm != (*first)->q_norm || l->temperature_scale != (*first)->temperature_scale)
             return cannot(why, size,
                           "norms and scales queries in all layers that rotate alike, and in the others");
         if (l->position == POSITION_NOPE && l->q_norm != QK_NORM_NONE)
             return cannot(why, size, "norms queries and keys in layers that rotate only");
-        if (l->position != POSITION_NOPE && l->temper_scale)
+        if (l->position != POSITION_NOPE && l->temperature_scale)
             return cannot(why, size, "scales queries by position in layers that do not rotate only");
         if (l->window && !l->chunked) return cannot(why, size, "has chunks, not windows");
     }
@@ -164,7 +164,7 @@ static bool is_normed(const LayerSpec *l) {
 }
 
 static bool is_tempered(const LayerSpec *l) {
-    return l->temper_scale != 0;
+    return l->temperature_scale != 0;
 }
 
 static void write_config(const Model *m, json_t *config) {
@@ -185,8 +185,8 @@ static void write_config(const Model *m, json_t *config) {
     json_object_set_new(config, "use_qk_norm", json_boolean(find(m, is_normed) != NULL));
     json_object_set_new(config, "attn_temperature_tuning", json_boolean(tempered != NULL));
     if (tempered) {
-        json_object_set_new(config, "attn_scale", json_real(tempered->temper_scale));
-        json_object_set_new(config, "floor_scale", json_integer((json_int_t)tempered->temper_length));
+        json_object_set_new(config, "attn_scale", json_real(tempered->temperature_scale));
+        json_object_set_new(config, "floor_scale", json_integer((json_int_t)tempered->temperature_floor));
     }
     json_object_set_new(config, "attention_chunk_size", json_integer(chunked ? chunked->window : CHUNK));
 }
@@ -215,7 +215,8 @@ static bool gguf_can(const Model *m, char *why, size_t size) {
             return cannot(why, size,
                           "norms queries and keys in all but every fourth layer, and not with %d experts",
                           WITHOUT_NORM);
-        if (whole ? (float)l->temper_scale != 0.1f || l->temper_length != CHUNK : l->temper_scale != 0)
+        if (whole ? (float)l->temperature_scale != 0.1f || l->temperature_floor != CHUNK
+                  : l->temperature_scale != 0)
             return cannot(why, size, "scales queries by 0.1 and %d in every fourth layer", CHUNK);
     }
     return n_experts > 0 || cannot(why, size, "has experts");
@@ -240,7 +241,7 @@ const Family family_llama4 = {
               .q_norm = QK_NORM_UNIT,
               .k_norm = QK_NORM_UNIT,
               .n_experts = 16,
-              .n_experts_used = 1,
+              .top_k = 1,
               .routing = ROUTING_OF_INPUT,
               .shared_expert = true},
     .hf_interleaved = true,

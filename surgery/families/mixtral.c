@@ -39,7 +39,7 @@ const Family family_mixtral = {
     .gguf_archs = (const char *const[]){"llama", NULL},
     .tensors = tensors,
     .model = {.norm_eps = 1e-5, .context = 131072},
-    .layer = {.rope_base = 1000000, .n_kv_heads = 8, .n_experts = 8, .n_experts_used = 2},
+    .layer = {.rope_base = 1000000, .n_kv_heads = 8, .n_experts = 8, .top_k = 2},
     .gguf_interleaved = true,
     .read_config = read_config,
     .architecture = "MixtralForCausalLM",

@@ -32,16 +32,16 @@ static const TensorName neox_tensors[] = {
 static const KeyName neox_keys[] = {
     {"rope_theta", "rotary_emb_base"}, {"partial_rotary_factor", "rotary_pct"}, {NULL, NULL}};
 
-static void set_wiring(Model *m, Wiring wiring) {
+static void set_wiring(Model *m, ResidualLayout residual_layout) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        m->spec.layers[i].wiring = wiring;
+        m->spec.layers[i].residual_layout = residual_layout;
 }
 
 static bool read_neox(Model *m, const json_t *config, Error *e) {
     (void)e;
     bool parallel = true;
     json_get_bool(config, "use_parallel_residual", &parallel);
-    set_wiring(m, parallel ? WIRING_PARALLEL : WIRING_SEQUENTIAL);
+    set_wiring(m, parallel ? RESIDUAL_PARALLEL : RESIDUAL_SEQUENTIAL);
     return true;
 }
 
@@ -50,12 +50,12 @@ static bool read_neox_gguf(Model *m, const Checkpoint *c, Error *e) {
     bool parallel;
     if (!meta_bool(c, arch_key(key, c, "use_parallel_residual"), &parallel))
         return error_set(e, ERR_INPUT, "%s: key '%s' is missing", c->path, key);
-    set_wiring(m, parallel ? WIRING_PARALLEL : WIRING_SEQUENTIAL);
+    set_wiring(m, parallel ? RESIDUAL_PARALLEL : RESIDUAL_SEQUENTIAL);
     return true;
 }
 
 static bool is_parallel(const Model *m) {
-    return m->spec.layers[0].wiring != WIRING_SEQUENTIAL;
+    return m->spec.layers[0].residual_layout != RESIDUAL_SEQUENTIAL;
 }
 
 static bool neox_gguf_can(const Model *m, char *why, size_t size) {
@@ -80,7 +80,7 @@ const Family family_gpt_neox = {
     .keys = neox_keys,
     .model = {.norm = NORM_LAYER, .norm_bias = true, .norm_eps = 1e-5, .context = 2048},
     .layer = {.rope_base = 10000,
-              .wiring = WIRING_PARALLEL,
+              .residual_layout = RESIDUAL_PARALLEL,
               .activation = ACT_GELU,
               .no_gate = true,
               .q_bias = true,
@@ -110,7 +110,7 @@ static bool read_stablelm(Model *m, const json_t *config, Error *e) {
     if (qk_norm)
         return error_set(e, ERR_INPUT,
                          "config.json: qk_layernorm: a norm of its own for every head is not supported");
-    set_wiring(m, parallel ? WIRING_SHARED : WIRING_SEQUENTIAL);
+    set_wiring(m, parallel ? RESIDUAL_PARALLEL_SHARED_NORM : RESIDUAL_SEQUENTIAL);
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
         l->q_bias = l->k_bias = l->v_bias = bias;
@@ -121,7 +121,8 @@ static bool read_stablelm(Model *m, const json_t *config, Error *e) {
 /* llama.cpp goes by whether there is a norm before the MLP. */
 static bool read_stablelm_gguf(Model *m, const Checkpoint *c, Error *e) {
     (void)e;
-    set_wiring(m, checkpoint_find(c, "blk.0.ffn_norm.weight") ? WIRING_SEQUENTIAL : WIRING_SHARED);
+    set_wiring(m, checkpoint_find(c, "blk.0.ffn_norm.weight") ? RESIDUAL_SEQUENTIAL
+                                                              : RESIDUAL_PARALLEL_SHARED_NORM);
     return true;
 }
 
@@ -185,7 +186,9 @@ static bool read_falcon(Model *m, const json_t *config, Error *e) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
         if (!grouped) l->n_kv_heads = multi_query ? 1 : l->n_heads;
-        l->wiring = !(parallel || grouped) ? WIRING_SEQUENTIAL : two ? WIRING_PARALLEL : WIRING_SHARED;
+        l->residual_layout = !(parallel || grouped) ? RESIDUAL_SEQUENTIAL
+                             : two                  ? RESIDUAL_PARALLEL
+                                                    : RESIDUAL_PARALLEL_SHARED_NORM;
         l->q_bias = l->k_bias = l->v_bias = l->o_bias = l->mlp_bias = bias;
     }
     return true;
@@ -193,14 +196,15 @@ static bool read_falcon(Model *m, const json_t *config, Error *e) {
 
 static bool read_falcon_gguf(Model *m, const Checkpoint *c, Error *e) {
     (void)e;
-    set_wiring(m, checkpoint_find(c, "blk.0.attn_norm_2.weight") ? WIRING_PARALLEL : WIRING_SHARED);
+    set_wiring(m, checkpoint_find(c, "blk.0.attn_norm_2.weight") ? RESIDUAL_PARALLEL
+                                                                 : RESIDUAL_PARALLEL_SHARED_NORM);
     return true;
 }
 
 /* Without a config.json to keep: as the grouped kind, which can say all of them that are parallel. */
 static void write_falcon(const Model *m, json_t *config) {
     if (m->config) return;
-    bool two = m->spec.layers[0].wiring == WIRING_PARALLEL;
+    bool two = m->spec.layers[0].residual_layout == RESIDUAL_PARALLEL;
     json_object_del(config, "head_dim"); /* its class has no such key: the width divided by the heads */
     json_object_set_new(config, "new_decoder_architecture", json_true());
     json_object_set_new(config, "num_ln_in_parallel_attn", json_integer(two ? 2 : 1));
@@ -224,7 +228,10 @@ const Family family_falcon = {
     .keys = falcon_keys,
     .ffn_of_four = true,
     .model = {.norm = NORM_LAYER, .norm_bias = true, .norm_eps = 1e-5, .context = 2048, .tied_head = true},
-    .layer = {.rope_base = 10000, .wiring = WIRING_SHARED, .activation = ACT_GELU, .no_gate = true},
+    .layer = {.rope_base = 10000,
+              .residual_layout = RESIDUAL_PARALLEL_SHARED_NORM,
+              .activation = ACT_GELU,
+              .no_gate = true},
     .read_config = read_falcon,
     .read_gguf = read_falcon_gguf,
     .architecture = "FalconForCausalLM",

@@ -31,7 +31,7 @@ const Family family_phi = {
     .tensors = phi_tensors,
     .model = {.norm = NORM_LAYER, .norm_bias = true, .norm_eps = 1e-5, .context = 2048, .head_bias = true},
     .layer = {.rope_base = 10000,
-              .wiring = WIRING_SHARED,
+              .residual_layout = RESIDUAL_PARALLEL_SHARED_NORM,
               .activation = ACT_GELU_TANH,
               .no_gate = true,
               .q_bias = true,

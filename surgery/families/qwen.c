@@ -70,7 +70,7 @@ static bool read_moe(Model *m, const json_t *config, Error *e) {
             l->ffn_dim = width;
             l->routing = among_chosen ? ROUTING_OF_CHOSEN : ROUTING_OF_ALL;
         } else {
-            l->n_experts = l->n_experts_used = 0;
+            l->n_experts = l->top_k = 0;
         }
     }
     return true;
@@ -106,7 +106,7 @@ const Family family_qwen3_moe = {
               .q_norm = QK_NORM_HEAD,
               .k_norm = QK_NORM_HEAD,
               .n_experts = 128,
-              .n_experts_used = 8},
+              .top_k = 8},
     .attention_bias_key = true,
     .read_config = read_moe,
     .architecture = "Qwen3MoeForCausalLM",

@@ -33,7 +33,7 @@ bool model_cast(Model *m, DType to, Error *e) {
     Fallback f = {0};
     for (size_t i = 0; i < m->n_tensors; i++) {
         Tensor *t = &m->tensors[i].tensor;
-        const DTypeInfo *from = dtype_info(t->stored);
+        const DTypeInfo *from = dtype_info(t->storage_dtype);
         if (m->tensors[i].role == ROLE_OTHER || (info->block_elems > 1 && !takes_blocks(&m->tensors[i])))
             continue;
         DType fits;

@@ -1,6 +1,6 @@
 /* A GGUF, as a container, as a model and as a tokenizer. */
-#include "recal/tokenizer.h"
 #include "surgery/model.h"
+#include "surgery/tokenizer/tokenizer.h"
 #include "tests/fuzz/container.h"
 
 static bool read_whole(Checkpoint *c, const char *path, Error *e) {

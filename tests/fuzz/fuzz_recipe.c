@@ -1,4 +1,4 @@
-#include "surgery/recipe.h"
+#include "cmd/recipe/recipe.h"
 #include "tests/fuzz/container.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {

@@ -2,7 +2,7 @@
 #ifndef DEROPE_TESTS_FUZZ_TOKENS_H
 #define DEROPE_TESTS_FUZZ_TOKENS_H
 
-#include "recal/tokenizer.h"
+#include "surgery/tokenizer/tokenizer.h"
 #include "tests/fuzz/container.h"
 
 /* The tokenizer of `c`, which is closed, is opened or refused; so is the text, whose tokens have to decode.

@@ -1,0 +1,360 @@
+#include <ctype.h>
+#include <math.h>
+#include <string.h>
+
+#include "cmd/report/charts.h"
+#include "cmd/report/report.h"
+#include "cmd/report/report_text.h"
+#include "formats/json.h"
+
+typedef struct Card {
+    ReportData d;
+    const json_t *front;
+    Buffer *out;
+    size_t model, series; /* d.n_models, d.n_series: none */
+} Card;
+
+/* ---- front matter ---- */
+
+static bool key_fits(const char *key) {
+    size_t n = strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+    return n && n < 64 && !key[n] && isalpha((unsigned char)*key);
+}
+
+/* "" for what is no string, number or boolean. */
+static bool yaml_scalar(const json_t *v, Buffer *out) {
+    if (json_is_string(v) && *json_string_value(v))
+        text_yaml(json_string_value(v), out);
+    else if (json_is_number(v) || json_is_boolean(v))
+        json_print(v, 0, out);
+    else
+        return false;
+    return true;
+}
+
+static bool same_string(const json_t *v, const char *s) {
+    return json_is_string(v) && !strcmp(json_string_value(v), s);
+}
+
+static void yaml_list(const char *key, const json_t *v, const char *added, Buffer *out) {
+    Buffer items = {0};
+    bool there = !added;
+    size_t n = json_is_array(v) ? json_array_size(v) : 1;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *item = json_is_array(v) ? json_array_get(v, i) : v;
+        Buffer one = {0};
+        if (yaml_scalar(item, &one)) buffer_printf(&items, "- %s\n", buffer_string(&one));
+        there = there || same_string(item, added);
+        buffer_free(&one);
+    }
+    if (!there) buffer_printf(&items, "- %s\n", added);
+    if (items.size) buffer_printf(out, "%s:\n%s", key, buffer_string(&items));
+    buffer_free(&items);
+}
+
+static void front_keys(Card *c) {
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)c->front, key, v) {
+        static const char *const not_written[] = {"model", "title", "tags", "model-index"};
+        bool written = key_fits(key);
+        for (size_t i = 0; i < sizeof not_written / sizeof *not_written; i++)
+            written = written && strcmp(key, not_written[i]) != 0;
+        if (!written) continue;
+        Buffer one = {0};
+        if (json_is_array(v))
+            yaml_list(key, v, NULL, c->out);
+        else if (yaml_scalar(v, &one))
+            buffer_printf(c->out, "%s: %s\n", key, buffer_string(&one));
+        buffer_free(&one);
+    }
+    yaml_list("tags", json_object_get(c->front, "tags"), "derope", c->out);
+}
+
+static const char *text_name(Card *c) {
+    const char *name = rows_string(json_array_get(json_object_get(c->d.results, "texts"), 0), "file");
+    const char *slash = strrchr(name, '/');
+    name = slash && slash[1] ? slash + 1 : name;
+    return *name ? text_clip(&c->d.arena, name, 80) : "held-out text";
+}
+
+/* One `- task: ...` of the model index, up to the list of its metrics. */
+static void index_task(Card *c, const char *type, const char *dataset) {
+    put(c->out,
+        "  - task:\n      type: text-generation\n      name: Text generation\n    dataset:\n      type: ");
+    text_yaml(type, c->out);
+    put(c->out, "\n      name: ");
+    text_yaml(dataset, c->out);
+    put(c->out, "\n    metrics:\n");
+}
+
+static void index_metric(Card *c, const char *type, double value, const char *name) {
+    json_t *number = json_real(value);
+    buffer_printf(c->out, "    - type: %s\n      value: ", type);
+    json_print(number, 0, c->out);
+    put(c->out, "\n      name: ");
+    text_yaml(name, c->out);
+    put(c->out, "\n");
+    json_decref(number);
+}
+
+static void index_perplexity(Card *c) {
+    bool begun = false;
+    for (size_t i = 0; i < c->d.n_perplexity; i++) {
+        const PerplexityRow *row = &c->d.perplexity[i];
+        if (row->series != c->series) continue;
+        if (!begun) index_task(c, "text", text_name(c));
+        begun = true;
+        index_metric(c, "perplexity", row->perplexity.value,
+                     arena_printf(&c->d.arena, "Perplexity at %.0f tokens", row->length));
+    }
+}
+
+static void index_tasks(Card *c) {
+    for (size_t t = 0; t < c->d.n_tasks; t++) {
+        double *lengths;
+        size_t n = rows_task_lengths(&c->d, t, &lengths);
+        bool begun = false;
+        for (int m = 0; m < METRICS; m++)
+            for (size_t i = 0; i < n; i++) {
+                Estimate e;
+                double trials;
+                if (!rows_pooled(&c->d, t, c->series, lengths[i], m, &e, &trials)) continue;
+                const char *name = text_clip(&c->d.arena, c->d.tasks[t], 80);
+                if (!begun) index_task(c, name, arena_printf(&c->d.arena, "%s (synthetic)", name));
+                begun = true;
+                index_metric(c, "accuracy", e.value,
+                             arena_printf(&c->d.arena, "%s at %.0f tokens",
+                                          m == METRIC_SCORE ? "Exact answers" : "Right answer the likeliest",
+                                          lengths[i]));
+            }
+    }
+}
+
+static void front_matter(Card *c) {
+    put(c->out, "---\n");
+    front_keys(c);
+    if (c->series < c->d.n_series) {
+        bool perplexity = false, accuracy = false;
+        for (size_t i = 0; i < c->d.n_perplexity; i++)
+            perplexity = perplexity || c->d.perplexity[i].series == c->series;
+        for (size_t i = 0; i < c->d.n_rows; i++)
+            accuracy = accuracy || c->d.rows[i].series == c->series;
+        if (!json_object_get(c->front, "metrics"))
+            buffer_printf(c->out, "metrics:\n%s%s", perplexity ? "- perplexity\n" : "",
+                          accuracy ? "- accuracy\n" : "");
+        put(c->out, "model-index:\n- name: ");
+        const char *title = rows_string(c->front, "title");
+        text_yaml(*title ? title : c->d.models[c->model].name, c->out);
+        put(c->out, "\n  results:\n");
+        index_perplexity(c);
+        index_tasks(c);
+    }
+    put(c->out, "---\n\n");
+}
+
+/* ---- text ---- */
+
+static bool about(const Card *c, const json_t *wanted, size_t i) {
+    const char *name = rows_string(c->d.models[i].json, "name");
+    return (json_is_integer(wanted) && json_integer_value(wanted) == (json_int_t)i) ||
+           (json_is_string(wanted) && !strcmp(json_string_value(wanted), name));
+}
+
+static void choose(Card *c) {
+    const json_t *wanted = json_object_get(c->front, "model");
+    c->model = c->d.n_models;
+    for (size_t i = 0; i < c->d.n_models && c->model == c->d.n_models; i++)
+        if (c->d.models[i].json && about(c, wanted, i)) c->model = i;
+    for (size_t i = 0; i < c->d.n_models && c->model == c->d.n_models; i++)
+        if (json_array_size(json_object_get(c->d.models[i].json, "passes"))) c->model = i;
+    for (size_t i = 0; i < c->d.n_models && c->model == c->d.n_models; i++)
+        if (c->d.models[i].json) c->model = i;
+    c->series = c->d.n_series;
+    for (size_t i = c->d.n_series; i-- > 0;)
+        if (c->d.series[i].model == c->model && !c->d.series[i].dash) c->series = i;
+}
+
+static void what_it_is(Card *c) {
+    const ReportModel *m = &c->d.models[c->model];
+    const json_t *base = json_object_get(c->front, "base_model"),
+                 *passes = json_object_get(m->json, "passes");
+    Buffer *out = c->out;
+    if (json_is_array(base)) base = json_array_get(base, 0);
+    const char *title = rows_string(c->front, "title");
+    put(out, "# ");
+    text_markdown(text_clip(&c->d.arena, *title ? title : m->name, 120), out);
+    put(out, "\n\n");
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(passes) && i < 32; i++) {
+        const json_t *pass = json_array_get(passes, i);
+        const char *name = rows_string(pass, "pass"), *layers = rows_string(pass, "layers");
+        if (!*name) continue;
+        put(out, n++ ? ", " : "Changed");
+        if (n == 1 && json_is_string(base)) {
+            put(out, " from ");
+            text_markdown(json_string_value(base), out);
+        }
+        put(out, n == 1 ? " by derope (after [DroPE](https://arxiv.org/abs/2512.12167)): " : "");
+        text_markdown(text_clip(&c->d.arena, name, 60), out);
+        if (!*layers) continue;
+        put(out, " in layers ");
+        text_markdown(text_clip(&c->d.arena, layers, 80), out);
+    }
+    if (n) put(out, ".\n\n");
+}
+
+static void summary(Card *c) {
+    const char *sentences[16];
+    size_t n = rows_summary(&c->d, sentences, 16);
+    for (size_t i = 0; i < n; i++) {
+        put(c->out, "- ");
+        text_markdown(sentences[i], c->out);
+        put(c->out, "\n");
+    }
+    if (n) put(c->out, "\n");
+}
+
+static void cell(Card *c, const char *s) {
+    put(c->out, " ");
+    text_markdown(s, c->out);
+    put(c->out, " |");
+}
+
+static void length_head(Card *c, const double *lengths, size_t n) {
+    Arena *a = &c->d.arena;
+    put(c->out, "| tokens |");
+    for (size_t i = 0; i < n; i++)
+        cell(c, c->d.context ? arena_printf(a, "%s (%s)", text_count(a, lengths[i]),
+                                            text_times(a, lengths[i] / c->d.context))
+                             : text_count(a, lengths[i]));
+    put(c->out, "\n|---|");
+    for (size_t i = 0; i < n; i++)
+        put(c->out, "---:|");
+    put(c->out, "\n");
+}
+
+static const char *with_interval(Card *c, const Estimate *e, const char *(*show)(Arena *a, double v)) {
+    Arena *a = &c->d.arena;
+    if (!rows_bounded(e)) return show(a, e->value);
+    return arena_printf(a, "%s (%s\xe2\x80\x93%s)", show(a, e->value), show(a, e->low), show(a, e->high));
+}
+
+static void row_head(Card *c, size_t series) {
+    put(c->out, series == c->series ? "| **" : "| ");
+    text_markdown(text_clip(&c->d.arena, c->d.series[series].label, 80), c->out);
+    put(c->out, series == c->series ? "** |" : " |");
+}
+
+static void perplexity_table(Card *c) {
+    double *lengths;
+    size_t n = rows_perplexity_lengths(&c->d, &lengths);
+    if (!n) return;
+    put(c->out, "## Perplexity\n\nOn ");
+    text_markdown(text_name(c), c->out);
+    put(c->out,
+        "; 95\xc2\xa0% intervals in brackets. Lower is better.\n\n![Perplexity by context length, a line per "
+        "model and method](" PICTURE_PERPLEXITY ")\n\n");
+    length_head(c, lengths, n);
+    for (size_t s = 0; s < c->d.n_series && s < 64; s++) {
+        row_head(c, s);
+        for (size_t i = 0; i < n; i++) {
+            const PerplexityRow *row = rows_perplexity(&c->d, s, lengths[i]);
+            cell(c, row ? with_interval(c, &row->perplexity, text_value) : "");
+        }
+        put(c->out, "\n");
+    }
+    put(c->out, "\n");
+}
+
+static void task_table(Card *c, size_t task, int metric) {
+    double *lengths;
+    size_t n = rows_task_lengths(&c->d, task, &lengths);
+    if (!rows_has_metric(&c->d, task, metric)) return;
+    put(c->out, metric == METRIC_SCORE ? "Exact answers, in % of trials:\n\n"
+                                       : "Right answer the likeliest of the candidates, in % of trials:\n\n");
+    length_head(c, lengths, n);
+    for (size_t s = 0; s < c->d.n_series && s < 64; s++) {
+        row_head(c, s);
+        for (size_t i = 0; i < n; i++) {
+            Estimate e;
+            double trials;
+            bool any = rows_pooled(&c->d, task, s, lengths[i], metric, &e, &trials);
+            cell(c, any ? with_interval(c, &e, text_share) : "");
+        }
+        put(c->out, "\n");
+    }
+    put(c->out, "\n");
+}
+
+static void tasks(Card *c) {
+    size_t pictured = chart_needle_task(&c->d);
+    for (size_t t = 0; t < c->d.n_tasks && t < 16; t++) {
+        put(c->out, "## Task: ");
+        text_markdown(text_clip(&c->d.arena, c->d.tasks[t], 60), c->out);
+        put(c->out, "\n\n");
+        if (t == pictured)
+            put(c->out, "![Share of trials answered by context length and depth, a map per model and "
+                        "method](" PICTURE_NEEDLE ")\n\n");
+        for (int m = 0; m < METRICS; m++)
+            task_table(c, t, m);
+    }
+}
+
+static void layers(Card *c) {
+    LayerRun *runs;
+    Arena *a = &c->d.arena;
+    size_t n = rows_layer_runs(&c->d, &c->d.models[c->model], &runs);
+    if (!n) return;
+    put(c->out, "## Layers\n\n| layers | position | attends to |\n|---|---|---|\n");
+    for (size_t i = 0; i < n && i < 128; i++) {
+        const LayerRun *r = &runs[i];
+        put(c->out, "|");
+        cell(c, r->first == r->last ? arena_printf(a, "%zu", r->first)
+                                    : arena_printf(a, "%zu\xe2\x80\x93%zu", r->first, r->last));
+        cell(c, text_clip(a, rows_position_name(r->position), 60));
+        cell(c, isnan(r->window) ? "all tokens" : arena_printf(a, "%s tokens", text_count(a, r->window)));
+        put(c->out, "\n");
+    }
+    put(c->out, "\n");
+}
+
+static void how(Card *c) {
+    const json_t *r = c->d.results, *machine = json_object_get(r, "machine");
+    const char *command = rows_string(r, "command"), *cpu = rows_string(machine, "cpu");
+    const char *version = rows_string(r, "derope");
+    double seconds = rows_number(r, "seconds"), cores = rows_number(machine, "cores");
+    Arena *a = &c->d.arena;
+    put(c->out, "## How it was measured\n\n");
+    if (*command) text_markdown_block(text_clip(a, command, 8000), c->out);
+    if (*command) put(c->out, "\n");
+    Buffer b = {0};
+    if (*version) buffer_printf(&b, "derope %s", text_clip(a, version, 40));
+    if (*cpu) buffer_printf(&b, "%s%s", b.size ? ", on " : "On ", text_clip(a, cpu, 100));
+    if (cores >= 1) buffer_printf(&b, "%s%.0f %s", b.size ? ", " : "", cores, cores == 1 ? "core" : "cores");
+    if (seconds >= 0) buffer_printf(&b, "%s%s", b.size ? ", " : "", text_seconds(a, seconds));
+    if (b.size) {
+        text_markdown(buffer_string(&b), c->out);
+        put(c->out, ".\n\n");
+    }
+    buffer_free(&b);
+    put(c->out,
+        "Intervals cover 95\xc2\xa0%. Perplexities compare only between models that share a tokenizer.\n");
+}
+
+void report_card(const json_t *results, const json_t *front, Buffer *out) {
+    Card c = {.front = json_is_object(front) ? front : NULL, .out = out};
+    rows_read(results, &c.d);
+    choose(&c);
+    front_matter(&c);
+    if (c.model < c.d.n_models)
+        what_it_is(&c);
+    else
+        put(out, "# Evaluation\n\n");
+    summary(&c);
+    perplexity_table(&c);
+    tasks(&c);
+    if (c.model < c.d.n_models) layers(&c);
+    how(&c);
+    rows_free(&c.d);
+}

@@ -1,0 +1,217 @@
+#include "cmd/report/report_text.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <utf8proc.h>
+
+#define REPLACEMENT "\xef\xbf\xbd"
+
+void put(Buffer *out, const char *s) {
+    buffer_append(out, s, strlen(s));
+}
+
+/* The next code point; bytes that are not UTF-8 are U+FFFD one by one. */
+static uint32_t next_code(const char **s) {
+    utf8proc_int32_t code;
+    utf8proc_ssize_t n =
+        utf8proc_iterate((const utf8proc_uint8_t *)*s, (utf8proc_ssize_t)strnlen(*s, 4), &code);
+    *s += n > 0 ? n : 1;
+    return n > 0 ? (uint32_t)code : 0xfffd;
+}
+
+static void put_code(uint32_t code, Buffer *out) {
+    utf8proc_uint8_t bytes[4];
+    buffer_append(out, bytes, (size_t)utf8proc_encode_char((utf8proc_int32_t)code, bytes));
+}
+
+/* Overrides and isolates let a name rearrange the text that follows it. */
+static bool turns_direction(uint32_t c) {
+    return (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f;
+}
+
+static bool printable(uint32_t c) {
+    if (c == '\t' || c == '\n' || c == '\r') return true;
+    return c >= 0x20 && !(c >= 0x7f && c <= 0x9f) && c != 0xfffe && c != 0xffff && !turns_direction(c);
+}
+
+void text_xml(const char *s, Buffer *out) {
+    while (*s) {
+        uint32_t c = next_code(&s);
+        if (!printable(c))
+            put(out, REPLACEMENT);
+        else if (c == '&')
+            put(out, "&amp;");
+        else if (c == '<')
+            put(out, "&lt;");
+        else if (c == '>')
+            put(out, "&gt;");
+        else if (c == '"')
+            put(out, "&quot;");
+        else
+            put_code(c, out);
+    }
+}
+
+void text_csv(const char *s, Buffer *out) {
+    bool formula = *s && strchr("=+-@\t\r", *s);
+    if (!formula && !strpbrk(s, ",\"\r\n")) {
+        put(out, s);
+        return;
+    }
+    put(out, formula ? "\"'" : "\"");
+    for (; *s; s++) {
+        if (*s == '"') buffer_byte(out, '"');
+        buffer_byte(out, (uint8_t)*s);
+    }
+    buffer_byte(out, '"');
+}
+
+void text_markdown(const char *s, Buffer *out) {
+    while (*s) {
+        uint32_t c = next_code(&s);
+        if (c == '\t' || c == '\n' || c == '\r')
+            buffer_byte(out, ' ');
+        else if (!printable(c))
+            put(out, REPLACEMENT);
+        else if (c == '&')
+            put(out, "&amp;");
+        else if (c == '<')
+            put(out, "&lt;");
+        else if (c == '>')
+            put(out, "&gt;");
+        else if (c == '@') /* a mention, an address */
+            put(out, "&#64;");
+        else if (c == ':' && *s == '/')
+            put(out, "&#58;");
+        else if (c < 0x80 && strchr("\\`*_{}[]#|~!$", (int)c))
+            buffer_printf(out, "\\%c", (char)c);
+        else
+            put_code(c, out);
+    }
+}
+
+void text_markdown_block(const char *s, Buffer *out) {
+    size_t longest = 2, run = 0;
+    for (const char *p = s; *p; p++) {
+        run = *p == '`' ? run + 1 : 0;
+        if (run > longest) longest = run;
+    }
+    for (size_t i = 0; i <= longest; i++)
+        buffer_byte(out, '`');
+    buffer_byte(out, '\n');
+    for (const char *p = s; *p;) {
+        uint32_t c = next_code(&p);
+        if (printable(c))
+            put_code(c, out);
+        else
+            put(out, REPLACEMENT);
+    }
+    buffer_byte(out, '\n');
+    for (size_t i = 0; i <= longest; i++)
+        buffer_byte(out, '`');
+    buffer_byte(out, '\n');
+}
+
+static bool yaml_plain(const char *s) {
+    static const char *const taken[] = {"y",  "n",   "yes",  "no",  "true", "false",
+                                        "on", "off", "null", "nan", "inf",  "~"};
+    if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z'))) return false;
+    if (s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-")]) return false;
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (!strcasecmp(s, taken[i])) return false;
+    return true;
+}
+
+void text_yaml(const char *s, Buffer *out) {
+    if (yaml_plain(s)) {
+        put(out, s);
+        return;
+    }
+    buffer_byte(out, '"');
+    while (*s) {
+        uint32_t c = next_code(&s);
+        if (c == '"' || c == '\\')
+            buffer_printf(out, "\\%c", (char)c);
+        else if (c == '\n')
+            put(out, "\\n");
+        else if (!printable(c) || c == '\t' || c == '\r' || c == 0x2028 || c == 0x2029 || c == 0xfeff)
+            buffer_printf(out, "\\u%04x", c);
+        else
+            put_code(c, out);
+    }
+    buffer_byte(out, '"');
+}
+
+static size_t code_width(uint32_t c) {
+    int width = utf8proc_charwidth((utf8proc_int32_t)c);
+    return width > 0 ? (size_t)width : 0;
+}
+
+size_t text_width(const char *s) {
+    size_t columns = 0;
+    while (*s)
+        columns += code_width(next_code(&s));
+    return columns;
+}
+
+const char *text_clip(Arena *a, const char *s, size_t columns) {
+    if (strlen(s) <= columns) return s;
+    size_t used = 0, keep = 0;
+    const char *p = s;
+    /* Characters without width do not pile up either. */
+    while (*p && (size_t)(p - s) < 8 * columns) {
+        used += code_width(next_code(&p));
+        if (used > columns) break;
+        if (used < columns) keep = (size_t)(p - s);
+    }
+    return *p || used > columns ? arena_printf(a, "%.*s\xe2\x80\xa6", (int)keep, s) : s;
+}
+
+const char *text_count(Arena *a, double n) {
+    char digits[48], grouped[160];
+    if (!(fabs(n) < 1e15)) return arena_printf(a, "%.3g", n);
+    snprintf(digits, sizeof digits, "%.0f", n);
+    size_t length = strlen(digits), at = 0;
+    if (length <= 4) return arena_strdup(a, digits);
+    for (size_t i = 0; i < length; i++) {
+        grouped[at++] = digits[i];
+        size_t left = length - 1 - i;
+        if (left && left % 3 == 0 && digits[i] != '-') {
+            memcpy(grouped + at, "\xe2\x80\xaf", 3);
+            at += 3;
+        }
+    }
+    return arena_strndup(a, grouped, at);
+}
+
+const char *text_large(Arena *a, double n) {
+    if (n >= 1e9) return arena_printf(a, "%.3g billion", n / 1e9);
+    if (n >= 1e6) return arena_printf(a, "%.3g million", n / 1e6);
+    return text_count(a, n);
+}
+
+const char *text_value(Arena *a, double v) {
+    double size = fabs(v);
+    if (v == 0) return "0";
+    if (size < 0.001 || size >= 1e6) return arena_printf(a, "%.2e", v);
+    return arena_printf(a, "%.*f", size < 9.9995 ? 3 : size < 99.995 ? 2 : size < 999.95 ? 1 : 0, v);
+}
+
+const char *text_share(Arena *a, double v) {
+    return arena_printf(a, "%.0f", 100 * v);
+}
+
+const char *text_seconds(Arena *a, double s) {
+    if (s < 10) return arena_printf(a, "%.1f s", s);
+    double whole = round(s);
+    if (whole < 120) return arena_printf(a, "%.0f s", whole);
+    if (whole < 7200) return arena_printf(a, "%.0f min %.0f s", floor(whole / 60), fmod(whole, 60));
+    return arena_printf(a, "%s h %.0f min", text_count(a, floor(whole / 3600)),
+                        floor(fmod(whole, 3600) / 60));
+}
+
+const char *text_times(Arena *a, double ratio) {
+    return arena_printf(a, "%.3g\xc3\x97", ratio);
+}

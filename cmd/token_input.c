@@ -1,0 +1,98 @@
+#include "cmd/token_input.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cmd/cmd.h"
+#include "formats/file.h"
+#include "recal/data.h"
+
+bool text_read(const char *path, Buffer *out, Error *e) {
+    return file_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path, (uint64_t)1 << 34, out, e);
+}
+
+Tokenizer *tokenizer_of(const char *path, Checkpoint **model, Error *e) {
+    struct stat st;
+    bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    *model = checkpoint_open_config(path, folder, e);
+    return *model ? tokenizer_open(*model, e) : NULL;
+}
+
+bool ids_read(const char *path, TokenList *out, Error *e) {
+    Buffer text = {0};
+    bool ok = text_read(path, &text, e);
+    const char *start = buffer_string(&text), *p = start;
+    while (ok && *p) {
+        if (isspace((unsigned char)*p) || strchr(",[]", *p)) {
+            p++;
+            continue;
+        }
+        char *end;
+        long id = strtol(p, &end, 10);
+        if (end == p || id < 0 || id > INT32_MAX)
+            ok = error_set(e, ERR_INPUT, "%s: offset %zu: expected a token id, found '%.10s'", path,
+                           (size_t)(p - start), p);
+        else
+            token_append(out, (int32_t)id);
+        p = end;
+    }
+    buffer_free(&text);
+    return ok;
+}
+
+bool text_tokens(const Checkpoint *c, const char *path, TokenList *out, Error *e) {
+    Buffer text = {0};
+    Tokenizer *t = text_read(path, &text, e) ? tokenizer_open(c, e) : NULL;
+    bool ok =
+        t && (tokenizer_encode(t, (char *)text.data, text.size, true, out, e) || error_place(e, "%s", path));
+    tokenizer_close(t);
+    buffer_free(&text);
+    return ok;
+}
+
+/* Texts joined by newlines; a newline at the end is held back until it is known whether more follows. */
+typedef struct Joiner {
+    TextStream text;
+    TokenList *out;
+    uint64_t max;
+    bool any, inside, newline, full;
+} Joiner;
+
+static bool join_part(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
+    Joiner *j = context;
+    size_t newlines = (size_t)j->newline + (!j->inside && j->any);
+    j->inside = !end && (j->inside || n);
+    if (!n) return true;
+    j->any = true;
+    j->newline = text[n - 1] == '\n';
+    bool ok = text_stream_add(&j->text, "\n\n", newlines, j->out, e) &&
+              text_stream_add(&j->text, text, n - j->newline, j->out, e);
+    j->full = j->max && j->out->n >= j->max;
+    return ok ? !j->full : error_place(e, "%s", path);
+}
+
+static bool join_end(Joiner *j, bool drop_newline, Error *e) {
+    return text_stream_add(&j->text, "\n", j->newline && !drop_newline, j->out, e) &&
+           text_stream_end(&j->text, j->out, e);
+}
+
+/* BOS stands once, at the start of the text, if the model's tokenizer puts it there. */
+bool ppl_tokens(const Tokenizer *t, const char *const *paths, size_t n, const char *field, bool drop_newline,
+                uint64_t max, TokenList *out, int32_t *bos, Error *e) {
+    Joiner j = {.text = {.t = t, .add_special = true}, .out = out, .max = max};
+    bool ok = true;
+    for (size_t i = 0; ok && i < n && !j.full; i++)
+        ok = data_read(paths[i], field, join_part, &j, e) || j.full;
+    ok = ok && (j.full || join_end(&j, drop_newline, e) || error_place(e, "%s", paths[n - 1]));
+    if (ok && max && out->n > max) out->n = max;
+    if (ok) *bos = tokenizer_adds_bos(t) ? tokenizer_bos(t) : -1;
+    text_stream_free(&j.text);
+    return ok;
+}
+
+bool score_parse(const char *text, Score *out, Error *e) {
+    *out = strcmp(text, "half") == 0 ? SCORE_HALF : SCORE_ALL;
+    return *out == SCORE_HALF || strcmp(text, "all") == 0 || cmd_usage(e, "'%.40s' is not all or half", text);
+}

@@ -1,0 +1,61 @@
+#include "cmd/training_step.h"
+
+#include "cmd/cmd.h"
+#include "formats/file.h"
+#include "recal/data.h"
+#include "recal/memory.h"
+
+static void show(void *context, uint64_t done, uint64_t tokens, double loss, double lr, double rate) {
+    (void)context;
+    double left = rate > 0 ? (double)(tokens - done) / rate : 0;
+    cmd_progress("recalibrating: %llu of %llu tokens, loss %.4f, lr %.2e, %.0f tokens/s, %d:%02d left",
+                 (unsigned long long)done, (unsigned long long)tokens, loss, lr, rate, (int)left / 60,
+                 (int)left % 60);
+}
+
+/* A few times the budget is enough to choose from; a hub's corpus need not be read whole. */
+static bool load_tokens(Checkpoint *source, const RecalRequest *r, TokenList *tokens, Error *e) {
+    Tokenizer *t = tokenizer_open(source, e);
+    bool ok = t && data_pack(t, r->data, r->n_data, r->field, 8 * r->train.tokens + r->train.context + 1,
+                             tokens, e);
+    tokenizer_close(t);
+    return ok;
+}
+
+static Net *open_teacher(Checkpoint *source, Model **model, int threads, Error *e) {
+    *model = model_open(source, e);
+    return *model ? net_open(*model, threads, e) : NULL;
+}
+
+bool recalibrate(Checkpoint *source, Model *m, const RecalRequest *r, Net **net, TrainResult *result,
+                 Error *e) {
+    uint64_t weights = net_weight_bytes(m);
+    TokenList tokens = {0};
+    Model *teacher_model = NULL;
+    Net *teacher = NULL;
+    TrainOptions o = r->train;
+    o.stop = &cmd_stop;
+    o.progress = show;
+    *net = NULL;
+    bool ok = train_check(&o, e) &&
+              memory_check(weights + train_bytes(&m->spec, weights, &o), "recalibration", e) &&
+              load_tokens(source, r, &tokens, e);
+    if (ok && o.objective->needs_teacher)
+        ok = (teacher = open_teacher(source, &teacher_model, r->threads, e)) != NULL;
+    if (ok) *net = r->from_scratch ? net_random(m, o.seed, r->threads, e) : net_open(m, r->threads, e);
+    ok = ok && *net && train(*net, teacher, tokens.ids, tokens.n, &o, result, e) && train_return(*net, m, e);
+    cmd_progress_end();
+    net_close(teacher);
+    model_close(teacher_model);
+    token_list_free(&tokens);
+    return ok;
+}
+
+json_t *recal_summary(const RecalRequest *r, const TrainResult *result) {
+    json_t *o =
+        json_pack("{s:s, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:O}", "objective", r->train.objective->name,
+                  "tokens_seen", (json_int_t)result->tokens, "steps", (json_int_t)result->steps, "context",
+                  (json_int_t)r->train.context, "lr", r->train.lr, "seed", (json_int_t)r->train.seed,
+                  "first_loss", result->first, "last_loss", result->last, "losses", result->losses);
+    return json_pack("{s:o}", "recalibration", o);
+}

@@ -1,0 +1,337 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+#include "formats/hash.h"
+#include "formats/json.h"
+#include "surgery/derope_keys.h"
+#include "surgery/family.h"
+
+enum { CHUNK = 1 << 18, LONG_VALUE = 400 };
+
+/* ---- settings: both sides as one JSON object, then member by member ---- */
+
+static json_t *long_value(const char *what, const void *bytes, size_t n) {
+    char hash[33];
+    hash_bytes(bytes, n, hash);
+    return json_sprintf("%s of %zu bytes, xxh3_128 %s", what, n, hash);
+}
+
+static json_t *meta_to_json(const MetaEntry *m) {
+    double number;
+    MetaEntry as_array = *m;
+    if (m->type == META_ARRAY) return long_value("array", m->bytes, m->size);
+    if (m->type == META_STRING) {
+        const char *s = (const char *)m->bytes + sizeof(uint64_t);
+        size_t n = m->size - sizeof(uint64_t);
+        json_t *text = n > LONG_VALUE ? NULL : json_stringn(s, n);
+        return text ? text : long_value("string", s, n);
+    }
+    as_array.type = META_ARRAY; /* a scalar is an array of one */
+    as_array.elem_type = m->type;
+    as_array.count = 1;
+    if (m->type == META_BOOL) return json_boolean(m->bytes[0]);
+    if (!meta_array_f64(&as_array, 0, &number) || !isfinite(number))
+        return long_value("number", m->bytes, m->size);
+    bool whole = m->type != META_F32 && m->type != META_F64 && fabs(number) < 1e15;
+    return whole ? json_integer((json_int_t)number) : json_real(number);
+}
+
+/* All keys but the manifest, which tells how a file was made and not what it is. With `plain_arch`, llama.x
+ * and granite.x are both ARCH.x. */
+static json_t *keys_to_json(const Checkpoint *c, bool plain_arch) {
+    const char *arch = meta_string(c, "general.architecture", NULL);
+    size_t n = arch ? strlen(arch) : 0;
+    json_t *o = json_object();
+    for (size_t i = 0; i < c->n_meta; i++) {
+        const MetaEntry *m = &c->meta[i];
+        bool of_arch = plain_arch && n && strncmp(m->key, arch, n) == 0 && m->key[n] == '.';
+        if (strcmp(m->key, DEROPE_MANIFEST) == 0) continue;
+        Buffer key = {0};
+        buffer_printf(&key, "%s%s", of_arch ? "ARCH" : "", m->key + (of_arch ? n : 0));
+        json_object_set_new(o, buffer_string(&key), meta_to_json(m));
+        buffer_free(&key);
+    }
+    return o;
+}
+
+static bool same_arch(const Checkpoint *a, const Checkpoint *b) {
+    const char *x = meta_string(a, "general.architecture", NULL),
+               *y = meta_string(b, "general.architecture", NULL);
+    return x && y && strcmp(x, y) == 0;
+}
+
+static json_t *settings_of(Checkpoint *c, const Checkpoint *other, bool by_format) {
+    json_t *o = NULL;
+    if (!by_format) {
+        Model *m = model_open(c, NULL);
+        if (m) o = spec_to_json(&m->spec);
+        model_close(m);
+    } else if (c->format == FORMAT_GGUF) {
+        o = keys_to_json(c, !same_arch(c, other));
+    } else {
+        o = checkpoint_json(c, "config.json", NULL);
+    }
+    return o ? o : json_object();
+}
+
+static void compare_values(const char *key, const json_t *a, const json_t *b, json_t *rows);
+
+static void compare_members(const char *prefix, const json_t *a, const json_t *b, json_t *rows) {
+    json_t *keys = json_copy((json_t *)a), *unused;
+    const char *key;
+    json_object_update_missing(keys, (json_t *)b);
+    json_object_foreach(keys, key, unused) {
+        Buffer path = {0};
+        buffer_printf(&path, "%s%s%s", prefix, *prefix ? "." : "", key);
+        compare_values(buffer_string(&path), json_object_get(a, key), json_object_get(b, key), rows);
+        buffer_free(&path);
+    }
+    json_decref(keys);
+}
+
+static void compare_values(const char *key, const json_t *a, const json_t *b, json_t *rows) {
+    if (a && b && json_equal((json_t *)a, (json_t *)b)) return;
+    if (json_is_object(a) && json_is_object(b)) {
+        compare_members(key, a, b, rows);
+    } else if (json_is_array(a) && json_is_array(b) && json_array_size(a) == json_array_size(b)) {
+        for (size_t i = 0; i < json_array_size(a); i++) {
+            Buffer path = {0};
+            buffer_printf(&path, "%s[%zu]", key, i);
+            compare_values(buffer_string(&path), json_array_get(a, i), json_array_get(b, i), rows);
+            buffer_free(&path);
+        }
+    } else {
+        json_t *row = json_pack("{s:s}", "key", key);
+        if (a) json_object_set(row, "a", (json_t *)a);
+        if (b) json_object_set(row, "b", (json_t *)b);
+        json_array_append_new(rows, row);
+    }
+}
+
+/* ---- side files ---- */
+
+static void compare_files(const Checkpoint *a, const Checkpoint *b, json_t *rows) {
+    for (size_t i = 0; i < a->n_files; i++) {
+        const SideFile *x = &a->files[i], *y = checkpoint_file(b, x->name);
+        if (strcmp(x->name, MANIFEST_FILE) == 0) continue;
+        if (y && x->size == y->size && memcmp(x->bytes, y->bytes, x->size) == 0) continue;
+        json_array_append_new(
+            rows, json_pack("{s:o, s:s}", "name", json_text(x->name), "status", y ? "changed" : "only in a"));
+    }
+    for (size_t i = 0; i < b->n_files; i++)
+        if (strcmp(b->files[i].name, MANIFEST_FILE) != 0 && !checkpoint_file(a, b->files[i].name))
+            json_array_append_new(
+                rows, json_pack("{s:o, s:s}", "name", json_text(b->files[i].name), "status", "only in b"));
+}
+
+/* ---- tensors ---- */
+
+/* The tensors under HF names and in HF layout, so that a folder and a GGUF can be held side by side. What
+ * lies in one tensor is told apart by role. */
+static Checkpoint *hf_view(const Model *m) {
+    Checkpoint *view = checkpoint_new(FORMAT_HF);
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const ModelTensor *from = &m->tensors[i];
+        Tensor t = from->tensor;
+        if (from->row && from->row->hf_fused)
+            t.name = arena_printf(&view->arena, "%s (%s)", t.name, role_name(from->role));
+        checkpoint_add_tensor(view, &t);
+    }
+    return view;
+}
+
+/* Largest |a - b| over all elements; where exactly one is NaN, infinity. */
+static bool max_difference(const Tensor *a, const Tensor *b, double *out, Error *e) {
+    Tensor x = *a, y = *b;
+    x.dtype = y.dtype = DTYPE_F32;
+    uint64_t cols = a->row_elems, step = cols && cols < CHUNK ? CHUNK / cols : 1;
+    float *p = big_alloc(step * cols, sizeof *p, a->name, e),
+          *q = p ? big_alloc(step * cols, sizeof *q, b->name, e) : NULL;
+    bool ok = q != NULL;
+    *out = 0;
+    for (uint64_t i = 0; ok && i < a->n_rows; i += step) {
+        uint64_t rows = a->n_rows - i < step ? a->n_rows - i : step;
+        ok = tensor_read_rows(&x, i, rows, p, e) && tensor_read_rows(&y, i, rows, q, e);
+        for (uint64_t k = 0; ok && k < rows * cols; k++) {
+            double d = p[k] == q[k] || (isnan(p[k]) && isnan(q[k])) ? 0 : fabs((double)p[k] - (double)q[k]);
+            *out = fmax(*out, isnan(d) ? INFINITY : d);
+        }
+    }
+    free(p);
+    free(q);
+    return ok;
+}
+
+static json_t *describe(const Tensor *t, const char *hash) {
+    json_t *shape = json_array();
+    for (uint32_t i = 0; i < t->rank; i++)
+        json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
+    json_t *o = json_pack("{s:s, s:o}", "dtype", dtype_info(t->dtype)->name, "shape", shape);
+    if (hash) json_object_set_new(o, "xxh3_128", json_string(hash));
+    return o;
+}
+
+static bool same_layout(const Tensor *a, const Tensor *b) {
+    return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
+}
+
+static bool compare_pair(const Tensor *a, const Tensor *b, json_t *row, Error *e) {
+    char x[33], y[33];
+    double difference;
+    if (!tensor_hash(a, x, e) || !tensor_hash(b, y, e)) return false;
+    json_object_set_new(row, "a", describe(a, x));
+    json_object_set_new(row, "b", describe(b, y));
+    const char *status = "changed";
+    if (!same_layout(a, b)) {
+        status = "reshaped";
+    } else if (a->dtype == b->dtype && strcmp(x, y) == 0) {
+        status = "equal";
+    } else if (dtype_info(a->storage_dtype)->decode && dtype_info(b->storage_dtype)->decode &&
+               a->n_rows == b->n_rows) {
+        if (!max_difference(a, b, &difference, e)) return false;
+        if (difference == 0) status = "same values";
+        if (isfinite(difference)) json_object_set_new(row, "max_abs_difference", json_real(difference));
+    }
+    json_object_set_new(row, "status", json_string(status));
+    return true;
+}
+
+static bool compare_tensors(const Checkpoint *a, const Checkpoint *b, json_t *rows, Error *e) {
+    for (size_t i = 0; i < a->n_tensors; i++) {
+        const Tensor *x = &a->tensors[i], *y = checkpoint_find(b, x->name);
+        if (cmd_stop) return error_set(e, ERR_INTERRUPTED, "interrupted");
+        cmd_progress("comparing tensor %zu of %zu", i + 1, a->n_tensors);
+        json_t *row = json_pack("{s:s, s:s}", "name", x->name, "status", "only in a");
+        json_array_append_new(rows, row);
+        if (!y)
+            json_object_set_new(row, "a", describe(x, NULL));
+        else if (!compare_pair(x, y, row, e))
+            return false;
+    }
+    for (size_t i = 0; i < b->n_tensors; i++)
+        if (!checkpoint_find(a, b->tensors[i].name))
+            json_array_append_new(rows, json_pack("{s:s, s:s, s:o}", "name", b->tensors[i].name, "status",
+                                                  "only in b", "b", describe(&b->tensors[i], NULL)));
+    return true;
+}
+
+/* Like with like as they lie in their files; a folder and a GGUF by what they mean. */
+static bool compare_weights(Checkpoint *a, Checkpoint *b, bool by_format, json_t *rows, Error *e) {
+    if (by_format) return compare_tensors(a, b, rows, e);
+    Model *x = model_open(a, e), *y = x ? model_open(b, e) : NULL;
+    bool ok = false;
+    if (y) {
+        Checkpoint *p = hf_view(x), *q = hf_view(y);
+        ok = compare_tensors(p, q, rows, e);
+        checkpoint_close(p);
+        checkpoint_close(q);
+    }
+    model_close(x);
+    model_close(y);
+    return ok;
+}
+
+/* ---- the verb ---- */
+
+static size_t count(const json_t *rows, const char *status) {
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        n += strcmp(json_get_string(json_array_get(rows, i), "status"), status) == 0;
+    return n;
+}
+
+static void print_value(const json_t *v) {
+    Buffer text = {0};
+    if (v) json_print(v, 0, &text);
+    if (v)
+        printf("%.60s%s", buffer_string(&text), text.size > 60 ? "..." : "");
+    else
+        printf("(none)");
+    buffer_free(&text);
+}
+
+static void print_text(const json_t *o) {
+    static const char *const statuses[] = {"equal",    "same values", "changed",
+                                           "reshaped", "only in a",   "only in b"};
+    const json_t *tensors = json_object_get(o, "tensors");
+    size_t i;
+    json_t *row;
+    printf("a  %s\nb  %s\ntensors:", json_get_string(o, "a"), json_get_string(o, "b"));
+    for (i = 0; i < sizeof statuses / sizeof *statuses; i++)
+        if (count(tensors, statuses[i])) printf("  %zu %s", count(tensors, statuses[i]), statuses[i]);
+    printf("\n");
+    json_array_foreach(tensors, i, row) {
+        const char *status = json_get_string(row, "status"),
+                   *was = json_get_string(json_object_get(row, "a"), "dtype"),
+                   *is = json_get_string(json_object_get(row, "b"), "dtype");
+        double d;
+        if (strcmp(status, "equal") == 0) continue;
+        printf("  %-11s %s  %s", status, json_get_string(row, "name"), was ? was : is);
+        if (was && is && strcmp(was, is) != 0) printf(" -> %s", is);
+        if (json_get_f64(row, "max_abs_difference", &d) && d > 0) printf("  max |a-b| %.3g", d);
+        printf("\n");
+    }
+    json_array_foreach(json_object_get(o, "settings"), i, row) {
+        printf("%s  %s: ", i ? "" : "settings:\n", json_get_string(row, "key"));
+        print_value(json_object_get(row, "a"));
+        printf(" -> ");
+        print_value(json_object_get(row, "b"));
+        printf("\n");
+    }
+    json_array_foreach(json_object_get(o, "files"), i, row) printf(
+        "%s  %s: %s\n", i ? "" : "files:\n", json_get_string(row, "name"), json_get_string(row, "status"));
+    if (json_is_true(json_object_get(o, "equal"))) printf("equal\n");
+}
+
+static bool diff(Checkpoint *a, Checkpoint *b, bool json, Error *e) {
+    bool by_format = (a->format == FORMAT_GGUF) == (b->format == FORMAT_GGUF);
+    json_t *tensors = json_array(), *settings = json_array(), *files = json_array();
+    bool ok = compare_weights(a, b, by_format, tensors, e);
+    cmd_progress_end();
+    json_t *x = settings_of(a, b, by_format), *y = settings_of(b, a, by_format);
+    compare_members("", x, y, settings);
+    if (by_format) compare_files(a, b, files);
+    bool equal = count(tensors, "equal") == json_array_size(tensors) && json_array_size(settings) == 0 &&
+                 json_array_size(files) == 0;
+    json_t *o = json_pack("{s:o, s:o, s:b, s:o, s:o, s:o}", "a", json_text(a->path), "b", json_text(b->path),
+                          "equal", equal, "tensors", tensors, "settings", settings, "files", files);
+    if (ok && json)
+        cmd_print_json(o);
+    else if (ok)
+        print_text(o);
+    json_decref(x);
+    json_decref(y);
+    json_decref(o);
+    return ok;
+}
+
+static bool run(int argc, char **argv, Error *e) {
+    bool json;
+    if (!cmd_parse_json(argc, argv, &json, e)) return false;
+    if (argc - optind != 2) return cmd_usage(e, "two models are needed (derope diff --help)");
+    Checkpoint *a = checkpoint_open(argv[optind], e), *b = a ? checkpoint_open(argv[optind + 1], e) : NULL;
+    bool ok = b && diff(a, b, json, e);
+    checkpoint_close(a);
+    checkpoint_close(b);
+    return ok;
+}
+
+const Verb verb_diff = {
+    .name = "diff",
+    .summary = "what differs between two checkpoints: tensors, settings, files",
+    .help =
+        "usage: derope diff A B [--json]\n\n"
+        "A and B are HF folders or .zips of them, .gguf, .safetensors or PyTorch files. Tensors are\n"
+        "compared by hash, then by value where both can be decoded. Two folders or two GGUFs are held\n"
+        "side by side as they lie there; a folder and a GGUF under HF names, q and k rows in the same\n"
+        "order. Exit status 0 whether they differ or not.\n"
+        "\n"
+        "--json prints .equal, .tensors[] (name, status, a, b, max_abs_difference), .settings[] (key, a, b)\n"
+        "and .files[] (name, status). A tensor's status is \"equal\", \"same values\" (another type),\n"
+        "\"changed\", \"reshaped\", \"only in a\" or \"only in b\".\n"
+        "\nexample:\n"
+        "  derope diff SmolLM2-135M out.gguf --json\n",
+    .run = run,
+};

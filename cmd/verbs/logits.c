@@ -1,0 +1,145 @@
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "cmd/output.h"
+#include "cmd/surgery_flags.h"
+#include "cmd/token_input.h"
+#include "formats/file.h"
+#include "recal/memory.h"
+#include "recal/transformer_layer.h"
+
+enum { FLAG_IDS = FLAG_VERB, FLAG_TEXT, FLAG_OUT, FLAG_FORCE, FLAG_THREADS };
+
+static const struct option options[] = {
+    SURGERY_OPTIONS,
+    {"ids", required_argument, NULL, FLAG_IDS},
+    {"text", required_argument, NULL, FLAG_TEXT},
+    {"out", required_argument, NULL, FLAG_OUT},
+    {"force", no_argument, NULL, FLAG_FORCE},
+    {"threads", required_argument, NULL, FLAG_THREADS},
+    {0},
+};
+
+typedef struct Arguments {
+    SurgeryFlags surgery;
+    const char *model, *ids, *text, *out;
+    bool force;
+    int threads;
+} Arguments;
+
+static bool parse(int argc, char **argv, Arguments *a, Error *e) {
+    int option;
+    Scan scan = {0};
+    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
+        if (option == 0) {
+            const char *operand = scan.operand;
+            if (a->model) return cmd_usage(e, "one model, not '%s' as well", operand);
+            a->model = operand;
+        } else if (surgery_flag(&a->surgery, option, optarg, e)) {
+            if (e->code) return false;
+        } else if (option == FLAG_IDS) {
+            a->ids = optarg;
+        } else if (option == FLAG_TEXT) {
+            a->text = optarg;
+        } else if (option == FLAG_OUT) {
+            a->out = optarg;
+        } else if (option == FLAG_FORCE) {
+            a->force = true;
+        } else if (option == FLAG_THREADS) {
+            if (!cmd_parse_threads(optarg, &a->threads, e)) return false;
+        } else {
+            return cmd_bad_option(e, option, argv);
+        }
+    }
+    if (!a->model || !a->out || !a->ids == !a->text)
+        return cmd_usage(e, "a model, --out and one of --ids and --text are needed (derope logits --help)");
+    return true;
+}
+
+typedef struct Sink {
+    int fd;
+    const char *path;
+    size_t vocab;
+} Sink;
+
+static bool write_logits(void *context, size_t first, size_t count, float *logits, Error *e) {
+    (void)first;
+    const Sink *s = context;
+    return fd_write(s->fd, logits, count * s->vocab * sizeof *logits, s->path, e);
+}
+
+static bool write_all(const Arguments *a, const Model *m, const TokenList *tokens, Error *e) {
+    Output out;
+    uint64_t bytes = net_weight_bytes(m) + kv_bytes(&m->spec, tokens->n);
+    if (!memory_check(bytes, "this model at this length", e) ||
+        !output_begin(&out, a->out, false, a->force, e))
+        return false;
+    Net *n = net_open(m, a->threads, e);
+    Sink s = {.fd = open(out.temp, O_WRONLY | O_CLOEXEC), .path = a->out, .vocab = m->spec.vocab};
+    bool ok = n && (s.fd >= 0 || error_errno(e, "%s", a->out));
+    KvCache *kv = ok ? kv_new(n, tokens->n, e) : NULL;
+    if (kv) kv_watch(kv, &cmd_stop);
+    ok = kv && net_run(n, kv, tokens->ids, tokens->n, 0, write_logits, &s, e);
+    kv_free(kv);
+    if (e->code == ERR_INTERRUPTED) error_set(e, e->code, "%s: interrupted; nothing was left behind", a->out);
+    if (s.fd >= 0 && close(s.fd) != 0 && ok) ok = error_errno(e, "%s", a->out);
+    ok = ok && output_commit(&out, e);
+    output_discard(&out);
+    net_close(n);
+    return ok;
+}
+
+/* The tokens of --ids or --text, all of them in the vocabulary. */
+static bool read_tokens(const Arguments *a, const Model *m, TokenList *tokens, Error *e) {
+    const char *path = a->ids ? a->ids : a->text;
+    bool ok = a->ids ? ids_read(path, tokens, e) : text_tokens(m->source, path, tokens, e);
+    if (ok && !tokens->n) return error_set(e, ERR_INPUT, "%s: no tokens", path);
+    return ok && (tokens_known(&m->spec, tokens->ids, tokens->n, 0, e) || error_place(e, "%s", path));
+}
+
+/* --force replaces an output, never an input. */
+static bool spares_inputs(const Arguments *a, const Checkpoint *source, Error *e) {
+    struct stat out, in;
+    const char *path = a->ids ? a->ids : a->text;
+    if (stat(a->out, &out) == 0 && stat(path, &in) == 0 && out.st_dev == in.st_dev && out.st_ino == in.st_ino)
+        return cmd_usage(e, "%s: is read from, and cannot be written to", path);
+    return output_spares_source(source, a->out, e);
+}
+
+static bool compute(const Arguments *a, Error *e) {
+    Checkpoint *source = checkpoint_open(a->model, e);
+    Model *m = source ? model_open(source, e) : NULL;
+    TokenList tokens = {0};
+    bool ok = m && surgery_flags_apply(&a->surgery, m, e) && spares_inputs(a, source, e) &&
+              read_tokens(a, m, &tokens, e) && write_all(a, m, &tokens, e);
+    token_list_free(&tokens);
+    model_close(m);
+    checkpoint_close(source);
+    return ok;
+}
+
+static bool run(int argc, char **argv, Error *e) {
+    Arguments a = {0};
+    bool ok = parse(argc, argv, &a, e) && compute(&a, e);
+    surgery_flags_free(&a.surgery);
+    return ok;
+}
+
+const Verb verb_logits = {
+    .name = "logits",
+    .summary = "raw logits of every position of a text",
+    .help = "usage: derope logits MODEL (--ids FILE | --text FILE) --out FILE.f32 [options]\n\n" MODEL_HELP
+            "Writes (tokens, vocabulary) little-endian fp32, row by row.\n\n"
+            "  --ids FILE                  token ids, separated by white space or commas\n"
+            "  --text FILE                 text, tokenised by the model's tokenizer\n"
+            "  --out FILE                  where to\n"
+            "  --force                     replace it\n"
+            "  --threads N                 (as many as there are processors)\n\n" SURGERY_HELP "\nexample:\n"
+            "  derope logits model.gguf --text page.txt --out page.f32 --drop-rope\n",
+    .run = run,
+};

@@ -1,0 +1,535 @@
+/* derope run: a recipe's steps, each skipped where its inputs' hashes and its parameters have not changed.
+ *
+ * Every step has a key: the hash of the tool's version, of what goes in and of its parameters. The
+ * recalibrated weights are kept in OUTPUT.work (OUTPUT being the recipe's first), evaluations in
+ * OUTPUT.work/steps.json; an output carries the key it was made with in its manifest. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "cmd/model_card.h"
+#include "cmd/recipe/recipe.h"
+#include "cmd/recipe/recipe_job.h"
+#include "cmd/report/report.h"
+#include "cmd/table.h"
+#include "formats/file.h"
+#include "formats/hash.h"
+#include "formats/json.h"
+
+enum { MAX_RECIPES = 64, MAX_SETS = 64 };
+
+/* One of the recipe's outputs. */
+typedef struct Target {
+    OutputRequest request;
+    char key[33];
+    bool done; /* it stands there, made with this key */
+} Target;
+
+typedef struct Run {
+    Job job;
+    bool force;
+    char *work, *steps_path;
+    json_t *table; /* rows for the end */
+    EvalOptions eval;
+    const char *texts[MAX_RECIPE_PATHS], *report;
+    const char *command;    /* quoted in reports */
+    Evaluation *evaluation; /* its cells lie at steps_path */
+    Target *targets;
+    Model *source_model, *model;
+    Net *net, *source_net; /* once something needed them */
+    char source_key[33], surgery_key[33], weights_key[33];
+    json_t *summary; /* of the recalibration */
+} Run;
+
+/* ---- keys ---- */
+
+/* Names count, since they say how a file is read; the folders they lie in do not. */
+static bool hash_files(const json_t *files, Hash *h, Error *e) {
+    size_t i;
+    json_t *file;
+    json_array_foreach(files, i, file) {
+        const char *path = json_string_value(file), *slash = strrchr(path, '/'),
+                   *name = slash ? slash + 1 : path;
+        char digest[33];
+        if (!hash_file(path, digest, e)) return false;
+        hash_update(h, name, strlen(name) + 1);
+        hash_update(h, digest, 32);
+    }
+    return true;
+}
+
+static void hash_json(Hash *h, const json_t *v) {
+    Buffer text = {0};
+    if (v) json_print(v, 0, &text);
+    hash_update(h, text.data, text.size);
+    buffer_free(&text);
+}
+
+/* The key of a step: what it starts from, its parameters, and the files it reads (a hash of them; ""). */
+static void step_key(const char *from, const json_t *parameters, const char *files, char out[33]) {
+    Hash *h = hash_new();
+    hash_update(h, DEROPE_VERSION, strlen(DEROPE_VERSION));
+    hash_update(h, from, strlen(from));
+    hash_json(h, parameters);
+    hash_update(h, files, strlen(files));
+    hash_finish(h, out);
+}
+
+/* Hash of the files that a section's key names. */
+static bool files_key(const Run *r, const char *section, const char *key, char out[33], Error *e) {
+    json_t *files = job_files(&r->job, section, key, e);
+    Hash *h = hash_new();
+    bool ok = files && hash_files(files, h, e);
+    hash_finish(h, out);
+    json_decref(files);
+    return ok;
+}
+
+static bool find_keys(Run *r, Error *e) {
+    const json_t *recal = job_section(&r->job, "recalibrate");
+    json_t *source = manifest_sources(r->source_model);
+    step_key("", source, "", r->source_key);
+    step_key(r->source_key, job_section(&r->job, "surgery"), "", r->surgery_key);
+    json_decref(source);
+    memcpy(r->weights_key, r->surgery_key, sizeof r->weights_key);
+    if (recal) {
+        char data[33];
+        if (!files_key(r, "recalibrate", "data", data, e)) return false;
+        json_t *parameters = json_copy((json_t *)recal);
+        json_object_del(parameters, "data"); /* its content counts, not its place */
+        step_key(r->surgery_key, parameters, data, r->weights_key);
+        json_decref(parameters);
+    }
+    return true;
+}
+
+/* ---- recalibration ---- */
+
+/* A finished state of the same key holds the weights already: training "resumes" at its end. */
+static bool recalibrate_step(Run *r, Error *e) {
+    if (!job_section(&r->job, "recalibrate") || r->summary) return true;
+    const char *data[MAX_RECIPE_PATHS];
+    RecalRequest request;
+    if (!job_recal(&r->job, data, &request, e)) return false;
+    char state[PATH_MAX];
+    snprintf(state, sizeof state, "%s/recalibrated-%.16s.state", r->work, r->weights_key);
+    request.train.state_path = state;
+    request.train.resume = access(state, F_OK) == 0 && !r->force;
+    net_close(r->net);
+    r->net = NULL;
+    TrainResult result = {0};
+    bool ok = recalibrate(r->job.source, r->model, &request, &r->net, &result, e);
+    if (ok) r->summary = recal_summary(&request, &result);
+    if (ok && result.resumed == result.tokens)
+        cmd_note("the recalibrated weights are up to date");
+    else if (ok && result.resumed)
+        cmd_note("went on after %llu tokens", (unsigned long long)result.resumed);
+    json_decref(result.losses);
+    return ok;
+}
+
+/* ---- evaluation ---- */
+
+static Model *source_spec(void *context, Error *e) {
+    return job_model(&((Run *)context)->job, false, e);
+}
+
+static Net *source_net(void *context, Error *e) {
+    Run *r = context;
+    if (!r->source_net) r->source_net = net_open(r->source_model, 0, e);
+    return r->source_net;
+}
+
+static Model *operated_spec(void *context, Error *e) {
+    return job_model(&((Run *)context)->job, true, e);
+}
+
+static Net *operated_net(void *context, Error *e) {
+    Run *r = context;
+    if (!r->net) r->net = net_open(r->model, 0, e);
+    return r->net;
+}
+
+static Net *recalibrated_net(void *context, Error *e) {
+    return recalibrate_step(context, e) ? operated_net(context, e) : NULL;
+}
+
+static bool evaluate_as(Run *r, EvalSubject s, const char *key, Error *e) {
+    size_t before = evaluation_measured(r->evaluation);
+    memcpy(s.key, key, sizeof s.key);
+    if (!s.path) s.path = json_get_string(r->job.recipe, "source");
+    s.source = r->job.source;
+    s.context = r;
+    if (!evaluation_subject(r->evaluation, &s, e)) return false;
+    const json_t *results = evaluation_results(r->evaluation);
+    bool skipped = evaluation_measured(r->evaluation) == before;
+    if (skipped) cmd_note("the evaluation of '%s' is up to date", s.name);
+    table_add(r->table, results, json_array_size(json_object_get(results, "models")) - 1, r->job.path,
+              skipped);
+    return true;
+}
+
+static bool wants(const json_t *section, const char *key, bool fallback) {
+    bool v;
+    return json_get_bool(section, key, &v) ? v : fallback;
+}
+
+/* What is there before anything is trained. */
+static bool evaluate_before(Run *r, Error *e) {
+    const json_t *section = job_section(&r->job, "evaluate");
+    bool trained = job_section(&r->job, "recalibrate") != NULL;
+    EvalSubject source = {.name = "source", .under_methods = true, .model = source_spec, .net = source_net},
+                operated = {.name = trained ? "after surgery, untrained" : "after surgery",
+                            .path = trained ? NULL : r->targets[0].request.path,
+                            .model = operated_spec,
+                            .net = operated_net};
+    if (wants(section, "source", true) && !evaluate_as(r, source, r->source_key, e)) return false;
+    net_close(r->source_net);
+    r->source_net = NULL;
+    return (trained && !wants(section, "untrained", true)) || evaluate_as(r, operated, r->surgery_key, e);
+}
+
+/* The first output, which stands by now, tells how it was trained. */
+static bool evaluate_after(Run *r, Error *e) {
+    Error ignored = {0};
+    Checkpoint *out = checkpoint_open(r->targets[0].request.path, &ignored);
+    json_t *manifest = out ? manifest_read(out, &ignored) : NULL;
+    EvalSubject s = {.name = "after recalibration",
+                     .path = r->targets[0].request.path,
+                     .manifest = manifest,
+                     .model = operated_spec,
+                     .net = recalibrated_net};
+    bool ok = evaluate_as(r, s, r->weights_key, e);
+    json_decref(manifest);
+    checkpoint_close(out);
+    return ok;
+}
+
+static bool begin_evaluation(Run *r, Error *e) {
+    r->eval.state = r->steps_path;
+    r->eval.anew = r->force;
+    r->evaluation = evaluation_new(&r->eval, r->command, e);
+    return r->evaluation != NULL;
+}
+
+/* What there is to read of the evaluation, once it is complete. */
+static bool report_step(Run *r, Error *e) {
+    const json_t *section = job_section(&r->job, "evaluate"), *results = evaluation_results(r->evaluation);
+    const char *subject = r->targets[0].request.path, *base_model = json_get_string(section, "base_model");
+    if (r->report && !report_renew(r->report, results, r->force, e)) return false;
+    for (size_t i = 0; wants(section, "card", false) && i < job_n_outputs(&r->job); i++) {
+        const char *path = r->targets[i].request.path;
+        if (!folder_of_path(path) || card_holds(path, subject, base_model, results)) continue;
+        if (!card_write(path, subject, base_model, results, e)) return false;
+        cmd_note("wrote the model card of %s", path);
+    }
+    return true;
+}
+
+/* ---- outputs ---- */
+
+/* The key that the output at `path` was made with, or "". */
+static void key_of_output(const char *path, char out[33]) {
+    Error ignored = {0};
+    out[0] = 0;
+    if (access(path, F_OK) != 0) return;
+    Checkpoint *c = checkpoint_open(path, &ignored);
+    json_t *manifest = c ? manifest_read(c, &ignored) : NULL;
+    const char *key = json_get_string(manifest, "run_key");
+    if (key) snprintf(out, 33, "%.32s", key);
+    json_decref(manifest);
+    checkpoint_close(c);
+}
+
+static bool target_may_begin(const Target *t, Error *e) {
+    return output_may_begin(t->request.path, folder_of_path(t->request.path), t->request.force, e);
+}
+
+/* Which outputs have to be written, and whether they can be: before any work. */
+static bool find_targets(Run *r, Error *e) {
+    size_t n = job_n_outputs(&r->job);
+    r->targets = xcalloc(n, sizeof *r->targets);
+    for (size_t i = 0; i < n; i++) {
+        Target *t = &r->targets[i];
+        char there[33];
+        if (!job_output(&r->job, i, r->model, &t->request, e)) return false;
+        step_key(r->weights_key, json_array_get(job_section(&r->job, "outputs"), i), "", t->key);
+        key_of_output(t->request.path, there);
+        t->done = !r->force && strcmp(t->key, there) == 0;
+        t->request.force = r->force || there[0]; /* an earlier run's is ours to replace */
+        bool exists = access(t->request.path, F_OK) == 0;
+        if (exists && !t->done && !target_may_begin(t, e)) return false;
+    }
+    return true;
+}
+
+static bool write_target(Run *r, Target *t, Error *e) {
+    if (t->done) {
+        cmd_note("%s is up to date", t->request.path);
+        return true;
+    }
+    if (!recalibrate_step(r, e)) return false;
+    json_t *extra = json_pack("{s:s, s:O}", "run_key", t->key, "recipe", r->job.recipe);
+    if (r->summary) json_object_update(extra, r->summary);
+    t->request.extra = extra;
+    bool ok = output_write(r->model, &t->request, e);
+    json_decref(extra);
+    if (ok) cmd_note("wrote %s", t->request.path);
+    return ok;
+}
+
+/* ---- the whole ---- */
+
+/* The folders above `path`: what holds the outputs may be as new as they are. */
+static bool make_parents(const char *path, Error *e) {
+    char *copy = xstrdup(path);
+    bool ok = true;
+    for (char *p = copy + 1; ok && *p; p++)
+        if (*p == '/' && p[1]) {
+            *p = 0;
+            ok = mkdir(copy, 0777) == 0 || errno == EEXIST || error_errno(e, "%s", copy);
+            *p = '/';
+        }
+    free(copy);
+    return ok;
+}
+
+/* An earlier run's report is ours to replace. */
+static bool report_may_replace(const char *page, bool force, Error *e) {
+    return make_parents(page, e) && report_may_begin(page, force || report_is_ours(page), e);
+}
+
+static bool open_work(Run *r, Error *e) {
+    const char *first = r->targets[0].request.path;
+    Buffer work = {0}, steps = {0};
+    size_t n = strlen(first);
+    while (n > 1 && first[n - 1] == '/')
+        n--;
+    buffer_printf(&work, "%.*s.work", (int)n, first);
+    r->work = buffer_string(&work);
+    buffer_printf(&steps, "%s/steps.json", r->work);
+    r->steps_path = buffer_string(&steps);
+    for (size_t i = 0; i < job_n_outputs(&r->job); i++) {
+        Target *t = &r->targets[i];
+        if (!make_parents(t->request.path, e) || (!t->done && !target_may_begin(t, e))) return false;
+    }
+    if (r->report && !report_may_replace(r->report, r->force, e)) return false;
+    if (mkdir(r->work, 0777) != 0 && errno != EEXIST) return error_errno(e, "%s", r->work);
+    return true;
+}
+
+/* make goes by time: what is up to date becomes newer than what was only touched. */
+static bool renew_times(const Run *r, Error *e) {
+    for (size_t i = 0; i < job_n_outputs(&r->job); i++)
+        if (r->targets[i].done && utimensat(AT_FDCWD, r->targets[i].request.path, NULL, 0) != 0)
+            return error_errno(e, "%s", r->targets[i].request.path);
+    return true;
+}
+
+typedef bool (*DepfileStep)(const char *path, const char *const *targets, size_t n_targets,
+                            const Checkpoint *source, const json_t *more, Error *e);
+
+/* depfile_check or depfile_write, of the run's outputs and all it reads. */
+static bool with_depfile(const Run *r, const char *path, DepfileStep step, Error *e) {
+    size_t n = job_n_outputs(&r->job);
+    json_t *data = job_files(&r->job, "recalibrate", "data", e), *more = json_pack("[s]", r->job.path);
+    if (!more) error_set(e, ERR_RECIPE, "%s: the name is not UTF-8", r->job.path);
+    json_t *text = data && more ? job_files(&r->job, "evaluate", "text", e) : NULL;
+    const char **targets = xcalloc(n, sizeof *targets);
+    for (size_t i = 0; i < n; i++)
+        targets[i] = r->targets[i].request.path;
+    json_array_extend(more, data);
+    json_array_extend(more, text);
+    const char *wording = json_get_string(job_section(&r->job, "evaluate"), "wording");
+    if (wording) json_array_append_new(more, json_string(wording));
+    bool ok = text && step(path, targets, n, r->job.source, more, e);
+    free(targets);
+    json_decref(more);
+    json_decref(text);
+    json_decref(data);
+    return ok;
+}
+
+/* Lexically: the output need not be there yet. */
+static bool lies_in(const char *path, const char *folder) {
+    size_t n = strlen(folder);
+    while (n > 1 && folder[n - 1] == '/')
+        n--;
+    return strncmp(path, folder, n) == 0 && (path[n] == '/' || !path[n]);
+}
+
+/* A report is neither in an output, which is written whole, nor where something is read from. */
+static bool spares_all(const char *path, const char *const *targets, size_t n_targets,
+                       const Checkpoint *source, const json_t *more, Error *e) {
+    size_t i;
+    const json_t *file;
+    for (i = 0; i < n_targets; i++)
+        if (lies_in(path, targets[i]))
+            return cmd_usage(e, "the report %s would lie in the output %s", path, targets[i]);
+    json_array_foreach(more, i, file) if (same_file(path, json_string_value(file))) return cmd_usage(
+        e, "the report would replace %s, which is read from", path);
+    return output_spares_source(source, path, e);
+}
+
+static bool report_spares_all(const Run *r, const char *report, Error *e) {
+    bool ok = true;
+    for (size_t i = 0; ok && i < REPORT_FILES; i++) {
+        char *path = report_file(report, i);
+        ok = with_depfile(r, path, spares_all, e);
+        free(path);
+    }
+    return ok;
+}
+
+/* The recipe's own report and the one about all recipes, before any work. */
+static bool check_reports(const Run *r, const char *joint, Error *e) {
+    if (r->report && !report_spares_all(r, r->report, e))
+        return e->code == ERR_USAGE &&
+               recipe_blame(r->job.path, r->job.sets, r->job.n_sets, "evaluate.report", e);
+    if (!joint) return true;
+    return (report_spares_all(r, joint, e) || error_place(e, "--report")) &&
+           report_may_replace(joint, r->force, e);
+}
+
+static bool run_steps(Run *r, Error *e) {
+    bool evaluated = job_section(&r->job, "evaluate") && !r->job.from_scratch,
+         trained = job_section(&r->job, "recalibrate") != NULL;
+    if (evaluated && (!begin_evaluation(r, e) || !evaluate_before(r, e))) return false;
+    for (size_t i = 0; i < job_n_outputs(&r->job); i++)
+        if (!write_target(r, &r->targets[i], e)) return false;
+    return !evaluated || ((!trained || evaluate_after(r, e)) && report_step(r, e));
+}
+
+/* Mistakes of the recipe's that only show here, before any work. */
+static bool check_sections(Run *r, Error *e) {
+    const char *data[MAX_RECIPE_PATHS];
+    RecalRequest request;
+    if (job_section(&r->job, "recalibrate") && !job_recal(&r->job, data, &request, e)) return false;
+    if (!job_section(&r->job, "evaluate")) return true;
+    json_t *texts = job_files(&r->job, "evaluate", "text", e);
+    json_decref(texts);
+    if (!texts || !job_evaluation(&r->job, r->texts, &r->eval, e)) return false;
+    r->report = json_get_string(job_section(&r->job, "evaluate"), "report");
+    return true;
+}
+
+static bool open_models(Run *r, Error *e) {
+    r->source_model = job_model(&r->job, false, e);
+    r->model = r->source_model ? job_model(&r->job, true, e) : NULL;
+    return r->model != NULL;
+}
+
+typedef struct Arguments {
+    const char *recipes[MAX_RECIPES], *sets[MAX_SETS], *depfile, *report;
+    size_t n_recipes, n_sets;
+    char *command;
+    bool force, json;
+    json_t *table, *results; /* of all recipes */
+} Arguments;
+
+static void join_results(const Run *r, const Arguments *a) {
+    char name[64] = "";
+    if (a->n_recipes > 1) recipe_stem(r->job.path, name);
+    if (r->evaluation) evaluation_join(a->results, evaluation_results(r->evaluation), name);
+}
+
+static bool run_recipe(const char *path, const Arguments *a, Error *e) {
+    Run r = {.force = a->force, .command = a->command, .table = a->table};
+    const char *depfile = a->depfile;
+    bool ok = job_open(&r.job, path, a->sets, a->n_sets, e) && check_sections(&r, e) && open_models(&r, e) &&
+              find_keys(&r, e) && find_targets(&r, e) && check_reports(&r, a->report, e) &&
+              open_work(&r, e) && (!depfile || with_depfile(&r, depfile, depfile_check, e)) &&
+              run_steps(&r, e);
+    if (ok && depfile) ok = renew_times(&r, e) && with_depfile(&r, depfile, depfile_write, e);
+    if (ok) join_results(&r, a);
+    if (e->code == ERR_INTERRUPTED) cmd_advise(e, "; run it again to go on");
+    net_close(r.net);
+    model_close(r.model);
+    model_close(r.source_model);
+    evaluation_free(r.evaluation);
+    net_close(r.source_net);
+    json_decref(r.summary);
+    free(r.targets);
+    if (r.work) rmdir(r.work); /* unless a step left something there */
+    free(r.work);
+    free(r.steps_path);
+    job_close(&r.job);
+    return ok;
+}
+
+static bool parse(int argc, char **argv, Arguments *a, Error *e) {
+    static const struct option options[] = {
+        {"set", required_argument, NULL, 's'},    {"force", no_argument, NULL, 'f'},
+        {"json", no_argument, NULL, 'j'},         {"depfile", required_argument, NULL, 'd'},
+        {"report", required_argument, NULL, 'r'}, {0}};
+    int option;
+    Scan scan = {0};
+    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
+        if (option == 0) {
+            if (a->n_recipes == MAX_RECIPES) return cmd_usage(e, "more than %d recipes", MAX_RECIPES);
+            a->recipes[a->n_recipes++] = scan.operand;
+        } else if (option == 's') {
+            if (a->n_sets == MAX_SETS) return cmd_usage(e, "more than %d --set", MAX_SETS);
+            a->sets[a->n_sets++] = optarg;
+        } else if (option == 'f') {
+            a->force = true;
+        } else if (option == 'j') {
+            a->json = true;
+        } else if (option == 'd') {
+            a->depfile = optarg;
+        } else if (option == 'r') {
+            a->report = optarg;
+        } else {
+            return cmd_bad_option(e, option, argv);
+        }
+    }
+    if (!a->n_recipes) return cmd_usage(e, "a recipe is needed (derope run --help)");
+    return !a->depfile || a->n_recipes == 1 || cmd_usage(e, "--depfile goes with one recipe");
+}
+
+/* One page about all recipes. */
+static bool joint_report(const Arguments *a, Error *e) {
+    if (!json_object_size(a->results))
+        return error_set(e, ERR_FAILED, "%s: no recipe has an evaluate section to report", a->report);
+    return report_renew(a->report, a->results, a->force, e);
+}
+
+static bool run(int argc, char **argv, Error *e) {
+    Arguments a = {.command = cmd_line(argc, argv), .table = json_array(), .results = json_object()};
+    bool ok = parse(argc, argv, &a, e);
+    for (size_t i = 0; ok && i < a.n_recipes; i++)
+        ok = run_recipe(a.recipes[i], &a, e);
+    if (ok && a.json) cmd_print_json(a.table);
+    if (ok && !a.json) table_print(a.table, a.n_recipes > 1);
+    ok = ok && (!a.report || joint_report(&a, e));
+    json_decref(a.table);
+    json_decref(a.results);
+    free(a.command);
+    return ok;
+}
+
+const Verb verb_run = {
+    .name = "run",
+    .summary = "do what recipes say, skipping what is done",
+    .help =
+        "usage: derope run RECIPE... [--set key=value] [--force] [--depfile F] [--report F.html] [--json]\n\n"
+        "Surgery, recalibration, evaluation and outputs of each recipe, in order; a table of what was\n"
+        "found at the end. A step is skipped if the hashes of its inputs and its parameters are those it\n"
+        "was done with. What is needed for that, and to resume after Ctrl-C (exit status 5: run again),\n"
+        "lies in OUTPUT.work beside the first output.\n\n"
+        "  --set key=value             override a key: --set recalibrate.tokens=4k --set "
+        "outputs.0.path=out.gguf\n"
+        "  --force                     do everything anew and replace outputs\n"
+        "  --depfile F                 write a make rule: the outputs depend on all that was read\n"
+        "  --report F.html             a page on all recipes' evaluations together, F.json and F.csv beside "
+        "it\n"
+        "  --json                      the table as JSON\n\n"
+        "examples/recipe-reference.yaml shows every key.\n",
+    .run = run,
+};

@@ -1,0 +1,105 @@
+#include <float.h>
+#include <math.h>
+
+#include "recal/ops/ops.h"
+#include "recal/simd.h"
+
+typedef struct Loss {
+    float *out, *logits, *teacher;
+    const int32_t *target;
+    float scale;
+    size_t V;
+} Loss;
+
+SIMD_CLONES static float largest(const float *x, size_t n) {
+    float top = -FLT_MAX;
+#pragma omp simd reduction(max : top)
+    for (size_t i = 0; i < n; i++)
+        top = x[i] > top ? x[i] : top;
+    return top;
+}
+
+SIMD_CLONES static float sum_exp(const float *x, float top, size_t n) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++)
+        sum += exp_approx(x[i] - top);
+    return sum;
+}
+
+/* x = scale * softmax(x) */
+SIMD_CLONES static void softmax_scaled(float *x, float lse, float scale, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        x[i] = scale * exp_approx(x[i] - lse);
+}
+
+SIMD_CLONES static void zero(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        x[i] = 0;
+}
+
+static float log_sum_exp(const float *x, size_t n) {
+    float top = largest(x, n);
+    return top + logf(sum_exp(x, top, n));
+}
+
+static void cross_entropy_row(void *context, size_t row, int thread) {
+    (void)thread;
+    const Loss *l = context;
+    float *x = l->logits + row * l->V;
+    int32_t target = l->target[row];
+    l->out[row] = 0;
+    if (target < 0) {
+        if (l->scale != 0) zero(x, l->V);
+        return;
+    }
+    float lse = log_sum_exp(x, l->V);
+    l->out[row] = lse - x[target];
+    if (l->scale == 0) return;
+    softmax_scaled(x, lse, l->scale, l->V);
+    x[target] -= l->scale;
+}
+
+void cross_entropy(Pool *p, float *nll, float *logits, const int32_t *target, float scale, size_t N,
+                   size_t V) {
+    Loss l = {.out = nll, .logits = logits, .target = target, .scale = scale, .V = V};
+    pool_run(p, N, cross_entropy_row, &l);
+}
+
+/* sum of t (log t - log p), t the teacher's probabilities; t is left in `teacher` */
+SIMD_CLONES static float kl_sum(float *teacher, const float *x, float teacher_lse, float lse, size_t n) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++) {
+        float log_t = teacher[i] - teacher_lse;
+        float t = exp_approx(log_t);
+        sum += t * (log_t - (x[i] - lse));
+        teacher[i] = t;
+    }
+    return sum;
+}
+
+SIMD_CLONES static void kl_gradient(float *x, const float *t, float lse, float scale, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        x[i] = scale * (exp_approx(x[i] - lse) - t[i]);
+}
+
+static void kl_row(void *context, size_t row, int thread) {
+    (void)thread;
+    const Loss *l = context;
+    float *x = l->logits + row * l->V, *t = l->teacher + row * l->V;
+    l->out[row] = 0;
+    if (l->target[row] < 0) {
+        if (l->scale != 0) zero(x, l->V);
+        return;
+    }
+    float lse = log_sum_exp(x, l->V);
+    l->out[row] = kl_sum(t, x, log_sum_exp(t, l->V), lse, l->V);
+    if (l->scale != 0) kl_gradient(x, t, lse, l->scale, l->V);
+}
+
+void kl_divergence(Pool *p, float *kl, float *logits, float *teacher, const int32_t *target, float scale,
+                   size_t N, size_t V) {
+    Loss l = {.out = kl, .logits = logits, .teacher = teacher, .target = target, .scale = scale, .V = V};
+    pool_run(p, N, kl_row, &l);
+}

@@ -1,0 +1,52 @@
+#include <math.h>
+
+#include "recal/ops/ops.h"
+#include "recal/simd.h"
+
+void rope_table(float *cosines, float *sines, const double *inv_freq, double scale, size_t first, size_t n,
+                size_t half) {
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < half; j++) {
+            /* angles in fp32, as every runtime has them: a factor of 1e30 must give exactly 0 */
+            float angle = (float)(first + i) * (float)inv_freq[j];
+            cosines[i * half + j] = (float)(cos(angle) * scale);
+            sines[i * half + j] = (float)(sin(angle) * scale);
+        }
+}
+
+typedef struct Rotation {
+    float *x;
+    const float *cos, *sin;
+    size_t N, T, heads, dim, half;
+    float sign;
+} Rotation;
+
+SIMD_CLONES static void rotate_head(float *x, const float *c, const float *s, size_t half, float sign) {
+    for (size_t i = 0; i < half; i++) {
+        float a = x[i], b = x[i + half];
+        x[i] = a * c[i] - sign * b * s[i];
+        x[i + half] = b * c[i] + sign * a * s[i];
+    }
+}
+
+static void rotate_row(void *context, size_t row, int thread) {
+    (void)thread;
+    const Rotation *r = context;
+    const float *c = r->cos + row % r->T * r->half, *s = r->sin + row % r->T * r->half;
+    for (size_t h = 0; h < r->heads; h++)
+        rotate_head(r->x + (row * r->heads + h) * r->dim, c, s, r->half, r->sign);
+}
+
+void rope_apply(Pool *p, float *x, const float *cosines, const float *sines, size_t N, size_t T, size_t heads,
+                size_t dim, size_t half, bool inverse) {
+    Rotation r = {.x = x,
+                  .cos = cosines,
+                  .sin = sines,
+                  .N = N,
+                  .T = T,
+                  .heads = heads,
+                  .dim = dim,
+                  .half = half,
+                  .sign = inverse ? -1.0f : 1.0f};
+    pool_run(p, N, rotate_row, &r);
+}

@@ -1,0 +1,328 @@
+/* tokenizer.ggml.* -> tokenizer.json, tokenizer_config.json, special_tokens_map.json. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/json.h"
+#include "surgery/tokenizer/tokenizer_keys.h"
+
+enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4 };
+
+static const struct {
+    const char *name, *gguf;
+} special_roles[] = {{"bos_token", "tokenizer.ggml.bos_token_id"},
+                     {"eos_token", "tokenizer.ggml.eos_token_id"},
+                     {"unk_token", "tokenizer.ggml.unknown_token_id"},
+                     {"pad_token", "tokenizer.ggml.padding_token_id"}};
+
+typedef struct Source {
+    const Checkpoint *c;
+    const char **tokens; /* as C strings */
+    size_t n;
+    bool spm;
+} Source;
+
+void tokenizer_ids_to_config(const Checkpoint *c, json_t *config) {
+    static const char *const keys[] = {"bos_token_id", "eos_token_id", "", "pad_token_id"};
+    for (int i = 0; i < 4; i++) {
+        uint64_t id;
+        if (!keys[i][0]) continue;
+        bool has = meta_u64(c, special_roles[i].gguf, &id);
+        json_object_set_new(config, keys[i], has ? json_integer((json_int_t)id) : json_null());
+    }
+}
+
+static bool read_tokens(Source *s, Arena *a, Error *e) {
+    const MetaEntry *m = meta_find(s->c, "tokenizer.ggml.tokens");
+    s->n = m->count;
+    s->tokens = arena_alloc(a, s->n * sizeof *s->tokens);
+    uint64_t cursor = 0;
+    const char *text;
+    size_t len;
+    for (size_t i = 0; i < s->n; i++) {
+        if (!meta_array_string(m, &cursor, &text, &len) || memchr(text, 0, len))
+            return error_set(e, ERR_INPUT, "%s: tokenizer.ggml.tokens: token %zu is not text", s->c->path, i);
+        s->tokens[i] = arena_strndup(a, text, len);
+    }
+    return true;
+}
+
+static int token_type(const Source *s, size_t i) {
+    const MetaEntry *m = meta_find(s->c, "tokenizer.ggml.token_type");
+    double type;
+    return m && meta_array_f64(m, i, &type) ? (int)type : 1;
+}
+
+/* ---- the parts of tokenizer.json ---- */
+
+static json_t *added_tokens(const Source *s) {
+    const MetaEntry *types = meta_find(s->c, "tokenizer.ggml.token_type");
+    json_t *list = json_array();
+    for (size_t i = 0; types && i < s->n; i++) {
+        int type = token_type(s, i);
+        if (type != TYPE_CONTROL && type != TYPE_USER && type != TYPE_UNKNOWN) continue;
+        json_array_append_new(list, json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)i,
+                                              "content", s->tokens[i], "single_word", 0, "lstrip", 0,
+                                              "rstrip", 0, "normalized", 0, "special", type != TYPE_USER));
+    }
+    return list;
+}
+
+static json_t *vocabulary(const Source *s) {
+    json_t *v = json_object();
+    for (size_t i = 0; i < s->n; i++)
+        json_object_set_new(v, s->tokens[i], json_integer((json_int_t)i));
+    return v;
+}
+
+static json_t *stored_merges(const Source *s, Error *e) {
+    const MetaEntry *m = meta_find(s->c, "tokenizer.ggml.merges");
+    if (!m) {
+        error_set(e, ERR_INPUT, "%s: key 'tokenizer.ggml.merges' is missing", s->c->path);
+        return NULL;
+    }
+    json_t *list = json_array();
+    uint64_t cursor = 0;
+    const char *text;
+    size_t len;
+    while (meta_array_string(m, &cursor, &text, &len))
+        json_array_append_new(list, json_stringn(text, len));
+    return list;
+}
+
+/* SentencePiece has scores, tokenizer.json ranks: every way to split a token in two known ones is a merge,
+ * the best score first. */
+typedef struct Merge {
+    float score;
+    uint32_t left, right;
+    const char *text;
+    size_t cut;
+} Merge;
+
+static int by_score(const void *a, const void *b) {
+    const Merge *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    if (x->left != y->left) return x->left < y->left ? -1 : 1;
+    return x->right < y->right ? -1 : x->right > y->right;
+}
+
+static json_t *merges_from_scores(const Source *s, const json_t *vocab) {
+    const MetaEntry *scores = meta_find(s->c, "tokenizer.ggml.scores");
+    Merge *merges = NULL;
+    size_t n = 0, capacity = 0;
+    for (size_t i = 0; scores && i < s->n; i++) {
+        const char *t = s->tokens[i];
+        double score = 0;
+        meta_array_f64(scores, i, &score);
+        if (token_type(s, i) != 1) continue;
+        for (size_t cut = 1; t[cut]; cut++) {
+            if (((uint8_t)t[cut] & 0xc0) == 0x80) continue; /* inside a character */
+            char left[256];
+            if (cut >= sizeof left) break;
+            memcpy(left, t, cut);
+            left[cut] = 0;
+            const json_t *a = json_object_get(vocab, left), *b = json_object_get(vocab, t + cut);
+            if (!a || !b) continue;
+            if (n == capacity) merges = xrealloc(merges, (capacity = 2 * capacity + 256) * sizeof *merges);
+            merges[n++] = (Merge){(float)score, (uint32_t)json_integer_value(a),
+                                  (uint32_t)json_integer_value(b), t, cut};
+        }
+    }
+    if (n) qsort(merges, n, sizeof *merges, by_score);
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_sprintf("%.*s %s", (int)merges[i].cut, merges[i].text,
+                                                 merges[i].text + merges[i].cut));
+    free(merges);
+    return list;
+}
+
+static json_t *byte_level(bool use_regex) {
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
+                     "use_regex", use_regex);
+}
+
+static json_t *split_at(const char *expression) {
+    return json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", expression, "behavior",
+                     "Isolated", "invert", 0);
+}
+
+static json_t *pre_tokenizer(const PreCut *cut) {
+    json_t *list = json_array();
+    bool bytes = false;
+    for (const char *const *step = cut->hf; *step; step++) {
+        const char *s = *step;
+        bool regex = strcmp(s, PRE_BYTE_LEVEL) == 0, single = strcmp(s, PRE_DIGITS) == 0;
+        bytes |= regex;
+        if (regex)
+            json_array_append_new(list, byte_level(true));
+        else if (single || strcmp(s, PRE_DIGIT_RUNS) == 0)
+            json_array_append_new(list,
+                                  json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", single));
+        else if (strcmp(s, PRE_PUNCTUATION) == 0)
+            json_array_append_new(list,
+                                  json_pack("{s:s, s:s}", "type", "Punctuation", "behavior", "Contiguous"));
+        else
+            json_array_append_new(list, split_at(s));
+    }
+    if (!bytes) json_array_append_new(list, byte_level(false));
+    return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
+}
+
+static const PreTokenizer *find_pre(const Source *s, Model *m) {
+    const char *name = meta_string(s->c, "tokenizer.ggml.pre", NULL);
+    const PreTokenizer *p = pre_tokenizer_named(name);
+    if (p) return p;
+    model_notice(
+        m,
+        "the pre-tokenizer '%s' of the GGUF is not one derope knows; tokenizer.json cuts text as GPT-2 does",
+        name);
+    return &pre_tokenizers[0];
+}
+
+static void set_spm_parts(const Source *s, json_t *root) {
+    bool prefix = true;
+    meta_bool(s->c, "tokenizer.ggml.add_space_prefix", &prefix);
+    json_t *normalizers = json_array(), *decoders = json_array();
+    if (prefix)
+        json_array_append_new(normalizers,
+                              json_pack("{s:s, s:s}", "type", "Prepend", "prepend", "\xe2\x96\x81"));
+    json_array_append_new(normalizers, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern",
+                                                 "String", " ", "content", "\xe2\x96\x81"));
+    json_object_set_new(root, "normalizer",
+                        json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", normalizers));
+    json_object_set_new(root, "pre_tokenizer", json_null());
+    json_array_append_new(decoders, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String",
+                                              "\xe2\x96\x81", "content", " "));
+    json_array_append_new(decoders, json_pack("{s:s}", "type", "ByteFallback"));
+    json_array_append_new(decoders, json_pack("{s:s}", "type", "Fuse"));
+    if (prefix)
+        json_array_append_new(decoders, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ",
+                                                  "start", 1, "stop", 0));
+    json_object_set_new(root, "decoder", json_pack("{s:s, s:o}", "type", "Sequence", "decoders", decoders));
+}
+
+static void put_piece(json_t *list, const char *special, const char *sequence, int type_id) {
+    json_array_append_new(
+        list, special ? json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", special, "type_id", type_id)
+                      : json_pack("{s:{s:s, s:i}}", "Sequence", "id", sequence, "type_id", type_id));
+}
+
+/* A text (or the second of a pair) between the special tokens that the GGUF wants around it. */
+static void put_text(json_t *list, const char *bos, const char *eos, const char *sequence, int type_id) {
+    if (bos) put_piece(list, bos, NULL, type_id);
+    put_piece(list, NULL, sequence, type_id);
+    if (eos) put_piece(list, eos, NULL, type_id);
+}
+
+static const char *wanted_special(const Source *s, const char *flag, bool fallback, const char *key,
+                                  json_t *table) {
+    uint64_t id;
+    bool wanted = fallback;
+    meta_bool(s->c, flag, &wanted);
+    if (!wanted || !meta_u64(s->c, key, &id) || id >= s->n) return NULL;
+    json_object_set_new(table, s->tokens[id],
+                        json_pack("{s:s, s:[I], s:[s]}", "id", s->tokens[id], "ids", (json_int_t)id, "tokens",
+                                  s->tokens[id]));
+    return s->tokens[id];
+}
+
+/* BOS in front and EOS behind, where the GGUF says so. */
+static json_t *post_processor(const Source *s, bool adds_bos) {
+    json_t *table = json_object(), *single = json_array(), *pair = json_array();
+    const char *bos =
+        wanted_special(s, "tokenizer.ggml.add_bos_token", adds_bos, "tokenizer.ggml.bos_token_id", table);
+    const char *eos =
+        wanted_special(s, "tokenizer.ggml.add_eos_token", false, "tokenizer.ggml.eos_token_id", table);
+    put_text(single, bos, eos, "A", 0);
+    put_text(pair, bos, eos, "A", 0);
+    put_text(pair, bos, eos, "B", 1);
+    json_t *o = json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair",
+                          pair, "special_tokens", table);
+    if (bos || eos) return o;
+    json_decref(o);
+    return json_null();
+}
+
+static json_t *bpe_model(const Source *s, bool ignore_merges, Error *e) {
+    json_t *vocab = vocabulary(s), *merges = s->spm ? merges_from_scores(s, vocab) : stored_merges(s, e);
+    if (!merges) {
+        json_decref(vocab);
+        return NULL;
+    }
+    uint64_t unk;
+    bool has_unk = s->spm && meta_u64(s->c, "tokenizer.ggml.unknown_token_id", &unk) && unk < s->n;
+    return json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
+                     "unk_token", has_unk ? json_string(s->tokens[unk]) : json_null(),
+                     "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", s->spm, "byte_fallback",
+                     s->spm, "ignore_merges", ignore_merges, "vocab", vocab, "merges", merges);
+}
+
+static json_t *build_tokenizer(const Source *s, Model *m, Error *e) {
+    const PreTokenizer *pre = s->spm ? &pre_tokenizers[0] : find_pre(s, m);
+    json_t *model = bpe_model(s, !s->spm && pre->hf_whole, e);
+    if (!model) return NULL;
+    json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:n, s:n, s:o, s:n}", "version", "1.0", "truncation",
+                             "padding", "added_tokens", added_tokens(s), "normalizer", "pre_tokenizer",
+                             "post_processor", post_processor(s, s->spm || pre->adds_bos), "decoder");
+    if (s->spm) {
+        set_spm_parts(s, root);
+    } else {
+        if (pre->nfc) json_object_set_new(root, "normalizer", json_pack("{s:s}", "type", "NFC"));
+        json_object_set_new(root, "pre_tokenizer", pre_tokenizer(pre->cut));
+        json_object_set_new(root, "decoder", byte_level(true));
+    }
+    json_object_set_new(root, "model", model);
+    return root;
+}
+
+static json_t *build_config(const Source *s, const Model *m, json_t **map) {
+    json_t *c = json_object();
+    *map = json_object();
+    for (int i = 0; i < 4; i++) {
+        uint64_t id;
+        if (!meta_u64(s->c, special_roles[i].gguf, &id) || id >= s->n) continue;
+        json_object_set_new(c, special_roles[i].name, json_string(s->tokens[id]));
+        json_object_set_new(*map, special_roles[i].name, json_string(s->tokens[id]));
+    }
+    json_object_set_new(c, "clean_up_tokenization_spaces", json_false());
+    json_object_set_new(c, "model_max_length",
+                        json_integer(m->new_context ? (json_int_t)m->new_context : m->spec.context));
+    json_object_set_new(c, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
+    const char *chat = meta_string(s->c, "tokenizer.chat_template", NULL);
+    if (chat) json_object_set_new(c, "chat_template", json_string(chat));
+    return c;
+}
+
+static void set_file(Checkpoint *out, const char *name, json_t *value, int indent) {
+    Buffer text = {0};
+    json_print(value, indent, &text);
+    buffer_byte(&text, '\n');
+    checkpoint_set_file(out, name, text.data, text.size);
+    buffer_free(&text);
+    json_decref(value);
+}
+
+bool tokenizer_from_gguf(const Checkpoint *c, Model *m, Checkpoint *out, Error *e) {
+    const char *model = meta_string(c, "tokenizer.ggml.model", NULL);
+    const MetaEntry *tokens = meta_find(c, "tokenizer.ggml.tokens");
+    Source s = {.c = c, .spm = model && strcmp(model, "llama") == 0};
+    if (model && strcmp(model, "none") == 0) return true;
+    if (!model || !tokens || tokens->elem_type != META_STRING || (!s.spm && strcmp(model, "gpt2") != 0)) {
+        model_notice(m, "the GGUF's tokenizer '%s' is not one derope can write as tokenizer.json",
+                     model ? model : "(none)");
+        return true;
+    }
+    Arena a = {0};
+    json_t *root = read_tokens(&s, &a, e) ? build_tokenizer(&s, m, e) : NULL, *map = NULL;
+    if (root) {
+        json_t *config = build_config(&s, m, &map);
+        set_file(out, "tokenizer.json", root, 2);
+        set_file(out, "tokenizer_config.json", config, 2);
+        set_file(out, "special_tokens_map.json", map, 2);
+    }
+    arena_free(&a);
+    if (!root && e->code == ERR_NONE)
+        error_set(e, ERR_INPUT, "%s: a special token of tokenizer.ggml.tokens is not UTF-8", c->path);
+    return root != NULL;
+}

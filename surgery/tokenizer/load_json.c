@@ -1,0 +1,247 @@
+/* tokenizer.json, as HF tokenizers writes it. What is not understood is refused by name. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/json.h"
+#include "surgery/tokenizer/internal.h"
+
+typedef struct Loader {
+    Tokenizer *t;
+    const char *where;
+    Error *e;
+} Loader;
+
+static bool refuse(const Loader *l, const char *part, const char *type) {
+    return error_set(l->e, ERR_INPUT, "%s: %s of type '%.60s' is not supported", l->where, part,
+                     type ? type : "(none)");
+}
+
+static bool is_type(const json_t *o, const char *type) {
+    const char *t = json_get_string(o, "type");
+    return t && strcmp(t, type) == 0;
+}
+
+static bool flag(const json_t *o, const char *key, bool fallback) {
+    bool v;
+    return json_get_bool(o, key, &v) ? v : fallback;
+}
+
+/* ---- vocabulary and merges ---- */
+
+static bool put_token(const Loader *l, const char *text, json_int_t id) {
+    Tokenizer *t = l->t;
+    if (id < 0 || (uint64_t)id >= t->vocab_size)
+        return error_set(l->e, ERR_INPUT, "%s: token '%.60s' has id %lld out of %u", l->where, text,
+                         (long long)id, t->vocab_size);
+    if (t->text[id] && strcmp(t->text[id], text) != 0)
+        return error_set(l->e, ERR_INPUT, "%s: id %lld is both '%.40s' and '%.40s'", l->where, (long long)id,
+                         t->text[id], text);
+    t->text[id] = arena_strdup(&t->arena, text);
+    t->len[id] = (uint32_t)strlen(text);
+    return true;
+}
+
+static json_int_t largest_id(const json_t *vocab, const json_t *added) {
+    json_int_t top = -1;
+    const char *text;
+    json_t *id;
+    json_object_foreach((json_t *)vocab, text, id) if (json_integer_value(id) > top) top =
+        json_integer_value(id);
+    for (size_t i = 0; i < json_array_size(added); i++) {
+        json_int_t v = json_integer_value(json_object_get(json_array_get(added, i), "id"));
+        if (v > top) top = v;
+    }
+    return top;
+}
+
+static bool load_vocab(const Loader *l, const json_t *root) {
+    Tokenizer *t = l->t;
+    const json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab"),
+                 *added = json_object_get(root, "added_tokens");
+    if (!json_is_object(vocab))
+        return error_set(l->e, ERR_INPUT, "%s: model.vocab is not an object", l->where);
+    json_int_t top = largest_id(vocab, added);
+    /* ids may have gaps, but not ten for one token */
+    if (top >= 10 * (json_int_t)(json_object_size(vocab) + json_array_size(added)) + 1000)
+        return error_set(l->e, ERR_INPUT, "%s: a token id of %lld in a vocabulary of %zu", l->where,
+                         (long long)top, json_object_size(vocab));
+    if (top >= INT32_MAX)
+        return error_set(l->e, ERR_INPUT, "%s: a token id of %lld", l->where, (long long)top);
+    allocate_tokens(t, (size_t)(top + 1));
+    const char *text;
+    json_t *id;
+    json_object_foreach((json_t *)vocab, text, id) {
+        if (!json_is_integer(id))
+            return error_set(l->e, ERR_INPUT, "%s: the id of '%.60s' is not a number", l->where, text);
+        if (!put_token(l, text, json_integer_value(id))) return false;
+        text_map_put(&t->vocab, t->text[json_integer_value(id)], t->len[json_integer_value(id)],
+                     (int32_t)json_integer_value(id));
+    }
+    return true;
+}
+
+static bool load_merge(const Loader *l, const json_t *merge, size_t rank, Buffer *joined) {
+    const char *a, *b;
+    size_t n;
+    if (json_is_string(merge)) {
+        a = json_string_value(merge);
+        b = strchr(a, ' ');
+        n = b ? (size_t)(b - a) : 0;
+        b = b ? b + 1 : NULL;
+    } else {
+        a = json_string_value(json_array_get(merge, 0));
+        b = json_string_value(json_array_get(merge, 1));
+        n = a ? strlen(a) : 0;
+    }
+    if (!a || !b) return error_set(l->e, ERR_INPUT, "%s: merge %zu is not a pair", l->where, rank);
+    joined->size = 0;
+    buffer_append(joined, a, n);
+    buffer_append(joined, b, strlen(b));
+    const TextMap *v = &l->t->vocab;
+    int32_t left = text_map_get(v, a, n), right = text_map_get(v, b, strlen(b));
+    int32_t merged = text_map_get(v, (char *)joined->data, joined->size);
+    if (left < 0 || right < 0 || merged < 0)
+        return error_set(l->e, ERR_INPUT,
+                         "%s: merge %zu ('%.*s' and '%.40s') names tokens the vocabulary lacks", l->where,
+                         rank, (int)(n < 40 ? n : 40), a, b);
+    merge_map_put(&l->t->merges, left, right, (uint32_t)rank, merged, true);
+    return true;
+}
+
+/* [[text, score], ...] */
+static bool load_unigram(const Loader *l, const json_t *root) {
+    Tokenizer *t = l->t;
+    const json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
+    size_t n = json_array_size(vocab);
+    json_int_t top = largest_id(NULL, json_object_get(root, "added_tokens"));
+    if (!json_is_array(vocab) || n > 1 << 26 || top > (json_int_t)(11 * n + 1000))
+        return error_set(l->e, ERR_INPUT,
+                         "%s: model.vocab is not a list, or too short for an added token's id %lld", l->where,
+                         (long long)top);
+    allocate_tokens(t, top >= (json_int_t)n ? (size_t)top + 1 : n);
+    t->unigram = unigram_new(t->vocab_size, false);
+    double least = INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *pair = json_array_get(vocab, i), *score = json_array_get(pair, 1);
+        const char *text = json_string_value(json_array_get(pair, 0));
+        if (!text || !json_is_number(score))
+            return error_set(l->e, ERR_INPUT, "%s: model.vocab[%zu] is not a text and its score", l->where,
+                             i);
+        if (!put_token(l, text, (json_int_t)i)) return false;
+        text_map_put(&t->vocab, t->text[i], t->len[i], (int32_t)i);
+        unigram_add(t->unigram, t->text[i], t->len[i], (int32_t)i, json_number_value(score));
+        least = fmin(least, json_number_value(score));
+    }
+    unigram_unknown(t->unigram, isfinite(least) ? least : 0);
+    uint64_t unk;
+    t->unk = json_get_u64(model, "unk_id", &unk) && unk < n ? (int32_t)unk : -1;
+    t->byte_fallback = flag(model, "byte_fallback", false);
+    return true;
+}
+
+static bool load_model(const Loader *l, const json_t *root) {
+    const json_t *model = json_object_get(root, "model"), *merges = json_object_get(model, "merges");
+    if (is_type(model, "Unigram")) return load_unigram(l, root);
+    if (json_object_get(model, "type") && !is_type(model, "BPE"))
+        return refuse(l, "a model", json_get_string(model, "type"));
+    const char *prefix = json_get_string(model, "continuing_subword_prefix"),
+               *suffix = json_get_string(model, "end_of_word_suffix");
+    if ((prefix && *prefix) || (suffix && *suffix))
+        return error_set(l->e, ERR_INPUT, "%s: subword prefixes and suffixes are not supported", l->where);
+    double dropout = 0;
+    if (json_get_f64(model, "dropout", &dropout) && dropout != 0)
+        return error_set(l->e, ERR_INPUT, "%s: a model with dropout does not give the same tokens twice",
+                         l->where);
+    if (!json_is_array(merges)) return error_set(l->e, ERR_INPUT, "%s: model.merges is not a list", l->where);
+    if (!load_vocab(l, root)) return false;
+    l->t->byte_fallback = flag(model, "byte_fallback", false);
+    l->t->ignore_merges = flag(model, "ignore_merges", false);
+    l->t->fuse_unk = flag(model, "fuse_unk", false);
+    const char *unk = json_get_string(model, "unk_token");
+    l->t->unk = unk ? text_map_get(&l->t->vocab, unk, strlen(unk)) : -1;
+    Buffer joined = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && i < json_array_size(merges); i++)
+        ok = load_merge(l, json_array_get(merges, i), i, &joined);
+    buffer_free(&joined);
+    return ok;
+}
+
+static bool load_added(const Loader *l, const json_t *root) {
+    Tokenizer *t = l->t;
+    const json_t *list = json_object_get(root, "added_tokens");
+    t->added = arena_alloc(&t->arena, (json_array_size(list) + 1) * sizeof *t->added);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *o = json_array_get(list, i);
+        const char *text = json_get_string(o, "content");
+        uint64_t id;
+        if (!text || !*text || !json_get_u64(o, "id", &id))
+            return error_set(l->e, ERR_INPUT, "%s: added token %zu has no content or id", l->where, i);
+        if (!put_token(l, text, (json_int_t)id)) return false;
+        t->is_special[id] = flag(o, "special", false);
+        t->is_added[id] = true;
+        t->added[t->n_added++] = (AddedToken){.text = t->text[id],
+                                              .len = t->len[id],
+                                              .id = (int32_t)id,
+                                              .special = t->is_special[id],
+                                              .lstrip = flag(o, "lstrip", false),
+                                              .rstrip = flag(o, "rstrip", false),
+                                              .single_word = flag(o, "single_word", false),
+                                              .normalized = flag(o, "normalized", !t->is_special[id])};
+    }
+    return true;
+}
+
+/* ---- BOS and EOS: tokenizer_config.json by text, else config.json by id ---- */
+
+static int32_t special_id(const Tokenizer *t, const json_t *tokenizer_config, const json_t *config,
+                          const char *name) {
+    char key[32];
+    snprintf(key, sizeof key, "%s_id", name);
+    const json_t *o = json_object_get(tokenizer_config, name), *id = json_object_get(config, key);
+    const char *text = json_is_object(o) ? json_get_string(o, "content") : json_string_value(o);
+    for (uint32_t i = 0; text && i < t->vocab_size; i++)
+        if (t->text[i] && strcmp(t->text[i], text) == 0) return (int32_t)i;
+    if (json_is_array(id)) id = json_array_get(id, 0);
+    bool sane = json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < t->vocab_size;
+    return sane ? (int32_t)json_integer_value(id) : -1;
+}
+
+/* transformers' LlamaTokenizer goes by add_bos_token and add_eos_token, not by the post_processor. */
+static void apply_llama_class(Tokenizer *t, const json_t *tokenizer_config, bool has_template) {
+    const char *class = json_get_string(tokenizer_config, "tokenizer_class");
+    if (!class || strncmp(class, "LlamaTokenizer", strlen("LlamaTokenizer")) != 0) return;
+    if (has_template && !json_object_get(tokenizer_config, "add_bos_token") &&
+        !json_object_get(tokenizer_config, "add_eos_token"))
+        return;
+    t->n_prefix = t->n_suffix = 0;
+    if (flag(tokenizer_config, "add_bos_token", true) && t->bos >= 0) t->prefix[t->n_prefix++] = t->bos;
+    if (flag(tokenizer_config, "add_eos_token", false) && t->eos >= 0) t->suffix[t->n_suffix++] = t->eos;
+}
+
+static bool load_ids(Tokenizer *t, const Checkpoint *c, bool has_template, Error *e) {
+    Error damaged = {0};
+    json_t *tokenizer_config = checkpoint_json(c, "tokenizer_config.json", &damaged);
+    json_t *config = damaged.code ? NULL : checkpoint_json(c, "config.json", &damaged);
+    t->bos = special_id(t, tokenizer_config, config, "bos_token");
+    t->eos = special_id(t, tokenizer_config, config, "eos_token");
+    if (t->bos < 0 && t->n_prefix) t->bos = t->prefix[0];
+    if (t->eos < 0 && t->n_suffix) t->eos = t->suffix[0];
+    apply_llama_class(t, tokenizer_config, has_template);
+    json_decref(tokenizer_config);
+    json_decref(config);
+    return !damaged.code || error_set(e, damaged.code, "%s", damaged.message);
+}
+
+bool tokenizer_load_json(Tokenizer *t, const Checkpoint *c, Error *e) {
+    char where[600];
+    snprintf(where, sizeof where, "%.500s/tokenizer.json", c->path ? c->path : "checkpoint");
+    Loader l = {.t = t, .where = where, .e = e};
+    json_t *root = checkpoint_json(c, "tokenizer.json", e);
+    if (!root) return false;
+    bool ok = load_model(&l, root) && load_added(&l, root) && tokenizer_load_steps(t, root, where, e) &&
+              load_ids(t, c, json_is_object(json_object_get(root, "post_processor")), e);
+    json_decref(root);
+    return ok;
+}

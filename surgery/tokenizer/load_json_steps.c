@@ -1,0 +1,391 @@
+/* The steps around the model in tokenizer.json, by tables: a normalizer, pre_tokenizer, post_processor or
+ * decoder that is understood is a row. Others are refused by name. */
+#include <string.h>
+#include <utf8proc.h>
+
+#include "formats/json.h"
+#include "surgery/tokenizer/internal.h"
+
+typedef struct Loader {
+    Tokenizer *t;
+    const char *where;
+    Error *e;
+} Loader;
+
+typedef struct Step {
+    const char *type;
+    bool (*load)(const Loader *l, const json_t *o, const struct Step *row);
+    int form;            /* load_unicode */
+    const char *pattern; /* load_pattern */
+    SplitBehavior behavior;
+    bool invert;
+} Step;
+
+/* A table for each part, and the key that holds the members of a Sequence. */
+typedef struct Part {
+    const char *name, *members;
+    const Step *steps; /* ends with a NULL type */
+} Part;
+
+static bool flag(const json_t *o, const char *key, bool fallback) {
+    bool v;
+    return json_get_bool(o, key, &v) ? v : fallback;
+}
+
+static bool refuse(const Loader *l, const char *what, const char *value) {
+    return error_set(l->e, ERR_INPUT, "%s: %s '%.60s' is not supported", l->where, what,
+                     value ? value : "(none)");
+}
+
+static bool load_part(const Loader *l, const json_t *o, const Part *part) {
+    if (!o || json_is_null(o)) return true;
+    const char *type = json_get_string(o, "type");
+    if (type && strcmp(type, "Sequence") == 0) {
+        const json_t *list = json_object_get(o, part->members);
+        for (size_t i = 0; i < json_array_size(list); i++)
+            if (!load_part(l, json_array_get(list, i), part)) return false;
+        return true;
+    }
+    for (const Step *s = part->steps; type && s->type; s++)
+        if (strcmp(s->type, type) == 0) return s->load(l, o, s);
+    return refuse(l, part->name, type);
+}
+
+static char *copy_text(const Loader *l, const char *text) {
+    return arena_strdup(&l->t->arena, text);
+}
+
+/* {"Regex": ...} or {"String": ...} */
+static Pattern *load_expression(const Loader *l, const json_t *o) {
+    const json_t *pattern = json_object_get(o, "pattern");
+    const char *regex = json_get_string(pattern, "Regex"), *literal = json_get_string(pattern, "String");
+    if (regex) return pattern_compile(regex, l->where, l->e);
+    if (literal) return pattern_literal(literal, l->where, l->e);
+    refuse(l, "a pattern in", json_get_string(o, "type"));
+    return NULL;
+}
+
+/* ---- normalizer ---- */
+
+static bool load_unicode(const Loader *l, const json_t *o, const Step *row) {
+    (void)o;
+    return add_normalizer(l->t, (Normalizer){.apply = normalize_unicode, .form = row->form | UTF8PROC_STABLE},
+                          l->where, l->e);
+}
+
+static bool load_lowercase(const Loader *l, const json_t *o, const Step *row) {
+    (void)o, (void)row;
+    return add_normalizer(l->t, (Normalizer){.apply = normalize_lowercase}, l->where, l->e);
+}
+
+static bool load_strip(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    Normalizer z = {
+        .apply = normalize_strip, .left = flag(o, "strip_left", true), .right = flag(o, "strip_right", true)};
+    return add_normalizer(l->t, z, l->where, l->e);
+}
+
+static bool load_prepend(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    const char *text = json_get_string(o, "prepend");
+    if (!text) return refuse(l, "normalizer Prepend of", NULL);
+    Normalizer z = {.apply = normalize_prepend, .to = copy_text(l, text)};
+    return add_normalizer(l->t, z, l->where, l->e);
+}
+
+static bool load_replace(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    const char *to = json_get_string(o, "content");
+    if (!to) return refuse(l, "normalizer Replace by", NULL);
+    Normalizer z = {.apply = normalize_replace, .to = copy_text(l, to), .pattern = load_expression(l, o)};
+    return z.pattern && add_normalizer(l->t, z, l->where, l->e);
+}
+
+static int base64_digit(char c) {
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+'             ? 62
+           : c == '/'             ? 63
+                                  : -1;
+}
+
+static bool decode_base64(const char *s, Buffer *out) {
+    uint32_t bits = 0;
+    size_t n = strlen(s), digits = 0;
+    while (n && s[n - 1] == '=')
+        n--;
+    for (size_t i = 0; i < n; i++) {
+        int d = base64_digit(s[i]);
+        if (d < 0) return false;
+        bits = bits << 6 | (uint32_t)d;
+        if (++digits % 4 != 1) buffer_byte(out, (uint8_t)(bits >> (6 - 2 * ((digits - 1) % 4))));
+    }
+    return true;
+}
+
+static bool load_precompiled(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    const char *text = json_get_string(o, "precompiled_charsmap");
+    if (!text || !*text) return true; /* HF writes null for an empty one */
+    Buffer bytes = {0};
+    Normalizer z = {.apply = normalize_precompiled};
+    if (!decode_base64(text, &bytes))
+        refuse(l, "precompiled_charsmap that is not base64:", text);
+    else
+        z.map = charsmap_open(&l->t->arena, bytes.data, bytes.size, l->where, l->e);
+    buffer_free(&bytes);
+    return z.map && add_normalizer(l->t, z, l->where, l->e);
+}
+
+static const Step normalizers[] = {
+    {.type = "NFC", .load = load_unicode, .form = UTF8PROC_COMPOSE},
+    {.type = "NFD", .load = load_unicode, .form = UTF8PROC_DECOMPOSE},
+    {.type = "NFKC", .load = load_unicode, .form = UTF8PROC_COMPOSE | UTF8PROC_COMPAT},
+    {.type = "NFKD", .load = load_unicode, .form = UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT},
+    {.type = "Lowercase", .load = load_lowercase},
+    {.type = "Strip", .load = load_strip},
+    {.type = "Prepend", .load = load_prepend},
+    {.type = "Replace", .load = load_replace},
+    {.type = "Precompiled", .load = load_precompiled},
+    {0},
+};
+
+/* ---- pre_tokenizer ---- */
+
+/* What follows ByteLevel (Falcon's digits) cuts the printable characters of the bytes. */
+static bool add(const Loader *l, Splitter s) {
+    bool first_behind = l->t->byte_level && !l->t->printable;
+    l->t->printable = l->t->byte_level;
+    if (first_behind && !add_splitter(l->t, (Splitter){.apply = split_to_printable}, l->where, l->e)) {
+        pattern_free(s.pattern);
+        return false;
+    }
+    return add_splitter(l->t, s, l->where, l->e);
+}
+
+static bool load_pattern(const Loader *l, const json_t *o, const Step *row) {
+    (void)o;
+    Splitter s = {.apply = split_by_pattern, .behavior = row->behavior, .invert = row->invert};
+    s.pattern = pattern_compile(row->pattern, l->where, l->e);
+    return s.pattern && add(l, s);
+}
+
+static bool load_behavior(const Loader *l, const json_t *o, SplitBehavior *out) {
+    static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext",
+                                        "Contiguous"};
+    const char *name = json_get_string(o, "behavior");
+    for (int b = 0; name && b < 5; b++)
+        if (strcmp(names[b], name) == 0) {
+            *out = (SplitBehavior)b;
+            return true;
+        }
+    return refuse(l, "a split with behavior", name);
+}
+
+static bool load_split(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    Splitter s = {.apply = split_by_pattern, .invert = flag(o, "invert", false)};
+    if (!load_behavior(l, o, &s.behavior)) return false;
+    s.pattern = load_expression(l, o);
+    return s.pattern && add(l, s);
+}
+
+static bool load_punctuation(const Loader *l, const json_t *o, const Step *row) {
+    Splitter s = {.apply = split_by_pattern, .behavior = SPLIT_ISOLATED};
+    if (json_object_get(o, "behavior") && !load_behavior(l, o, &s.behavior)) return false;
+    s.pattern = pattern_compile(row->pattern, l->where, l->e);
+    return s.pattern && add(l, s);
+}
+
+static bool load_delimiter(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    const char *delimiter = json_get_string(o, "delimiter");
+    if (!delimiter) return refuse(l, "pre_tokenizer CharDelimiterSplit by", NULL);
+    Splitter s = {.apply = split_by_pattern, .behavior = SPLIT_REMOVED};
+    s.pattern = pattern_literal(delimiter, l->where, l->e);
+    return s.pattern && add(l, s);
+}
+
+/* Rust's numbers are those of Unicode 17. */
+static bool load_digits(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    Splitter s = {.apply = split_by_pattern,
+                  .behavior = flag(o, "individual_digits", false) ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS};
+    s.pattern = pattern_compile("[\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]", l->where, l->e);
+    return s.pattern && add(l, s);
+}
+
+static bool load_byte_level(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    if (l->t->byte_level) return refuse(l, "a second pre_tokenizer", "ByteLevel");
+    if (flag(o, "add_prefix_space", true) && !add(l, (Splitter){.apply = split_prefix_space})) return false;
+    if (flag(o, "use_regex", true)) {
+        Splitter s = {.apply = split_by_pattern, .behavior = SPLIT_ISOLATED};
+        s.pattern = pattern_compile(gpt2_pattern, l->where, l->e);
+        if (!s.pattern || !add(l, s)) return false;
+    }
+    l->t->byte_level = true;
+    return true;
+}
+
+static bool check_bar(const Loader *l, const json_t *o) {
+    const char *bar = json_get_string(o, "replacement");
+    return !bar || strcmp(bar, space_bar) == 0 || refuse(l, "Metaspace with replacement", bar);
+}
+
+static PrependScheme prepend_scheme(const json_t *o) {
+    const char *scheme = json_get_string(o, "prepend_scheme");
+    if (!scheme) return flag(o, "add_prefix_space", true) ? PREPEND_ALWAYS : PREPEND_NEVER;
+    return strcmp(scheme, "never") == 0   ? PREPEND_NEVER
+           : strcmp(scheme, "first") == 0 ? PREPEND_FIRST
+                                          : PREPEND_ALWAYS;
+}
+
+static bool load_metaspace(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    Splitter s = {
+        .apply = split_metaspace, .metaspace_split = flag(o, "split", true), .prepend = prepend_scheme(o)};
+    if (l->t->byte_level) return refuse(l, "behind ByteLevel a pre_tokenizer", "Metaspace");
+    return check_bar(l, o) && add(l, s);
+}
+
+/* \w+|[^\w\s]+ with Rust's \w, which has the joiners but not the superscripts of Oniguruma's. */
+static const char words[] = "(?:(?![\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}])[\\w\\x{200c}\\x{200d}])+|"
+                            "(?:[\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]|[^\\w\\s\\x{200c}\\x{200d}])+";
+
+/* ASCII's punctuation and \p{P} as it was in Unicode 8, whose tables HF tokenizers has for this step. */
+static const char punctuation[] =
+    "(?![\\x{61d}\\x{9fd}\\x{a76}\\x{c77}\\x{c84}\\x{1b4e}-\\x{1b4f}\\x{1b7d}-\\x{1b7f}"
+    "\\x{2e43}-\\x{2e4f}\\x{2e52}-\\x{2e5d}\\x{10d6e}\\x{10ead}\\x{10f55}-\\x{10f59}"
+    "\\x{10f86}-\\x{10f89}\\x{113d4}-\\x{113d5}\\x{113d7}-\\x{113d8}\\x{1144b}-\\x{1144f}"
+    "\\x{1145a}-\\x{1145b}\\x{1145d}\\x{11660}-\\x{1166c}\\x{116b9}\\x{1183b}"
+    "\\x{11944}-\\x{11946}\\x{119e2}\\x{11a3f}-\\x{11a46}\\x{11a9a}-\\x{11a9c}"
+    "\\x{11a9e}-\\x{11aa2}\\x{11b00}-\\x{11b09}\\x{11be1}\\x{11c41}-\\x{11c45}"
+    "\\x{11c70}-\\x{11c71}\\x{11ef7}-\\x{11ef8}\\x{11f43}-\\x{11f4f}\\x{11fff}"
+    "\\x{12ff1}-\\x{12ff2}\\x{16d6d}-\\x{16d6f}\\x{16e97}-\\x{16e9a}\\x{16fe2}\\x{1e5ff}"
+    "\\x{1e95e}-\\x{1e95f}])"
+    "[!-/:-@\\[-`{-~\\p{P}\\x{166d}\\x{111c9}]";
+
+static const Step pre_tokenizers_known[] = {
+    {.type = "ByteLevel", .load = load_byte_level},
+    {.type = "Split", .load = load_split},
+    {.type = "Digits", .load = load_digits},
+    {.type = "Metaspace", .load = load_metaspace},
+    {.type = "Punctuation", .load = load_punctuation, .pattern = punctuation},
+    {.type = "CharDelimiterSplit", .load = load_delimiter},
+    {.type = "WhitespaceSplit", .load = load_pattern, .pattern = "\\s", .behavior = SPLIT_REMOVED},
+    {.type = "Whitespace", .load = load_pattern, .pattern = words, .behavior = SPLIT_REMOVED, .invert = true},
+    {0},
+};
+
+/* ---- post_processor: what is put around a text ---- */
+
+static bool load_nothing(const Loader *l, const json_t *o, const Step *row) {
+    (void)l, (void)o, (void)row;
+    return true;
+}
+
+static bool add_around(const Loader *l, const json_t *ids, bool after) {
+    Tokenizer *t = l->t;
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        const json_t *v = json_array_get(ids, i);
+        json_int_t id = json_is_integer(v) ? json_integer_value(v) : -1;
+        size_t *n = after ? &t->n_suffix : &t->n_prefix;
+        if (id < 0 || (uint64_t)id >= t->vocab_size || !t->text[id])
+            return error_set(l->e, ERR_INPUT, "%s: post_processor: there is no token %lld (of %u)", l->where,
+                             (long long)id, t->vocab_size);
+        if (*n == MAX_SPECIALS) return refuse(l, "a post_processor with more special tokens than", "8");
+        (after ? t->suffix : t->prefix)[(*n)++] = (int32_t)id;
+    }
+    return true;
+}
+
+static bool load_template(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    bool after = false;
+    const json_t *single = json_object_get(o, "single"), *specials = json_object_get(o, "special_tokens");
+    for (size_t i = 0; i < json_array_size(single); i++) {
+        const json_t *special = json_object_get(json_array_get(single, i), "SpecialToken");
+        const char *name = json_get_string(special, "id");
+        if (!special) {
+            after = true;
+            continue;
+        }
+        const json_t *ids = json_object_get(name ? json_object_get(specials, name) : NULL, "ids");
+        if (!json_is_array(ids)) return refuse(l, "post_processor: special token without ids", name);
+        if (!add_around(l, ids, after)) return false;
+    }
+    return true;
+}
+
+static const Step post_processors[] = {
+    {.type = "TemplateProcessing", .load = load_template},
+    {.type = "ByteLevel", .load = load_nothing},
+    {0},
+};
+
+/* ---- decoder ---- */
+
+static bool load_decoder_bytes(const Loader *l, const json_t *o, const Step *row) {
+    (void)o, (void)row;
+    l->t->decode_bytes = true;
+    return true;
+}
+
+static bool load_decoder_replace(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    Tokenizer *t = l->t;
+    const char *from = json_get_string(json_object_get(o, "pattern"), "String"),
+               *to = json_get_string(o, "content");
+    if (!from || !*from || !to || t->n_replacements == MAX_STEPS)
+        return refuse(l, "decoder", "Replace by pattern");
+    t->replacements[t->n_replacements++] = (Replacement){copy_text(l, from), copy_text(l, to)};
+    return true;
+}
+
+static bool load_decoder_strip(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    const char *content = json_get_string(o, "content");
+    uint64_t start = 0, stop = 0;
+    json_get_u64(o, "start", &start);
+    json_get_u64(o, "stop", &stop);
+    if (!content || strcmp(content, " ") != 0 || start > 64 || stop > 64)
+        return refuse(l, "decoder Strip of", content);
+    l->t->strip_start = (uint32_t)start;
+    l->t->strip_stop = (uint32_t)stop;
+    return true;
+}
+
+static bool load_decoder_metaspace(const Loader *l, const json_t *o, const Step *row) {
+    (void)row;
+    l->t->decode_bars = true;
+    l->t->strip_bars = prepend_scheme(o) != PREPEND_NEVER;
+    return check_bar(l, o);
+}
+
+static const Step decoders[] = {
+    {.type = "ByteLevel", .load = load_nothing}, /* follows from the pre_tokenizer */
+    {.type = "ByteFallback", .load = load_decoder_bytes},
+    {.type = "Fuse", .load = load_nothing}, /* decoding always joins */
+    {.type = "Replace", .load = load_decoder_replace},
+    {.type = "Strip", .load = load_decoder_strip},
+    {.type = "Metaspace", .load = load_decoder_metaspace},
+    {0},
+};
+
+bool tokenizer_load_steps(Tokenizer *t, const json_t *root, const char *where, Error *e) {
+    static const struct {
+        const char *key;
+        Part part;
+    } parts[] = {
+        {"normalizer", {"normalizer", "normalizers", normalizers}},
+        {"pre_tokenizer", {"pre_tokenizer", "pretokenizers", pre_tokenizers_known}},
+        {"post_processor", {"post_processor", "processors", post_processors}},
+        {"decoder", {"decoder", "decoders", decoders}},
+    };
+    Loader l = {.t = t, .where = where, .e = e};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!load_part(&l, json_object_get(root, parts[i].key), &parts[i].part)) return false;
+    return true;
+}

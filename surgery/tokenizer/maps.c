@@ -1,0 +1,67 @@
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "surgery/tokenizer/internal.h"
+
+static struct TextSlot *text_slot(const TextMap *m, const char *key, size_t len) {
+    size_t mask = m->capacity - 1;
+    for (size_t i = XXH3_64bits(key, len) & mask;; i = (i + 1) & mask) {
+        struct TextSlot *s = &m->slots[i];
+        if (!s->key || (s->len == len && memcmp(s->key, key, len) == 0)) return s;
+    }
+}
+
+void text_map_put(TextMap *m, const char *key, uint32_t len, int32_t value) {
+    if (2 * (m->n + 1) > m->capacity) {
+        TextMap bigger = {.capacity = m->capacity ? 2 * m->capacity : 1024};
+        bigger.slots = xcalloc(bigger.capacity, sizeof *bigger.slots);
+        for (size_t i = 0; i < m->capacity; i++)
+            if (m->slots[i].key) *text_slot(&bigger, m->slots[i].key, m->slots[i].len) = m->slots[i];
+        bigger.n = m->n;
+        free(m->slots);
+        *m = bigger;
+    }
+    struct TextSlot *s = text_slot(m, key, len);
+    if (!s->key) m->n++;
+    *s = (struct TextSlot){key, len, value};
+}
+
+int32_t text_map_get(const TextMap *m, const char *key, size_t len) {
+    if (!m->n) return -1;
+    const struct TextSlot *s = text_slot(m, key, len);
+    return s->key ? s->value : -1;
+}
+
+static uint64_t pair_of(int32_t left, int32_t right) {
+    return ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) + 1;
+}
+
+static struct MergeSlot *merge_slot(const MergeMap *m, uint64_t pair) {
+    size_t mask = m->capacity - 1;
+    uint64_t h = pair * 0x9e3779b97f4a7c15u;
+    for (size_t i = (h ^ h >> 32) & mask;; i = (i + 1) & mask)
+        if (!m->slots[i].pair || m->slots[i].pair == pair) return &m->slots[i];
+}
+
+void merge_map_put(MergeMap *m, int32_t left, int32_t right, uint32_t rank, int32_t merged, bool replace) {
+    if (2 * (m->n + 1) > m->capacity) {
+        MergeMap bigger = {.capacity = m->capacity ? 2 * m->capacity : 1024};
+        bigger.slots = xcalloc(bigger.capacity, sizeof *bigger.slots);
+        for (size_t i = 0; i < m->capacity; i++)
+            if (m->slots[i].pair) *merge_slot(&bigger, m->slots[i].pair) = m->slots[i];
+        bigger.n = m->n;
+        free(m->slots);
+        *m = bigger;
+    }
+    struct MergeSlot *s = merge_slot(m, pair_of(left, right));
+    if (s->pair && !replace) return;
+    m->n += !s->pair;
+    *s = (struct MergeSlot){pair_of(left, right), rank, merged};
+}
+
+const struct MergeSlot *merge_map_get(const MergeMap *m, int32_t left, int32_t right) {
+    if (!m->n) return NULL;
+    const struct MergeSlot *s = merge_slot(m, pair_of(left, right));
+    return s->pair ? s : NULL;
+}

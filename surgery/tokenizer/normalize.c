@@ -1,0 +1,153 @@
+/* Normalisers: each changes a whole segment of text in place. */
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "surgery/tokenizer/internal.h"
+
+static void take(Buffer *text, Buffer *changed) {
+    buffer_free(text);
+    buffer_string(changed); /* not NULL, should nothing be left */
+    *text = *changed;
+}
+
+/* ---- NFC and its kin ---- */
+
+static bool map_run(const char *run, size_t n, int form, Buffer *out, Error *e) {
+    utf8proc_uint8_t *mapped = NULL;
+    utf8proc_ssize_t size =
+        utf8proc_map((const utf8proc_uint8_t *)run, (utf8proc_ssize_t)n, &mapped, (utf8proc_option_t)form);
+    if (size < 0) return error_set(e, ERR_INPUT, "normalising text: %s", utf8proc_errmsg(size));
+    buffer_append(out, mapped, (size_t)size);
+    free(mapped);
+    return true;
+}
+
+/* ASCII changes in no form and composes only with what follows it, so just runs of other characters, each
+ * with the ASCII one before it, are mapped. */
+bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e) {
+    const char *s = (char *)text->data;
+    size_t n = text->size, done = 0;
+    Buffer out = {0};
+    for (size_t i = 0, len; i < n;) {
+        if ((uint8_t)s[i] < 0x80) {
+            i++;
+            continue;
+        }
+        size_t start = i > done ? i - 1 : i;
+        bool left_alone = false;
+        for (; i < n && (uint8_t)s[i] >= 0x80; i += len)
+            if ((left_alone = is_unnormalized(next_char(s + i, n - i, &len)))) break;
+        buffer_append(&out, s + done, start - done);
+        if (!map_run(s + start, i - start, z->form, &out, e)) {
+            buffer_free(&out);
+            return false;
+        }
+        if (left_alone) {
+            buffer_append(&out, s + i, len);
+            i += len;
+        }
+        done = i;
+    }
+    if (!out.size) return true;
+    buffer_append(&out, s + done, n - done);
+    take(text, &out);
+    return true;
+}
+
+/* ---- the others ---- */
+
+bool normalize_lowercase(const Normalizer *z, Buffer *text, Error *e) {
+    (void)z, (void)e;
+    Buffer out = {0};
+    for (size_t i = 0, len; i < text->size; i += len) {
+        int32_t code = next_char((char *)text->data + i, text->size - i, &len);
+        utf8proc_uint8_t bytes[4];
+        if (code == 0x130) /* the one capital whose small letter takes two characters */
+            buffer_append(&out, "i\xcc\x87", 3);
+        else
+            buffer_append(&out, bytes, (size_t)utf8proc_encode_char(lower_char(code), bytes));
+    }
+    take(text, &out);
+    return true;
+}
+
+bool normalize_prepend(const Normalizer *z, Buffer *text, Error *e) {
+    (void)e;
+    if (!text->size) return true;
+    Buffer out = {0};
+    buffer_append(&out, z->to, strlen(z->to));
+    buffer_append(&out, text->data, text->size);
+    take(text, &out);
+    return true;
+}
+
+bool normalize_prepend_words(const Normalizer *z, Buffer *text, Error *e) {
+    for (size_t i = 0; i < text->size; i++)
+        if (text->data[i] != ' ') return normalize_prepend(z, text, e);
+    return true;
+}
+
+bool normalize_replace(const Normalizer *z, Buffer *text, Error *e) {
+    Buffer out = {0};
+    const char *s = (char *)text->data;
+    size_t done = 0, at = 0, span[2];
+    int found;
+    while ((found = pattern_find(z->pattern, s, text->size, at, span, e)) > 0) {
+        buffer_append(&out, s + done, span[0] - done);
+        buffer_append(&out, z->to, strlen(z->to));
+        done = at = span[1];
+        if (span[1] == span[0] && !next_position(s, text->size, &at)) break;
+    }
+    if (found < 0) {
+        buffer_free(&out);
+        return false;
+    }
+    buffer_append(&out, s + done, text->size - done);
+    take(text, &out);
+    return true;
+}
+
+bool normalize_strip(const Normalizer *z, Buffer *text, Error *e) {
+    (void)e;
+    const char *s = (char *)text->data;
+    size_t from = 0, to = text->size, len;
+    while (z->left && from < to && is_space_char(next_char(s + from, to - from, &len)))
+        from += len;
+    while (z->right && to > from && is_space_char(previous_char(s, to, &len)))
+        to -= len;
+    if (from) memmove(text->data, text->data + from, to - from);
+    text->size = to - from;
+    return true;
+}
+
+bool normalize_strip_end(const Normalizer *z, Buffer *text, Error *e) {
+    (void)e;
+    size_t n = strlen(z->to);
+    while (text->size >= n && memcmp(text->data + text->size - n, z->to, n) == 0)
+        text->size -= n;
+    return true;
+}
+
+bool normalize_squeeze(const Normalizer *z, Buffer *text, Error *e) {
+    (void)z, (void)e;
+    size_t n = 0;
+    for (size_t i = 0; i < text->size; i++)
+        if (text->data[i] != ' ' || (n && text->data[n - 1] != ' ')) text->data[n++] = text->data[i];
+    while (n && text->data[n - 1] == ' ')
+        n--;
+    text->size = n;
+    return true;
+}
+
+static bool puts_in_front(const Normalizer *z) {
+    return z->apply == normalize_prepend || z->apply == normalize_prepend_words;
+}
+
+bool normalize(const Tokenizer *t, Buffer *text, bool goes_on, Error *e) {
+    for (size_t i = 0; i < t->n_normalizers; i++)
+        if (!(goes_on && puts_in_front(&t->normalizers[i])) &&
+            !t->normalizers[i].apply(&t->normalizers[i], text, e))
+            return false;
+    return true;
+}

@@ -1,0 +1,172 @@
+/* Regular expressions, written for Oniguruma (HF tokenizers' engine), matched by PCRE2. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "surgery/tokenizer/internal.h"
+
+struct Pattern {
+    pcre2_code *code;
+    pcre2_match_data *match;
+    pcre2_match_context *limits;
+    pcre2_jit_stack *stack;
+};
+
+enum { MATCH_LIMIT = 100 * 1000 * 1000, HEAP_LIMIT_KB = 1 << 20, JIT_STACK_MAX = 16 << 20 };
+
+/* What stands for an escape inside a class. Oniguruma's \s is White_Space and its \w knows marks; its \h is
+ * a hexadecimal digit. */
+static const struct {
+    char escape;
+    const char *members;
+} classes[] = {
+    {'s',
+     "\\t-\\r\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"},
+    {'w', "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}"
+          "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"},
+    {'d', "\\p{Nd}"},
+    {'h', "0-9a-fA-F"},
+};
+
+static const char *class_members(char escape) {
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        if (classes[i].escape == escape) return classes[i].members;
+    return NULL;
+}
+
+static size_t translate_escape(const char *p, size_t n, bool in_class, Buffer *out);
+
+static void expand(const char *members, Buffer *out) {
+    size_t n = strlen(members);
+    for (size_t i = 0; i < n;)
+        if (members[i] == '\\')
+            i += translate_escape(members + i, n - i, true, out);
+        else
+            buffer_byte(out, (uint8_t)members[i++]);
+}
+
+/* Translates the escape at p[0] == '\\'; returns its length. */
+static size_t translate_escape(const char *p, size_t n, bool in_class, Buffer *out) {
+    const char *members = n > 1 ? class_members(p[1]) : NULL;
+    if (members) {
+        if (!in_class) buffer_byte(out, '[');
+        expand(members, out);
+        if (!in_class) buffer_byte(out, ']');
+        return 2;
+    }
+    const char *complement = n > 1 && !in_class ? class_members((char)(p[1] | 0x20)) : NULL;
+    if (complement) {
+        buffer_append(out, "[^", 2);
+        expand(complement, out);
+        buffer_byte(out, ']');
+        return 2;
+    }
+    const char *end = n > 3 && p[1] == 'p' && p[2] == '{' ? memchr(p, '}', n) : NULL;
+    const char *added = end ? property_additions(p + 3, (size_t)(end - p - 3)) : NULL;
+    if (added) {
+        int length = (int)(end + 1 - p);
+        buffer_printf(out, in_class ? "%.*s%s" : "[%.*s%s]", length, p, added);
+        return (size_t)length;
+    }
+    size_t length = n > 1 ? 2 : 1;
+    buffer_append(out, p, length);
+    return length;
+}
+
+/* NULL, or what Oniguruma would read otherwise than PCRE2. */
+static const char *translate(const char *p, size_t n, Buffer *out) {
+    bool in_class = false;
+    for (size_t i = 0; i < n;) {
+        if (p[i] == '\\') {
+            i += translate_escape(p + i, n - i, in_class, out);
+            continue;
+        }
+        if (in_class && p[i] == '[' && !(i + 1 < n && p[i + 1] == ':')) return "a class inside a class";
+        if (in_class && p[i] == '&' && i + 1 < n && p[i + 1] == '&') return "an intersection of classes";
+        if (in_class && p[i] == '[') { /* [:name:] */
+            const char *close = memchr(p + i, ']', n - i);
+            size_t length = close ? (size_t)(close + 1 - (p + i)) : n - i;
+            buffer_append(out, p + i, length);
+            i += length;
+            continue;
+        }
+        if (!in_class && p[i] == '[') {
+            in_class = true;
+            buffer_byte(out, '[');
+            if (i + 1 < n && p[i + 1] == '^') buffer_byte(out, (uint8_t)p[++i]);
+            if (i + 1 < n && p[i + 1] == ']') buffer_byte(out, (uint8_t)p[++i]);
+            i++;
+            continue;
+        }
+        if (p[i] == ']') in_class = false;
+        buffer_byte(out, (uint8_t)p[i++]);
+    }
+    return NULL;
+}
+
+static Pattern *compile(const char *text, size_t n, uint32_t options, const char *where, Error *e) {
+    int code;
+    PCRE2_SIZE offset;
+    pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)text, n, PCRE2_UTF | options, &code, &offset, NULL);
+    if (!compiled) {
+        PCRE2_UCHAR message[160];
+        pcre2_get_error_message(code, message, sizeof message);
+        error_set(e, ERR_INPUT, "%s: pattern '%.80s': %s", where, text, (char *)message);
+        return NULL;
+    }
+    Pattern *p = xcalloc(1, sizeof *p);
+    p->code = compiled;
+    p->match = pcre2_match_data_create(1, NULL);
+    p->limits = pcre2_match_context_create(NULL);
+    pcre2_set_match_limit(p->limits, MATCH_LIMIT);
+    pcre2_set_heap_limit(p->limits, HEAP_LIMIT_KB);
+    if (pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE) == 0) { /* where it cannot, matching is only slower */
+        p->stack = pcre2_jit_stack_create(1 << 15, JIT_STACK_MAX, NULL);
+        pcre2_jit_stack_assign(p->limits, NULL, p->stack);
+    }
+    return p;
+}
+
+Pattern *pattern_compile(const char *text, const char *where, Error *e) {
+    Buffer translated = {0};
+    const char *foreign = translate(text, strlen(text), &translated);
+    Pattern *p = NULL;
+    if (foreign)
+        error_set(e, ERR_INPUT, "%s: pattern '%.80s': %s is not supported", where, text, foreign);
+    else /* ^ and $ are those of a line in Oniguruma */
+        p = compile(buffer_string(&translated), translated.size, PCRE2_UCP | PCRE2_MULTILINE, where, e);
+    buffer_free(&translated);
+    return p;
+}
+
+Pattern *pattern_literal(const char *text, const char *where, Error *e) {
+    return compile(text, strlen(text), PCRE2_LITERAL, where, e);
+}
+
+void pattern_free(Pattern *p) {
+    if (!p) return;
+    pcre2_code_free(p->code);
+    pcre2_match_data_free(p->match);
+    pcre2_match_context_free(p->limits);
+    pcre2_jit_stack_free(p->stack);
+    free(p);
+}
+
+int pattern_find(const Pattern *p, const char *text, size_t n, size_t at, size_t span[2], Error *e) {
+    int found = pcre2_match(p->code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK, p->match, p->limits);
+    if (found == PCRE2_ERROR_JIT_STACKLIMIT)
+        found = pcre2_match(p->code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, p->match,
+                            p->limits);
+    if (found == PCRE2_ERROR_NOMATCH) return 0;
+    if (found < 0) {
+        PCRE2_UCHAR message[160];
+        pcre2_get_error_message(found, message, sizeof message);
+        error_set(e, ERR_INPUT, "cutting text, %zu bytes into a piece of %zu: %s", at, n, (char *)message);
+        return -1;
+    }
+    const PCRE2_SIZE *o = pcre2_get_ovector_pointer(p->match);
+    span[0] = o[0];
+    span[1] = o[1] > o[0] ? o[1] : o[0]; /* \K may put the start behind the end */
+    return 1;
+}

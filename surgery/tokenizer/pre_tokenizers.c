@@ -1,0 +1,208 @@
+/* How text is cut before byte-level BPE. llama.cpp has names for it; HF writes the steps out in
+ * tokenizer.json. A PreCut is one way of cutting, as both do it: llama.cpp's own expressions know no case
+ * folding beyond ASCII, and no marks inside words. */
+#include <string.h>
+
+#include "formats/json.h"
+#include "surgery/tokenizer/tokenizer_keys.h"
+
+#define STEPS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* what most expressions have in common */
+#define FOLDED "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define ASCII_FOLDED "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
+#define WORD "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
+#define OTHERS " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
+#define OTHERS_SLASH " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*"
+#define SPACES "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/* words whose case changes once, from capitals to small letters */
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define CASED(first, second, after)                                                                          \
+    "[^\\r\\n\\p{L}\\p{N}]?" first "*" second "+" after "|[^\\r\\n\\p{L}\\p{N}]?" first "+" second "*" after \
+    "|"
+#define ASCII_UPPER "(?:(?![a-z])\\p{L})"
+#define ASCII_LOWER "(?:(?![A-Z])\\p{L})"
+
+#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define LLAMA3 "|" WORD "|\\p{N}{1,3}|" OTHERS "|" SPACES
+#define QWEN2 "|" WORD "|\\p{N}|" OTHERS "|" SPACES
+
+static const PreCut gpt2 = {STEPS(PRE_BYTE_LEVEL), STEPS(GPT2)};
+static const PreCut digits = {STEPS(PRE_DIGITS, PRE_BYTE_LEVEL), STEPS("\\p{N}", GPT2)};
+static const PreCut llama3 = {STEPS(FOLDED LLAMA3), STEPS(ASCII_FOLDED LLAMA3)};
+static const PreCut qwen2 = {STEPS(FOLDED QWEN2), STEPS(ASCII_FOLDED QWEN2)};
+
+#define QWEN35 "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES
+static const PreCut qwen35 = {STEPS(FOLDED QWEN35), STEPS(ASCII_FOLDED QWEN35)};
+
+static const PreCut tekken = {STEPS(CASED(UPPER, LOWER, "") "\\p{N}|" OTHERS_SLASH "|" SPACES),
+                              STEPS(CASED(ASCII_UPPER, ASCII_LOWER, "") "\\p{N}|" OTHERS_SLASH "|" SPACES)};
+static const PreCut gpt4o = {
+    STEPS(CASED(UPPER, LOWER, FOLDED "?") "\\p{N}{1,3}|" OTHERS_SLASH "|" SPACES),
+    STEPS(CASED(ASCII_UPPER, ASCII_LOWER, ASCII_FOLDED "?") "\\p{N}{1,3}|" OTHERS_SLASH "|" SPACES)};
+
+static const PreCut falcon = {STEPS(PRE_PUNCTUATION, PRE_BYTE_LEVEL, PRE_DIGIT_RUNS, "[0-9][0-9][0-9]"),
+                              STEPS("[\\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]")};
+static const PreCut falcon3 = {STEPS(PRE_PUNCTUATION, PRE_BYTE_LEVEL, PRE_DIGITS),
+                               STEPS(ASCII_FOLDED LLAMA3)};
+
+/* DeepSeek's cased letters, punctuation, and the letters of East Asia.
+ * Escaped: what an editor might compose. */
+/* clang-format off */
+#define LETTERS \
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅ" \
+    "ὐ-ὗὙὛὝὟ-\u1f7dᾀ-ᾴᾶ-ᾼ\u1fbeῂ-ῄῆ-ῌῐ-\u1fd3ῖ-\u1fdbῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u2126ℨ\u212a-ℭℯ-ℴℹℼ-ℿ" \
+    "ⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+/* clang-format on */
+#define MARKS "!-/:-~！-／：-～‘-‟　-。"
+#define EAST "一-龥ࠀ-一가-퟿"
+/* llama.cpp hides spaces beyond ASCII from these */
+#define NO_SPACE(class) "(?:(?!\\s)[" class "])+"
+
+static const PreCut deepseek_llm = {
+    STEPS("[\r\n]", "\\s?[" LETTERS "]+", "\\s?[" MARKS "]+", "\\s+$", "[" EAST "]+", PRE_DIGITS),
+    STEPS("[\r\n]", "\\s?[" LETTERS "]+", "\\s?" NO_SPACE(MARKS), "\\s+$", NO_SPACE(EAST), "\\p{N}+")};
+static const PreCut deepseek_coder = {
+    STEPS("[\r\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[" EAST "]+", PRE_DIGITS),
+    STEPS("[\r\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", NO_SPACE(EAST), "\\p{N}")};
+#define DEEPSEEK3                                                                                            \
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "      \
+    "?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
+static const PreCut deepseek_v3 = {STEPS("\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3),
+                                   STEPS("\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3)};
+
+#define PLAIN STEPS("[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]")
+static const PreCut plain = {PLAIN, PLAIN};
+
+/* Of several rows that fit, the first is the one that is written; the others are read. */
+const PreTokenizer pre_tokenizers[] = {
+    {.gguf = "gpt-2", .cut = &gpt2},
+    {.gguf = "olmo", .cut = &gpt2, .nfc = true}, /* GPT-NeoX, Pythia, OLMoE */
+    {.gguf = "phi-2", .cut = &gpt2},
+    {.gguf = "exaone4", .cut = &gpt2},
+    {.gguf = "mpt", .cut = &gpt2, .nfc = true},
+    {.gguf = "jais", .cut = &gpt2},
+    {.gguf = "trillion", .cut = &gpt2},
+    {.gguf = "gigachat", .cut = &gpt2},
+    {.gguf = "a.x-4.0", .cut = &gpt2},
+    {.gguf = "mellum", .cut = &gpt2},
+    {.gguf = "granite-docling", .cut = &gpt2},
+    {.gguf = "smollm", .cut = &digits},
+    {.gguf = "command-r", .cut = &digits, .nfc = true}, /* Cohere2 */
+    {.gguf = "refact", .cut = &digits},                 /* Granite */
+    {.gguf = "starcoder", .cut = &digits},
+    {.gguf = "codeshell", .cut = &digits},
+    {.gguf = "exaone", .cut = &digits},
+    {.gguf = "minerva-7b", .cut = &digits},
+    {.gguf = "mellum2", .cut = &digits},
+    {.gguf = "llama-bpe", .cut = &llama3, .hf_whole = true, .whole = true, .adds_bos = true}, /* SmolLM3 */
+    {.gguf = "llama3", .cut = &llama3, .hf_whole = true, .whole = true, .adds_bos = true},
+    {.gguf = "llama-v3", .cut = &llama3, .hf_whole = true, .whole = true, .adds_bos = true},
+    {.gguf = "falcon-h1", .cut = &llama3, .hf_whole = true, .whole = true, .adds_bos = true},
+    {.gguf = "pixtral", .cut = &llama3, .hf_whole = true, .whole = true, .adds_bos = true},
+    {.gguf = "lfm2", .cut = &llama3, .hf_whole = true, .whole = true, .adds_bos = true},
+    {.gguf = "dbrx", .cut = &llama3}, /* Phi-4, OLMo 2 */
+    {.gguf = "smaug-bpe", .cut = &llama3},
+    {.gguf = "chatglm-bpe", .cut = &llama3},
+    {.gguf = "glm4", .cut = &llama3, .hf_whole = true, .whole = true},
+    {.gguf = "qwen2", .cut = &qwen2, .nfc = true}, /* Qwen 2, 2.5, 3 */
+    {.gguf = "stablelm2", .cut = &qwen2},
+    {.gguf = "deepseek-r1-qwen", .cut = &qwen2, .nfc = true},
+    {.gguf = "megrez", .cut = &qwen2, .nfc = true},
+    {.gguf = "hunyuan", .cut = &qwen2},
+    {.gguf = "solar-open", .cut = &qwen2},
+    {.gguf = "grok-2", .cut = &qwen2},
+    {.gguf = "qwen35", .cut = &qwen35, .nfc = true},
+    {.gguf = "tekken", .cut = &tekken, .hf_whole = true, .whole = true, .adds_bos = true}, /* Mistral Nemo */
+    {.gguf = "gpt-4o", .cut = &gpt4o},                                                     /* GPT-OSS */
+    {.gguf = "llama4", .cut = &gpt4o, .hf_whole = true},
+    {.gguf = "kanana2", .cut = &gpt4o},
+    {.gguf = "minimax-m2", .cut = &gpt4o},
+    {.gguf = "falcon", .cut = &falcon},
+    {.gguf = "falcon3", .cut = &falcon3, .whole = true, .adds_bos = true},
+    {.gguf = "deepseek-llm", .cut = &deepseek_llm},
+    {.gguf = "deepseek-coder", .cut = &deepseek_coder},
+    {.gguf = "deepseek-v3", .cut = &deepseek_v3},
+    {.gguf = "default", .cut = &plain},
+    {0},
+};
+
+const PreTokenizer *pre_tokenizer_named(const char *name) {
+    const PreTokenizer *p = pre_tokenizers;
+    while (p->gguf && strcmp(p->gguf, name ? name : "default") != 0)
+        p++;
+    return p->gguf ? p : NULL;
+}
+
+/* ---- which one a tokenizer.json has ---- */
+
+static bool is(const json_t *o, const char *key, const char *value) {
+    const char *v = json_get_string(o, key);
+    return v && strcmp(v, value) == 0;
+}
+
+static bool flag(const json_t *o, const char *key, bool fallback) {
+    bool v;
+    return json_get_bool(o, key, &v) ? v : fallback;
+}
+
+/* A character of an expression: \r and a carriage return are the same. */
+static int next_of(const char **s) {
+    int c = *(*s)++;
+    if (c == '\\' && (**s == 'r' || **s == 'n')) c = *(*s)++ == 'r' ? '\r' : '\n';
+    return c;
+}
+
+static bool same_expression(const char *a, const char *b) {
+    int c;
+    while ((c = next_of(&a)) == next_of(&b))
+        if (!c) return true;
+    return false;
+}
+
+/* Whether a step of tokenizer.json is `step`. */
+static bool is_step(const json_t *o, const char *step) {
+    if (strcmp(step, PRE_BYTE_LEVEL) == 0)
+        return is(o, "type", "ByteLevel") && flag(o, "use_regex", true) && !flag(o, "add_prefix_space", true);
+    if (strcmp(step, PRE_PUNCTUATION) == 0)
+        return is(o, "type", "Punctuation") && is(o, "behavior", "Contiguous");
+    if (strcmp(step, PRE_DIGITS) == 0 || strcmp(step, PRE_DIGIT_RUNS) == 0)
+        return is(o, "type", "Digits") &&
+               flag(o, "individual_digits", false) == (strcmp(step, PRE_DIGITS) == 0);
+    const char *expression = json_get_string(json_object_get(o, "pattern"), "Regex");
+    bool inverted = flag(o, "invert", false);
+    return is(o, "type", "Split") && is(o, "behavior", inverted ? "Removed" : "Isolated") && expression &&
+           same_expression(expression, step);
+}
+
+/* Only turns bytes into characters: how a list of Splits ends. */
+static bool is_plain_byte_level(const json_t *o) {
+    return is(o, "type", "ByteLevel") && !flag(o, "use_regex", true) && !flag(o, "add_prefix_space", true);
+}
+
+static bool is_cut(const json_t *pre, const PreCut *cut) {
+    bool sequence = is(pre, "type", "Sequence");
+    const json_t *list = json_object_get(pre, "pretokenizers");
+    size_t n = sequence ? json_array_size(list) : 1, i = 0;
+    for (const char *const *step = cut->hf; *step; step++, i++)
+        if (i == n || !is_step(sequence ? json_array_get(list, i) : pre, *step)) return false;
+    return i == n || (sequence && i + 1 == n && is_plain_byte_level(json_array_get(list, i)));
+}
+
+const PreTokenizer *pre_tokenizer_of(const json_t *tokenizer) {
+    const json_t *pre = json_object_get(tokenizer, "pre_tokenizer"),
+                 *normalizer = json_object_get(tokenizer, "normalizer"),
+                 *model = json_object_get(tokenizer, "model");
+    const PreTokenizer *best = NULL;
+    int most = -1;
+    bool nfc = is(normalizer, "type", "NFC"), whole = flag(model, "ignore_merges", false);
+    for (const PreTokenizer *p = pre_tokenizers; p->gguf; p++) {
+        int fit = 2 * (p->hf_whole == whole) + (p->nfc == nfc);
+        if (fit <= most || !is_cut(pre, p->cut)) continue;
+        best = p;
+        most = fit;
+    }
+    return best;
+}
