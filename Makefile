@@ -142,12 +142,16 @@ check-style:
 	@if clang-format --version | grep -q 'version 14\.'; then clang-format --dry-run -Werror $(FORMATTED); \
 	else echo "check-style: skipped, needs clang-format 14"; fi
 
+# Circles between files, arrows against the order formats, surgery, recal, cmd, and headers whose names are defined elsewhere.
+check-structure: tests
+	@python3 tests/structure.py $(BUILD)
+
 format:
 	clang-format -i $(FORMATTED)
 
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all missing-libraries tools tests test check demo install peers check-peers families check-long bench check-sanitize fuzz fuzz-run check-clang check-style format clean
+.PHONY: all missing-libraries tools tests test check demo install peers check-peers families check-long bench check-sanitize fuzz fuzz-run check-clang check-style check-structure format clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
