@@ -240,7 +240,7 @@ static void set_common_meta(Export *x, const char *arch) {
     if (mixture->n_experts) {
         set_number(x->out, arch, "expert_count", mixture->n_experts);
         set_number(x->out, arch, "expert_used_count", mixture->top_k);
-        if (x->m->family->gguf_expert_ffn)
+        if (x->m->family->gguf.quirks & GGUF_EXPERT_FFN_KEY)
             set_number(x->out, arch, "expert_feed_forward_length", mixture->ffn_dim);
     }
     set_number(x->out, arch, "attention.head_count", l->n_heads);

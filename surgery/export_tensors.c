@@ -30,10 +30,10 @@ static double stated_scale(const Export *x, const LayerSpec *l) {
     const Family *f = x->m->family;
     bool own = !x->carrier->tensors; /* an architecture of the family's own */
     if (x->carrier->holds_scale) return l->softmax_scale;
-    if (own && x->out->format == FORMAT_GGUF && f->gguf_softmax_scale)
-        return f->gguf_softmax_scale(&x->m->spec);
-    if (own && f->write_softmax_scale)
-        return f->config_softmax_scale ? f->config_softmax_scale(x->m) : l->softmax_scale;
+    if (own && x->out->format == FORMAT_GGUF && f->gguf.softmax_scale)
+        return f->gguf.softmax_scale(&x->m->spec);
+    if (own && f->hf.write_softmax_scale)
+        return f->hf.softmax_scale ? f->hf.softmax_scale(x->m) : l->softmax_scale;
     return 1 / sqrt(l->head_dim);
 }
 
@@ -326,8 +326,9 @@ static bool add_carrier_tensors(Export *x, int layer) {
 
 static bool add_tied_head(Export *x) {
     const ModelTensor *embed = model_tensor(x->m, ROLE_EMBED, -1);
-    bool wanted = x->out->format == FORMAT_GGUF &&
-                  (x->carrier->needs_head || (!x->carrier->tensors && x->m->family->gguf_needs_head));
+    bool wanted =
+        x->out->format == FORMAT_GGUF &&
+        (x->carrier->needs_head || (!x->carrier->tensors && (x->m->family->gguf.quirks & GGUF_NEEDS_HEAD)));
     if (!wanted || !x->m->spec.tied_head || !embed) return true;
     return add_tensor(x, ROLE_HEAD, -1, embed->tensor);
 }

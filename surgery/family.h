@@ -27,71 +27,90 @@ typedef struct TensorName {
 #define TENSORS_END                                                                                          \
     { .hf = NULL }
 
-/* A key of config.json that the family calls otherwise. */
+/* A key of config.json to which the family's class gives a name of its own. */
 typedef struct KeyName {
     const char *usual, *own; /* "rms_norm_eps", "layer_norm_eps" */
 } KeyName;
 
-typedef struct Family {
-    const char *name;               /* "llama": what inspect prints */
-    const char *const *model_types; /* config.json "model_type" values, NULL-terminated */
-    const char *const *gguf_archs;  /* general.architecture values, NULL-terminated; NULL: none */
-    const TensorName *tensors;      /* TENSORS_END at the end; of two rows for one role either may be there */
-    const KeyName *keys;            /* ends with a NULL `usual`; NULL: all are called as usual */
+/* Ways in which a transformers class differs from the common one. The bits of HfClass.quirks. */
+typedef enum HfQuirk {
+    HF_INTERLEAVED_ROPE = 1 << 0, /* rotation pairs rows 2i and 2i+1 of a head of q and k, not i and i+d/2 */
+    HF_ATTENTION_BIAS_KEY = 1 << 1, /* the key attention_bias says whether q, k, v and o have biases */
+    HF_MLP_BIAS_KEY = 1 << 2,       /* the key mlp_bias says whether the MLP has biases */
+    HF_NO_O_BIAS = 1 << 3,          /* where q, k and v have biases, the output projection has none */
+    HF_NO_ROPE_LAYERS_KEY = 1 << 4, /* no_rope_layers says of each layer whether it rotates */
+    HF_PARTIAL_ROTARY_KEY = 1 << 5, /* partial_rotary_factor is read, and 0 stops the rotation */
+    HF_OLD_ROPE_TYPE_KEY = 1 << 6,  /* rope_scaling needs the key "type", which others call "rope_type" */
+    HF_HEAD_DIM_KEY = 1 << 7,       /* head_dim has to be stated where rope_scaling is */
+    HF_FFN_DEFAULT_4X = 1 << 8,     /* without a key the MLP has 4 * hidden_size columns */
+    HF_CUSTOM_CODE = 1 << 9,        /* the model type exists in its author's code only: outputs get another */
+} HfQuirk;
 
-    /* What its models have in common, and what holds where a file says nothing: read into every spec first.
-     * layer.n_kv_heads 0: as many as heads; layer.head_dim 0: the width divided by the heads. */
+/* A family in transformers: the class, how its config.json is read, and what it can be made to say. */
+typedef struct HfClass {
+    const char *model_type;   /* "llama": config.json's "model_type", by which the family is found */
+    const char *architecture; /* "LlamaForCausalLM": config.json's "architectures"; NULL for custom code */
+    const KeyName *keys;      /* ends with a NULL `usual`; NULL: all keys have their usual names */
+    uint32_t quirks;          /* HfQuirk bits */
+    uint32_t rope_scalings;   /* bits 1 << RopeScalingKind that rope_scaling may name; 0: all of them */
+    const char *carrier;      /* the carrier that writes this class where the layers changed; NULL: "own" */
+    /* Called when the settings common to all families are read: adds what is particular, per layer. May be
+     * NULL, as all hooks here. */
+    bool (*read)(Model *m, const json_t *config, Error *e);
+    /* Whether the class can say what the spec says, apart from which layers rotate; otherwise false with the
+     * reason in `why`. Asked when there is no config.json or it cannot be kept. NULL: it can, if no layer has
+     * a window. */
+    bool (*can)(const Model *m, char *why, size_t why_size);
+    /* Writes into `config` what `read` reads beside the common settings. */
+    void (*write)(const Model *m, json_t *config);
+    /* Writes the key that holds the softmax scale. NULL: there is none, the class takes 1/sqrt(head_dim) and
+     * q_proj is multiplied by the difference. */
+    void (*write_softmax_scale)(const Model *m, json_t *config);
+    /* The softmax scale that the written key stands for, where it cannot hold every number. NULL: the
+     * model's. */
+    double (*softmax_scale)(const Model *m);
+} HfClass;
+
+/* Ways in which llama.cpp's architecture differs from the common one. The bits of GgufArch.quirks. */
+typedef enum GgufQuirk {
+    GGUF_INTERLEAVED_ROPE = 1 << 0, /* rotation pairs rows 2i and 2i+1 of a head of q and k */
+    GGUF_NO_O_BIAS = 1 << 1,        /* attn_output has no bias */
+    GGUF_NEEDS_HEAD = 1 << 2,       /* output.weight has to be there even if it is the embedding's copy */
+    GGUF_ROUNDED_YARN = 1 << 3,   /* YaRN's ramp ends at whole dimensions, also where config.json says not */
+    GGUF_EXPERT_FFN_KEY = 1 << 4, /* expert_feed_forward_length holds the columns of an expert's MLP */
+} GgufQuirk;
+
+/* A family in llama.cpp: the architecture, how its keys are read, and what it can be made to say. */
+typedef struct GgufArch {
+    const char *arch;       /* "llama": general.architecture, by which the family is found; NULL: none */
+    uint32_t quirks;        /* GgufQuirk bits */
+    uint32_t rope_scalings; /* bits 1 << RopeScalingKind read beside linear and YaRN, which all read */
+    const char *carrier;    /* the carrier that writes this architecture; NULL: "own" */
+    /* As HfClass has them, for a GGUF's keys. */
+    bool (*read)(Model *m, const Checkpoint *c, Error *e);
+    bool (*can)(const Model *m, char *why, size_t why_size);
+    void (*write)(const Model *m, Checkpoint *out);
+    /* The softmax scale that llama.cpp takes. NULL: 1/sqrt(head_dim), or what a key says. */
+    double (*softmax_scale)(const ModelSpec *s);
+} GgufArch;
+
+typedef struct Family {
+    const char *name; /* "llama": what inspect prints, and the model type of outputs made of a GGUF */
+    const TensorName *tensors; /* TENSORS_END at the end; of two rows for one role either may be there */
+    /* What its models have in common, and what holds where a file says nothing: every spec starts as a copy.
+     * layer.n_kv_heads 0: as many as heads; layer.head_dim 0: hidden_size / n_heads. */
     ModelSpec model;
     LayerSpec layer;
-    /* Share of a head that rotates; 0: all of it. */
-    double rotary_part;
-    /* Its q/k rows are interleaved, in HF's files (Cohere) or in GGUFs (llama, granite), not half-split. */
-    bool hf_interleaved, gguf_interleaved;
-    /* Which layers rotate (NULL: every layer), and the same in words: "layers with a window". */
+    double rotary_part; /* fraction of each head's dimensions that rotates; 0: all of them */
+    /* Whether a layer rotates where nothing was dropped (NULL: every layer does), and which ones those are in
+     * words: "layers with a window". */
     bool (*rotates)(const Model *m, uint32_t layer);
     const char *rotates_where;
-    /* Windowed layers have a rope base of their own, unscaled (rope_local_base_freq, rope.freq_base_swa). */
+    /* Layers with a window have a rope base of their own, which no scaling applies to (rope_local_base_freq,
+     * rope.freq_base_swa). */
     bool window_base;
-    /* Its model type is nobody's but its author's: outputs get another. */
-    bool custom_code;
-
-    /* The common settings have been read; these add what is particular, per layer. May be NULL. */
-    bool (*read_config)(Model *m, const json_t *config, Error *e);
-    bool (*read_gguf)(Model *m, const Checkpoint *c, Error *e);
-
-    /* Its own architectures as carriers (surgery/carrier.h): whether they can say what the spec says but for
-     * which layers rotate (NULL: no layer has a window), and what they say beside the common settings (NULL:
-     * nothing). HF's are asked where config.json is not there or cannot be kept. The carriers that write HF's
-     * configuration or GGUFs instead; NULL: own does. */
-    const char *config_carrier, *gguf_carrier;
-    bool (*config_can)(const Model *m, char *why, size_t why_size);
-    void (*write_config)(const Model *m, json_t *config);
-    bool (*gguf_can)(const Model *m, char *why, size_t why_size);
-    void (*write_gguf)(const Model *m, Checkpoint *out);
-    /* The configuration holds the softmax scale: writes it. NULL: it is 1/sqrt(head_dim). What it then says;
-     * NULL: the model's. llama.cpp's own scale; NULL: 1/sqrt(head_dim), or a key. q_proj takes what differs
-     * from the model's. */
-    void (*write_softmax_scale)(const Model *m, json_t *config);
-    double (*config_softmax_scale)(const Model *m);
-    double (*gguf_softmax_scale)(const ModelSpec *s);
-    /* Bits 1 << RopeScalingKind: what rope_scaling and rope.scaling may say; 0: for HF all, for GGUF linear
-     * and YaRN, whose keys every architecture reads. */
-    uint32_t config_scalings, gguf_scalings;
-
-    /* transformers' class: its name ("LlamaForCausalLM"), and what is odd about its keys. */
-    const char *architecture;
-    bool attention_bias_key, mlp_bias_key; /* attention_bias and mlp_bias say whether there are any */
-    bool no_o_bias;                        /* biases of q, k and v alone */
-    bool rotation_key;    /* no_rope_layers says of each layer whether it rotates; so config_can is asked */
-    bool rotary_part_key; /* a partial_rotary_factor of 0 stops the rotation */
-    bool old_rope_type;   /* rope_scaling's "rope_type" has to be the older "type" */
-    bool head_dim_key;    /* a scaled rotation needs head_dim stated */
-    bool ffn_of_four;     /* an MLP is four times as wide as the model where its key is absent */
-    /* llama.cpp's architecture. */
-    bool gguf_no_o_bias;   /* no bias after attention */
-    bool gguf_needs_head;  /* output.weight is there, tied or not */
-    bool gguf_rounds_yarn; /* YaRN's ramp there ends at whole dimensions, as all of its files have it */
-    bool gguf_expert_ffn;  /* the width of an expert has a key of its own */
+    HfClass hf;
+    GgufArch gguf;
 } Family;
 
 /* NULL-terminated. */
@@ -134,6 +153,9 @@ void gguf_write_real(Checkpoint *out, const char *suffix, double v);
 void write_no_rope_layers(const Model *m, json_t *config);
 /* Granite's multipliers in a config. */
 void write_multipliers(const Model *m, json_t *config);
+/* Granite's multipliers in a GGUF: embedding_scale, residual_scale, logit_scale (a divisor), attention.scale.
+ */
+void gguf_write_multipliers(const Model *m, Checkpoint *out);
 /* layer_types and sliding_window of a config; `if_none`: the window where no layer has one, 0: null. */
 void write_layer_types(const Model *m, json_t *config, uint32_t if_none);
 /* "<arch>.<suffix>" of a GGUF. */

@@ -469,7 +469,7 @@ static bool same_layers(const ModelSpec *a, const ModelSpec *b) {
 static void follow_softmax_scale(Model *m, uint32_t layer, double keys) {
     double *ours = &m->spec.layers[layer].softmax_scale;
     if (nearly(*ours, keys)) return;
-    if (!m->family->write_softmax_scale || !m->family->gguf_softmax_scale) {
+    if (!m->family->hf.write_softmax_scale || !m->family->gguf.softmax_scale) {
         *ours = keys;
         return;
     }
@@ -517,7 +517,7 @@ static bool read_gguf(Model *m, Error *e) {
     m->family = family_by_gguf_arch(arch, has_experts(c));
     if (!m->family)
         return error_set(e, ERR_INPUT, "%s: architecture '%.60s' is not one derope knows", c->path, arch);
-    m->interleaved = m->family->gguf_interleaved;
+    m->interleaved = (m->family->gguf.quirks & GGUF_INTERLEAVED_ROPE) != 0;
     size_t n;
     const char *text = meta_string(c, DEROPE_CONFIG, &n);
     if (!text) return spec_from_gguf(m, c, e);
@@ -549,7 +549,7 @@ static bool read_hf(Model *m, Error *e) {
     if (!m->family)
         return error_set(e, ERR_INPUT, "%s: config.json: model_type '%.60s' is not one derope knows", c->path,
                          type ? type : "(none)");
-    m->interleaved = m->family->hf_interleaved;
+    m->interleaved = (m->family->hf.quirks & HF_INTERLEAVED_ROPE) != 0;
     return spec_from_config(m, m->config, e) || error_place(e, "%s", c->path);
 }
 

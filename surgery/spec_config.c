@@ -24,7 +24,7 @@ static bool is_given(const json_t *config, const char *key) {
 }
 
 const char *config_key(const Family *f, const char *usual) {
-    for (const KeyName *k = f->keys; k && k->usual; k++)
+    for (const KeyName *k = f->hf.keys; k && k->usual; k++)
         if (strcmp(k->usual, usual) == 0) return k->own;
     return usual;
 }
@@ -302,7 +302,7 @@ static bool read_heads(const Family *f, const json_t *config, const ModelSpec *s
 static bool read_sizes(Model *m, const json_t *config, LayerSpec *l, Error *e) {
     ModelSpec *s = &m->spec;
     const char *ffn = config_key(m->family, "intermediate_size");
-    bool four_times = m->family->ffn_of_four && !is_given(config, ffn);
+    bool four_times = (m->family->hf.quirks & HF_FFN_DEFAULT_4X) && !is_given(config, ffn);
     if (!need_u32(config, "num_hidden_layers", 1, MAX_LAYERS, &s->n_layers, e) ||
         !need_u32(config, "hidden_size", 1, 1 << 20, &s->hidden_size, e) ||
         !need_u32(config, "vocab_size", 1, 1 << 26, &s->vocab, e) ||
@@ -318,9 +318,9 @@ static bool read_sizes(Model *m, const json_t *config, LayerSpec *l, Error *e) {
 
 static void read_biases(const Family *f, const json_t *config, LayerSpec *l) {
     bool all;
-    if (f->attention_bias_key && json_get_bool(config, "attention_bias", &all))
+    if ((f->hf.quirks & HF_ATTENTION_BIAS_KEY) && json_get_bool(config, "attention_bias", &all))
         l->q_bias = l->k_bias = l->v_bias = l->o_bias = all;
-    if (f->mlp_bias_key) json_get_bool(config, "mlp_bias", &l->mlp_bias);
+    if (f->hf.quirks & HF_MLP_BIAS_KEY) json_get_bool(config, "mlp_bias", &l->mlp_bias);
 }
 
 /* transformers' names (ACT2FN). */
@@ -381,5 +381,5 @@ bool spec_from_config(Model *m, const json_t *config, Error *e) {
         s->layers[i] = l;
         if (!read_layer_rope(m, config, rope_of_layer(config, i), &s->layers[i], e)) return false;
     }
-    return !f->read_config || f->read_config(m, config, e);
+    return !f->hf.read || f->hf.read(m, config, e);
 }

@@ -296,7 +296,7 @@ static bool read_rope(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
     if (meta_find(c, arch_key(key, c, "rope.dimension_count")) &&
         !read_u32(c, "rope.dimension_count", 0, l->head_dim, &l->rotary_dim, e))
         return false;
-    if (l->rotary_dim != l->head_dim && m->family->gguf_interleaved)
+    if (l->rotary_dim != l->head_dim && (m->family->gguf.quirks & GGUF_INTERLEAVED_ROPE) != 0)
         return error_set(e, ERR_INPUT, "%s: key '%s': %u of %u dimensions: %s rotates whole heads", c->path,
                          key, l->rotary_dim, l->head_dim, meta_string(c, "general.architecture", NULL));
     l->position = l->rotary_dim == l->head_dim ? POSITION_ROPE : POSITION_PARTIAL;
@@ -320,5 +320,5 @@ bool spec_from_gguf(Model *m, const Checkpoint *c, Error *e) {
     s->layers = arena_alloc(&m->arena, s->n_layers * sizeof *s->layers);
     for (uint32_t i = 0; i < s->n_layers; i++)
         s->layers[i] = l;
-    return !m->family->read_gguf || m->family->read_gguf(m, c, e);
+    return !m->family->gguf.read || m->family->gguf.read(m, c, e);
 }

@@ -12,10 +12,6 @@ void gguf_write_real(Checkpoint *out, const char *suffix, double v) {
     meta_set_f32(out, key, (float)v);
 }
 
-static bool is_family(const Model *m, const char *name) {
-    return strcmp(m->family->name, name) == 0;
-}
-
 static void set_longrope(Checkpoint *out, const RopeScaling *r) {
     char key[128];
     meta_set_u32(out, arch_key(key, out, "rope.scaling.original_context_length"),
@@ -73,11 +69,11 @@ void write_gguf_window_pattern(const Model *m, Checkpoint *out) {
 /* ---- the family's own architecture ---- */
 
 static const char *own_arch(const Model *m) {
-    return m->family->gguf_archs[0];
+    return m->family->gguf.arch;
 }
 
 static bool own_interleaved(const Model *m) {
-    return m->family->gguf_interleaved;
+    return (m->family->gguf.quirks & GGUF_INTERLEAVED_ROPE) != 0;
 }
 
 static bool can_scale(const Model *m, char *why, size_t size) {
@@ -86,7 +82,7 @@ static bool can_scale(const Model *m, char *why, size_t size) {
     if (l && l->scaling.kind == ROPE_SCALING_DYNAMIC) return cannot(why, size, "has no dynamic NTK scaling");
     if (l && l->scaling.kind == ROPE_SCALING_YARN &&
         (l->scaling.beta_fast != 32 || l->scaling.beta_slow != 1 ||
-         (!l->scaling.truncate && !m->family->gguf_rounds_yarn)))
+         (!l->scaling.truncate && !(m->family->gguf.quirks & GGUF_ROUNDED_YARN))))
         return cannot(why, size, "computes YaRN's ramp by itself, from 32 turns to 1");
     return true;
 }
@@ -95,7 +91,7 @@ static bool can_scale(const Model *m, char *why, size_t size) {
 static bool own_tables(const Model *m, char *why, size_t size) {
     const LayerSpec *l = NULL;
     main_rotation(m, &l);
-    if (!l || m->family->gguf_scalings >> l->scaling.kind & 1) return true;
+    if (!l || m->family->gguf.rope_scalings >> l->scaling.kind & 1) return true;
     if (l->scaling.kind == ROPE_SCALING_LONGROPE) return cannot(why, size, "has no LongRoPE");
     return l->scaling.kind != ROPE_SCALING_LLAMA3 || cannot(why, size, "has no Llama 3 frequency bands");
 }
@@ -103,15 +99,15 @@ static bool own_tables(const Model *m, char *why, size_t size) {
 /* Everything of the family's own architecture but its rotation. */
 static bool own_block(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
-    if (!f->gguf_archs) return cannot(why, size, "is not known to llama.cpp");
-    if (f->gguf_carrier) return cannot(why, size, "is written by the carrier %s", f->gguf_carrier);
+    if (!f->gguf.arch) return cannot(why, size, "is not known to llama.cpp");
+    if (f->gguf.carrier) return cannot(why, size, "is written by the carrier %s", f->gguf.carrier);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].activation != f->layer.activation)
             return cannot(why, size, "has one activation, whatever the configuration says");
-    if (f->gguf_no_o_bias && m->spec.layers[0].o_bias)
+    if ((f->gguf.quirks & GGUF_NO_O_BIAS) && m->spec.layers[0].o_bias)
         return cannot(why, size, "has no bias after attention");
     if (!family_norms(m, why, size)) return false;
-    if (f->gguf_can) return f->gguf_can(m, why, size);
+    if (f->gguf.can) return f->gguf.can(m, why, size);
     return all_layers(m, layer_is_global) || cannot(why, size, "has no windows per layer");
 }
 
@@ -123,7 +119,7 @@ static bool own_can(const Model *m, char *why, size_t size) {
     return family_rotation(m, why, size);
 }
 
-static void set_scales(const Model *m, Checkpoint *out) {
+void gguf_write_multipliers(const Model *m, Checkpoint *out) {
     gguf_write_real(out, "embedding_scale", m->spec.embedding_scale);
     gguf_write_real(out, "residual_scale", m->spec.residual_scale);
     gguf_write_real(out, "logit_scale", 1 / m->spec.logit_scale);
@@ -137,8 +133,7 @@ static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     if (l && l->scaling.kind == ROPE_SCALING_YARN && !l->scaling.truncate)
         model_notice(m, "llama.cpp rounds the ends of YaRN's ramp to whole dimensions, which this model does "
                         "not: its logits differ a little there");
-    if (is_family(m, "granite")) set_scales(m, out);
-    if (m->family->write_gguf) m->family->write_gguf(m, out);
+    if (m->family->gguf.write) m->family->gguf.write(m, out);
     return true;
 }
 
@@ -177,7 +172,7 @@ static bool granite_configure(Model *m, json_t *config, Checkpoint *out, Error *
     l.rotary_dim = l.head_dim;
     gguf_set_rope(m, out, &l);
     meta_set_bool(out, "granite.rope.scaling.finetuned", false);
-    set_scales(m, out);
+    gguf_write_multipliers(m, out);
     return true;
 }
 
@@ -235,7 +230,7 @@ static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
         rotates[i] = m->spec.layers[i].position != POSITION_NOPE;
     write_gguf_window_pattern(m, out);
     meta_set_array(out, arch_key(key, out, "attention.rope_pattern"), META_U32, rotates, n);
-    set_scales(m, out);
+    gguf_write_multipliers(m, out);
     return true;
 }
 
@@ -267,8 +262,7 @@ static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e
     l.rotary_dim = l.head_dim;
     l.scaling = rope_stopped(ROPE_SCALING_LINEAR);
     gguf_set_rope(m, out, &l);
-    if (is_family(m, "granite")) set_scales(m, out);
-    if (m->family->write_gguf) m->family->write_gguf(m, out);
+    if (m->family->gguf.write) m->family->gguf.write(m, out);
     return true;
 }
 

@@ -31,7 +31,7 @@ static double share_of(uint32_t part, uint32_t whole) {
 /* A class that knows this scaling alone insists on these three keys and no others. Elsewhere what
  * transformers 4 and 5 make of the factor differs, so the attention factor is stated. */
 static json_t *longrope_config(const Family *f, json_t *config, const RopeScaling *r) {
-    bool alone = f->config_scalings == 1u << ROPE_SCALING_LONGROPE;
+    bool alone = f->hf.rope_scalings == 1u << ROPE_SCALING_LONGROPE;
     json_t *o = json_pack("{s:s, s:o, s:o}", alone ? "type" : "rope_type", "longrope", "short_factor",
                           number_list(r->short_factors, r->n_factors), "long_factor",
                           number_list(r->long_factors, r->n_factors));
@@ -59,8 +59,8 @@ void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double
         json_object_set_new(config, "rope_scaling", longrope_config(f, config, r));
         return;
     }
-    json_t *o = json_pack("{s:s, s:f}", f->old_rope_type ? "type" : "rope_type", rope_scaling_name(r->kind),
-                          "factor", r->factor);
+    json_t *o = json_pack("{s:s, s:f}", (f->hf.quirks & HF_OLD_ROPE_TYPE_KEY) ? "type" : "rope_type",
+                          rope_scaling_name(r->kind), "factor", r->factor);
     if (r->kind == ROPE_SCALING_YARN || r->kind == ROPE_SCALING_LLAMA3)
         json_object_set_new(o, "original_max_position_embeddings",
                             json_integer((json_int_t)r->original_context));
@@ -104,7 +104,7 @@ static bool same_rotation_as_source(const Model *m) {
 void config_leave_family(const Family *f, json_t *config) {
     json_object_del(config, "attention_type");
     json_object_del(config, "softmax_scale");
-    for (const KeyName *k = f->keys; k && k->usual; k++) {
+    for (const KeyName *k = f->hf.keys; k && k->usual; k++) {
         json_t *value = json_object_get(config, k->own);
         if (!value) continue;
         json_object_set(config, k->usual, value);
@@ -134,15 +134,15 @@ static const Family *stock_family(const Model *m) {
 static void name_stock_class(json_t *config) {
     const char *type = json_get_string(config, "model_type");
     const Family *own = type && json_object_get(config, "auto_map") ? family_by_model_type(type) : NULL;
-    if (own) json_object_set_new(config, "architectures", json_pack("[s]", own->architecture));
+    if (own) json_object_set_new(config, "architectures", json_pack("[s]", own->hf.architecture));
 }
 
 /* Whether the class of `f` takes the scaling of the layers that rotate. */
 static bool takes_scaling(const Model *m, const Family *f, char *why, size_t size) {
     const LayerSpec *l = NULL;
     if (!main_rotation(m, &l)) return cannot(why, size, "has one rope base for all layers");
-    if (!l || l->scaling.kind == ROPE_SCALING_NONE || !f->config_scalings) return true;
-    if (!(f->config_scalings >> l->scaling.kind & 1))
+    if (!l || l->scaling.kind == ROPE_SCALING_NONE || !f->hf.rope_scalings) return true;
+    if (!(f->hf.rope_scalings >> l->scaling.kind & 1))
         return cannot(why, size, "has no rope scaling of the type %s", rope_scaling_name(l->scaling.kind));
     return l->scaling.kind != ROPE_SCALING_LONGROPE || l->scaling.attention_factor == 0 ||
            cannot(why, size, "has LongRoPE's own attention factor");
@@ -150,24 +150,24 @@ static bool takes_scaling(const Model *m, const Family *f, char *why, size_t siz
 
 static bool own_can(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
-    if (f->custom_code) return cannot(why, size, "is custom code, which no stock runtime has");
+    if (f->hf.quirks & HF_CUSTOM_CODE) return cannot(why, size, "is custom code, which no stock runtime has");
     bool layers = m->config && same_layers_as_source(m);
     if (layers && same_rotation_as_source(m)) return true;
-    if (f->config_carrier && !layers)
-        return cannot(why, size, "is written by the carrier %s", f->config_carrier);
+    if (f->hf.carrier && !layers) return cannot(why, size, "is written by the carrier %s", f->hf.carrier);
     if (!takes_scaling(m, f, why, size)) return false;
-    if (f->config_can)
-        return (f->rotation_key || family_rotation(m, why, size)) && f->config_can(m, why, size);
+    if (f->hf.can)
+        return ((f->hf.quirks & HF_NO_ROPE_LAYERS_KEY) || family_rotation(m, why, size)) &&
+               f->hf.can(m, why, size);
     if (!m->config) return rotates_can(m, why, size);
     return layers || cannot(why, size, "says nothing of rotation or windows per layer");
 }
 
 static bool own_needs_o_bias(const Model *m) {
-    return !stock_family(m)->no_o_bias;
+    return !(stock_family(m)->hf.quirks & HF_NO_O_BIAS);
 }
 
 static bool own_interleaved(const Model *m) {
-    return m->family->hf_interleaved;
+    return (m->family->hf.quirks & HF_INTERLEAVED_ROPE) != 0;
 }
 
 void write_multipliers(const Model *m, json_t *config) {
@@ -203,18 +203,18 @@ void write_layer_types(const Model *m, json_t *config, uint32_t if_none) {
 
 static void follow_softmax_scale(const Model *m, json_t *config) {
     double before = m->source_spec.layers[0].softmax_scale;
-    if (m->family->write_softmax_scale && (!m->config || m->spec.layers[0].softmax_scale != before))
-        m->family->write_softmax_scale(m, config);
+    if (m->family->hf.write_softmax_scale && (!m->config || m->spec.layers[0].softmax_scale != before))
+        m->family->hf.write_softmax_scale(m, config);
 }
 
 /* The stock class of the family, and what its configuration says beside the rotation. */
 static void start_config(const Model *m, json_t *config) {
     const Family *stock = stock_family(m);
-    if (!m->config || m->family->custom_code) config_set_class(config, stock->architecture, stock->name);
-    if (m->family->custom_code) config_leave_family(m->family, config);
+    if (!m->config || (m->family->hf.quirks & HF_CUSTOM_CODE))
+        config_set_class(config, stock->hf.architecture, stock->name);
+    if (m->family->hf.quirks & HF_CUSTOM_CODE) config_leave_family(m->family, config);
     name_stock_class(config);
-    if (m->family->write_config && (!m->config || !same_layers_as_source(m)))
-        m->family->write_config(m, config);
+    if (m->family->hf.write && (!m->config || !same_layers_as_source(m))) m->family->hf.write(m, config);
     follow_softmax_scale(m, config);
 }
 
@@ -225,7 +225,7 @@ static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     if (m->config && same_rotation_as_source(m)) return true;
     main_rotation(m, &l);
     config_set_rope(m->family, config, l, kept_base(m));
-    if (m->family->head_dim_key)
+    if (m->family->hf.quirks & HF_HEAD_DIM_KEY)
         json_object_set_new(config, "head_dim", json_integer(m->spec.layers[0].head_dim));
     return true;
 }
@@ -391,14 +391,15 @@ const Carrier carrier_hf_granitemoe_swa = {
 static bool stops_all(const Model *m, char *why, size_t size) {
     if (!family_norms(m, why, size)) return false;
     if (!factor_stops(m, why, size)) return false;
-    bool kept = m->config || m->family->write_config || all_layers(m, layer_is_global);
+    bool kept = m->config || m->family->hf.write || all_layers(m, layer_is_global);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         kept &= m->spec.layers[i].window == m->source_spec.layers[i].window;
     return kept || cannot(why, size, "says nothing of windows per layer");
 }
 
 static bool partial_can(const Model *m, char *why, size_t size) {
-    if (!m->family->rotary_part_key) return cannot(why, size, "has no partial_rotary_factor");
+    if (!(m->family->hf.quirks & HF_PARTIAL_ROTARY_KEY))
+        return cannot(why, size, "has no partial_rotary_factor");
     return stops_all(m, why, size);
 }
 
@@ -426,10 +427,11 @@ const Carrier carrier_hf_partial = {
 static bool linear_can(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
     if (!stops_all(m, why, size)) return false;
-    if (f->config_scalings && !(f->config_scalings & (1u << ROPE_SCALING_LINEAR | 1u << ROPE_SCALING_LLAMA3)))
+    if (f->hf.rope_scalings &&
+        !(f->hf.rope_scalings & (1u << ROPE_SCALING_LINEAR | 1u << ROPE_SCALING_LLAMA3)))
         return cannot(why, size, "has no rope scaling by a factor alone");
-    if (f->config_carrier) return cannot(why, size, "is written by the carrier %s", f->config_carrier);
-    if (f->window_base && f->config_can && !f->config_can(m, why, size)) return false;
+    if (f->hf.carrier) return cannot(why, size, "is written by the carrier %s", f->hf.carrier);
+    if (f->window_base && f->hf.can && !f->hf.can(m, why, size)) return false;
     return true;
 }
 
@@ -446,12 +448,12 @@ static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e
     (void)out, (void)e;
     start_config(m, config);
     RopeScalingKind kind =
-        m->family->config_scalings >> ROPE_SCALING_LINEAR & 1 || !m->family->config_scalings
+        m->family->hf.rope_scalings >> ROPE_SCALING_LINEAR & 1 || !m->family->hf.rope_scalings
             ? ROPE_SCALING_LINEAR
             : ROPE_SCALING_LLAMA3;
     LayerSpec l = {.position = POSITION_NOPE, .rope_base = kept_base(m), .scaling = rope_stopped(kind)};
     config_set_rope(m->family, config, &l, 0);
-    if (m->family->rotation_key) keep_rotation_list(m, config);
+    if (m->family->hf.quirks & HF_NO_ROPE_LAYERS_KEY) keep_rotation_list(m, config);
     return true;
 }
 

@@ -38,25 +38,20 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
 
 const Family family_llama_drope = {
     .name = "llama",
-    .model_types = (const char *const[]){"llama_drope", NULL},
-    .gguf_archs = (const char *const[]){"llama", NULL},
     .tensors = llama_tensors,
     .model = {.norm_eps = 1e-6, .context = 2048},
     .layer = {.rope_base = 10000},
-    .attention_bias_key = true,
-    .mlp_bias_key = true,
-    .gguf_interleaved = true,
-    .custom_code = true,
-    .read_config = read_config,
+    .hf = {.model_type = "llama_drope",
+           .quirks = HF_ATTENTION_BIAS_KEY | HF_MLP_BIAS_KEY | HF_CUSTOM_CODE,
+           .read = read_config},
+    .gguf = {.arch = "llama", .quirks = GGUF_INTERLEAVED_ROPE},
 };
 
 const Family family_qwen2_drope = {
     .name = "qwen2",
-    .model_types = (const char *const[]){"qwen2_drope", NULL},
-    .gguf_archs = (const char *const[]){"qwen2", NULL},
     .tensors = llama_tensors,
     .model = {.norm_eps = 1e-6, .context = 32768},
     .layer = {.rope_base = 10000, .n_kv_heads = 32, .q_bias = true, .k_bias = true, .v_bias = true},
-    .custom_code = true,
-    .read_config = read_config,
+    .hf = {.model_type = "qwen2_drope", .quirks = HF_CUSTOM_CODE, .read = read_config},
+    .gguf = {.arch = "qwen2"},
 };

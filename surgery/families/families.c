@@ -52,20 +52,14 @@ FAMILIES(DECLARED)
 
 const Family *const families[] = {FAMILIES(LISTED) NULL};
 
-static bool contains(const char *const *names, const char *name) {
-    for (; names && *names; names++)
-        if (strcmp(*names, name) == 0) return true;
-    return false;
-}
-
 const Family *family_by_model_type(const char *model_type) {
     for (const Family *const *f = families; *f; f++)
-        if (contains((*f)->model_types, model_type)) return *f;
+        if (strcmp((*f)->hf.model_type, model_type) == 0) return *f;
     return NULL;
 }
 
 bool family_has_arch(const Family *f, const char *arch) {
-    return contains(f->gguf_archs, arch);
+    return f->gguf.arch && strcmp(f->gguf.arch, arch) == 0;
 }
 
 const Family *family_by_gguf_arch(const char *arch, bool experts) {

@@ -10,16 +10,13 @@ const TensorName llama_tensors[] = {
 
 const Family family_llama = {
     .name = "llama",
-    .model_types = (const char *const[]){"llama", NULL},
-    .gguf_archs = (const char *const[]){"llama", NULL},
     .tensors = llama_tensors,
     .model = {.norm_eps = 1e-6, .context = 2048},
     .layer = {.rope_base = 10000},
-    .attention_bias_key = true,
-    .mlp_bias_key = true,
-    .gguf_interleaved = true,
-    .architecture = "LlamaForCausalLM",
-    .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
+    .hf = {.model_type = "llama",
+           .architecture = "LlamaForCausalLM",
+           .quirks = HF_ATTENTION_BIAS_KEY | HF_MLP_BIAS_KEY},
+    .gguf = {.arch = "llama", .quirks = GGUF_INTERLEAVED_ROPE, .rope_scalings = 1u << ROPE_SCALING_LLAMA3},
 };
 
 /* A window in every layer; a Llama config's key of that name is ignored everywhere. */
@@ -33,16 +30,14 @@ static bool read_mistral(Model *m, const json_t *config, Error *e) {
 /* The same family under another model type, which has defaults of its own. */
 const Family family_mistral = {
     .name = "llama",
-    .model_types = (const char *const[]){"mistral", NULL},
-    .gguf_archs = (const char *const[]){"llama", NULL},
     .tensors = llama_tensors,
     .model = {.norm_eps = 1e-6, .context = 131072},
     .layer = {.rope_base = 10000, .n_kv_heads = 8},
-    .gguf_interleaved = true,
-    .read_config = read_mistral,
-    .architecture = "MistralForCausalLM",
-    .head_dim_key = true,
-    .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
+    .hf = {.model_type = "mistral",
+           .architecture = "MistralForCausalLM",
+           .quirks = HF_HEAD_DIM_KEY,
+           .read = read_mistral},
+    .gguf = {.arch = "llama", .quirks = GGUF_INTERLEAVED_ROPE, .rope_scalings = 1u << ROPE_SCALING_LLAMA3},
 };
 
 static bool read_ministral(Model *m, const json_t *config, Error *e) {
@@ -55,16 +50,14 @@ static void write_ministral(const Model *m, json_t *config) {
 
 const Family family_ministral = {
     .name = "ministral",
-    .model_types = (const char *const[]){"ministral", NULL},
-    .gguf_archs = (const char *const[]){"llama", NULL},
     .tensors = llama_tensors,
     .model = {.norm_eps = 1e-6, .context = 131072},
     .layer = {.rope_base = 10000, .n_kv_heads = 8},
-    .gguf_interleaved = true,
-    .head_dim_key = true,
-    .read_config = read_ministral,
-    .architecture = "MinistralForCausalLM",
-    .config_can = one_window_size,
-    .write_config = write_ministral,
-    .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
+    .hf = {.model_type = "ministral",
+           .architecture = "MinistralForCausalLM",
+           .quirks = HF_HEAD_DIM_KEY,
+           .read = read_ministral,
+           .can = one_window_size,
+           .write = write_ministral},
+    .gguf = {.arch = "llama", .quirks = GGUF_INTERLEAVED_ROPE, .rope_scalings = 1u << ROPE_SCALING_LLAMA3},
 };

@@ -35,15 +35,13 @@ static void write_config(const Model *m, json_t *config) {
 
 const Family family_mixtral = {
     .name = "mixtral",
-    .model_types = (const char *const[]){"mixtral", NULL},
-    .gguf_archs = (const char *const[]){"llama", NULL},
     .tensors = tensors,
     .model = {.norm_eps = 1e-5, .context = 131072},
     .layer = {.rope_base = 1000000, .n_kv_heads = 8, .n_experts = 8, .top_k = 2},
-    .gguf_interleaved = true,
-    .read_config = read_config,
-    .architecture = "MixtralForCausalLM",
-    .config_can = one_window_for_all,
-    .write_config = write_config,
-    .gguf_scalings = 1u << ROPE_SCALING_LLAMA3,
+    .hf = {.model_type = "mixtral",
+           .architecture = "MixtralForCausalLM",
+           .read = read_config,
+           .can = one_window_for_all,
+           .write = write_config},
+    .gguf = {.arch = "llama", .quirks = GGUF_INTERLEAVED_ROPE, .rope_scalings = 1u << ROPE_SCALING_LLAMA3},
 };

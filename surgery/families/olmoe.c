@@ -20,8 +20,6 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
 
 const Family family_olmoe = {
     .name = "olmoe",
-    .model_types = (const char *const[]){"olmoe", NULL},
-    .gguf_archs = (const char *const[]){"olmoe", NULL},
     .tensors = olmoe_tensors,
     .model = {.norm_eps = 1e-5, .context = 4096},
     .layer = {.rope_base = 10000,
@@ -30,9 +28,10 @@ const Family family_olmoe = {
               .n_experts = 64,
               .top_k = 8,
               .routing = ROUTING_OF_ALL},
-    .attention_bias_key = true,
-    .read_config = read_config,
-    .architecture = "OlmoeForCausalLM",
-    .config_carrier = "olmoe",
-    .gguf_carrier = "olmoe",
+    .hf = {.model_type = "olmoe",
+           .architecture = "OlmoeForCausalLM",
+           .quirks = HF_ATTENTION_BIAS_KEY,
+           .carrier = "olmoe",
+           .read = read_config},
+    .gguf = {.arch = "olmoe", .carrier = "olmoe"},
 };

@@ -26,8 +26,6 @@ static bool read_phi(Model *m, const json_t *config, Error *e) {
 
 const Family family_phi = {
     .name = "phi",
-    .model_types = (const char *const[]){"phi", NULL},
-    .gguf_archs = (const char *const[]){"phi2", NULL},
     .tensors = phi_tensors,
     .model = {.norm = NORM_LAYER, .norm_bias = true, .norm_eps = 1e-5, .context = 2048, .head_bias = true},
     .layer = {.rope_base = 10000,
@@ -40,10 +38,11 @@ const Family family_phi = {
               .o_bias = true,
               .mlp_bias = true},
     .rotary_part = 0.5,
-    .rotary_part_key = true,
-    .read_config = read_phi,
-    .architecture = "PhiForCausalLM",
-    .gguf_needs_head = true,
+    .hf = {.model_type = "phi",
+           .architecture = "PhiForCausalLM",
+           .quirks = HF_PARTIAL_ROTARY_KEY,
+           .read = read_phi},
+    .gguf = {.arch = "phi2", .quirks = GGUF_NEEDS_HEAD},
 };
 
 #define PHI3_QKV(role)                                                                                       \
@@ -97,18 +96,18 @@ static void write_gguf3(const Model *m, Checkpoint *out) {
 
 const Family family_phi3 = {
     .name = "phi3",
-    .model_types = (const char *const[]){"phi3", NULL},
-    .gguf_archs = (const char *const[]){"phi3", NULL},
     .tensors = phi3_tensors,
     .model = {.norm_eps = 1e-5, .context = 4096},
     .layer = {.rope_base = 10000},
-    .rotary_part_key = true,
-    .config_scalings = 1u << ROPE_SCALING_LONGROPE,
-    .gguf_scalings = 1u << ROPE_SCALING_LONGROPE,
-    .read_config = read_phi3,
-    .architecture = "Phi3ForCausalLM",
-    .config_can = one_window_for_all,
-    .write_config = write_config3,
-    .gguf_can = gguf_can3,
-    .write_gguf = write_gguf3,
+    .hf = {.model_type = "phi3",
+           .architecture = "Phi3ForCausalLM",
+           .quirks = HF_PARTIAL_ROTARY_KEY,
+           .rope_scalings = 1u << ROPE_SCALING_LONGROPE,
+           .read = read_phi3,
+           .can = one_window_for_all,
+           .write = write_config3},
+    .gguf = {.arch = "phi3",
+             .rope_scalings = 1u << ROPE_SCALING_LONGROPE,
+             .can = gguf_can3,
+             .write = write_gguf3},
 };

@@ -19,20 +19,18 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
 
 const Family family_qwen2 = {
     .name = "qwen2",
-    .model_types = (const char *const[]){"qwen2", NULL},
-    .gguf_archs = (const char *const[]){"qwen2", NULL},
     .tensors = llama_tensors,
     .model = {.norm_eps = 1e-6, .context = 32768},
     .layer = {.rope_base = 10000, .n_kv_heads = 32, .q_bias = true, .k_bias = true, .v_bias = true},
-    .read_config = read_config,
-    .architecture = "Qwen2ForCausalLM",
-    .no_o_bias = true,
+    .hf = {.model_type = "qwen2",
+           .architecture = "Qwen2ForCausalLM",
+           .quirks = HF_NO_O_BIAS,
+           .read = read_config},
+    .gguf = {.arch = "qwen2"},
 };
 
 const Family family_qwen3 = {
     .name = "qwen3",
-    .model_types = (const char *const[]){"qwen3", NULL},
-    .gguf_archs = (const char *const[]){"qwen3", NULL},
     .tensors = llama_tensors,
     .model = {.norm_eps = 1e-6, .context = 32768},
     .layer = {.rope_base = 10000,
@@ -40,10 +38,11 @@ const Family family_qwen3 = {
               .head_dim = 128,
               .q_norm = QK_NORM_HEAD,
               .k_norm = QK_NORM_HEAD},
-    .attention_bias_key = true,
-    .read_config = read_config,
-    .architecture = "Qwen3ForCausalLM",
-    .gguf_no_o_bias = true,
+    .hf = {.model_type = "qwen3",
+           .architecture = "Qwen3ForCausalLM",
+           .quirks = HF_ATTENTION_BIAS_KEY,
+           .read = read_config},
+    .gguf = {.arch = "qwen3", .quirks = GGUF_NO_O_BIAS},
 };
 
 static const TensorName moe_tensors[] = {
@@ -97,8 +96,6 @@ static bool gguf_can_moe(const Model *m, char *why, size_t size) {
 
 const Family family_qwen3_moe = {
     .name = "qwen3_moe",
-    .model_types = (const char *const[]){"qwen3_moe", NULL},
-    .gguf_archs = (const char *const[]){"qwen3moe", NULL},
     .tensors = moe_tensors,
     .model = {.norm_eps = 1e-6, .context = 32768},
     .layer = {.rope_base = 10000,
@@ -107,11 +104,10 @@ const Family family_qwen3_moe = {
               .k_norm = QK_NORM_HEAD,
               .n_experts = 128,
               .top_k = 8},
-    .attention_bias_key = true,
-    .read_config = read_moe,
-    .architecture = "Qwen3MoeForCausalLM",
-    .write_config = write_moe,
-    .gguf_can = gguf_can_moe,
-    .gguf_no_o_bias = true,
-    .gguf_expert_ffn = true,
+    .hf = {.model_type = "qwen3_moe",
+           .architecture = "Qwen3MoeForCausalLM",
+           .quirks = HF_ATTENTION_BIAS_KEY,
+           .read = read_moe,
+           .write = write_moe},
+    .gguf = {.arch = "qwen3moe", .quirks = GGUF_NO_O_BIAS | GGUF_EXPERT_FFN_KEY, .can = gguf_can_moe},
 };

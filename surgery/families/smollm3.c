@@ -32,17 +32,14 @@ static bool rotates(const Model *m, uint32_t layer) {
 
 const Family family_smollm3 = {
     .name = "smollm3",
-    .model_types = (const char *const[]){"smollm3", NULL},
-    .gguf_archs = (const char *const[]){"smollm3", NULL},
     .tensors = llama_tensors,
     .model = {.norm_eps = 1e-6, .context = 32768, .tied_head = true},
     .layer = {.rope_base = 2000000, .n_kv_heads = 4},
-    .attention_bias_key = true,
-    .mlp_bias_key = true,
-    .gguf_interleaved = true,
-    .read_config = read_config,
-    .read_gguf = read_gguf,
-    .architecture = "SmolLM3ForCausalLM",
     .rotates = rotates,
     .rotates_where = "all but every fourth layer, whatever the file says",
+    .hf = {.model_type = "smollm3",
+           .architecture = "SmolLM3ForCausalLM",
+           .quirks = HF_ATTENTION_BIAS_KEY | HF_MLP_BIAS_KEY,
+           .read = read_config},
+    .gguf = {.arch = "smollm3", .quirks = GGUF_INTERLEAVED_ROPE, .read = read_gguf},
 };

@@ -37,14 +37,11 @@ static const KeyName keys[] = {
 
 const Family family_imaginary = {
     .name = "imaginary",
-    .model_types = (const char *const[]){"imaginary", NULL},
-    .gguf_archs = (const char *const[]){"llama", NULL},
     .tensors = tensors,
-    .keys = keys,
     .model = {.norm_eps = 1e-6, .context = 2048},
     .layer = {.rope_base = 10000},
-    .gguf_interleaved = true,
-    .architecture = "ImaginaryForCausalLM",
+    .hf = {.model_type = "imaginary", .architecture = "ImaginaryForCausalLM", .keys = keys},
+    .gguf = {.arch = "llama", .quirks = GGUF_INTERLEAVED_ROPE},
 };
 """
 NAMES = {"model.embed_tokens.weight": "words", "lm_head.weight": "answers", "model.norm.weight": "roof", "input_layernorm.weight": "calm",
