@@ -23,9 +23,15 @@ typedef struct Carrier {
     bool (*interleaved)(const Model *m);
     /* True if it can say what `m->spec` says; else the reason in `why` ("has no per-layer rotation"). */
     bool (*can)(const Model *m, char *why, size_t why_size);
-    /* HF: edits `config`, which is the source's (or a fresh one with the common settings). GGUF: sets
-     * keys of `out`, which has the source's under the new architecture and the common settings already. */
-    bool (*configure)(Model *m, json_t *config, Checkpoint *out, Error *e);
+    /* HF: edits `config`, which is a copy of the source's, or holds the settings common to all families where
+     * the source has none. NULL for GGUF carriers. */
+    void (*write_hf)(const Model *m, json_t *config);
+    /* GGUF: sets keys of `out`, which has the source's keys under the new architecture and the common
+     * settings already. NULL for HF carriers. */
+    void (*write_gguf)(const Model *m, Checkpoint *out);
+    /* What a person should know about the result ("llama.cpp rounds ..."); NULL: there is nothing to tell.
+     * The hook itself may be NULL too. */
+    const char *(*notice)(const Model *m);
     /* A tensor's last change on its way out; NULL: none. */
     bool (*adapt)(const Model *m, Arena *a, TensorRole role, int layer, Tensor *t, Error *e);
     /* GGUF: general.architecture. HF: NULL. */

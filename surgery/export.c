@@ -100,17 +100,16 @@ static void set_if_changed(Export *x, const char *name, const json_t *before, co
         set_json_file(x->out, name, after);
 }
 
-static bool write_config(Export *x) {
+static void write_config(Export *x) {
     Model *m = x->m;
     json_t *config = m->config ? json_deep_copy(m->config) : fresh_config(m);
-    bool ok = x->carrier->configure(m, config, x->out, x->e);
+    x->carrier->write_hf(m, config);
     json_object_del(config, "auto_map");
     if (m->view && !x->packed) json_object_del(config, "quantization_config");
     state_context(m, config, "max_position_embeddings");
     state_dtype(x, config);
-    if (ok) set_if_changed(x, "config.json", m->config, config);
+    set_if_changed(x, "config.json", m->config, config);
     json_decref(config);
-    return ok;
 }
 
 /* ---- side files ---- */
@@ -195,7 +194,8 @@ static bool finish_hf(Export *x) {
         copy_side_files(x);
         x->out->st_metadata = json_incref(c->st_metadata);
     }
-    return write_config(x) && patch_tokenizer_config(x);
+    write_config(x);
+    return patch_tokenizer_config(x);
 }
 
 /* ---- GGUF metadata ---- */
@@ -348,7 +348,8 @@ static bool finish_gguf(Export *x) {
         if (!meta_find(x->out, "general.name")) set_name(x->out, c->path);
         set_common_meta(x, arch);
     }
-    if (!x->carrier->configure(x->m, NULL, x->out, x->e)) return false;
+    x->carrier->write_gguf(x->m, x->out);
+    if (x->carrier->notice && x->carrier->notice(x->m)) model_notice(x->m, "%s", x->carrier->notice(x->m));
     if (!from_gguf || was_cast(x->out)) {
         meta_set_u32(x->out, "general.file_type", file_type(x->out));
         meta_set_u32(x->out, "general.quantization_version", 2);

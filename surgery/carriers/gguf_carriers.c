@@ -126,15 +126,18 @@ void gguf_write_multipliers(const Model *m, Checkpoint *out) {
     gguf_write_real(out, "attention.scale", m->spec.layers[0].softmax_scale);
 }
 
-static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    (void)config, (void)e;
+static void own_write(const Model *m, Checkpoint *out) {
     const LayerSpec *l = NULL;
     if (main_rotation(m, &l) && l) gguf_set_rope(m, out, l);
-    if (l && l->scaling.kind == ROPE_SCALING_YARN && !l->scaling.truncate)
-        model_notice(m, "llama.cpp rounds the ends of YaRN's ramp to whole dimensions, which this model does "
-                        "not: its logits differ a little there");
     if (m->family->gguf.write) m->family->gguf.write(m, out);
-    return true;
+}
+
+static const char *own_notice(const Model *m) {
+    const LayerSpec *l = NULL;
+    bool exact = !main_rotation(m, &l) || !l || l->scaling.kind != ROPE_SCALING_YARN || l->scaling.truncate;
+    return exact ? NULL
+                 : "llama.cpp rounds the ends of YaRN's ramp to whole dimensions, which this model does not: "
+                   "its logits differ a little there";
 }
 
 const Carrier carrier_gguf_own = {
@@ -144,7 +147,8 @@ const Carrier carrier_gguf_own = {
     .runtimes = "llama.cpp",
     .interleaved = own_interleaved,
     .can = own_can,
-    .configure = own_configure,
+    .write_gguf = own_write,
+    .notice = own_notice,
     .arch = own_arch,
 };
 
@@ -165,15 +169,13 @@ static bool granite_can(const Model *m, char *why, size_t size) {
     return true;
 }
 
-static bool granite_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    (void)config, (void)e;
+static void granite_write(const Model *m, Checkpoint *out) {
     LayerSpec l = m->spec.layers[0];
     l.scaling = (RopeScaling){0};
     l.rotary_dim = l.head_dim;
     gguf_set_rope(m, out, &l);
     meta_set_bool(out, "granite.rope.scaling.finetuned", false);
     gguf_write_multipliers(m, out);
-    return true;
 }
 
 const Carrier carrier_gguf_granite = {
@@ -185,7 +187,7 @@ const Carrier carrier_gguf_granite = {
     .holds_scale = true,
     .interleaved = always,
     .can = granite_can,
-    .configure = granite_configure,
+    .write_gguf = granite_write,
     .arch = granite_arch,
 };
 
@@ -217,21 +219,19 @@ static bool swa_can(const Model *m, char *why, size_t size) {
     return true;
 }
 
-static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    (void)config, (void)e;
+static void swa_write(const Model *m, Checkpoint *out) {
     char key[128];
     const LayerSpec *rotating = NULL;
     one_rotation(m, &rotating);
     LayerSpec l = rotating ? *rotating : m->spec.layers[0];
     if (!rotating) l.rotary_dim = l.head_dim;
     gguf_set_rope(m, out, &l);
-    uint32_t n = m->spec.n_layers, *rotates = arena_alloc(&m->arena, n * sizeof *rotates);
+    uint32_t n = m->spec.n_layers, *rotates = arena_alloc(&out->arena, n * sizeof *rotates);
     for (uint32_t i = 0; i < n; i++)
         rotates[i] = m->spec.layers[i].position != POSITION_NOPE;
     write_gguf_window_pattern(m, out);
     meta_set_array(out, arch_key(key, out, "attention.rope_pattern"), META_U32, rotates, n);
     gguf_write_multipliers(m, out);
-    return true;
 }
 
 const Carrier carrier_gguf_granite_swa = {
@@ -244,7 +244,7 @@ const Carrier carrier_gguf_granite_swa = {
     .needs_sinks = true,
     .interleaved = always,
     .can = swa_can,
-    .configure = swa_configure,
+    .write_gguf = swa_write,
     .arch = swa_arch,
 };
 
@@ -256,14 +256,12 @@ static bool linear_can(const Model *m, char *why, size_t size) {
     return own_block(m, why, size);
 }
 
-static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    (void)config, (void)e;
+static void linear_write(const Model *m, Checkpoint *out) {
     LayerSpec l = *scaled_layer(m);
     l.rotary_dim = l.head_dim;
     l.scaling = rope_stopped(ROPE_SCALING_LINEAR);
     gguf_set_rope(m, out, &l);
     if (m->family->gguf.write) m->family->gguf.write(m, out);
-    return true;
 }
 
 const Carrier carrier_gguf_linear = {
@@ -273,6 +271,6 @@ const Carrier carrier_gguf_linear = {
     .runtimes = "llama.cpp, any version",
     .interleaved = own_interleaved,
     .can = linear_can,
-    .configure = linear_configure,
+    .write_gguf = linear_write,
     .arch = own_arch,
 };

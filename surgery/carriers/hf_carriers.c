@@ -218,16 +218,14 @@ static void start_config(const Model *m, json_t *config) {
     follow_softmax_scale(m, config);
 }
 
-static bool own_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    (void)out, (void)e;
+static void own_write(const Model *m, json_t *config) {
     const LayerSpec *l = NULL;
     start_config(m, config);
-    if (m->config && same_rotation_as_source(m)) return true;
+    if (m->config && same_rotation_as_source(m)) return;
     main_rotation(m, &l);
     config_set_rope(m->family, config, l, kept_base(m));
     if (m->family->hf.quirks & HF_HEAD_DIM_KEY)
         json_object_set_new(config, "head_dim", json_integer(m->spec.layers[0].head_dim));
-    return true;
 }
 
 const Carrier carrier_hf_own = {
@@ -238,7 +236,7 @@ const Carrier carrier_hf_own = {
     .needs_o_bias = own_needs_o_bias,
     .interleaved = own_interleaved,
     .can = own_can,
-    .configure = own_configure,
+    .write_hf = own_write,
 };
 
 /* ---- SmolLM3: rotation and windows per layer, in transformers 4 and 5 ---- */
@@ -267,8 +265,7 @@ static const Family *smollm3_family(void) {
     return family_by_model_type("smollm3");
 }
 
-static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    (void)out, (void)e;
+static void smollm3_write(const Model *m, json_t *config) {
     static const char *const foreign[] = {
         "max_window_layers",   "no_rope_layer_interval", "pretraining_tp",       "rope_interleaved",
         "is_llama_config",     "partial_rotary_factor",  "embedding_multiplier", "logits_scaling",
@@ -292,7 +289,6 @@ static bool smollm3_configure(Model *m, json_t *config, Checkpoint *out, Error *
     if (!json_object_get(config, "rms_norm_eps"))
         json_object_set_new(config, "rms_norm_eps", json_real(m->spec.norm_eps));
     config_set_token_ids(config);
-    return true;
 }
 
 const Carrier carrier_hf_smollm3 = {
@@ -303,7 +299,7 @@ const Carrier carrier_hf_smollm3 = {
     .runtimes = "transformers >= 4.53, 5.x",
     .needs_o_bias = always,
     .can = smollm3_can,
-    .configure = smollm3_configure,
+    .write_hf = smollm3_write,
 };
 
 /* ---- Granite SWA: multipliers, sinks, a rope base per layer; transformers 5 only ---- */
@@ -328,8 +324,8 @@ static bool swa_can(const Model *m, char *why, size_t size) {
     return llama_block(m, why, size) && swa_attention(m, why, size);
 }
 
-static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    if (!smollm3_configure(m, config, out, e)) return false;
+static void swa_write(const Model *m, json_t *config) {
+    smollm3_write(m, config);
     json_object_del(config, "no_rope_layers");
     json_object_del(config, "use_sliding_window");
     config_set_class(config, "GraniteSWAForCausalLM", "granite_swa");
@@ -341,7 +337,6 @@ static bool swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     if (!window_size(m))
         json_object_set_new(config, "sliding_window", json_integer(128)); /* read, never used */
     write_multipliers(m, config);
-    return true;
 }
 
 const Carrier carrier_hf_granite_swa = {
@@ -354,7 +349,7 @@ const Carrier carrier_hf_granite_swa = {
     .needs_sinks = true,
     .needs_o_bias = always,
     .can = swa_can,
-    .configure = swa_configure,
+    .write_hf = swa_write,
 };
 
 /* ---- the same with experts ---- */
@@ -363,13 +358,12 @@ static bool moe_swa_can(const Model *m, char *why, size_t size) {
     return llama_layers(m, why, size) && plain_mixture(m, why, size) && swa_attention(m, why, size);
 }
 
-static bool moe_swa_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    if (!swa_configure(m, config, out, e)) return false;
+static void moe_swa_write(const Model *m, json_t *config) {
+    swa_write(m, config);
     config_set_class(config, "GraniteMoeSWAForCausalLM", "granitemoe_swa");
     json_object_set_new(config, "intermediate_size", json_integer(m->spec.layers[0].ffn_dim));
     json_object_set_new(config, "shared_intermediate_size", json_integer(0));
     write_experts(m, config, "num_local_experts");
-    return true;
 }
 
 const Carrier carrier_hf_granitemoe_swa = {
@@ -382,7 +376,7 @@ const Carrier carrier_hf_granitemoe_swa = {
     .needs_sinks = true,
     .needs_o_bias = always,
     .can = moe_swa_can,
-    .configure = moe_swa_configure,
+    .write_hf = moe_swa_write,
 };
 
 /* ---- the family's own, with no dimension of a head rotated: partial_rotary_factor = 0 ---- */
@@ -403,12 +397,10 @@ static bool partial_can(const Model *m, char *why, size_t size) {
     return stops_all(m, why, size);
 }
 
-static bool partial_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    (void)out, (void)e;
+static void partial_write(const Model *m, json_t *config) {
     start_config(m, config);
     config_set_rope(m->family, config, NULL, kept_base(m));
     json_object_set_new(config, config_key(m->family, "partial_rotary_factor"), json_real(0));
-    return true;
 }
 
 const Carrier carrier_hf_partial = {
@@ -419,7 +411,7 @@ const Carrier carrier_hf_partial = {
     .needs_o_bias = own_needs_o_bias,
     .interleaved = own_interleaved,
     .can = partial_can,
-    .configure = partial_configure,
+    .write_hf = partial_write,
 };
 
 /* ---- the family's own, with angles divided by 1e30 ---- */
@@ -444,8 +436,7 @@ static void keep_rotation_list(const Model *m, json_t *config) {
     if (list) json_object_set_new(config, "no_rope_layers", list);
 }
 
-static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    (void)out, (void)e;
+static void linear_write(const Model *m, json_t *config) {
     start_config(m, config);
     RopeScalingKind kind =
         m->family->hf.rope_scalings >> ROPE_SCALING_LINEAR & 1 || !m->family->hf.rope_scalings
@@ -454,7 +445,6 @@ static bool linear_configure(Model *m, json_t *config, Checkpoint *out, Error *e
     LayerSpec l = {.position = POSITION_NOPE, .rope_base = kept_base(m), .scaling = rope_stopped(kind)};
     config_set_rope(m->family, config, &l, 0);
     if (m->family->hf.quirks & HF_NO_ROPE_LAYERS_KEY) keep_rotation_list(m, config);
-    return true;
 }
 
 const Carrier carrier_hf_linear = {
@@ -465,5 +455,5 @@ const Carrier carrier_hf_linear = {
     .needs_o_bias = own_needs_o_bias,
     .interleaved = own_interleaved,
     .can = linear_can,
-    .configure = linear_configure,
+    .write_hf = linear_write,
 };

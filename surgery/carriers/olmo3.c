@@ -36,8 +36,7 @@ static bool can(const Model *m, char *why, size_t size) {
 
 /* The rotation is said in rope_scaling and in rope_parameters: transformers 5 forgets rope_theta for one of
  * the two types. */
-static bool configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    (void)out, (void)e;
+static void write(const Model *m, json_t *config) {
     const Family *olmo3 = family_by_model_type("olmo3");
     const LayerSpec *windowed = layer_by_window(m, true);
     LayerSpec global = *scaled_layer(m);
@@ -57,7 +56,6 @@ static bool configure(Model *m, json_t *config, Checkpoint *out, Error *e) {
     json_object_set_new(config, "num_key_value_heads", json_integer(global.n_kv_heads));
     json_object_set_new(config, "tie_word_embeddings", json_boolean(m->spec.tied_head));
     config_set_token_ids(config);
-    return true;
 }
 
 const Carrier carrier_hf_olmo3 = {
@@ -69,5 +67,5 @@ const Carrier carrier_hf_olmo3 = {
     .runtimes = "transformers 5.x",
     .needs_o_bias = always,
     .can = can,
-    .configure = configure,
+    .write_hf = write,
 };

@@ -33,8 +33,7 @@ static LayerSpec rotation(const Model *m) {
     return l;
 }
 
-static bool configure_hf(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    (void)out, (void)e;
+static void write_hf(const Model *m, json_t *config) {
     static const char *const foreign[] = {"head_dim",       "mlp_bias",           "pretraining_tp",
                                           "sliding_window", "use_sliding_window", "max_window_layers",
                                           "layer_types"};
@@ -53,7 +52,6 @@ static bool configure_hf(Model *m, json_t *config, Checkpoint *out, Error *e) {
                         json_boolean(l.n_experts > 1 && l.routing == ROUTING_OF_CHOSEN));
     json_object_set_new(config, "output_router_logits", json_false());
     config_set_token_ids(config);
-    return true;
 }
 
 const Carrier carrier_hf_olmoe = {
@@ -66,7 +64,7 @@ const Carrier carrier_hf_olmoe = {
     .needs_router = true,
     .needs_o_bias = always,
     .can = can,
-    .configure = configure_hf,
+    .write_hf = write_hf,
 };
 
 /* ---- GGUF ---- */
@@ -102,8 +100,7 @@ static bool adapt(const Model *m, Arena *a, TensorRole role, int layer, Tensor *
     return !is_kv(role) || repeat_heads(&m->spec.layers[layer], a, t, e);
 }
 
-static bool configure_gguf(Model *m, json_t *config, Checkpoint *out, Error *e) {
-    (void)config, (void)e;
+static void write_gguf(const Model *m, Checkpoint *out) {
     char key[128];
     LayerSpec l = rotation(m);
     gguf_set_rope(m, out, &l);
@@ -112,7 +109,6 @@ static bool configure_gguf(Model *m, json_t *config, Checkpoint *out, Error *e) 
         meta_set_u32(out, arch_key(key, out, "expert_count"), 1);
         meta_set_u32(out, arch_key(key, out, "expert_used_count"), 1);
     }
-    return true;
 }
 
 static const char *arch(const Model *m) {
@@ -131,7 +127,7 @@ const Carrier carrier_gguf_olmoe = {
     .needs_head = true,
     .repeats_kv = true,
     .can = can_gguf,
-    .configure = configure_gguf,
+    .write_gguf = write_gguf,
     .arch = arch,
     .adapt = adapt,
 };
