@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
-#include "formats/file.h"
+#include "formats/output.h"
 #include "recal/gemm.h"
 
 /* clang-format off */

@@ -7,9 +7,10 @@
 #include "cmd/recipe/recipe_read.h"
 #include "cmd/report/report.h"
 #include "formats/checkpoint.h"
-#include "formats/file.h"
+#include "formats/checkpoint_open.h"
 #include "formats/hash.h"
 #include "formats/json.h"
+#include "formats/output.h"
 #include "surgery/derope_keys.h"
 
 #define CARD_KEY "card_key" /* in the manifest */

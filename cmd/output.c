@@ -6,8 +6,11 @@
 #include <sys/stat.h>
 
 #include "cmd/cmd.h"
-#include "formats/file.h"
+#include "formats/checkpoint.h"
+#include "formats/gguf_write.h"
+#include "formats/hf_write.h"
 #include "formats/json.h"
+#include "formats/output.h"
 #include "surgery/carrier.h"
 #include "surgery/pass.h"
 

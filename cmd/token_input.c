@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 
 #include "cmd/cmd.h"
+#include "formats/checkpoint.h"
+#include "formats/checkpoint_open.h"
 #include "formats/file.h"
 #include "recal/data.h"
 

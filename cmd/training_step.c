@@ -1,7 +1,7 @@
 #include "cmd/training_step.h"
 
 #include "cmd/cmd.h"
-#include "formats/file.h"
+#include "formats/checkpoint.h"
 #include "recal/data.h"
 #include "recal/memory.h"
 

@@ -1,7 +1,11 @@
 #include "formats/checkpoint.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "formats/file.h"
 #include "formats/json.h"
@@ -26,6 +30,42 @@ void checkpoint_close(Checkpoint *c) {
     free(c->files);
     arena_free(&c->arena);
     free(c);
+}
+
+/* ---- mapped files ---- */
+
+static void unmap(Mapping *m) {
+    if (m->source.size) munmap((void *)m->source.map, m->source.size);
+}
+
+Mapping *checkpoint_hang(Checkpoint *c, const ByteSource *s, void (*close_mapping)(Mapping *)) {
+    Mapping *m = arena_alloc(&c->arena, sizeof *m);
+    m->source = *s;
+    m->close = close_mapping;
+    m->next = c->mappings;
+    c->mappings = m;
+    return m;
+}
+
+const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e) {
+    int fd = file_open(path, O_NONBLOCK, e);
+    if (fd < 0) return NULL;
+    struct stat st;
+    void *map = NULL;
+    bool ok = fstat(fd, &st) == 0 || error_errno(e, "%s", path);
+    if (ok && !S_ISREG(st.st_mode)) ok = error_set(e, ERR_INPUT, "%s: not a regular file", path);
+    if (ok && st.st_size > 0) {
+        map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (map == MAP_FAILED) ok = error_errno(e, "%s: cannot map %lld bytes", path, (long long)st.st_size);
+    }
+    close(fd);
+    if (!ok) return NULL;
+    ByteSource s = {
+        .path = arena_strdup(&c->arena, path),
+        .map = map ? map : (const uint8_t *)"",
+        .size = (uint64_t)st.st_size,
+    };
+    return &checkpoint_hang(c, &s, unmap)->source;
 }
 
 /* ---- tensors, found by name through an open-addressing table of positions + 1 ---- */

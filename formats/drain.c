@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/file.h"
 #include "formats/hash.h"
+#include "formats/output.h"
 
 enum { PIECE = 2 << 20, FLUSH = 32 << 20 };
 

@@ -2,7 +2,7 @@
 #ifndef DEROPE_FORMATS_DRAIN_H
 #define DEROPE_FORMATS_DRAIN_H
 
-#include "formats/checkpoint.h"
+#include "formats/write_options.h"
 
 struct Hash;
 

@@ -88,9 +88,4 @@ DType dtype_written(DType t);
  * 32. False if that does not fit either. */
 bool dtype_for_rows(DType wanted, uint64_t row_elems, DType *out);
 
-float f16_to_f32(uint16_t h);
-uint16_t f32_to_f16(float f); /* round to nearest even, as the CPU does it */
-float bf16_to_f32(uint16_t h);
-uint16_t f32_to_bf16(float f); /* round to nearest even; NaN stays NaN */
-
 #endif

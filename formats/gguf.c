@@ -1,4 +1,6 @@
 /* GGUF v2 and v3 (ggml docs/gguf.md): header, key-values, tensor table, padding, data. */
+#include "formats/gguf.h"
+
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -6,8 +8,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "formats/containers.h"
-#include "formats/file.h"
+#include "formats/meta.h"
 
 /* Limits of ggml's own reader, and of sense: what passes them is an attack or damage. */
 enum { MAX_KEY = 65535, MAX_NAME = 1024, MAX_GGUF_RANK = 4, MAX_ALIGNMENT = 1 << 20 };

@@ -1,12 +1,14 @@
 /* Writes GGUF v3. The manifest holds the tensors' hashes and stands before them, so it is written twice: with
  * zeros, and in place once they are known. */
+#include "formats/gguf_write.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "formats/containers.h"
 #include "formats/drain.h"
-#include "formats/file.h"
+#include "formats/meta.h"
+#include "formats/output.h"
 
 static const char manifest_key[] = "derope.manifest";
 

@@ -1,8 +1,8 @@
-/* The files of a Hugging Face folder about to be written, and the two places they can go to. */
+/* The files of a Hugging Face folder about to be written (hf_files.c). */
 #ifndef DEROPE_FORMATS_HF_FILES_H
 #define DEROPE_FORMATS_HF_FILES_H
 
-#include "formats/checkpoint.h"
+#include "formats/write_options.h"
 
 /* Bytes in memory, then the served bytes of tensors. */
 typedef struct HfFile {
@@ -22,11 +22,12 @@ typedef struct HfFiles {
     Arena arena; /* names and texts */
 } HfFiles;
 
+/* Lists the files that `c` is written as, in the order of writing. `f` is all zeros before, and is freed
+ * after with hf_files_free, also where this fails. */
+bool hf_files_list(HfFiles *f, Checkpoint *c, const WriteOptions *o, Error *e);
+void hf_files_free(HfFiles *f);
+
 /* derope.json as `o` gives it. */
 bool hf_manifest_text(Checkpoint *c, const WriteOptions *o, Buffer *out, Error *e);
-/* Fills `temp`, which is there, with a zip: stored entries, weights aligned to 64 bytes so that they can be
- * read in place, one date for all, zip64 where sizes ask for it. `path`: its name for messages. */
-bool hf_zip_write(Checkpoint *c, const HfFiles *files, const char *temp, const char *path,
-                  const WriteOptions *o, Error *e);
 
 #endif

@@ -1,12 +1,13 @@
 /* A Hugging Face folder: configuration and tokenizer files, and the weights in one or several files. */
+#include "formats/hf_folder.h"
+
 #include <dirent.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "formats/containers.h"
-#include "formats/file.h"
+#include "formats/container.h"
 #include "formats/json.h"
 
 enum { MAX_INDEX = 256 << 20 };

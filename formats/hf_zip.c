@@ -1,8 +1,11 @@
 /* A Hugging Face folder in a zip. */
+#include "formats/hf_zip.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/containers.h"
+#include "formats/container.h"
+#include "formats/hf_folder.h"
 
 typedef struct ZipFolder {
     ZipMap *zip;
@@ -127,14 +130,5 @@ bool hf_zip_parse(Checkpoint *c, ZipMap *zip, bool without_weights, Error *e) {
     }
     bool ok = without_weights ? zipped_side_files(&f, c, e) : hf_read_folder(c, &f, e);
     free(p.prefix);
-    return ok;
-}
-
-bool zip_read(Checkpoint *c, const char *path, bool without_weights, Error *e) {
-    const ByteSource *file = checkpoint_map(c, path, e);
-    ZipMap *zip = file ? zip_map_open(c, file, e) : NULL;
-    bool ok =
-        zip && (torch_zip_is(zip) ? torch_zip_parse(c, zip, e) : hf_zip_parse(c, zip, without_weights, e));
-    zip_map_close(zip);
     return ok;
 }

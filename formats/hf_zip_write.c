@@ -1,5 +1,7 @@
 /* A Hugging Face folder as one zip of stored entries, written by libzip, which pulls each entry's bytes from
  * us and pushes the file's back: nothing is held but a piece. */
+#include "formats/hf_zip_write.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +9,6 @@
 #include <zip.h>
 
 #include "formats/drain.h"
-#include "formats/hf_files.h"
 
 enum {
     ALIGNMENT = 64,   /* of an entry's first byte */

@@ -1,8 +1,8 @@
 /* GGUF key-values, kept in their file encoding (ggml docs/gguf.md). */
+#include "formats/meta.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "formats/checkpoint.h"
 
 uint32_t meta_type_size(MetaType t) {
     static const uint8_t sizes[META_TYPE_COUNT] = {

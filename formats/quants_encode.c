@@ -1,12 +1,13 @@
 /* Encoders that search: the super-blocks of 256 and the codebook of IQ4. The arithmetic is that of ggml's
  * reference, operation by operation, so that the bytes are its own. What is independent (sub-blocks, or the
  * scales that are tried) goes side by side in lanes, which leaves every sum in its order. */
+#include "formats/quants_encode.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include "formats/dtype.h"
-#include "formats/quants.h"
+#include "formats/quant_block.h"
 
 enum { SUPER = 256, LANES = 20 };
 

@@ -1,10 +1,11 @@
 /* Blocks of codes: into a table of 16 values (IQ4, MXFP4, NVFP4), into codebooks of whole rows (IQ1, IQ2,
  * IQ3), and ternary digits (TQ1, TQ2). */
+#include "formats/quants_i.h"
+
 #include <stdbool.h>
 #include <string.h>
 
-#include "formats/dtype.h"
-#include "formats/quants.h"
+#include "formats/quant_block.h"
 #include "formats/quants_grids.h"
 
 enum { SUPER = 256 };

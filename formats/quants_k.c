@@ -1,8 +1,9 @@
 /* The super-blocks of 256 ("K-quants"): 8 or 16 sub-blocks, whose own scales are quantised too. */
+#include "formats/quants_k.h"
+
 #include <string.h>
 
-#include "formats/dtype.h"
-#include "formats/quants.h"
+#include "formats/quant_block.h"
 
 enum { SUPER = 256 };
 

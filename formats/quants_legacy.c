@@ -1,9 +1,10 @@
 /* The blocks of 32: a scale (and a minimum) in F16, then 4, 5 or 8 bits an element. */
+#include "formats/quants_legacy.h"
+
 #include <math.h>
 #include <string.h>
 
-#include "formats/dtype.h"
-#include "formats/quants.h"
+#include "formats/quant_block.h"
 
 enum { BLOCK = 32, HALF = 16 };
 

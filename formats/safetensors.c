@@ -1,12 +1,12 @@
 /* safetensors: u64 header length, JSON header, data. Like the reference, the header is validated as a whole
  * before anything is handed out: no overlap, no hole, exact end. */
+#include "formats/safetensors.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/containers.h"
-#include "formats/file.h"
 #include "formats/json.h"
 
 enum { MAX_HEADER = 100 * 1000 * 1000 }; /* the reference's limit */

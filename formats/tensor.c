@@ -1,9 +1,10 @@
+#include "formats/tensor.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/checkpoint.h"
 #include "formats/hash.h"
 
 enum { CHUNK = 1 << 20 }; /* bytes served or decoded at a time */

@@ -1,8 +1,8 @@
 /* Tensors made of other tensors' rows, without reading any: slices, stacks, other orders. */
+#include "formats/tensor_views.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "formats/checkpoint.h"
 
 bool tensor_split_elements(Arena *a, Tensor *t, Error *e) {
     if (t->row_elems == 1) return true;

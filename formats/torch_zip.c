@@ -1,13 +1,12 @@
 /* PyTorch's zip form: NAME/data.pkl describes the tensors, NAME/data/KEY holds the bytes of storage KEY.
  * formats/zip_map.h finds the entries; torch.save stores them, so they are served from the mapped file. */
+#include "formats/torch_zip.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
-#include "formats/containers.h"
-#include "formats/file.h"
 #include "formats/unpickle.h"
-#include "formats/zip_map.h"
 
 enum { MAX_NAME = 4096 };
 

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/unpickle_globals.h"
-
 typedef struct Unpickler {
     Arena *arena;
     const char *where;
@@ -447,21 +445,4 @@ const PickleValue *unpickle(Arena *a, const char *where, const uint8_t *bytes, u
     free(u.marks);
     free(u.memo);
     return v;
-}
-
-const char *pickle_kind_name(PickleKind k) {
-    static const char *const names[] = {"None",
-                                        "a truth value",
-                                        "an integer",
-                                        "a float",
-                                        "a string",
-                                        "bytes",
-                                        "a tuple",
-                                        "a list",
-                                        "a dict",
-                                        "a name",
-                                        "storage",
-                                        "a tensor",
-                                        "a device or layout"};
-    return names[k];
 }

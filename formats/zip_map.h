@@ -5,7 +5,7 @@
 #ifndef DEROPE_FORMATS_ZIP_MAP_H
 #define DEROPE_FORMATS_ZIP_MAP_H
 
-#include "formats/file.h"
+#include "formats/checkpoint.h"
 
 typedef struct ZipMap ZipMap;
 

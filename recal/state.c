@@ -6,9 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "formats/file.h"
+#include "formats/checkpoint.h"
 #include "formats/hash.h"
 #include "formats/json.h"
+#include "formats/output.h"
 
 static const char magic[8] = "derope-1";
 

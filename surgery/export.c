@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/containers.h"
+#include "formats/checkpoint.h"
+#include "formats/hf_folder.h"
 #include "formats/json.h"
+#include "formats/meta.h"
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
 #include "surgery/gguf_keys.h"

@@ -1,5 +1,7 @@
 /* The tensors of an output: what the carrier calls them, how it lays them out, what it has beside the model's
  * own. */
+#include "formats/meta.h"
+#include "formats/tensor_views.h"
 #include "surgery/export.h"
 
 #include <math.h>

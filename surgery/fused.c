@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "formats/tensor_views.h"
+
 static bool is_gate_up(Fused how) {
     return how == FUSED_GATE_UP || how == FUSED_GATE_UP_PAIRS;
 }

@@ -2,7 +2,9 @@
 
 #include <string.h>
 
-#include "formats/containers.h"
+#include "formats/gguf.h"
+#include "formats/gguf_write.h"
+#include "formats/meta.h"
 #include "surgery/derope_keys.h"
 
 static bool begins(const char *s, const char *start) {

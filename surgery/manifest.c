@@ -2,9 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "formats/file.h"
+#include "formats/checkpoint.h"
 #include "formats/hash.h"
 #include "formats/json.h"
+#include "formats/meta.h"
 #include "surgery/carrier.h"
 #include "surgery/derope_keys.h"
 #include "surgery/version.h"

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "formats/json.h"
+#include "formats/meta.h"
+#include "formats/tensor_views.h"
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
 #include "surgery/quantized.h"

@@ -5,6 +5,7 @@
 #define DEROPE_SURGERY_MODEL_H
 
 #include "formats/checkpoint.h"
+#include "formats/tensor_views.h"
 #include "surgery/role.h"
 
 struct Carrier;    /* surgery/carrier.h */

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
+#include "formats/hf_quantization.h"
 #include "formats/json.h"
-#include "formats/packed.h"
 
 /* One of the kinds that are read. */
 typedef struct Kind {
@@ -95,7 +95,8 @@ static bool add_fp8(Model *m, const Tensor *t, const uint64_t block[2], Error *e
     if (!scale)
         return error_set(e, ERR_INPUT, "tensor '%s': %s, and there is no '%s_scale_inv' or '%s_scale'",
                          t->name, dtype_info(t->dtype)->name, t->name, t->name);
-    if (!packed_scaled(&m->view->arena, t, scale, block[0], block[1], plain_type(m), &plain, e)) return false;
+    if (!hf_dequantized(&m->view->arena, t, scale, block[0], block[1], plain_type(m), &plain, e))
+        return false;
     checkpoint_add_tensor(m->view, &plain);
     return true;
 }
@@ -137,7 +138,7 @@ static bool view_mxfp4(Model *m, const json_t *config, Error *e) {
         }
         if (!(scales = find_with(m, base, "_scales")))
             return error_set(e, ERR_INPUT, "tensor '%s': there is no '%s_scales'", t->name, base);
-        if (!packed_mxfp4(&m->view->arena, base, t, scales, &whole, e)) return false;
+        if (!hf_mxfp4_tensor(&m->view->arena, base, t, scales, &whole, e)) return false;
         checkpoint_add_tensor(m->view, &whole);
         packed++;
     }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/meta.h"
 #include "surgery/family.h"
 
 const char *arch_key(char out[128], const Checkpoint *c, const char *suffix) {

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "formats/file.h"
 #include "formats/json.h"
 #include "tests/tiny_model.h"
 

@@ -16,8 +16,10 @@
 
 #include <cmocka.h>
 
-#include "formats/containers.h"
+#include "formats/checkpoint.h"
+#include "formats/checkpoint_open.h"
 #include "formats/file.h"
+#include "formats/meta.h"
 
 /* A folder of this process, made at the first call. */
 static inline const char *scratch(void) {

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "formats/checkpoint.h"
+#include "formats/meta.h"
 #include "surgery/family.h"
 
 /* 4 layers of width 16: 4 heads of 4 dimensions over 2 key/value heads */

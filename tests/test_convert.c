@@ -1,8 +1,10 @@
 /* `derope convert` and `derope diff` from the outside: exit codes, messages, files. */
 #include <fcntl.h>
 
+#include "formats/file.h"
 #include "formats/hash.h"
 #include "formats/json.h"
+#include "formats/meta.h"
 #include "tests/tiny_model.h"
 
 static void wrong_command_lines_are_usage(void **state) {

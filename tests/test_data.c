@@ -3,6 +3,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "formats/file.h"
 #include "recal/data.h"
 #include "tests/scratch.h"
 

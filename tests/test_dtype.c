@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "formats/dtype.h"
+#include "formats/floats.h"
 
 static uint32_t bits_of(float f) {
     uint32_t bits;

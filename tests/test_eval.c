@@ -2,6 +2,8 @@
  * outside, its perplexities against `derope ppl`. */
 #include <math.h>
 
+#include "formats/checkpoint_open.h"
+#include "formats/file.h"
 #include "recal/evaluate/ask.h"
 #include "recal/evaluate/context_extension.h"
 #include "recal/perplexity.h"

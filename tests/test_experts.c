@@ -3,6 +3,7 @@
 
 #include <cblas.h>
 
+#include "formats/tensor_views.h"
 #include "recal/ops/ops.h"
 #include "tests/small_model.h"
 

@@ -1,7 +1,11 @@
 /* A model turned into a checkpoint of either format: names, layout, configuration, what travels along. */
 #include <math.h>
 
+#include "formats/floats.h"
+#include "formats/gguf_write.h"
+#include "formats/hf_write.h"
 #include "formats/json.h"
+#include "formats/meta.h"
 #include "surgery/carrier.h"
 #include "surgery/derope_keys.h"
 #include "surgery/gguf_keys.h"

@@ -1,6 +1,7 @@
 /* What model_open makes of a checkpoint of each family, in HF's form and in GGUF's, and what it refuses. */
 #include <math.h>
 
+#include "formats/meta.h"
 #include "surgery/derope_keys.h"
 #include "tests/small_model.h"
 

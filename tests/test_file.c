@@ -4,6 +4,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "formats/file.h"
+#include "formats/output.h"
 #include "tests/scratch.h"
 
 /* ---- what the disk is told, in order ---- */

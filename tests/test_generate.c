@@ -1,5 +1,6 @@
 /* `derope generate` from the outside: its KV cache against `derope logits`, which has none; seeds and
  * temperatures; texts longer than the model knows; wrong command lines. And Ctrl-C in what only reads. */
+#include "formats/file.h"
 #include "tests/process.h"
 #include "tests/text_model.h"
 

@@ -1,4 +1,6 @@
 /* GGUF files, right and wrong, read and written. */
+#include "formats/gguf_write.h"
+#include "formats/meta.h"
 #include "tests/scratch.h"
 
 static void put_u32(Buffer *b, uint32_t v) {

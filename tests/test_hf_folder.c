@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include "formats/hf_write.h"
 #include "formats/json.h"
 #include "tests/scratch.h"
 

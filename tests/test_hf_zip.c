@@ -1,4 +1,6 @@
 /* Hugging Face folders in one zip: written, read, and refused. */
+#include "formats/file.h"
+#include "formats/hf_write.h"
 #include "tests/made_zip.h"
 #include "tests/process.h"
 

@@ -1,6 +1,9 @@
 /* The manifest, and what `derope verify` says when an output is no longer what it promises. */
+#include "formats/file.h"
+#include "formats/gguf_write.h"
 #include "formats/hash.h"
 #include "formats/json.h"
+#include "formats/meta.h"
 #include "surgery/derope_keys.h"
 #include "tests/tiny_model.h"
 

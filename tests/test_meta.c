@@ -1,4 +1,5 @@
 /* GGUF's key-values in memory: what goes in comes out as its own kind and as no other. */
+#include "formats/meta.h"
 #include "tests/scratch.h"
 
 /* Sets `key` to the scalar of `bytes` in type `t`. */

@@ -1,6 +1,7 @@
 /* What each pass does to a model, and what it refuses. */
 #include <math.h>
 
+#include "formats/floats.h"
 #include "formats/json.h"
 #include "surgery/pass.h"
 #include "tests/small_model.h"

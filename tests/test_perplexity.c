@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "cmd/token_input.h"
+#include "formats/file.h"
 #include "recal/perplexity.h"
 #include "recal/random.h"
 #include "tests/text_model.h"

@@ -2,6 +2,9 @@
  * notices say of it. */
 #include <math.h>
 
+#include "formats/checkpoint_open.h"
+#include "formats/gguf_write.h"
+#include "formats/meta.h"
 #include "tests/process.h"
 
 /* ---- a GGUF of two layers, 256 wide ---- */

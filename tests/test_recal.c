@@ -1,4 +1,5 @@
 /* `derope recal` from the outside: what repeats, what Ctrl-C leaves, what --resume goes on from. */
+#include "formats/file.h"
 #include "formats/hash.h"
 #include "tests/process.h"
 #include "tests/text_model.h"

@@ -2,7 +2,9 @@
  * each change redoes, and what is refused before any work. */
 #include <dirent.h>
 
+#include "formats/floats.h"
 #include "formats/hash.h"
+#include "formats/meta.h"
 #include "tests/process.h"
 #include "tests/text_model.h"
 

@@ -1,4 +1,5 @@
 /* The state of an interrupted run: it comes back bit for bit, and nothing but itself is taken for it. */
+#include "formats/file.h"
 #include "formats/hash.h"
 #include "recal/state.h"
 #include "tests/text_model.h"

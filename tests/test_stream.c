@@ -1,4 +1,5 @@
 /* Texts that come in parts give the tokens of the whole, for tokenizers of every kind. */
+#include "formats/meta.h"
 #include "recal/random.h"
 #include "surgery/tokenizer/tokenizer.h"
 #include "tests/scratch.h"

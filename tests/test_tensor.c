@@ -2,7 +2,9 @@
 #include <float.h>
 #include <math.h>
 
+#include "formats/floats.h"
 #include "formats/hash.h"
+#include "formats/tensor_views.h"
 #include "tests/scratch.h"
 
 static const ByteSource *memory(Arena *a, const void *bytes, size_t n) {

@@ -1,5 +1,6 @@
 /* Tokenizers made by hand, of both kinds and from both sources; texts that are nasty; files that are wrong.
  */
+#include "formats/meta.h"
 #include "tests/scratch.h"
 
 #include "surgery/tokenizer/tokenizer.h"

@@ -1,4 +1,6 @@
 /* PyTorch zip checkpoints, right and wrong, built by libzip. */
+#include "formats/checkpoint_open.h"
+#include "formats/file.h"
 #include "tests/made_zip.h"
 
 /* Pieces of pickles. A literal each, so that no escape runs into the next character. */

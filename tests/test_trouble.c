@@ -2,6 +2,7 @@
  * message, the right exit code, no partial output, the source intact. */
 #include <dirent.h>
 
+#include "formats/file.h"
 #include "tests/process.h"
 
 static void assert_trouble(const char *options, const char *arguments, const char *text) {

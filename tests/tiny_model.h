@@ -2,6 +2,8 @@
 #ifndef DEROPE_TESTS_TINY_MODEL_H
 #define DEROPE_TESTS_TINY_MODEL_H
 
+#include "formats/floats.h"
+#include "formats/hf_write.h"
 #include "surgery/model.h"
 #include "tests/scratch.h"
 

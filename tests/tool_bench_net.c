@@ -1,6 +1,7 @@
 /* Tokens per second of the forward pass and of training on a model's own weights,
  * or on random ones where there is only a config.json.
  *   tool_bench_net MODEL [B] [T] [REPEATS]      prints JSON; B sequences of T tokens */
+#include "formats/checkpoint_open.h"
 #include "tests/bench.h"
 
 /* Best of `repeats`. */

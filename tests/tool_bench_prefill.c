@@ -1,6 +1,7 @@
 /* Tokens per second of reading a text of one length: prefill (only the last token's logits are wanted) and
  * perplexity (those of the second half, as llama-perplexity scores).
  *   tool_bench_prefill MODEL T [THREADS]      prints JSON */
+#include "formats/checkpoint_open.h"
 #include "recal/perplexity.h"
 #include "tests/bench.h"
 

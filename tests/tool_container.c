@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "formats/checkpoint.h"
+#include "formats/checkpoint_open.h"
+#include "formats/gguf_write.h"
+#include "formats/hf_write.h"
 #include "formats/json.h"
 
 static json_t *hex_of(const void *bytes, uint64_t n) {

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/checkpoint.h"
+#include "formats/checkpoint_open.h"
 #include "formats/file.h"
 #include "recal/net.h"
 #include "surgery/pass.h"

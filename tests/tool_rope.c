@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "formats/checkpoint.h"
 #include "formats/file.h"
 #include "formats/json.h"
 #include "surgery/model.h"

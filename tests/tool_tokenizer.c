@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "cmd/token_input.h"
+#include "formats/checkpoint.h"
 #include "formats/file.h"
 
 static bool next_text(Buffer *text) {

@@ -8,6 +8,7 @@
 #include "formats/file.h"
 #include "formats/hash.h"
 #include "formats/json.h"
+#include "formats/output.h"
 
 static void render_json(const json_t *results, Buffer *out) {
     json_print(results, 1, out);

@@ -3,6 +3,7 @@
 #include "cmd/cmd.h"
 #include "cmd/output.h"
 #include "cmd/surgery_flags.h"
+#include "formats/checkpoint_open.h"
 
 enum { FLAG_DTYPE = FLAG_VERB, FLAG_CARRIER, FLAG_SHARD, FLAG_FORCE, FLAG_DEPFILE };
 

@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "formats/checkpoint_open.h"
 #include "formats/hash.h"
 #include "formats/json.h"
+#include "formats/meta.h"
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
 

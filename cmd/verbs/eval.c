@@ -10,8 +10,11 @@
 #include "cmd/output.h"
 #include "cmd/report/report.h"
 #include "cmd/token_input.h"
+#include "formats/checkpoint.h"
+#include "formats/checkpoint_open.h"
 #include "formats/file.h"
 #include "formats/json.h"
+#include "formats/output.h"
 #include "recal/data.h"
 
 enum {

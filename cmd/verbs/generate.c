@@ -4,6 +4,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/surgery_flags.h"
+#include "formats/checkpoint_open.h"
 #include "recal/memory.h"
 #include "recal/sampling.h"
 #include "surgery/tokenizer/tokenizer.h"

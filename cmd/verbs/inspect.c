@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "formats/checkpoint_open.h"
 #include "formats/json.h"
 #include "surgery/family.h"
 

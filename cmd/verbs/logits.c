@@ -9,7 +9,9 @@
 #include "cmd/output.h"
 #include "cmd/surgery_flags.h"
 #include "cmd/token_input.h"
-#include "formats/file.h"
+#include "formats/checkpoint.h"
+#include "formats/checkpoint_open.h"
+#include "formats/output.h"
 #include "recal/memory.h"
 #include "recal/transformer_layer.h"
 

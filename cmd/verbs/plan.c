@@ -8,6 +8,7 @@
 #include "cmd/cmd.h"
 #include "cmd/recipe/recipe_job.h"
 #include "formats/json.h"
+#include "formats/meta.h"
 #include "recal/memory.h"
 #include "surgery/carrier.h"
 

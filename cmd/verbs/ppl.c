@@ -6,6 +6,7 @@
 #include "cmd/cmd.h"
 #include "cmd/surgery_flags.h"
 #include "cmd/token_input.h"
+#include "formats/checkpoint_open.h"
 #include "recal/memory.h"
 #include "recal/perplexity.h"
 

@@ -7,7 +7,9 @@
 #include "cmd/output.h"
 #include "cmd/surgery_flags.h"
 #include "cmd/training_step.h"
-#include "formats/file.h"
+#include "formats/checkpoint.h"
+#include "formats/checkpoint_open.h"
+#include "formats/output.h"
 
 enum {
     FLAG_DATA = FLAG_VERB,

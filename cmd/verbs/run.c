@@ -18,9 +18,11 @@
 #include "cmd/recipe/recipe_job.h"
 #include "cmd/report/report.h"
 #include "cmd/table.h"
-#include "formats/file.h"
+#include "formats/checkpoint.h"
+#include "formats/checkpoint_open.h"
 #include "formats/hash.h"
 #include "formats/json.h"
+#include "formats/output.h"
 
 enum { MAX_RECIPES = 64, MAX_SETS = 64 };
 

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "formats/meta.h"
 #include "surgery/carrier.h"
 #include "surgery/family.h"
 

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "formats/json.h"
+#include "formats/meta.h"
+#include "formats/tensor_views.h"
 #include "surgery/carrier.h"
 
 static bool can(const Model *m, char *why, size_t size) {

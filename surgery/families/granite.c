@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "formats/json.h"
+#include "formats/meta.h"
 #include "surgery/families/tensors.h"
 
 static bool read_config(Model *m, const json_t *config, Error *e) {

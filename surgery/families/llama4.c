@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "formats/json.h"
+#include "formats/meta.h"
 #include "surgery/carrier.h"
 #include "surgery/families/tensors.h"
 

@@ -1,5 +1,6 @@
 /* LayerNorm families with biases and partial rotation: GPT-NeoX (Pythia), StableLM 2, Falcon. */
 #include "formats/json.h"
+#include "formats/meta.h"
 #include "surgery/carrier.h"
 #include "surgery/families/tensors.h"
 

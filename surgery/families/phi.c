@@ -1,6 +1,7 @@
 /* Phi-2: attention and MLP side by side behind one LayerNorm, biases everywhere, half of each head rotates.
  * Phi-3, 3.5, 4: Llama's block with q, k, v in one tensor and gate, up in another; LongRoPE. */
 #include "formats/json.h"
+#include "formats/meta.h"
 #include "surgery/carrier.h"
 #include "surgery/families/tensors.h"
 

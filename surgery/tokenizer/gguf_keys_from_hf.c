@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "formats/json.h"
+#include "formats/meta.h"
 #include "formats/sentencepiece.h"
 #include "surgery/tokenizer/tokenizer_keys.h"
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/meta.h"
 #include "formats/sentencepiece.h"
 #include "surgery/tokenizer/internal.h"
 #include "surgery/tokenizer/tokenizer_keys.h"

@@ -9,8 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "formats/containers.h"
-#include "formats/file.h"
+#include "formats/checkpoint.h"
+#include "formats/meta.h"
 
 static inline void expect(bool ok, const char *what, const Error *e) {
     if (ok) return;

@@ -1,4 +1,5 @@
 /* A GGUF, as a container, as a model and as a tokenizer. */
+#include "formats/gguf.h"
 #include "surgery/model.h"
 #include "surgery/tokenizer/tokenizer.h"
 #include "tests/fuzz/container.h"

@@ -1,7 +1,8 @@
+#include "formats/checkpoint_open.h"
 #include "tests/fuzz/container.h"
 
 static bool read_zip(Checkpoint *c, const char *path, Error *e) {
-    return zip_read(c, path, false, e);
+    return checkpoint_read_zip(c, path, false, e);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {

@@ -1,3 +1,4 @@
+#include "formats/safetensors.h"
 #include "tests/fuzz/container.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {

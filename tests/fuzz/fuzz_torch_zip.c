@@ -1,3 +1,4 @@
+#include "formats/torch_zip.h"
 #include "tests/fuzz/container.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {

@@ -2,8 +2,10 @@
  * meets it. */
 #include <math.h>
 
+#include "formats/floats.h"
+#include "formats/hf_quantization.h"
 #include "formats/json.h"
-#include "formats/packed.h"
+#include "formats/tensor_views.h"
 #include "surgery/quantized.h"
 #include "tests/process.h"
 
@@ -46,7 +48,7 @@ static void blocks_have_a_factor_each(void **state) {
     Arena a = {0};
     Error e = {0};
     Tensor w = numbers(&a, SHAPE(ROWS, COLS)), s = factors(&a, SHAPE(3, 3)), t;
-    assert_true(packed_scaled(&a, &w, &s, 2, 3, DTYPE_F32, &t, &e));
+    assert_true(hf_dequantized(&a, &w, &s, 2, 3, DTYPE_F32, &t, &e));
     assert_string_equal(t.name, "w");
     assert_string_equal(t.packed, "f8_e4m3");
     assert_null(tensor_map(&t));
@@ -79,7 +81,7 @@ static void a_factor_counts_for_a_row_or_for_all(void **state) {
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
         Tensor s = factors(&a, scales[i].rank, scales[i].shape);
         uint16_t got[24];
-        assert_true(packed_scaled(&a, &w, &s, 128, 128, DTYPE_BF16, &t, &e));
+        assert_true(hf_dequantized(&a, &w, &s, 128, 128, DTYPE_BF16, &t, &e));
         assert_int_equal(tensor_bytes(&t), sizeof got);
         assert_true(tensor_read_rows(&t, 0, 6, got, &e));
         for (uint64_t j = 0; j < 24; j++)
@@ -88,7 +90,7 @@ static void a_factor_counts_for_a_row_or_for_all(void **state) {
     /* two matrices, 2 x 2 factors each */
     Tensor stack = numbers(&a, SHAPE(2, 4, 6)), s = factors(&a, SHAPE(2, 2, 2));
     float got[48];
-    assert_true(packed_scaled(&a, &stack, &s, 3, 4, DTYPE_F32, &t, &e));
+    assert_true(hf_dequantized(&a, &stack, &s, 3, 4, DTYPE_F32, &t, &e));
     assert_true(tensor_read_f32(&t, got, &e));
     for (uint64_t i = 0; i < 48; i++)
         assert_true(got[i] == number(i) * (float)(i / 24 * 4 + i / 6 % 4 / 3 * 2 + i % 6 / 4 + 1));
@@ -111,7 +113,7 @@ static void scales_that_do_not_fit_are_refused(void **state) {
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
         Error e = {0};
         Tensor s = factors(&a, scales[i].rank, scales[i].shape);
-        assert_false(packed_scaled(&a, &w, &s, 2, 4, DTYPE_F32, &t, &e));
+        assert_false(hf_dequantized(&a, &w, &s, 2, 4, DTYPE_F32, &t, &e));
         assert_int_equal(e.code, ERR_INPUT);
         assert_non_null(strstr(e.message, scales[i].text));
     }
@@ -126,7 +128,7 @@ static void products_too_large_for_their_type_are_refused(void **state) {
     float huge = 1e5f;
     uint16_t got[8];
     Tensor w = numbers(&a, SHAPE(2, 4)), s = tensor_over(&a, "s", DTYPE_F32, 0, NULL, &huge), t;
-    assert_true(packed_scaled(&a, &w, &s, 1, 1, DTYPE_F16, &t, &e));
+    assert_true(hf_dequantized(&a, &w, &s, 1, 1, DTYPE_F16, &t, &e));
     assert_false(tensor_read_rows(&t, 0, 2, got, &e));
     assert_string_equal(e.message,
                         "tensor 'w': a value of 100000 is too large for f16; choose another --dtype");
@@ -146,7 +148,7 @@ static void mxfp4_is_regrouped(void **state) {
         scales[i] = (uint8_t)(127 - 3 + i % 7);
     Tensor b = tensor_over(&a, "x_blocks", DTYPE_U8, SHAPE(EXPERTS, ROWS, GROUPS, 16), codes),
            s = tensor_over(&a, "x_scales", DTYPE_U8, SHAPE(EXPERTS, ROWS, GROUPS), scales), t;
-    assert_true(packed_mxfp4(&a, "x", &b, &s, &t, &e));
+    assert_true(hf_mxfp4_tensor(&a, "x", &b, &s, &t, &e));
     assert_string_equal(t.name, "x");
     assert_int_equal(t.dtype, DTYPE_MXFP4);
     assert_true(t.rank == 3 && t.shape[0] == EXPERTS && t.shape[1] == ROWS && t.shape[2] == N);
@@ -165,12 +167,12 @@ static void mxfp4_is_regrouped(void **state) {
     } wrong[] = {{3, {EXPERTS, ROWS, 16}}, {4, {EXPERTS, ROWS, GROUPS, 15}}, {4, {EXPERTS, ROWS, 1, 16}}};
     for (size_t i = 0; i < 3; i++) {
         Tensor w = tensor_over(&a, "x_blocks", DTYPE_U8, wrong[i].rank, wrong[i].shape, codes);
-        assert_false(packed_mxfp4(&a, "x", &w, &s, &t, &e));
+        assert_false(hf_mxfp4_tensor(&a, "x", &w, &s, &t, &e));
         assert_string_equal(e.message,
                             "tensor 'x_scales': shape [2, 3, 2] does not go with that of 'x_blocks'");
     }
     b.dtype = DTYPE_I8;
-    assert_false(packed_mxfp4(&a, "x", &b, &s, &t, &e));
+    assert_false(hf_mxfp4_tensor(&a, "x", &b, &s, &t, &e));
     arena_free(&a);
 }
 

@@ -1,4 +1,4 @@
-#include "formats/unpickle_globals.h"
+#include "formats/pickle_values.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -77,6 +77,23 @@ static const struct {
     {"torch.nn", NULL, "a whole module, not its state dict; save model.state_dict() instead"},
     {"transformers", NULL, "a whole model or its training arguments; save model.state_dict() instead"},
 };
+
+const char *pickle_kind_name(PickleKind k) {
+    static const char *const names[] = {"None",
+                                        "a truth value",
+                                        "an integer",
+                                        "a float",
+                                        "a string",
+                                        "bytes",
+                                        "a tuple",
+                                        "a list",
+                                        "a dict",
+                                        "a name",
+                                        "storage",
+                                        "a tensor",
+                                        "a device or layout"};
+    return names[k];
+}
 
 static void *because(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

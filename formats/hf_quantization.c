@@ -1,5 +1,6 @@
-#include "formats/packed.h"
+#include "formats/hf_quantization.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,8 +95,8 @@ static bool fit_blocks(Scaled *x, const Tensor *scale, uint64_t block_rows, uint
            x->factor_cols == blocks_in(columns, x->block_cols);
 }
 
-bool packed_scaled(Arena *a, const Tensor *weight, const Tensor *scale, uint64_t block_rows,
-                   uint64_t block_cols, DType as, Tensor *out, Error *e) {
+bool hf_dequantized(Arena *a, const Tensor *weight, const Tensor *scale, uint64_t block_rows,
+                    uint64_t block_cols, DType as, Tensor *out, Error *e) {
     Scaled *x = arena_alloc(a, sizeof *x);
     *x = (Scaled){.weight = *weight};
     if (weight->rank < 2 || !tensor_elems(weight) || !fit_blocks(x, scale, block_rows, block_cols))
@@ -149,8 +150,8 @@ static bool read_mxfp4(const ByteSource *s, uint64_t offset, size_t n, void *out
     return ok;
 }
 
-bool packed_mxfp4(Arena *a, const char *name, const Tensor *blocks, const Tensor *scales, Tensor *out,
-                  Error *e) {
+bool hf_mxfp4_tensor(Arena *a, const char *name, const Tensor *blocks, const Tensor *scales, Tensor *out,
+                     Error *e) {
     uint32_t rank = scales->rank;
     if (blocks->dtype != DTYPE_U8 || scales->dtype != DTYPE_U8 || rank < 2 || blocks->rank != rank + 1 ||
         blocks->shape[rank] != MX_CODES || !tensor_elems(scales) ||

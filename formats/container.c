@@ -1,0 +1,98 @@
+/* Tells files of weights apart by their first bytes, never by their names. */
+#include "formats/container.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/file.h"
+#include "formats/gguf.h"
+#include "formats/safetensors.h"
+#include "formats/torch_zip.h"
+
+static bool read_first_bytes(const char *path, uint8_t first[16], ssize_t *n, Error *e) {
+    int fd = file_open(path, O_NONBLOCK, e);
+    if (fd < 0) return false;
+    *n = read(fd, first, 16);
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return *n >= 0 || file_error(path, e);
+}
+
+/* Says what a file is that people try, or how it begins. */
+static bool refuse(const char *path, const uint8_t *first, ssize_t n, Error *e) {
+    static const struct {
+        const char *start, *what;
+    } known[] = {
+        {"version ", "a Git LFS pointer, not the weights themselves; fetch them (git lfs pull)"},
+        {"ggjt", "a GGML file older than GGUF, which is not read"},
+        {"tjgg", "a GGML file older than GGUF, which is not read"},
+        {"lmgg", "a GGML file older than GGUF, which is not read"},
+        {"\x89HDF", "an HDF5 file, which is not read"},
+        {"{", "a JSON file; name the folder that holds it"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t len = strlen(known[i].start);
+        if ((size_t)n >= len && memcmp(first, known[i].start, len) == 0)
+            return error_set(e, ERR_INPUT, "%s: %s", path, known[i].what);
+    }
+    if (n >= 2 && first[0] == 0x80 && first[1] <= 5)
+        return error_set(
+            e, ERR_INPUT,
+            "%s: a bare pickle (PyTorch's format before 1.6), which is not read; load it once in "
+            "PyTorch and torch.save it again",
+            path);
+    char begins[3 * 8 + 1] = "";
+    for (ssize_t i = 0; i < n && i < 8; i++)
+        snprintf(begins + 3 * i, 4, " %02x", first[i]);
+    return error_set(e, ERR_INPUT, "%s: not a GGUF, safetensors or PyTorch zip file (%s%s)", path,
+                     n ? "begins with" : "it is empty", begins);
+}
+
+static ContainerKind kind_of(const uint8_t *first, ssize_t n) {
+    if (n >= 4 && memcmp(first, "GGUF", 4) == 0) return CONTAINER_GGUF;
+    if (n >= 4 && memcmp(first, "PK\3\4", 4) == 0) return CONTAINER_ZIP;
+    return n >= 9 && first[8] == '{' ? CONTAINER_SAFETENSORS : CONTAINER_UNKNOWN;
+}
+
+bool container_kind(const char *path, ContainerKind *out, Error *e) {
+    uint8_t first[16] = {0};
+    ssize_t n = 0;
+    if (!read_first_bytes(path, first, &n, e)) return false;
+    *out = kind_of(first, n);
+    return true;
+}
+
+bool container_read(Checkpoint *c, const char *path, Error *e) {
+    uint8_t first[16] = {0};
+    ssize_t n = 0;
+    if (!read_first_bytes(path, first, &n, e)) return false;
+    switch (kind_of(first, n)) {
+    case CONTAINER_GGUF:
+        return gguf_read(c, path, e);
+    case CONTAINER_ZIP:
+        return torch_zip_read(c, path, e);
+    case CONTAINER_SAFETENSORS:
+        c->format = FORMAT_HF;
+        return safetensors_read(c, path, e);
+    default:
+        return refuse(path, first, n, e);
+    }
+}
+
+bool container_parse(Checkpoint *c, const ByteSource *file, Error *e) {
+    ssize_t n = file->size < 16 ? (ssize_t)file->size : 16;
+    ContainerKind kind = kind_of(file->map, n);
+    if (kind == CONTAINER_ZIP) {
+        ZipMap *zip = zip_map_open(c, file, e);
+        bool ok = zip && torch_zip_parse(c, zip, e);
+        zip_map_close(zip);
+        return ok;
+    }
+    c->format = FORMAT_HF;
+    return kind == CONTAINER_SAFETENSORS ? safetensors_parse(c, file, e)
+                                         : refuse(file->path, file->map, n, e);
+}

@@ -1,0 +1,136 @@
+/* Plain element types: conversions to and from float. */
+#include "formats/floats.h"
+
+#include <string.h>
+
+/* Conversions by integer arithmetic and one float addition that rounds or renormalises: the same bits as the
+ * CPU's own instructions, on every CPU, and loops over them vectorise. */
+static inline float half_value(uint16_t h) {
+    const uint32_t infinity = 0x7c00u << 13;
+    uint32_t bits = (h & 0x7fffu) << 13, exponent = bits & infinity;
+    bits += (127 - 15) << 23;
+    if (exponent == infinity) bits += (128 - 16) << 23;
+    float f;
+    uint32_t denormal_bits = bits + (1 << 23);
+    memcpy(&f, &denormal_bits, sizeof f);
+    f -= 0x1p-14f; /* renormalises: the implicit one of a denormal is not there */
+    if (exponent != 0) memcpy(&f, &bits, sizeof f);
+    memcpy(&bits, &f, sizeof bits);
+    bits |= (uint32_t)(h & 0x8000) << 16;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static inline uint16_t value_half(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    uint32_t sign = bits & 0x80000000u;
+    bits ^= sign;
+    float small;
+    memcpy(&small, &bits, sizeof small);
+    small += 0.5f; /* the sum's last bits are a denormal half's, rounded to nearest even */
+    uint32_t small_bits;
+    memcpy(&small_bits, &small, sizeof small_bits);
+    uint32_t normal = (bits + ((uint32_t)(15 - 127) << 23) + 0xfff + (bits >> 13 & 1)) >> 13;
+    uint32_t half = bits < (113u << 23) ? small_bits - 0x3f000000u : normal;
+    if (bits >= (143u << 23)) half = 0x7c00;
+    if (bits > 0x7f800000u) half = 0x7e00 | (bits >> 13 & 0x3ff);
+    return (uint16_t)(half | sign >> 16);
+}
+
+float f16_to_f32(uint16_t h) {
+    return half_value(h);
+}
+
+uint16_t f32_to_f16(float f) {
+    return value_half(f);
+}
+
+float bf16_to_f32(uint16_t h) {
+    uint32_t bits = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+uint16_t f32_to_bf16(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 64); /* a quiet NaN */
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+void f32_decode(const void *src, uint64_t n, float *dst) {
+    memcpy(dst, src, n * sizeof *dst);
+}
+
+void f32_encode(const float *src, uint64_t n, void *dst) {
+    memcpy(dst, src, n * sizeof *src);
+}
+
+/* One function per plain type: element i of unaligned little-endian memory, as float. */
+#define PLAIN_DECODE(name, type, value)                                                                      \
+    void name(const void *src, uint64_t n, float *dst) {                                                     \
+        for (uint64_t i = 0; i < n; i++) {                                                                   \
+            type x;                                                                                          \
+            memcpy(&x, (const uint8_t *)src + i * sizeof x, sizeof x);                                       \
+            dst[i] = value;                                                                                  \
+        }                                                                                                    \
+    }
+
+PLAIN_DECODE(f64_decode, double, (float)x)
+PLAIN_DECODE(bf16_decode, uint16_t, bf16_to_f32(x))
+PLAIN_DECODE(i64_decode, int64_t, (float)x)
+PLAIN_DECODE(i32_decode, int32_t, (float)x)
+PLAIN_DECODE(i16_decode, int16_t, (float)x)
+PLAIN_DECODE(i8_decode, int8_t, (float)x)
+PLAIN_DECODE(u64_decode, uint64_t, (float)x)
+PLAIN_DECODE(u32_decode, uint32_t, (float)x)
+PLAIN_DECODE(u16_decode, uint16_t, (float)x)
+PLAIN_DECODE(u8_decode, uint8_t, (float)x)
+
+PLAIN_DECODE(f16_decode, uint16_t, half_value(x))
+
+void f16_encode(const float *src, uint64_t n, void *dst) {
+#pragma omp simd
+    for (uint64_t i = 0; i < n; i++) {
+        uint16_t h = value_half(src[i]);
+        memcpy((uint8_t *)dst + 2 * i, &h, sizeof h);
+    }
+}
+
+void bf16_encode(const float *src, uint64_t n, void *dst) {
+#pragma omp simd
+    for (uint64_t i = 0; i < n; i++) {
+        uint16_t h = f32_to_bf16(src[i]);
+        memcpy((uint8_t *)dst + 2 * i, &h, sizeof h);
+    }
+}
+
+/* OCP 8-bit floats: E4M3 has no infinity, E5M2 is the upper half of an F16. */
+static float e4m3_value(uint8_t x) {
+    int exponent = x >> 3 & 15, mantissa = x & 7;
+    float sign = x & 0x80 ? -1.0f : 1.0f;
+    if (exponent == 15 && mantissa == 7) return sign * __builtin_nanf("");
+    float m = exponent ? 1.0f + (float)mantissa / 8 : (float)mantissa / 8;
+    return sign * __builtin_ldexpf(m, (exponent ? exponent : 1) - 7);
+}
+
+/* The kinds without a negative zero (its code is the one NaN), with one more power of two below. */
+static float fnuz_value(uint8_t x, int mantissa_bits, int bias) {
+    int exponent = (x & 0x7f) >> mantissa_bits, mantissa = x & ((1 << mantissa_bits) - 1);
+    if (x == 0x80) return __builtin_nanf("");
+    float m = (float)mantissa / (float)(1 << mantissa_bits) + (exponent ? 1.0f : 0.0f);
+    return (x & 0x80 ? -1.0f : 1.0f) * __builtin_ldexpf(m, (exponent ? exponent : 1) - bias);
+}
+
+/* Powers of two; the last code is NaN. */
+static float e8m0_value(uint8_t x) {
+    return x == 255 ? __builtin_nanf("") : __builtin_ldexpf(1, x - 127);
+}
+
+PLAIN_DECODE(e8m0_decode, uint8_t, e8m0_value(x))
+PLAIN_DECODE(e4m3fnuz_decode, uint8_t, fnuz_value(x, 3, 8))
+PLAIN_DECODE(e5m2fnuz_decode, uint8_t, fnuz_value(x, 2, 16))
+PLAIN_DECODE(e4m3_decode, uint8_t, e4m3_value(x))
+PLAIN_DECODE(e5m2_decode, uint8_t, f16_to_f32((uint16_t)(x << 8)))

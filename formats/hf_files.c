@@ -1,0 +1,229 @@
+/* The files of a Hugging Face folder: safetensors (sharded when large), side files, derope.json. They are
+ * listed with their sizes before anything is written. */
+#include "formats/hf_files.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/drain.h"
+#include "formats/json.h"
+
+static const char manifest_name[] = "derope.json";
+static const uint64_t DEFAULT_SHARD = 5000000000; /* what the hub's own tools use */
+
+/* What goes where: tensors in the order they are written, and the shard of each. */
+typedef struct Layout {
+    Tensor **tensors;
+    uint32_t *shard; /* of tensors[i] */
+    size_t n, n_shards;
+} Layout;
+
+/* Bytes that an element's address has to be a multiple of. */
+static uint32_t alignment_of(const Tensor *t) {
+    const DTypeInfo *d = dtype_info(t->dtype);
+    return d->block_elems == 1 ? d->block_bytes : 1;
+}
+
+/* A shard is closed before it would pass the limit. */
+static void assign_shards(Layout *l, uint64_t limit) {
+    uint64_t used = 0;
+    l->n_shards = 1;
+    for (size_t i = 0; i < l->n; i++) {
+        uint64_t bytes = tensor_bytes(l->tensors[i]);
+        if (used && used + bytes > limit) {
+            l->n_shards++;
+            used = 0;
+        }
+        used += bytes;
+        l->shard[i] = (uint32_t)l->n_shards - 1;
+    }
+}
+
+static bool is_aligned(const Layout *l) {
+    uint64_t at = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        if (i && l->shard[i] != l->shard[i - 1]) at = 0;
+        if (at % alignment_of(l->tensors[i])) return false;
+        at += tensor_bytes(l->tensors[i]);
+    }
+    return true;
+}
+
+static int by_alignment(const void *a, const void *b) {
+    const Tensor *x = *(Tensor *const *)a, *y = *(Tensor *const *)b;
+    uint32_t m = alignment_of(x), n = alignment_of(y);
+    if (m != n) return m > n ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+/* The checkpoint's order; or, if an element would come to lie askew (torch refuses to view it), the
+ * reference's: wide elements first. */
+static Layout lay_out(const Checkpoint *c, uint64_t limit) {
+    Layout l = {.n = c->n_tensors};
+    l.tensors = xcalloc(l.n, sizeof *l.tensors);
+    l.shard = xcalloc(l.n, sizeof *l.shard);
+    for (size_t i = 0; i < l.n; i++)
+        l.tensors[i] = &c->tensors[i];
+    assign_shards(&l, limit);
+    if (!is_aligned(&l)) {
+        qsort(l.tensors, l.n, sizeof *l.tensors, by_alignment);
+        assign_shards(&l, limit);
+    }
+    return l;
+}
+
+static void shard_name(char *out, size_t size, size_t i, size_t n) {
+    if (n == 1)
+        snprintf(out, size, "model.safetensors");
+    else
+        snprintf(out, size, "model-%05zu-of-%05zu.safetensors", i + 1, n);
+}
+
+static json_t *metadata_of(const Checkpoint *c) {
+    json_t *m = json_object();
+    const char *key;
+    json_t *value;
+    json_object_foreach(c->st_metadata, key, value) {
+        if (json_is_string(value)) json_object_set(m, key, value);
+    }
+    if (!json_object_get(m, "format"))
+        json_object_set_new(m, "format", json_string("pt")); /* transformers wants it */
+    return m;
+}
+
+static bool build_header(const Checkpoint *c, const Layout *l, size_t which, Buffer *out, Error *e) {
+    json_t *header = json_object();
+    json_object_set_new(header, "__metadata__", metadata_of(c));
+    uint64_t offset = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        const Tensor *t = l->tensors[i];
+        if (l->shard[i] != which) continue;
+        const char *dtype = dtype_info(t->dtype)->safetensors;
+        if (!dtype) {
+            json_decref(header);
+            return error_set(e, ERR_FAILED,
+                             "tensor '%s': a safetensors file cannot hold %s; choose a type, as --dtype bf16",
+                             t->name, dtype_info(t->dtype)->name);
+        }
+        json_t *shape = json_array();
+        for (uint32_t d = 0; d < t->rank; d++)
+            json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
+        uint64_t end = offset + tensor_bytes(t);
+        json_object_set_new(header, t->name,
+                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype, "shape", shape, "data_offsets",
+                                      (json_int_t)offset, (json_int_t)end));
+        offset = end;
+    }
+    json_print(header, 0, out);
+    json_decref(header);
+    while (out->size % 8)
+        buffer_byte(out, ' ');
+    return true;
+}
+
+typedef struct IndexRow {
+    const char *tensor;
+    uint32_t shard;
+} IndexRow;
+
+static int by_tensor(const void *a, const void *b) {
+    return strcmp(((const IndexRow *)a)->tensor, ((const IndexRow *)b)->tensor);
+}
+
+static void build_index(const Layout *l, uint64_t total, Buffer *out) {
+    IndexRow *rows = xcalloc(l->n, sizeof *rows);
+    for (size_t i = 0; i < l->n; i++)
+        rows[i] = (IndexRow){.tensor = l->tensors[i]->name, .shard = l->shard[i]};
+    qsort(rows, l->n, sizeof *rows, by_tensor);
+    json_t *map = json_object();
+    for (size_t i = 0; i < l->n; i++) {
+        char name[64];
+        shard_name(name, sizeof name, rows[i].shard, l->n_shards);
+        json_object_set_new(map, rows[i].tensor, json_string(name));
+    }
+    free(rows);
+    json_t *index =
+        json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
+    json_print(index, 2, out);
+    buffer_byte(out, '\n');
+    json_decref(index);
+}
+
+/* ---- the list of files ---- */
+
+static HfFile *append(HfFiles *f, const char *name) {
+    f->files = xrealloc(f->files, (f->n + 1) * sizeof *f->files);
+    HfFile *added = &f->files[f->n++];
+    *added = (HfFile){.name = arena_strdup(&f->arena, name)};
+    return added;
+}
+
+/* `text` moves into the list. */
+static void set_text(HfFiles *f, HfFile *file, Buffer *text) {
+    file->bytes = (uint8_t *)arena_strndup(&f->arena, buffer_string(text), text->size);
+    file->n_bytes = text->size;
+    buffer_free(text);
+}
+
+static bool list_shards(HfFiles *f, const Checkpoint *c, const Layout *l, Error *e) {
+    f->tensors = l->tensors;
+    for (size_t s = 0, i = 0; s < l->n_shards; s++) {
+        char name[64];
+        Buffer header = {0}, text = {0};
+        if (!build_header(c, l, s, &header, e)) return false;
+        uint64_t n = header.size;
+        buffer_append(&text, &n, sizeof n);
+        buffer_append(&text, header.data, header.size);
+        buffer_free(&header);
+        shard_name(name, sizeof name, s, l->n_shards);
+        HfFile *file = append(f, name);
+        set_text(f, file, &text);
+        file->tensors = l->tensors + i;
+        for (; i < l->n && l->shard[i] == s; i++, file->n_tensors++)
+            file->tensor_bytes += tensor_bytes(l->tensors[i]);
+    }
+    return true;
+}
+
+/* The name may come out of a GGUF's keys: it must stay in the folder and replace nothing. */
+static bool list_side_files(HfFiles *f, const Checkpoint *c, bool manifest, Error *e) {
+    for (size_t i = 0; i < c->n_files; i++) {
+        const SideFile *from = &c->files[i];
+        if (manifest && strcmp(from->name, manifest_name) == 0) continue;
+        if (!*from->name || *from->name == '.' || strchr(from->name, '/'))
+            return error_set(e, ERR_INPUT, "side file '%.100s': not a plain file name", from->name);
+        for (size_t j = 0; j < f->n; j++)
+            if (strcmp(f->files[j].name, from->name) == 0)
+                return error_set(e, ERR_INPUT, "side file '%.100s': weights go under that name", from->name);
+        HfFile *file = append(f, from->name);
+        file->bytes = from->bytes;
+        file->n_bytes = from->size;
+    }
+    return true;
+}
+
+bool hf_manifest_text(Checkpoint *c, const WriteOptions *o, Buffer *out, Error *e) {
+    if (!o->manifest(o->manifest_context, c, out, e)) return false;
+    buffer_byte(out, '\n');
+    return true;
+}
+
+bool hf_files_list(HfFiles *f, Checkpoint *c, const WriteOptions *o, Error *e) {
+    Layout l = lay_out(c, o->max_shard_size ? o->max_shard_size : DEFAULT_SHARD);
+    bool ok = list_shards(f, c, &l, e);
+    if (ok && l.n_shards > 1) {
+        Buffer index = {0};
+        build_index(&l, drain_total(c), &index);
+        set_text(f, append(f, "model.safetensors.index.json"), &index);
+    }
+    free(l.shard);
+    ok = ok && list_side_files(f, c, o->manifest != NULL, e);
+    if (ok && o->manifest) append(f, manifest_name)->is_manifest = true;
+    return ok;
+}
+
+void hf_files_free(HfFiles *f) {
+    free(f->files);
+    free(f->tensors);
+    arena_free(&f->arena);
+}

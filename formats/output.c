@@ -1,0 +1,269 @@
+#include "formats/output.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "formats/buffer.h"
+
+/* Outputs begun and not committed, so that a fatal signal can remove them. */
+static Output *volatile open_outputs;
+
+static void forget_output(const Output *o) {
+    for (Output *volatile *p = &open_outputs; *p; p = &(*p)->next)
+        if (*p == o) {
+            *p = o->next;
+            return;
+        }
+}
+
+static void close_lock(Output *o) {
+    if (o->path && o->lock >= 0) close(o->lock);
+    o->lock = -1;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at) {
+    (void)st, (void)type, (void)at;
+    return remove(path);
+}
+
+static void remove_tree(const char *path) {
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* "dir/.NAME.SUFFIX-PID" beside `path`. */
+static char *beside(const char *path, const char *suffix) {
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    size_t slash = n;
+    while (slash > 0 && path[slash - 1] != '/')
+        slash--;
+    Buffer b = {0};
+    buffer_printf(&b, "%.*s.%.*s.%s-%ld", (int)slash, path, (int)(n - slash), path + slash, suffix,
+                  (long)getpid());
+    return buffer_string(&b);
+}
+
+/* The folder that holds `path`, which ends in no slash. */
+static void parent_of(const char *path, char out[PATH_MAX]) {
+    const char *slash = strrchr(path, '/');
+    snprintf(out, PATH_MAX, "%.*s", !slash || slash == path ? 1 : (int)(slash - path), slash ? path : ".");
+}
+
+static char *without_end_slashes(const char *path) {
+    char *copy = xstrdup(path);
+    size_t n = strlen(copy);
+    while (n > 1 && copy[n - 1] == '/')
+        copy[--n] = 0;
+    return copy;
+}
+
+/* A folder that is replaced is deleted: only an empty one or a model's, none that was named by mistake. */
+static bool may_replace(const char *folder, Error *e) {
+    static const char *const marks[] = {"config.json", "derope.json", "model.safetensors",
+                                        "model.safetensors.index.json"};
+    DIR *d = opendir(folder);
+    if (!d) return true;
+    bool empty = true, model = false;
+    for (struct dirent *entry; (entry = readdir(d));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        empty = false;
+        for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+            model |= strcmp(entry->d_name, marks[i]) == 0;
+    }
+    closedir(d);
+    return empty || model ||
+           error_set(e, ERR_FAILED, "%s: is a folder that holds no model; remove it first", folder);
+}
+
+bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
+    struct stat st;
+    if (!*path) return error_set(e, ERR_USAGE, "the output's name is empty");
+    char *plain = without_end_slashes(path), parent[PATH_MAX];
+    bool ok = true;
+    if (lstat(plain, &st) == 0) {
+        if (!force)
+            ok = error_set(e, ERR_FAILED, "%s: exists already; --force replaces it", path);
+        else if (S_ISDIR(st.st_mode) != is_folder)
+            ok = error_set(e, ERR_FAILED, "%s: is a %s, and a %s is to be written there", path,
+                           is_folder ? "file" : "folder", is_folder ? "folder" : "file");
+        else
+            ok = !is_folder || may_replace(plain, e);
+    }
+    parent_of(plain, parent);
+    if (ok && access(parent, W_OK | X_OK) != 0) ok = error_errno(e, "%s: cannot write there", path);
+    free(plain);
+    return ok;
+}
+
+/* A killed process holds no lock any more. */
+static void remove_if_abandoned(const char *temp) {
+    int fd = open(temp, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) remove_tree(temp);
+    close(fd);
+}
+
+/* Every ".NAME.tmp-NUMBER" beside `path` that nobody is writing. */
+static void remove_abandoned(const char *path) {
+    char parent[PATH_MAX], prefix[NAME_MAX + 8], temp[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    parent_of(path, parent);
+    size_t n = (size_t)snprintf(prefix, sizeof prefix, ".%s.tmp-", slash ? slash + 1 : path);
+    DIR *d = n < sizeof prefix ? opendir(parent) : NULL;
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        const char *name = entry->d_name;
+        if (strncmp(name, prefix, n) != 0 || !name[n] || name[n + strspn(name + n, "0123456789")]) continue;
+        if (snprintf(temp, sizeof temp, "%s/%s", parent, name) < (int)sizeof temp) remove_if_abandoned(temp);
+    }
+    if (d) closedir(d);
+}
+
+/* Makes o->temp and holds it; again if another process took it for abandoned before it was locked. */
+static bool make_temp(Output *o) {
+    for (int tries = 0; tries < 10; tries++) {
+        int fd = -1;
+        if (o->is_folder ? mkdir(o->temp, 0777) != 0
+                         : (fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) < 0)
+            return false;
+        if (fd >= 0) close(fd);
+        o->lock = open(o->temp, O_RDONLY | O_CLOEXEC);
+        if (o->lock >= 0 && (flock(o->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) &&
+            access(o->temp, F_OK) == 0)
+            return true;
+        if (o->lock >= 0) close(o->lock);
+        o->lock = -1;
+    }
+    return false;
+}
+
+bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e) {
+    *o = (Output){.is_folder = is_folder, .force = force, .lock = -1};
+    if (!output_may_begin(path, is_folder, force, e)) return false;
+    o->path = without_end_slashes(path);
+    o->temp = beside(path, "tmp");
+    remove_abandoned(o->path);
+    if (!make_temp(o)) {
+        error_errno(e, "%s: cannot write there", path);
+        free(o->path);
+        free(o->temp);
+        *o = (Output){.lock = -1};
+        return false;
+    }
+    o->next = open_outputs;
+    open_outputs = o;
+    return true;
+}
+
+static bool sync_path(const char *path, Error *e) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return error_errno(e, "%s", path);
+    bool ok = fsync(fd) == 0 || errno == EINVAL || error_errno(e, "%s: cannot be flushed to disk", path);
+    close(fd);
+    return ok;
+}
+
+static bool sync_parent(const char *path, Error *e) {
+    char parent[PATH_MAX];
+    parent_of(path, parent);
+    return sync_path(parent, e);
+}
+
+static bool sync_folder(const char *path, Error *e) {
+    DIR *d = opendir(path);
+    if (!d) return error_errno(e, "%s", path);
+    bool ok = true;
+    struct dirent *entry;
+    while (ok && (entry = readdir(d))) {
+        if (entry->d_name[0] == '.' && (!entry->d_name[1] || (entry->d_name[1] == '.' && !entry->d_name[2])))
+            continue;
+        char file[PATH_MAX];
+        if (snprintf(file, sizeof file, "%s/%s", path, entry->d_name) < (int)sizeof file)
+            ok = sync_path(file, e);
+    }
+    closedir(d);
+    return ok && sync_path(path, e);
+}
+
+/* rename() cannot replace a folder that has files: the old one steps aside first. */
+static bool replace_folder(const Output *o, Error *e) {
+    char *old = beside(o->path, "old");
+    remove_tree(old);
+    bool had = rename(o->path, old) == 0;
+    bool ok = (had || errno == ENOENT) && rename(o->temp, o->path) == 0;
+    if (!ok) error_errno(e, "%s: cannot be put in place", o->path);
+    if (!ok && had && rename(old, o->path) != 0) error_place(e, "the former output is now %s", old);
+    if (ok && had) remove_tree(old);
+    free(old);
+    return ok;
+}
+
+bool output_commit(Output *o, Error *e) {
+    bool ok = o->is_folder ? sync_folder(o->temp, e) : sync_path(o->temp, e);
+    struct stat st;
+    if (ok && !o->force && lstat(o->path, &st) == 0)
+        ok = error_set(e, ERR_FAILED, "%s: appeared while it was being written", o->path);
+    if (ok && o->is_folder)
+        ok = replace_folder(o, e);
+    else if (ok)
+        ok = rename(o->temp, o->path) == 0 || error_errno(e, "%s: cannot be put in place", o->path);
+    if (!ok) return false;
+    ok = sync_parent(o->path, e);
+    forget_output(o);
+    free(o->temp);
+    o->temp = NULL;
+    close_lock(o);
+    return ok;
+}
+
+void output_discard(Output *o) {
+    if (o->temp) remove_tree(o->temp);
+    forget_output(o);
+    close_lock(o);
+    free(o->temp);
+    free(o->path);
+    *o = (Output){0};
+}
+
+void output_discard_all(void) {
+    for (; open_outputs; open_outputs = open_outputs->next)
+        remove_tree(open_outputs->temp);
+}
+
+bool fd_write(int fd, const void *bytes, size_t n, const char *path, Error *e) {
+    const uint8_t *p = bytes;
+    size_t left = n;
+    while (left) {
+        ssize_t w = write(fd, p, left < (1 << 30) ? left : (1 << 30));
+        if (w < 0 && errno == EINTR) continue;
+        if (w < 0 && errno == EFAULT) /* of a mapped file: what we read ourselves raises SIGBUS */
+            return error_set(e, ERR_INPUT,
+                             "%s: an input file shrank or became unreadable while it was being read", path);
+        if (w <= 0)
+            return error_errno(e, "%s: cannot write at offset %lld", path, (long long)lseek(fd, 0, SEEK_CUR));
+        p += w;
+        left -= (size_t)w;
+    }
+    return true;
+}
+
+bool file_write(const char *path, const void *bytes, size_t n, bool force, Error *e) {
+    Output o;
+    if (!output_begin(&o, path, false, force, e)) return false;
+    int fd = open(o.temp, O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0 || error_errno(e, "%s", o.temp);
+    ok = ok && fd_write(fd, bytes, n, path, e);
+    if (fd >= 0 && close(fd) != 0 && ok) ok = error_errno(e, "%s", path);
+    ok = ok && output_commit(&o, e);
+    output_discard(&o);
+    return ok;
+}

@@ -1,0 +1,18 @@
+/* The blocks of 32 (quants_legacy.c). All take n elements in whole blocks. */
+#ifndef DEROPE_FORMATS_QUANTS_LEGACY_H
+#define DEROPE_FORMATS_QUANTS_LEGACY_H
+
+#include <stdint.h>
+
+void q4_0_decode(const void *src, uint64_t n, float *dst);
+void q4_1_decode(const void *src, uint64_t n, float *dst);
+void q5_0_decode(const void *src, uint64_t n, float *dst);
+void q5_1_decode(const void *src, uint64_t n, float *dst);
+void q8_0_decode(const void *src, uint64_t n, float *dst);
+void q4_0_encode(const float *src, uint64_t n, void *dst);
+void q4_1_encode(const float *src, uint64_t n, void *dst);
+void q5_0_encode(const float *src, uint64_t n, void *dst);
+void q5_1_encode(const float *src, uint64_t n, void *dst);
+void q8_0_encode(const float *src, uint64_t n, void *dst);
+
+#endif

@@ -1,0 +1,84 @@
+/* Tensors whose content is described, not held (tensor.c).
+ *
+ * A tensor is rows that lie in a mapped file (or in memory we own), in an order, with an element type to
+ * serve them in. Nothing is decoded until a writer or the forward pass asks, and then row by row, so memory
+ * does not grow with the model. A tensor that no pass touched is served as the very bytes of its file. */
+#ifndef DEROPE_FORMATS_TENSOR_H
+#define DEROPE_FORMATS_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "formats/buffer.h"
+#include "formats/dtype.h"
+#include "formats/error.h"
+
+enum { TENSOR_MAX_RANK = 8 };
+
+/* Where bytes come from: a mapped file, memory, or a container that has to be asked (a zip entry). */
+typedef struct ByteSource {
+    const char *path;   /* for messages */
+    const uint8_t *map; /* whole content, or NULL: then `read` serves it */
+    uint64_t size;
+    bool (*read)(const struct ByteSource *s, uint64_t offset, size_t n, void *out, Error *e);
+    void *context; /* for `read` */
+} ByteSource;
+
+/* Consecutive stored rows. Most tensors are one part; fused or stacked ones are several. */
+typedef struct TensorPart {
+    const ByteSource *source;
+    uint64_t offset; /* of the first row */
+    uint64_t n_rows;
+} TensorPart;
+
+/* What happened to a tensor between source and output; the manifest prints these words. */
+typedef enum TensorStatus {
+    TENSOR_UNTOUCHED, /* the same bytes */
+    TENSOR_PERMUTED,  /* the same rows in another order */
+    TENSOR_WIDENED,   /* an exact change of type (bf16 -> f32), maybe permuted too */
+    TENSOR_CHANGED,   /* other values */
+    TENSOR_NEW,       /* not in the source */
+} TensorStatus;
+
+typedef struct Tensor {
+    const char *name;
+    uint32_t rank;
+    uint64_t shape[TENSOR_MAX_RANK]; /* slowest first, as in safetensors; GGUF writes it reversed */
+    DType dtype;                     /* as served */
+    DType storage_dtype;             /* as the parts hold it */
+    uint64_t n_rows, row_elems;      /* rows are what row_index moves; n_rows * row_elems = elements */
+    const TensorPart *parts;
+    uint32_t n_parts;
+    const uint32_t *row_index; /* served row i is stored row row_index[i]; NULL: in order */
+    float scale, add;          /* served value = stored * scale + add; 1 and 0 leave it */
+    const float *row_scale;    /* and times a factor of its own for each served row; NULL: none */
+    bool is_new;
+    bool changed;       /* other values than the source's, whatever the description says */
+    bool moved;         /* elements in another order than the source's, whatever row_index says */
+    bool widened;       /* of a narrower type in the source, whatever `stored` says */
+    bool replaced;      /* `dtype` stands in for `stored`, which cannot be encoded */
+    const char *packed; /* how the source keeps it: "f8_e4m3", "mxfp4" (formats/packed.h); NULL: as it is */
+    bool restored;      /* `dtype` undoes a widening: narrower than stored, and exact */
+    char hash[33];      /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
+} Tensor;
+
+/* A tensor over memory: `bytes` is row-major data of `dtype` that outlives the checkpoint (or lies in its
+ * arena). Rank 1 gives one row; use tensor_split_rows to move its elements. */
+Tensor tensor_over(Arena *a, const char *name, DType dtype, uint32_t rank, const uint64_t *shape,
+                   const void *bytes);
+/* Bytes as served; false if they wrap (cannot happen for a tensor a reader accepted). */
+uint64_t tensor_bytes(const Tensor *t);
+uint64_t tensor_elems(const Tensor *t);
+/* Serves rows [first, first + n) in t->dtype into `out` (n * row bytes). */
+bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Error *e);
+/* Whole tensor as fp32, row-major. */
+bool tensor_read_f32(const Tensor *t, float *out, Error *e);
+/* The served bytes where they lie contiguous in a map and are served as stored; else NULL. */
+const void *tensor_map(const Tensor *t);
+TensorStatus tensor_status(const Tensor *t);
+const char *tensor_status_name(TensorStatus s);
+/* XXH3-128 of the served bytes without writing them. */
+bool tensor_hash(const Tensor *t, char out[33], Error *e);
+
+#endif
