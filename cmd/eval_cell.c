@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "cmd/cmd.h"
+#include "recal/evaluate/wilson_interval.h"
 
 /* ---- perplexity ---- */
 
@@ -47,12 +48,12 @@ static size_t validation_end(const Bench *b, uint64_t length) {
     return b->o->search_scale && windows > 1 ? part * length : 0;
 }
 
-json_t *measure_perplexity(const Bench *b, Net *n, uint64_t length, const Task *task, Error *e) {
+json_t *measure_perplexity(const Bench *b, Net *n, uint64_t length, const EvalTask *task, Error *e) {
     (void)task;
     return measure_text(b, n, length, validation_end(b, length), b->text.n, e);
 }
 
-json_t *measure_validation(const Bench *b, Net *n, uint64_t length, const Task *task, Error *e) {
+json_t *measure_validation(const Bench *b, Net *n, uint64_t length, const EvalTask *task, Error *e) {
     (void)task;
     size_t end = validation_end(b, length);
     if (end) return measure_text(b, n, length, 0, end, e);
@@ -63,7 +64,7 @@ json_t *measure_validation(const Bench *b, Net *n, uint64_t length, const Task *
 
 /* ---- tasks ---- */
 
-static Random scene_random(const Bench *b, const Task *task, uint64_t length, uint64_t scene) {
+static Random scene_random(const Bench *b, const EvalTask *task, uint64_t length, uint64_t scene) {
     uint64_t seed = b->o->seed * 1000003 + length;
     for (const char *p = task->name; *p; p++)
         seed = seed * 31 + (uint8_t)*p;
@@ -72,16 +73,16 @@ static Random scene_random(const Bench *b, const Task *task, uint64_t length, ui
     return r;
 }
 
-static json_t *tally_row(const Tally *t, double depth, bool has_depth) {
-    double low, high, share = t->answers ? (double)t->found / (double)t->answers : 0;
-    wilson(share, (double)t->trials, &low, &high);
+static json_t *score_row(const TaskScore *t, double depth, bool has_depth) {
+    double low, high, share = t->answers ? (double)t->answers_found / (double)t->answers : 0;
+    wilson_interval(share, (double)t->trials, &low, &high);
     json_t *row = json_pack("{s:o, s:I, s:f, s:f, s:f}", "depth", has_depth ? json_real(depth) : json_null(),
                             "trials", (json_int_t)t->trials, "score", share, "low", low, "high", high);
     if (!t->ranked) return row;
-    double first = (double)t->first / (double)t->ranked;
-    wilson(first, (double)t->ranked, &low, &high);
+    double first = (double)t->ranked_first / (double)t->ranked;
+    wilson_interval(first, (double)t->ranked, &low, &high);
     json_object_update_new(row, json_pack("{s:f, s:f, s:f, s:f, s:I}", "first", first, "first_low", low,
-                                          "first_high", high, "mean_rank", t->ranks / (double)t->ranked,
+                                          "first_high", high, "mean_rank", t->rank_sum / (double)t->ranked,
                                           "candidates", (json_int_t)10));
     return row;
 }
@@ -89,19 +90,20 @@ static json_t *tally_row(const Tally *t, double depth, bool has_depth) {
 enum { QUESTIONS = 5 }; /* about one scene */
 
 /* A task that a length has no room for, or the wording no words, is left out there. */
-static bool ask_until_done(const Bench *b, const Asking *how, const Task *task, Tally *tallies, Error *e) {
-    for (uint64_t scene = 0; tallies[0].trials < b->o->trials; scene++) {
-        size_t left = b->o->trials - tallies[0].trials;
-        TaskInput in = {.tokenizer = b->tokenizer,
-                        .haystack = &b->haystack,
-                        .wording = &b->wording,
-                        .length = how->length,
-                        .n_questions = left < QUESTIONS ? left : QUESTIONS};
+static bool ask_until_done(const Bench *b, const SceneEvaluation *how, const EvalTask *task,
+                           TaskScore *scores, Error *e) {
+    for (uint64_t scene = 0; scores[0].trials < b->o->trials; scene++) {
+        size_t left = b->o->trials - scores[0].trials;
+        EvalTaskInput in = {.tokenizer = b->tokenizer,
+                            .haystack = &b->haystack,
+                            .wording = &b->wording,
+                            .length = how->length,
+                            .n_questions = left < QUESTIONS ? left : QUESTIONS};
         Random r = scene_random(b, task, how->length, scene);
         Scene made = {0};
         Error cannot = {0};
         bool can = task->make(&in, &r, &made, &cannot);
-        bool ok = !can || ask_scene(how, &made, tallies, e);
+        bool ok = !can || evaluate_scene(how, &made, scores, e);
         scene_free(&made);
         if (!can) cmd_note("%s is left out: %s", task->name, cannot.message);
         if (!can || !ok) return ok;
@@ -109,25 +111,25 @@ static bool ask_until_done(const Bench *b, const Asking *how, const Task *task, 
     return true;
 }
 
-json_t *measure_task(const Bench *b, Net *n, uint64_t length, const Task *task, Error *e) {
+json_t *measure_task(const Bench *b, Net *n, uint64_t length, const EvalTask *task, Error *e) {
     double depths[EVAL_MOST] = {0};
     size_t n_depths = task->has_depth ? b->o->n_depths : 1;
     for (size_t i = 0; i < n_depths; i++)
         depths[i] = n_depths > 1 ? (double)i / (double)(n_depths - 1) : 0.5;
-    Tally tallies[EVAL_MOST] = {0};
+    TaskScore scores[EVAL_MOST] = {0};
     json_t *rows = NULL;
-    Asking how = {.net = n,
-                  .tokenizer = b->tokenizer,
-                  .depths = depths,
-                  .n_depths = n_depths,
-                  .length = length,
-                  .stop = &cmd_stop,
-                  .asked = b->asked,
-                  .context = b->asked_context};
-    if (ask_until_done(b, &how, task, tallies, e)) {
+    SceneEvaluation how = {.net = n,
+                           .tokenizer = b->tokenizer,
+                           .depths = depths,
+                           .n_depths = n_depths,
+                           .length = length,
+                           .stop = &cmd_stop,
+                           .on_answer = b->on_answer,
+                           .context = b->answer_context};
+    if (ask_until_done(b, &how, task, scores, e)) {
         rows = json_array();
-        for (size_t i = 0; i < n_depths && tallies[i].trials; i++)
-            json_array_append_new(rows, tally_row(&tallies[i], depths[i], task->has_depth));
+        for (size_t i = 0; i < n_depths && scores[i].trials; i++)
+            json_array_append_new(rows, score_row(&scores[i], depths[i], task->has_depth));
     }
     return rows;
 }

@@ -21,14 +21,15 @@
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "formats/output.h"
-#include "recal/data.h"
+#include "recal/evaluate/eval_tasks.h"
 #include "recal/memory.h"
+#include "recal/text_data.h"
 #include "surgery/family.h"
 #include "surgery/pass.h"
 
 /* One column of the table: the subject at hand under a method, at a length. */
 typedef struct Setting {
-    const Method *method;
+    const ContextExtension *extension;
     uint64_t length;
     double factor; /* length over context, 1 where the method changes nothing */
     double scale;  /* of the softmax */
@@ -46,39 +47,39 @@ struct Evaluation {
     struct timespec started;
     Buffer transcript;
     const Setting *asking; /* the setting and task at hand */
-    const Task *task;
+    const EvalTask *task;
 };
 
 /* ---- options ---- */
 
 bool eval_add_suite(EvalOptions *o, const char *name, Error *e) {
-    const Task *t = task_by_name(name);
+    const EvalTask *t = eval_task_by_name(name);
     bool ppl = strcmp(name, "perplexity") == 0, all = strcmp(name, "all") == 0;
     if (!t && !ppl && !all) {
         cmd_usage(e, "unknown '%.40s' (all, perplexity", name);
-        for (const Task *const *k = tasks; *k; k++)
+        for (const EvalTask *const *k = eval_tasks; *k; k++)
             cmd_advise(e, ", %s", (*k)->name);
         cmd_advise(e, ")");
         return false;
     }
     o->perplexity |= ppl || all;
-    for (size_t i = 0; tasks[i] && i < EVAL_MOST; i++)
-        o->tasks[i] |= all || tasks[i] == t;
+    for (size_t i = 0; eval_tasks[i] && i < EVAL_MOST; i++)
+        o->tasks[i] |= all || eval_tasks[i] == t;
     return true;
 }
 
-bool eval_add_method(EvalOptions *o, const char *name, Error *e) {
-    const Method *m = method_by_name(name);
+bool eval_add_extension(EvalOptions *o, const char *name, Error *e) {
+    const ContextExtension *m = context_extension_by_name(name);
     if (!m) {
         cmd_usage(e, "unknown '%.40s' (", name);
-        for (const Method *const *k = methods; *k; k++)
-            cmd_advise(e, "%s%s", k == methods ? "" : ", ", (*k)->name);
+        for (const ContextExtension *const *k = context_extensions; *k; k++)
+            cmd_advise(e, "%s%s", k == context_extensions ? "" : ", ", (*k)->name);
         cmd_advise(e, ")");
         return false;
     }
-    for (size_t i = 0; i < o->n_methods; i++)
-        if (o->methods[i] == m) return true;
-    o->methods[o->n_methods++] = m;
+    for (size_t i = 0; i < o->n_extensions; i++)
+        if (o->extensions[i] == m) return true;
+    o->extensions[o->n_extensions++] = m;
     return true;
 }
 
@@ -92,11 +93,11 @@ bool eval_set_scale(EvalOptions *o, const char *text, Error *e) {
 /* Whatever a model is held against, it is also measured as it is. */
 static void plain_first(EvalOptions *o) {
     size_t at = 0;
-    while (at < o->n_methods && o->methods[at] != methods[0])
+    while (at < o->n_extensions && o->extensions[at] != context_extensions[0])
         at++;
-    if (at == o->n_methods) o->n_methods++;
-    memmove(o->methods + 1, o->methods, at * sizeof *o->methods);
-    o->methods[0] = methods[0];
+    if (at == o->n_extensions) o->n_extensions++;
+    memmove(o->extensions + 1, o->extensions, at * sizeof *o->extensions);
+    o->extensions[0] = context_extensions[0];
 }
 
 /* What is named twice would count twice where trials are pooled. */
@@ -113,7 +114,7 @@ static size_t distinct(uint64_t *list, size_t n) {
 
 static bool asks_anything(const EvalOptions *o) {
     bool any = false;
-    for (size_t i = 0; tasks[i]; i++)
+    for (size_t i = 0; eval_tasks[i]; i++)
         any |= o->tasks[i];
     return any;
 }
@@ -200,7 +201,7 @@ static bool is_between(const json_t *o, const char *key, double least, double mo
 }
 
 /* Whether what the state file has under a cell's key is such a cell. */
-static bool cell_fits(const json_t *value, const Task *task) {
+static bool cell_fits(const json_t *value, const EvalTask *task) {
     if (!task) return is_between(value, "perplexity", 0, HUGE_VAL) && is_between(value, "nll", 0, HUGE_VAL);
     bool fits = json_is_array(value);
     for (size_t i = 0; fits && i < json_array_size(value); i++) {
@@ -242,7 +243,7 @@ static bool scale_softmax(Model *m, double scale, Error *e) {
     return ok;
 }
 
-typedef json_t *(*Measure)(const Bench *b, Net *n, uint64_t length, const Task *task, Error *e);
+typedef json_t *(*Measure)(const Bench *b, Net *n, uint64_t length, const EvalTask *task, Error *e);
 
 static json_t *text_array(const TextList *l) {
     json_t *list = json_array();
@@ -251,25 +252,26 @@ static json_t *text_array(const TextList *l) {
     return list;
 }
 
-static void keep_asked(void *context, const Asked *a) {
+static void keep_answer(void *context, const TranscriptEntry *a) {
     Evaluation *v = context;
-    json_t *line = json_pack("{s:o, s:s, s:I, s:s, s:f, s:o, s:o, s:o, s:o, s:I, s:I}", "model",
-                             json_text(v->subject->name), "method", v->asking->method->name, "length",
-                             (json_int_t)v->asking->length, "task", v->task->name, "depth", a->depth,
-                             "prompt", json_text(a->prompt), "answers", text_array(&a->question->answers),
-                             "candidates", text_array(&a->question->candidates), "said", json_text(a->said),
-                             "found", (json_int_t)a->found, "place", (json_int_t)a->place);
+    json_t *line = json_pack(
+        "{s:o, s:s, s:I, s:s, s:f, s:o, s:o, s:o, s:o, s:I, s:I}", "model", json_text(v->subject->name),
+        "method", v->asking->extension->name, "length", (json_int_t)v->asking->length, "task", v->task->name,
+        "depth", a->depth, "prompt", json_text(a->prompt), "answers", text_array(&a->question->answers),
+        "candidates", text_array(&a->question->candidates), "said", json_text(a->continuation), "found",
+        (json_int_t)a->answers_found, "place", (json_int_t)a->rank);
     json_print(line, 0, &v->transcript);
     buffer_byte(&v->transcript, '\n');
     json_decref(line);
 }
 
 /* The subject's weights, run by the spec that the setting makes of its own. */
-static json_t *measure_under(Evaluation *v, const Setting *s, const Task *task, Measure measure, Error *e) {
+static json_t *measure_under(Evaluation *v, const Setting *s, const EvalTask *task, Measure measure,
+                             Error *e) {
     const EvalSubject *subject = v->subject;
     Model *m = have_texts(v, e) ? subject->model(subject->context, e) : NULL;
     bool ok = m && memory_check(kv_bytes(&m->spec, s->length + 128), "the KV cache of this length", e) &&
-              (s->factor <= 1 || s->method->apply(m, s->factor, e)) && scale_softmax(m, s->scale, e);
+              (s->factor <= 1 || s->extension->apply(m, s->factor, e)) && scale_softmax(m, s->scale, e);
     Net *weights = ok ? subject->net(subject->context, e) : NULL;
     json_t *value = NULL;
     if (weights) {
@@ -285,10 +287,10 @@ static json_t *measure_under(Evaluation *v, const Setting *s, const Task *task, 
 /* ---- the table ---- */
 
 /* A cell's value, measured now or taken from what was. Borrowed from the cells. */
-static json_t *cell(Evaluation *v, const Setting *s, const char *suite, const Task *task, Measure measure,
+static json_t *cell(Evaluation *v, const Setting *s, const char *suite, const EvalTask *task, Measure measure,
                     Error *e) {
     json_t *what = json_pack("{s:s, s:s, s:I, s:f, s:f}", "suite", suite, "method",
-                             s->factor > 1 ? s->method->name : "none", "length", (json_int_t)s->length,
+                             s->factor > 1 ? s->extension->name : "none", "length", (json_int_t)s->length,
                              "factor", s->factor, "scale", s->scale);
     json_object_update_new(what,
                            task ? json_pack("{s:I, s:I, s:I, s:s}", "trials", (json_int_t)v->o.trials,
@@ -301,7 +303,7 @@ static json_t *cell(Evaluation *v, const Setting *s, const char *suite, const Ta
     json_decref(what);
     json_t *value = json_object_get(v->cells, key);
     if (cell_fits(value, task)) return value;
-    cmd_progress("%s: %s, %s at %llu", v->subject->name, suite, s->method->name,
+    cmd_progress("%s: %s, %s at %llu", v->subject->name, suite, s->extension->name,
                  (unsigned long long)s->length);
     value = measure_under(v, s, task, measure, e);
     if (!value) return NULL;
@@ -310,10 +312,10 @@ static json_t *cell(Evaluation *v, const Setting *s, const char *suite, const Ta
     return save_cells(v, e) ? value : NULL;
 }
 
-static void add_row(Evaluation *v, const char *table, const Setting *s, const Task *task,
+static void add_row(Evaluation *v, const char *table, const Setting *s, const EvalTask *task,
                     const json_t *value) {
-    json_t *row = json_pack("{s:I, s:s, s:f, s:I}", "model", (json_int_t)v->index, "method", s->method->name,
-                            "softmax_scale", s->scale, "length", (json_int_t)s->length);
+    json_t *row = json_pack("{s:I, s:s, s:f, s:I}", "model", (json_int_t)v->index, "method",
+                            s->extension->name, "softmax_scale", s->scale, "length", (json_int_t)s->length);
     if (task) json_object_set_new(row, "task", json_string(task->name));
     json_object_update_missing(row, (json_t *)value);
     json_array_append_new(json_object_get(v->results, table), row);
@@ -344,12 +346,12 @@ static bool measure_text_under(Evaluation *v, Setting *s, Error *e) {
 }
 
 static bool measure_tasks_under(Evaluation *v, Setting *s, Error *e) {
-    for (size_t i = 0; tasks[i]; i++) {
+    for (size_t i = 0; eval_tasks[i]; i++) {
         if (!v->o.tasks[i]) continue;
-        const json_t *rows = cell(v, s, tasks[i]->name, tasks[i], measure_task, e);
+        const json_t *rows = cell(v, s, eval_tasks[i]->name, eval_tasks[i], measure_task, e);
         if (!rows) return false;
         for (size_t j = 0; j < json_array_size(rows); j++)
-            add_row(v, "tasks", s, tasks[i], json_array_get(rows, j));
+            add_row(v, "tasks", s, eval_tasks[i], json_array_get(rows, j));
     }
     return true;
 }
@@ -383,9 +385,10 @@ typedef bool (*MeasureUnder)(Evaluation *v, Setting *s, Error *e);
 static bool at_each(Evaluation *v, const uint64_t *lengths, size_t n, bool stretched, MeasureUnder measure,
                     Error *e) {
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < v->o.n_methods; j++) {
-            Setting s = {.method = v->o.methods[j], .length = lengths[i], .factor = 1, .scale = v->o.scale};
-            bool plain = s.method == methods[0];
+        for (size_t j = 0; j < v->o.n_extensions; j++) {
+            Setting s = {
+                .extension = v->o.extensions[j], .length = lengths[i], .factor = 1, .scale = v->o.scale};
+            bool plain = s.extension == context_extensions[0];
             if (!plain && !stretched) continue;
             if (!plain && (double)s.length > v->context) s.factor = (double)s.length / v->context;
             if ((v->o.search_scale && !find_scale(v, &s, e)) || !measure(v, &s, e)) return false;
@@ -409,10 +412,10 @@ bool evaluation_subject(Evaluation *v, const EvalSubject *s, Error *e) {
     bool ok = m != NULL, stretched = false;
     if (ok) {
         v->context = m->spec.context;
-        stretched = s->under_methods && method_concerns(&m->spec);
+        stretched = s->under_methods && context_extension_applies(&m->spec);
         if (!v->o.n_lengths) default_lengths(&v->o, m->spec.context);
         json_array_append_new(json_object_get(v->results, "models"), describe(s, m));
-        if (s->under_methods && !stretched && v->o.n_methods > 1)
+        if (s->under_methods && !stretched && v->o.n_extensions > 1)
             cmd_note("%s: no layer rotates over all of the text, so it is measured as it is", s->name);
     }
     model_close(m);
@@ -495,7 +498,7 @@ static bool describe_texts(Evaluation *v, Error *e) {
     bool ok = true;
     Hash *h = hash_new();
     for (size_t i = 0; ok && i < v->o.n_texts; i++)
-        ok = data_list(v->o.texts[i], files, e);
+        ok = text_data_list(v->o.texts[i], files, e);
     for (size_t i = 0; ok && i < json_array_size(files); i++) {
         char digest[33];
         struct stat st = {0};
@@ -530,8 +533,8 @@ Evaluation *evaluation_new(const EvalOptions *options, const char *command, Erro
     v->o = *options;
     v->bench.o = &v->o;
     if (v->o.transcript) {
-        v->bench.asked = keep_asked;
-        v->bench.asked_context = v;
+        v->bench.on_answer = keep_answer;
+        v->bench.answer_context = v;
     }
     clock_gettime(CLOCK_MONOTONIC, &v->started);
     v->results = begin_results(&v->o, command);

@@ -4,7 +4,7 @@
 #define DEROPE_CMD_EVAL_GRID_H
 
 #include "recal/evaluate/context_extension.h"
-#include "recal/evaluate/task.h"
+#include "recal/evaluate/eval_task.h"
 #include "recal/net.h"
 #include "recal/perplexity.h"
 
@@ -18,8 +18,8 @@ typedef struct EvalOptions {
     size_t n_task_lengths;
     const char *const *texts;
     size_t n_texts;
-    const Method *methods[8]; /* first "none", which is always there once complete */
-    size_t n_methods;
+    const ContextExtension *extensions[8]; /* first "none", which is always there once complete */
+    size_t n_extensions;
     size_t trials, n_depths;
     uint64_t seed, max_tokens;
     double scale;      /* times each layer's own softmax scale */
@@ -34,7 +34,7 @@ typedef struct EvalOptions {
 
 /* The texts of --suite, --against and --softmax-scale; ERR_USAGE where one names nothing there is. */
 bool eval_add_suite(EvalOptions *o, const char *name, Error *e);
-bool eval_add_method(EvalOptions *o, const char *name, Error *e);
+bool eval_add_extension(EvalOptions *o, const char *name, Error *e);
 bool eval_set_scale(EvalOptions *o, const char *text, Error *e);
 /* Fills in what was not said, and refuses what makes no sense. */
 bool eval_complete(EvalOptions *o, Error *e);

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "formats/json.h"
-#include "recal/evaluate/ask.h"
 #include "recal/evaluate/context_extension.h"
-#include "recal/evaluate/task.h"
+#include "recal/evaluate/eval_tasks.h"
+#include "recal/evaluate/wilson_interval.h"
 
 static bool same_series(const json_t *row, size_t model, const char *method) {
     const char *its = json_get_string(row, "method");
@@ -48,7 +48,7 @@ static json_t *summed(const json_t *results, size_t model, const char *method, c
         ranked += n;
     }
     if (trials == 0) return NULL;
-    wilson(found / trials, trials, &low, &high);
+    wilson_interval(found / trials, trials, &low, &high);
     json_t *cell = json_pack("{s:I, s:f, s:f, s:f, s:I}", "context", length, "score", found / trials, "low",
                              low, "high", high, "trials", (json_int_t)trials);
     if (ranked > 0) json_object_set_new(cell, "first", json_real(first / ranked));
@@ -73,14 +73,14 @@ static json_t *task_cells(const json_t *results, size_t model, const char *metho
 
 void table_add(json_t *table, const json_t *results, size_t model, const char *recipe, bool skipped) {
     const char *name = json_get_string(json_array_get(json_object_get(results, "models"), model), "name");
-    for (const Method *const *m = methods; *m; m++) {
+    for (const ContextExtension *const *m = context_extensions; *m; m++) {
         json_t *cells = perplexities(results, model, (*m)->name),
                *asked = task_cells(results, model, (*m)->name);
         if (json_array_size(cells) || json_object_size(asked))
             json_array_append_new(table, json_pack("{s:o, s:s++, s:b, s:O, s:O}", "recipe", json_text(recipe),
-                                                   "model", name, m == methods ? "" : " under ",
-                                                   m == methods ? "" : (*m)->name, "skipped", skipped,
-                                                   "perplexity", cells, "tasks", asked));
+                                                   "model", name, m == context_extensions ? "" : " under ",
+                                                   m == context_extensions ? "" : (*m)->name, "skipped",
+                                                   skipped, "perplexity", cells, "tasks", asked));
         json_decref(cells);
         json_decref(asked);
     }
@@ -168,7 +168,7 @@ static void print_rows(const json_t *table, bool several, const char *title, con
 
 void table_print(const json_t *table, bool several) {
     print_rows(table, several, "perplexity", NULL);
-    for (const Task *const *t = tasks; *t; t++) {
+    for (const EvalTask *const *t = eval_tasks; *t; t++) {
         char title[96];
         snprintf(title, sizeof title, "%s: share found", (*t)->name);
         print_rows(table, several, title, (*t)->name);

@@ -9,7 +9,7 @@
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_open.h"
 #include "formats/file.h"
-#include "recal/data.h"
+#include "recal/text_data.h"
 
 bool text_read(const char *path, Buffer *out, Error *e) {
     return file_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path, (uint64_t)1 << 34, out, e);
@@ -86,7 +86,7 @@ bool ppl_tokens(const Tokenizer *t, const char *const *paths, size_t n, const ch
     Joiner j = {.text = {.t = t, .add_special = true}, .out = out, .max = max};
     bool ok = true;
     for (size_t i = 0; ok && i < n && !j.full; i++)
-        ok = data_read(paths[i], field, join_part, &j, e) || j.full;
+        ok = text_data_read(paths[i], field, join_part, &j, e) || j.full;
     ok = ok && (j.full || join_end(&j, drop_newline, e) || error_place(e, "%s", paths[n - 1]));
     if (ok && max && out->n > max) out->n = max;
     if (ok) *bos = tokenizer_adds_bos(t) ? tokenizer_bos(t) : -1;

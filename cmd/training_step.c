@@ -2,8 +2,9 @@
 
 #include "cmd/cmd.h"
 #include "formats/checkpoint.h"
-#include "recal/data.h"
+#include "formats/file.h"
 #include "recal/memory.h"
+#include "recal/text_data.h"
 
 static void show(void *context, uint64_t done, uint64_t tokens, double loss, double lr, double rate) {
     (void)context;
@@ -16,8 +17,8 @@ static void show(void *context, uint64_t done, uint64_t tokens, double loss, dou
 /* A few times the budget is enough to choose from; a hub's corpus need not be read whole. */
 static bool load_tokens(Checkpoint *source, const RecalRequest *r, TokenList *tokens, Error *e) {
     Tokenizer *t = tokenizer_open(source, e);
-    bool ok = t && data_pack(t, r->data, r->n_data, r->field, 8 * r->train.tokens + r->train.context + 1,
-                             tokens, e);
+    bool ok = t && text_data_pack(t, r->data, r->n_data, r->field, 8 * r->train.tokens + r->train.context + 1,
+                                  tokens, e);
     tokenizer_close(t);
     return ok;
 }

@@ -4,7 +4,7 @@
 #include <zstd.h>
 
 #include "formats/file.h"
-#include "recal/data.h"
+#include "recal/text_data.h"
 #include "tests/scratch.h"
 
 /* Documents as "PLACE=TEXT|", the scratch folder left off. */
@@ -20,7 +20,7 @@ static bool note(void *context, const char *path, const char *text, size_t n, bo
 static void assert_documents(const char *name, const char *field, const char *expected) {
     Buffer b = {0};
     Error e = {0};
-    if (!data_read(scratch_path(name), field, note, &b, &e)) fail_msg("%s", e.message);
+    if (!text_data_read(scratch_path(name), field, note, &b, &e)) fail_msg("%s", e.message);
     assert_string_equal(buffer_string(&b), expected);
     buffer_free(&b);
 }
@@ -28,7 +28,7 @@ static void assert_documents(const char *name, const char *field, const char *ex
 static void assert_not_read(const char *name, const char *says) {
     Buffer b = {0};
     Error e = {0};
-    if (data_read(scratch_path(name), NULL, note, &b, &e)) fail_msg("read, though: %s", says);
+    if (text_data_read(scratch_path(name), NULL, note, &b, &e)) fail_msg("read, though: %s", says);
     if (!strstr(e.message, says)) fail_msg("'%s' does not say '%s'", e.message, says);
     assert_int_equal(e.code, ERR_INPUT);
     assert_memory_equal(e.message, scratch(), strlen(scratch()));
@@ -86,7 +86,7 @@ static void reads_files_and_folders_in_order(void **state) {
     assert_not_read("empty", "empty: there is no file in this folder");
     assert_int_equal(symlink("nowhere", scratch_path("empty/dangling")), 0);
     Error e = {0};
-    assert_false(data_read(scratch_path("empty"), NULL, note, NULL, &e));
+    assert_false(text_data_read(scratch_path("empty"), NULL, note, NULL, &e));
     assert_non_null(strstr(e.message, "empty/dangling: No such file"));
 }
 
@@ -101,8 +101,8 @@ static void reads_a_field_of_each_line(void **state) {
         const char *text, *says;
     } bad[] = {
         {"{\"text\":\"a\"}\n{\"Text\":\"b\"}\n", "x.jsonl:2: the object has no field 'text'"},
-        {"{\"text\":\"a\"}\n\n{\"text\":3}\n", "x.jsonl:3: its field 'text' is no text"},
-        {"{\"text\":null}", "x.jsonl:1: its field 'text' is no text"},
+        {"{\"text\":\"a\"}\n\n{\"text\":3}\n", "x.jsonl:3: its field 'text' is not text"},
+        {"{\"text\":null}", "x.jsonl:1: its field 'text' is not text"},
         {"[\"text\"]\n", "x.jsonl:1: not an object"},
         {"{\"text\":\"a\"}\n{\"text\":\"b\"", "x.jsonl:2:11: not valid JSON"},
         {"{\"text\":\"\xff\"}\n", "x.jsonl:1:9: not valid JSON"},
@@ -131,7 +131,7 @@ static void joins_lines_across_pieces(void **state) {
     scratch_file("w.jsonl.zst", packed.data, packed.size);
     Buffer got = {0};
     Error e = {0};
-    assert_true(data_read(scratch_path("w.jsonl.zst"), NULL, note, &got, &e));
+    assert_true(text_data_read(scratch_path("w.jsonl.zst"), NULL, note, &got, &e));
     assert_int_equal(got.size, expected.size + 7 * strlen(".zst"));
     buffer_free(&got);
     buffer_free(&packed);
@@ -228,13 +228,13 @@ static void holds_no_more_than_a_part(void **state) {
     Counter c = {0};
     Error e = {0};
     long before = peak_kb();
-    assert_true(data_read(bomb("bomb.txt.zst", text, 200), NULL, count, &c, &e));
+    assert_true(text_data_read(bomb("bomb.txt.zst", text, 200), NULL, count, &c, &e));
     assert_true(c.documents == 1 && c.bytes == 200 << 20 && c.largest <= 1 << 18);
     assert_true(peak_kb() - before < 32 << 10);
     assert_not_read("bomb.txt.zst/x", "Not a directory");
 
     memset(text, 'a', 1 << 20);
-    assert_false(data_read(bomb("bomb.jsonl.zst", text, 200), NULL, count, &c, &e));
+    assert_false(text_data_read(bomb("bomb.jsonl.zst", text, 200), NULL, count, &c, &e));
     assert_non_null(strstr(e.message, "bomb.jsonl.zst:1: more than 67108864 bytes in one line"));
     assert_int_equal(e.code, ERR_INPUT);
     assert_true(peak_kb() - before < 400 << 10);
@@ -297,17 +297,17 @@ static void packs_documents_with_ends_between(void **state) {
     const char *paths[] = {scratch_path("pack"), scratch_path("pack/2.txt")};
     TokenList out = {0};
     Error e = {0};
-    if (!data_pack(t, paths, 2, NULL, 0, &out, &e)) fail_msg("%s", e.message);
+    if (!text_data_pack(t, paths, 2, NULL, 0, &out, &e)) fail_msg("%s", e.message);
     const int32_t expected[] = {3, 1, 4, 1, 0, 4, 0, 2, 4, 0, 2};
     assert_int_equal(out.n, sizeof expected / sizeof *expected);
     assert_memory_equal(out.ids, expected, sizeof expected);
     out.n = 0;
     scratch_text("pack/2.txt", "a\xff"); /* not reached */
-    assert_true(data_pack(t, paths, 2, NULL, 4, &out, &e));
+    assert_true(text_data_pack(t, paths, 2, NULL, 4, &out, &e));
     assert_int_equal(out.n, 4);
     assert_memory_equal(out.ids, expected, 4 * sizeof *expected);
     out.n = 0;
-    assert_false(data_pack(t, paths, 2, NULL, 0, &out, &e));
+    assert_false(text_data_pack(t, paths, 2, NULL, 0, &out, &e));
     assert_int_equal(e.code, ERR_INPUT);
     assert_non_null(strstr(e.message, "pack/2.txt: "));
     token_list_free(&out);
@@ -327,7 +327,7 @@ static void packs_long_documents_whole(void **state) {
     TokenList whole = {0}, packed = {0};
     Error e = {0};
     assert_true(tokenizer_encode(t, (char *)text.data, text.size, false, &whole, &e));
-    assert_true(data_pack(t, &path, 1, NULL, 0, &packed, &e));
+    assert_true(text_data_pack(t, &path, 1, NULL, 0, &packed, &e));
     assert_int_equal(packed.n, whole.n);
     assert_memory_equal(packed.ids, whole.ids, whole.n * sizeof *whole.ids);
     token_list_free(&whole);
@@ -350,15 +350,15 @@ static void packs_no_more_than_is_wanted(void **state) {
     TokenList out = {0};
     Error e = {0};
     long before = peak_kb();
-    assert_true(data_pack(t, &path, 1, NULL, 3000000, &out, &e));
+    assert_true(text_data_pack(t, &path, 1, NULL, 3000000, &out, &e));
     assert_int_equal(out.n, 3000000);
     assert_true(peak_kb() - before < 48 << 10);
     Buffer half = {0};
     assert_true(file_read(path, 1 << 20, &half, &e));
     path = scratch_file("half.txt.zst", half.data, half.size / 500 * 3 + 5);
     out.n = 0;
-    assert_true(data_pack(t, &path, 1, NULL, 1000000, &out, &e)); /* the damage lies behind them */
-    assert_false(data_pack(t, &path, 1, NULL, 0, &out, &e));
+    assert_true(text_data_pack(t, &path, 1, NULL, 1000000, &out, &e)); /* the damage lies behind them */
+    assert_false(text_data_pack(t, &path, 1, NULL, 0, &out, &e));
     assert_non_null(strstr(e.message, "half.txt.zst: offset "));
     assert_int_equal(e.code, ERR_INPUT);
     buffer_free(&half);

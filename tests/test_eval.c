@@ -4,8 +4,10 @@
 
 #include "formats/checkpoint_open.h"
 #include "formats/file.h"
-#include "recal/evaluate/ask.h"
 #include "recal/evaluate/context_extension.h"
+#include "recal/evaluate/eval_tasks.h"
+#include "recal/evaluate/evaluate_scene.h"
+#include "recal/evaluate/wilson_interval.h"
 #include "recal/perplexity.h"
 #include "tests/process.h"
 #include "tests/text_model.h"
@@ -126,7 +128,7 @@ static void intervals(void **state) {
         {0.5, 10, 0.23659, 0.76341}, {0, 20, 0, 0.16113}, {1, 20, 0.83887, 1}, {0.9, 50, 0.78640, 0.95652}};
     double low, high;
     for (size_t i = 0; i < 4; i++) {
-        wilson(known[i].share, known[i].n, &low, &high);
+        wilson_interval(known[i].share, known[i].n, &low, &high);
         assert_true(fabs(low - known[i].low) < 1e-5 && fabs(high - known[i].high) < 1e-5);
     }
     Perplexity p = {.nll = 1, .stderr_nll = 0.1, .windows = 5};
@@ -169,32 +171,32 @@ static size_t scene_tokens(const Fixture *f, const Scene *s, const Question *q) 
     for (size_t i = 0; i < s->sentences.n; i++)
         buffer_printf(&text, "%s", s->sentences.texts[i]);
     buffer_printf(&text, "%s%s", q->needle ? q->needle : "", q->text);
-    size_t n = count_tokens(f->tokenizer, buffer_string(&text));
+    size_t n = tokenizer_count(f->tokenizer, buffer_string(&text));
     buffer_free(&text);
     return n;
 }
 
-static bool make(Fixture *f, const Task *t, size_t length, uint64_t seed, Scene *s, Error *e) {
+static bool make(Fixture *f, const EvalTask *t, size_t length, uint64_t seed, Scene *s, Error *e) {
     Random r = random_seeded(seed);
-    TaskInput in = {.tokenizer = f->tokenizer,
-                    .haystack = &f->haystack,
-                    .wording = &f->wording,
-                    .length = length,
-                    .n_questions = 3};
+    EvalTaskInput in = {.tokenizer = f->tokenizer,
+                        .haystack = &f->haystack,
+                        .wording = &f->wording,
+                        .length = length,
+                        .n_questions = 3};
     *s = (Scene){0};
     return t->make(&in, &r, s, e);
 }
 
-static bool ask(Fixture *f, const Scene *s, const double *depths, size_t n, size_t length, Tally *tallies,
+static bool ask(Fixture *f, const Scene *s, const double *depths, size_t n, size_t length, TaskScore *tallies,
                 Error *e) {
-    Asking how = {
+    SceneEvaluation how = {
         .net = f->net, .tokenizer = f->tokenizer, .depths = depths, .n_depths = n, .length = length};
-    return ask_scene(&how, s, tallies, e);
+    return evaluate_scene(&how, s, tallies, e);
 }
 
 static void every_task_can_be_answered(void **state) {
     Fixture *f = *state;
-    for (const Task *const *t = tasks; *t; t++)
+    for (const EvalTask *const *t = eval_tasks; *t; t++)
         for (size_t length = 600; length <= 2400; length *= 2) {
             Scene s, again, other;
             Error e = {0};
@@ -228,7 +230,7 @@ static void every_task_can_be_answered(void **state) {
 
 static void no_room(void **state) {
     Fixture *f = *state;
-    for (const Task *const *t = tasks; *t; t++) {
+    for (const EvalTask *const *t = eval_tasks; *t; t++) {
         Scene s;
         Error e = {0};
         assert_false(make(f, *t, 8, 5, &s, &e));
@@ -264,7 +266,7 @@ static void hay_fits_the_room(void **state) {
     for (uint64_t seed = 0; seed < 20; seed++) {
         Random r = random_seeded(seed);
         TextList out = {0};
-        fill_with_hay(&h, &r, 100, &out);
+        haystack_fill(&h, &r, 100, &out);
         assert_true(out.n > 3);
         free(out.texts);
     }
@@ -286,7 +288,7 @@ static void candidates_may_be_long(void **state) {
     text_list_add(&q.answers, "the");
     text_list_add(&q.candidates, "the");
     text_list_add(&q.candidates, word);
-    Tally tally = {0};
+    TaskScore tally = {0};
     double depth = 0;
     if (!ask(f, &s, &depth, 1, 100, &tally, &e)) fail_msg("%s", e.message);
     assert_int_equal(tally.ranked, 1);
@@ -299,22 +301,23 @@ static void candidates_may_be_long(void **state) {
 static void shared_prefill_changes_nothing(void **state) {
     Fixture *f = *state;
     static const double depths[] = {0, 0.3, 0.5, 1};
-    for (const Task *const *t = tasks; *t; t++) {
+    for (const EvalTask *const *t = eval_tasks; *t; t++) {
         size_t n = (*t)->has_depth ? 4 : 1;
         Scene s;
         Error e = {0};
-        Tally together[4] = {0};
+        TaskScore together[4] = {0};
         assert_true(make(f, *t, 700, 9, &s, &e));
         if (!ask(f, &s, depths, n, 700, together, &e)) fail_msg("%s", e.message);
         for (size_t i = 0; i < n; i++) {
-            Tally alone = {0};
+            TaskScore alone = {0};
             assert_true(ask(f, &s, depths + i, 1, 700, &alone, &e));
             assert_int_equal(together[i].trials, s.n_questions);
-            assert_int_equal(together[i].found, alone.found);
+            assert_int_equal(together[i].answers_found, alone.answers_found);
             assert_int_equal(together[i].ranked, alone.ranked);
-            assert_true(together[i].ranks == alone.ranks && together[i].first == alone.first);
-            assert_true(alone.ranked == 0 ||
-                        (alone.ranks >= (double)alone.ranked && alone.ranks <= 10.0 * (double)alone.ranked));
+            assert_true(together[i].rank_sum == alone.rank_sum &&
+                        together[i].ranked_first == alone.ranked_first);
+            assert_true(alone.ranked == 0 || (alone.rank_sum >= (double)alone.ranked &&
+                                              alone.rank_sum <= 10.0 * (double)alone.ranked));
         }
         scene_free(&s);
     }
@@ -345,13 +348,13 @@ static void what_is_said_is_found(void **state) {
     for (int i = 0; i < TINY_WIDTH; i++)
         norm[i] = 1;
     embed[only.ids[0] * TINY_WIDTH] = 2;
-    Tally tally = {0};
+    TaskScore tally = {0};
     double depth = 0;
     if (!ask(f, &s, &depth, 1, 100, &tally, &e)) fail_msg("%s", e.message);
     assert_int_equal(tally.trials, 1);
-    assert_int_equal(tally.found, 1);
+    assert_int_equal(tally.answers_found, 1);
     assert_int_equal(tally.ranked, 1);
-    assert_int_equal(tally.first, 1); /* its token is likelier than any of the others' */
+    assert_int_equal(tally.ranked_first, 1); /* its token is likelier than any of the others' */
     memcpy(f->net->weights, kept, f->net->n_weights * sizeof *kept);
     free(kept);
     token_list_free(&only);

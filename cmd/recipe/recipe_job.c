@@ -7,7 +7,7 @@
 #include "cmd/token_input.h"
 #include "formats/checkpoint_open.h"
 #include "formats/json.h"
-#include "recal/data.h"
+#include "recal/text_data.h"
 
 bool job_open(Job *j, const char *path, const char *const *sets, size_t n_sets, Error *e) {
     *j = (Job){.path = path, .sets = sets, .n_sets = n_sets};
@@ -144,7 +144,8 @@ bool job_evaluation(const Job *j, const char **texts, EvalOptions *o, Error *e) 
     json_get_u64(s, "tokens", &o->max_tokens);
     if (scale && !eval_set_scale(o, scale, e)) return blame(j, "evaluate.softmax_scale", e);
     if (score && !score_parse(score, &o->score, e)) return blame(j, "evaluate.score", e);
-    return take_names(j, "suite", o, eval_add_suite, e) && take_names(j, "against", o, eval_add_method, e) &&
+    return take_names(j, "suite", o, eval_add_suite, e) &&
+           take_names(j, "against", o, eval_add_extension, e) &&
            (eval_complete(o, e) || blame(j, "evaluate", e)) && check_extras(j, o, e);
 }
 
@@ -169,7 +170,7 @@ json_t *job_files(const Job *j, const char *section, const char *key, Error *e) 
     size_t i;
     json_t *path, *files = json_array();
     json_array_foreach(json_object_get(job_section(j, section), key), i, path) {
-        if (data_list(json_string_value(path), files, e)) continue;
+        if (text_data_list(json_string_value(path), files, e)) continue;
         json_decref(files);
         return NULL;
     }

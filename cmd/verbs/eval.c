@@ -15,7 +15,7 @@
 #include "formats/file.h"
 #include "formats/json.h"
 #include "formats/output.h"
-#include "recal/data.h"
+#include "recal/text_data.h"
 
 enum {
     FLAG_SUITE = 256,
@@ -135,7 +135,7 @@ static bool take_option(Arguments *a, int option, char **argv, Error *e) {
     case FLAG_TASK_LENGTHS:
         return each_item(o, "--task-lengths", optarg, take_task_length, e);
     case FLAG_AGAINST:
-        return each_item(o, "--against", optarg, eval_add_method, e);
+        return each_item(o, "--against", optarg, eval_add_extension, e);
     case FLAG_TEXT:
         return take_text(a, optarg, e);
     case FLAG_TRIALS:
@@ -275,7 +275,7 @@ static bool texts_spared(const Arguments *a, char *const *outputs, size_t n, Err
     bool ok = true;
     size_t i;
     for (i = 0; ok && i < a->o.n_texts; i++)
-        ok = data_list(a->o.texts[i], files, e);
+        ok = text_data_list(a->o.texts[i], files, e);
     if (a->o.wording) json_array_append_new(files, json_text(a->o.wording));
     json_array_foreach(files, i, file) for (size_t k = 0; ok && k < n;
                                             k++) if (same_file(outputs[k], json_string_value(file))) ok =

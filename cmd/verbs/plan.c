@@ -9,6 +9,7 @@
 #include "cmd/recipe/recipe_job.h"
 #include "formats/json.h"
 #include "formats/meta.h"
+#include "recal/evaluate/eval_tasks.h"
 #include "recal/memory.h"
 #include "surgery/carrier.h"
 
@@ -161,9 +162,9 @@ static json_t *plan_rows(const json_t *section, const EvalOptions *o, bool train
     bool source = true, untrained = true;
     json_get_bool(section, "source", &source);
     json_get_bool(section, "untrained", &untrained);
-    for (size_t i = 0; source && i < o->n_methods; i++)
-        json_array_append_new(rows,
-                              json_sprintf("source%s%s", i ? " under " : "", i ? o->methods[i]->name : ""));
+    for (size_t i = 0; source && i < o->n_extensions; i++)
+        json_array_append_new(
+            rows, json_sprintf("source%s%s", i ? " under " : "", i ? o->extensions[i]->name : ""));
     if (!trained) json_array_append_new(rows, json_string("after surgery"));
     if (trained && untrained) json_array_append_new(rows, json_string("after surgery, untrained"));
     if (trained) json_array_append_new(rows, json_string("after recalibration"));
@@ -177,9 +178,9 @@ static double row_tokens(const EvalOptions *o, double text_tokens) {
     const uint64_t *lengths = own ? o->task_lengths : o->lengths;
     double tokens = o->perplexity ? text_tokens * (double)o->n_lengths * (o->search_scale ? 8 : 1) : 0;
     for (size_t i = 0; i < (own ? o->n_task_lengths : o->n_lengths); i++)
-        for (size_t t = 0; tasks[t]; t++)
+        for (size_t t = 0; eval_tasks[t]; t++)
             if (o->tasks[t])
-                tokens += 0.6 * (double)o->trials * (double)(tasks[t]->has_depth ? o->n_depths : 1) *
+                tokens += 0.6 * (double)o->trials * (double)(eval_tasks[t]->has_depth ? o->n_depths : 1) *
                           (double)lengths[i];
     return tokens;
 }
@@ -204,8 +205,8 @@ static json_t *plan_evaluation(const Job *j, const Model *m, Error *e) {
     if (o.max_tokens && o.max_tokens < tokens) tokens = o.max_tokens;
     json_t *rows = plan_rows(section, &o, job_section(j, "recalibrate") != NULL), *suites = json_array();
     if (o.perplexity) json_array_append_new(suites, json_string("perplexity"));
-    for (i = 0; tasks[i]; i++)
-        if (o.tasks[i]) json_array_append_new(suites, json_string(tasks[i]->name));
+    for (i = 0; eval_tasks[i]; i++)
+        if (o.tasks[i]) json_array_append_new(suites, json_string(eval_tasks[i]->name));
     double all = (double)json_array_size(rows) * row_tokens(&o, (double)tokens);
     json_decref(files);
     return json_pack("{s:o, s:O, s:O*, s:o, s:I, s:f, s:I}", "models", rows, "context",

@@ -1,58 +1,44 @@
+/* Sentences for needle-in-a-haystack tasks, cut from texts of the user or generated. */
+#include "recal/evaluate/haystack.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "recal/data.h"
-#include "recal/evaluate/task.h"
+#include "recal/text_data.h"
 
-void text_list_add(TextList *l, const char *text) {
-    if (l->n == l->capacity) {
-        l->capacity = 2 * l->capacity + 16;
-        l->texts = xrealloc(l->texts, l->capacity * sizeof *l->texts);
-    }
-    l->texts[l->n++] = text;
-}
+/* ---- sentences of a text ---- */
 
-size_t random_below(Random *r, size_t n) {
-    return (size_t)(random_unit(r) * (double)n);
-}
+/* Bytes after which a sentence is cut where it has no full stop: at its last white space, or between two
+ * characters if it has none (text in Chinese, for example). */
+enum { MAX_SENTENCE = 400 };
 
-size_t count_tokens(const Tokenizer *t, const char *text) {
-    TokenList ids = {0};
-    Error ignored = {0};
-    tokenizer_encode(t, text, strlen(text), false, &ids, &ignored);
-    size_t n = ids.n;
-    token_list_free(&ids);
-    return n;
-}
-
-/* ---- sentences ---- */
-
-/* bytes: what has no full stop is cut at a space, and what has no space between two characters */
-enum { LONGEST = 400 };
-
-/* Where the sentence that begins at `at` ends: behind a full stop, before white space. */
+/* The end of the sentence that begins at `at`: the place behind a full stop, question or exclamation mark
+ * that white space follows. The white space belongs to the next sentence, since tokenizers attach a space to
+ * the word behind it. */
 static size_t sentence_end(const char *s, size_t at, size_t n) {
     size_t space = 0;
     for (size_t i = at + 1; i < n; i++) {
         bool blank = isspace((unsigned char)s[i]);
         if (blank && strchr(".!?", s[i - 1])) return i;
         if (blank) space = i;
-        if (i - at > LONGEST && space) return space;
-        if (i - at > LONGEST && (s[i] & 0xc0) != 0x80) return i;
+        if (i - at > MAX_SENTENCE && space) return space;
+        if (i - at > MAX_SENTENCE && (s[i] & 0xc0) != 0x80) return i;
     }
     return n;
 }
 
-typedef struct Cutter {
-    Haystack *h;
+/* Collects the text of all files. */
+typedef struct Collector {
     Buffer text;
-    uint64_t max;
-} Cutter;
+    uint64_t max; /* bytes */
+} Collector;
 
-static bool keep_text(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
+/* A TextSink: takes documents as they are read, with a newline behind each. Returning false ends the reading
+ * once there is enough. */
+static bool collect(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
     (void)path, (void)e;
-    Cutter *c = context;
+    Collector *c = context;
     if (c->text.size + n > c->max) n = c->max - c->text.size;
     buffer_append(&c->text, text, n);
     if (end) buffer_byte(&c->text, '\n');
@@ -66,16 +52,16 @@ static bool is_blank(const char *s, size_t n) {
     return i == n;
 }
 
-static void cut(Cutter *c) {
-    const char *s = buffer_string(&c->text);
-    for (size_t at = 0, end; at < c->text.size; at = end) {
-        end = sentence_end(s, at, c->text.size);
+static void cut_sentences(Haystack *h, Buffer *text) {
+    const char *s = buffer_string(text);
+    for (size_t at = 0, end; at < text->size; at = end) {
+        end = sentence_end(s, at, text->size);
         if (!is_blank(s + at, end - at))
-            text_list_add(&c->h->sentences, arena_strndup(&c->h->arena, s + at, end - at));
+            text_list_add(&h->sentences, arena_strndup(&h->arena, s + at, end - at));
     }
 }
 
-/* ---- sentences of our own ---- */
+/* ---- generated sentences: "The miller walked along the river in the morning." ---- */
 
 static const char *const who[] = {"the miller",  "a traveller", "the old clerk", "my neighbour",
                                   "the captain", "her brother", "the gardener",  "a stranger"};
@@ -87,9 +73,11 @@ static const char *const when[] = {"in the morning",   "before the rain",     "a
                                    "late in the year", "when the bells rang", "without a word",
                                    "as always",        "for a while"};
 
-static void make_sentences(Haystack *h) {
-    Random r = random_seeded(7);
-    for (int i = 0; i < 4000; i++) {
+enum { GENERATED = 4000, GENERATOR_SEED = 7 };
+
+static void generate_sentences(Haystack *h) {
+    Random r = random_seeded(GENERATOR_SEED);
+    for (int i = 0; i < GENERATED; i++) {
         char *s = arena_printf(&h->arena, " %s %s %s %s.", who[random_below(&r, 8)], did[random_below(&r, 8)],
                                what[random_below(&r, 8)], when[random_below(&r, 8)]);
         s[1] = (char)toupper((unsigned char)s[1]);
@@ -97,18 +85,24 @@ static void make_sentences(Haystack *h) {
     }
 }
 
+/* ---- the haystack ---- */
+
 bool haystack_open(const char *const *paths, size_t n, const char *field, uint64_t max_bytes,
                    const Tokenizer *t, Haystack *out, Error *e) {
     *out = (Haystack){0};
-    Cutter c = {.h = out, .max = max_bytes};
+    /* 1. Read the texts. That the sink ended the reading because it had enough is no error. */
+    Collector c = {.max = max_bytes};
     bool ok = true;
     for (size_t i = 0; ok && i < n && c.text.size < c.max; i++)
-        ok = data_read(paths[i], field, keep_text, &c, e) || c.text.size >= c.max;
+        ok = text_data_read(paths[i], field, collect, &c, e) || c.text.size >= c.max;
+    /* 2. Cut them into sentences. */
     if (n)
-        cut(&c);
+        cut_sentences(out, &c.text);
     else
-        make_sentences(out);
+        generate_sentences(out);
     buffer_free(&c.text);
+    /* 3. Count the tokens of each sentence once, so that filling a scene is adding numbers. Joined sentences
+     * may take a token more or less; evaluate_scene.c leaves room for that. */
     out->tokens = xcalloc(out->sentences.n + 1, sizeof *out->tokens);
     for (size_t i = 0; ok && i < out->sentences.n; i++) {
         const char *s = out->sentences.texts[i];
@@ -129,24 +123,19 @@ void haystack_close(Haystack *h) {
     *h = (Haystack){0};
 }
 
-enum { MOST_PASSED = 64 };
+enum { MAX_SKIPPED = 64 }; /* sentences that are skipped because they are too long for the rest of the room */
 
-void fill_with_hay(const Haystack *h, Random *r, size_t tokens, TextList *out) {
+void haystack_fill(const Haystack *h, Random *r, size_t tokens, TextList *out) {
     size_t n = h->sentences.n, at = random_below(r, n), sum = 0;
-    for (size_t passed = 0; passed < n && passed < MOST_PASSED; at = (at + 1) % n) {
+    for (size_t skipped = 0; skipped < n && skipped < MAX_SKIPPED; at = (at + 1) % n) {
         if (sum + h->tokens[at] > tokens) {
-            passed++;
+            skipped++;
             continue;
         }
         text_list_add(out, h->sentences.texts[at]);
         sum += h->tokens[at];
-        if (!tokens--) break; /* sentences of no tokens end too */
+        /* The room shrinks by one token with each sentence, so that the loop ends even if sentences take no
+         * tokens. */
+        if (!tokens--) break;
     }
-}
-
-void insert_somewhere(TextList *l, Random *r, const char *text) {
-    size_t at = random_below(r, l->n + 1);
-    text_list_add(l, text);
-    memmove(l->texts + at + 1, l->texts + at, (l->n - 1 - at) * sizeof *l->texts);
-    l->texts[at] = text;
 }

@@ -1,11 +1,14 @@
+/* The words of needle-in-a-haystack tasks: the built-in English ones, and those of a JSON file. */
+#include "recal/evaluate/wording.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/file.h"
 #include "formats/json.h"
-#include "recal/evaluate/task.h"
 
-/* Keys are an adjective and a noun: a base model has no reason to expect the one or the other. */
+/* The built-in keys are pairs of an adjective and a noun that do not belong together, so that a model can
+ * only know a fact from the text and not from its training. */
 static const char *const adjectives[] = {"amber",  "brave",  "calm",  "dusty", "early", "faded",
                                          "gentle", "hollow", "icy",   "jolly", "keen",  "lunar",
                                          "misty",  "noble",  "oaken", "pale"};
@@ -19,6 +22,9 @@ static const Wording builtin = {
     .questions = " What are the magic numbers of {key}? The magic numbers of {key} are",
 };
 
+/* ---- reading a file ---- */
+
+/* A member that has to be text; where it is not `needed` it may also be missing, which leaves NULL. */
 static bool text_member(const char *path, const json_t *o, const char *key, bool needed, const char **out,
                         Error *e) {
     *out = json_get_string(o, key);
@@ -26,6 +32,7 @@ static bool text_member(const char *path, const json_t *o, const char *key, bool
     return error_set(e, ERR_INPUT, "%s: \"%s\" has to be text", path, key);
 }
 
+/* A member that has to be a list of texts, with at least `least` of them; a missing one is an empty list. */
 static bool list_member(const char *path, const json_t *o, const char *key, size_t least, TextList *out,
                         Error *e) {
     const json_t *list = json_object_get(o, key);
@@ -39,12 +46,15 @@ static bool list_member(const char *path, const json_t *o, const char *key, size
                      least);
 }
 
-static bool has_slots(const char *path, const char *name, const char *text, bool value, Error *e) {
+/* Whether a template has its placeholders; a missing template is fine. */
+static bool has_placeholders(const char *path, const char *name, const char *text, bool value, Error *e) {
     if (!text || (strstr(text, "{key}") && (!value || strstr(text, "{value}")))) return true;
     return error_set(e, ERR_INPUT, "%s: \"%s\" has to hold {key}%s", path, name, value ? " and {value}" : "");
 }
 
-enum { LEAST_KEYS = 16, LEAST_VALUES = 10, MAX_FILE = 1 << 20 };
+enum { LEAST_KEYS = 16 };    /* the tasks ask for that many different ones at once */
+enum { LEAST_VALUES = 10 };  /* a question is ranked among ten candidates */
+enum { MAX_FILE = 1 << 20 }; /* bytes of a wording file */
 
 static bool read_wording(const char *path, Wording *w, Error *e) {
     Buffer text = {0};
@@ -55,8 +65,9 @@ static bool read_wording(const char *path, Wording *w, Error *e) {
            text_member(path, w->json, "questions", false, &w->questions, e) &&
            list_member(path, w->json, "keys", LEAST_KEYS, &w->keys, e) &&
            list_member(path, w->json, "values", LEAST_VALUES, &w->values, e) &&
-           has_slots(path, "fact", w->fact, true, e) && has_slots(path, "question", w->question, false, e) &&
-           has_slots(path, "questions", w->questions, false, e);
+           has_placeholders(path, "fact", w->fact, true, e) &&
+           has_placeholders(path, "question", w->question, false, e) &&
+           has_placeholders(path, "questions", w->questions, false, e);
 }
 
 bool wording_open(const char *path, Wording *out, Error *e) {
@@ -73,7 +84,9 @@ void wording_close(Wording *w) {
     *w = (Wording){0};
 }
 
-const char *worded(Arena *a, const char *template, const char *key, const char *value) {
+/* ---- filling in and drawing ---- */
+
+const char *wording_fill(Arena *a, const char *template, const char *key, const char *value) {
     Buffer out = {0};
     for (const char *p = template; *p;) {
         bool is_key = strncmp(p, "{key}", 5) == 0, is_value = strncmp(p, "{value}", 7) == 0;
@@ -90,39 +103,42 @@ const char *worded(Arena *a, const char *template, const char *key, const char *
     return text;
 }
 
-static bool is_among(const TextList *l, size_t from, const char *text) {
-    for (size_t i = from; i < l->n; i++)
+static bool contains(const TextList *l, const char *text) {
+    for (size_t i = 0; i < l->n; i++)
         if (strcmp(l->texts[i], text) == 0) return true;
     return false;
 }
 
-static const char *any_key(const Wording *w, Random *r, Arena *a) {
+static const char *random_key(const Wording *w, Random *r, Arena *a) {
     if (w->keys.n) return w->keys.texts[random_below(r, w->keys.n)];
     return arena_printf(a, "%s %s", adjectives[random_below(r, 16)], nouns[random_below(r, 16)]);
 }
 
-static const char *any_value(const Wording *w, Random *r, Arena *a) {
+/* Numbers of seven digits have too many values to be guessed. */
+static const char *random_value(const Wording *w, Random *r, Arena *a) {
     if (w->values.n) return w->values.texts[random_below(r, w->values.n)];
     return arena_printf(a, "%zu", 1000000 + random_below(r, 9000000));
 }
 
-/* Different ones, also from those that are in `out` already. */
+/* Draws at random, passing over what is in `out` already, until there are `n` new ones. How many different
+ * ones a file has is only found out by not finding any more, so the attempts are limited. */
 static bool draw(const Wording *w, Random *r, Arena *a, size_t n, TextList *out, const char *kind,
-                 const char *(*any)(const Wording *, Random *, Arena *), Error *e) {
+                 const char *(*random_text)(const Wording *, Random *, Arena *), Error *e) {
+    enum { MAX_TRIES = 100000 };
     for (size_t tries = 0; n; tries++) {
-        if (tries > 100000) return error_set(e, ERR_INPUT, "the wording has too few %s that differ", kind);
-        const char *text = any(w, r, a);
-        if (is_among(out, 0, text)) continue;
+        if (tries > MAX_TRIES) return error_set(e, ERR_INPUT, "the wording has too few %s that differ", kind);
+        const char *text = random_text(w, r, a);
+        if (contains(out, text)) continue;
         text_list_add(out, text);
         n--;
     }
     return true;
 }
 
-bool draw_keys(const Wording *w, Random *r, Arena *a, size_t n, TextList *out, Error *e) {
-    return draw(w, r, a, n, out, "keys", any_key, e);
+bool wording_draw_keys(const Wording *w, Random *r, Arena *a, size_t n, TextList *out, Error *e) {
+    return draw(w, r, a, n, out, "keys", random_key, e);
 }
 
-bool draw_values(const Wording *w, Random *r, Arena *a, size_t n, TextList *out, Error *e) {
-    return draw(w, r, a, n, out, "values", any_value, e);
+bool wording_draw_values(const Wording *w, Random *r, Arena *a, size_t n, TextList *out, Error *e) {
+    return draw(w, r, a, n, out, "values", random_value, e);
 }

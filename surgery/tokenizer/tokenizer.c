@@ -165,6 +165,15 @@ bool tokenizer_encode(const Tokenizer *t, const char *text, size_t n, bool add_s
     return true;
 }
 
+size_t tokenizer_count(const Tokenizer *t, const char *text) {
+    TokenList ids = {0};
+    Error ignored = {0};
+    tokenizer_encode(t, text, strlen(text), false, &ids, &ignored);
+    size_t n = ids.n;
+    token_list_free(&ids);
+    return n;
+}
+
 uint32_t tokenizer_vocab_size(const Tokenizer *t) {
     return t->vocab_size;
 }

@@ -46,6 +46,8 @@ void text_stream_free(TextStream *s);
  * with `keep_special`. */
 bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool keep_special, Buffer *out,
                       Error *e);
+/* Tokens that a text takes by itself, without special ones; text that cannot be encoded has 0. */
+size_t tokenizer_count(const Tokenizer *t, const char *text);
 uint32_t tokenizer_vocab_size(const Tokenizer *t);
 /* -1 where there is none. */
 int32_t tokenizer_bos(const Tokenizer *t);

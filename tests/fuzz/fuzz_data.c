@@ -1,5 +1,5 @@
 /* The first byte chooses what the rest is called. */
-#include "recal/data.h"
+#include "recal/text_data.h"
 #include "tests/fuzz/container.h"
 
 static bool look(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     int fd = memory_file(data + 1, n - 1, path);
     snprintf(name, sizeof name, "/tmp/derope-fuzz-%d%s", (int)getpid(), endings[data[0] % 5]);
     expect(symlink(path, name) == 0, "no link", &e);
-    if (!data_read(name, NULL, look, NULL, &e)) expect(e.code == ERR_INPUT, "no refusal", &e);
+    if (!text_data_read(name, NULL, look, NULL, &e)) expect(e.code == ERR_INPUT, "no refusal", &e);
     unlink(name);
     close(fd);
     return 0;

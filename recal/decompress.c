@@ -1,4 +1,6 @@
-#include "recal/unpack.h"
+/* Reading plain, gzip and zstd files piece by piece. One function for each kind of file appends the next
+ * piece; which one it is follows from the end of the file's name. */
+#include "recal/decompress.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,22 +12,22 @@
 
 #include "formats/file.h"
 
-enum { PIECE = 1 << 18 };
+enum { PIECE = 1 << 18 }; /* bytes read or appended at once */
 
-struct Unpack {
-    const char *path;
+struct Decompressor {
+    const char *path; /* borrowed, for messages */
     int fd;
-    uint64_t offset; /* bytes read from fd */
-    gzFile gzip;
-    ZSTD_DStream *zstd;
-    ZSTD_inBuffer packed;
-    size_t frame_left; /* 0 between zstd frames */
-    uint8_t *input;
-    bool (*more)(Unpack *u, Buffer *out, Error *e);
+    uint64_t offset;          /* bytes read from fd so far */
+    gzFile gzip;              /* zlib's reader, which owns fd; NULL for other files */
+    ZSTD_DStream *zstd;       /* NULL for other files */
+    ZSTD_inBuffer compressed; /* the part of `input` that zstd has not consumed yet */
+    uint8_t *input;           /* (PIECE): compressed bytes of a zstd file */
+    size_t frame_left; /* what zstd still expects of its frame; 0 between frames, where a file may end */
+    bool (*read_piece)(Decompressor *u, Buffer *out, Error *e);
 };
 
-/* Up to PIECE bytes from the file; -1 with an error. */
-static ssize_t read_file(Unpack *u, uint8_t *out, Error *e) {
+/* Reads up to PIECE bytes from the file; 0 at its end, -1 with an error. */
+static ssize_t read_file(Decompressor *u, uint8_t *out, Error *e) {
     ssize_t n;
     do
         n = read(u->fd, out, PIECE);
@@ -35,14 +37,16 @@ static ssize_t read_file(Unpack *u, uint8_t *out, Error *e) {
     return n;
 }
 
-static bool more_plain(Unpack *u, Buffer *out, Error *e) {
+static bool read_plain(Decompressor *u, Buffer *out, Error *e) {
     buffer_reserve(out, PIECE);
     ssize_t n = read_file(u, out->data + out->size, e);
     if (n > 0) out->size += (size_t)n;
     return n >= 0;
 }
 
-static bool more_gzip(Unpack *u, Buffer *out, Error *e) {
+/* zlib accepts files without a gzip header and hands their bytes through (gzdirect), which would let a file
+ * with the wrong name pass silently. A file that ends inside its compressed stream gives Z_BUF_ERROR. */
+static bool read_gzip(Decompressor *u, Buffer *out, Error *e) {
     buffer_reserve(out, PIECE);
     if (gzdirect(u->gzip)) return error_set(e, ERR_INPUT, "%s: offset 0: not a gzip file", u->path);
     int n = gzread(u->gzip, out->data + out->size, PIECE), code;
@@ -55,23 +59,25 @@ static bool more_gzip(Unpack *u, Buffer *out, Error *e) {
                      code == Z_BUF_ERROR ? "the gzip file is cut short" : message);
 }
 
-static bool more_zstd(Unpack *u, Buffer *out, Error *e) {
+/* Decompresses until there is at least one byte, since an empty piece means the end. zstd files may consist
+ * of several frames, one behind the other; a file that ends inside of one was cut short. */
+static bool read_zstd(Decompressor *u, Buffer *out, Error *e) {
     buffer_reserve(out, PIECE);
     ZSTD_outBuffer piece = {out->data + out->size, PIECE, 0};
     while (!piece.pos) {
-        if (u->packed.pos == u->packed.size) {
+        if (u->compressed.pos == u->compressed.size) {
             ssize_t n = read_file(u, u->input, e);
             if (n < 0) return false;
             if (n == 0)
                 return !u->frame_left ||
                        error_set(e, ERR_INPUT, "%s: offset %llu: the zstd file is cut short", u->path,
                                  (unsigned long long)u->offset);
-            u->packed = (ZSTD_inBuffer){u->input, (size_t)n, 0};
+            u->compressed = (ZSTD_inBuffer){u->input, (size_t)n, 0};
         }
-        u->frame_left = ZSTD_decompressStream(u->zstd, &piece, &u->packed);
+        u->frame_left = ZSTD_decompressStream(u->zstd, &piece, &u->compressed);
         if (ZSTD_isError(u->frame_left))
             return error_set(e, ERR_INPUT, "%s: offset %llu: %s", u->path,
-                             (unsigned long long)(u->offset - u->packed.size + u->packed.pos),
+                             (unsigned long long)(u->offset - u->compressed.size + u->compressed.pos),
                              ZSTD_getErrorName(u->frame_left));
     }
     out->size += piece.pos;
@@ -83,7 +89,7 @@ static bool ends_with(const char *s, const char *end) {
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-Unpack *unpack_open(const char *path, Error *e) {
+Decompressor *decompressor_open(const char *path, Error *e) {
     struct stat st;
     int fd = file_open(path, 0, e);
     if (fd < 0) return NULL;
@@ -93,28 +99,28 @@ Unpack *unpack_open(const char *path, Error *e) {
         file_error(path, e);
         return NULL;
     }
-    Unpack *u = xcalloc(1, sizeof *u);
-    *u = (Unpack){.path = path, .fd = fd, .more = more_plain};
+    Decompressor *u = xcalloc(1, sizeof *u);
+    *u = (Decompressor){.path = path, .fd = fd, .read_piece = read_plain};
     if (ends_with(path, ".gz")) {
         u->gzip = gzdopen(fd, "rb");
-        u->more = more_gzip;
+        u->read_piece = read_gzip;
     } else if (ends_with(path, ".zst")) {
         u->zstd = ZSTD_createDStream();
-        u->frame_left = 1; /* an empty file is no zstd file */
+        u->frame_left = 1; /* an empty file is not a zstd file, so at the start a frame is expected */
         u->input = xmalloc(PIECE);
-        u->more = more_zstd;
+        u->read_piece = read_zstd;
     }
-    if (u->more == more_plain || u->gzip || u->zstd) return u;
-    error_set(e, ERR_FAILED, "%s: no memory to unpack it", path);
-    unpack_close(u);
+    if (u->read_piece == read_plain || u->gzip || u->zstd) return u;
+    error_set(e, ERR_FAILED, "%s: not enough memory to decompress it", path);
+    decompressor_close(u);
     return NULL;
 }
 
-bool unpack_more(Unpack *u, Buffer *out, Error *e) {
-    return u->more(u, out, e);
+bool decompressor_read(Decompressor *u, Buffer *out, Error *e) {
+    return u->read_piece(u, out, e);
 }
 
-void unpack_close(Unpack *u) {
+void decompressor_close(Decompressor *u) {
     if (u->gzip)
         gzclose(u->gzip);
     else

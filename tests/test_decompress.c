@@ -1,24 +1,25 @@
-/* Files in pieces, unpacked by their names: whatever is inside, a piece stays a piece. */
+/* Reading files in pieces: plain, gzip and zstd by their names, damaged and cut ones, and files that would decompress to
+ * far more than they hold. */
 #include <sys/resource.h>
 #include <zlib.h>
 #include <zstd.h>
 
+#include "recal/decompress.h"
 #include "recal/random.h"
-#include "recal/unpack.h"
 #include "tests/scratch.h"
 
 enum { PIECE = 1 << 18, LONG = 1000003 };
 
 /* All of it in `out`; false with the error. No piece is larger than it may be. */
 static bool unpacked(const char *path, Buffer *out, Error *e) {
-    Unpack *u = unpack_open(path, e);
+    Decompressor *u = decompressor_open(path, e);
     bool ok = u != NULL;
     for (size_t before = SIZE_MAX; ok && out->size != before;) {
         before = out->size;
-        ok = unpack_more(u, out, e);
+        ok = decompressor_read(u, out, e);
         assert_in_range(out->size - before, 0, PIECE);
     }
-    if (u) unpack_close(u);
+    if (u) decompressor_close(u);
     return ok;
 }
 
@@ -200,18 +201,18 @@ static void bombs(void **state) {
         const char *path = scratch_file(k ? "bomb.zst" : "bomb.gz", bomb.data, bomb.size);
         Error e = {0};
         long before = peak_kb();
-        Unpack *u = unpack_open(path, &e);
+        Decompressor *u = decompressor_open(path, &e);
         Buffer piece = {0};
         uint64_t total = 0;
         do {
             piece.size = 0;
-            assert_true(unpack_more(u, &piece, &e));
+            assert_true(decompressor_read(u, &piece, &e));
             assert_in_range(piece.size, 0, PIECE);
             total += piece.size;
         } while (piece.size);
         assert_int_equal(total, 256 << 20);
         assert_true(peak_kb() - before < 32 << 10);
-        unpack_close(u);
+        decompressor_close(u);
         buffer_free(&piece);
         buffer_free(&one);
     }
@@ -235,5 +236,5 @@ int main(void) {
         cmocka_unit_test(what_it_is_not),    cmocka_unit_test(bombs),
         cmocka_unit_test(windows_too_large),
     };
-    return cmocka_run_group_tests_name("unpack", tests, NULL, scratch_remove);
+    return cmocka_run_group_tests_name("decompress", tests, NULL, scratch_remove);
 }

@@ -1,4 +1,7 @@
-#include "recal/data.h"
+/* Reading texts for training and evaluation. Three layers: files and folders are walked, each file is cut
+ * into documents (one for a plain text, one a line for JSONL), and documents are packed into one stream of
+ * tokens. */
+#include "recal/text_data.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -8,18 +11,18 @@
 #include <sys/stat.h>
 
 #include "formats/json.h"
-#include "recal/unpack.h"
+#include "recal/decompress.h"
 
-/* A line of JSONL is in memory as a whole. */
-enum { MAX_DEPTH = 32, MAX_LINE = 64 << 20 };
+enum { MAX_DEPTH = 32 };      /* folders inside folders */
+enum { MAX_LINE = 64 << 20 }; /* bytes; a line of JSONL is in memory as a whole */
 
-/* Where documents go to, and how they are found. */
+/* One walk over a path. */
 typedef struct Reading {
-    const char *field;
-    TextSink sink;
-    void *context;
-    json_t *list; /* only name the files */
-    size_t files;
+    const char *field; /* member of a JSONL object that holds the text */
+    TextSink sink;     /* receives the documents */
+    void *context;     /* handed to the sink */
+    json_t *list;      /* not NULL: only collect the names of the files */
+    size_t files;      /* files found so far */
 } Reading;
 
 static bool ends_with(const char *s, const char *end) {
@@ -29,12 +32,13 @@ static bool ends_with(const char *s, const char *end) {
 
 /* ---- documents ---- */
 
-static bool read_text(const Reading *r, const char *path, Unpack *u, Error *e) {
+/* A plain text is one document; an empty last part ends it. */
+static bool read_text(const Reading *r, const char *path, Decompressor *u, Error *e) {
     Buffer text = {0};
     bool ok = true, end = false;
     while (ok && !end) {
         text.size = 0;
-        ok = unpack_more(u, &text, e);
+        ok = decompressor_read(u, &text, e);
         end = text.size == 0;
         ok = ok && r->sink(r->context, path, (char *)text.data, text.size, end, e);
     }
@@ -46,10 +50,11 @@ static bool read_object(const Reading *r, const char *where, const json_t *o, Er
     const json_t *v = json_object_get(o, r->field);
     if (!json_is_object(o)) return error_set(e, ERR_INPUT, "%s: not an object", where);
     if (!v) return error_set(e, ERR_INPUT, "%s: the object has no field '%s'", where, r->field);
-    if (!json_is_string(v)) return error_set(e, ERR_INPUT, "%s: its field '%s' is no text", where, r->field);
+    if (!json_is_string(v)) return error_set(e, ERR_INPUT, "%s: its field '%s' is not text", where, r->field);
     return r->sink(r->context, where, json_string_value(v), json_string_length(v), true, e);
 }
 
+/* One line of JSONL; a blank one is no document. */
 static bool read_line(const Reading *r, const char *path, size_t line, const char *p, size_t n, Error *e) {
     size_t blank = 0;
     while (blank < n && memchr(" \t\r", p[blank], 3))
@@ -63,14 +68,16 @@ static bool read_line(const Reading *r, const char *path, size_t line, const cha
     return ok;
 }
 
-/* Lines as they come; what is left of the last one waits at the buffer's start for the next piece. */
-static bool read_lines(const Reading *r, const char *path, Unpack *u, Error *e) {
+/* Reads JSONL piece by piece. Complete lines are handed on; the incomplete one behind them moves to the start
+ * of the buffer and waits for the next piece. `searched` is where the search for its newline goes on, so that
+ * a line of many pieces is not searched again and again. */
+static bool read_lines(const Reading *r, const char *path, Decompressor *u, Error *e) {
     Buffer text = {0};
     size_t line = 1, searched = 0;
     bool ok = true, end = false;
     while (ok && !end) {
         size_t before = text.size, at = 0;
-        ok = unpack_more(u, &text, e);
+        ok = decompressor_read(u, &text, e);
         end = text.size == before;
         const char *p = (const char *)text.data, *stop;
         while (ok && (stop = memchr(p + searched, '\n', text.size - searched))) {
@@ -101,20 +108,21 @@ static bool not_a_name(const char *path, Error *e) {
 static bool read_file(Reading *r, const char *path, Error *e) {
     r->files++;
     if (r->list) return json_array_append_new(r->list, json_string(path)) == 0 || not_a_name(path, e);
-    Unpack *u = unpack_open(path, e);
+    Decompressor *u = decompressor_open(path, e);
     bool ok = u && (is_jsonl(path) ? read_lines : read_text)(r, path, u, e);
-    if (u) unpack_close(u);
+    if (u) decompressor_close(u);
     return ok;
 }
 
+/* For scandir: hidden names are left out. */
 static int visible(const struct dirent *d) {
     return d->d_name[0] != '.';
 }
 
 static bool read_folder(Reading *r, const char *path, int depth, Error *e);
 
-/* An entry of a folder. Links to folders are not followed (they may lead round in circles), and what is
- * neither file nor folder is passed over. */
+/* One entry of a folder. Symbolic links to files are read, those to folders are not followed because they may
+ * lead in a circle. Sockets, pipes and devices are passed over. */
 static bool read_entry(Reading *r, const char *folder, const char *name, int depth, Error *e) {
     char path[PATH_MAX];
     struct stat st;
@@ -140,6 +148,7 @@ static bool read_folder(Reading *r, const char *path, int depth, Error *e) {
     return ok;
 }
 
+/* What a user named has to exist, so a missing path is an error of the input (ERR_INPUT). */
 static bool read_path(Reading *r, const char *path, Error *e) {
     struct stat st;
     if (stat(path, &st) != 0) {
@@ -151,12 +160,12 @@ static bool read_path(Reading *r, const char *path, Error *e) {
     return r->files || error_set(e, ERR_INPUT, "%s: there is no file in this folder", path);
 }
 
-bool data_read(const char *path, const char *field, TextSink sink, void *context, Error *e) {
+bool text_data_read(const char *path, const char *field, TextSink sink, void *context, Error *e) {
     Reading r = {.field = field ? field : "text", .sink = sink, .context = context};
     return read_path(&r, path, e);
 }
 
-bool data_list(const char *path, json_t *files, Error *e) {
+bool text_data_list(const char *path, json_t *files, Error *e) {
     Reading r = {.list = files};
     return read_path(&r, path, e);
 }
@@ -164,13 +173,15 @@ bool data_list(const char *path, json_t *files, Error *e) {
 /* ---- packing ---- */
 
 typedef struct Packer {
-    TextStream text;
+    TextStream text; /* encodes a document that comes in parts */
     TokenList *out;
-    uint64_t max;
-    bool inside; /* a document of which something has been read */
-    bool full;   /* there is nothing more to read */
+    uint64_t max; /* tokens wanted; 0: all */
+    bool inside;  /* a part of the current document has been encoded already */
+    bool full;    /* there are enough tokens, so the sink ended the reading on purpose */
 } Packer;
 
+/* A TextSink. The end-of-sequence token is written before a document that follows another one, and not behind
+ * each, so that an empty document leaves no trace and the stream does not end with it. */
 static bool pack_part(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
     Packer *p = context;
     int32_t eos = tokenizer_eos(p->text.t);
@@ -182,12 +193,12 @@ static bool pack_part(void *context, const char *path, const char *text, size_t 
     return !p->full;
 }
 
-bool data_pack(const Tokenizer *t, const char *const *paths, size_t n_paths, const char *field,
-               uint64_t max_tokens, TokenList *out, Error *e) {
+bool text_data_pack(const Tokenizer *t, const char *const *paths, size_t n_paths, const char *field,
+                    uint64_t max_tokens, TokenList *out, Error *e) {
     Packer p = {.text = {.t = t}, .out = out, .max = max_tokens};
     bool ok = true;
     for (size_t i = 0; ok && i < n_paths && !p.full; i++)
-        ok = data_read(paths[i], field, pack_part, &p, e) || p.full;
+        ok = text_data_read(paths[i], field, pack_part, &p, e) || p.full;
     if (ok && max_tokens && out->n > max_tokens) out->n = max_tokens;
     text_stream_free(&p.text);
     return ok;
