@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
-#include "cmd/eval_grid.h"
+#include "cmd/evaluate/eval_subject.h"
 #include "cmd/recipe/recipe_read.h"
 #include "cmd/report/report.h"
 #include "formats/checkpoint.h"
@@ -207,7 +207,7 @@ bool card_write(const char *folder, const char *path, const char *base_model, co
     Buffer card = {0}, text = {0}, place = {0};
     set_base(front, base_model, c);
     char name[256], key[33];
-    eval_short_name(folder, name);
+    eval_subject_name(folder, name);
     card_key(path, base_model, results, key);
     json_object_set_new(manifest, CARD_KEY, json_string(key));
     json_object_set_new(front, "model", json_integer(index_of(results, path)));

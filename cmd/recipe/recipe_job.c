@@ -106,7 +106,7 @@ static bool take_names(const Job *j, const char *key, EvalOptions *o,
 
 static bool take_lengths(const json_t *contexts, uint64_t *out, size_t *n, Error *e) {
     *n = json_array_size(contexts);
-    if (*n > EVAL_MOST) return error_set(e, ERR_USAGE, "more than %d lengths", EVAL_MOST);
+    if (*n > EVAL_MAX_ITEMS) return error_set(e, ERR_USAGE, "more than %d lengths", EVAL_MAX_ITEMS);
     for (size_t i = 0; i < *n; i++)
         out[i] = (uint64_t)json_integer_value(json_array_get(contexts, i));
     return true;
@@ -142,11 +142,11 @@ bool job_evaluation(const Job *j, const char **texts, EvalOptions *o, Error *e) 
     if (json_get_u64(s, "depths", &v)) o->n_depths = v;
     json_get_u64(s, "seed", &o->seed);
     json_get_u64(s, "tokens", &o->max_tokens);
-    if (scale && !eval_set_scale(o, scale, e)) return blame(j, "evaluate.softmax_scale", e);
+    if (scale && !eval_options_set_scale(o, scale, e)) return blame(j, "evaluate.softmax_scale", e);
     if (score && !score_parse(score, &o->score, e)) return blame(j, "evaluate.score", e);
-    return take_names(j, "suite", o, eval_add_suite, e) &&
-           take_names(j, "against", o, eval_add_extension, e) &&
-           (eval_complete(o, e) || blame(j, "evaluate", e)) && check_extras(j, o, e);
+    return take_names(j, "suite", o, eval_options_add_suite, e) &&
+           take_names(j, "against", o, eval_options_add_extension, e) &&
+           (eval_options_complete(o, e) || blame(j, "evaluate", e)) && check_extras(j, o, e);
 }
 
 size_t job_n_outputs(const Job *j) {

@@ -3,7 +3,7 @@
 #ifndef DEROPE_CMD_RECIPE_RECIPE_JOB_H
 #define DEROPE_CMD_RECIPE_RECIPE_JOB_H
 
-#include "cmd/eval_grid.h"
+#include "cmd/evaluate/eval_options.h"
 #include "cmd/output.h"
 #include "cmd/training_step.h"
 

@@ -1,6 +1,6 @@
 /* What an evaluation looks like to a person: a page, a table, a model card, pictures.
  *
- * `results` is the JSON that `derope eval` writes (cmd/eval_grid.h). Any part of it may be absent, empty
+ * `results` is the JSON that `derope eval` writes (cmd/evaluate/eval_results.h). Any part of it may be absent, empty
  * or of the wrong type: what cannot be read is left out, and a section without data does not appear. Every
  * string in it is taken as hostile and escaped for where it goes. All functions append to `out`. */
 #ifndef DEROPE_CMD_REPORT_REPORT_H

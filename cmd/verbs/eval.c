@@ -5,7 +5,8 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
-#include "cmd/eval_grid.h"
+#include "cmd/evaluate/eval_grid.h"
+#include "cmd/evaluate/eval_state.h"
 #include "cmd/model_card.h"
 #include "cmd/output.h"
 #include "cmd/report/report.h"
@@ -70,7 +71,7 @@ static const struct option options[] = {
 
 typedef struct Arguments {
     EvalOptions o;
-    const char *models[EVAL_MOST], *texts[EVAL_MOST], *report, *transcript, *card, *base_model;
+    const char *models[EVAL_MAX_ITEMS], *texts[EVAL_MAX_ITEMS], *report, *transcript, *card, *base_model;
     size_t n_models;
     bool json, csv, force;
 } Arguments;
@@ -98,7 +99,7 @@ static bool add_length(uint64_t *list, size_t *count, const char *item, Error *e
     uint64_t n;
     if (!cmd_parse_u64("a length", item, &n, e)) return false;
     if (n < 2 || n > 1 << 30) return cmd_usage(e, "%s is not 2 to 1G tokens", item);
-    if (*count == EVAL_MOST) return cmd_usage(e, "more than %d", EVAL_MOST);
+    if (*count == EVAL_MAX_ITEMS) return cmd_usage(e, "more than %d", EVAL_MAX_ITEMS);
     list[(*count)++] = n;
     return true;
 }
@@ -120,7 +121,8 @@ static bool take_count(const char *option, const char *text, size_t most, size_t
 }
 
 static bool take_text(Arguments *a, const char *path, Error *e) {
-    if (a->o.n_texts == EVAL_MOST) return cmd_usage(e, "more than %d texts; name a folder", EVAL_MOST);
+    if (a->o.n_texts == EVAL_MAX_ITEMS)
+        return cmd_usage(e, "more than %d texts; name a folder", EVAL_MAX_ITEMS);
     a->texts[a->o.n_texts++] = path;
     return true;
 }
@@ -129,23 +131,23 @@ static bool take_option(Arguments *a, int option, char **argv, Error *e) {
     EvalOptions *o = &a->o;
     switch (option) {
     case FLAG_SUITE:
-        return each_item(o, "--suite", optarg, eval_add_suite, e);
+        return each_item(o, "--suite", optarg, eval_options_add_suite, e);
     case FLAG_LENGTHS:
         return each_item(o, "--lengths", optarg, take_length, e);
     case FLAG_TASK_LENGTHS:
         return each_item(o, "--task-lengths", optarg, take_task_length, e);
     case FLAG_AGAINST:
-        return each_item(o, "--against", optarg, eval_add_extension, e);
+        return each_item(o, "--against", optarg, eval_options_add_extension, e);
     case FLAG_TEXT:
         return take_text(a, optarg, e);
     case FLAG_TRIALS:
         return take_count("--trials", optarg, 100000, &o->trials, e);
     case FLAG_DEPTHS:
-        return take_count("--depths", optarg, EVAL_MOST, &o->n_depths, e);
+        return take_count("--depths", optarg, EVAL_MAX_ITEMS, &o->n_depths, e);
     case FLAG_SEED:
         return cmd_parse_u64("--seed", optarg, &o->seed, e);
     case FLAG_SOFTMAX:
-        return eval_set_scale(o, optarg, e) || error_place(e, "--softmax-scale");
+        return eval_options_set_scale(o, optarg, e) || error_place(e, "--softmax-scale");
     case FLAG_SCORE:
         return score_parse(optarg, &o->score, e) || error_place(e, "--score");
     case FLAG_TOKENS:
@@ -198,8 +200,8 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
     while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
         if (option != 0) {
             if (!take_option(a, option, argv, e)) return false;
-        } else if (a->n_models == EVAL_MOST) {
-            return cmd_usage(e, "more than %d models", EVAL_MOST);
+        } else if (a->n_models == EVAL_MAX_ITEMS) {
+            return cmd_usage(e, "more than %d models", EVAL_MAX_ITEMS);
         } else {
             a->models[a->n_models++] = scan.operand;
         }
@@ -211,7 +213,7 @@ static bool parse(int argc, char **argv, Arguments *a, Error *e) {
     if (!among) return cmd_usage(e, "--card: '%s' is not among the models", a->card);
     a->o.texts = a->texts;
     if (!a->o.max_tokens) a->o.max_tokens = default_tokens(&a->o);
-    return eval_complete(&a->o, e);
+    return eval_options_complete(&a->o, e);
 }
 
 /* ---- what is printed ---- */
@@ -294,30 +296,6 @@ static bool model_spared(const char *path, char *const *outputs, size_t n, Error
     return ok;
 }
 
-/* Hashes of cells are its only members. */
-static bool is_state(const json_t *there) {
-    const char *key;
-    json_t *value;
-    bool ours = json_is_object(there);
-    json_object_foreach((json_t *)there, key, value) ours &=
-        strlen(key) == 32 && strspn(key, "0123456789abcdef") == 32;
-    return ours;
-}
-
-/* What stands at the state's place and is something else is not replaced. */
-static bool state_may_begin(const char *path, bool force, Error *e) {
-    Buffer text = {0};
-    Error ignored = {0};
-    json_t *there = NULL;
-    bool any = access(path, F_OK) == 0;
-    if (any && file_read(path, 1 << 28, &text, &ignored))
-        there = json_parse(path, text.data, text.size, &ignored);
-    bool ours = !any || is_state(there);
-    json_decref(there);
-    buffer_free(&text);
-    return output_may_begin(path, false, ours || force, e);
-}
-
 /* Whatever is wrong with models and places shows before the first measurement. */
 static bool check_places(const Arguments *a, Error *e) {
     char *outputs[REPORT_FILES + 2];
@@ -330,7 +308,7 @@ static bool check_places(const Arguments *a, Error *e) {
     return ok && (!a->report || report_may_begin(a->report, a->force, e)) &&
            (!a->card || card_check(a->card, e)) &&
            (!a->transcript || output_may_begin(a->transcript, false, a->force, e)) &&
-           (!a->o.state || state_may_begin(a->o.state, a->force, e));
+           (!a->o.state || eval_state_may_begin(a->o.state, a->force, e));
 }
 
 static bool run(int argc, char **argv, Error *e) {
@@ -339,11 +317,11 @@ static bool run(int argc, char **argv, Error *e) {
     bool ok = parse(argc, argv, &a, e);
     if (a.report && !a.o.state) a.o.state = state = report_beside(a.report, ".state");
     ok = ok && check_places(&a, e);
-    Evaluation *v = ok ? evaluation_new(&a.o, command, e) : NULL;
+    EvalGrid *v = ok ? eval_grid_new(&a.o, command, e) : NULL;
     ok = v != NULL;
     for (size_t i = 0; ok && i < a.n_models; i++)
-        ok = evaluation_checkpoint(v, a.models[i], e);
-    const json_t *results = ok ? evaluation_results(v) : NULL;
+        ok = eval_grid_add_checkpoint(v, a.models[i], e);
+    const json_t *results = ok ? eval_grid_results(v) : NULL;
     if (ok && a.json) {
         cmd_print_json(results);
     } else if (ok && a.csv) {
@@ -357,7 +335,7 @@ static bool run(int argc, char **argv, Error *e) {
     }
     ok = ok && (!a.report || report_write(a.report, results, a.force, e));
     if (ok && a.transcript) {
-        const Buffer *lines = evaluation_transcript(v);
+        const Buffer *lines = eval_grid_transcript(v);
         ok = file_write(a.transcript, lines->data, lines->size, a.force, e);
     }
     if (ok && a.card) {
@@ -366,7 +344,7 @@ static bool run(int argc, char **argv, Error *e) {
     }
     if (e->code == ERR_INTERRUPTED && a.o.state) cmd_advise(e, "; run it again to go on");
     if (ok && state) unlink(state); /* all of it is in the report's JSON */
-    evaluation_free(v);
+    eval_grid_free(v);
     free(command);
     free(state);
     return ok;

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/evaluate/eval_grid.h"
+#include "cmd/evaluate/eval_results.h"
 #include "cmd/model_card.h"
 #include "cmd/recipe/recipe.h"
 #include "cmd/recipe/recipe_job.h"
@@ -40,8 +42,8 @@ typedef struct Run {
     json_t *table; /* rows for the end */
     EvalOptions eval;
     const char *texts[MAX_RECIPE_PATHS], *report;
-    const char *command;    /* quoted in reports */
-    Evaluation *evaluation; /* its cells lie at steps_path */
+    const char *command;  /* quoted in reports */
+    EvalGrid *evaluation; /* its cells lie at steps_path */
     Target *targets;
     Model *source_model, *model;
     Net *net, *source_net; /* once something needed them */
@@ -163,14 +165,14 @@ static Net *recalibrated_net(void *context, Error *e) {
 }
 
 static bool evaluate_as(Run *r, EvalSubject s, const char *key, Error *e) {
-    size_t before = evaluation_measured(r->evaluation);
+    size_t before = eval_grid_n_measured(r->evaluation);
     memcpy(s.key, key, sizeof s.key);
     if (!s.path) s.path = json_get_string(r->job.recipe, "source");
     s.source = r->job.source;
     s.context = r;
-    if (!evaluation_subject(r->evaluation, &s, e)) return false;
-    const json_t *results = evaluation_results(r->evaluation);
-    bool skipped = evaluation_measured(r->evaluation) == before;
+    if (!eval_grid_add_subject(r->evaluation, &s, e)) return false;
+    const json_t *results = eval_grid_results(r->evaluation);
+    bool skipped = eval_grid_n_measured(r->evaluation) == before;
     if (skipped) cmd_note("the evaluation of '%s' is up to date", s.name);
     table_add(r->table, results, json_array_size(json_object_get(results, "models")) - 1, r->job.path,
               skipped);
@@ -215,14 +217,14 @@ static bool evaluate_after(Run *r, Error *e) {
 
 static bool begin_evaluation(Run *r, Error *e) {
     r->eval.state = r->steps_path;
-    r->eval.anew = r->force;
-    r->evaluation = evaluation_new(&r->eval, r->command, e);
+    r->eval.force = r->force;
+    r->evaluation = eval_grid_new(&r->eval, r->command, e);
     return r->evaluation != NULL;
 }
 
 /* What there is to read of the evaluation, once it is complete. */
 static bool report_step(Run *r, Error *e) {
-    const json_t *section = job_section(&r->job, "evaluate"), *results = evaluation_results(r->evaluation);
+    const json_t *section = job_section(&r->job, "evaluate"), *results = eval_grid_results(r->evaluation);
     const char *subject = r->targets[0].request.path, *base_model = json_get_string(section, "base_model");
     if (r->report && !report_renew(r->report, results, r->force, e)) return false;
     for (size_t i = 0; wants(section, "card", false) && i < job_n_outputs(&r->job); i++) {
@@ -438,7 +440,7 @@ typedef struct Arguments {
 static void join_results(const Run *r, const Arguments *a) {
     char name[64] = "";
     if (a->n_recipes > 1) recipe_stem(r->job.path, name);
-    if (r->evaluation) evaluation_join(a->results, evaluation_results(r->evaluation), name);
+    if (r->evaluation) eval_results_join(a->results, eval_grid_results(r->evaluation), name);
 }
 
 static bool run_recipe(const char *path, const Arguments *a, Error *e) {
@@ -454,7 +456,7 @@ static bool run_recipe(const char *path, const Arguments *a, Error *e) {
     net_close(r.net);
     model_close(r.model);
     model_close(r.source_model);
-    evaluation_free(r.evaluation);
+    eval_grid_free(r.evaluation);
     net_close(r.source_net);
     json_decref(r.summary);
     free(r.targets);

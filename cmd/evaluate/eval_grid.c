@@ -1,0 +1,281 @@
+/* Going through the grid. For each subject, length and method:
+ *
+ *   1. The method rewrites the subject's spec for the length (RoPE scaling by length / trained context).
+ *   2. With a search for the softmax scale, several scales are tried on a validation part of the text.
+ *   3. Each suite gives a cell: taken from the state if its key is there, measured otherwise.
+ *   4. The cell becomes one row of the results (perplexity) or several (a task's depths).
+ *
+ * A cell's key is the hash of all that its value depends on: program version, weights, texts, suite, length,
+ * method and the options of that suite. */
+#include "cmd/evaluate/eval_grid.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cmd/cmd.h"
+#include "cmd/evaluate/eval_measure.h"
+#include "cmd/evaluate/eval_results.h"
+#include "cmd/evaluate/eval_state.h"
+#include "formats/hash.h"
+#include "formats/json.h"
+#include "recal/evaluate/eval_tasks.h"
+#include "recal/memory.h"
+#include "surgery/pass.h"
+
+struct EvalGrid {
+    EvalOptions options;
+    EvalInputs inputs;
+    EvalState state;
+    json_t *results;            /* under construction; eval_results.h has the shape */
+    char text_key[33];          /* hash of the texts, part of every cell's key */
+    char wording_key[33];       /* hash of the wording file, part of the keys of tasks */
+    const EvalSubject *subject; /* the one being measured */
+    size_t model;               /* its index in the results */
+    double context;             /* tokens it was trained for */
+    size_t n_measured;
+    struct timespec started;
+    Buffer transcript;          /* lines of JSON */
+    const EvalSetting *setting; /* the one being measured, for the transcript */
+    const EvalTask *task;       /* the task being measured, for the transcript */
+};
+
+/* ---- transcript ---- */
+
+static json_t *text_array(const TextList *l) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < l->n; i++)
+        json_array_append_new(list, json_text(l->texts[i]));
+    return list;
+}
+
+/* Called after each question (EvalInputs.on_answer). */
+static void record_answer(void *context, const TranscriptEntry *a) {
+    EvalGrid *g = context;
+    json_t *line = json_pack(
+        "{s:o, s:s, s:I, s:s, s:f, s:o, s:o, s:o, s:o, s:I, s:I}", "model", json_text(g->subject->name),
+        "method", g->setting->extension->name, "length", (json_int_t)g->setting->length, "task",
+        g->task->name, "depth", a->depth, "prompt", json_text(a->prompt), "answers",
+        text_array(&a->question->answers), "candidates", text_array(&a->question->candidates), "said",
+        json_text(a->continuation), "found", (json_int_t)a->answers_found, "place", (json_int_t)a->rank);
+    json_print(line, 0, &g->transcript);
+    buffer_byte(&g->transcript, '\n');
+    json_decref(line);
+}
+
+/* ---- one cell ---- */
+
+static bool scale_softmax(Model *m, double scale, Error *e) {
+    if (scale == 1) return true;
+    json_t *args = json_pack("{s:f}", "factor", scale);
+    bool ok = pass_apply(m, "scale_attention", args, e);
+    json_decref(args);
+    return ok;
+}
+
+enum { ANSWER_ROOM = 128 }; /* tokens of KV cache beyond the length */
+
+/* Measures a cell. The subject's weights run under a spec of their own: a fresh model is opened, the method
+ * and the softmax scale change its spec, and net_under joins that spec with the weights. */
+static json_t *measure_cell(EvalGrid *g, const EvalSetting *s, const EvalTask *task, EvalMeasure measure,
+                            Error *e) {
+    const EvalSubject *subject = g->subject;
+    Model *m = eval_inputs_open(&g->inputs, subject->source, e) ? subject->model(subject->context, e) : NULL;
+    bool ok = m &&
+              memory_check(kv_bytes(&m->spec, s->length + ANSWER_ROOM), "the KV cache of this length", e) &&
+              (s->factor <= 1 || s->extension->apply(m, s->factor, e)) && scale_softmax(m, s->scale, e);
+    Net *weights = ok ? subject->net(subject->context, e) : NULL;
+    json_t *value = NULL;
+    if (weights) {
+        Net under = net_under(weights, &m->spec);
+        g->setting = s;
+        g->task = task;
+        value = measure(&g->inputs, &under, s->length, task, e);
+    }
+    model_close(m);
+    return value;
+}
+
+/* The key of a cell. A method that changes nothing at this length counts as "none", so that all methods share
+ * one cell there. */
+static void cell_key(const EvalGrid *g, const EvalSetting *s, const char *suite, const EvalTask *task,
+                     char out[33]) {
+    const EvalOptions *o = &g->options;
+    json_t *what = json_pack("{s:s, s:s, s:I, s:f, s:f}", "suite", suite, "method",
+                             s->factor > 1 ? s->extension->name : "none", "length", (json_int_t)s->length,
+                             "factor", s->factor, "scale", s->scale);
+    json_object_update_new(what, task ? json_pack("{s:I, s:I, s:I, s:s}", "trials", (json_int_t)o->trials,
+                                                  "depths", (json_int_t)o->n_depths, "seed",
+                                                  (json_int_t)o->seed, "wording", g->wording_key)
+                                      : json_pack("{s:b, s:I, s:I}", "search", o->search_scale, "score",
+                                                  (json_int_t)o->score, "tokens", (json_int_t)o->max_tokens));
+    Hash *h = hash_new();
+    Buffer text = {0};
+    json_print(what, 0, &text);
+    hash_update(h, DEROPE_VERSION, strlen(DEROPE_VERSION));
+    hash_update(h, g->subject->key, 32);
+    hash_update(h, g->text_key, 32);
+    hash_update(h, text.data, text.size);
+    hash_finish(h, out);
+    buffer_free(&text);
+    json_decref(what);
+}
+
+/* The value of a cell, from the state or measured now; borrowed from the state. NULL with an error. */
+static json_t *find_cell(EvalGrid *g, const EvalSetting *s, const char *suite, const EvalTask *task,
+                         EvalMeasure measure, Error *e) {
+    char key[33];
+    cell_key(g, s, suite, task, key);
+    json_t *value = eval_state_get(&g->state, key, task != NULL);
+    if (value) return value;
+    cmd_progress("%s: %s, %s at %llu", g->subject->name, suite, s->extension->name,
+                 (unsigned long long)s->length);
+    value = measure_cell(g, s, task, measure, e);
+    if (!value) return NULL;
+    g->n_measured++;
+    return eval_state_put(&g->state, key, value, e) ? value : NULL;
+}
+
+/* ---- one setting ---- */
+
+/* Sets the softmax scale to the one with the least loss on the validation part of the text. */
+static bool search_scale(EvalGrid *g, EvalSetting *s, Error *e) {
+    static const double scales[] = {0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.5};
+    double best = HUGE_VAL, found = 1;
+    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
+        double nll;
+        s->scale = scales[i];
+        const json_t *value = find_cell(g, s, "validation", NULL, eval_measure_validation, e);
+        if (!value) return false;
+        if (json_get_f64(value, "nll", &nll) && nll < best) {
+            best = nll;
+            found = scales[i];
+        }
+    }
+    s->scale = found;
+    return true;
+}
+
+typedef bool (*AtSetting)(EvalGrid *g, EvalSetting *s, Error *e);
+
+static bool perplexity_at(EvalGrid *g, EvalSetting *s, Error *e) {
+    const json_t *value = find_cell(g, s, "perplexity", NULL, eval_measure_perplexity, e);
+    if (value) eval_results_add_row(g->results, s, NULL, value);
+    return value != NULL;
+}
+
+static bool tasks_at(EvalGrid *g, EvalSetting *s, Error *e) {
+    for (size_t i = 0; eval_tasks[i]; i++) {
+        if (!g->options.tasks[i]) continue;
+        const json_t *rows = find_cell(g, s, eval_tasks[i]->name, eval_tasks[i], eval_measure_task, e);
+        if (!rows) return false;
+        for (size_t j = 0; j < json_array_size(rows); j++)
+            eval_results_add_row(g->results, s, eval_tasks[i], json_array_get(rows, j));
+    }
+    return true;
+}
+
+/* ---- one subject ---- */
+
+/* Calls `measure` for every length and, if the subject is `stretchable`, for every method. Up to the trained
+ * length a method's factor stays 1: it changes nothing, and its rows repeat those of the unchanged model. */
+static bool at_each_setting(EvalGrid *g, const uint64_t *lengths, size_t n, bool stretchable,
+                            AtSetting measure, Error *e) {
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < g->options.n_extensions; j++) {
+            EvalSetting s = {.model = g->model,
+                             .extension = g->options.extensions[j],
+                             .length = lengths[i],
+                             .factor = 1,
+                             .scale = g->options.scale};
+            bool unchanged = s.extension == context_extensions[0];
+            if (!unchanged && !stretchable) continue;
+            if (!unchanged && (double)s.length > g->context) s.factor = (double)s.length / g->context;
+            if ((g->options.search_scale && !search_scale(g, &s, e)) || !measure(g, &s, e)) return false;
+        }
+    return true;
+}
+
+static bool measure_subject(EvalGrid *g, bool stretchable, Error *e) {
+    const EvalOptions *o = &g->options;
+    bool own = o->n_task_lengths > 0;
+    return (!o->perplexity || at_each_setting(g, o->lengths, o->n_lengths, stretchable, perplexity_at, e)) &&
+           (!eval_options_has_tasks(o) ||
+            at_each_setting(g, own ? o->task_lengths : o->lengths, own ? o->n_task_lengths : o->n_lengths,
+                            stretchable, tasks_at, e));
+}
+
+bool eval_grid_add_subject(EvalGrid *g, const EvalSubject *s, Error *e) {
+    Model *m = s->model(s->context, e);
+    if (!m) return false;
+    bool stretchable = s->under_methods && context_extension_applies(&m->spec);
+    g->subject = s;
+    g->context = m->spec.context;
+    g->model = eval_results_add_model(g->results, s, m);
+    eval_options_default_lengths(&g->options, m->spec.context);
+    if (s->under_methods && !stretchable && g->options.n_extensions > 1)
+        cmd_note("%s: no layer rotates over all of the text, so it is measured as it is", s->name);
+    model_close(m);
+    bool ok = measure_subject(g, stretchable, e);
+    cmd_progress_end();
+    eval_inputs_close(&g->inputs);
+    return ok;
+}
+
+bool eval_grid_add_checkpoint(EvalGrid *g, const char *path, Error *e) {
+    EvalCheckpoint c;
+    bool ok = eval_checkpoint_open(&c, path, g->options.threads, e);
+    /* The short names of a/model and b/model are the same; the second then goes by its whole path. */
+    if (ok && eval_results_has_model(g->results, c.name)) c.subject.name = path;
+    ok = ok && eval_grid_add_subject(g, &c.subject, e);
+    eval_checkpoint_close(&c);
+    return ok || error_place(e, "%s", path);
+}
+
+/* ---- the whole ---- */
+
+EvalGrid *eval_grid_new(const EvalOptions *options, const char *command, Error *e) {
+    EvalGrid *g = xcalloc(1, sizeof *g);
+    EvalOptions *o = &g->options;
+    *o = *options;
+    g->inputs.options = o;
+    if (o->transcript) {
+        g->inputs.on_answer = record_answer;
+        g->inputs.answer_context = g;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &g->started);
+    g->results = eval_results_new(o, command);
+    eval_state_open(&g->state, o->state, o->force, o->transcript);
+    hash_bytes("", 0, g->wording_key);
+    if (wording_open(o->wording, &g->inputs.wording, e) &&
+        (!o->wording || hash_file(o->wording, g->wording_key, e)) &&
+        eval_results_add_texts(g->results, o, g->text_key, e))
+        return g;
+    eval_grid_free(g);
+    return NULL;
+}
+
+void eval_grid_free(EvalGrid *g) {
+    if (!g) return;
+    wording_close(&g->inputs.wording);
+    json_decref(g->results);
+    eval_state_close(&g->state);
+    buffer_free(&g->transcript);
+    free(g);
+}
+
+size_t eval_grid_n_measured(const EvalGrid *g) {
+    return g->n_measured;
+}
+
+json_t *eval_grid_results(EvalGrid *g) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    json_object_set_new(g->results, "seconds", json_real((double)(now.tv_sec - g->started.tv_sec)));
+    return g->results;
+}
+
+const Buffer *eval_grid_transcript(const EvalGrid *g) {
+    return &g->transcript;
+}

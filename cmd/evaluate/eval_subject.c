@@ -1,0 +1,68 @@
+/* Names of subjects, and checkpoints as subjects (declared in eval_subject.h). */
+#include "cmd/evaluate/eval_subject.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/checkpoint_open.h"
+#include "formats/hash.h"
+#include "formats/json.h"
+#include "recal/memory.h"
+
+void eval_subject_name(const char *path, char out[256]) {
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    size_t from = n;
+    while (from > 0 && path[from - 1] != '/')
+        from--;
+    if (n - from > 5 && strncmp(path + n - 5, ".gguf", 5) == 0) n -= 5;
+    snprintf(out, 256, "%.*s", n - from > 255 ? 255 : (int)(n - from), path + from);
+}
+
+static Model *open_model(void *context, Error *e) {
+    return model_open(((EvalCheckpoint *)context)->source, e);
+}
+
+static Net *open_net(void *context, Error *e) {
+    EvalCheckpoint *c = context;
+    if (!c->net && memory_check(net_weight_bytes(c->model), "the weights in fp32", e))
+        c->net = net_open(c->model, c->threads, e);
+    return c->net;
+}
+
+/* The key of a checkpoint is the hash of its files' hashes, which the manifest code already computes. */
+static void hash_sources(const Model *m, char out[33]) {
+    json_t *sources = manifest_sources(m);
+    Buffer text = {0};
+    json_print(sources, 0, &text);
+    hash_bytes(text.data, text.size, out);
+    buffer_free(&text);
+    json_decref(sources);
+}
+
+bool eval_checkpoint_open(EvalCheckpoint *c, const char *path, int threads, Error *e) {
+    Error ignored = {0};
+    *c = (EvalCheckpoint){.source = checkpoint_open(path, e), .threads = threads};
+    c->model = c->source ? model_open(c->source, e) : NULL;
+    if (!c->model) return false;
+    c->manifest = manifest_read(c->source, &ignored);
+    c->subject = (EvalSubject){.name = c->name,
+                               .path = path,
+                               .source = c->source,
+                               .manifest = c->manifest,
+                               .under_methods = true,
+                               .context = c,
+                               .model = open_model,
+                               .net = open_net};
+    eval_subject_name(path, c->name);
+    hash_sources(c->model, c->subject.key);
+    return true;
+}
+
+void eval_checkpoint_close(EvalCheckpoint *c) {
+    json_decref(c->manifest);
+    net_close(c->net);
+    model_close(c->model);
+    checkpoint_close(c->source);
+}
