@@ -182,7 +182,7 @@ static bool read_tensor_info(Cursor *c, Checkpoint *ck, uint64_t i, Tensor *t, u
     if (!take_u32(c, t->name, &type) || !take_u64(c, t->name, offset)) return false;
     if (!dtype_from_ggml(type, &t->dtype))
         return bad(c, "tensor '%s': unknown element type %u", t->name, type);
-    t->storage_dtype = t->dtype;
+    t->storage_dtype = t->exact_dtype = t->dtype;
     t->scale = 1;
     t->row_elems = t->rank ? t->shape[t->rank - 1] : 1;
     uint64_t bytes;

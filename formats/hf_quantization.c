@@ -11,7 +11,7 @@ static Tensor over_source(Arena *a, const ByteSource *s, const char *name, DType
     TensorPart *part = arena_alloc(a, sizeof *part);
     *part = (TensorPart){.source = s, .n_rows = shape->n_rows};
     t.name = arena_strdup(a, name);
-    t.storage_dtype = stored;
+    t.storage_dtype = t.exact_dtype = stored;
     t.dtype = as;
     t.parts = part;
     t.n_parts = 1;

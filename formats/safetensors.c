@@ -77,7 +77,7 @@ static bool read_tensor(const Header *h, const char *name, const json_t *info, E
     *t = (Tensor){.name = name, .scale = 1};
     if (!dtype || !dtype_from_safetensors(dtype, &t->dtype))
         return bad_tensor(h, name, "unknown dtype '%.40s'", dtype ? dtype : "(none)");
-    t->storage_dtype = t->dtype;
+    t->storage_dtype = t->exact_dtype = t->dtype;
     uint64_t elems = 0, bytes = 0;
     if (!read_shape(h, name, json_object_get(info, "shape"), t, &elems) ||
         !read_range(h, name, json_object_get(info, "data_offsets"), entry))

@@ -11,8 +11,12 @@ enum { CHUNK = 1 << 20 }; /* bytes served or decoded at a time */
 
 Tensor tensor_over(Arena *a, const char *name, DType dtype, uint32_t rank, const uint64_t *shape,
                    const void *bytes) {
-    Tensor t = {
-        .name = arena_strdup(a, name), .rank = rank, .dtype = dtype, .storage_dtype = dtype, .scale = 1};
+    Tensor t = {.name = arena_strdup(a, name),
+                .rank = rank,
+                .dtype = dtype,
+                .storage_dtype = dtype,
+                .exact_dtype = dtype,
+                .scale = 1};
     t.n_rows = 1;
     t.row_elems = rank ? shape[rank - 1] : 1;
     for (uint32_t i = 0; i < rank; i++) {
@@ -54,12 +58,23 @@ const void *tensor_map(const Tensor *t) {
 }
 
 TensorStatus tensor_status(const Tensor *t) {
-    if (t->is_new) return TENSOR_NEW;
-    if (t->changed || t->packed || t->scale != 1 || t->add != 0 || t->row_scale) return TENSOR_CHANGED;
-    if (t->dtype != t->storage_dtype)
-        return t->restored || dtype_widens(t->storage_dtype, t->dtype) ? TENSOR_WIDENED : TENSOR_CHANGED;
-    if (t->widened) return TENSOR_WIDENED;
-    return t->row_index || t->moved ? TENSOR_PERMUTED : TENSOR_UNTOUCHED;
+    TensorStatus shown = TENSOR_UNTOUCHED;
+    bool exact = t->dtype == t->exact_dtype || dtype_widens(t->exact_dtype, t->dtype);
+    if (t->packed || t->scale != 1 || t->add != 0 || t->row_scale)
+        shown = TENSOR_CHANGED;
+    else if (t->dtype != t->storage_dtype)
+        shown = exact ? TENSOR_WIDENED : TENSOR_CHANGED;
+    else if (t->row_index)
+        shown = TENSOR_PERMUTED;
+    return shown > t->status ? shown : t->status;
+}
+
+void tensor_raise_status(Tensor *t, TensorStatus s) {
+    if (s > t->status) t->status = s;
+}
+
+bool tensor_type_replaced(const Tensor *t) {
+    return t->dtype != t->storage_dtype && t->dtype == dtype_written(t->storage_dtype);
 }
 
 const char *tensor_status_name(TensorStatus s) {

@@ -32,12 +32,13 @@ typedef struct TensorPart {
     uint64_t n_rows;
 } TensorPart;
 
-/* What happened to a tensor between source and output; the manifest prints these words. */
+/* The history of a tensor between source and output, in the order of how much was done to it: an operation
+ * only ever raises it. The manifest prints these words. */
 typedef enum TensorStatus {
-    TENSOR_UNTOUCHED, /* the same bytes */
-    TENSOR_PERMUTED,  /* the same rows in another order */
-    TENSOR_WIDENED,   /* an exact change of type (bf16 -> f32), maybe permuted too */
-    TENSOR_CHANGED,   /* other values */
+    TENSOR_UNTOUCHED, /* the same bytes as in the source */
+    TENSOR_PERMUTED,  /* the same elements in another order */
+    TENSOR_WIDENED,   /* the same values in another type that holds them exactly (bf16 -> f32) */
+    TENSOR_CHANGED,   /* other values, or values rounded to another type */
     TENSOR_NEW,       /* not in the source */
 } TensorStatus;
 
@@ -53,14 +54,15 @@ typedef struct Tensor {
     const uint32_t *row_index; /* served row i is stored row row_index[i]; NULL: in order */
     float scale, add;          /* served value = stored * scale + add; 1 and 0 leave it */
     const float *row_scale;    /* and times a factor of its own for each served row; NULL: none */
-    bool is_new;
-    bool changed;       /* other values than the source's, whatever the description says */
-    bool moved;         /* elements in another order than the source's, whatever row_index says */
-    bool widened;       /* of a narrower type in the source, whatever `stored` says */
-    bool replaced;      /* `dtype` stands in for `stored`, which cannot be encoded */
-    const char *packed; /* how the source keeps it: "f8_e4m3", "mxfp4" (formats/packed.h); NULL: as it is */
-    bool restored;      /* `dtype` undoes a widening: narrower than stored, and exact */
-    char hash[33];      /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
+    /* What was done to the values before they came into the parts, which the fields above cannot show
+     * (trained weights, transposed matrices). tensor_status combines both. */
+    TensorStatus status;
+    /* The narrowest type known to hold every stored value: storage_dtype, or the type that the values had
+     * before a GGUF widened them. Serving them in it loses nothing. */
+    DType exact_dtype;
+    const char
+        *packed;   /* how the source keeps it: "f8_e4m3", "mxfp4" (formats/hf_quantization.h); NULL: plain */
+    char hash[33]; /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
 } Tensor;
 
 /* A tensor over memory: `bytes` is row-major data of `dtype` that outlives the checkpoint (or lies in its
@@ -76,7 +78,12 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
 bool tensor_read_f32(const Tensor *t, float *out, Error *e);
 /* The served bytes where they lie contiguous in a map and are served as stored; else NULL. */
 const void *tensor_map(const Tensor *t);
+/* The history of what the tensor serves: t->status, or more if scale, type or row order say so. */
 TensorStatus tensor_status(const Tensor *t);
+/* Raises t->status to at least `s`. */
+void tensor_raise_status(Tensor *t, TensorStatus s);
+/* True if the served type stands in for the stored one, which can be decoded but not encoded (IQ2_XS). */
+bool tensor_type_replaced(const Tensor *t);
 const char *tensor_status_name(TensorStatus s);
 /* XXH3-128 of the served bytes without writing them. */
 bool tensor_hash(const Tensor *t, char out[33], Error *e);

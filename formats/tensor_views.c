@@ -112,7 +112,7 @@ bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *ou
     for (uint32_t i = 0; i < n; i++) {
         memcpy(parts, tensors[i]->parts, tensors[i]->n_parts * sizeof *parts);
         parts += tensors[i]->n_parts;
-        out->changed |= tensors[i]->changed;
+        tensor_raise_status(out, tensors[i]->status);
     }
     out->n_parts = n_parts;
     out->row_index = stacked_index(a, tensors, n, out->n_rows);
@@ -133,20 +133,17 @@ static Tensor over_read(Arena *a, const Tensor *t, uint64_t row_elems, ReadBytes
     TensorPart *part = arena_alloc(a, sizeof *part);
     *source = (ByteSource){.path = t->name, .size = tensor_bytes(t), .read = read, .context = context};
     *part = (TensorPart){.source = source, .n_rows = tensor_elems(t) / row_elems};
-    TensorStatus status = tensor_status(t);
     Tensor out = {.name = t->name,
                   .rank = t->rank,
                   .dtype = t->dtype,
                   .storage_dtype = t->dtype,
+                  .exact_dtype = t->dtype,
                   .n_rows = part->n_rows,
                   .row_elems = row_elems,
                   .parts = part,
                   .n_parts = 1,
                   .scale = 1,
-                  .is_new = t->is_new,
-                  .changed = t->changed || status == TENSOR_CHANGED,
-                  .moved = t->moved || t->row_index,
-                  .widened = status == TENSOR_WIDENED};
+                  .status = tensor_status(t)};
     memcpy(out.shape, t->shape, sizeof out.shape);
     return out;
 }
@@ -273,8 +270,9 @@ bool tensor_transposed(Arena *a, Transposer *held, const Tensor *t, Tensor *out,
         out->storage_dtype = inner->storage_dtype;
         out->scale = t->scale * inner->scale;
         out->add = t->scale * inner->add + t->add;
-        out->moved = inner->moved;
-        out->widened = inner->widened;
+        out->exact_dtype = inner->exact_dtype;
+        /* Transposing alone has raised the status, and is undone; other values stay other values. */
+        if (t->status < TENSOR_CHANGED) out->status = inner->status;
     } else {
         if (dtype_info(t->dtype)->block_elems != 1)
             return error_set(e, ERR_INPUT, "tensor '%s': a matrix of %s cannot be transposed", t->name,
@@ -282,7 +280,7 @@ bool tensor_transposed(Arena *a, Transposer *held, const Tensor *t, Tensor *out,
         Turned *turned = arena_alloc(a, sizeof *turned);
         *turned = (Turned){.inner = *t, .held = held, .number = ++held->made};
         *out = over_read(a, t, t->shape[t->rank - 2], read_turned, turned);
-        out->moved = true;
+        tensor_raise_status(out, TENSOR_PERMUTED);
     }
     out->shape[t->rank - 2] = t->row_elems;
     out->shape[t->rank - 1] = t->shape[t->rank - 2];

@@ -88,7 +88,11 @@ static bool add_tensor(TorchZip *z, const PickleValue *key, const PickleTensor *
         return error_set(z->e, ERR_INPUT,
                          "%s: data.pkl: offset %u: a tensor's name is not UTF-8 text of 1 to %d bytes",
                          z->path, key->offset, MAX_NAME);
-    Tensor t = {.rank = from->rank, .dtype = from->dtype, .storage_dtype = from->dtype, .scale = 1};
+    Tensor t = {.rank = from->rank,
+                .dtype = from->dtype,
+                .storage_dtype = from->dtype,
+                .exact_dtype = from->dtype,
+                .scale = 1};
     t.name = arena_strndup(&z->c->arena, key->text, key->n);
     if (checkpoint_find(z->c, t.name))
         return error_set(z->e, ERR_INPUT, "%s: tensor '%.200s' is there twice", z->path, t.name);

@@ -227,7 +227,7 @@ bool train_return(const Net *n, Model *m, Error *e) {
         t.dtype = dtype_written(before);
         as_q8 += t.dtype != before;
         if (m->spec.unit_offset_norm && role_is_norm(p->role)) t.add = -1;
-        t.changed = true;
+        t.status = TENSOR_CHANGED;
         model_set_tensor(m, p->role, p->layer, &t);
     }
     if (as_q8) model_notice(m, "%zu trained tensors become q8_0: their own type cannot be written", as_q8);

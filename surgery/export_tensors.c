@@ -19,7 +19,7 @@ static Tensor constant_vector(Export *x, const char *name, uint64_t n, float val
     for (uint64_t i = 0; i < n; i++)
         v[i] = value;
     Tensor t = tensor_over(&x->out->arena, name, DTYPE_F32, 1, &n, v);
-    t.is_new = true;
+    t.status = TENSOR_NEW;
     return t;
 }
 
@@ -56,7 +56,6 @@ static void fold_scale(Export *x, TensorRole role, int layer, Tensor *t) {
     t->scale = undone ? 1 : (float)scale;
     t->add = (float)(undone ? round(add) : add);
     if (undone) return;
-    t->replaced |= dtype_written(t->dtype) != t->dtype;
     t->dtype = dtype_written(t->dtype);
 }
 
@@ -76,14 +75,13 @@ bool export_check_scale(const Export *x) {
 static void widen_vector(Export *x, TensorRole role, Tensor *t) {
     bool matrix = t->rank > 1 && !role_is_bias(role) && role != ROLE_ROUTER;
     if (matrix || !is_float(t->dtype) || t->dtype == DTYPE_F32) return;
-    bool cast = t->dtype != t->storage_dtype && !t->restored; /* it is not rounded after all */
+    bool cast = t->dtype != t->storage_dtype && t->dtype != t->exact_dtype; /* it is not rounded after all */
     if (!cast && dtype_widens(t->dtype, DTYPE_F32))
         json_object_set_new(x->dtypes, t->name, json_string(dtype_info(t->dtype)->name));
     else if (!cast)
         model_notice(x->m, "tensor '%s' is rounded from %s to f32, the only type that llama.cpp reads there",
                      t->name, dtype_info(t->dtype)->name);
     t->dtype = DTYPE_F32;
-    t->restored = false;
 }
 
 static bool to_carrier_layout(Export *x, TensorRole role, int layer, Tensor *t) {
@@ -95,7 +93,6 @@ static bool to_carrier_layout(Export *x, TensorRole role, int layer, Tensor *t) 
 static void to_hf_dtype(Export *x, Tensor *t) {
     if (dtype_info(t->dtype)->safetensors) return;
     t->dtype = t->dtype == DTYPE_MXFP4 ? DTYPE_BF16 : DTYPE_F32;
-    t->replaced = false;
     x->m->dequantised |= t->dtype == DTYPE_F32;
 }
 
@@ -174,10 +171,8 @@ static bool add_fused(Export *x, const TensorName *row, Fused how, int layer) {
     }
     /* what one of them had to become, all become */
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; parts[i].dtype != parts[i].storage_dtype && j < n; j++) {
+        for (size_t j = 0; parts[i].dtype != parts[i].storage_dtype && j < n; j++)
             parts[j].dtype = parts[i].dtype;
-            parts[j].replaced = parts[i].replaced;
-        }
     if (!fused_join(&x->out->arena, &x->m->spec.layers[layer], how, roles, parts, n, &whole, x->e))
         return false;
     return add_whole(x, row, layer, whole);
@@ -271,7 +266,7 @@ static void add_table(Export *x, const char *name, const double *values, uint64_
     for (uint64_t i = 0; i < n; i++)
         v[i] = (float)values[i];
     Tensor t = tensor_over(&x->out->arena, name, DTYPE_F32, 1, &n, v);
-    t.is_new = true;
+    t.status = TENSOR_NEW;
     checkpoint_add_tensor(x->out, &t);
 }
 
@@ -342,13 +337,13 @@ static void note_rewritten(const Export *x) {
     for (size_t i = 0; i < x->out->n_tensors; i++) {
         const Tensor *t = &x->out->tensors[i];
         bool same_type = t->dtype == t->storage_dtype && dtype_info(t->dtype)->block_elems > 1;
-        bool scaled = t->changed || t->scale != 1 || t->add != 0 || t->row_scale;
-        if (!scaled || !(same_type || t->replaced)) continue;
+        bool scaled = t->status == TENSOR_CHANGED || t->scale != 1 || t->add != 0 || t->row_scale;
+        if (!scaled || !(same_type || tensor_type_replaced(t))) continue;
         if (n[t->storage_dtype]++ == 0) first[t->storage_dtype] = t;
     }
     for (int d = 0; d < DTYPE_COUNT; d++) {
         const char *name = dtype_info((DType)d)->name;
-        if (n[d] && first[d]->replaced)
+        if (n[d] && tensor_type_replaced(first[d]))
             model_notice(x->m, "%zu tensors (first '%s') change and are written as %s: %s cannot be encoded",
                          n[d], first[d]->name, dtype_info(first[d]->dtype)->name, name);
         else if (n[d])

@@ -148,9 +148,7 @@ bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles
     bool in_order = stored_rows(whole) == total;
     for (size_t j = 0; j < n; j++) {
         const Tensor *t = &members[j];
-        whole->changed |= t->changed;
-        whole->widened |= t->widened;
-        whole->replaced |= t->replaced;
+        tensor_raise_status(whole, t->status);
         for (uint64_t i = 0; i < t->n_rows; i++) {
             uint64_t at = place(l, how, roles[j], i);
             index[at] = (uint32_t)base[j] + stored_row(t, i);

@@ -82,7 +82,7 @@ ModelTensor *model_set_tensor(Model *m, TensorRole role, int layer, const Tensor
         there->tensor = named;
         return there;
     }
-    named.is_new = true;
+    named.status = TENSOR_NEW;
     return append_tensor(m, &(ModelTensor){.role = role, .layer = layer, .tensor = named});
 }
 
@@ -167,8 +167,7 @@ static void restore_dtype(const json_t *dtypes, Tensor *t) {
     const char *name = json_get_string(dtypes, t->name);
     DType before;
     if (!name || !dtype_from_name(name, &before) || !dtype_widens(before, t->dtype)) return;
-    t->dtype = before;
-    t->restored = true;
+    t->dtype = t->exact_dtype = before;
 }
 
 /* Plain weights lie as the row says; blocks (mxfp4) always lie along the rows that are multiplied. */

@@ -178,7 +178,7 @@ bool quantized_untouched(const Model *m) {
         if (!was_packed) continue;
         /* its rows may be in our order, which an export undoes */
         if (!now->packed || now->dtype != then->dtype || now->scale != 1 || now->add != 0 || now->row_scale ||
-            now->changed)
+            now->status >= TENSOR_CHANGED)
             return false;
     }
     return true;

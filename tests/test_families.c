@@ -713,7 +713,7 @@ static void test_gguf_restored(void **state) {
     assert_false(m->spec.layers[0].sinks);
     const Tensor *norm = &model_tensor(m, ROLE_FINAL_NORM, -1)->tensor;
     assert_int_equal(norm->dtype, DTYPE_BF16);
-    assert_true(norm->restored);
+    assert_int_equal(norm->exact_dtype, DTYPE_BF16);
     assert_int_equal(model_tensor(m, ROLE_UP, 0)->tensor.dtype, DTYPE_F32); /* no widening leads there */
     const float rows[8] = {0, 2, 1, 3, 4, 6, 5, 7};
     for (uint64_t r = 0; r < 8; r++) {

@@ -179,15 +179,15 @@ static void statuses(void **state) {
     assert_int_equal(tensor_status(&t), TENSOR_UNTOUCHED);
     t.dtype = DTYPE_BF16;
     assert_int_equal(tensor_status(&t), TENSOR_CHANGED);
-    t.restored = true; /* of F32 that was BF16 before */
+    t.exact_dtype = DTYPE_BF16; /* F32 that was BF16 before */
     assert_int_equal(tensor_status(&t), TENSOR_WIDENED);
     t = plain;
-    t.changed = true;
+    t.status = TENSOR_CHANGED;
     assert_int_equal(tensor_status(&t), TENSOR_CHANGED);
     t = plain;
     t.add = 1;
     assert_int_equal(tensor_status(&t), TENSOR_CHANGED);
-    t.is_new = true;
+    t.status = TENSOR_NEW;
     assert_int_equal(tensor_status(&t), TENSOR_NEW);
     assert_string_equal(tensor_status_name(TENSOR_UNTOUCHED), "untouched");
     assert_string_equal(tensor_status_name(TENSOR_PERMUTED), "permuted");

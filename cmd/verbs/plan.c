@@ -38,10 +38,11 @@ static json_t *plan_layers(const Model *m) {
  * that stands in for its own, why. */
 static json_t *plan_tensor(const Tensor *t, TensorStatus s, bool trained) {
     DType to = trained ? dtype_written(t->dtype) : t->dtype;
-    bool replaced = t->replaced || (trained && to != t->dtype);
+    bool scaled = t->scale != 1 || t->add != 0 || t->row_scale;
+    bool replaced = trained ? to != t->dtype : scaled && tensor_type_replaced(t);
     const char *change = s != TENSOR_CHANGED                                   ? NULL
                          : trained                                             ? "trained"
-                         : t->scale != 1 || t->add != 0 || t->row_scale        ? "scaled"
+                         : scaled                                              ? "scaled"
                          : t->packed && dtype_info(t->dtype)->block_elems == 1 ? "dequantised"
                          : t->packed                                           ? "regrouped"
                                                                                : NULL;

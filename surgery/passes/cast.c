@@ -47,7 +47,7 @@ bool model_cast(Model *m, DType to, Error *e) {
                              t->name, from->name, info->name);
         if (fits != to && f.n++ == 0) f.first = t, f.type = fits;
         t->dtype = fits;
-        t->restored = false;
+        t->exact_dtype = t->storage_dtype;
     }
     if (f.n)
         model_notice(
