@@ -7,26 +7,20 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "formats/clock.h"
 #include "formats/json.h"
 
 volatile int cmd_stop;
 bool cmd_quiet;
 static bool progress_open; /* a line without its newline is on the terminal */
 
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void cmd_progress(const char *fmt, ...) {
     static double last;
     if (cmd_quiet) return;
     bool terminal = isatty(STDERR_FILENO);
-    double now = now_seconds();
+    double now = clock_seconds();
     if (last == 0 && !terminal) last = now; /* a short run leaves no line in a log */
     if (now - last < (terminal ? 0.1 : 10.0)) return;
     last = now;

@@ -1,10 +1,10 @@
 /* The table of verbs, and what happens around each: signals, errors, exit codes. */
 #include <signal.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "formats/clock.h"
 #include "formats/output.h"
 #include "recal/gemm.h"
 
@@ -27,23 +27,17 @@ static const Verb *const verbs[] = {
 };
 /* clang-format on */
 
-static int64_t milliseconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* Asked twice, there is no grace. What comes at once is one request: timeout(1) signals its child, and then
  * the group that the child is in. */
 static void on_stop(int signal) {
-    enum { ONE_REQUEST = 500 };
-    static volatile int64_t first;
+    static const double one_request = 0.5; /* seconds */
+    static volatile double first;
     (void)signal;
-    if (cmd_stop && milliseconds() - first > ONE_REQUEST) {
+    if (cmd_stop && clock_seconds() - first > one_request) {
         output_discard_all();
         _exit(ERR_INTERRUPTED);
     }
-    if (!cmd_stop) first = milliseconds();
+    if (!cmd_stop) first = clock_seconds();
     cmd_stop = 1;
 }
 

@@ -8,6 +8,7 @@
 #include "cmd/report/report.h"
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_open.h"
+#include "formats/file_names.h"
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "formats/output.h"
@@ -100,7 +101,7 @@ static void set_base(json_t *front, const char *base_model, const Checkpoint *c)
     }
     if (is_ours(front)) return;
     json_object_del(front, "base_model");
-    json_t *config = checkpoint_json(c, "config.json", &ignored);
+    json_t *config = checkpoint_json(c, CONFIG_FILE, &ignored);
     const char *name = json_get_string(config, "_name_or_path");
     if (hub_name(name)) json_object_set_new(front, "base_model", json_string(name));
     json_decref(config);

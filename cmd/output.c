@@ -11,12 +11,12 @@
 #include "formats/hf_write.h"
 #include "formats/json.h"
 #include "formats/output.h"
+#include "formats/text.h"
 #include "surgery/carrier.h"
 #include "surgery/pass.h"
 
 Format format_of_path(const char *path) {
-    size_t n = strlen(path);
-    return n > 5 && strcmp(path + n - 5, ".gguf") == 0 ? FORMAT_GGUF : FORMAT_HF;
+    return strlen(path) > 5 && text_ends_with(path, ".gguf") ? FORMAT_GGUF : FORMAT_HF;
 }
 
 bool folder_of_path(const char *path) {
@@ -72,17 +72,29 @@ bool output_spares_source(const Checkpoint *source, const char *path, Error *e) 
     return true;
 }
 
+/* Names the types that can be chosen: all of them, or those that an output of format `holder` holds. */
+static bool refuse_dtype(const char *dtype, Format holder, Error *e) {
+    Buffer names = {0};
+    dtype_list_names(false, &names);
+    if (holder == FORMAT_GGUF) {
+        buffer_printf(&names, " or, in a GGUF, ");
+        dtype_list_names(true, &names);
+    }
+    cmd_usage(e,
+              holder == FORMAT_HF ? "dtype %.40s: a safetensors file cannot hold it; choose one of %s"
+                                  : "dtype '%.40s': expected %s",
+              dtype, buffer_string(&names));
+    buffer_free(&names);
+    return false;
+}
+
 bool output_options(const OutputRequest *r, ExportOptions *o, Error *e) {
     *o = (ExportOptions){
         .format = format_of_path(r->path), .carrier = r->carrier, .has_dtype = r->dtype != NULL};
     if (r->dtype && (!dtype_from_name(r->dtype, &o->dtype) || !dtype_info(o->dtype)->encode))
-        return cmd_usage(
-            e,
-            "dtype '%.40s': expected f32, bf16, f16 or, in a GGUF, q8_0, q6_k, q5_k, q4_k, q3_k, q2_k, q5_0, "
-            "q5_1, q4_0, q4_1, iq4_nl or iq4_xs",
-            r->dtype);
+        return refuse_dtype(r->dtype, FORMAT_GGUF, e);
     if (r->dtype && o->format == FORMAT_HF && !dtype_info(o->dtype)->safetensors)
-        return cmd_usage(e, "dtype %s: a safetensors file cannot hold it; f32, bf16 or f16", r->dtype);
+        return refuse_dtype(r->dtype, FORMAT_HF, e);
     return !r->max_shard_size || o->format == FORMAT_HF ||
            cmd_usage(e, "max_shard_size: a GGUF is one file; leave it out, or name a folder");
 }

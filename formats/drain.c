@@ -43,8 +43,8 @@ void tensor_stream_close(TensorStream *s) {
 /* The next rows of a tensor that has to be put together. */
 static bool next_rows(TensorStream *s, const uint8_t **bytes, size_t *n, Error *e) {
     const Tensor *t = s->tensor;
-    uint64_t row = t->n_rows ? tensor_bytes(t) / t->n_rows : 0;
-    if (!row || s->at == t->n_rows) return true;
+    uint64_t row = tensor_row_bytes(t);
+    if (!row || s->at >= t->n_rows) return true;
     uint64_t step = row < PIECE ? PIECE / row : 1;
     if (step > t->n_rows) step = t->n_rows;
     if (!s->rows && !(s->rows = big_alloc(step, row, t->name, e))) return false;

@@ -66,6 +66,22 @@ const DTypeInfo *dtype_info(DType t) {
     return &table[t];
 }
 
+const DType *dtype_encodable(size_t *n) {
+    static const DType list[] = {DTYPE_F32,  DTYPE_BF16, DTYPE_F16,  DTYPE_Q8_0,   DTYPE_Q6_K,
+                                 DTYPE_Q5_K, DTYPE_Q4_K, DTYPE_Q3_K, DTYPE_Q2_K,   DTYPE_Q5_0,
+                                 DTYPE_Q5_1, DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_IQ4_NL, DTYPE_IQ4_XS};
+    *n = sizeof list / sizeof *list;
+    return list;
+}
+
+void dtype_list_names(bool blocks, Buffer *out) {
+    size_t n;
+    const DType *list = dtype_encodable(&n);
+    for (size_t i = 0, named = 0; i < n; i++)
+        if ((table[list[i]].block_elems > 1) == blocks)
+            buffer_printf(out, "%s%s", named++ ? ", " : "", table[list[i]].name);
+}
+
 bool dtype_from_name(const char *name, DType *out) {
     for (int i = 0; i < DTYPE_COUNT; i++)
         if (strcasecmp(table[i].name, name) == 0) {

@@ -4,7 +4,10 @@
 #define DEROPE_FORMATS_DTYPE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "formats/buffer.h"
 
 typedef enum DType {
     DTYPE_F64,
@@ -74,6 +77,15 @@ const DTypeInfo *dtype_info(DType t);
 bool dtype_from_name(const char *name, DType *out);        /* "bf16" (any case) */
 bool dtype_from_safetensors(const char *name, DType *out); /* "BF16" */
 bool dtype_from_ggml(uint32_t id, DType *out);
+
+/* The element types that floats can be written as, in the order in which help texts name them: plain types
+ * first (f32, bf16, f16), then block types from the most bits to the fewest. Returns the list of `*n`; it is
+ * constant. */
+const DType *dtype_encodable(size_t *n);
+
+/* Appends the names of those types to `out`, separated by ", ": the plain ones, which every format holds, or,
+ * with `blocks`, those that only a GGUF holds. */
+void dtype_list_names(bool blocks, Buffer *out);
 
 /* Bytes of n elements; false if n is not whole blocks or the size wraps. */
 bool dtype_bytes(DType t, uint64_t n, uint64_t *out);

@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "formats/meta.h"
+#include "formats/text.h"
 
 /* Limits of ggml's own reader, and of sense: what passes them is an attack or damage. */
 enum { MAX_KEY = 65535, MAX_NAME = 1024, MAX_GGUF_RANK = 4, MAX_ALIGNMENT = 1 << 20 };
@@ -66,23 +66,13 @@ static const uint8_t *take_string(Cursor *c, uint64_t limit, const char *what, u
     return take(c, *len, what);
 }
 
-static bool is_utf8(const uint8_t *p, uint64_t n) {
-    for (uint64_t at = 0; at < n;) {
-        utf8proc_int32_t code;
-        utf8proc_ssize_t step = utf8proc_iterate(p + at, (utf8proc_ssize_t)(n - at), &code);
-        if (step <= 0) return false;
-        at += (uint64_t)step;
-    }
-    return true;
-}
-
 /* A name: UTF-8 without zero bytes, copied. */
 static const char *take_name(Cursor *c, Checkpoint *ck, uint64_t limit, const char *what) {
     uint64_t start = c->at, len;
     const uint8_t *p = take_string(c, limit, what, &len);
     if (!p) return NULL;
     const char *wrong = len == 0 ? "is empty" : memchr(p, 0, len) ? "contains a zero byte" : NULL;
-    if (!wrong && !is_utf8(p, len)) wrong = "is not UTF-8";
+    if (!wrong && !text_is_utf8(p, len)) wrong = "is not UTF-8";
     if (wrong) {
         c->at = start;
         bad(c, "%s %s", what, wrong);

@@ -7,10 +7,9 @@
 #include <unistd.h>
 
 #include "formats/drain.h"
+#include "formats/file_names.h"
 #include "formats/meta.h"
 #include "formats/output.h"
-
-static const char manifest_key[] = "derope.manifest";
 
 static void put_u32(Buffer *b, uint32_t v) {
     buffer_append(b, &v, sizeof v);
@@ -85,7 +84,7 @@ static bool build_header(Buffer *b, Checkpoint *c, const WriteOptions *o, Error 
     if (o->manifest) {
         Buffer text = {0};
         bool ok = o->manifest(o->manifest_context, c, &text, e);
-        if (ok) meta_set_string(c, manifest_key, (const char *)text.data, text.size);
+        if (ok) meta_set_string(c, MANIFEST_KEY, (const char *)text.data, text.size);
         buffer_free(&text);
         if (!ok) return false;
     }

@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "formats/drain.h"
+#include "formats/file_names.h"
 #include "formats/json.h"
 
-static const char manifest_name[] = "derope.json";
 static const uint64_t DEFAULT_SHARD = 5000000000; /* what the hub's own tools use */
 
 /* What goes where: tensors in the order they are written, and the shard of each. */
@@ -74,7 +74,7 @@ static Layout lay_out(const Checkpoint *c, uint64_t limit) {
 
 static void shard_name(char *out, size_t size, size_t i, size_t n) {
     if (n == 1)
-        snprintf(out, size, "model.safetensors");
+        snprintf(out, size, "%s", SAFETENSORS_FILE);
     else
         snprintf(out, size, "model-%05zu-of-%05zu.safetensors", i + 1, n);
 }
@@ -189,7 +189,7 @@ static bool list_shards(HfFiles *f, const Checkpoint *c, const Layout *l, Error 
 static bool list_side_files(HfFiles *f, const Checkpoint *c, bool manifest, Error *e) {
     for (size_t i = 0; i < c->n_files; i++) {
         const SideFile *from = &c->files[i];
-        if (manifest && strcmp(from->name, manifest_name) == 0) continue;
+        if (manifest && strcmp(from->name, MANIFEST_FILE) == 0) continue;
         if (!*from->name || *from->name == '.' || strchr(from->name, '/'))
             return error_set(e, ERR_INPUT, "side file '%.100s': not a plain file name", from->name);
         for (size_t j = 0; j < f->n; j++)
@@ -214,11 +214,11 @@ bool hf_files_list(HfFiles *f, Checkpoint *c, const WriteOptions *o, Error *e) {
     if (ok && l.n_shards > 1) {
         Buffer index = {0};
         build_index(&l, drain_total(c), &index);
-        set_text(f, append(f, "model.safetensors.index.json"), &index);
+        set_text(f, append(f, SAFETENSORS_FILE INDEX_ENDING), &index);
     }
     free(l.shard);
     ok = ok && list_side_files(f, c, o->manifest != NULL, e);
-    if (ok && o->manifest) append(f, manifest_name)->is_manifest = true;
+    if (ok && o->manifest) append(f, MANIFEST_FILE)->is_manifest = true;
     return ok;
 }
 

@@ -8,20 +8,17 @@
 #include <sys/stat.h>
 
 #include "formats/container.h"
+#include "formats/file_names.h"
 #include "formats/json.h"
+#include "formats/text.h"
 
 enum { MAX_INDEX = 256 << 20 };
-
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
 
 bool hf_is_weights(const char *name) {
     static const char *const endings[] = {".safetensors", ".bin",     ".pt", ".pth",  ".gguf", ".index.json",
                                           ".h5",          ".msgpack", ".ot", ".onnx", ".ckpt"};
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
-        if (ends_with(name, endings[i])) return true;
+        if (text_ends_with(name, endings[i])) return true;
     return false;
 }
 
@@ -177,15 +174,15 @@ static bool read_shards(Checkpoint *c, const Folder *f, const char *index_name, 
 bool hf_read_folder(Checkpoint *c, const Folder *f, Error *e) {
     c->format = FORMAT_HF;
     if (!f->read_side_files(f, c, e)) return false;
-    static const char *const weights[] = {"model.safetensors", "pytorch_model.bin"};
+    static const char *const weights[] = {SAFETENSORS_FILE, PYTORCH_FILE};
     for (int i = 0; i < 2; i++) {
         char index[64];
-        snprintf(index, sizeof index, "%s.index.json", weights[i]);
+        snprintf(index, sizeof index, "%s" INDEX_ENDING, weights[i]);
         if (f->has(f, weights[i])) return read_weights(c, f, weights[i], e);
         if (f->has(f, index)) return read_shards(c, f, index, e);
     }
     return error_set(e, ERR_INPUT,
-                     "%s: no weights here (expected model.safetensors, model.safetensors.index.json, "
-                     "pytorch_model.bin or pytorch_model.bin.index.json)",
+                     "%s: no weights here (expected " SAFETENSORS_FILE ", " SAFETENSORS_FILE INDEX_ENDING
+                     ", " PYTORCH_FILE " or " PYTORCH_FILE INDEX_ENDING ")",
                      f->path);
 }

@@ -1,6 +1,5 @@
 #include "formats/hf_quantization.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,11 +18,9 @@ static Tensor over_source(Arena *a, const ByteSource *s, const char *name, DType
 }
 
 static bool misfit(const Tensor *t, const Tensor *of, Error *e) {
-    char shape[128] = "";
-    for (uint32_t i = 0, n = 0; i < t->rank && n < 100; i++)
-        n += (uint32_t)snprintf(shape + n, sizeof shape - n, "%s%llu", i ? ", " : "",
-                                (unsigned long long)t->shape[i]);
-    return error_set(e, ERR_INPUT, "tensor '%s': shape [%s] does not go with that of '%s'", t->name, shape,
+    char shape[SHAPE_TEXT];
+    shape_text(t->rank, t->shape, shape);
+    return error_set(e, ERR_INPUT, "tensor '%s': shape %s does not go with that of '%s'", t->name, shape,
                      of->name);
 }
 

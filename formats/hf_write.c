@@ -12,6 +12,7 @@
 #include "formats/hf_files.h"
 #include "formats/hf_zip_write.h"
 #include "formats/output.h"
+#include "formats/text.h"
 
 static bool write_file(Drain *d, Checkpoint *c, const char *folder, const HfFile *f, Error *e) {
     char path[PATH_MAX];
@@ -41,8 +42,7 @@ static bool write_folder(Checkpoint *c, const HfFiles *f, const char *folder, co
 }
 
 bool hf_is_zip(const char *path) {
-    size_t n = strlen(path);
-    return n > 4 && strcmp(path + n - 4, ".zip") == 0;
+    return strlen(path) > 4 && text_ends_with(path, ".zip");
 }
 
 bool hf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) {

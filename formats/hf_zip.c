@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "formats/container.h"
+#include "formats/file_names.h"
 #include "formats/hf_folder.h"
 
 typedef struct ZipFolder {
@@ -120,7 +121,7 @@ bool hf_zip_parse(Checkpoint *c, ZipMap *zip, bool without_weights, Error *e) {
                 .read_weights = zipped_weights,
                 .read_side_files = zipped_side_files};
     c->format = FORMAT_HF;
-    if (!zipped_has(&f, "config.json") && !holds_weights(&p)) {
+    if (!zipped_has(&f, CONFIG_FILE) && !holds_weights(&p)) {
         free(p.prefix);
         return error_set(
             e, ERR_INPUT,

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "formats/buffer.h"
+#include "formats/file_names.h"
+#include "formats/text.h"
 
 /* Outputs begun and not committed, so that a fatal signal can remove them. */
 static Output *volatile open_outputs;
@@ -41,9 +43,7 @@ static void remove_tree(const char *path) {
 
 /* "dir/.NAME.SUFFIX-PID" beside `path`. */
 static char *beside(const char *path, const char *suffix) {
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/')
-        n--;
+    size_t n = path_length(path);
     size_t slash = n;
     while (slash > 0 && path[slash - 1] != '/')
         slash--;
@@ -61,16 +61,14 @@ static void parent_of(const char *path, char out[PATH_MAX]) {
 
 static char *without_end_slashes(const char *path) {
     char *copy = xstrdup(path);
-    size_t n = strlen(copy);
-    while (n > 1 && copy[n - 1] == '/')
-        copy[--n] = 0;
+    copy[path_length(copy)] = 0;
     return copy;
 }
 
 /* A folder that is replaced is deleted: only an empty one or a model's, none that was named by mistake. */
 static bool may_replace(const char *folder, Error *e) {
-    static const char *const marks[] = {"config.json", "derope.json", "model.safetensors",
-                                        "model.safetensors.index.json"};
+    static const char *const marks[] = {CONFIG_FILE, MANIFEST_FILE, SAFETENSORS_FILE,
+                                        SAFETENSORS_FILE INDEX_ENDING};
     DIR *d = opendir(folder);
     if (!d) return true;
     bool empty = true, model = false;

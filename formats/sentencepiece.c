@@ -3,9 +3,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "formats/buffer.h"
+#include "formats/text.h"
 
 /* ---- protobuf: a message is a row of fields, each a number, a wire type and a value ---- */
 
@@ -105,10 +105,7 @@ static Message inside(const Message *m, const Field *f) {
 /* ---- the messages ---- */
 
 static bool is_text(const uint8_t *p, size_t n) {
-    utf8proc_int32_t code;
-    for (utf8proc_ssize_t i = 0, len; i < (utf8proc_ssize_t)n; i += len)
-        if ((len = utf8proc_iterate(p + i, (utf8proc_ssize_t)n - i, &code)) <= 0 || code == 0) return false;
-    return n > 0;
+    return n > 0 && text_is_utf8(p, n) && !memchr(p, 0, n);
 }
 
 static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, const Field *field) {

@@ -2,6 +2,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,8 +45,23 @@ static uint64_t row_bytes(const Tensor *t, DType d) {
     return n;
 }
 
+uint64_t tensor_row_bytes(const Tensor *t) {
+    return row_bytes(t, t->dtype);
+}
+
+uint64_t tensor_storage_row_bytes(const Tensor *t) {
+    return row_bytes(t, t->storage_dtype);
+}
+
+void shape_text(uint32_t rank, const uint64_t *shape, char out[SHAPE_TEXT]) {
+    size_t n = (size_t)snprintf(out, SHAPE_TEXT, "[");
+    for (uint32_t i = 0; i < rank && n < SHAPE_TEXT - 28; i++)
+        n += (size_t)snprintf(out + n, SHAPE_TEXT - n, "%s%llu", i ? ", " : "", (unsigned long long)shape[i]);
+    snprintf(out + n, SHAPE_TEXT - n, "]");
+}
+
 uint64_t tensor_bytes(const Tensor *t) {
-    return t->n_rows * row_bytes(t, t->dtype);
+    return t->n_rows * tensor_row_bytes(t);
 }
 
 static bool served_as_stored(const Tensor *t) {
@@ -94,7 +110,7 @@ static bool read_source(const ByteSource *s, uint64_t offset, size_t n, void *ou
 
 /* `n` consecutive stored rows, which may span parts. */
 static bool read_stored(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {
-    uint64_t size = row_bytes(t, t->storage_dtype);
+    uint64_t size = tensor_storage_row_bytes(t);
     for (uint32_t p = 0; p < t->n_parts && n; p++) {
         const TensorPart *part = &t->parts[p];
         if (first >= part->n_rows) {
@@ -113,7 +129,7 @@ static bool read_stored(const Tensor *t, uint64_t first, uint64_t n, uint8_t *ou
 
 static bool read_ordered(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {
     if (!t->row_index) return read_stored(t, first, n, out, e);
-    uint64_t size = row_bytes(t, t->storage_dtype);
+    uint64_t size = tensor_storage_row_bytes(t);
     for (uint64_t i = 0; i < n; i++)
         if (!read_stored(t, t->row_index[first + i], 1, out + i * size, e)) return false;
     return true;
@@ -194,7 +210,7 @@ static bool check_reach(const Tensor *t, const float *values, uint64_t n, Error 
 
 /* Rows per chunk so that neither form passes CHUNK, at least one. */
 static uint64_t rows_per_chunk(const Tensor *t) {
-    uint64_t size = t->row_elems * sizeof(float) + row_bytes(t, t->storage_dtype);
+    uint64_t size = t->row_elems * sizeof(float) + tensor_storage_row_bytes(t);
     return size && size < CHUNK ? CHUNK / size : 1;
 }
 
@@ -205,7 +221,7 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
     if (!to->encode)
         return error_set(e, ERR_FAILED, "tensor '%s': values cannot be written as %s", t->name, to->name);
     uint64_t step = rows_per_chunk(t);
-    uint8_t *stored = big_alloc(step, row_bytes(t, t->storage_dtype), t->name, e);
+    uint8_t *stored = big_alloc(step, tensor_storage_row_bytes(t), t->name, e);
     float *values = stored ? big_alloc(step * t->row_elems, sizeof *values, t->name, e) : NULL;
     uint8_t *p = out;
     bool ok = values != NULL;
@@ -214,7 +230,7 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
         ok = read_decoded(t, first + i, rows, stored, values, e) &&
              check_reach(t, values, rows * t->row_elems, e);
         if (ok) to->encode(values, rows * t->row_elems, p);
-        p += rows * row_bytes(t, t->dtype);
+        p += rows * tensor_row_bytes(t);
     }
     free(stored);
     free(values);
@@ -224,7 +240,7 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
 bool tensor_read_f32(const Tensor *t, float *out, Error *e) {
     if (!tensor_elems(t)) return true;
     uint64_t step = rows_per_chunk(t);
-    uint8_t *stored = big_alloc(step, row_bytes(t, t->storage_dtype), t->name, e);
+    uint8_t *stored = big_alloc(step, tensor_storage_row_bytes(t), t->name, e);
     bool ok = stored != NULL;
     for (uint64_t i = 0; ok && i < t->n_rows; i += step) {
         uint64_t rows = t->n_rows - i < step ? t->n_rows - i : step;
@@ -240,7 +256,7 @@ bool tensor_hash(const Tensor *t, char out[33], Error *e) {
         hash_bytes(map, tensor_bytes(t), out);
         return true;
     }
-    uint64_t size = row_bytes(t, t->dtype), step = size && size < CHUNK ? CHUNK / size : 1;
+    uint64_t size = tensor_row_bytes(t), step = size && size < CHUNK ? CHUNK / size : 1;
     uint8_t *chunk = big_alloc(step, size, t->name, e);
     Hash *h = hash_new();
     bool ok = chunk != NULL;

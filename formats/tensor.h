@@ -14,7 +14,7 @@
 #include "formats/dtype.h"
 #include "formats/error.h"
 
-enum { TENSOR_MAX_RANK = 8 };
+enum { TENSOR_MAX_RANK = 8, SHAPE_TEXT = 128 };
 
 /* Where bytes come from: a mapped file, memory, or a container that has to be asked (a zip entry). */
 typedef struct ByteSource {
@@ -72,6 +72,11 @@ Tensor tensor_over(Arena *a, const char *name, DType dtype, uint32_t rank, const
 /* Bytes as served; false if they wrap (cannot happen for a tensor a reader accepted). */
 uint64_t tensor_bytes(const Tensor *t);
 uint64_t tensor_elems(const Tensor *t);
+/* Bytes of one row in the view dtype, and in the storage dtype. */
+uint64_t tensor_row_bytes(const Tensor *t);
+uint64_t tensor_storage_row_bytes(const Tensor *t);
+/* A shape for messages: "[576, 1536]". `out` has room for SHAPE_TEXT bytes. */
+void shape_text(uint32_t rank, const uint64_t *shape, char out[SHAPE_TEXT]);
 /* Serves rows [first, first + n) in t->dtype into `out` (n * row bytes). */
 bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Error *e);
 /* Whole tensor as fp32, row-major. */

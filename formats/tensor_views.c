@@ -36,12 +36,6 @@ void tensor_permute(Arena *a, Tensor *t, const uint32_t *index) {
 
 /* ---- slices and stacks ---- */
 
-static uint64_t stored_row_bytes(const Tensor *t) {
-    uint64_t n = 0;
-    dtype_bytes(t->storage_dtype, t->row_elems, &n);
-    return n;
-}
-
 Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n) {
     Tensor out = *t;
     out.n_rows = n;
@@ -58,7 +52,7 @@ Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n) {
             first -= part.n_rows;
             continue;
         }
-        part.offset += first * stored_row_bytes(t);
+        part.offset += first * tensor_storage_row_bytes(t);
         part.n_rows = part.n_rows - first < n ? part.n_rows - first : n;
         n -= part.n_rows;
         first = 0;
@@ -150,7 +144,7 @@ static Tensor over_read(Arena *a, const Tensor *t, uint64_t row_elems, ReadBytes
 
 static bool read_served(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     const Tensor *t = s->context;
-    uint64_t row = tensor_bytes(t) / t->n_rows;
+    uint64_t row = tensor_row_bytes(t);
     return tensor_read_rows(t, offset / row, n / row, out, e);
 }
 
@@ -253,7 +247,7 @@ static const Turned *turned_before(const Tensor *t) {
     const TensorPart *part = t->parts;
     if (t->n_parts != 1 || t->row_index || t->row_scale || part->source->read != read_turned || part->offset)
         return NULL;
-    return t->n_rows == part->n_rows && part->source->size == t->n_rows * stored_row_bytes(t)
+    return t->n_rows == part->n_rows && part->source->size == t->n_rows * tensor_storage_row_bytes(t)
                ? part->source->context
                : NULL;
 }

@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
+#include "formats/text.h"
 #include "formats/unpickle.h"
 
 enum { MAX_NAME = 4096 };
@@ -74,13 +74,8 @@ static const ByteSource *strided_source(TorchZip *z, const PickleTensor *t, ZipE
 }
 
 static bool valid_name(const PickleValue *key) {
-    if (key->kind != PICKLE_STRING || !key->n || key->n > MAX_NAME) return false;
-    utf8proc_int32_t c;
-    for (utf8proc_ssize_t i = 0, n; i < key->n; i += n) {
-        n = utf8proc_iterate((const utf8proc_uint8_t *)key->text + i, key->n - i, &c);
-        if (n <= 0 || c == 0) return false;
-    }
-    return true;
+    return key->kind == PICKLE_STRING && key->n && key->n <= MAX_NAME && text_is_utf8(key->text, key->n) &&
+           !memchr(key->text, 0, key->n);
 }
 
 static bool add_tensor(TorchZip *z, const PickleValue *key, const PickleTensor *from) {
@@ -184,14 +179,9 @@ static bool add_tensors(TorchZip *z, const PickleValue *top, const PickleValue *
 
 /* ---- the file ---- */
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 /* torch.save puts everything into one folder, named after the file. */
 static bool is_pickle(const char *name) {
-    return ends_with(name, "/data.pkl") && strchr(name, '/') == strrchr(name, '/');
+    return text_ends_with(name, "/data.pkl") && strchr(name, '/') == strrchr(name, '/');
 }
 
 static bool find_prefix(TorchZip *z) {

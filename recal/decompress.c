@@ -11,6 +11,7 @@
 #include <zstd.h>
 
 #include "formats/file.h"
+#include "formats/text.h"
 
 enum { PIECE = 1 << 18 }; /* bytes read or appended at once */
 
@@ -84,11 +85,6 @@ static bool read_zstd(Decompressor *u, Buffer *out, Error *e) {
     return true;
 }
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 Decompressor *decompressor_open(const char *path, Error *e) {
     struct stat st;
     int fd = file_open(path, 0, e);
@@ -101,10 +97,10 @@ Decompressor *decompressor_open(const char *path, Error *e) {
     }
     Decompressor *u = xcalloc(1, sizeof *u);
     *u = (Decompressor){.path = path, .fd = fd, .read_piece = read_plain};
-    if (ends_with(path, ".gz")) {
+    if (text_ends_with(path, ".gz")) {
         u->gzip = gzdopen(fd, "rb");
         u->read_piece = read_gzip;
-    } else if (ends_with(path, ".zst")) {
+    } else if (text_ends_with(path, ".zst")) {
         u->zstd = ZSTD_createDStream();
         u->frame_left = 1; /* an empty file is not a zstd file, so at the start a frame is expected */
         u->input = xmalloc(PIECE);

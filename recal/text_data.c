@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "formats/json.h"
+#include "formats/text.h"
 #include "recal/decompress.h"
 
 enum { MAX_DEPTH = 32 };      /* folders inside folders */
@@ -24,11 +25,6 @@ typedef struct Reading {
     json_t *list;      /* not NULL: only collect the names of the files */
     size_t files;      /* files found so far */
 } Reading;
-
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
 
 /* ---- documents ---- */
 
@@ -96,7 +92,8 @@ static bool read_lines(const Reading *r, const char *path, Decompressor *u, Erro
 }
 
 static bool is_jsonl(const char *path) {
-    return ends_with(path, ".jsonl") || ends_with(path, ".jsonl.gz") || ends_with(path, ".jsonl.zst");
+    return text_ends_with(path, ".jsonl") || text_ends_with(path, ".jsonl.gz") ||
+           text_ends_with(path, ".jsonl.zst");
 }
 
 /* ---- files and folders ---- */

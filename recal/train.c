@@ -3,9 +3,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "formats/buffer.h"
+#include "formats/clock.h"
 #include "recal/random.h"
 #include "recal/state.h"
 
@@ -20,12 +20,6 @@ TrainOptions train_defaults(void) {
                           .clip = 1,
                           .seed = 1,
                           .save_seconds = 60};
-}
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 double train_lr(const TrainOptions *o, uint64_t i, uint64_t n) {
@@ -125,7 +119,7 @@ static bool save(Loop *l, const TrainResult *r, Error *e) {
 
 static bool run(Loop *l, TrainResult *r, Error *e) {
     const TrainOptions *o = l->o;
-    double start = now(), before = r->seconds, saved = start;
+    double start = clock_seconds(), before = r->seconds, saved = start;
     r->resumed = r->tokens;
     if (r->steps >= l->steps) return true; /* it had only to be written out */
     while (r->steps < l->steps) {
@@ -134,7 +128,7 @@ static bool run(Loop *l, TrainResult *r, Error *e) {
         note_loss(l, r, loss);
         r->steps++;
         r->tokens += (uint64_t)o->batch * o->context;
-        double time = now();
+        double time = clock_seconds();
         r->seconds = before + time - start;
         if (o->progress)
             o->progress(o->progress_context, r->tokens, l->steps * o->batch * o->context, loss, l->adam.lr,

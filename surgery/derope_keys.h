@@ -9,8 +9,6 @@
 #define DEROPE_DTYPES "derope.dtypes" /* string: JSON object, HF tensor name -> type before widening */
 #define DEROPE_ST_METADATA "derope.safetensors.metadata" /* string: JSON object, __metadata__ */
 #define DEROPE_TENSOR_PREFIX "derope.tensor." /* + HF name: u8 array, a tensor llama.cpp would refuse */
-#define DEROPE_TENSORS "derope.tensors"   /* string: JSON object, HF name -> {"dtype", "shape"} of those */
-#define DEROPE_MANIFEST "derope.manifest" /* string: the manifest */
-#define MANIFEST_FILE "derope.json"       /* the same beside HF weights */
+#define DEROPE_TENSORS "derope.tensors" /* string: JSON object, HF name -> {"dtype", "shape"} of those */
 
 #endif

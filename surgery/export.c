@@ -7,9 +7,11 @@
 #include <string.h>
 
 #include "formats/checkpoint.h"
+#include "formats/file_names.h"
 #include "formats/hf_folder.h"
 #include "formats/json.h"
 #include "formats/meta.h"
+#include "formats/text.h"
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
 #include "surgery/gguf_keys.h"
@@ -110,15 +112,14 @@ static void write_config(Export *x) {
     if (m->view && !x->packed) json_object_del(config, "quantization_config");
     state_context(m, config, "max_position_embeddings");
     state_dtype(x, config);
-    set_if_changed(x, "config.json", m->config, config);
+    set_if_changed(x, CONFIG_FILE, m->config, config);
     json_decref(config);
 }
 
 /* ---- side files ---- */
 
 static bool is_code(const char *name) {
-    size_t n = strlen(name);
-    return n > 3 && strcmp(name + n - 3, ".py") == 0;
+    return text_ends_with(name, ".py");
 }
 
 static bool ours(const char *name) {
@@ -127,24 +128,16 @@ static bool ours(const char *name) {
 
 /* tokenizer_config.json: the context length it states, and custom code. */
 static bool patch_tokenizer_config(Export *x) {
-    json_t *before = checkpoint_json(x->out, "tokenizer_config.json", x->e);
+    json_t *before = checkpoint_json(x->out, TOKENIZER_CONFIG_FILE, x->e);
     if (!before) return x->e->code == ERR_NONE;
     json_t *after = json_deep_copy(before);
-    if (json_object_del(after, "auto_map") == 0 && checkpoint_file(x->out, "tokenizer.json"))
+    if (json_object_del(after, "auto_map") == 0 && checkpoint_file(x->out, TOKENIZER_FILE))
         json_object_set_new(after, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
     state_context(x->m, after, "model_max_length");
-    set_if_changed(x, "tokenizer_config.json", before, after);
+    set_if_changed(x, TOKENIZER_CONFIG_FILE, before, after);
     json_decref(before);
     json_decref(after);
     return true;
-}
-
-/* What JSON and GGUF take as a name. */
-static bool is_utf8(const char *name) {
-    json_t *text = json_string(name);
-    bool ok = text != NULL;
-    json_decref(text);
-    return ok;
 }
 
 static void copy_side_files(Export *x) {
@@ -152,7 +145,7 @@ static void copy_side_files(Export *x) {
     for (size_t i = 0; i < c->n_files; i++) {
         if (is_code(c->files[i].name))
             model_notice(x->m, "%s is left out: stock runtimes need no code", c->files[i].name);
-        else if (!is_utf8(c->files[i].name))
+        else if (!text_is_utf8(c->files[i].name, strlen(c->files[i].name)))
             model_notice(x->m, "file %zu of the source is left out: its name is not UTF-8", i + 1);
         else if (!ours(c->files[i].name))
             checkpoint_add_file(x->out, c->files[i].name, c->files[i].bytes, c->files[i].size);
@@ -170,7 +163,7 @@ static void restore_side_files(Export *x) {
     const Checkpoint *c = x->m->source;
     size_t n, prefix = strlen(DEROPE_FILE_PREFIX);
     const char *config = meta_string(c, DEROPE_CONFIG, &n);
-    if (config) checkpoint_set_file(x->out, "config.json", config, n);
+    if (config) checkpoint_set_file(x->out, CONFIG_FILE, config, n);
     for (size_t i = 0; i < c->n_meta; i++) {
         const MetaEntry *m = &c->meta[i];
         const char *name = m->key + prefix;
@@ -189,7 +182,7 @@ static bool finish_hf(Export *x) {
         restore_side_files(x);
         const char *text = meta_string(c, DEROPE_ST_METADATA, &n);
         if (text && !(x->out->st_metadata = json_parse(DEROPE_ST_METADATA, text, n, x->e))) return false;
-        bool has = checkpoint_file(x->out, "tokenizer.json") || checkpoint_file(x->out, "tokenizer.model");
+        bool has = checkpoint_file(x->out, TOKENIZER_FILE) || checkpoint_file(x->out, SENTENCEPIECE_FILE);
         if (!has && !tokenizer_from_gguf(c, x->m, x->out, x->e)) return false;
         if (!meta_find(c, DEROPE_CONFIG)) gguf_keys_keep(c, x->out); /* else it was a folder before */
     } else {
@@ -214,7 +207,7 @@ static void copy_meta(Export *x, const char *arch) {
     bool same = strcmp(old, arch) == 0;
     for (size_t i = 0; i < c->n_meta; i++) {
         MetaEntry m = c->meta[i];
-        if (strcmp(m.key, DEROPE_MANIFEST) == 0 || strcmp(m.key, DEROPE_DTYPES) == 0) continue;
+        if (strcmp(m.key, MANIFEST_KEY) == 0 || strcmp(m.key, DEROPE_DTYPES) == 0) continue;
         if (!same && is_of_arch(m.key, arch)) continue;
         if (!same && is_of_arch(m.key, old))
             m.key = arena_printf(&x->out->arena, "%s%.200s", arch, m.key + strlen(old));
@@ -326,7 +319,7 @@ static bool embed_config(Export *x) {
         const SideFile *f = &hf->files[i];
         char key[300];
         snprintf(key, sizeof key, DEROPE_FILE_PREFIX "%.250s", f->name);
-        if (strcmp(f->name, "config.json") != 0)
+        if (strcmp(f->name, CONFIG_FILE) != 0)
             set_file_key(x->out, key, f);
         else if (!asks_more)
             meta_set_string(x->out, DEROPE_CONFIG, (const char *)f->bytes, f->size);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "formats/file_names.h"
 #include "formats/gguf.h"
 #include "formats/gguf_write.h"
 #include "formats/meta.h"
@@ -42,7 +43,7 @@ static bool has_a_place(const char *key, const char *arch, bool tokenizer) {
 
 void gguf_keys_keep(const Checkpoint *gguf, Checkpoint *folder) {
     const char *arch = meta_string(gguf, "general.architecture", NULL);
-    bool tokenizer = checkpoint_file(folder, "tokenizer.json") != NULL;
+    bool tokenizer = checkpoint_file(folder, TOKENIZER_FILE) != NULL;
     Checkpoint *keys = checkpoint_new(FORMAT_GGUF);
     for (size_t i = 0; i < gguf->n_meta; i++)
         if (!has_a_place(gguf->meta[i].key, arch, tokenizer)) meta_append(keys, &gguf->meta[i]);
@@ -56,7 +57,7 @@ void gguf_keys_keep(const Checkpoint *gguf, Checkpoint *folder) {
 bool gguf_keys_return(const Checkpoint *folder, const char *arch, Checkpoint *gguf, Error *e) {
     const SideFile *f = checkpoint_file(folder, GGUF_KEYS_FILE);
     if (!f) return true;
-    bool tokenizer = checkpoint_file(folder, "tokenizer.json") != NULL;
+    bool tokenizer = checkpoint_file(folder, TOKENIZER_FILE) != NULL;
     ByteSource file = {.path = f->name, .map = f->bytes, .size = f->size};
     Checkpoint *keys = checkpoint_new(FORMAT_GGUF);
     bool ok = gguf_parse(keys, &file, e) || error_place(e, "%s", folder->path);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "formats/checkpoint.h"
+#include "formats/file_names.h"
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "formats/meta.h"
@@ -52,7 +53,7 @@ void manifest_keys_hash(const Checkpoint *c, char out[33]) {
     Hash *h = hash_new();
     for (size_t i = 0; i < c->n_meta; i++) {
         const MetaEntry *m = &c->meta[i];
-        if (strcmp(m->key, DEROPE_MANIFEST) == 0) continue;
+        if (strcmp(m->key, MANIFEST_KEY) == 0) continue;
         uint8_t kind[2] = {(uint8_t)m->type, m->type == META_ARRAY ? (uint8_t)m->elem_type : 0};
         hash_update(h, m->key, strlen(m->key) + 1);
         hash_update(h, kind, sizeof kind);
@@ -63,8 +64,8 @@ void manifest_keys_hash(const Checkpoint *c, char out[33]) {
 
 json_t *manifest_read(const Checkpoint *c, Error *e) {
     size_t n;
-    const char *text = c->format == FORMAT_GGUF ? meta_string(c, DEROPE_MANIFEST, &n) : NULL;
-    if (text) return json_parse(DEROPE_MANIFEST, text, n, e);
+    const char *text = c->format == FORMAT_GGUF ? meta_string(c, MANIFEST_KEY, &n) : NULL;
+    if (text) return json_parse(MANIFEST_KEY, text, n, e);
     return c->format == FORMAT_GGUF ? NULL : checkpoint_json(c, MANIFEST_FILE, e);
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/file_names.h"
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "formats/tensor_views.h"
@@ -124,13 +125,6 @@ bool model_permute_rows(Model *m, Tensor *t, TensorRole role, const LayerSpec *l
 
 /* ---- shapes ---- */
 
-static void shape_text(uint32_t rank, const uint64_t *shape, char out[128]) {
-    size_t n = (size_t)snprintf(out, 128, "[");
-    for (uint32_t i = 0; i < rank && n < 100; i++)
-        n += (size_t)snprintf(out + n, 128 - n, "%s%llu", i ? ", " : "", (unsigned long long)shape[i]);
-    snprintf(out + n, 128 - n, "]");
-}
-
 /* ---- binding ---- */
 
 static bool *bias_flag(LayerSpec *l, TensorRole role) {
@@ -188,7 +182,7 @@ static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int
         want[rank - 1] = rows;
     }
     if (t->rank == rank && memcmp(t->shape, want, rank * sizeof *want) == 0) return true;
-    char found[128], expected[128];
+    char found[SHAPE_TEXT], expected[SHAPE_TEXT];
     shape_text(t->rank, t->shape, found);
     shape_text(rank, want, expected);
     return error_set(e, ERR_INPUT, "%s: tensor '%s': shape %s, the configuration says %s", m->source->path,
@@ -540,7 +534,7 @@ static bool read_gguf(Model *m, Error *e) {
 
 static bool read_hf(Model *m, Error *e) {
     const Checkpoint *c = m->source;
-    m->config = checkpoint_json(c, "config.json", e);
+    m->config = checkpoint_json(c, CONFIG_FILE, e);
     if (!m->config)
         return e->code ? false
                        : error_set(e, ERR_INPUT, "%s: has no config.json, so its architecture is unknown",

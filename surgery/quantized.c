@@ -4,6 +4,7 @@
 
 #include "formats/hf_quantization.h"
 #include "formats/json.h"
+#include "formats/text.h"
 
 /* One of the kinds that are read. */
 typedef struct Kind {
@@ -23,7 +24,7 @@ const char *quantized_kind(const Model *m) {
 /* "X" of "X_scales"; false if `name` does not end so. */
 static bool without(const char *name, const char *ending, char out[256]) {
     size_t n = strlen(name), m = strlen(ending);
-    if (n <= m || n - m >= 256 || strcmp(name + n - m, ending) != 0) return false;
+    if (n <= m || n - m >= 256 || !text_ends_with(name, ending)) return false;
     memcpy(out, name, n - m);
     out[n - m] = 0;
     return true;

@@ -4,16 +4,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "formats/clock.h"
 #include "recal/gemm.h"
 #include "recal/net.h"
-
-static inline double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* A LogitSink for which nothing has to be done. */
 static inline bool ignore(void *context, size_t first, size_t count, float *logits, Error *e) {

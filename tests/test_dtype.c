@@ -241,6 +241,25 @@ static void every_type_is_in_the_table(void **state) {
     }
 }
 
+/* Each type with an encoder is listed once, and no other; the names come in two lists. */
+static void what_can_be_written_is_listed(void **state) {
+    (void)state;
+    size_t n, times[DTYPE_COUNT] = {0};
+    const DType *list = dtype_encodable(&n);
+    for (size_t i = 0; i < n; i++)
+        times[list[i]]++;
+    for (int t = 0; t < DTYPE_COUNT; t++)
+        assert_int_equal(times[t], dtype_info((DType)t)->encode != NULL);
+    Buffer plain = {0}, blocks = {0};
+    dtype_list_names(false, &plain);
+    dtype_list_names(true, &blocks);
+    assert_string_equal(buffer_string(&plain), "f32, bf16, f16");
+    assert_string_equal(buffer_string(&blocks),
+                        "q8_0, q6_k, q5_k, q4_k, q3_k, q2_k, q5_0, q5_1, q4_0, q4_1, iq4_nl, iq4_xs");
+    buffer_free(&plain);
+    buffer_free(&blocks);
+}
+
 static void unknown_names_are_not_found(void **state) {
     (void)state;
     DType t;
@@ -351,6 +370,7 @@ int main(void) {
         cmocka_unit_test(e5m2_and_e4m3),
         cmocka_unit_test(whole_numbers),
         cmocka_unit_test(every_type_is_in_the_table),
+        cmocka_unit_test(what_can_be_written_is_listed),
         cmocka_unit_test(unknown_names_are_not_found),
         cmocka_unit_test(what_widens_is_undone),
         cmocka_unit_test(blocks_of_nonsense),

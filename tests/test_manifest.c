@@ -1,5 +1,6 @@
 /* The manifest, and what `derope verify` says when an output is no longer what it promises. */
 #include "formats/file.h"
+#include "formats/file_names.h"
 #include "formats/gguf_write.h"
 #include "formats/hash.h"
 #include "formats/json.h"
@@ -11,7 +12,7 @@ static json_t *manifest_of(const char *name) {
     Error e = {0};
     Checkpoint *c = opened(scratch_path(name));
     size_t n = 0;
-    const char *text = c->format == FORMAT_GGUF ? meta_string(c, DEROPE_MANIFEST, &n) : NULL;
+    const char *text = c->format == FORMAT_GGUF ? meta_string(c, MANIFEST_KEY, &n) : NULL;
     json_t *m = text ? json_parse("manifest", text, n, &e) : checkpoint_json(c, MANIFEST_FILE, &e);
     checkpoint_close(c);
     assert_non_null(m);

@@ -11,10 +11,10 @@ static double forward_rate(Net *n, const int32_t *ids, size_t T, int repeats) {
     KvCache *kv = kv_new(n, T, &e);
     if (!kv) fail(&e);
     for (int i = 0; i < repeats; i++) {
-        double start = now();
+        double start = clock_seconds();
         kv_clear(kv);
         if (!net_run(n, kv, ids, T, 0, ignore, NULL, &e)) fail(&e);
-        double rate = (double)T / (now() - start);
+        double rate = (double)T / (clock_seconds() - start);
         if (rate > best) best = rate;
     }
     kv_free(kv);
@@ -25,11 +25,11 @@ static double decode_rate(Net *n, const int32_t *ids, size_t tokens) {
     Error e = {0};
     KvCache *kv = kv_new(n, tokens + 1, &e);
     if (!kv || !net_run(n, kv, ids, 1, 0, ignore, NULL, &e)) fail(&e);
-    double start = now();
+    double start = clock_seconds();
     for (size_t i = 0; i < tokens; i++)
         if (!net_run(n, kv, ids + i, 1, 0, ignore, NULL, &e)) fail(&e);
     kv_free(kv);
-    return (double)tokens / (now() - start);
+    return (double)tokens / (clock_seconds() - start);
 }
 
 static double training_rate(Net *n, Net *teacher, const int32_t *ids, size_t B, size_t T, int repeats) {
@@ -40,9 +40,9 @@ static double training_rate(Net *n, Net *teacher, const int32_t *ids, size_t B, 
     Batch b = {
         .ids = ids, .targets = ids + 1, .B = B, .T = T, .teacher = teacher, .grad_scale = 1, .grads = grads};
     for (int i = 0; i < repeats; i++) {
-        double start = now();
+        double start = clock_seconds();
         if (!net_train_batch(n, &b, &loss, &e)) fail(&e);
-        double rate = (double)(B * T) / (now() - start);
+        double rate = (double)(B * T) / (clock_seconds() - start);
         if (rate > best) best = rate;
     }
     free(grads);

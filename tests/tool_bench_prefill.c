@@ -8,9 +8,9 @@
 static double prefill_rate(Net *n, const int32_t *ids, size_t T) {
     Error e = {0};
     KvCache *kv = kv_new(n, T, &e);
-    double start = now();
+    double start = clock_seconds();
     if (!kv || !net_run(n, kv, ids, T, T - 1, ignore, NULL, &e)) fail(&e);
-    double seconds = now() - start;
+    double seconds = clock_seconds() - start;
     kv_free(kv);
     return (double)T / seconds;
 }
@@ -18,9 +18,9 @@ static double prefill_rate(Net *n, const int32_t *ids, size_t T) {
 static double perplexity_rate(Net *n, const int32_t *ids, size_t T) {
     Error e = {0};
     Perplexity p;
-    double start = now();
+    double start = clock_seconds();
     if (!perplexity(n, ids, T, T, SCORE_HALF, -1, NULL, &p, &e)) fail(&e);
-    return (double)T / (now() - start);
+    return (double)T / (clock_seconds() - start);
 }
 
 int main(int argc, char **argv) {

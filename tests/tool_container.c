@@ -10,6 +10,7 @@
 #include "formats/gguf_write.h"
 #include "formats/hf_write.h"
 #include "formats/json.h"
+#include "formats/text.h"
 
 static json_t *hex_of(const void *bytes, uint64_t n) {
     Buffer b = {0};
@@ -58,7 +59,7 @@ static bool dump(const Checkpoint *c, Error *e) {
 static bool copy(Checkpoint *c, const char *out, const char *shard, Error *e) {
     WriteOptions o = {.max_shard_size = shard ? strtoull(shard, NULL, 10) : 0};
     size_t n = strlen(out);
-    return n > 5 && strcmp(out + n - 5, ".gguf") == 0 ? gguf_write(c, out, &o, e) : hf_write(c, out, &o, e);
+    return n > 5 && text_ends_with(out, ".gguf") ? gguf_write(c, out, &o, e) : hf_write(c, out, &o, e);
 }
 
 int main(int argc, char **argv) {

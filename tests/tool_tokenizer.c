@@ -5,10 +5,10 @@
  *   tool_tokenizer bench MODEL FILE                       seconds of the best of three encodings */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cmd/token_input.h"
 #include "formats/checkpoint.h"
+#include "formats/clock.h"
 #include "formats/file.h"
 
 static bool next_text(Buffer *text) {
@@ -59,22 +59,16 @@ static void decode(const Tokenizer *t) {
     buffer_free(&text);
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static bool bench(const Tokenizer *t, const char *path, Error *e) {
     Buffer text = {0};
     TokenList tokens = {0};
     double best = 1e9;
     bool ok = file_read(path, 1 << 30, &text, e);
     for (int i = 0; ok && i < 3; i++) {
-        double start = now();
+        double start = clock_seconds();
         tokens.n = 0;
         ok = tokenizer_encode(t, (char *)text.data, text.size, true, &tokens, e);
-        if (now() - start < best) best = now() - start;
+        if (clock_seconds() - start < best) best = clock_seconds() - start;
     }
     printf("%f %zu\n", best, tokens.n);
     token_list_free(&tokens);

@@ -12,12 +12,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cmd/cmd.h"
 #include "cmd/evaluate/eval_measure.h"
 #include "cmd/evaluate/eval_results.h"
 #include "cmd/evaluate/eval_state.h"
+#include "formats/clock.h"
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "recal/evaluate/eval_tasks.h"
@@ -35,7 +35,7 @@ struct EvalGrid {
     size_t model;               /* its index in the results */
     double context;             /* tokens it was trained for */
     size_t n_measured;
-    struct timespec started;
+    double started;             /* clock_seconds() when the grid was opened */
     Buffer transcript;          /* lines of JSON */
     const EvalSetting *setting; /* the one being measured, for the transcript */
     const EvalTask *task;       /* the task being measured, for the transcript */
@@ -244,7 +244,7 @@ EvalGrid *eval_grid_new(const EvalOptions *options, const char *command, Error *
         g->inputs.on_answer = record_answer;
         g->inputs.answer_context = g;
     }
-    clock_gettime(CLOCK_MONOTONIC, &g->started);
+    g->started = clock_seconds();
     g->results = eval_results_new(o, command);
     eval_state_open(&g->state, o->state, o->force, o->transcript);
     hash_bytes("", 0, g->wording_key);
@@ -270,9 +270,7 @@ size_t eval_grid_n_measured(const EvalGrid *g) {
 }
 
 json_t *eval_grid_results(EvalGrid *g) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    json_object_set_new(g->results, "seconds", json_real((double)(now.tv_sec - g->started.tv_sec)));
+    json_object_set_new(g->results, "seconds", json_real((double)(int64_t)(clock_seconds() - g->started)));
     return g->results;
 }
 

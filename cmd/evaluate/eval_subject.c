@@ -7,12 +7,11 @@
 #include "formats/checkpoint_open.h"
 #include "formats/hash.h"
 #include "formats/json.h"
+#include "formats/text.h"
 #include "recal/memory.h"
 
 void eval_subject_name(const char *path, char out[256]) {
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/')
-        n--;
+    size_t n = path_length(path);
     size_t from = n;
     while (from > 0 && path[from - 1] != '/')
         from--;

@@ -9,6 +9,7 @@
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "formats/output.h"
+#include "formats/text.h"
 
 static void render_json(const json_t *results, Buffer *out) {
     json_print(results, 1, out);
@@ -24,7 +25,7 @@ _Static_assert(sizeof written / sizeof *written == REPORT_FILES, "one renderer a
 char *report_beside(const char *page, const char *ending) {
     size_t n = strlen(page);
     Buffer b = {0};
-    if (n > 5 && strcmp(page + n - 5, ".html") == 0) n -= 5;
+    if (n > 5 && text_ends_with(page, ".html")) n -= 5;
     buffer_printf(&b, "%.*s%s", (int)n, page, ending);
     return buffer_string(&b);
 }

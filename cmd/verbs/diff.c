@@ -4,6 +4,7 @@
 
 #include "cmd/cmd.h"
 #include "formats/checkpoint_open.h"
+#include "formats/file_names.h"
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "formats/meta.h"
@@ -49,7 +50,7 @@ static json_t *keys_to_json(const Checkpoint *c, bool plain_arch) {
     for (size_t i = 0; i < c->n_meta; i++) {
         const MetaEntry *m = &c->meta[i];
         bool of_arch = plain_arch && n && strncmp(m->key, arch, n) == 0 && m->key[n] == '.';
-        if (strcmp(m->key, DEROPE_MANIFEST) == 0) continue;
+        if (strcmp(m->key, MANIFEST_KEY) == 0) continue;
         Buffer key = {0};
         buffer_printf(&key, "%s%s", of_arch ? "ARCH" : "", m->key + (of_arch ? n : 0));
         json_object_set_new(o, buffer_string(&key), meta_to_json(m));
@@ -73,7 +74,7 @@ static json_t *settings_of(Checkpoint *c, const Checkpoint *other, bool by_forma
     } else if (c->format == FORMAT_GGUF) {
         o = keys_to_json(c, !same_arch(c, other));
     } else {
-        o = checkpoint_json(c, "config.json", NULL);
+        o = checkpoint_json(c, CONFIG_FILE, NULL);
     }
     return o ? o : json_object();
 }

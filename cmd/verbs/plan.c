@@ -7,6 +7,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/recipe/recipe_job.h"
+#include "formats/file_names.h"
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "recal/evaluate/eval_tasks.h"
@@ -78,7 +79,7 @@ static json_t *plan_tensors(const Checkpoint *out, bool trained) {
 /* Keys of two configurations that differ, "key: before -> after". */
 static json_t *plan_config(const Model *m, const Checkpoint *out) {
     Error ignored = {0};
-    json_t *list = json_array(), *after = checkpoint_json(out, "config.json", &ignored), *value;
+    json_t *list = json_array(), *after = checkpoint_json(out, CONFIG_FILE, &ignored), *value;
     const char *key;
     json_object_foreach(after, key, value) {
         const json_t *before = json_object_get(m->config, key);

@@ -10,6 +10,7 @@
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_open.h"
 #include "formats/output.h"
+#include "formats/text.h"
 
 enum {
     FLAG_DATA = FLAG_VERB,
@@ -225,10 +226,7 @@ static bool run(int argc, char **argv, Error *e) {
     bool ok = parse(argc, argv, &a, e);
     if (ok) {
         Buffer state = {0};
-        size_t n = strlen(a.output.path);
-        while (n > 1 && a.output.path[n - 1] == '/')
-            n--;
-        buffer_printf(&state, "%.*s.derope-state", (int)n, a.output.path);
+        buffer_printf(&state, "%.*s.derope-state", (int)path_length(a.output.path), a.output.path);
         ok = recal(&a, buffer_string(&state), e);
         buffer_free(&state);
     }

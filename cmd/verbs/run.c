@@ -25,6 +25,7 @@
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "formats/output.h"
+#include "formats/text.h"
 
 enum { MAX_RECIPES = 64, MAX_SETS = 64 };
 
@@ -312,10 +313,7 @@ static bool report_may_replace(const char *page, bool force, Error *e) {
 static bool open_work(Run *r, Error *e) {
     const char *first = r->targets[0].request.path;
     Buffer work = {0}, steps = {0};
-    size_t n = strlen(first);
-    while (n > 1 && first[n - 1] == '/')
-        n--;
-    buffer_printf(&work, "%.*s.work", (int)n, first);
+    buffer_printf(&work, "%.*s.work", (int)path_length(first), first);
     r->work = buffer_string(&work);
     buffer_printf(&steps, "%s/steps.json", r->work);
     r->steps_path = buffer_string(&steps);
@@ -362,9 +360,7 @@ static bool with_depfile(const Run *r, const char *path, DepfileStep step, Error
 
 /* Lexically: the output need not be there yet. */
 static bool lies_in(const char *path, const char *folder) {
-    size_t n = strlen(folder);
-    while (n > 1 && folder[n - 1] == '/')
-        n--;
+    size_t n = path_length(folder);
     return strncmp(path, folder, n) == 0 && (path[n] == '/' || !path[n]);
 }
 

@@ -3,9 +3,11 @@
 
 #include "cmd/cmd.h"
 #include "formats/checkpoint_open.h"
+#include "formats/file_names.h"
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "formats/meta.h"
+#include "formats/text.h"
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
 
@@ -31,7 +33,7 @@ static json_t *read_manifest(const Checkpoint *c, Error *e) {
     json_t *manifest = manifest_read(c, e);
     if (!manifest && e->code == ERR_NONE)
         error_set(e, ERR_INPUT, "%s: has no manifest (%s): derope did not write it, or it was changed since",
-                  c->path, c->format == FORMAT_GGUF ? "the key " DEROPE_MANIFEST : MANIFEST_FILE);
+                  c->path, c->format == FORMAT_GGUF ? "the key " MANIFEST_KEY : MANIFEST_FILE);
     if (manifest && !json_is_array(json_object_get(manifest, "tensors"))) {
         error_set(e, ERR_INPUT, "%s: the manifest lists no tensors", c->path);
         json_decref(manifest);
@@ -101,8 +103,7 @@ static void check_files(Report *r) {
     }
     for (i = 0; i < r->c->n_files; i++) {
         const char *name = r->c->files[i].name;
-        size_t n = strlen(name);
-        if (n > 3 && strcmp(name + n - 3, ".py") == 0) problem(r, "file %s is code nobody wrote here", name);
+        if (text_ends_with(name, ".py")) problem(r, "file %s is code nobody wrote here", name);
     }
 }
 
@@ -216,7 +217,7 @@ static json_t *runtimes(const Checkpoint *c) {
     } known[] = {{"transformers 4.56", why_not_transformers4},
                  {"transformers 5.23", why_not_transformers5},
                  {"llama.cpp of October 2026", why_not_llama_cpp}};
-    json_t *list = json_array(), *config = checkpoint_json(c, "config.json", NULL);
+    json_t *list = json_array(), *config = checkpoint_json(c, CONFIG_FILE, NULL);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         const char *why = known[i].why_not(c, config);
         json_array_append_new(list, json_pack("{s:s, s:b, s:s}", "runtime", known[i].name, "runs", !why,

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "formats/text.h"
 #include "surgery/tokenizer/internal.h"
 
 struct Charsmap {
@@ -66,7 +67,7 @@ static bool take(Buffer *text, Buffer *changed, Error *e) {
     buffer_free(text);
     buffer_string(changed); /* not NULL, should nothing be left */
     *text = *changed;
-    return utf8_valid((char *)text->data, text->size) == text->size ||
+    return text_is_utf8(text->data, text->size) ||
            error_set(e, ERR_INPUT, "precompiled_charsmap puts bytes into a text that are not UTF-8");
 }
 

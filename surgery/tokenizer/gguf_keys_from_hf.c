@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/file_names.h"
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "formats/sentencepiece.h"
+#include "formats/text.h"
 #include "surgery/tokenizer/tokenizer_keys.h"
 
 typedef struct Vocab {
@@ -266,8 +268,8 @@ static void put_piece(Vocab *v, size_t id, const char *text, PieceType type, flo
 
 static bool has_form(const char *s, const char *start, const char *end) {
     if (!end) return strcmp(s, start) == 0;
-    size_t n = strlen(s), a = strlen(start), b = strlen(end);
-    return n >= a + b && strncmp(s, start, a) == 0 && strcmp(s + n - b, end) == 0;
+    size_t a = strlen(start);
+    return strncmp(s, start, a) == 0 && text_ends_with(s + a, end);
 }
 
 /* Some models do not call their control tokens special. */
@@ -412,7 +414,7 @@ typedef struct Companions {
 static bool read_companions(const Checkpoint *source, Companions *x, Error *e) {
     Error damaged = {0};
     x->added = checkpoint_json(source, "added_tokens.json", &damaged);
-    if (!damaged.code) x->tokenizer_config = checkpoint_json(source, "tokenizer_config.json", &damaged);
+    if (!damaged.code) x->tokenizer_config = checkpoint_json(source, TOKENIZER_CONFIG_FILE, &damaged);
     return !damaged.code || error_set(e, damaged.code, "%s", damaged.message);
 }
 
@@ -444,7 +446,7 @@ static bool write_sentencepiece(const Checkpoint *source, const SentencePiece *s
 
 bool sentencepiece_to_keys(const Checkpoint *source, Model *m, const json_t *config, Checkpoint *out,
                            Error *e) {
-    const SideFile *f = checkpoint_file(source, "tokenizer.model");
+    const SideFile *f = checkpoint_file(source, SENTENCEPIECE_FILE);
     char where[600];
     snprintf(where, sizeof where, "%.500s/tokenizer.model", source->path ? source->path : "checkpoint");
     SentencePiece sp;
@@ -468,17 +470,17 @@ bool sentencepiece_to_keys(const Checkpoint *source, Model *m, const json_t *con
 }
 
 bool tokenizer_to_gguf(const Checkpoint *source, Model *m, Checkpoint *out, Error *e) {
-    json_t *root = checkpoint_json(source, "tokenizer.json", e);
+    json_t *root = checkpoint_json(source, TOKENIZER_FILE, e);
     if (!root) {
         if (e->code) return false;
-        if (checkpoint_file(source, "tokenizer.model"))
+        if (checkpoint_file(source, SENTENCEPIECE_FILE))
             return sentencepiece_to_keys(source, m, m->config, out, e);
         model_notice(m,
                      "the source has neither tokenizer.json nor tokenizer.model; the GGUF gets no tokenizer");
         meta_set_string(out, "tokenizer.ggml.model", "none", 4);
         return true;
     }
-    json_t *config = checkpoint_json(source, "tokenizer_config.json", e);
+    json_t *config = checkpoint_json(source, TOKENIZER_CONFIG_FILE, e);
     bool ok = config || e->code == ERR_NONE;
     Vocab v = {.n = m->spec.vocab};
     allocate_vocab(&v);

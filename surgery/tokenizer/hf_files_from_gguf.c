@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/file_names.h"
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "surgery/tokenizer/tokenizer_keys.h"
@@ -318,8 +319,8 @@ bool tokenizer_from_gguf(const Checkpoint *c, Model *m, Checkpoint *out, Error *
     json_t *root = read_tokens(&s, &a, e) ? build_tokenizer(&s, m, e) : NULL, *map = NULL;
     if (root) {
         json_t *config = build_config(&s, m, &map);
-        set_file(out, "tokenizer.json", root, 2);
-        set_file(out, "tokenizer_config.json", config, 2);
+        set_file(out, TOKENIZER_FILE, root, 2);
+        set_file(out, TOKENIZER_CONFIG_FILE, config, 2);
         set_file(out, "special_tokens_map.json", map, 2);
     }
     arena_free(&a);

@@ -141,8 +141,6 @@ const struct MergeSlot *merge_map_get(const MergeMap *m, int32_t left, int32_t r
 
 /* ---- unicode.c ---- */
 extern const char space_bar[]; /* SentencePiece's space, U+2581: three bytes */
-/* Offset of the first byte that is not valid UTF-8, or n. */
-size_t utf8_valid(const char *text, size_t n);
 /* The character at text (n > 0), or the one that ends before `at` > 0; -1 if it is none. */
 int32_t next_char(const char *text, size_t n, size_t *len);
 int32_t previous_char(const char *text, size_t at, size_t *len);

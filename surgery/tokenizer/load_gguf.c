@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/file_names.h"
 #include "formats/meta.h"
 #include "formats/sentencepiece.h"
 #include "surgery/tokenizer/internal.h"
@@ -253,7 +254,7 @@ bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e) {
 
 bool tokenizer_load_sentencepiece(Tokenizer *t, const Checkpoint *c, Error *e) {
     Error damaged = {0};
-    json_t *config = checkpoint_json(c, "config.json", &damaged);
+    json_t *config = checkpoint_json(c, CONFIG_FILE, &damaged);
     if (damaged.code) return error_set(e, damaged.code, "%s", damaged.message);
     Checkpoint *keys = checkpoint_new(FORMAT_GGUF);
     keys->path = arena_printf(&keys->arena, "%s/tokenizer.model", c->path ? c->path : "checkpoint");

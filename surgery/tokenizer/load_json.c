@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "formats/file_names.h"
 #include "formats/json.h"
 #include "surgery/tokenizer/internal.h"
 
@@ -222,8 +223,8 @@ static void apply_llama_class(Tokenizer *t, const json_t *tokenizer_config, bool
 
 static bool load_ids(Tokenizer *t, const Checkpoint *c, bool has_template, Error *e) {
     Error damaged = {0};
-    json_t *tokenizer_config = checkpoint_json(c, "tokenizer_config.json", &damaged);
-    json_t *config = damaged.code ? NULL : checkpoint_json(c, "config.json", &damaged);
+    json_t *tokenizer_config = checkpoint_json(c, TOKENIZER_CONFIG_FILE, &damaged);
+    json_t *config = damaged.code ? NULL : checkpoint_json(c, CONFIG_FILE, &damaged);
     t->bos = special_id(t, tokenizer_config, config, "bos_token");
     t->eos = special_id(t, tokenizer_config, config, "eos_token");
     if (t->bos < 0 && t->n_prefix) t->bos = t->prefix[0];
@@ -238,7 +239,7 @@ bool tokenizer_load_json(Tokenizer *t, const Checkpoint *c, Error *e) {
     char where[600];
     snprintf(where, sizeof where, "%.500s/tokenizer.json", c->path ? c->path : "checkpoint");
     Loader l = {.t = t, .where = where, .e = e};
-    json_t *root = checkpoint_json(c, "tokenizer.json", e);
+    json_t *root = checkpoint_json(c, TOKENIZER_FILE, e);
     if (!root) return false;
     bool ok = load_model(&l, root) && load_added(&l, root) && tokenizer_load_steps(t, root, where, e) &&
               load_ids(t, c, json_is_object(json_object_get(root, "post_processor")), e);

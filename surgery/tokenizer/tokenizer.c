@@ -1,18 +1,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/file_names.h"
+#include "formats/text.h"
 #include "surgery/tokenizer/internal.h"
 
 Tokenizer *tokenizer_open(const Checkpoint *c, Error *e) {
     Tokenizer *t = xcalloc(1, sizeof *t);
     t->unk = t->bos = t->eos = -1;
-    bool has_json = checkpoint_file(c, "tokenizer.json") != NULL, ok;
+    bool has_json = checkpoint_file(c, TOKENIZER_FILE) != NULL, ok;
     const char *path = c->path ? c->path : "checkpoint";
     if (has_json)
         ok = tokenizer_load_json(t, c, e);
     else if (c->format == FORMAT_GGUF)
         ok = tokenizer_load_gguf(t, c, e);
-    else if (checkpoint_file(c, "tokenizer.model"))
+    else if (checkpoint_file(c, SENTENCEPIECE_FILE))
         ok = tokenizer_load_sentencepiece(t, c, e);
     else
         ok = error_set(e, ERR_INPUT, "%s: has neither tokenizer.json nor tokenizer.model", path);
@@ -135,7 +137,7 @@ static bool encode_segment(void *context, const char *text, size_t n, bool first
 }
 
 bool encode_part(const Tokenizer *t, const char *text, size_t n, uint64_t before, TokenList *out, Error *e) {
-    size_t valid = utf8_valid(text, n);
+    size_t valid = text_utf8_prefix(text, n);
     if (valid < n)
         return error_set(e, ERR_INPUT, "offset %llu: byte 0x%02x is not valid UTF-8",
                          (unsigned long long)(before + valid), (unsigned)(uint8_t)text[valid]);

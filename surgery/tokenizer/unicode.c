@@ -145,17 +145,6 @@ bool next_position(const char *text, size_t n, size_t *at) {
     return true;
 }
 
-size_t utf8_valid(const char *text, size_t n) {
-    for (size_t i = 0, len; i < n; i += len) {
-        uint64_t eight;
-        while (n - i >= 8 && (memcpy(&eight, text + i, 8), !(eight & 0x8080808080808080u)))
-            i += 8;
-        if (i == n) break;
-        if (next_char(text + i, n - i, &len) < 0) return i;
-    }
-    return n;
-}
-
 bool is_space_char(int32_t code) {
     return (code >= 9 && code <= 13) || code == ' ' || code == 0x85 || code == 0xa0 || code == 0x1680 ||
            (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f ||
