@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/report/report.h"
+#include "cmd/report/report_card.h"
+#include "cmd/report/report_csv.h"
+#include "cmd/report/report_html.h"
+#include "cmd/report/report_picture.h"
 #include "cmd/report/report_text.h"
 #include "cmd/report/result_rows.h"
-#include "cmd/report/svg.h"
+#include "cmd/report/scale.h"
 #include "formats/json.h"
 
 static const char small[] =

@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/report/report.h"
+#include "cmd/report/report_card.h"
+#include "cmd/report/report_csv.h"
+#include "cmd/report/report_html.h"
+#include "cmd/report/report_picture.h"
 #include "formats/json.h"
 
 static json_t *load(const char *path) {

@@ -1,78 +1,8 @@
+/* Elements of the page (html.h). */
 #include "cmd/report/html.h"
 
-#include <math.h>
-#include <string.h>
-
-#include "cmd/report/report.h"
 #include "cmd/report/report_text.h"
-#include "cmd/report/svg.h"
 #include "formats/json.h"
-
-static const char page_rules[] =
-    "*{box-sizing:border-box}html{color-scheme:light dark;-webkit-text-size-adjust:100%}"
-    "body{margin:0;background:var(--paper);color:var(--ink);font:17px/1.55 'Iowan Old Style','Palatino "
-    "Linotype',Palatino,'URW Palladio L',Charter,'Source Serif 4',Georgia,serif}"
-    "main,header,footer{max-width:752px;margin:0 auto;padding:0 16px}"
-    "header{padding-top:3.5rem}"
-    ".eyebrow,figcaption,table,dl,summary,.note,footer,pre,h3{font-family:system-ui,-apple-system,'Segoe "
-    "UI',Roboto,'Helvetica Neue',Arial,sans-serif}"
-    ".eyebrow{margin:0;font-size:12.5px;letter-spacing:.08em;text-transform:uppercase;color:var(--soft)}"
-    "h1{font-size:clamp(1.7rem,5vw,2.35rem);line-height:1.15;font-weight:600;letter-spacing:-.01em;"
-    "margin:.35em 0 .6em;overflow-wrap:anywhere}"
-    "h2{font-size:1.35rem;line-height:1.25;font-weight:600;margin:0 0 .4em;overflow-wrap:anywhere}"
-    "h3{font-size:14px;font-weight:600;margin:1.8rem 0 .3rem;overflow-wrap:anywhere}"
-    "section{margin-top:3rem;padding-top:1.4rem;border-top:1px solid var(--rule)}"
-    "p{margin:.5em 0 1em;overflow-wrap:anywhere;text-wrap:pretty}"
-    ".lead{font-size:1.22rem;line-height:1.45;margin:0 0 1em}"
-    ".points{margin:0;padding:0;list-style:none}"
-    ".points li{margin:.45em 0;padding-left:1.1em;text-indent:-1.1em;overflow-wrap:anywhere}"
-    ".points li::before{content:'\\2013';color:var(--soft);display:inline-block;width:1.1em;text-indent:0}"
-    ".note{font-size:13.5px;line-height:1.5;color:var(--soft)}"
-    "dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:1rem 1.5rem;margin:1.8rem "
-    "0 0;"
-    "padding:1rem 0 0;border-top:1px solid var(--rule);font-size:13.5px;line-height:1.4}"
-    "dt{color:var(--soft);font-size:12.5px}dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-"
-    "nums}"
-    "figure{margin:1.2rem 0 .6rem}figcaption{font-size:13px;line-height:1.4;color:var(--ink);overflow-wrap:"
-    "anywhere}svg{display:block;max-width:100%;height:auto}"
-    ".narrow{display:none}"
-    ".maps{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,210px),1fr));gap:1rem 1.2rem;"
-    "margin:.8rem 0}.maps figure{margin:0}.maps figcaption{font-weight:600;margin-bottom:.3rem}"
-    ".scroll{overflow-x:auto;margin:.4rem 0 1rem;max-width:100%}"
-    "table{border-collapse:collapse;font-size:13px;line-height:1.35;font-variant-numeric:tabular-nums;"
-    "min-width:50%}caption{text-align:left;color:var(--soft);padding:.4rem 0;caption-side:top}"
-    "th,td{padding:.38rem .7rem .38rem 0;text-align:right;vertical-align:top;border-bottom:1px solid "
-    "var(--rule);"
-    "white-space:nowrap}th{font-weight:600}thead th:first-child{text-align:left}thead "
-    "th{border-bottom-color:var(--soft);vertical-align:bottom}"
-    "th[scope=row],.text td,.text th{text-align:left}.text td,.text "
-    "th{white-space:normal;overflow-wrap:anywhere;"
-    "min-width:4.5rem}td small,th small{display:block;color:var(--soft);font-weight:400;font-size:11.5px}"
-    "th[scope=row]{max-width:15rem;white-space:normal;overflow-wrap:anywhere;min-width:6rem}"
-    "details{margin:.3rem 0 .8rem}summary{font-size:13.5px;color:var(--accent);cursor:pointer;padding:.3rem "
-    "0}"
-    "pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--wash);padding:.8rem "
-    "1rem;font-size:13px;"
-    "line-height:1.5;font-family:ui-monospace,'SF Mono',Menlo,Consolas,'DejaVu Sans Mono',monospace;"
-    "border-radius:3px}.layers{margin:.2rem 0}"
-    "footer{margin-top:3rem;padding-top:1rem;padding-bottom:3rem;font-size:12.5px;color:var(--soft)}"
-    ":focus-visible{outline:2px solid var(--accent);outline-offset:2px}"
-    "@media(max-width:640px){.wide{display:none}.narrow{display:block}header{padding-top:2rem}"
-    "body{font-size:16px}.lead{font-size:1.12rem}dl{grid-template-columns:1fr 1fr}}"
-    "@media print{@page{margin:16mm}body{font-size:10.5pt}header{padding-top:0}"
-    ".wide{display:block}.narrow{display:none}"
-    "details::details-content{content-visibility:visible;display:block;block-size:auto}"
-    "details>.inside{display:block}summary{list-style:none}summary::-webkit-details-marker{display:none}"
-    "figure,tr,h2,h3,.maps figure{break-inside:avoid}h2,h3,summary{break-after:avoid}"
-    ".lead{font-size:13pt}.maps{grid-template-columns:repeat(3,1fr)}.scroll,h3+.note{break-inside:avoid}"
-    "h3+.note,h2+.note,h2+p,caption{break-after:avoid}.scroll{overflow:visible}table{font-size:8pt}th,td{"
-    "padding-right:.4rem}section{margin-top:1.6rem}}";
-
-void html_element(Page *p, const char *tag, const char *class, const char *text) {
-    buffer_printf(p->out, class ? "<%s class=\"%s\">" : "<%s>", tag, class);
-    text_xml(text, p->out);
-    buffer_printf(p->out, "</%s>\n", tag);
-}
 
 bool html_room(Page *p, size_t limit) {
     bool room = p->out->size - p->start < limit;
@@ -80,319 +10,78 @@ bool html_room(Page *p, size_t limit) {
     return room;
 }
 
+const char *html_id(Page *p) {
+    return arena_printf(&p->d.arena, "p%d", p->ids++);
+}
+
+void html_element(Page *p, const char *tag, const char *class, const char *text) {
+    buffer_printf(p->out, class ? "<%s class=\"%s\">" : "<%s>", tag, class);
+    text_xml(text, p->out);
+    buffer_printf(p->out, "</%s>\n", tag);
+}
+
 void html_section(Page *p, const char *title) {
-    put(p->out, "<section>\n");
+    text_put(p->out, "<section>\n");
     html_element(p, "h2", NULL, title);
 }
 
-void html_numbers_open(Page *p, const char *summary) {
-    put(p->out, "<details>");
-    html_element(p, "summary", NULL, summary);
-    put(p->out, "<div class=\"inside\">\n");
+void html_fact(Page *p, const char *name, const char *value) {
+    if (!*value) return;
+    text_put(p->out, "<div>");
+    html_element(p, "dt", NULL, name);
+    html_element(p, "dd", NULL, value);
+    text_put(p->out, "</div>\n");
 }
 
-void html_numbers_close(Page *p) {
-    put(p->out, "</div></details>\n");
+/* ---- tables ---- */
+
+void html_details_open(Page *p, const char *summary) {
+    text_put(p->out, "<details>");
+    html_element(p, "summary", NULL, summary);
+    text_put(p->out, "<div class=\"inside\">\n");
+}
+
+void html_details_close(Page *p) {
+    text_put(p->out, "</div></details>\n");
 }
 
 void html_table_open(Page *p, const char *caption) {
-    put(p->out, "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"");
+    text_put(p->out, "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"");
     text_xml(caption, p->out);
-    put(p->out, "\"><table>\n<caption>");
+    text_put(p->out, "\"><table>\n<caption>");
     text_xml(caption, p->out);
-    put(p->out, "</caption>\n");
+    text_put(p->out, "</caption>\n");
 }
 
 void html_table_close(Page *p) {
-    put(p->out, "</tbody></table></div>\n");
+    text_put(p->out, "</tbody></table></div>\n");
 }
 
-static void head(Page *p, const char *title) {
-    put(p->out,
-        "<!DOCTYPE html>\n<html xmlns=\"http://www.w3.org/1999/xhtml\" lang=\"en\">\n<head>\n"
-        "<meta charset=\"utf-8\"/>\n"
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
-        "'unsafe-inline'; img-src data:\"/>\n"
-        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-        "<meta name=\"color-scheme\" content=\"light dark\"/>\n<link rel=\"icon\" href=\"data:,\"/>\n");
-    html_element(p, "title", NULL, title);
-    buffer_printf(p->out,
-                  "<style>\n:root{%s}\n@media screen and (prefers-color-scheme:dark){:root{%s}}\n%s\n%s\n"
-                  "</style>\n</head>\n<body>\n",
-                  svg_light, svg_dark, svg_rules, page_rules);
+void html_row_head(Page *p, const char *label) {
+    text_put(p->out, "<tr><th scope=\"row\">");
+    text_xml(text_clip(&p->d.arena, label, 80), p->out);
+    text_put(p->out, "</th>");
 }
 
-static void fact(Page *p, const char *name, const char *value) {
-    if (!*value) return;
-    put(p->out, "<div>");
-    html_element(p, "dt", NULL, name);
-    html_element(p, "dd", NULL, value);
-    put(p->out, "</div>\n");
-}
-
-/* "1, 2 and 3" of the models' names, the first few. */
-static const char *model_names(Page *p) {
-    Buffer b = {0};
-    size_t n = p->d.n_models, shown = n > 4 ? 3 : n;
-    for (size_t i = 0; i < shown; i++) {
-        put(&b, !i ? "" : i + 1 == n ? " and " : ", ");
-        put(&b, text_clip(&p->d.arena, p->d.models[i].name, 40));
+void html_text_row(Page *p, const char *first, const char **rest, size_t n) {
+    text_put(p->out, "<tr><th scope=\"row\">");
+    text_xml(first, p->out);
+    text_put(p->out, "</th>");
+    for (size_t i = 0; i < n; i++) {
+        text_put(p->out, "<td>");
+        text_xml(rest[i], p->out);
+        text_put(p->out, "</td>");
     }
-    if (shown < n) buffer_printf(&b, " and %zu more", n - shown);
-    const char *s = arena_strdup(&p->d.arena, buffer_string(&b));
-    buffer_free(&b);
-    return s;
+    text_put(p->out, "</tr>\n");
 }
 
-static const char *machine_text(Page *p) {
-    const json_t *m = json_object_get(p->d.results, "machine");
-    double cores = rows_number(m, "cores"), memory = rows_number(m, "memory_gb");
-    Arena *a = &p->d.arena;
-    const char *cpu = rows_string(m, "cpu");
-    const char *n = cores >= 1
-                        ? arena_printf(a, "%s%.0f %s", *cpu ? ", " : "", cores, cores == 1 ? "core" : "cores")
-                        : "";
-    const char *gb = memory > 0 ? arena_printf(a, "%s%.3g GB", *cpu || *n ? ", " : "", memory) : "";
-    return arena_printf(a, "%s%s%s", text_clip(a, cpu, 100), n, gb);
-}
-
-static void facts(Page *p) {
-    Arena *a = &p->d.arena;
-    double *lengths, tokens = 0, trials = 0, seconds = rows_number(p->d.results, "seconds");
-    size_t n = rows_perplexity_lengths(&p->d, &lengths);
-    for (size_t i = 0; i < p->d.n_perplexity; i++)
-        tokens += p->d.perplexity[i].tokens > 0 ? p->d.perplexity[i].tokens : 0;
-    for (size_t i = 0; i < p->d.n_rows; i++)
-        trials += p->d.rows[i].trials > 0 ? p->d.rows[i].trials : 0;
-    put(p->out, "<dl>\n");
-    if (n)
-        fact(p, "Context lengths",
-             arena_printf(a, n > 1 ? "%s to %s tokens" : "%s tokens", text_count(a, lengths[0]),
-                          text_count(a, lengths[n - 1])));
-    if (p->d.context) fact(p, "Training length", arena_printf(a, "%s tokens", text_count(a, p->d.context)));
-    if (tokens > 0) fact(p, "Tokens scored", text_count(a, tokens));
-    if (trials > 0) fact(p, "Task trials", text_count(a, trials));
-    if (seconds >= 0) fact(p, "Time", text_seconds(a, seconds));
-    fact(p, "Machine", machine_text(p));
-    put(p->out, "</dl>\n");
-}
-
-static void header(Page *p) {
-    const char *version = rows_string(p->d.results, "derope"),
-               *started = rows_string(p->d.results, "started");
-    Arena *a = &p->d.arena;
-    put(p->out, "<header>\n");
-    html_element(p, "p", "eyebrow",
-                 arena_printf(a, "derope %s%s%s", text_clip(a, version, 20), *started ? " \xc2\xb7 " : "",
-                              strlen(started) > 10 && started[10] == 'T' ? arena_strndup(a, started, 10)
-                                                                         : text_clip(a, started, 30)));
-    const char *of = p->d.n_models ? arena_printf(a, ": %s", model_names(p)) : "";
-    html_element(p, "h1", NULL, arena_printf(a, "Long-context evaluation%s", of));
-    const char *sentences[16];
-    size_t n = rows_summary(&p->d, sentences, 16);
-    if (n) html_element(p, "p", "lead", sentences[0]);
-    if (n > 1) put(p->out, "<ul class=\"points\">\n");
-    for (size_t i = 1; i < n; i++)
-        html_element(p, "li", NULL, sentences[i]);
-    if (n > 1) put(p->out, "</ul>\n");
-    facts(p);
-    put(p->out, "</header>\n");
-}
-
-/* ---- the models and what was done to them ---- */
-
-static const char *scalar(Arena *a, const json_t *v) {
+const char *html_scalar(Page *p, const json_t *v) {
     if (json_is_string(v)) return json_string_value(v);
     if (json_is_object(v) || json_is_array(v)) return "";
-    if (json_is_real(v)) return arena_printf(a, "%.6g", json_real_value(v));
+    if (json_is_real(v)) return arena_printf(&p->d.arena, "%.6g", json_real_value(v));
     Buffer b = {0};
     json_print(v, 0, &b);
-    const char *s = arena_strdup(a, buffer_string(&b));
-    buffer_free(&b);
-    return s;
-}
-
-/* "base 10000, factor 4": the members that are not themselves lists. */
-static const char *members(Page *p, const json_t *object, const char *skip) {
-    Buffer b = {0};
-    const char *key;
-    json_t *v;
-    json_object_foreach((json_t *)object, key, v) {
-        const char *text = scalar(&p->d.arena, v);
-        if (!*text || json_is_null(v) || !strcmp(key, skip)) continue;
-        buffer_printf(&b, "%s%s %s", b.size ? ", " : "", text_clip(&p->d.arena, key, 40),
-                      text_clip(&p->d.arena, text, 60));
-    }
     const char *s = arena_strdup(&p->d.arena, buffer_string(&b));
     buffer_free(&b);
     return s;
-}
-
-static void text_cells(Page *p, const char *first, const char **rest, size_t n) {
-    put(p->out, "<tr><th scope=\"row\">");
-    text_xml(first, p->out);
-    put(p->out, "</th>");
-    for (size_t i = 0; i < n; i++) {
-        put(p->out, "<td>");
-        text_xml(rest[i], p->out);
-        put(p->out, "</td>");
-    }
-    put(p->out, "</tr>\n");
-}
-
-static void layer_table(Page *p, const ReportModel *m) {
-    LayerRun *runs;
-    Arena *a = &p->d.arena;
-    size_t n = rows_layer_runs(&p->d, m, &runs);
-    html_table_open(p, arena_printf(a, "Layers of %s", text_clip(a, m->name, 80)));
-    put(p->out,
-        "<thead><tr><th scope=\"col\">Layers</th><th scope=\"col\">Position</th><th "
-        "scope=\"col\">Window</th><th scope=\"col\">Rotation</th></tr></thead>\n<tbody class=\"text\">\n");
-    for (size_t i = 0; i < n && i < 64; i++) {
-        const LayerRun *r = &runs[i];
-        const char *cells[] = {text_clip(a, rows_position_name(r->position), 60),
-                               isnan(r->window) ? "all tokens"
-                                                : arena_printf(a, "%s tokens", text_count(a, r->window)),
-                               r->rope ? members(p, r->rope, "") : ""};
-        text_cells(p,
-                   r->first == r->last ? arena_printf(a, "%zu", r->first)
-                                       : arena_printf(a, "%zu\xe2\x80\x93%zu", r->first, r->last),
-                   cells, 3);
-    }
-    html_table_close(p);
-    if (n > 64) html_element(p, "p", "note", "Only the first 64 runs of layers are listed.");
-}
-
-static void passes(Page *p, const ReportModel *m) {
-    const json_t *list = json_object_get(m->json, "passes");
-    Buffer b = {0};
-    for (size_t i = 0; i < json_array_size(list) && i < 32; i++) {
-        const json_t *pass = json_array_get(list, i);
-        const char *name = rows_string(pass, "pass"), *rest = members(p, pass, "pass");
-        if (!*name) continue;
-        buffer_printf(&b, "%s%s%s%s%s", b.size ? "; " : "", text_clip(&p->d.arena, name, 60),
-                      *rest ? " (" : "", rest, *rest ? ")" : "");
-    }
-    if (b.size)
-        html_element(p, "p", "note", arena_printf(&p->d.arena, "Changed: %s.", buffer_string(&b)));
-    else if (json_is_array(list))
-        html_element(p, "p", "note", "Unchanged.");
-    buffer_free(&b);
-}
-
-static void model(Page *p, const ReportModel *m) {
-    Arena *a = &p->d.arena;
-    double parameters = rows_number(m->json, "parameters");
-    html_element(p, "h3", NULL, text_clip(a, m->name, 80));
-    Buffer b = {0};
-    const char *family = rows_string(m->json, "family"), *path = rows_string(m->json, "path");
-    if (*family) buffer_printf(&b, "%s", text_clip(a, family, 40));
-    if (parameters > 0) buffer_printf(&b, "%s%s parameters", b.size ? ", " : "", text_large(a, parameters));
-    if (m->context)
-        buffer_printf(&b, "%strained at %s tokens", b.size ? ", " : "", text_count(a, m->context));
-    if (*path) buffer_printf(&b, "%s%s", b.size ? ", " : "", text_clip(a, path, 200));
-    if (b.size) html_element(p, "p", "note", buffer_string(&b));
-    buffer_free(&b);
-    passes(p, m);
-    if (!json_array_size(json_object_get(m->json, "layers")) || !html_room(p, ROOM_CHARTS)) return;
-    put(p->out, "<div class=\"layers wide\">");
-    chart_layers(&p->d, m, CHART_WIDE, arena_printf(a, "p%d", p->ids++), p->out);
-    put(p->out, "</div><div class=\"layers narrow\">");
-    chart_layers(&p->d, m, CHART_NARROW - 12, arena_printf(a, "p%d", p->ids++), p->out);
-    put(p->out, "</div>\n");
-    html_numbers_open(p, "Layers as a table");
-    layer_table(p, m);
-    html_numbers_close(p);
-}
-
-static void models(Page *p) {
-    size_t shown = 0;
-    for (size_t i = 0; i < p->d.n_models && shown < PAGE_SERIES; i++) {
-        if (!p->d.models[i].json || !html_room(p, ROOM_WORDS)) continue;
-        if (!shown++) {
-            html_section(p, "What was changed");
-            html_element(
-                p, "p", "note",
-                "A square per layer: filled where rotary position enters, half filled where it does in "
-                "part of each head, empty where it was dropped or never was.");
-        }
-        model(p, &p->d.models[i]);
-    }
-    if (shown) put(p->out, "</section>\n");
-    if (shown == PAGE_SERIES) p->left_out = true;
-}
-
-/* ---- how ---- */
-
-static void command(Page *p, const json_t *v) {
-    for (size_t i = 0; json_is_array(v) && i < json_array_size(v) && i < 64; i++)
-        command(p, json_is_string(json_array_get(v, i)) ? json_array_get(v, i) : NULL);
-    const char *s = json_string_value(v);
-    if (s && *s && html_room(p, ROOM_WORDS)) html_element(p, "pre", NULL, text_clip(&p->d.arena, s, 8000));
-}
-
-static void texts(Page *p) {
-    const json_t *list = json_object_get(p->d.results, "texts");
-    size_t n = json_array_size(list), shown = 0;
-    for (size_t i = 0; i < n && i < 64; i++) {
-        const json_t *t = json_array_get(list, i);
-        double bytes = rows_number(t, "bytes");
-        if (!json_is_object(t)) continue;
-        if (!shown++) {
-            html_table_open(p, "Texts");
-            put(p->out, "<thead><tr><th scope=\"col\">File</th><th scope=\"col\">Bytes</th><th "
-                        "scope=\"col\">XXH3-128</th></tr></thead>\n<tbody class=\"text\">\n");
-        }
-        const char *cells[] = {isnan(bytes) ? "" : text_count(&p->d.arena, bytes),
-                               text_clip(&p->d.arena, rows_string(t, "xxh3_128"), 64)};
-        text_cells(p, text_clip(&p->d.arena, rows_string(t, "file"), 200), cells, 2);
-    }
-    if (shown) html_table_close(p);
-}
-
-static void method(Page *p) {
-    const json_t *r = p->d.results, *settings = json_object_get(r, "settings"), *v;
-    const char *key, *started = rows_string(r, "started"), *version = rows_string(r, "derope");
-    html_section(p, "How it was measured");
-    html_element(
-        p, "p", NULL,
-        "Intervals cover 95\xc2\xa0%: of perplexity by Student's t over the windows of the text, of task "
-        "scores by "
-        "Wilson's formula. Where two intervals overlap, the order of the two is left open. Perplexities "
-        "compare only between models that share a tokenizer.");
-    command(p, json_object_get(r, "command"));
-    put(p->out, "<dl>\n");
-    fact(p, "Version",
-         *version ? arena_printf(&p->d.arena, "derope %s", text_clip(&p->d.arena, version, 40)) : "");
-    fact(p, "Started", text_clip(&p->d.arena, started, 40));
-    if (rows_number(r, "seconds") >= 0) fact(p, "Time", text_seconds(&p->d.arena, rows_number(r, "seconds")));
-    fact(p, "Machine", machine_text(p));
-    size_t n = 0;
-    json_object_foreach((json_t *)settings, key, v) {
-        if (n++ < 32 && !json_is_null(v))
-            fact(p, text_clip(&p->d.arena, key, 40), text_clip(&p->d.arena, scalar(&p->d.arena, v), 80));
-    }
-    put(p->out, "</dl>\n");
-    texts(p);
-    put(p->out, "</section>\n");
-}
-
-void report_html(const json_t *results, Buffer *out) {
-    Page p = {.out = out, .start = out->size};
-    rows_read(results, &p.d);
-    const char *of = p.d.n_models ? arena_printf(&p.d.arena, ": %s", model_names(&p)) : "";
-    head(&p, arena_printf(&p.d.arena, "Long-context evaluation%s", of));
-    header(&p);
-    put(out, "<main>\n");
-    html_perplexity(&p);
-    html_positions(&p);
-    html_tasks(&p);
-    html_recalibration(&p);
-    models(&p);
-    method(&p);
-    put(out, "</main>\n<footer>");
-    put(out, p.left_out ? "Not everything fits on this page; the CSV beside it has every number. " : "");
-    put(out,
-        "Made by derope: one file, no scripts, nothing loaded from elsewhere.</footer>\n</body>\n</html>\n");
-    rows_free(&p.d);
 }

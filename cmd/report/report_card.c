@@ -1,27 +1,37 @@
+/* Writing a model card (report_card.h): the front matter, then the sections of the text in order. */
+#include "cmd/report/report_card.h"
+
 #include <ctype.h>
 #include <math.h>
 #include <string.h>
 
-#include "cmd/report/charts.h"
-#include "cmd/report/report.h"
+#include "cmd/report/report_picture.h"
+#include "cmd/report/report_summary.h"
 #include "cmd/report/report_text.h"
+#include "cmd/report/result_charts.h"
+#include "cmd/report/result_lookup.h"
 #include "formats/json.h"
+
+/* At most so many rows of a table, tasks and runs of layers. */
+enum { MAX_TABLE_SERIES = 64, MAX_CARD_TASKS = 16, MAX_CARD_LAYERS = 128 };
 
 typedef struct Card {
     ReportData d;
-    const json_t *front;
+    const json_t *front; /* an object or NULL */
     Buffer *out;
-    size_t model, series; /* d.n_models, d.n_series: none */
+    size_t model;  /* the one that the card is about; d.n_models: none */
+    size_t series; /* that model, unchanged by any method; d.n_series: it was not measured */
 } Card;
 
 /* ---- front matter ---- */
 
+/* Keys come from another model's card: only plain names are written. */
 static bool key_fits(const char *key) {
     size_t n = strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
     return n && n < 64 && !key[n] && isalpha((unsigned char)*key);
 }
 
-/* "" for what is no string, number or boolean. */
+/* Writes a string, number or boolean; false for anything else and for an empty string. */
 static bool yaml_scalar(const json_t *v, Buffer *out) {
     if (json_is_string(v) && *json_string_value(v))
         text_yaml(json_string_value(v), out);
@@ -36,6 +46,8 @@ static bool same_string(const json_t *v, const char *s) {
     return json_is_string(v) && !strcmp(json_string_value(v), s);
 }
 
+/* Writes a list under a key: the items of an array or a single value, and `added` (NULL: nothing) unless it
+ * is there. */
 static void yaml_list(const char *key, const json_t *v, const char *added, Buffer *out) {
     Buffer items = {0};
     bool there = !added;
@@ -71,6 +83,7 @@ static void front_keys(Card *c) {
     yaml_list("tags", json_object_get(c->front, "tags"), "derope", c->out);
 }
 
+/* The file name of the (first) text that perplexity was measured on. */
 static const char *text_name(Card *c) {
     const char *name = rows_string(json_array_get(json_object_get(c->d.results, "texts"), 0), "file");
     const char *slash = strrchr(name, '/');
@@ -78,23 +91,24 @@ static const char *text_name(Card *c) {
     return *name ? text_clip(&c->d.arena, name, 80) : "held-out text";
 }
 
-/* One `- task: ...` of the model index, up to the list of its metrics. */
+/* Begins an entry of the model index, up to the list of its metrics. */
 static void index_task(Card *c, const char *type, const char *dataset) {
-    put(c->out,
+    text_put(
+        c->out,
         "  - task:\n      type: text-generation\n      name: Text generation\n    dataset:\n      type: ");
     text_yaml(type, c->out);
-    put(c->out, "\n      name: ");
+    text_put(c->out, "\n      name: ");
     text_yaml(dataset, c->out);
-    put(c->out, "\n    metrics:\n");
+    text_put(c->out, "\n    metrics:\n");
 }
 
 static void index_metric(Card *c, const char *type, double value, const char *name) {
     json_t *number = json_real(value);
     buffer_printf(c->out, "    - type: %s\n      value: ", type);
     json_print(number, 0, c->out);
-    put(c->out, "\n      name: ");
+    text_put(c->out, "\n      name: ");
     text_yaml(name, c->out);
-    put(c->out, "\n");
+    text_put(c->out, "\n");
     json_decref(number);
 }
 
@@ -113,13 +127,13 @@ static void index_perplexity(Card *c) {
 static void index_tasks(Card *c) {
     for (size_t t = 0; t < c->d.n_tasks; t++) {
         double *lengths;
-        size_t n = rows_task_lengths(&c->d, t, &lengths);
+        size_t n = lookup_task_lengths(&c->d, t, &lengths);
         bool begun = false;
         for (int m = 0; m < METRICS; m++)
             for (size_t i = 0; i < n; i++) {
                 Estimate e;
                 double trials;
-                if (!rows_pooled(&c->d, t, c->series, lengths[i], m, &e, &trials)) continue;
+                if (!lookup_pooled(&c->d, t, c->series, lengths[i], m, &e, &trials)) continue;
                 const char *name = text_clip(&c->d.arena, c->d.tasks[t], 80);
                 if (!begun) index_task(c, name, arena_printf(&c->d.arena, "%s (synthetic)", name));
                 begun = true;
@@ -131,30 +145,32 @@ static void index_tasks(Card *c) {
     }
 }
 
+/* The metadata of a model card as https://huggingface.co/docs/hub/model-cards describes it. */
 static void front_matter(Card *c) {
-    put(c->out, "---\n");
+    text_put(c->out, "---\n");
     front_keys(c);
     if (c->series < c->d.n_series) {
         bool perplexity = false, accuracy = false;
         for (size_t i = 0; i < c->d.n_perplexity; i++)
             perplexity = perplexity || c->d.perplexity[i].series == c->series;
-        for (size_t i = 0; i < c->d.n_rows; i++)
-            accuracy = accuracy || c->d.rows[i].series == c->series;
+        for (size_t i = 0; i < c->d.n_task_rows; i++)
+            accuracy = accuracy || c->d.task_rows[i].series == c->series;
         if (!json_object_get(c->front, "metrics"))
             buffer_printf(c->out, "metrics:\n%s%s", perplexity ? "- perplexity\n" : "",
                           accuracy ? "- accuracy\n" : "");
-        put(c->out, "model-index:\n- name: ");
+        text_put(c->out, "model-index:\n- name: ");
         const char *title = rows_string(c->front, "title");
         text_yaml(*title ? title : c->d.models[c->model].name, c->out);
-        put(c->out, "\n  results:\n");
+        text_put(c->out, "\n  results:\n");
         index_perplexity(c);
         index_tasks(c);
     }
-    put(c->out, "---\n\n");
+    text_put(c->out, "---\n\n");
 }
 
-/* ---- text ---- */
+/* ---- which model ---- */
 
+/* Whether model `i` is the one that front matter's key "model" means. */
 static bool about(const Card *c, const json_t *wanted, size_t i) {
     const char *name = rows_string(c->d.models[i].json, "name");
     return (json_is_integer(wanted) && json_integer_value(wanted) == (json_int_t)i) ||
@@ -175,6 +191,8 @@ static void choose(Card *c) {
         if (c->d.series[i].model == c->model && !c->d.series[i].dash) c->series = i;
 }
 
+/* ---- text ---- */
+
 static void what_it_is(Card *c) {
     const ReportModel *m = &c->d.models[c->model];
     const json_t *base = json_object_get(c->front, "base_model"),
@@ -182,56 +200,56 @@ static void what_it_is(Card *c) {
     Buffer *out = c->out;
     if (json_is_array(base)) base = json_array_get(base, 0);
     const char *title = rows_string(c->front, "title");
-    put(out, "# ");
+    text_put(out, "# ");
     text_markdown(text_clip(&c->d.arena, *title ? title : m->name, 120), out);
-    put(out, "\n\n");
+    text_put(out, "\n\n");
     size_t n = 0;
     for (size_t i = 0; i < json_array_size(passes) && i < 32; i++) {
         const json_t *pass = json_array_get(passes, i);
         const char *name = rows_string(pass, "pass"), *layers = rows_string(pass, "layers");
         if (!*name) continue;
-        put(out, n++ ? ", " : "Changed");
+        text_put(out, n++ ? ", " : "Changed");
         if (n == 1 && json_is_string(base)) {
-            put(out, " from ");
+            text_put(out, " from ");
             text_markdown(json_string_value(base), out);
         }
-        put(out, n == 1 ? " by derope (after [DroPE](https://arxiv.org/abs/2512.12167)): " : "");
+        text_put(out, n == 1 ? " by derope (after [DroPE](https://arxiv.org/abs/2512.12167)): " : "");
         text_markdown(text_clip(&c->d.arena, name, 60), out);
         if (!*layers) continue;
-        put(out, " in layers ");
+        text_put(out, " in layers ");
         text_markdown(text_clip(&c->d.arena, layers, 80), out);
     }
-    if (n) put(out, ".\n\n");
+    if (n) text_put(out, ".\n\n");
 }
 
 static void summary(Card *c) {
     const char *sentences[16];
-    size_t n = rows_summary(&c->d, sentences, 16);
+    size_t n = report_summary(&c->d, sentences, 16);
     for (size_t i = 0; i < n; i++) {
-        put(c->out, "- ");
+        text_put(c->out, "- ");
         text_markdown(sentences[i], c->out);
-        put(c->out, "\n");
+        text_put(c->out, "\n");
     }
-    if (n) put(c->out, "\n");
+    if (n) text_put(c->out, "\n");
 }
 
 static void cell(Card *c, const char *s) {
-    put(c->out, " ");
+    text_put(c->out, " ");
     text_markdown(s, c->out);
-    put(c->out, " |");
+    text_put(c->out, " |");
 }
 
 static void length_head(Card *c, const double *lengths, size_t n) {
     Arena *a = &c->d.arena;
-    put(c->out, "| tokens |");
+    text_put(c->out, "| tokens |");
     for (size_t i = 0; i < n; i++)
         cell(c, c->d.context ? arena_printf(a, "%s (%s)", text_count(a, lengths[i]),
                                             text_times(a, lengths[i] / c->d.context))
                              : text_count(a, lengths[i]));
-    put(c->out, "\n|---|");
+    text_put(c->out, "\n|---|");
     for (size_t i = 0; i < n; i++)
-        put(c->out, "---:|");
-    put(c->out, "\n");
+        text_put(c->out, "---:|");
+    text_put(c->out, "\n");
 }
 
 static const char *with_interval(Card *c, const Estimate *e, const char *(*show)(Arena *a, double v)) {
@@ -241,61 +259,63 @@ static const char *with_interval(Card *c, const Estimate *e, const char *(*show)
 }
 
 static void row_head(Card *c, size_t series) {
-    put(c->out, series == c->series ? "| **" : "| ");
+    text_put(c->out, series == c->series ? "| **" : "| ");
     text_markdown(text_clip(&c->d.arena, c->d.series[series].label, 80), c->out);
-    put(c->out, series == c->series ? "** |" : " |");
+    text_put(c->out, series == c->series ? "** |" : " |");
 }
 
 static void perplexity_table(Card *c) {
     double *lengths;
-    size_t n = rows_perplexity_lengths(&c->d, &lengths);
+    size_t n = lookup_perplexity_lengths(&c->d, &lengths);
     if (!n) return;
-    put(c->out, "## Perplexity\n\nOn ");
+    text_put(c->out, "## Perplexity\n\nOn ");
     text_markdown(text_name(c), c->out);
-    put(c->out,
+    text_put(
+        c->out,
         "; 95\xc2\xa0% intervals in brackets. Lower is better.\n\n![Perplexity by context length, a line per "
         "model and method](" PICTURE_PERPLEXITY ")\n\n");
     length_head(c, lengths, n);
-    for (size_t s = 0; s < c->d.n_series && s < 64; s++) {
+    for (size_t s = 0; s < c->d.n_series && s < MAX_TABLE_SERIES; s++) {
         row_head(c, s);
         for (size_t i = 0; i < n; i++) {
-            const PerplexityRow *row = rows_perplexity(&c->d, s, lengths[i]);
+            const PerplexityRow *row = lookup_perplexity(&c->d, s, lengths[i]);
             cell(c, row ? with_interval(c, &row->perplexity, text_value) : "");
         }
-        put(c->out, "\n");
+        text_put(c->out, "\n");
     }
-    put(c->out, "\n");
+    text_put(c->out, "\n");
 }
 
 static void task_table(Card *c, size_t task, int metric) {
     double *lengths;
-    size_t n = rows_task_lengths(&c->d, task, &lengths);
-    if (!rows_has_metric(&c->d, task, metric)) return;
-    put(c->out, metric == METRIC_SCORE ? "Exact answers, in % of trials:\n\n"
-                                       : "Right answer the likeliest of the candidates, in % of trials:\n\n");
+    size_t n = lookup_task_lengths(&c->d, task, &lengths);
+    if (!lookup_has_metric(&c->d, task, metric)) return;
+    text_put(c->out, metric == METRIC_SCORE
+                         ? "Exact answers, in % of trials:\n\n"
+                         : "Right answer the likeliest of the candidates, in % of trials:\n\n");
     length_head(c, lengths, n);
-    for (size_t s = 0; s < c->d.n_series && s < 64; s++) {
+    for (size_t s = 0; s < c->d.n_series && s < MAX_TABLE_SERIES; s++) {
         row_head(c, s);
         for (size_t i = 0; i < n; i++) {
             Estimate e;
             double trials;
-            bool any = rows_pooled(&c->d, task, s, lengths[i], metric, &e, &trials);
+            bool any = lookup_pooled(&c->d, task, s, lengths[i], metric, &e, &trials);
             cell(c, any ? with_interval(c, &e, text_share) : "");
         }
-        put(c->out, "\n");
+        text_put(c->out, "\n");
     }
-    put(c->out, "\n");
+    text_put(c->out, "\n");
 }
 
 static void tasks(Card *c) {
-    size_t pictured = chart_needle_task(&c->d);
-    for (size_t t = 0; t < c->d.n_tasks && t < 16; t++) {
-        put(c->out, "## Task: ");
+    size_t pictured = report_picture_task(&c->d);
+    for (size_t t = 0; t < c->d.n_tasks && t < MAX_CARD_TASKS; t++) {
+        text_put(c->out, "## Task: ");
         text_markdown(text_clip(&c->d.arena, c->d.tasks[t], 60), c->out);
-        put(c->out, "\n\n");
+        text_put(c->out, "\n\n");
         if (t == pictured)
-            put(c->out, "![Share of trials answered by context length and depth, a map per model and "
-                        "method](" PICTURE_NEEDLE ")\n\n");
+            text_put(c->out, "![Share of trials answered by context length and depth, a map per model and "
+                             "method](" PICTURE_NEEDLE ")\n\n");
         for (int m = 0; m < METRICS; m++)
             task_table(c, t, m);
     }
@@ -304,19 +324,19 @@ static void tasks(Card *c) {
 static void layers(Card *c) {
     LayerRun *runs;
     Arena *a = &c->d.arena;
-    size_t n = rows_layer_runs(&c->d, &c->d.models[c->model], &runs);
+    size_t n = lookup_layer_runs(&c->d, &c->d.models[c->model], &runs);
     if (!n) return;
-    put(c->out, "## Layers\n\n| layers | position | attends to |\n|---|---|---|\n");
-    for (size_t i = 0; i < n && i < 128; i++) {
+    text_put(c->out, "## Layers\n\n| layers | position | attends to |\n|---|---|---|\n");
+    for (size_t i = 0; i < n && i < MAX_CARD_LAYERS; i++) {
         const LayerRun *r = &runs[i];
-        put(c->out, "|");
+        text_put(c->out, "|");
         cell(c, r->first == r->last ? arena_printf(a, "%zu", r->first)
                                     : arena_printf(a, "%zu\xe2\x80\x93%zu", r->first, r->last));
-        cell(c, text_clip(a, rows_position_name(r->position), 60));
+        cell(c, text_clip(a, lookup_position_name(r->position), 60));
         cell(c, isnan(r->window) ? "all tokens" : arena_printf(a, "%s tokens", text_count(a, r->window)));
-        put(c->out, "\n");
+        text_put(c->out, "\n");
     }
-    put(c->out, "\n");
+    text_put(c->out, "\n");
 }
 
 static void how(Card *c) {
@@ -325,9 +345,9 @@ static void how(Card *c) {
     const char *version = rows_string(r, "derope");
     double seconds = rows_number(r, "seconds"), cores = rows_number(machine, "cores");
     Arena *a = &c->d.arena;
-    put(c->out, "## How it was measured\n\n");
+    text_put(c->out, "## How it was measured\n\n");
     if (*command) text_markdown_block(text_clip(a, command, 8000), c->out);
-    if (*command) put(c->out, "\n");
+    if (*command) text_put(c->out, "\n");
     Buffer b = {0};
     if (*version) buffer_printf(&b, "derope %s", text_clip(a, version, 40));
     if (*cpu) buffer_printf(&b, "%s%s", b.size ? ", on " : "On ", text_clip(a, cpu, 100));
@@ -335,10 +355,11 @@ static void how(Card *c) {
     if (seconds >= 0) buffer_printf(&b, "%s%s", b.size ? ", " : "", text_seconds(a, seconds));
     if (b.size) {
         text_markdown(buffer_string(&b), c->out);
-        put(c->out, ".\n\n");
+        text_put(c->out, ".\n\n");
     }
     buffer_free(&b);
-    put(c->out,
+    text_put(
+        c->out,
         "Intervals cover 95\xc2\xa0%. Perplexities compare only between models that share a tokenizer.\n");
 }
 
@@ -350,7 +371,7 @@ void report_card(const json_t *results, const json_t *front, Buffer *out) {
     if (c.model < c.d.n_models)
         what_it_is(&c);
     else
-        put(out, "# Evaluation\n\n");
+        text_put(out, "# Evaluation\n\n");
     summary(&c);
     perplexity_table(&c);
     tasks(&c);

@@ -1,3 +1,5 @@
+/* Escaping and formatting (report_text.h). All escaping walks over code points, so that invalid UTF-8 cannot
+ * hide a character from it. */
 #include "cmd/report/report_text.h"
 
 #include <math.h>
@@ -6,13 +8,15 @@
 #include <strings.h>
 #include <utf8proc.h>
 
-#define REPLACEMENT "\xef\xbf\xbd"
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD in UTF-8 */
 
-void put(Buffer *out, const char *s) {
+void text_put(Buffer *out, const char *s) {
     buffer_append(out, s, strlen(s));
 }
 
-/* The next code point; bytes that are not UTF-8 are U+FFFD one by one. */
+/* ---- code points ---- */
+
+/* Takes the next code point off the string. Bytes that are not UTF-8 give U+FFFD, one for each byte. */
 static uint32_t next_code(const char **s) {
     utf8proc_int32_t code;
     utf8proc_ssize_t n =
@@ -26,29 +30,34 @@ static void put_code(uint32_t code, Buffer *out) {
     buffer_append(out, bytes, (size_t)utf8proc_encode_char((utf8proc_int32_t)code, bytes));
 }
 
-/* Overrides and isolates let a name rearrange the text that follows it. */
+/* Direction overrides, isolates and marks: a name that contains one could rearrange the text after it, e.g.
+ * show another file name than the real one. */
 static bool turns_direction(uint32_t c) {
     return (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f;
 }
 
+/* Whether a code point may appear in the text: not a control character (XML 1.0 section 2.2), not a
+ * non-character, no change of direction. */
 static bool printable(uint32_t c) {
     if (c == '\t' || c == '\n' || c == '\r') return true;
     return c >= 0x20 && !(c >= 0x7f && c <= 0x9f) && c != 0xfffe && c != 0xffff && !turns_direction(c);
 }
 
+/* ---- escaping ---- */
+
 void text_xml(const char *s, Buffer *out) {
     while (*s) {
         uint32_t c = next_code(&s);
         if (!printable(c))
-            put(out, REPLACEMENT);
+            text_put(out, REPLACEMENT);
         else if (c == '&')
-            put(out, "&amp;");
+            text_put(out, "&amp;");
         else if (c == '<')
-            put(out, "&lt;");
+            text_put(out, "&lt;");
         else if (c == '>')
-            put(out, "&gt;");
+            text_put(out, "&gt;");
         else if (c == '"')
-            put(out, "&quot;");
+            text_put(out, "&quot;");
         else
             put_code(c, out);
     }
@@ -57,10 +66,10 @@ void text_xml(const char *s, Buffer *out) {
 void text_csv(const char *s, Buffer *out) {
     bool formula = *s && strchr("=+-@\t\r", *s);
     if (!formula && !strpbrk(s, ",\"\r\n")) {
-        put(out, s);
+        text_put(out, s);
         return;
     }
-    put(out, formula ? "\"'" : "\"");
+    text_put(out, formula ? "\"'" : "\"");
     for (; *s; s++) {
         if (*s == '"') buffer_byte(out, '"');
         buffer_byte(out, (uint8_t)*s);
@@ -74,17 +83,17 @@ void text_markdown(const char *s, Buffer *out) {
         if (c == '\t' || c == '\n' || c == '\r')
             buffer_byte(out, ' ');
         else if (!printable(c))
-            put(out, REPLACEMENT);
+            text_put(out, REPLACEMENT);
         else if (c == '&')
-            put(out, "&amp;");
+            text_put(out, "&amp;");
         else if (c == '<')
-            put(out, "&lt;");
+            text_put(out, "&lt;");
         else if (c == '>')
-            put(out, "&gt;");
-        else if (c == '@') /* a mention, an address */
-            put(out, "&#64;");
-        else if (c == ':' && *s == '/')
-            put(out, "&#58;");
+            text_put(out, "&gt;");
+        else if (c == '@') /* would mention a user, or link an e-mail address */
+            text_put(out, "&#64;");
+        else if (c == ':' && *s == '/') /* would link an address: http:// */
+            text_put(out, "&#58;");
         else if (c < 0x80 && strchr("\\`*_{}[]#|~!$", (int)c))
             buffer_printf(out, "\\%c", (char)c);
         else
@@ -106,7 +115,7 @@ void text_markdown_block(const char *s, Buffer *out) {
         if (printable(c))
             put_code(c, out);
         else
-            put(out, REPLACEMENT);
+            text_put(out, REPLACEMENT);
     }
     buffer_byte(out, '\n');
     for (size_t i = 0; i <= longest; i++)
@@ -114,6 +123,8 @@ void text_markdown_block(const char *s, Buffer *out) {
     buffer_byte(out, '\n');
 }
 
+/* Whether a string is a YAML scalar without quotes: letters, digits and ._/- after a letter, and none of the
+ * words that YAML reads as a boolean, null or a number. */
 static bool yaml_plain(const char *s) {
     static const char *const taken[] = {"y",  "n",   "yes",  "no",  "true", "false",
                                         "on", "off", "null", "nan", "inf",  "~"};
@@ -126,7 +137,7 @@ static bool yaml_plain(const char *s) {
 
 void text_yaml(const char *s, Buffer *out) {
     if (yaml_plain(s)) {
-        put(out, s);
+        text_put(out, s);
         return;
     }
     buffer_byte(out, '"');
@@ -135,7 +146,7 @@ void text_yaml(const char *s, Buffer *out) {
         if (c == '"' || c == '\\')
             buffer_printf(out, "\\%c", (char)c);
         else if (c == '\n')
-            put(out, "\\n");
+            text_put(out, "\\n");
         else if (!printable(c) || c == '\t' || c == '\r' || c == 0x2028 || c == 0x2029 || c == 0xfeff)
             buffer_printf(out, "\\u%04x", c);
         else
@@ -143,6 +154,8 @@ void text_yaml(const char *s, Buffer *out) {
     }
     buffer_byte(out, '"');
 }
+
+/* ---- widths ---- */
 
 static size_t code_width(uint32_t c) {
     int width = utf8proc_charwidth((utf8proc_int32_t)c);
@@ -160,7 +173,7 @@ const char *text_clip(Arena *a, const char *s, size_t columns) {
     if (strlen(s) <= columns) return s;
     size_t used = 0, keep = 0;
     const char *p = s;
-    /* Characters without width do not pile up either. */
+    /* Combining characters take no columns, so a limit on bytes keeps thousands of them from piling up. */
     while (*p && (size_t)(p - s) < 8 * columns) {
         used += code_width(next_code(&p));
         if (used > columns) break;
@@ -168,6 +181,8 @@ const char *text_clip(Arena *a, const char *s, size_t columns) {
     }
     return *p || used > columns ? arena_printf(a, "%.*s\xe2\x80\xa6", (int)keep, s) : s;
 }
+
+/* ---- numbers ---- */
 
 const char *text_count(Arena *a, double n) {
     char digits[48], grouped[160];
@@ -179,7 +194,7 @@ const char *text_count(Arena *a, double n) {
         grouped[at++] = digits[i];
         size_t left = length - 1 - i;
         if (left && left % 3 == 0 && digits[i] != '-') {
-            memcpy(grouped + at, "\xe2\x80\xaf", 3);
+            memcpy(grouped + at, "\xe2\x80\xaf", 3); /* U+202F, a narrow space that does not break */
             at += 3;
         }
     }
@@ -192,6 +207,8 @@ const char *text_large(Arena *a, double n) {
     return text_count(a, n);
 }
 
+/* Four significant digits where that reads well, the exponent form where it does not. The limits are those at
+ * which rounding would add a digit: 9.9996 is 10.00. */
 const char *text_value(Arena *a, double v) {
     double size = fabs(v);
     if (v == 0) return "0";

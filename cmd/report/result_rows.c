@@ -1,18 +1,25 @@
+/* Reading results into rows (result_rows.h): models first, then the rows of both tables, which create the
+ * series they belong to, and last an order in which the series of one model stand together. */
 #include "cmd/report/result_rows.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/report/report_text.h"
 #include "formats/json.h"
 
-/* Beyond this nothing measured lies, and sums of squares still fit a double. */
+/* The largest number accepted. Nothing that is measured comes near it, and sums of squares of such numbers
+ * still fit a double, so that no chart has to deal with infinities. */
 #define LARGEST 1e30
 
 double rows_number(const json_t *object, const char *key) {
     double x;
     return json_get_f64(object, key, &x) && fabs(x) <= LARGEST ? x : NAN;
+}
+
+double rows_value(const json_t *number) {
+    double x = json_is_number(number) ? json_number_value(number) : NAN;
+    return fabs(x) <= LARGEST ? x : NAN;
 }
 
 const char *rows_string(const json_t *object, const char *key) {
@@ -24,9 +31,11 @@ bool rows_bounded(const Estimate *e) {
     return !isnan(e->low);
 }
 
+/* An estimate from three members. Rounding may have left the value just outside its own interval; then the
+ * interval is widened to the value. An interval that is further off is dropped. */
 static Estimate read_estimate(const json_t *o, const char *value, const char *low, const char *high) {
     Estimate e = {rows_number(o, value), rows_number(o, low), rows_number(o, high)};
-    double slack = 1e-9 * fabs(e.value); /* rounding may leave the value just outside */
+    double slack = 1e-9 * fabs(e.value);
     if (!(e.low <= e.value + slack && e.value - slack <= e.high)) e.low = e.high = NAN;
     if (e.low > e.value) e.low = e.value;
     if (e.high < e.value) e.high = e.value;
@@ -38,6 +47,9 @@ static const json_t *array_of(const json_t *object, const char *key) {
     return json_is_array(a) ? a : NULL;
 }
 
+/* ---- models ---- */
+
+/* A name that no earlier model has: legends and tables tell models apart by name alone. */
 static const char *distinct_name(ReportData *d, const char *name, size_t index) {
     if (!*name) return arena_printf(&d->arena, "model %zu", index + 1);
     for (size_t i = 0; i < index; i++)
@@ -45,7 +57,7 @@ static const char *distinct_name(ReportData *d, const char *name, size_t index) 
     return name;
 }
 
-/* `model` counts every entry of results, also those that are not objects. */
+/* Entries that are not objects keep their place, because rows refer to models by index. */
 static void read_models(ReportData *d) {
     const json_t *list = array_of(d->results, "models");
     d->models = arena_alloc(&d->arena, (json_array_size(list) + 1) * sizeof *d->models);
@@ -59,6 +71,9 @@ static void read_models(ReportData *d) {
     }
 }
 
+/* ---- series ---- */
+
+/* How people write the name of a context-extension method. */
 static const char *method_name(const char *method) {
     static const char *const names[][2] = {
         {"pi", "PI"}, {"ntk", "NTK"}, {"yarn", "YaRN"}, {"dynamic-ntk", "dynamic NTK"}};
@@ -67,11 +82,12 @@ static const char *method_name(const char *method) {
     return method;
 }
 
-static bool plain_method(const char *method) {
+static bool is_unchanged(const char *method) {
     return !*method || !strcmp(method, "none");
 }
 
-/* The row's series, made if new; false if its model does not exist. */
+/* Finds the series of a row by model and method, and creates it for the first row that belongs to it. False
+ * if the row names no model that exists. */
 static bool find_series(ReportData *d, const json_t *row, size_t *out) {
     uint64_t model;
     if (!json_get_u64(row, "model", &model) || model >= d->n_models || !d->models[model].json) return false;
@@ -84,10 +100,10 @@ static bool find_series(ReportData *d, const json_t *row, size_t *out) {
         }
     const char *name = d->models[model].name;
     *out = d->n_series++;
-    d->series[*out] = (Series){
+    d->series[*out] = (ReportSeries){
         .model = model,
         .method = method,
-        .label = plain_method(method) ? name : arena_printf(&d->arena, "%s + %s", name, method_name(method))};
+        .label = is_unchanged(method) ? name : arena_printf(&d->arena, "%s + %s", name, method_name(method))};
     return true;
 }
 
@@ -95,6 +111,8 @@ static bool read_length(const json_t *row, double *length) {
     *length = rows_number(row, "length");
     return *length >= 1;
 }
+
+/* ---- perplexity ---- */
 
 static void read_perplexity(ReportData *d) {
     const json_t *list = array_of(d->results, "perplexity");
@@ -114,6 +132,8 @@ static void read_perplexity(ReportData *d) {
     }
 }
 
+/* ---- tasks ---- */
+
 static size_t find_task(ReportData *d, const char *name) {
     if (!*name) name = "task";
     for (size_t i = 0; i < d->n_tasks; i++)
@@ -122,7 +142,7 @@ static size_t find_task(ReportData *d, const char *name) {
     return d->n_tasks++;
 }
 
-/* Shares lie between 0 and 1. */
+/* An estimate that must be a share: a value outside 0 to 1 is dropped, and so is an interval. */
 static Estimate read_share(const json_t *o, const char *value, const char *low, const char *high) {
     Estimate e = read_estimate(o, value, low, high);
     if (!(e.value >= 0 && e.value <= 1)) e.value = e.low = e.high = NAN;
@@ -132,7 +152,7 @@ static Estimate read_share(const json_t *o, const char *value, const char *low, 
 
 static void read_tasks(ReportData *d) {
     const json_t *list = array_of(d->results, "tasks");
-    d->rows = arena_alloc(&d->arena, (json_array_size(list) + 1) * sizeof *d->rows);
+    d->task_rows = arena_alloc(&d->arena, (json_array_size(list) + 1) * sizeof *d->task_rows);
     d->tasks = arena_alloc(&d->arena, (json_array_size(list) + 1) * sizeof *d->tasks);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *o = json_array_get(list, i);
@@ -147,14 +167,16 @@ static void read_tasks(ReportData *d) {
         if (isnan(row.metric[0].value) && isnan(row.metric[1].value)) continue;
         if (!read_length(o, &row.length) || !find_series(d, o, &row.series)) continue;
         row.task = find_task(d, rows_string(o, "task"));
-        d->rows[d->n_rows++] = row;
+        d->task_rows[d->n_task_rows++] = row;
     }
 }
 
+/* ---- order ---- */
+
 static int by_model(const void *a, const void *b) {
-    const Series *x = *(Series *const *)a, *y = *(Series *const *)b;
+    const ReportSeries *x = *(ReportSeries *const *)a, *y = *(ReportSeries *const *)b;
     if (x->model != y->model) return x->model < y->model ? -1 : 1;
-    return x < y ? -1 : x > y; /* as they came */
+    return x < y ? -1 : x > y; /* series of one model keep their order: they lie in one array */
 }
 
 static int by_series_and_length(const void *a, const void *b) {
@@ -164,11 +186,12 @@ static int by_series_and_length(const void *a, const void *b) {
     return 0;
 }
 
-/* Series of one model stand together. */
+/* Sorts the series by model, and renumbers them in the rows. Colours and markers follow this order, so a
+ * model and its methods get neighbouring ones. */
 static void order_series(ReportData *d) {
     size_t n = d->n_series;
-    Series **order = arena_alloc(&d->arena, (n + 1) * sizeof *order);
-    Series *sorted = arena_alloc(&d->arena, (n + 1) * sizeof *sorted);
+    ReportSeries **order = arena_alloc(&d->arena, (n + 1) * sizeof *order);
+    ReportSeries *sorted = arena_alloc(&d->arena, (n + 1) * sizeof *sorted);
     size_t *place = arena_alloc(&d->arena, (n + 1) * sizeof *place);
     for (size_t i = 0; i < n; i++)
         order[i] = &d->series[i];
@@ -179,16 +202,17 @@ static void order_series(ReportData *d) {
     }
     for (size_t i = 0; i < d->n_perplexity; i++)
         d->perplexity[i].series = place[d->perplexity[i].series];
-    for (size_t i = 0; i < d->n_rows; i++)
-        d->rows[i].series = place[d->rows[i].series];
+    for (size_t i = 0; i < d->n_task_rows; i++)
+        d->task_rows[i].series = place[d->task_rows[i].series];
     d->series = sorted;
     if (d->n_perplexity) qsort(d->perplexity, d->n_perplexity, sizeof *d->perplexity, by_series_and_length);
 }
 
+/* Gives each method a number in order of appearance, so that it has the same dash pattern for every model. */
 static void number_methods(ReportData *d) {
     size_t next = 1;
     for (size_t i = 0; i < d->n_series; i++) {
-        if (plain_method(d->series[i].method)) continue;
+        if (is_unchanged(d->series[i].method)) continue;
         size_t j = 0;
         while (j < i && strcmp(d->series[j].method, d->series[i].method) != 0)
             j++;
@@ -215,186 +239,4 @@ void rows_read(const json_t *results, ReportData *d) {
 
 void rows_free(ReportData *d) {
     arena_free(&d->arena);
-}
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-size_t rows_distinct(double *values, size_t n) {
-    size_t m = 0, k = 0;
-    for (size_t i = 0; i < n; i++)
-        if (!isnan(values[i])) values[m++] = values[i];
-    if (m) qsort(values, m, sizeof *values, by_value);
-    for (size_t i = 0; i < m; i++)
-        if (!k || values[k - 1] != values[i]) values[k++] = values[i];
-    return k;
-}
-
-size_t rows_perplexity_lengths(ReportData *d, double **out) {
-    *out = arena_alloc(&d->arena, (d->n_perplexity + 1) * sizeof **out);
-    for (size_t i = 0; i < d->n_perplexity; i++)
-        (*out)[i] = d->perplexity[i].length;
-    return rows_distinct(*out, d->n_perplexity);
-}
-
-size_t rows_task_lengths(ReportData *d, size_t task, double **out) {
-    *out = arena_alloc(&d->arena, (d->n_rows + 1) * sizeof **out);
-    for (size_t i = 0; i < d->n_rows; i++)
-        (*out)[i] = d->rows[i].task == task ? d->rows[i].length : NAN;
-    return rows_distinct(*out, d->n_rows);
-}
-
-size_t rows_task_depths(ReportData *d, size_t task, double **out) {
-    *out = arena_alloc(&d->arena, (d->n_rows + 1) * sizeof **out);
-    for (size_t i = 0; i < d->n_rows; i++)
-        (*out)[i] = d->rows[i].task == task ? d->rows[i].depth : NAN;
-    return rows_distinct(*out, d->n_rows);
-}
-
-const PerplexityRow *rows_perplexity(const ReportData *d, size_t series, double length) {
-    for (size_t i = 0; i < d->n_perplexity; i++)
-        if (d->perplexity[i].series == series && d->perplexity[i].length == length) return &d->perplexity[i];
-    return NULL;
-}
-
-const TaskRow *rows_cell(const ReportData *d, size_t task, size_t series, double length, double depth) {
-    for (size_t i = 0; i < d->n_rows; i++) {
-        const TaskRow *r = &d->rows[i];
-        if (r->task == task && r->series == series && r->length == length &&
-            (r->depth == depth || (isnan(r->depth) && isnan(depth))))
-            return r;
-    }
-    return NULL;
-}
-
-static void wilson(double right, double n, Estimate *e) {
-    const double z = 1.959964;
-    double p = fmin(1, right / n), middle = (p + z * z / (2 * n)) / (1 + z * z / n);
-    double half = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-    *e = (Estimate){p, fmin(p, fmax(0, middle - half)), fmax(p, fmin(1, middle + half))};
-}
-
-bool rows_pooled(const ReportData *d, size_t task, size_t series, double length, int metric, Estimate *out,
-                 double *trials) {
-    double right = 0, n = 0, sum = 0;
-    size_t rows = 0;
-    bool counted = true;
-    for (size_t i = 0; i < d->n_rows; i++) {
-        const TaskRow *r = &d->rows[i];
-        const Estimate *e = &r->metric[metric];
-        if (r->task != task || r->series != series || r->length != length || isnan(e->value)) continue;
-        if (isnan(r->depth) || !rows++) {
-            *out = *e;
-            *trials = r->trials;
-            if (isnan(r->depth)) return true;
-        }
-        counted = counted && !isnan(r->trials);
-        right += e->value * r->trials;
-        n += r->trials;
-        sum += e->value;
-    }
-    if (rows < 2) return rows == 1;
-    *trials = counted ? n : NAN;
-    if (counted)
-        wilson(right, n, out);
-    else
-        *out = (Estimate){sum / (double)rows, NAN, NAN};
-    return true;
-}
-
-bool rows_has_metric(const ReportData *d, size_t task, int metric) {
-    for (size_t i = 0; i < d->n_rows; i++)
-        if (d->rows[i].task == task && !isnan(d->rows[i].metric[metric].value)) return true;
-    return false;
-}
-
-double rows_chance(const ReportData *d, size_t task) {
-    double candidates = NAN;
-    for (size_t i = 0; i < d->n_rows; i++) {
-        if (d->rows[i].task != task) continue;
-        if (!(d->rows[i].candidates >= 1)) return NAN;
-        if (!isnan(candidates) && candidates != d->rows[i].candidates) return NAN;
-        candidates = d->rows[i].candidates;
-    }
-    return 1 / candidates;
-}
-
-/* Means of groups of neighbours, so that no more than `max` are left. */
-static size_t thin(double *xs, double *ys, size_t n, size_t max) {
-    if (n <= max) return n;
-    size_t group = (n + max - 1) / max, m = 0;
-    for (size_t i = 0; i < n; i += group, m++) {
-        size_t k = n - i < group ? n - i : group;
-        double sum = 0;
-        for (size_t j = 0; j < k; j++)
-            sum += ys[i + j];
-        xs[m] = xs[i + k - 1];
-        ys[m] = sum / (double)k;
-    }
-    return m;
-}
-
-static double usable(const json_t *v) {
-    double x = json_is_number(v) ? json_number_value(v) : NAN;
-    return fabs(x) <= LARGEST ? x : NAN;
-}
-
-static size_t read_pairs(ReportData *d, const json_t *list, bool objects, size_t max, double **xs,
-                         double **ys) {
-    size_t n = 0, size = json_array_size(list);
-    *xs = arena_alloc(&d->arena, (size + 1) * sizeof **xs);
-    *ys = arena_alloc(&d->arena, (size + 1) * sizeof **ys);
-    for (size_t i = 0; i < size; i++) {
-        const json_t *o = json_array_get(list, i);
-        double x = objects ? rows_number(o, "to") : usable(json_array_get(o, 0));
-        double y = objects ? rows_number(o, "nll") : usable(json_array_get(o, 1));
-        if (isnan(x) || isnan(y) || x < 0 || (n && x <= (*xs)[n - 1])) continue;
-        (*xs)[n] = x;
-        (*ys)[n++] = y;
-    }
-    return thin(*xs, *ys, n, max);
-}
-
-size_t rows_losses(ReportData *d, const ReportModel *m, size_t max, double **xs, double **ys) {
-    const json_t *losses = array_of(json_object_get(m->json, "recalibration"), "losses");
-    return read_pairs(d, losses, false, max, xs, ys);
-}
-
-size_t rows_positions(ReportData *d, const PerplexityRow *row, size_t max, double **xs, double **ys) {
-    return read_pairs(d, row->positions, true, max, xs, ys);
-}
-
-static bool same_layer(const LayerRun *a, const LayerRun *b) {
-    bool windows = a->window == b->window || (isnan(a->window) && isnan(b->window));
-    bool ropes = a->rope && b->rope ? json_equal(a->rope, b->rope) : a->rope == b->rope;
-    return windows && ropes && !strcmp(a->position, b->position);
-}
-
-size_t rows_layer_runs(ReportData *d, const ReportModel *m, LayerRun **out) {
-    const json_t *layers = array_of(m->json, "layers");
-    size_t n = 0;
-    *out = arena_alloc(&d->arena, (json_array_size(layers) + 1) * sizeof **out);
-    for (size_t i = 0; i < json_array_size(layers); i++) {
-        const json_t *o = json_array_get(layers, i), *rope = json_object_get(o, "rope");
-        LayerRun run = {.first = i,
-                        .last = i,
-                        .position = rows_string(o, "position"),
-                        .window = rows_number(o, "window"),
-                        .rope = json_is_object(rope) ? rope : NULL};
-        if (!(run.window >= 1)) run.window = NAN;
-        if (n && same_layer(&(*out)[n - 1], &run))
-            (*out)[n - 1].last = i;
-        else
-            (*out)[n++] = run;
-    }
-    return n;
-}
-
-const char *rows_position_name(const char *position) {
-    if (!strcmp(position, "rope")) return "RoPE";
-    if (!strcmp(position, "partial")) return "RoPE on part of each head";
-    if (!strcmp(position, "nope")) return "none";
-    return position;
 }

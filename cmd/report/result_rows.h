@@ -1,4 +1,10 @@
-/* Results as typed rows: what the page, the card and the table are made from. */
+/* The results of an evaluation as typed rows. Page, card, CSV and pictures are made from these rows, never
+ * from the JSON itself, so this is the one place that decides what in a file of results can be used.
+ *
+ * Results may come from a file that somebody edited: any part may be absent, of the wrong type or out of
+ * range. A row that cannot be used is left out; a number that cannot be used becomes NAN. The strings are not
+ * trusted either: report_text.h escapes them for each format. Look-ups over the rows are in result_lookup.h.
+ */
 #ifndef DEROPE_CMD_REPORT_RESULT_ROWS_H
 #define DEROPE_CMD_REPORT_RESULT_ROWS_H
 
@@ -7,94 +13,76 @@
 #include "formats/buffer.h"
 
 typedef struct Estimate {
-    double value;     /* NAN: not there */
-    double low, high; /* 95 % interval, NAN both: none */
+    double value;     /* NAN: not measured */
+    double low, high; /* 95 % interval around `value`; both NAN: there is no interval */
 } Estimate;
 
 typedef struct ReportModel {
-    const json_t *json; /* an object */
-    const char *name;   /* distinct from the others' */
-    double context;     /* 0: unknown */
+    const json_t *json; /* its entry in "models"; NULL if that entry is not an object */
+    const char *name;   /* made distinct from the names before it; model N if it has none */
+    double context;     /* trained context in tokens; 0: unknown */
 } ReportModel;
 
-/* A model with one method of reading further. */
-typedef struct Series {
-    size_t model;
-    const char *method; /* as in results */
-    const char *label;
-    size_t dash; /* which method it is, counted by first appearance; 0: as it is */
-} Series;
+/* A model under one context-extension method: a line of a chart, a row of a table. */
+typedef struct ReportSeries {
+    size_t model;       /* index into ReportData.models */
+    const char *method; /* as results name it; "none": the unchanged model */
+    const char *label;  /* for people: "model" or "model + YaRN" */
+    size_t dash;        /* number of the method in order of appearance; 0: the unchanged model */
+} ReportSeries;
 
 typedef struct PerplexityRow {
-    size_t series;
-    double length, nll, tokens, windows, softmax_scale; /* NAN: not there */
-    Estimate perplexity;
-    const json_t *positions; /* an array or NULL */
+    size_t series;           /* index into ReportData.series */
+    double length;           /* in tokens */
+    double nll;              /* mean loss in nats per token, or NAN */
+    double tokens, windows;  /* how many were scored, or NAN */
+    double softmax_scale;    /* factor on the softmax scale of every layer, or NAN */
+    Estimate perplexity;     /* above 0 */
+    const json_t *positions; /* loss by position, [{"to", "nll"}]; NULL: not measured */
 } PerplexityRow;
 
-enum { METRIC_SCORE, METRIC_FIRST, METRICS };
+/* The two ways in which a task is scored, as indices into TaskRow.metric. */
+enum {
+    METRIC_SCORE, /* share of answers that the greedy continuation contains */
+    METRIC_FIRST, /* share of questions whose right candidate was the likeliest */
+    METRICS
+};
 
 typedef struct TaskRow {
-    size_t series, task;
-    double length, depth, trials, mean_rank, candidates; /* NAN: not there */
-    Estimate metric[METRICS];
+    size_t series;            /* index into ReportData.series */
+    size_t task;              /* index into ReportData.tasks */
+    double length;            /* in tokens */
+    double depth;             /* of the needle, 0 to 1; NAN: the task has no depth */
+    double trials;            /* questions asked, or NAN */
+    double mean_rank;         /* of the right candidate, 1 being the likeliest, or NAN */
+    double candidates;        /* to choose from, or NAN */
+    Estimate metric[METRICS]; /* shares, 0 to 1 */
 } TaskRow;
 
 typedef struct ReportData {
-    Arena arena;
-    const json_t *results;
-    ReportModel *models;
-    Series *series;
-    PerplexityRow *perplexity; /* by series, then length */
-    TaskRow *rows;             /* in the order of results */
-    const char **tasks;
-    size_t n_models, n_series, n_perplexity, n_rows, n_tasks;
-    double context; /* of every model that has a series; 0: they differ, or nobody says */
+    Arena arena;               /* owns everything below, and what look-ups and labels allocate */
+    const json_t *results;     /* borrowed */
+    ReportModel *models;       /* (n_models), in the order of results */
+    ReportSeries *series;      /* (n_series), series of one model beside each other */
+    PerplexityRow *perplexity; /* (n_perplexity), ordered by series and then by length */
+    TaskRow *task_rows;        /* (n_task_rows), in the order of results */
+    const char **tasks;        /* (n_tasks) names, in order of appearance */
+    size_t n_models, n_series, n_perplexity, n_task_rows, n_tasks;
+    double context; /* the trained context that all models with a series share; 0: they differ, or it is
+                       unknown */
 } ReportData;
 
+/* Reads `results` (borrowed until rows_free; may be NULL or of any type). */
 void rows_read(const json_t *results, ReportData *d);
 void rows_free(ReportData *d);
 
-/* NAN if absent, of another type, or beyond what a chart can hold. */
+/* The number under `key`; NAN if it is absent, not a number, or too large to draw. */
 double rows_number(const json_t *object, const char *key);
-/* "" if absent. */
+/* A number by itself; NAN if it is not a number or too large to draw. */
+double rows_value(const json_t *number);
+/* The string under `key`; "" if it is absent or not a string. */
 const char *rows_string(const json_t *object, const char *key);
+/* Whether the estimate has an interval. */
 bool rows_bounded(const Estimate *e);
-
-/* Sorts, drops repetitions and NANs; returns how many are left. */
-size_t rows_distinct(double *values, size_t n);
-/* Distinct lengths of all perplexity rows, or of a task's rows; arena memory. */
-size_t rows_perplexity_lengths(ReportData *d, double **out);
-size_t rows_task_lengths(ReportData *d, size_t task, double **out);
-size_t rows_task_depths(ReportData *d, size_t task, double **out);
-
-/* The first row of a series at a length, or NULL. */
-const PerplexityRow *rows_perplexity(const ReportData *d, size_t series, double length);
-const TaskRow *rows_cell(const ReportData *d, size_t task, size_t series, double length, double depth);
-/* A task at a length whatever the depth: the row without depth, else all depths pooled with Wilson's
- * interval. False if nothing was measured. `trials` may come out as NAN. */
-bool rows_pooled(const ReportData *d, size_t task, size_t series, double length, int metric, Estimate *out,
-                 double *trials);
-bool rows_has_metric(const ReportData *d, size_t task, int metric);
-/* Share of trials that guessing gets right; NAN if unknown or not one number. */
-double rows_chance(const ReportData *d, size_t task);
-
-/* Losses over tokens of a model's recalibration as x, y pairs: at most `max`, longer ones in means of
- * neighbours. Returns how many. */
-size_t rows_losses(ReportData *d, const ReportModel *m, size_t max, double **xs, double **ys);
-size_t rows_positions(ReportData *d, const PerplexityRow *row, size_t max, double **xs, double **ys);
-
-/* "0-2" for runs of layers that are alike; `same` compares two of them. Calls `each` with first and last. */
-typedef struct LayerRun {
-    size_t first, last;
-    const char *position; /* "" if unknown */
-    double window;        /* NAN: none */
-    const json_t *rope;   /* object or NULL */
-} LayerRun;
-size_t rows_layer_runs(ReportData *d, const ReportModel *m, LayerRun **out);
-const char *rows_position_name(const char *position); /* in plain words */
-
-/* Plain sentences that the numbers and their intervals support (summary.c). Returns how many of `max`. */
-size_t rows_summary(ReportData *d, const char **out, size_t max);
 
 #endif

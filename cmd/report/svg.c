@@ -1,3 +1,4 @@
+/* SVG elements and palettes (svg.h). */
 #include "cmd/report/svg.h"
 
 #include <math.h>
@@ -5,9 +6,10 @@
 
 #include "cmd/report/report_text.h"
 
-/* Series: blue, vermilion, green, purple, ochre, grey, wine, sky; told apart under the common colour
- * deficiencies, with 3.5:1 and more against the paper. Shades: one hue by lightness, so that grey print keeps
- * their order; f0.. is the writing on them. */
+/* s0 to s7 are the colours of series: blue, vermilion, green, purple, ochre, grey, wine, sky. They can be
+ * told apart under the common colour vision deficiencies and have a contrast of 3.5:1 or more with the paper.
+ * h0 to h10 are the shades of shares, one hue by lightness, so that a grey print keeps their order; f0, f7
+ * and f8 are the colours of text on them. */
 const char svg_light[] =
     "--paper:#fff;--ink:#1c2126;--soft:#59626b;--rule:#dde2e6;--wash:#f5f7f8;--accent:#0b4f7d;"
     "--s0:#0072b2;--s1:#c8500a;--s2:#00805e;--s3:#a63d97;--s4:#a87400;--s5:#4a5058;--s6:#882255;--s7:#2e90c0;"
@@ -48,7 +50,7 @@ void svg_open(Buffer *out, double width, double height, const char *id, const ch
     text_xml(title, out);
     buffer_printf(out, "</title><desc id=\"%s-desc\">", id);
     text_xml(desc, out);
-    put(out, "</desc>\n");
+    text_put(out, "</desc>\n");
     if (!standalone) return;
     buffer_printf(out,
                   "<style>:root{%s}@media screen and (prefers-color-scheme:dark){:root{%s}}\n%s</style>\n",
@@ -57,80 +59,16 @@ void svg_open(Buffer *out, double width, double height, const char *id, const ch
 }
 
 void svg_close(Buffer *out) {
-    put(out, "</svg>\n");
-}
-
-/* 1, 2 or 5 times a power of ten, at least `step`. */
-static double round_step(double step) {
-    double power = pow(10, floor(log10(step))), lead = step / power;
-    return power * (lead <= 1.0001 ? 1 : lead <= 2.0001 ? 2 : lead <= 5.0001 ? 5 : 10);
-}
-
-Scale scale_fit(double low, double high, double from, double to, bool log, bool nice) {
-    if (log) {
-        if (!(high > low * 1.0001)) low /= 1.2, high *= 1.2;
-        if (nice) low /= 1.03, high *= 1.03;
-    } else {
-        if (!(high - low > 1e-9 * fmax(fabs(low), fabs(high)))) {
-            double pad = low ? fabs(low) * 0.1 : 1;
-            low -= pad, high += pad;
-        }
-        double step = round_step((high - low) / 5);
-        if (nice) low = floor(low / step + 1e-9) * step, high = ceil(high / step - 1e-9) * step;
-    }
-    return (Scale){low, high, from, to, log};
-}
-
-double scale_at(const Scale *s, double value) {
-    double t = s->log ? log(value / s->low) / log(s->high / s->low) : (value - s->low) / (s->high - s->low);
-    return s->from + fmax(-0.05, fmin(1.05, t)) * (s->to - s->from);
-}
-
-/* All powers of ten if there are enough, else their 1, 2, 5; else every k-th power. */
-static size_t log_ticks(const Scale *s, size_t target, double *out, size_t max) {
-    int first = (int)floor(log10(s->low)), last = (int)ceil(log10(s->high));
-    size_t n = 0, decades = (size_t)(last - first);
-    bool fine = decades * 2 <= target + 1;
-    int every = fine ? 1 : (int)((decades + target - 1) / target);
-    first = (int)floor((double)first / every) * every; /* 1 is among them, if inside */
-    for (int power = first; power <= last && n < max; power += every)
-        for (int lead = 0; lead < (fine ? 3 : 1) && n < max; lead++) {
-            double v = pow(10, power) * (lead == 0 ? 1 : lead == 1 ? 2 : 5);
-            if (v >= s->low * 0.9999 && v <= s->high * 1.0001) out[n++] = v;
-        }
-    return n;
-}
-
-size_t scale_ticks(const Scale *s, size_t target, double *out, size_t max) {
-    size_t n = s->log ? log_ticks(s, target, out, max) : 0;
-    if (n >= 3) return n;
-    double step = round_step((s->high - s->low) / (double)target);
-    n = 0;
-    for (double k = ceil(s->low / step - 1e-6); n < max && k * step <= s->high + step * 1e-6; k++)
-        out[n++] = k * step + 0.0; /* no -0 */
-    return n;
-}
-
-const char *scale_label(Arena *a, const double *ticks, size_t n, size_t i) {
-    double largest = 0, step = INFINITY;
-    for (size_t j = 0; j < n; j++) {
-        largest = fmax(largest, fabs(ticks[j]));
-        if (j) step = fmin(step, ticks[j] - ticks[j - 1]);
-    }
-    if (ticks[i] == 0) return "0";
-    if (largest >= 1e6 || step < 1e-4) return arena_printf(a, "%.3g", ticks[i]);
-    if (ticks[i] >= 1e4) return text_count(a, ticks[i]);
-    int digits = step < 1 ? (int)ceil(-log10(step) - 1e-6) : 0;
-    return arena_printf(a, "%.*f", digits < 5 ? digits : 5, ticks[i]);
+    text_put(out, "</svg>\n");
 }
 
 void svg_text(Buffer *out, double x, double y, const char *anchor, const char *class, const char *text) {
     buffer_printf(out, "<text x=\"%.4g\" y=\"%.4g\"", x, y);
     if (strcmp(anchor, "start") != 0) buffer_printf(out, " text-anchor=\"%s\"", anchor);
     if (class) buffer_printf(out, " class=\"%s\"", class);
-    put(out, ">");
+    text_put(out, ">");
     text_xml(text, out);
-    put(out, "</text>\n");
+    text_put(out, "</text>\n");
 }
 
 void svg_line(Buffer *out, double x1, double y1, double x2, double y2, const char *class) {
@@ -140,22 +78,22 @@ void svg_line(Buffer *out, double x1, double y1, double x2, double y2, const cha
 
 void svg_polyline(Buffer *out, const double *xs, const double *ys, size_t n, size_t dash) {
     if (n < 2) return;
-    put(out, "<polyline class=\"line");
+    text_put(out, "<polyline class=\"line");
     if (dash) buffer_printf(out, " d%zu", (dash - 1) % (SVG_DASHES - 1) + 1);
-    put(out, "\" points=\"");
+    text_put(out, "\" points=\"");
     for (size_t i = 0; i < n; i++)
         buffer_printf(out, "%s%.4g,%.4g", i ? " " : "", xs[i], ys[i]);
-    put(out, "\"/>\n");
+    text_put(out, "\"/>\n");
 }
 
 void svg_band(Buffer *out, const double *xs, const double *low, const double *high, size_t n) {
     if (n < 2) return;
-    put(out, "<polygon class=\"band\" points=\"");
+    text_put(out, "<polygon class=\"band\" points=\"");
     for (size_t i = 0; i < n; i++)
         buffer_printf(out, "%.4g,%.4g ", xs[i], low[i]);
     for (size_t i = n; i-- > 0;)
         buffer_printf(out, "%.4g,%.4g%s", xs[i], high[i], i ? " " : "");
-    put(out, "\"/>\n");
+    text_put(out, "\"/>\n");
 }
 
 void svg_marker(Buffer *out, double x, double y, size_t marker) {
@@ -188,7 +126,7 @@ void svg_cell(Buffer *out, double x, double y, double w, double h, double share,
     int shade = hole ? 0 : (int)lround(share * (SVG_SHADES - 1));
     buffer_printf(out, "<rect x=\"%.4g\" y=\"%.4g\" width=\"%.4g\" height=\"%.4g\" class=\"", x, y, w, h);
     if (hole)
-        put(out, "hole\"/>\n");
+        text_put(out, "hole\"/>\n");
     else
         buffer_printf(out, "h%d\"/>\n", shade);
     if (text && !hole)
@@ -207,5 +145,5 @@ void svg_sample(Buffer *out, double x, double y, size_t marker, size_t dash) {
     buffer_printf(out, "<g class=\"c%zu\">", marker % SVG_COLORS);
     svg_polyline(out, xs, ys, 2, dash);
     svg_marker(out, x + 13, y, marker);
-    put(out, "</g>\n");
+    text_put(out, "</g>\n");
 }

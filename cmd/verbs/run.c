@@ -18,7 +18,7 @@
 #include "cmd/model_card.h"
 #include "cmd/recipe/recipe.h"
 #include "cmd/recipe/recipe_job.h"
-#include "cmd/report/report.h"
+#include "cmd/report/report_files.h"
 #include "cmd/table.h"
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_open.h"

@@ -1,26 +1,32 @@
-/* A report's files: the page, and beside it the numbers for programs. */
+/* Writing the files of a report (report_files.h). */
+#include "cmd/report/report_files.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
-#include "cmd/report/report.h"
+#include "cmd/report/report_csv.h"
+#include "cmd/report/report_html.h"
 #include "formats/file.h"
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "formats/output.h"
 #include "formats/text.h"
 
+enum { MAX_RESULTS_BYTES = 1 << 28 };
+
 static void render_json(const json_t *results, Buffer *out) {
     json_print(results, 1, out);
     buffer_byte(out, '\n');
 }
 
+/* The files and what writes each. */
 static const struct {
     const char *ending;
     void (*render)(const json_t *results, Buffer *out);
-} written[] = {{".html", report_html}, {".json", render_json}, {".csv", report_csv}};
-_Static_assert(sizeof written / sizeof *written == REPORT_FILES, "one renderer a file");
+} files[] = {{".html", report_html}, {".json", render_json}, {".csv", report_csv}};
+_Static_assert(sizeof files / sizeof *files == REPORT_FILES, "REPORT_FILES counts the table");
 
 char *report_beside(const char *page, const char *ending) {
     size_t n = strlen(page);
@@ -31,7 +37,7 @@ char *report_beside(const char *page, const char *ending) {
 }
 
 char *report_file(const char *page, size_t i) {
-    return report_beside(page, written[i].ending);
+    return report_beside(page, files[i].ending);
 }
 
 bool report_may_begin(const char *page, bool force, Error *e) {
@@ -44,13 +50,13 @@ bool report_may_begin(const char *page, bool force, Error *e) {
     return ok;
 }
 
-/* The results that stand beside the page; NULL: none. New reference. */
+/* The results beside the page, new reference; NULL if there are none or they are damaged. */
 static json_t *results_there(const char *page) {
     char *path = report_beside(page, ".json");
     Buffer text = {0};
     Error ignored = {0};
     json_t *there = NULL;
-    if (access(path, F_OK) == 0 && file_read(path, 1 << 28, &text, &ignored))
+    if (access(path, F_OK) == 0 && file_read(path, MAX_RESULTS_BYTES, &text, &ignored))
         there = json_parse(path, text.data, text.size, &ignored);
     buffer_free(&text);
     free(path);
@@ -76,6 +82,7 @@ void report_key(const json_t *results, char out[33]) {
     json_decref(kept);
 }
 
+/* Whether all files stand there and were made from results that say the same. */
 static bool report_holds(const char *page, const json_t *results) {
     char wanted[33], found[33];
     json_t *there = results_there(page);
@@ -96,7 +103,7 @@ bool report_write(const char *page, const json_t *results, bool force, Error *e)
     for (size_t i = 0; ok && i < REPORT_FILES; i++) {
         char *path = report_file(page, i);
         Buffer text = {0};
-        written[i].render(results, &text);
+        files[i].render(results, &text);
         ok = file_write(path, text.data, text.size, force, e);
         if (ok && i == 0) cmd_note("wrote %s", path);
         buffer_free(&text);
@@ -105,6 +112,6 @@ bool report_write(const char *page, const json_t *results, bool force, Error *e)
     return ok;
 }
 
-bool report_renew(const char *page, const json_t *results, bool anew, Error *e) {
-    return (!anew && report_holds(page, results)) || report_write(page, results, true, e);
+bool report_renew(const char *page, const json_t *results, bool force, Error *e) {
+    return (!force && report_holds(page, results)) || report_write(page, results, true, e);
 }

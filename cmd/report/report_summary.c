@@ -1,25 +1,32 @@
-/* What the numbers say, in sentences that go no further than the intervals do. */
+/* The sentences of a summary (report_summary.h): who is best at the longest length and how sure that is, how
+ * each model changes with length, what tasks found, and how models were recalibrated. */
+#include "cmd/report/report_summary.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "cmd/report/report_text.h"
-#include "cmd/report/result_rows.h"
+#include "cmd/report/result_lookup.h"
 
+/* At most so many names in a sentence, models and tasks with a sentence of their own. */
 enum { MAX_NAMED = 3, MAX_MODELS = 4, MAX_TASKS = 3 };
+
+/* ---- comparing series ---- */
 
 typedef struct Entry {
     const char *label;
     Estimate e;
 } Entry;
 
-/* One series per entry, all measured alike. */
+/* A comparison: one entry for each series, all measured in the same way. */
 typedef struct Contest {
     ReportData *d;
-    Entry *entries;
-    size_t n, best;
-    bool high_wins;
-    const char *(*show)(Arena *a, double v);
-    const char *unit; /* after a value */
+    Entry *entries; /* (n) */
+    size_t n;
+    size_t best;                             /* index of the best entry */
+    bool high_wins;                          /* the higher value is the better one */
+    const char *(*show)(Arena *a, double v); /* how values are written */
+    const char *unit;                        /* written after them */
 } Contest;
 
 static const char *label_of(const ReportData *d, size_t series) {
@@ -57,7 +64,7 @@ static bool disjoint(const Estimate *x, const Estimate *y) {
     return rows_bounded(x) && rows_bounded(y) && (x->high < y->low || y->high < x->low);
 }
 
-/* "A, B and 3 more" */
+/* The names of the entries that are `in`: "A, B and 3 more". */
 static const char *list_names(const Contest *c, const bool *in) {
     Buffer b = {0};
     size_t total = 0, named = 0;
@@ -66,8 +73,8 @@ static const char *list_names(const Contest *c, const bool *in) {
     for (size_t i = 0; i < c->n && named < MAX_NAMED; i++) {
         if (!in[i]) continue;
         bool last = ++named == total;
-        put(&b, named == 1 ? "" : last ? " and " : ", ");
-        put(&b, c->entries[i].label);
+        text_put(&b, named == 1 ? "" : last ? " and " : ", ");
+        text_put(&b, c->entries[i].label);
     }
     if (total > named) buffer_printf(&b, " and %zu more", total - named);
     const char *s = arena_strdup(&c->d->arena, buffer_string(&b));
@@ -75,7 +82,9 @@ static const char *list_names(const Contest *c, const bool *in) {
     return s;
 }
 
-/* How sure the first place is: against those whose intervals meet the best one's, or the next. */
+/* A sentence on how sure the first place is. If all intervals are known, it names those that overlap the best
+ * one's, or says that none does; without all intervals it only names the next value and leaves the order
+ * open. */
 static const char *certainty(const Contest *c) {
     Arena *a = &c->d->arena;
     bool *meets = arena_alloc(a, c->n + 1), unbounded = false;
@@ -102,7 +111,7 @@ static const char *certainty(const Contest *c) {
                         n_meets == 1 ? "that" : "those", list_names(c, meets), rest);
 }
 
-/* Those that share the best value; 1 if it is alone. */
+/* Marks the entries that have the best value, and returns how many they are: 1 if the best is alone. */
 static size_t tied(const Contest *c, bool *in) {
     size_t n = 0;
     for (size_t i = 0; i < c->n; i++) {
@@ -120,14 +129,16 @@ static Contest contest(ReportData *d, bool high_wins) {
                      .unit = high_wins ? "\xc2\xa0%" : ""};
 }
 
+/* ---- sentences ---- */
+
 static const char *say_perplexity(ReportData *d) {
     double *lengths;
-    size_t n = rows_perplexity_lengths(d, &lengths);
+    size_t n = lookup_perplexity_lengths(d, &lengths);
     if (!n) return NULL;
     Arena *a = &d->arena;
     Contest c = contest(d, false);
     for (size_t s = 0; s < d->n_series; s++) {
-        const PerplexityRow *row = rows_perplexity(d, s, lengths[n - 1]);
+        const PerplexityRow *row = lookup_perplexity(d, s, lengths[n - 1]);
         if (row) c.entries[c.n++] = (Entry){label_of(d, s), row->perplexity};
     }
     find_best(&c);
@@ -143,13 +154,14 @@ static const char *say_perplexity(ReportData *d) {
                         best->label, c.n, value, interval(&c, &best->e), certainty(&c));
 }
 
+/* A relative change as text: "+12 %", "-3 %", "less than 1 %", and "12x" from tenfold on. */
 static const char *relative(Arena *a, double change) {
     if (fabs(change) < 0.005) return "less than 1 %";
     if (change >= 9) return arena_printf(a, "%s", text_times(a, change + 1));
     return arena_printf(a, "%s%.0f\xc2\xa0%%", change < 0 ? "\xe2\x88\x92" : "+", 100 * fabs(change));
 }
 
-/* From a model's shortest to its longest length, as it is (no method). */
+/* How a series changes from its shortest to its longest length. */
 static const char *say_change(ReportData *d, size_t series) {
     const PerplexityRow *first = NULL, *last = NULL;
     Arena *a = &d->arena;
@@ -177,15 +189,17 @@ static const char *trials_text(ReportData *d, double trials) {
     return isnan(trials) ? "its trials" : arena_printf(&d->arena, "%s trials", text_count(&d->arena, trials));
 }
 
+/* Who answers a task best at its longest length. *all_zero says that nobody answered anything by this metric.
+ */
 static const char *say_task(ReportData *d, size_t task, int metric, bool *all_zero) {
     double *lengths, trials = NAN, best_trials = NAN;
-    size_t n = rows_task_lengths(d, task, &lengths);
+    size_t n = lookup_task_lengths(d, task, &lengths);
     Arena *a = &d->arena;
     Contest c = contest(d, true);
     *all_zero = true;
     for (size_t s = 0; s < d->n_series && n; s++) {
         Estimate e;
-        if (!rows_pooled(d, task, s, lengths[n - 1], metric, &e, &trials)) continue;
+        if (!lookup_pooled(d, task, s, lengths[n - 1], metric, &e, &trials)) continue;
         if (!c.n || e.value > c.entries[c.best].e.value) c.best = c.n, best_trials = trials;
         c.entries[c.n++] = (Entry){label_of(d, s), e};
     }
@@ -195,7 +209,7 @@ static const char *say_task(ReportData *d, size_t task, int metric, bool *all_ze
     const char *name = text_clip(a, d->tasks[task], 40),
                *where = arena_printf(a, "%s tokens", text_count(a, lengths[n - 1]));
     const char *does = metric == METRIC_SCORE ? "answers exactly" : "finds the right answer the likeliest";
-    double chance = metric == METRIC_FIRST ? rows_chance(d, task) : NAN;
+    double chance = metric == METRIC_FIRST ? lookup_chance(d, task) : NAN;
     const char *guess =
         isnan(chance) ? "" : arena_printf(a, " Guessing would reach %s\xc2\xa0%%.", text_share(a, chance));
     bool *in = arena_alloc(a, c.n + 1);
@@ -216,7 +230,7 @@ static const char *say_recalibration(ReportData *d, const ReportModel *m) {
     const char *objective = rows_string(r, "objective");
     Arena *a = &d->arena;
     if (!(tokens > 0)) return NULL;
-    size_t n = rows_losses(d, m, SIZE_MAX, &xs, &ys);
+    size_t n = lookup_losses(d, m, SIZE_MAX, &xs, &ys);
     const char *in = seconds > 0 ? arena_printf(a, " in %s", text_seconds(a, seconds)) : "";
     const char *how = *objective ? arena_printf(a, " (%s)", text_clip(a, objective, 40)) : "";
     const char *loss = n > 1 ? arena_printf(a, "; its loss went from %s to %s", text_value(a, ys[0]),
@@ -226,7 +240,7 @@ static const char *say_recalibration(ReportData *d, const ReportModel *m) {
                         text_count(a, tokens), in, how, loss);
 }
 
-size_t rows_summary(ReportData *d, const char **out, size_t max) {
+size_t report_summary(ReportData *d, const char **out, size_t max) {
     size_t n = 0, models = 0;
     const char *s = say_perplexity(d);
     if (s && n < max) out[n++] = s;
@@ -239,7 +253,9 @@ size_t rows_summary(ReportData *d, const char **out, size_t max) {
         bool zero = true;
         s = say_task(d, t, METRIC_SCORE, &zero);
         if (s && n < max) out[n++] = s;
-        if (!zero) continue; /* something to tell apart already */
+        /* Where nobody answers exactly, as base models often do not, the ranking of candidates may still tell
+         * the models apart. */
+        if (!zero) continue;
         s = say_task(d, t, METRIC_FIRST, &zero);
         if (s && n < max) out[n++] = s;
     }

@@ -1,27 +1,37 @@
-#include "cmd/report/charts.h"
+/* Drawing a line chart (line_chart.h): frame_of lays it out, the other functions draw one part each. */
+#include "cmd/report/line_chart.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "cmd/report/report.h"
 #include "cmd/report/report_text.h"
+#include "cmd/report/scale.h"
 #include "cmd/report/svg.h"
 
-enum { LABEL_COLUMNS = 26, LINE_HEIGHT = 16, MAX_DIRECT = 14, MAX_TICKS = 24 };
-#define COLUMN 6.6 /* a character's width at 12 px, generously */
+enum {
+    LABEL_COLUMNS = 26, /* longer labels are clipped */
+    LINE_HEIGHT = 16,   /* of labels, in pixels */
+    MAX_DIRECT = 14,    /* lines that can have their labels beside their ends */
+    MAX_TICKS = 24
+};
+#define COLUMN 6.6 /* width of a character at 12 px, on the generous side; there are no font metrics here */
 
+/* The layout of a chart, in pixels. */
 typedef struct Frame {
     const LineChart *c;
     Scale x, y;
-    double left, right, top, bottom, width, height;
-    bool direct; /* labels beside the line ends */
+    double left, right, top, bottom; /* the area of the lines */
+    double width, height;            /* the whole */
+    bool direct;                     /* labels stand beside the ends of the lines */
 } Frame;
+
+/* ---- layout ---- */
 
 static double label_width(Arena *a, const char *label) {
     return COLUMN * (double)text_width(text_clip(a, label, LABEL_COLUMNS));
 }
 
+/* The range of all points and intervals. */
 static void range_of(const LineChart *c, double *x0, double *x1, double *y0, double *y1) {
     *x0 = *y0 = INFINITY;
     *x1 = *y1 = -INFINITY;
@@ -36,12 +46,13 @@ static void range_of(const LineChart *c, double *x0, double *x1, double *y0, dou
     if (c->shares) *y0 = 0, *y1 = 1;
 }
 
-/* Log where linear would flatten most of the lines against the axis. */
+/* A linear axis would flatten most lines against the bottom if one of them is many times higher. */
 static bool wants_log(const LineChart *c, double low, double high) {
     return !c->shares && low > 0 && high / low > 6;
 }
 
-/* Where the legend's entries go, row by row; returns its height. Draws if `out`. */
+/* Places the legend's entries in rows of at most `width` pixels and returns its height. Draws it only if
+ * `out` is not NULL: the layout needs the height first. */
 static double legend(Arena *a, const LineChart *c, double x, double y, double width, Buffer *out) {
     double at = 0, row = 0;
     for (size_t i = 0; i < c->n_lines; i++) {
@@ -75,6 +86,8 @@ static Frame frame_of(Arena *a, const LineChart *c, int width) {
     return f;
 }
 
+/* ---- axes ---- */
+
 static void y_axis(Arena *a, const Frame *f, Buffer *out) {
     double ticks[MAX_TICKS];
     size_t n = scale_ticks(&f->y, 5, ticks, MAX_TICKS);
@@ -100,9 +113,9 @@ static void x_axis(Arena *a, const Frame *f, Buffer *out) {
         const char *label = c->n_x_ticks ? text_count(a, ticks[i]) : scale_label(a, ticks, n, i);
         double half = COLUMN * (double)text_width(label) / 2;
         svg_line(out, x, f->bottom, x, f->bottom + 4, "base");
-        if (x - half < last + 6) continue; /* no room beside the one before */
+        if (x - half < last + 6) continue; /* the label would touch the one before it */
         last = x + half;
-        double at = fmin(x, f->width - half); /* the last one does not stick out */
+        double at = fmin(x, f->width - half); /* the last label must not stick out */
         svg_text(out, at, f->bottom + 18, "middle", NULL, label);
         if (c->times)
             svg_text(out, fmin(x, f->width - 20), f->bottom + 32, "middle", "small",
@@ -111,6 +124,7 @@ static void x_axis(Arena *a, const Frame *f, Buffer *out) {
     svg_text(out, (f->left + f->right) / 2, f->bottom + (c->times ? 48 : 34), "middle", "soft", c->x_label);
 }
 
+/* The marks at the training length and at what guessing reaches. */
 static void references(Arena *a, const Frame *f, Buffer *out) {
     const LineChart *c = f->c;
     if (c->context > 0 && c->context >= f->x.low && c->context <= f->x.high) {
@@ -127,7 +141,10 @@ static void references(Arena *a, const Frame *f, Buffer *out) {
     }
 }
 
-/* Bands between neighbours that both have intervals. */
+/* ---- lines ---- */
+
+/* The bands of a line's intervals: one for each run of neighbouring points that all have an interval. `xs`
+ * are pixels; `low` and `high` (n) are filled with those of the intervals. */
 static void bands(const Frame *f, const ChartLine *l, const double *xs, double *low, double *high,
                   Buffer *out) {
     for (size_t i = 0; l->low && i < l->n;) {
@@ -151,16 +168,20 @@ static void draw_line(Arena *a, const Frame *f, const ChartLine *l, Buffer *out)
     buffer_printf(out, "<g class=\"c%zu\">\n", l->style % SVG_COLORS);
     bands(f, l, xs, low, low + l->n, out);
     svg_polyline(out, xs, ys, l->n, l->dash);
-    /* Long lines wear markers at a few places, and not all at the same. */
+    /* A line of many points has markers at about six of them, shifted by style so that the markers of
+     * neighbouring lines do not hide each other. */
     size_t every = l->n > 16 ? l->n / 6 : 1, phase = l->n > 16 ? every / 2 + l->style % 3 : 0;
     for (size_t i = 0; i < l->n; i++)
         if (i % every == phase % every || i + 1 == l->n) svg_marker(out, xs[i], ys[i], l->style);
-    put(out, "</g>\n");
+    text_put(out, "</g>\n");
 }
+
+/* ---- labels beside the ends of lines ---- */
 
 typedef struct Label {
     const ChartLine *line;
-    double x, y, wanted;
+    double x, wanted; /* the end of the line */
+    double y;         /* where the label goes */
 } Label;
 
 static int by_height(const void *a, const void *b) {
@@ -168,15 +189,17 @@ static int by_height(const void *a, const void *b) {
     return p->wanted < q->wanted ? -1 : p->wanted > q->wanted;
 }
 
-/* Each beside its line's end, moved apart where they would overlap. */
+/* Puts each label at the height of its line's end. Labels that would overlap are pushed down first, from the
+ * top; those that then stand below the chart are pushed up, from the bottom. A thin line leads to a label
+ * that moved. */
 static void end_labels(Arena *a, const Frame *f, Buffer *out) {
     Label *labels = arena_alloc(a, (f->c->n_lines + 1) * sizeof *labels);
     size_t n = 0;
     for (size_t i = 0; i < f->c->n_lines; i++) {
         const ChartLine *l = &f->c->lines[i];
         if (!l->n) continue;
-        double y = scale_at(&f->y, l->ys[l->n - 1]);
-        labels[n++] = (Label){l, scale_at(&f->x, l->xs[l->n - 1]), y, y};
+        double x = scale_at(&f->x, l->xs[l->n - 1]), y = scale_at(&f->y, l->ys[l->n - 1]);
+        labels[n++] = (Label){.line = l, .x = x, .wanted = y, .y = y};
     }
     if (n) qsort(labels, n, sizeof *labels, by_height);
     for (size_t i = 1; i < n; i++)
@@ -192,7 +215,9 @@ static void end_labels(Arena *a, const Frame *f, Buffer *out) {
     }
 }
 
-/* The picture in words: what the lines are and where they end. */
+/* ---- the whole ---- */
+
+/* The chart in words, for screen readers: what the lines are, and where they begin and end. */
 static const char *describe(Arena *a, const LineChart *c) {
     Buffer b = {0};
     buffer_printf(&b, "Line chart: %s over %s.", c->y_label, c->x_label);
@@ -208,7 +233,7 @@ static const char *describe(Arena *a, const LineChart *c) {
     return s;
 }
 
-void chart_lines(Arena *a, const LineChart *c, int width, const char *id, bool standalone, Buffer *out) {
+void line_chart_draw(Arena *a, const LineChart *c, int width, const char *id, bool standalone, Buffer *out) {
     Frame f = frame_of(a, c, width);
     double pad = standalone ? 20 : 0, head = standalone ? 26 : 0;
     svg_open(out, width + 2 * pad, f.height + head + 2 * pad, id, c->title, describe(a, c), standalone);
@@ -225,130 +250,6 @@ void chart_lines(Arena *a, const LineChart *c, int width, const char *id, bool s
         end_labels(a, &f, out);
     else
         legend(a, c, 4, f.bottom + (c->times ? 54 : 40) + 14, width - 8, out);
-    if (standalone) put(out, "</g>\n");
+    if (standalone) text_put(out, "</g>\n");
     svg_close(out);
-}
-
-/* ---- what they show ---- */
-
-static ChartLine line_for(ReportData *d, size_t series, size_t room) {
-    double *p = arena_alloc(&d->arena, 4 * (room + 1) * sizeof *p);
-    return (ChartLine){.label = d->series[series].label,
-                       .style = series,
-                       .dash = d->series[series].dash,
-                       .xs = p,
-                       .ys = p + room,
-                       .low = p + 2 * room,
-                       .high = p + 3 * room};
-}
-
-static void add_point(ChartLine *l, double x, const Estimate *e) {
-    l->xs[l->n] = x;
-    l->ys[l->n] = e->value;
-    l->low[l->n] = e->low;
-    l->high[l->n++] = e->high;
-}
-
-static ChartLine *lines_for(ReportData *d, size_t n) {
-    return arena_alloc(&d->arena, (n + 1) * sizeof(ChartLine));
-}
-
-bool chart_perplexity(ReportData *d, LineChart *c) {
-    double *lengths;
-    size_t n = rows_perplexity_lengths(d, &lengths);
-    *c = (LineChart){.title = "Perplexity by context length",
-                     .x_label = "context length in tokens",
-                     .y_label = "perplexity",
-                     .lines = lines_for(d, d->n_series),
-                     .x_log = true,
-                     .x_ticks = lengths,
-                     .n_x_ticks = n,
-                     .context = d->context,
-                     .times = d->context > 0,
-                     .chance = NAN};
-    for (size_t s = 0; s < d->n_series; s++) {
-        ChartLine l = line_for(d, s, n);
-        for (size_t i = 0; i < n; i++) {
-            const PerplexityRow *row = rows_perplexity(d, s, lengths[i]);
-            if (row) add_point(&l, lengths[i], &row->perplexity);
-        }
-        if (l.n) c->lines[c->n_lines++] = l;
-    }
-    return c->n_lines > 0;
-}
-
-bool chart_positions(ReportData *d, LineChart *c, double *length) {
-    *length = 0;
-    for (size_t i = 0; i < d->n_perplexity; i++)
-        if (json_array_size(d->perplexity[i].positions)) *length = fmax(*length, d->perplexity[i].length);
-    *c = (LineChart){.title = arena_printf(&d->arena, "Loss by position in windows of %s tokens",
-                                           text_count(&d->arena, *length)),
-                     .x_label = "position in the window",
-                     .y_label = "loss in nats per token",
-                     .lines = lines_for(d, d->n_series),
-                     .x_log = true,
-                     .context = d->context,
-                     .chance = NAN};
-    for (size_t s = 0; s < d->n_series && *length; s++) {
-        const PerplexityRow *row = rows_perplexity(d, s, *length);
-        if (!row) continue;
-        ChartLine l = {.label = d->series[s].label, .style = s, .dash = d->series[s].dash};
-        l.n = rows_positions(d, row, CHART_POINTS, &l.xs, &l.ys);
-        if (l.n) c->lines[c->n_lines++] = l;
-    }
-    double *ends = arena_alloc(&d->arena, (c->n_lines * CHART_POINTS + 1) * sizeof *ends);
-    size_t n = 0;
-    for (size_t i = 0; i < c->n_lines; i++)
-        for (size_t j = 0; j < c->lines[i].n; j++)
-            ends[n++] = c->lines[i].xs[j];
-    n = rows_distinct(ends, n);
-    if (n && n <= 16) c->x_ticks = ends, c->n_x_ticks = n;
-    return c->n_lines > 0;
-}
-
-bool chart_task(ReportData *d, size_t task, int metric, LineChart *c) {
-    double *lengths;
-    size_t n = rows_task_lengths(d, task, &lengths);
-    *c = (LineChart){.title =
-                         arena_printf(&d->arena, "%s: %s by context length", d->tasks[task],
-                                      metric == METRIC_SCORE ? "exact answers" : "right answer likeliest"),
-                     .x_label = "context length in tokens",
-                     .y_label = "share of trials",
-                     .lines = lines_for(d, d->n_series),
-                     .x_log = true,
-                     .shares = true,
-                     .x_ticks = lengths,
-                     .n_x_ticks = n,
-                     .context = d->context,
-                     .times = d->context > 0,
-                     .chance = metric == METRIC_FIRST ? rows_chance(d, task) : NAN};
-    for (size_t s = 0; s < d->n_series; s++) {
-        ChartLine l = line_for(d, s, n);
-        for (size_t i = 0; i < n; i++) {
-            Estimate e;
-            double trials;
-            if (rows_pooled(d, task, s, lengths[i], metric, &e, &trials)) add_point(&l, lengths[i], &e);
-        }
-        if (l.n) c->lines[c->n_lines++] = l;
-    }
-    return c->n_lines > 0;
-}
-
-bool chart_recalibration(ReportData *d, const char *objective, LineChart *c) {
-    *c = (LineChart){.title = *objective ? arena_printf(&d->arena, "Recalibration loss, %s", objective)
-                                         : "Recalibration loss",
-                     .x_label = "tokens seen",
-                     .y_label = "loss",
-                     .lines = lines_for(d, d->n_models),
-                     .chance = NAN};
-    for (size_t i = 0; i < d->n_models; i++) {
-        const json_t *r = json_object_get(d->models[i].json, "recalibration");
-        if (!json_is_object(r) || strcmp(rows_string(r, "objective"), objective) != 0) continue;
-        ChartLine l = {.label = d->models[i].name, .style = i};
-        for (size_t s = d->n_series; s-- > 0;) /* the colour that the model has above */
-            if (d->series[s].model == i) l.style = s;
-        l.n = rows_losses(d, &d->models[i], CHART_POINTS, &l.xs, &l.ys);
-        if (l.n) c->lines[c->n_lines++] = l;
-    }
-    return c->n_lines > 0;
 }

@@ -1,16 +1,23 @@
+/* Writing results as CSV (report_csv.h). */
+#include "cmd/report/report_csv.h"
+
 #include <math.h>
 
-#include "cmd/report/report.h"
 #include "cmd/report/report_text.h"
-#include "cmd/report/result_rows.h"
+#include "cmd/report/result_lookup.h"
 #include "formats/json.h"
 
-/* What the first columns of a line say. */
+/* The columns of a line that say what was measured. Numbers: NAN leaves the field empty. */
 typedef struct Line {
     const char *table, *model, *method, *task;
-    double softmax_scale, length, context, depth, position; /* NAN or 0: empty */
+    double softmax_scale;
+    double length;   /* tokens */
+    double context;  /* trained context in tokens; 0: unknown. Gives the column times_context. */
+    double depth;    /* 0 to 1 */
+    double position; /* tokens */
 } Line;
 
+/* A whole number without a decimal point, any other with as many digits as it takes to read it back. */
 static void number(double v, Buffer *out) {
     if (isnan(v)) return;
     json_t *n = v == floor(v) && fabs(v) < 1e15 ? json_integer((json_int_t)v) : json_real(v);
@@ -18,11 +25,12 @@ static void number(double v, Buffer *out) {
     json_decref(n);
 }
 
+/* Appends a line, unless the value is missing. */
 static void line(const Line *l, const char *metric, const Estimate *e, double n, Buffer *out) {
     if (isnan(e->value)) return;
     double times = l->context > 0 ? l->length / l->context : NAN;
     double before[] = {l->length, times, l->depth, l->position}, after[] = {e->value, e->low, e->high, n};
-    put(out, l->table);
+    text_put(out, l->table);
     buffer_byte(out, ',');
     text_csv(l->model, out);
     buffer_byte(out, ',');
@@ -43,14 +51,24 @@ static void line(const Line *l, const char *metric, const Estimate *e, double n,
     buffer_byte(out, '\n');
 }
 
+/* A value without an interval. */
 static Estimate only(double v) {
     return (Estimate){v, NAN, NAN};
 }
 
+/* The columns that rows of both tables share. */
 static Line line_of(const ReportData *d, const char *table, size_t series, double length) {
-    const Series *s = &d->series[series];
+    const ReportSeries *s = &d->series[series];
     const ReportModel *m = &d->models[s->model];
-    return (Line){table, m->name, s->method, "", NAN, length, m->context, NAN, NAN};
+    return (Line){.table = table,
+                  .model = m->name,
+                  .method = s->method,
+                  .task = "",
+                  .softmax_scale = NAN,
+                  .length = length,
+                  .context = m->context,
+                  .depth = NAN,
+                  .position = NAN};
 }
 
 static void perplexity_lines(ReportData *d, Buffer *out) {
@@ -67,7 +85,7 @@ static void perplexity_lines(ReportData *d, Buffer *out) {
         Line l = line_of(d, "position", row->series, row->length);
         l.softmax_scale = row->softmax_scale;
         double *xs, *ys;
-        size_t n = rows_positions(d, row, SIZE_MAX, &xs, &ys);
+        size_t n = lookup_positions(d, row, SIZE_MAX, &xs, &ys);
         for (size_t k = 0; k < n; k++) {
             Estimate nll = only(ys[k]);
             l.position = xs[k];
@@ -77,8 +95,8 @@ static void perplexity_lines(ReportData *d, Buffer *out) {
 }
 
 static void task_lines(const ReportData *d, Buffer *out) {
-    for (size_t i = 0; i < d->n_rows; i++) {
-        const TaskRow *row = &d->rows[i];
+    for (size_t i = 0; i < d->n_task_rows; i++) {
+        const TaskRow *row = &d->task_rows[i];
         Line l = line_of(d, "task", row->series, row->length);
         l.task = d->tasks[row->task];
         l.depth = row->depth;
@@ -96,7 +114,7 @@ static void recalibration_lines(ReportData *d, Buffer *out) {
         const char *objective = rows_string(json_object_get(m->json, "recalibration"), "objective");
         Line l = {"recalibration", m->name, "", objective, NAN, NAN, NAN, NAN, NAN};
         double *xs, *ys;
-        size_t n = rows_losses(d, m, SIZE_MAX, &xs, &ys);
+        size_t n = lookup_losses(d, m, SIZE_MAX, &xs, &ys);
         for (size_t k = 0; k < n; k++) {
             Estimate loss = only(ys[k]);
             line(&l, "loss", &loss, xs[k], out);
@@ -107,7 +125,8 @@ static void recalibration_lines(ReportData *d, Buffer *out) {
 void report_csv(const json_t *results, Buffer *out) {
     ReportData d;
     rows_read(results, &d);
-    put(out, "table,model,method,softmax_scale,task,length,times_context,depth,position,metric,value,low,"
+    text_put(out,
+             "table,model,method,softmax_scale,task,length,times_context,depth,position,metric,value,low,"
              "high,n\n");
     perplexity_lines(&d, out);
     task_lines(&d, out);

@@ -1,0 +1,93 @@
+/* Charts and tables of numbers (html_numbers.h). */
+#include "cmd/report/html_numbers.h"
+
+#include <math.h>
+
+#include "cmd/report/report_text.h"
+#include "cmd/report/result_lookup.h"
+
+enum { MAX_CURVE_ROWS = 24 };
+
+size_t html_shown_series(Page *p) {
+    if (p->d.n_series > PAGE_SERIES) p->left_out = true;
+    return p->d.n_series < PAGE_SERIES ? p->d.n_series : PAGE_SERIES;
+}
+
+size_t html_shown_columns(Page *p, size_t n) {
+    if (n > PAGE_COLUMNS) p->left_out = true;
+    return n < PAGE_COLUMNS ? n : PAGE_COLUMNS;
+}
+
+void html_figure(Page *p, LineChart *c, const char *caption) {
+    Arena *a = &p->d.arena;
+    if (c->n_lines > PAGE_SERIES) c->n_lines = PAGE_SERIES, p->left_out = true;
+    if (!html_room(p, ROOM_CHARTS)) return;
+    text_put(p->out, "<figure>\n<div class=\"wide\">");
+    line_chart_draw(a, c, CHART_WIDE, html_id(p), false, p->out);
+    text_put(p->out, "</div>\n<div class=\"narrow\">");
+    line_chart_draw(a, c, CHART_NARROW, html_id(p), false, p->out);
+    text_put(p->out, "</div>\n");
+    if (caption) html_element(p, "figcaption", "note", caption);
+    text_put(p->out, "</figure>\n");
+}
+
+void html_length_head(Page *p, const char *first, const double *lengths, size_t n) {
+    Arena *a = &p->d.arena;
+    buffer_printf(p->out, "<thead><tr><th scope=\"col\">%s</th>", first);
+    for (size_t i = 0; i < n; i++) {
+        buffer_printf(p->out, "<th scope=\"col\">%s", text_count(a, lengths[i]));
+        if (p->d.context)
+            buffer_printf(p->out, "<small>%s</small>", text_times(a, lengths[i] / p->d.context));
+        text_put(p->out, "</th>");
+    }
+    text_put(p->out, "</tr></thead>\n<tbody>\n");
+}
+
+void html_value_cell(Page *p, const Estimate *e, bool strong, const char *(*show)(Arena *a, double v)) {
+    Arena *a = &p->d.arena;
+    if (!e || isnan(e->value)) {
+        text_put(p->out, "<td>\xe2\x80\x93</td>");
+        return;
+    }
+    buffer_printf(p->out, strong ? "<td><strong>%s</strong>" : "<td>%s", show(a, e->value));
+    if (rows_bounded(e))
+        buffer_printf(p->out, "<small>%s\xe2\x80\x93%s</small>", show(a, e->low), show(a, e->high));
+    text_put(p->out, "</td>");
+}
+
+void html_number_cell(Page *p, double v, const char *(*show)(Arena *a, double v)) {
+    buffer_printf(p->out, "<td>%s</td>", isnan(v) ? "\xe2\x80\x93" : show(&p->d.arena, v));
+}
+
+void html_curve_table(Page *p, const LineChart *c, const char *caption, const char *first) {
+    size_t room = 1, n = 0;
+    for (size_t i = 0; i < c->n_lines; i++)
+        room += c->lines[i].n;
+    double *xs = arena_alloc(&p->d.arena, room * sizeof *xs);
+    for (size_t i = 0; i < c->n_lines; i++)
+        for (size_t j = 0; j < c->lines[i].n; j++)
+            xs[n++] = c->lines[i].xs[j];
+    n = lookup_distinct(xs, n);
+    size_t every = (n + MAX_CURVE_ROWS - 1) / MAX_CURVE_ROWS;
+    html_table_open(p, caption);
+    buffer_printf(p->out, "<thead><tr><th scope=\"col\">%s</th>", first);
+    for (size_t i = 0; i < c->n_lines; i++) {
+        text_put(p->out, "<th scope=\"col\">");
+        text_xml(text_clip(&p->d.arena, c->lines[i].label, 40), p->out);
+        text_put(p->out, "</th>");
+    }
+    text_put(p->out, "</tr></thead>\n<tbody>\n");
+    for (size_t k = 0; k < n; k++) {
+        if (k % every && k + 1 != n) continue;
+        html_row_head(p, text_count(&p->d.arena, xs[k]));
+        for (size_t i = 0; i < c->n_lines; i++) {
+            const ChartLine *l = &c->lines[i];
+            double v = NAN;
+            for (size_t j = 0; j < l->n; j++)
+                if (l->xs[j] == xs[k]) v = l->ys[j];
+            html_number_cell(p, v, text_value);
+        }
+        text_put(p->out, "</tr>\n");
+    }
+    html_table_close(p);
+}

@@ -1,0 +1,74 @@
+/* Scales and ticks (scale.h). */
+#include "cmd/report/scale.h"
+
+#include <math.h>
+
+#include "cmd/report/report_text.h"
+
+/* The smallest of 1, 2 and 5 times a power of ten that is at least `step`. The factors just above 1, 2 and 5
+ * absorb rounding in `step`. */
+static double round_step(double step) {
+    double power = pow(10, floor(log10(step))), lead = step / power;
+    return power * (lead <= 1.0001 ? 1 : lead <= 2.0001 ? 2 : lead <= 5.0001 ? 5 : 10);
+}
+
+Scale scale_fit(double low, double high, double from, double to, bool log, bool nice) {
+    if (log) {
+        if (!(high > low * 1.0001)) low /= 1.2, high *= 1.2;
+        if (nice) low /= 1.03, high *= 1.03;
+    } else {
+        if (!(high - low > 1e-9 * fmax(fabs(low), fabs(high)))) {
+            double pad = low ? fabs(low) * 0.1 : 1;
+            low -= pad, high += pad;
+        }
+        double step = round_step((high - low) / 5);
+        if (nice) low = floor(low / step + 1e-9) * step, high = ceil(high / step - 1e-9) * step;
+    }
+    return (Scale){low, high, from, to, log};
+}
+
+double scale_at(const Scale *s, double value) {
+    double t = s->log ? log(value / s->low) / log(s->high / s->low) : (value - s->low) / (s->high - s->low);
+    return s->from + fmax(-0.05, fmin(1.05, t)) * (s->to - s->from);
+}
+
+/* Ticks of a logarithmic axis. If they are few, 1, 2 and 5 times every power of ten; otherwise powers of ten
+ * alone, and only every k-th power where even those are too many. Counting starts from a multiple of k, so
+ * that 1 is among them if it lies inside. */
+static size_t log_ticks(const Scale *s, size_t target, double *out, size_t max) {
+    int first = (int)floor(log10(s->low)), last = (int)ceil(log10(s->high));
+    size_t n = 0, decades = (size_t)(last - first);
+    bool fine = decades * 2 <= target + 1;
+    int every = fine ? 1 : (int)((decades + target - 1) / target);
+    first = (int)floor((double)first / every) * every;
+    for (int power = first; power <= last && n < max; power += every)
+        for (int lead = 0; lead < (fine ? 3 : 1) && n < max; lead++) {
+            double v = pow(10, power) * (lead == 0 ? 1 : lead == 1 ? 2 : 5);
+            if (v >= s->low * 0.9999 && v <= s->high * 1.0001) out[n++] = v;
+        }
+    return n;
+}
+
+/* A logarithmic axis so short that it has fewer than three such ticks gets evenly spaced ones. */
+size_t scale_ticks(const Scale *s, size_t target, double *out, size_t max) {
+    size_t n = s->log ? log_ticks(s, target, out, max) : 0;
+    if (n >= 3) return n;
+    double step = round_step((s->high - s->low) / (double)target);
+    n = 0;
+    for (double k = ceil(s->low / step - 1e-6); n < max && k * step <= s->high + step * 1e-6; k++)
+        out[n++] = k * step + 0.0; /* adding 0.0 turns -0 into 0 */
+    return n;
+}
+
+const char *scale_label(Arena *a, const double *ticks, size_t n, size_t i) {
+    double largest = 0, step = INFINITY;
+    for (size_t j = 0; j < n; j++) {
+        largest = fmax(largest, fabs(ticks[j]));
+        if (j) step = fmin(step, ticks[j] - ticks[j - 1]);
+    }
+    if (ticks[i] == 0) return "0";
+    if (largest >= 1e6 || step < 1e-4) return arena_printf(a, "%.3g", ticks[i]);
+    if (ticks[i] >= 1e4) return text_count(a, ticks[i]);
+    int digits = step < 1 ? (int)ceil(-log10(step) - 1e-6) : 0;
+    return arena_printf(a, "%.*f", digits < 5 ? digits : 5, ticks[i]);
+}
