@@ -38,7 +38,7 @@ static void unmap(Mapping *m) {
     if (m->source.size) munmap((void *)m->source.map, m->source.size);
 }
 
-Mapping *checkpoint_hang(Checkpoint *c, const ByteSource *s, void (*close_mapping)(Mapping *)) {
+Mapping *checkpoint_add_mapping(Checkpoint *c, const ByteSource *s, void (*close_mapping)(Mapping *)) {
     Mapping *m = arena_alloc(&c->arena, sizeof *m);
     m->source = *s;
     m->close = close_mapping;
@@ -65,7 +65,7 @@ const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e) {
         .map = map ? map : (const uint8_t *)"",
         .size = (uint64_t)st.st_size,
     };
-    return &checkpoint_hang(c, &s, unmap)->source;
+    return &checkpoint_add_mapping(c, &s, unmap)->source;
 }
 
 /* ---- tensors, found by name through an open-addressing table of positions + 1 ---- */

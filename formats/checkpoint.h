@@ -86,6 +86,6 @@ json_t *checkpoint_json(const Checkpoint *c, const char *name, Error *e);
 /* Maps a regular file read-only and hangs it on `c`. An empty file maps to size 0. */
 const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e);
 /* Hangs a source of another kind (a zip entry) on `c`; close(m) is called by checkpoint_close. */
-Mapping *checkpoint_hang(Checkpoint *c, const ByteSource *s, void (*close)(Mapping *));
+Mapping *checkpoint_add_mapping(Checkpoint *c, const ByteSource *s, void (*close)(Mapping *));
 
 #endif

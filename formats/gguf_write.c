@@ -6,10 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "formats/drain.h"
 #include "formats/file_names.h"
 #include "formats/meta.h"
 #include "formats/output.h"
+#include "formats/tensor_writer.h"
 
 static void put_u32(Buffer *b, uint32_t v) {
     buffer_append(b, &v, sizeof v);
@@ -96,7 +96,7 @@ static bool build_header(Buffer *b, Checkpoint *c, const WriteOptions *o, Error 
     return true;
 }
 
-static bool write_all(Drain *d, Checkpoint *c, Error *e) {
+static bool write_all(TensorWriter *d, Checkpoint *c, Error *e) {
     Buffer header = {0};
     bool ok =
         build_header(&header, c, d->options, e) && fd_write(d->fd, header.data, header.size, d->path, e);
@@ -104,7 +104,7 @@ static bool write_all(Drain *d, Checkpoint *c, Error *e) {
     for (size_t i = 0; ok && i < c->n_tensors; i++) {
         Tensor *t = &c->tensors[i];
         uint64_t bytes = tensor_bytes(t);
-        ok = drain_tensor(d, t, e) && drain_zeros(d, aligned(bytes, c->alignment) - bytes, e);
+        ok = tensor_writer_add(d, t, e) && tensor_writer_pad(d, aligned(bytes, c->alignment) - bytes, e);
     }
     if (ok && d->options->manifest) {
         ok = build_header(&header, c, d->options, e);
@@ -130,9 +130,9 @@ static void settle_alignment(Checkpoint *c) {
 bool gguf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) {
     Output out;
     if (!output_begin(&out, path, false, o->force, e)) return false;
-    drain_blank_hashes(c);
+    tensors_blank_hashes(c);
     settle_alignment(c);
-    Drain d = {.path = path, .options = o, .total = drain_total(c)};
+    TensorWriter d = {.path = path, .options = o, .total = tensors_total_bytes(c)};
     d.fd = open(out.temp, O_WRONLY | O_CLOEXEC);
     bool ok = d.fd >= 0 || error_errno(e, "%s", path);
     ok = ok && write_all(&d, c, e);

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/drain.h"
 #include "formats/file_names.h"
 #include "formats/json.h"
+#include "formats/tensor_writer.h"
 
 static const uint64_t DEFAULT_SHARD = 5000000000; /* what the hub's own tools use */
 
@@ -213,7 +213,7 @@ bool hf_files_list(HfFiles *f, Checkpoint *c, const WriteOptions *o, Error *e) {
     bool ok = list_shards(f, c, &l, e);
     if (ok && l.n_shards > 1) {
         Buffer index = {0};
-        build_index(&l, drain_total(c), &index);
+        build_index(&l, tensors_total_bytes(c), &index);
         set_text(f, append(f, SAFETENSORS_FILE INDEX_ENDING), &index);
     }
     free(l.shard);

@@ -106,7 +106,7 @@ bool hf_dequantized(Arena *a, const Tensor *weight, const Tensor *scale, uint64_
                              .read = read_scaled,
                              .context = x};
     *out = over_source(a, &x->source, weight->name, DTYPE_F32, as, weight);
-    out->packed = dtype_info(weight->dtype)->name;
+    out->quantization = dtype_info(weight->dtype)->name;
     return true;
 }
 
@@ -162,6 +162,6 @@ bool hf_mxfp4_tensor(Arena *a, const char *name, const Tensor *blocks, const Ten
     x->source = (ByteSource){
         .path = blocks->name, .size = tensor_elems(scales) * MX_BLOCK, .read = read_mxfp4, .context = x};
     *out = over_source(a, &x->source, name, DTYPE_MXFP4, DTYPE_MXFP4, &shape);
-    out->packed = "mxfp4";
+    out->quantization = "mxfp4";
     return true;
 }

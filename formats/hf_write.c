@@ -8,13 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "formats/drain.h"
 #include "formats/hf_files.h"
 #include "formats/hf_zip_write.h"
 #include "formats/output.h"
+#include "formats/tensor_writer.h"
 #include "formats/text.h"
 
-static bool write_file(Drain *d, Checkpoint *c, const char *folder, const HfFile *f, Error *e) {
+static bool write_file(TensorWriter *d, Checkpoint *c, const char *folder, const HfFile *f, Error *e) {
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/%s", folder, f->name) >= (int)sizeof path)
         return error_set(e, ERR_FAILED, "%s/%s: the path is too long", folder, f->name);
@@ -24,7 +24,7 @@ static bool write_file(Drain *d, Checkpoint *c, const char *folder, const HfFile
     bool ok = d->fd >= 0 || error_errno(e, "%s", path);
     ok = ok && fd_write(d->fd, f->bytes, f->n_bytes, path, e);
     for (size_t i = 0; ok && i < f->n_tensors; i++)
-        ok = drain_tensor(d, f->tensors[i], e);
+        ok = tensor_writer_add(d, f->tensors[i], e);
     if (ok && f->is_manifest)
         ok = hf_manifest_text(c, d->options, &manifest, e) &&
              fd_write(d->fd, manifest.data, manifest.size, path, e);
@@ -35,7 +35,7 @@ static bool write_file(Drain *d, Checkpoint *c, const char *folder, const HfFile
 
 static bool write_folder(Checkpoint *c, const HfFiles *f, const char *folder, const WriteOptions *o,
                          Error *e) {
-    Drain d = {.options = o, .total = drain_total(c)};
+    TensorWriter d = {.options = o, .total = tensors_total_bytes(c)};
     for (size_t i = 0; i < f->n; i++)
         if (!write_file(&d, c, folder, &f->files[i], e)) return false;
     return true;

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <zip.h>
 
-#include "formats/drain.h"
+#include "formats/tensor_writer.h"
 
 enum {
     ALIGNMENT = 64,   /* of an entry's first byte */
@@ -211,7 +211,7 @@ static bool add_entry(zip_t *z, Entry *x, uint64_t *at) {
 static bool measure(ZipWrite *w, Entry *x) {
     x->size = x->file->n_bytes + x->file->tensor_bytes;
     if (!x->file->is_manifest) return true;
-    drain_blank_hashes(w->c);
+    tensors_blank_hashes(w->c);
     bool ok = hf_manifest_text(w->c, w->options, &x->manifest, w->e);
     x->size = x->manifest.size;
     return ok;
@@ -234,7 +234,7 @@ static bool write_entries(ZipWrite *w, zip_t *z, Entry *entries, const HfFiles *
 bool hf_zip_write(Checkpoint *c, const HfFiles *files, const char *temp, const char *path,
                   const WriteOptions *o, Error *e) {
     Error reason = {0};
-    ZipWrite w = {.c = c, .options = o, .path = path, .total = drain_total(c), .e = &reason};
+    ZipWrite w = {.c = c, .options = o, .path = path, .total = tensors_total_bytes(c), .e = &reason};
     zip_error_init(&w.error);
     w.out = fopen(temp, "r+b");
     if (!w.out) return error_errno(e, "%s", path);

@@ -76,7 +76,7 @@ const void *tensor_map(const Tensor *t) {
 TensorStatus tensor_status(const Tensor *t) {
     TensorStatus shown = TENSOR_UNTOUCHED;
     bool exact = t->dtype == t->exact_dtype || dtype_widens(t->exact_dtype, t->dtype);
-    if (t->packed || t->scale != 1 || t->add != 0 || t->row_scale)
+    if (t->quantization || t->scale != 1 || t->add != 0 || t->row_scale)
         shown = TENSOR_CHANGED;
     else if (t->dtype != t->storage_dtype)
         shown = exact ? TENSOR_WIDENED : TENSOR_CHANGED;

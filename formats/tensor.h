@@ -61,8 +61,8 @@ typedef struct Tensor {
      * before a GGUF widened them. Serving them in it loses nothing. */
     DType exact_dtype;
     const char
-        *packed;   /* how the source keeps it: "f8_e4m3", "mxfp4" (formats/hf_quantization.h); NULL: plain */
-    char hash[33]; /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
+        *quantization; /* how a quantized source stores it: "f8_e4m3" or "mxfp4"; NULL: as storage_dtype */
+    char hash[33];     /* XXH3-128 of the served bytes, lower-case hex; writers fill it */
 } Tensor;
 
 /* A tensor over memory: `bytes` is row-major data of `dtype` that outlives the checkpoint (or lies in its

@@ -148,7 +148,7 @@ static bool read_served(const ByteSource *s, uint64_t offset, size_t n, void *ou
     return tensor_read_rows(t, offset / row, n / row, out, e);
 }
 
-Tensor tensor_as_served(Arena *a, const Tensor *t) {
+Tensor tensor_of_view(Arena *a, const Tensor *t) {
     Tensor *inner = arena_alloc(a, sizeof *inner);
     *inner = *t;
     return over_read(a, t, t->row_elems, read_served, inner);
@@ -159,11 +159,11 @@ Tensor tensor_as_served(Arena *a, const Tensor *t) {
 /* The context of a transposed tensor's source. */
 typedef struct Turned {
     Tensor inner;
-    Transposer *held;
+    TransposeCache *held;
     uint64_t number; /* from 1: what held->of says */
 } Turned;
 
-void transposer_free(Transposer *t) {
+void transpose_cache_free(TransposeCache *t) {
     free(t->bytes);
     t->bytes = NULL;
     t->capacity = t->of = 0;
@@ -197,12 +197,12 @@ static void turn(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols,
 
 /* Sees to it that held->bytes is this matrix, transposed. */
 static bool hold(const Turned *t, uint64_t matrix, Error *e) {
-    Transposer *held = t->held;
+    TransposeCache *held = t->held;
     if (held->of == t->number && held->matrix == matrix) return true;
     uint64_t rows = t->inner.shape[t->inner.rank - 2], cols = t->inner.row_elems;
     size_t size = dtype_info(t->inner.dtype)->block_bytes, bytes = rows * cols * size;
     if (held->capacity < bytes) {
-        transposer_free(held);
+        transpose_cache_free(held);
         held->bytes = big_alloc_unset(rows, cols * size, t->inner.name, e);
         if (!held->bytes) return false;
         held->capacity = bytes;
@@ -252,7 +252,7 @@ static const Turned *turned_before(const Tensor *t) {
                : NULL;
 }
 
-bool tensor_transposed(Arena *a, Transposer *held, const Tensor *t, Tensor *out, Error *e) {
+bool tensor_transposed(Arena *a, TransposeCache *held, const Tensor *t, Tensor *out, Error *e) {
     const Turned *before = turned_before(t);
     *out = *t;
     if (before) {

@@ -17,20 +17,20 @@ Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n);
  * and shape are those of one, with `n` before them. An error names the two that differ. */
 bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *out, Error *e);
 /* The same tensor as if it were stored the way it is served. Its rows are read whole. */
-Tensor tensor_as_served(Arena *a, const Tensor *t);
+Tensor tensor_of_view(Arena *a, const Tensor *t);
 /* Holds one transposed matrix at a time. Zero-initialise; free it after the last reading of such a tensor. */
-typedef struct Transposer {
+typedef struct TransposeCache {
     uint64_t made;   /* tensors, numbered from 1 */
     uint64_t of;     /* the tensor whose matrix is held; 0: none */
     uint64_t matrix; /* its index in that tensor */
     uint8_t *bytes;
     size_t capacity;
-} Transposer;
-void transposer_free(Transposer *t);
+} TransposeCache;
+void transpose_cache_free(TransposeCache *t);
 /* A matrix, or each of a stack of them, with rows and columns exchanged; served in the type that `t` is
  * served in, which must not have blocks. Twice is `t` itself again. All tensors made with one `held` are read
  * by one thread. */
-bool tensor_transposed(Arena *a, Transposer *held, const Tensor *t, Tensor *out, Error *e);
+bool tensor_transposed(Arena *a, TransposeCache *held, const Tensor *t, Tensor *out, Error *e);
 /* True if both parts begin at the same stored row, transposed alike. */
 bool part_same(const TensorPart *a, const TensorPart *b);
 

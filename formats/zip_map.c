@@ -180,7 +180,7 @@ static bool unpack(ZipMap *z, ZipEntry *x, uint64_t number, uint64_t size, Error
     uint8_t *bytes = big_alloc(size, 1, x->source.path, e);
     if (!bytes) return false;
     ByteSource owner = {.path = x->source.path, .size = size, .context = bytes};
-    checkpoint_hang(z->c, &owner, free_unpacked);
+    checkpoint_add_mapping(z->c, &owner, free_unpacked);
     z->unpacked += size;
     zip_file_t *f = zip_fopen_index(z->zip, number, 0);
     uint8_t past; /* reading past the end makes libzip compare checksums */

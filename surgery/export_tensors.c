@@ -146,7 +146,7 @@ static bool add_whole(Export *x, const TensorName *row, int layer, Tensor t) {
     }
     Tensor whole = t;
     if (row->hf_transposed && !gguf &&
-        !tensor_transposed(&x->out->arena, &x->m->transposer, &t, &whole, x->e))
+        !tensor_transposed(&x->out->arena, &x->m->transpose_cache, &t, &whole, x->e))
         return false;
     tensor_name(row, layer, -1, x->out->format, name);
     whole.name = name;
@@ -221,7 +221,7 @@ static bool add_other(Export *x, const Tensor *t) {
     }
     if (!from_gguf && to_gguf) return carry_in_key(x, t);
     Tensor other = *t;
-    if (!to_gguf && t->packed) to_hf_dtype(x, &other);
+    if (!to_gguf && t->quantization) to_hf_dtype(x, &other);
     checkpoint_add_tensor(x->out, &other);
     return true;
 }
@@ -363,7 +363,7 @@ bool export_tensors(Export *x) {
     for (size_t i = 0; i < x->m->n_tensors; i++) {
         const ModelTensor *t = &x->m->tensors[i];
         if (t->role == ROLE_SINKS && leaves_sinks(x)) continue;
-        if (x->packed && t->tensor.packed) continue;
+        if (x->packed && t->tensor.quantization) continue;
         if (!(t->role == ROLE_OTHER ? add_other(x, &t->tensor) : add_tensor(x, t->role, t->layer, t->tensor)))
             return false;
     }
@@ -383,7 +383,7 @@ bool export_keeps_packed(const Export *x, const ExportOptions *o) {
     for (size_t i = 0; i < m->n_tensors; i++) {
         const ModelTensor *t = &m->tensors[i];
         char name[128] = "";
-        if (!t->tensor.packed || t->role == ROLE_OTHER) continue;
+        if (!t->tensor.quantization || t->role == ROLE_OTHER) continue;
         const TensorName *row = row_of(x, t->role, t->layer);
         if (row) tensor_name(row, t->layer, 0, FORMAT_HF, name);
         bool scaled = t->layer >= 0 && role_takes_scale(&m->spec.layers[t->layer], t->role) &&

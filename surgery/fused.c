@@ -136,7 +136,7 @@ bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles
         alike &= members[j].storage_dtype == members[0].storage_dtype && members[j].add == members[0].add;
     }
     for (size_t j = 0; j < n; j++) {
-        if (!alike) members[j] = tensor_as_served(a, &members[j]);
+        if (!alike) members[j] = tensor_of_view(a, &members[j]);
         scaled |= members[j].scale != members[0].scale;
     }
     *whole = members[0];

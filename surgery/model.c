@@ -195,7 +195,7 @@ static bool in_our_layout(Model *m, const TensorName *row, Fused fused, int laye
     bool gguf = m->source->format == FORMAT_GGUF;
     const LayerSpec *l = spec_layer(&m->spec, layer);
     Tensor whole = *t;
-    if (lies_transposed(m, row, t) && !tensor_transposed(&m->arena, &m->transposer, t, &whole, e))
+    if (lies_transposed(m, row, t) && !tensor_transposed(&m->arena, &m->transpose_cache, t, &whole, e))
         return false;
     *t = whole;
     if (fused && !fused_part(&m->arena, l, fused, row->role, &whole, t, e)) return false;
@@ -605,7 +605,7 @@ void model_close(Model *m) {
     json_decref(m->notices);
     free(m->tensors);
     free(m->role_index);
-    transposer_free(&m->transposer);
+    transpose_cache_free(&m->transpose_cache);
     arena_free(&m->arena);
     free(m);
 }

@@ -41,7 +41,7 @@ typedef struct Model {
     json_t *passes;  /* array: what was applied, with arguments, for the manifest */
     json_t *notices; /* array of strings: what a person should know ("context kept at 2048 ...") */
     size_t told;     /* how many of them a person has seen */
-    Transposer transposer;
+    TransposeCache transpose_cache;
     Arena arena;
 } Model;
 

@@ -175,11 +175,11 @@ bool quantized_open(Model *m, Error *e) {
 bool quantized_untouched(const Model *m) {
     for (size_t i = 0; i < m->n_tensors; i++) {
         const Tensor *now = &m->tensors[i].tensor, *then = m->tensors[i].origin;
-        bool was_packed = then && then->packed;
+        bool was_packed = then && then->quantization;
         if (!was_packed) continue;
         /* its rows may be in our order, which an export undoes */
-        if (!now->packed || now->dtype != then->dtype || now->scale != 1 || now->add != 0 || now->row_scale ||
-            now->status >= TENSOR_CHANGED)
+        if (!now->quantization || now->dtype != then->dtype || now->scale != 1 || now->add != 0 ||
+            now->row_scale || now->status >= TENSOR_CHANGED)
             return false;
     }
     return true;
@@ -188,6 +188,6 @@ bool quantized_untouched(const Model *m) {
 void quantized_carry(const Model *m, Checkpoint *out) {
     for (size_t i = 0; i < m->source->n_tensors; i++) {
         const Tensor *t = &m->source->tensors[i], *seen = checkpoint_find(m->view, t->name);
-        if (!seen || seen->packed) checkpoint_add_tensor(out, t);
+        if (!seen || seen->quantization) checkpoint_add_tensor(out, t);
     }
 }

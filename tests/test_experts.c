@@ -55,7 +55,7 @@ static void transposed_twice_is_the_tensor_itself(void **state) {
     enum { E = 3, R = 37, C = 41 };
     Arena a = {0};
     Error e = {0};
-    Transposer held = {0};
+    TransposeCache held = {0};
     Tensor x = counting(&a, "x", 3, (uint64_t[]){E, R, C}, 0), t, back;
     float got[E * R * C];
     assert_true(tensor_transposed(&a, &held, &x, &t, &e));
@@ -85,7 +85,7 @@ static void transposed_twice_is_the_tensor_itself(void **state) {
     blocks.dtype = DTYPE_Q8_0;
     assert_false(tensor_transposed(&a, &held, &blocks, &turned, &e));
     assert_string_equal(e.message, "tensor 'q': a matrix of q8_0 cannot be transposed");
-    transposer_free(&held);
+    transpose_cache_free(&held);
     arena_free(&a);
 }
 
@@ -93,13 +93,13 @@ static void as_served(void **state) {
     (void)state;
     Arena a = {0};
     Error e = {0};
-    Transposer held = {0};
+    TransposeCache held = {0};
     float got[12], half[12];
     uint16_t bf16[12];
     Tensor x = counting(&a, "x", 2, (uint64_t[]){4, 3}, 0), served, turned;
     x.scale = 2;
     tensor_permute(&a, &x, (uint32_t[]){3, 2, 1, 0});
-    served = tensor_as_served(&a, &x);
+    served = tensor_of_view(&a, &x);
     assert_true(served.scale == 1 && !served.row_index && served.n_rows == 4);
     assert_int_equal(tensor_status(&served), TENSOR_CHANGED);
     assert_true(tensor_read_f32(&x, got, &e) && tensor_read_f32(&served, half, &e));
@@ -112,7 +112,7 @@ static void as_served(void **state) {
     assert_int_equal(tensor_status(&turned), TENSOR_WIDENED);
     assert_true(tensor_transposed(&a, &held, &turned, &served, &e));
     assert_true(served.storage_dtype == DTYPE_BF16 && tensor_status(&served) == TENSOR_WIDENED);
-    transposer_free(&held);
+    transpose_cache_free(&held);
     arena_free(&a);
 }
 

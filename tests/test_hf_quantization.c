@@ -50,7 +50,7 @@ static void blocks_have_a_factor_each(void **state) {
     Tensor w = numbers(&a, SHAPE(ROWS, COLS)), s = factors(&a, SHAPE(3, 3)), t;
     assert_true(hf_dequantized(&a, &w, &s, 2, 3, DTYPE_F32, &t, &e));
     assert_string_equal(t.name, "w");
-    assert_string_equal(t.packed, "f8_e4m3");
+    assert_string_equal(t.quantization, "f8_e4m3");
     assert_null(tensor_map(&t));
     assert_int_equal(tensor_status(&t), TENSOR_CHANGED);
     float got[ROWS * COLS], row[COLS];

@@ -41,17 +41,18 @@ static json_t *plan_tensor(const Tensor *t, TensorStatus s, bool trained) {
     DType to = trained ? dtype_written(t->dtype) : t->dtype;
     bool scaled = t->scale != 1 || t->add != 0 || t->row_scale;
     bool replaced = trained ? to != t->dtype : scaled && tensor_type_replaced(t);
-    const char *change = s != TENSOR_CHANGED                                   ? NULL
-                         : trained                                             ? "trained"
-                         : scaled                                              ? "scaled"
-                         : t->packed && dtype_info(t->dtype)->block_elems == 1 ? "dequantised"
-                         : t->packed                                           ? "regrouped"
-                                                                               : NULL;
+    const char *change = s != TENSOR_CHANGED                                         ? NULL
+                         : trained                                                   ? "trained"
+                         : scaled                                                    ? "scaled"
+                         : t->quantization && dtype_info(t->dtype)->block_elems == 1 ? "dequantised"
+                         : t->quantization                                           ? "regrouped"
+                                                                                     : NULL;
     json_t *row = json_pack("{s:s, s:s, s:s, s:s*}", "name", t->name, "dtype", dtype_info(to)->name, "status",
                             tensor_status_name(s), "change", change);
     if (s != TENSOR_NEW)
-        json_object_set_new(row, "dtype_before",
-                            json_string(t->packed ? t->packed : dtype_info(t->storage_dtype)->name));
+        json_object_set_new(
+            row, "dtype_before",
+            json_string(t->quantization ? t->quantization : dtype_info(t->storage_dtype)->name));
     if (replaced)
         json_object_set_new(row, "why",
                             json_sprintf("%s cannot be encoded", dtype_info(t->storage_dtype)->name));

@@ -1,6 +1,6 @@
 /* What all writers do with a tensor: serve its bytes in pieces, hashing as they go. */
-#ifndef DEROPE_FORMATS_DRAIN_H
-#define DEROPE_FORMATS_DRAIN_H
+#ifndef DEROPE_FORMATS_TENSOR_WRITER_H
+#define DEROPE_FORMATS_TENSOR_WRITER_H
 
 #include "formats/write_options.h"
 
@@ -19,21 +19,21 @@ TensorStream tensor_stream(Tensor *t);
 bool tensor_stream_next(TensorStream *s, const uint8_t **bytes, size_t *n, Error *e);
 void tensor_stream_close(TensorStream *s);
 
-typedef struct Drain {
+typedef struct TensorWriter {
     int fd;
     const char *path;
     const WriteOptions *options;
     uint64_t done, total; /* bytes of all tensors, for progress */
     uint64_t unflushed;   /* written since the disk was last told to start */
-} Drain;
+} TensorWriter;
 
 /* Appends the served bytes of `t` to the file and fills t->hash. */
-bool drain_tensor(Drain *d, Tensor *t, Error *e);
+bool tensor_writer_add(TensorWriter *d, Tensor *t, Error *e);
 /* Appends n zero bytes (n < 2^20). */
-bool drain_zeros(Drain *d, uint64_t n, Error *e);
+bool tensor_writer_pad(TensorWriter *d, uint64_t n, Error *e);
 /* Zeros for every hash: the length of a manifest is known before the hashes are. */
-void drain_blank_hashes(Checkpoint *c);
+void tensors_blank_hashes(Checkpoint *c);
 /* Sum of the served bytes of all tensors. */
-uint64_t drain_total(const Checkpoint *c);
+uint64_t tensors_total_bytes(const Checkpoint *c);
 
 #endif

@@ -1,4 +1,4 @@
-#include "formats/drain.h"
+#include "formats/tensor_writer.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -10,14 +10,14 @@
 enum { PIECE = 2 << 20, FLUSH = 32 << 20 };
 
 /* Has the disk work on what is written while we go on, so that the fsync at the end finds little left. */
-static void start_flush(Drain *d, size_t n) {
+static void start_flush(TensorWriter *d, size_t n) {
     d->unflushed += n;
     if (d->unflushed < FLUSH) return;
     sync_file_range(d->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     d->unflushed = 0;
 }
 
-static bool put(Drain *d, const void *bytes, size_t n, Error *e) {
+static bool put(TensorWriter *d, const void *bytes, size_t n, Error *e) {
     if (d->options->stop && *d->options->stop)
         return error_set(e, ERR_INTERRUPTED, "%s: interrupted; nothing was left behind", d->path);
     if (!fd_write(d->fd, bytes, n, d->path, e)) return false;
@@ -78,7 +78,7 @@ bool tensor_stream_next(TensorStream *s, const uint8_t **bytes, size_t *n, Error
 
 /* ---- into a file ---- */
 
-bool drain_tensor(Drain *d, Tensor *t, Error *e) {
+bool tensor_writer_add(TensorWriter *d, Tensor *t, Error *e) {
     TensorStream s = tensor_stream(t);
     const uint8_t *bytes;
     size_t n;
@@ -88,19 +88,19 @@ bool drain_tensor(Drain *d, Tensor *t, Error *e) {
     return ok;
 }
 
-bool drain_zeros(Drain *d, uint64_t n, Error *e) {
+bool tensor_writer_pad(TensorWriter *d, uint64_t n, Error *e) {
     static const uint8_t zeros[4096];
     for (; n; n -= n < sizeof zeros ? n : sizeof zeros)
         if (!fd_write(d->fd, zeros, n < sizeof zeros ? n : sizeof zeros, d->path, e)) return false;
     return true;
 }
 
-void drain_blank_hashes(Checkpoint *c) {
+void tensors_blank_hashes(Checkpoint *c) {
     for (size_t i = 0; i < c->n_tensors; i++)
         memset(c->tensors[i].hash, '0', sizeof c->tensors[i].hash - 1);
 }
 
-uint64_t drain_total(const Checkpoint *c) {
+uint64_t tensors_total_bytes(const Checkpoint *c) {
     uint64_t total = 0;
     for (size_t i = 0; i < c->n_tensors; i++)
         total += tensor_bytes(&c->tensors[i]);
