@@ -11,45 +11,52 @@ LIBS := libzip yaml-0.1 libxxhash openblas jansson libpcre2-8 libutf8proc zlib l
 PKG_CFLAGS := $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(LIBS) 2>/dev/null)
 
-# No contraction to FMA in formats and surgery: decoded values must equal the reference bit for bit.
 CFLAGS ?= -O2 -g
-# Loops are marked for vectors where they stand (omp simd); nothing else may be reordered.
-BASE_CFLAGS := -std=gnu11 -fopenmp-simd -Wall -Wextra -Werror -Wno-pass-failed -D_GNU_SOURCE -I. -MMD -MP -pthread $(PKG_CFLAGS) $(SANITIZE)
+# Warnings are errors, in every build.
+WARNINGS := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Werror -Wno-pass-failed
+# Derope is a program and not a library, so no symbol is exported. Loops are vectorised where the source says so (omp simd).
+# Nothing else may reorder arithmetic.
+BASE_CFLAGS := -std=gnu11 -fopenmp-simd -fvisibility=hidden $(WARNINGS) -D_GNU_SOURCE -I. -MMD -MP -pthread $(PKG_CFLAGS) $(SANITIZE)
+# No contraction to FMA outside recal: decoded values must equal the reference bit for bit.
 MATH_CFLAGS := -ffp-contract=off
 RECAL_CFLAGS := -O3 -fno-math-errno -fno-trapping-math
+# The flags of one source file.
+FLAGS_OF = $(CFLAGS) $(BASE_CFLAGS) $(if $(filter recal/%,$(1)),$(RECAL_CFLAGS),$(MATH_CFLAGS))
 
 SOURCES := $(sort $(wildcard formats/*.c surgery/*.c surgery/*/*.c recal/*.c recal/*/*.c cmd/*.c cmd/*/*.c))
 LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out cmd/main.c,$(SOURCES)))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/test_*.c)))
 TOOLS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/tool_*.c)))
 LDLIBS := $(PKG_LIBS) -lm
-LINK = $(CC) $(CFLAGS) $(SANITIZE) -pthread -o $@ $^ $(LDLIBS)
+LINK = $(CC) $(CFLAGS) $(SANITIZE) -pthread -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 # Said before the first compile, instead of a missing header.
 MISSING := $(if $(PKG_LIBS),,missing-libraries)
+# make V=1 shows the commands.
+Q := $(if $(filter-out 0,$(V)),,@)
 
 all: $(BUILD)/derope
 
 $(BUILD)/derope: $(BUILD)/cmd/main.o $(BUILD)/libderope.a
-	@$(LINK)
+	$(Q)$(LINK)
 
 $(BUILD)/libderope.a: $(LIB_OBJECTS)
-	@rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && ar rcs $@ $(filter %.o,$^)
 
-$(BUILD)/recal/%.o: recal/%.c | $(MISSING)
+$(BUILD)/%.o: %.c $(BUILD)/flags | $(MISSING)
 	@mkdir -p $(@D)
 	@echo "  CC $<"
-	@$(CC) $(CFLAGS) $(BASE_CFLAGS) $(RECAL_CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(call FLAGS_OF,$<) -c -o $@ $<
 
-$(BUILD)/%.o: %.c | $(MISSING)
+# The flags of the last build. The file changes only when they do, and then everything is compiled again.
+$(BUILD)/flags: look-at-flags
 	@mkdir -p $(@D)
-	@echo "  CC $<"
-	@$(CC) $(CFLAGS) $(BASE_CFLAGS) $(MATH_CFLAGS) -c -o $@ $<
+	@echo '$(call FLAGS_OF,recal/) $(MATH_CFLAGS)' >$@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/libderope.a
-	@$(LINK) -lcmocka
+	$(Q)$(LINK) -lcmocka
 
 $(BUILD)/tests/tool_%: $(BUILD)/tests/tool_%.o $(BUILD)/libderope.a
-	@$(LINK)
+	$(Q)$(LINK)
 
 missing-libraries:
 	@echo "derope's libraries (or pkg-config) are missing: .ci/setup installs them as root, and prints the command otherwise"
@@ -58,11 +65,16 @@ missing-libraries:
 tools: $(TOOLS)
 tests: $(TESTS) $(TOOLS) $(BUILD)/derope
 
-# The cmocka programs, without set-up. One alone: make build/tests/test_json && build/tests/test_json
-test: tests
-	@failed=; for t in $(TESTS); do DEROPE=$(BUILD)/derope $$t || failed="$$failed $$(basename $$t)"; done; \
-	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; \
+# The cmocka programs, without set-up; -j runs several at once. One alone: make build/tests/test_json && build/tests/test_json
+test: $(TESTS:%=%.run)
+	@failed=$$(cat $(TESTS:%=%.failed) 2>/dev/null | tr '\n' ' '); \
+	if [ -n "$$failed" ]; then echo "failed: $$failed"; exit 1; \
 	else echo "all $(words $(TESTS)) test programs passed"; fi
+
+# What one program says is kept in a file beside it and shown where it fails; the others are run all the same.
+%.run: % $(BUILD)/derope
+	@rm -f $*.failed; DEROPE=$(BUILD)/derope $* >$*.log 2>&1 || { cat $*.log; echo $(*F) >$*.failed; }; \
+	echo "  $(*F): $$(grep -c '^\[       OK \]' $*.log) passed$$(grep -o ', [0-9]* skipped' $*.log)$$(test -e $*.failed && echo ', FAILED')"
 
 # ---- what a person types: each brings its own libraries (.ci/setup) ----
 
@@ -152,6 +164,6 @@ format:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all missing-libraries tools tests test check demo install peers check-peers families check-long bench check-sanitize fuzz fuzz-run check-clang check-style check-structure format clean
+.PHONY: all look-at-flags missing-libraries tools tests test check demo install peers check-peers families check-long bench check-sanitize fuzz fuzz-run check-clang check-style check-structure format clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

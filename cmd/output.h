@@ -23,8 +23,6 @@ bool output_options(const OutputRequest *r, ExportOptions *o, Error *e);
 bool output_check(const Model *m, const OutputRequest *r, Error *e);
 /* Exports, writes with its manifest, and prints the model's notices. */
 bool output_write(Model *m, const OutputRequest *r, Error *e);
-/* The passes of a JSON array [{"pass": name, arguments...}], in order. */
-bool passes_apply(const json_t *passes, Model *m, Error *e);
 /* Whether a depfile may be written to `path`, which is no target and no input; for asking before the work. */
 bool depfile_check(const char *path, const char *const *targets, size_t n_targets, const Checkpoint *source,
                    const json_t *more, Error *e);

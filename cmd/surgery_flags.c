@@ -81,10 +81,10 @@ bool surgery_flag(SurgeryFlags *f, int option, const char *value, Error *e) {
     }
 }
 
-bool passes_apply(const json_t *passes, Model *m, Error *e) {
-    for (size_t i = 0; i < json_array_size(passes); i++) {
-        json_t *args = json_copy(json_array_get(passes, i));
-        const char *name = json_string_value(json_object_get(json_array_get(passes, i), "pass"));
+bool passes_apply(const json_t *list, Model *m, Error *e) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *args = json_copy(json_array_get(list, i));
+        const char *name = json_string_value(json_object_get(json_array_get(list, i), "pass"));
         json_object_del(args, "pass");
         bool ok = pass_apply(m, name, args, e);
         json_decref(args);
@@ -95,15 +95,15 @@ bool passes_apply(const json_t *passes, Model *m, Error *e) {
 
 bool surgery_flags_apply(const SurgeryFlags *f, Model *m, Error *e) {
     json_t *order[] = {f->drop, f->window, f->scaling, f->scale, f->context};
-    json_t *passes = json_array();
+    json_t *list = json_array();
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
         if (json_is_array(order[i]))
-            json_array_extend(passes, order[i]);
+            json_array_extend(list, order[i]);
         else if (order[i])
-            json_array_append(passes, order[i]);
+            json_array_append(list, order[i]);
     }
-    bool ok = passes_apply(passes, m, e);
-    json_decref(passes);
+    bool ok = passes_apply(list, m, e);
+    json_decref(list);
     return ok;
 }
 

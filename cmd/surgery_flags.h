@@ -43,6 +43,8 @@ typedef struct SurgeryFlags {
     json_t *drop, *window, *scaling, *scale, *context;
 } SurgeryFlags;
 
+/* Applies the passes of a JSON array [{"pass": name, arguments...}] to the model, in order. */
+bool passes_apply(const json_t *list, Model *m, Error *e);
 /* True if `option` was one of ours; a bad value leaves `e->code` set. */
 bool surgery_flag(SurgeryFlags *f, int option, const char *value, Error *e);
 /* What to add to a complaint about an operand too many: it may have been meant for --drop-rope. */

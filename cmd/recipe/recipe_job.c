@@ -4,6 +4,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/recipe/recipe.h"
+#include "cmd/surgery_flags.h"
 #include "cmd/token_input.h"
 #include "formats/checkpoint_open.h"
 #include "formats/json.h"
