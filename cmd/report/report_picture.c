@@ -59,13 +59,21 @@ size_t report_picture_task(ReportData *d) {
     return d->n_tasks;
 }
 
+/* The maps' scores as lines over length, without the depths. */
+static void needle_lines(ReportData *d, size_t task, Buffer *out) {
+    LineChart c;
+    if (chart_task(d, task, METRIC_SCORE, &c))
+        line_chart_draw(&d->arena, &c, CHART_WIDE, "needle-by-length", true, out);
+}
+
 void report_picture(const json_t *results, const char *which, Buffer *out) {
     ReportData d;
     LineChart c;
     rows_read(results, &d);
+    size_t task = report_picture_task(&d);
     if (!strcmp(which, "perplexity") && chart_perplexity(&d, &c))
         line_chart_draw(&d.arena, &c, CHART_WIDE, "perplexity", true, out);
-    size_t task = report_picture_task(&d);
     if (!strcmp(which, "needle") && task < d.n_tasks) needle_picture(&d, task, out);
+    if (!strcmp(which, "needle-by-length") && task < d.n_tasks) needle_lines(&d, task, out);
     rows_free(&d);
 }

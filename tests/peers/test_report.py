@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from conftest import run_tool
+from conftest import BUILD, ROOT, run_tool
 
 XHTML, SVG = "{http://www.w3.org/1999/xhtml}", "{http://www.w3.org/2000/svg}"
 CHROMIUM = shutil.which("chromium")
@@ -117,12 +117,19 @@ def test_page_can_be_heard(report):
 
 def test_pictures_are_well_formed(report):
     case, results, _ = report
-    for which in ("perplexity", "needle"):
+    for which in ("perplexity", "needle", "needle-by-length"):
         picture = run_tool("report", results, which)
         if case == "empty":
             assert not picture
         else:
             assert ET.fromstring(picture).tag == SVG + "svg"
+
+
+def test_picture_of_the_readme(tmp_path):
+    """The committed picture is what `make picture` draws from the committed results."""
+    folder = ROOT / "examples/embedded"
+    subprocess.run(["make", "-s", "-C", folder, "picture", f"PICTURE={tmp_path}/needles.svg", f"TOOL={BUILD}/tests/tool_report"], check=True)
+    assert (tmp_path / "needles.svg").read_bytes() == (folder / "needles.svg").read_bytes()
 
 
 def test_card_as_the_hub_reads_it(report, tmp_path):
