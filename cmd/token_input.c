@@ -10,6 +10,7 @@
 #include "formats/checkpoint_open.h"
 #include "formats/file.h"
 #include "recal/text_data.h"
+#include "surgery/tokenizer/text_stream.h"
 
 bool text_read(const char *path, Buffer *out, Error *e) {
     return file_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path, (uint64_t)1 << 34, out, e);

@@ -2,7 +2,6 @@
 
 #include "cmd/cmd.h"
 #include "formats/checkpoint.h"
-#include "formats/file.h"
 #include "recal/memory.h"
 #include "recal/text_data.h"
 

@@ -13,6 +13,7 @@
 #include "formats/json.h"
 #include "formats/text.h"
 #include "recal/decompress.h"
+#include "surgery/tokenizer/text_stream.h"
 
 enum { MAX_DEPTH = 32 };      /* folders inside folders */
 enum { MAX_LINE = 64 << 20 }; /* bytes; a line of JSONL is in memory as a whole */

@@ -17,7 +17,8 @@
 #include "surgery/gguf_keys.h"
 #include "surgery/pass.h"
 #include "surgery/quantized.h"
-#include "surgery/tokenizer/tokenizer_keys.h"
+#include "surgery/tokenizer/gguf_to_hf.h"
+#include "surgery/tokenizer/hf_to_gguf.h"
 
 /* ---- HF configuration ---- */
 
@@ -175,6 +176,15 @@ static void restore_side_files(Export *x) {
     }
 }
 
+/* What a conversion of the tokenizer has to know about the model. */
+static ConversionTarget tokenizer_target(const Export *x) {
+    const Model *m = x->m;
+    return (ConversionTarget){.vocab_size = m->spec.vocab,
+                              .context = m->new_context ? m->new_context : m->spec.context,
+                              .config = m->config,
+                              .notices = m->notices};
+}
+
 static bool finish_hf(Export *x) {
     const Checkpoint *c = x->m->source;
     if (c->format == FORMAT_GGUF) {
@@ -183,7 +193,8 @@ static bool finish_hf(Export *x) {
         const char *text = meta_string(c, DEROPE_ST_METADATA, &n);
         if (text && !(x->out->st_metadata = json_parse(DEROPE_ST_METADATA, text, n, x->e))) return false;
         bool has = checkpoint_file(x->out, TOKENIZER_FILE) || checkpoint_file(x->out, SENTENCEPIECE_FILE);
-        if (!has && !tokenizer_from_gguf(c, x->m, x->out, x->e)) return false;
+        ConversionTarget to = tokenizer_target(x);
+        if (!has && !tokenizer_from_gguf(c, &to, x->out, x->e)) return false;
         if (!meta_find(c, DEROPE_CONFIG)) gguf_keys_keep(c, x->out); /* else it was a folder before */
     } else {
         copy_side_files(x);
@@ -350,7 +361,8 @@ static bool finish_gguf(Export *x) {
         meta_set_u32(x->out, "general.quantization_version", 2);
     }
     if (!from_gguf && !meta_find(x->out, "tokenizer.ggml.model")) {
-        if (!tokenizer_to_gguf(c, x->m, x->out, x->e)) return false;
+        ConversionTarget to = tokenizer_target(x);
+        if (!tokenizer_to_gguf(c, &to, x->out, x->e)) return false;
     }
     if (!from_gguf || meta_find(c, DEROPE_CONFIG)) {
         if (!embed_config(x)) return false;

@@ -1,7 +1,7 @@
 /* Texts that come in parts give the tokens of the whole, for tokenizers of every kind. */
 #include "formats/meta.h"
 #include "recal/random.h"
-#include "surgery/tokenizer/tokenizer.h"
+#include "surgery/tokenizer/text_stream.h"
 #include "tests/scratch.h"
 
 #define BAR "\xe2\x96\x81"
@@ -215,7 +215,7 @@ static void a_text_without_an_end_to_its_word_is_refused(void **state) {
     while (added < 100 && text_stream_add(&s, piece, 1 << 20, &got, &e))
         added++;
     assert_int_equal(added, 63);
-    assert_string_equal(e.message, "offset 0: 67108864 bytes of text without a place to cut them");
+    assert_string_equal(e.message, "offset 0: 67108864 bytes of text without a place where they can be cut");
     assert_int_equal(e.code, ERR_INPUT);
     assert_int_equal(got.n, 0);
     free(piece);

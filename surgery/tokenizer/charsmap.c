@@ -1,18 +1,27 @@
-/* SentencePiece's precompiled_charsmap: a double array (darts-clone's) from text to an offset among
- * replacements that end with NUL. Each unit: bit 8: a value hangs here; bits 0-7 and 31: its label; the rest:
- * where its children are. Any bytes may stand there: every step is checked. */
-#include <stdlib.h>
+/* SentencePiece's precompiled_charsmap. The bytes are: the size of a trie (32 bits), the trie, and the
+ * replacement texts, each ended by a NUL. The trie maps a text to the offset of its replacement. It is a
+ * double array as the library darts-clone writes it: an array of 32-bit units, in which the child of a node
+ * by byte c lies at place (base of the node) ^ c. The bits of a unit:
+ *
+ *   0-7 and 31   the label: the byte by which the unit is reached. Bit 31 is only set in units that hold a
+ * value, which therefore never match a byte 8            a value hangs below this unit, at its base 9 the
+ * base is shifted by 8 bits more 10-31        the base, as a distance from the unit's own place 0-30 in a
+ * unit that holds a value: that value
+ *
+ * The bytes come from a file and may be anything, so each access is checked (unit_at). */
+#include "surgery/tokenizer/charsmap.h"
+
 #include <string.h>
 #include <utf8proc.h>
 
 #include "formats/text.h"
-#include "surgery/tokenizer/internal.h"
+#include "surgery/tokenizer/unicode.h"
 
 struct Charsmap {
-    const uint8_t *units;
+    const uint8_t *units; /* (n_units), 32 bits each, in little endian and not aligned */
     size_t n_units;
-    const char *texts;
-    size_t n_texts; /* the last is a NUL */
+    const char *texts; /* the replacements */
+    size_t n_texts;    /* their bytes, the last of which is a NUL */
 };
 
 const Charsmap *charsmap_open(Arena *a, const uint8_t *bytes, size_t n, const char *where, Error *e) {
@@ -32,26 +41,29 @@ const Charsmap *charsmap_open(Arena *a, const uint8_t *bytes, size_t n, const ch
     return m;
 }
 
-/* 0 beyond the end: no label, no value, and children at the root. */
+/* Unit i; beyond the end of the array 0, a unit that no byte but NUL leads to and that has no value. */
 static uint32_t unit_at(const Charsmap *m, size_t i) {
     uint32_t u = 0;
     if (i < m->n_units) memcpy(&u, m->units + 4 * i, sizeof u);
     return u;
 }
 
-static size_t offset_of(uint32_t unit) {
+/* How far the base of a unit is from its own place (combined by exclusive or). */
+static size_t base_distance(uint32_t unit) {
     return (size_t)(unit >> 10) << ((unit & 512) >> 6);
 }
 
-/* The length of what `*to` replaces at `text`, by the longest match or the first; 0 if nothing does. */
+/* Searches the map for a beginning of `text`, the longest or the shortest one that is in it. Returns its
+ * length and sets `*to` to the replacement; 0 if there is none. */
 static size_t match(const Charsmap *m, const char *text, size_t n, bool longest, const char **to) {
-    size_t at = offset_of(unit_at(m, 0)), found = 0;
+    size_t at = base_distance(unit_at(m, 0)), found = 0;
     for (size_t i = 0; i < n && text[i]; i++) {
+        /* Go down by one byte, and check by the label that this place belongs to it. */
         uint8_t c = (uint8_t)text[i];
         at ^= c;
         uint32_t unit = unit_at(m, at);
         if ((unit & (1u << 31 | 255)) != c) break;
-        at ^= offset_of(unit);
+        at ^= base_distance(unit); /* now the base of the new node */
         if (!(unit >> 8 & 1)) continue;
         uint32_t value = unit_at(m, at) & 0x7fffffff;
         if (value >= m->n_texts) continue;
@@ -62,10 +74,11 @@ static size_t match(const Charsmap *m, const char *text, size_t n, bool longest,
     return found;
 }
 
-/* `changed` becomes `text`; it must be UTF-8, for splitters do not check again. */
-static bool take(Buffer *text, Buffer *changed, Error *e) {
+/* Makes `changed` the text. Its replacements come from a file, so it is checked to be UTF-8, which later
+ * steps rely on. */
+static bool replace_text(Buffer *text, Buffer *changed, Error *e) {
     buffer_free(text);
-    buffer_string(changed); /* not NULL, should nothing be left */
+    buffer_string(changed); /* its data is not NULL even if the text is empty now */
     *text = *changed;
     return text_is_utf8(text->data, text->size) ||
            error_set(e, ERR_INPUT, "precompiled_charsmap puts bytes into a text that are not UTF-8");
@@ -82,9 +95,12 @@ bool normalize_charsmap(const Normalizer *z, Buffer *text, Error *e) {
             buffer_append(&out, s + i, len);
         }
     }
-    return take(text, &out, e);
+    return replace_text(text, &out, e);
 }
 
+/* Appends a cluster with its replacement. HF looks up clusters of fewer than 6 bytes as a whole, and
+ * otherwise each of their characters; it takes the shortest match and replaces all that it looked up, even if
+ * the match is shorter. */
 static void replace_cluster(const Normalizer *z, const char *s, size_t n, Buffer *out) {
     const char *to;
     if (n < 6 && match(z->map, s, n, false, &to)) {
@@ -100,8 +116,8 @@ static void replace_cluster(const Normalizer *z, const char *s, size_t n, Buffer
     }
 }
 
-/* HF looks at what a reader takes for one character: if that is short, what replaces its beginning replaces
- * all of it. */
+/* HF cuts the text into grapheme clusters (UAX #29), what a reader takes for one character. utf8proc's rules
+ * are older than Unicode 16, so marks that are newer are joined to the character before them here. */
 bool normalize_precompiled(const Normalizer *z, Buffer *text, Error *e) {
     const char *s = (char *)text->data;
     size_t start = 0;
@@ -116,5 +132,5 @@ bool normalize_precompiled(const Normalizer *z, Buffer *text, Error *e) {
         before = code;
     }
     replace_cluster(z, s + start, text->size - start, &out);
-    return take(text, &out, e);
+    return replace_text(text, &out, e);
 }

@@ -1,8 +1,13 @@
-/* From tokens to bytes. */
+/* From tokens to bytes. HF's decoders run over the whole list of tokens one after the other; here each token
+ * goes through all of them at once, which gives the same bytes for those that are supported. */
+#include "surgery/tokenizer/decode.h"
+
 #include <string.h>
 
-#include "surgery/tokenizer/internal.h"
+#include "surgery/tokenizer/byte_level.h"
+#include "surgery/tokenizer/unicode.h"
 
+/* GPT-2's printable characters become bytes. A character that is not in the alphabet stays as it is. */
 static void decode_printable(const char *s, size_t n, Buffer *out) {
     for (size_t i = 0, len; i < n; i += len) {
         int byte = printable_to_byte((uint32_t)next_char(s + i, n - i, &len));
@@ -20,13 +25,14 @@ static int hex_digit(char c) {
                                   : -1;
 }
 
-/* The byte that <0xXX> stands for, else -1. */
+/* The byte of a token <0xXX>; -1 for other tokens. */
 static int byte_of(const char *s, size_t n) {
     if (n != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>' || hex_digit(s[3]) < 0 || hex_digit(s[4]) < 0)
         return -1;
     return hex_digit(s[3]) << 4 | hex_digit(s[4]);
 }
 
+/* Replaces r->from by r->to in the text from `start` on. */
 static void replace_all(const Replacement *r, Buffer *text, size_t start) {
     size_t n = strlen(r->from);
     Buffer out = {0};
@@ -43,16 +49,18 @@ static void replace_all(const Replacement *r, Buffer *text, size_t start) {
     buffer_free(&out);
 }
 
-static void decode_bars(const char *s, size_t n, bool first, Buffer *out) {
+/* HF's decoder Metaspace: markers become spaces; those of the first token are dropped where encoding put one
+ * in front. */
+static void decode_markers(const char *s, size_t n, bool drop, Buffer *out) {
     for (size_t i = 0; i < n;) {
-        bool bar = n - i >= 3 && memcmp(s + i, space_bar, 3) == 0;
-        if (!bar) buffer_byte(out, (uint8_t)s[i]);
-        if (bar && !first) buffer_byte(out, ' ');
-        i += bar ? 3 : 1;
+        bool marker = starts_with_marker(s + i, n - i);
+        if (!marker) buffer_byte(out, (uint8_t)s[i]);
+        if (marker && !drop) buffer_byte(out, ' ');
+        i += marker ? SPACE_MARKER_SIZE : 1;
     }
 }
 
-static void decode_token(const Tokenizer *t, int32_t id, bool first, Buffer *out) {
+void decode_token(const Tokenizer *t, int32_t id, bool first, Buffer *out) {
     const char *s = t->text[id];
     size_t n = t->len[id], start = out->size;
     int byte = t->decode_bytes ? byte_of(s, n) : -1;
@@ -62,8 +70,8 @@ static void decode_token(const Tokenizer *t, int32_t id, bool first, Buffer *out
     }
     if (t->byte_level && !t->is_added[id])
         decode_printable(s, n, out);
-    else if (t->decode_bars)
-        decode_bars(s, n, first && t->strip_bars, out);
+    else if (t->decode_markers)
+        decode_markers(s, n, first && t->drop_first_markers, out);
     else
         buffer_append(out, s, n);
     for (size_t i = 0; i < t->n_replacements; i++)
@@ -72,7 +80,7 @@ static void decode_token(const Tokenizer *t, int32_t id, bool first, Buffer *out
             replace_all(&t->replacements[i], out, start);
 }
 
-static void strip_ends(const Tokenizer *t, Buffer *out, size_t start) {
+void decode_strip_ends(const Tokenizer *t, Buffer *out, size_t start) {
     size_t from = start;
     for (uint32_t i = 0; i < t->strip_start && from < out->size && out->data[from] == ' '; i++)
         from++;
@@ -80,21 +88,4 @@ static void strip_ends(const Tokenizer *t, Buffer *out, size_t start) {
     out->size -= from - start;
     for (uint32_t i = 0; i < t->strip_stop && out->size > start && out->data[out->size - 1] == ' '; i++)
         out->size--;
-}
-
-bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool keep_special, Buffer *out,
-                      Error *e) {
-    size_t start = out->size;
-    bool first = true;
-    for (size_t i = 0; i < n; i++) {
-        int32_t id = ids[i];
-        if (id < 0 || (uint32_t)id >= t->vocab_size || !t->text[id])
-            return error_set(e, ERR_INPUT, "token %zu: there is no id %d (the vocabulary has %u)", i, id,
-                             t->vocab_size);
-        if (t->is_special[id] && !keep_special) continue;
-        decode_token(t, id, first, out);
-        first = false;
-    }
-    if (out->size > start) strip_ends(t, out, start);
-    return true;
 }

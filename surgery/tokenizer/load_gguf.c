@@ -1,25 +1,40 @@
-/* tokenizer.ggml.* keys (llama.cpp's llama-vocab.cpp reads the same). */
+/* Loading a tokenizer from GGUF keys, as llama.cpp does (src/llama-vocab.cpp). The key tokenizer.ggml.model
+ * names the kind:
+ *
+ *   gpt2    byte-level BPE: tokens, merges, and the name of a pre-tokenizer
+ *   llama   BPE of SentencePiece: tokens and their scores
+ *   t5      unigram of SentencePiece: tokens and their log-probabilities
+ *
+ * The last two also serve tokenizer.model (load_sentencepiece.c). There t->like_sentencepiece is set, and
+ * where the library differs from llama.cpp, the library is followed. */
+#include "surgery/tokenizer/load_gguf.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/file_names.h"
 #include "formats/meta.h"
 #include "formats/sentencepiece.h"
-#include "surgery/tokenizer/internal.h"
-#include "surgery/tokenizer/tokenizer_keys.h"
+#include "surgery/tokenizer/charsmap.h"
+#include "surgery/tokenizer/pre_tokenizers.h"
+#include "surgery/tokenizer/unicode.h"
+#include "surgery/tokenizer/unigram.h"
 
+/* ---- vocabulary ---- */
+
+/* A PieceType; without the key all tokens are normal. */
 static int token_type(const MetaEntry *types, uint64_t i) {
     double v;
     return types && meta_array_f64(types, i, &v) ? (int)v : PIECE_NORMAL;
 }
 
-/* What the library seeks in normalised text, where spaces are marked. */
+/* A user-defined symbol of the sentencepiece library: it is searched in normalised text, in which spaces are
+ * marked. */
 static AddedToken user_token(Tokenizer *t, int32_t id) {
     Buffer text = {0};
     for (uint32_t i = 0; i < t->len[id]; i++)
         if (t->text[id][i] == ' ')
-            buffer_append(&text, space_bar, 3);
+            buffer_append(&text, space_marker, SPACE_MARKER_SIZE);
         else
             buffer_byte(&text, (uint8_t)t->text[id][i]);
     AddedToken a = {.text = arena_strndup(&t->arena, (char *)text.data, text.size),
@@ -30,13 +45,15 @@ static AddedToken user_token(Tokenizer *t, int32_t id) {
     return a;
 }
 
+/* Tokens, and which of them are searched in text as added tokens: llama.cpp takes all of the types control,
+ * user-defined and unknown. */
 static bool load_vocab(Tokenizer *t, const Checkpoint *c, bool unigram, Error *e) {
     const MetaEntry *tokens = meta_find(c, "tokenizer.ggml.tokens"),
                     *types = meta_find(c, "tokenizer.ggml.token_type");
     if (!tokens || tokens->type != META_ARRAY || tokens->elem_type != META_STRING || tokens->count > 1 << 26)
         return error_set(e, ERR_INPUT, "%s: key 'tokenizer.ggml.tokens' is not a list of texts", c->path);
-    allocate_tokens(t, tokens->count);
-    t->added = arena_alloc(&t->arena, t->vocab_size * sizeof *t->added);
+    tokenizer_allocate(t, tokens->count);
+    t->added.tokens = arena_alloc(&t->arena, t->vocab_size * sizeof *t->added.tokens);
     uint64_t cursor = 0;
     const char *s;
     size_t len;
@@ -44,14 +61,17 @@ static bool load_vocab(Tokenizer *t, const Checkpoint *c, bool unigram, Error *e
         t->text[i] = arena_strndup(&t->arena, s, len);
         t->len[i] = (uint32_t)len;
         int type = token_type(types, i);
+        /* Of several tokens with one text the first one counts. */
         if (text_map_get(&t->vocab, s, len) < 0) text_map_put(&t->vocab, t->text[i], t->len[i], (int32_t)i);
         if (type != PIECE_CONTROL && type != PIECE_USER && type != PIECE_UNKNOWN) continue;
-        if (type == PIECE_USER && t->as_library && unigram) continue; /* they compete with the others */
+        /* In the library's unigram model, user-defined symbols are ordinary tokens with a high score
+         * (load_unigram). */
+        if (type == PIECE_USER && t->like_sentencepiece && unigram) continue;
         t->is_special[i] = type != PIECE_USER;
         if (!len) continue;
         t->is_added[i] = true;
-        t->added[t->n_added++] =
-            t->as_library && type == PIECE_USER
+        t->added.tokens[t->added.n++] =
+            t->like_sentencepiece && type == PIECE_USER
                 ? user_token(t, (int32_t)i)
                 : (AddedToken){
                       .text = t->text[i], .len = t->len[i], .id = (int32_t)i, .special = t->is_special[i]};
@@ -59,6 +79,10 @@ static bool load_vocab(Tokenizer *t, const Checkpoint *c, bool unigram, Error *e
     return true;
 }
 
+/* ---- gpt2: merges ---- */
+
+/* "left right" in the order of their ranks. The space that separates them is searched from the second byte
+ * on, since the left token is never empty but may begin with one. */
 static bool load_merges(Tokenizer *t, const Checkpoint *c, Error *e) {
     const MetaEntry *merges = meta_find(c, "tokenizer.ggml.merges");
     if (!merges || merges->type != META_ARRAY || merges->elem_type != META_STRING)
@@ -92,19 +116,24 @@ static bool load_merges(Tokenizer *t, const Checkpoint *c, Error *e) {
     return ok;
 }
 
-/* SentencePiece merges whatever pair makes the token of the best score: every way to split a token is a merge
- * whose rank is the place of its score. */
+/* ---- llama: merges from scores ---- */
+
+/* SentencePiece has no list of merges: it merges the two neighbours that form the token of the highest score.
+ * The same tokens come out if every way to split a token in two is a merge whose rank is the place of the
+ * token's score among all scores. */
 typedef struct Scored {
     double score;
     uint32_t id;
 } Scored;
 
+/* For qsort: the highest score first. */
 static int by_score(const void *a, const void *b) {
     const Scored *x = a, *y = b;
     if (x->score != y->score) return x->score > y->score ? -1 : 1;
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
+/* The scores, of which there have to be enough; NULL with an error. */
 static const MetaEntry *find_scores(const Tokenizer *t, const Checkpoint *c, Error *e) {
     const MetaEntry *scores = meta_find(c, "tokenizer.ggml.scores");
     if (scores && scores->count >= t->vocab_size) return scores;
@@ -112,30 +141,35 @@ static const MetaEntry *find_scores(const Tokenizer *t, const Checkpoint *c, Err
     return NULL;
 }
 
-/* The library never makes a control or byte token of text that spells one; llama.cpp looks up any token. */
-static bool may_be_made(const Tokenizer *t, int type) {
-    return !t->as_library || type == PIECE_NORMAL || type == PIECE_USER;
+/* Whether merging may lead to a token. The library never makes a control or byte token from text that spells
+ * it out; llama.cpp looks up any token. */
+static bool may_be_merged(const Tokenizer *t, int type) {
+    return !t->like_sentencepiece || type == PIECE_NORMAL || type == PIECE_USER;
 }
 
 static bool load_scores(Tokenizer *t, const Checkpoint *c, Error *e) {
     const MetaEntry *scores = find_scores(t, c, e), *types = meta_find(c, "tokenizer.ggml.token_type");
     if (!scores) return false;
-    for (uint32_t i = 0; i < t->vocab_size; i++) /* all ways to split it are tried */
+    /* All ways to split a token are tried, so its length is limited. */
+    for (uint32_t i = 0; i < t->vocab_size; i++)
         if (t->len[i] > MAX_TOKEN_LENGTH)
             return error_set(e, ERR_INPUT, "%s: token %u is %u bytes long, more than %d", c->path, i,
                              t->len[i], MAX_TOKEN_LENGTH);
+    /* 1. Order the tokens by score. */
     Scored *order = xcalloc(t->vocab_size, sizeof *order);
     for (uint32_t i = 0; i < t->vocab_size; i++) {
         order[i].id = i;
         meta_array_f64(scores, i, &order[i].score);
     }
     qsort(order, t->vocab_size, sizeof *order, by_score);
+    /* 2. Each split of a token into two known ones, between characters, is a merge. Equal scores get equal
+     * ranks, and the leftmost pair of the text goes first. */
     uint32_t rank = 0;
     for (uint32_t i = 0; i < t->vocab_size; i++) {
         if (i && order[i].score != order[i - 1].score) rank = i;
         uint32_t id = order[i].id;
         const char *s = t->text[id];
-        for (size_t cut = 1; cut < t->len[id] && may_be_made(t, token_type(types, id)); cut++) {
+        for (size_t cut = 1; cut < t->len[id] && may_be_merged(t, token_type(types, id)); cut++) {
             if (((uint8_t)s[cut] & 0xc0) == 0x80) continue;
             int32_t left = text_map_get(&t->vocab, s, cut),
                     right = text_map_get(&t->vocab, s + cut, t->len[id] - cut);
@@ -146,25 +180,31 @@ static bool load_scores(Tokenizer *t, const Checkpoint *c, Error *e) {
     return true;
 }
 
+/* ---- gpt2: the pre-tokenizer ---- */
+
 static bool add_pattern(Tokenizer *t, const char *pattern, const char *where, Error *e) {
     Splitter s = {
         .apply = split_by_pattern, .behavior = SPLIT_ISOLATED, .pattern = pattern_compile(pattern, where, e)};
-    return s.pattern && add_splitter(t, s, where, e);
+    return s.pattern && splitters_add(&t->splitters, s, where, e);
 }
 
-/* As llama.cpp cuts, and without the NFC that HF does for some. */
+/* The expressions that llama.cpp has for the name in tokenizer.ggml.pre. `*adds_bos`: whether BOS is the
+ * default there. */
 static bool load_pre(Tokenizer *t, const Checkpoint *c, bool *adds_bos, Error *e) {
     const char *name = meta_string(c, "tokenizer.ggml.pre", NULL);
     const PreTokenizer *pre = pre_tokenizer_named(name);
     if (!pre) return error_set(e, ERR_INPUT, "%s: pre-tokenizer '%.40s' is not supported", c->path, name);
     *adds_bos = pre->adds_bos;
-    t->ignore_merges = pre->whole;
+    t->ignore_merges = pre->llama_ignores_merges;
     for (const char *const *expression = pre->cut->llama; *expression; expression++)
         if (!add_pattern(t, *expression, c->path, e)) return false;
     return true;
 }
 
-/* What a token that users defined adds to a sum of log-probabilities: the library always takes it. */
+/* ---- t5: unigram ---- */
+
+/* The score of a user-defined symbol in the library: scores of other tokens are negative, so this one, which
+ * grows with the length in bytes, always wins. */
 static double user_score(size_t len) {
     return (float)(0.1 * ((double)len - 1));
 }
@@ -172,59 +212,72 @@ static double user_score(size_t len) {
 static bool load_unigram(Tokenizer *t, const Checkpoint *c, Error *e) {
     const MetaEntry *scores = find_scores(t, c, e), *types = meta_find(c, "tokenizer.ggml.token_type");
     if (!scores) return false;
-    t->unigram = unigram_new(t->vocab_size, t->as_library);
+    t->unigram = unigram_new(t->vocab_size, t->like_sentencepiece);
     double least = INFINITY;
     for (uint32_t i = 0; i < t->vocab_size; i++) {
         int type = token_type(types, i);
         double score = 0;
         meta_array_f64(scores, i, &score);
         if (type == PIECE_NORMAL) least = fmin(least, score);
-        if (type == PIECE_NORMAL || (type == PIECE_UNUSED && !t->as_library))
+        if (type == PIECE_NORMAL || (type == PIECE_UNUSED && !t->like_sentencepiece))
             unigram_add(t->unigram, t->text[i], t->len[i], (int32_t)i, score);
         AddedToken user = {0};
-        if (type == PIECE_USER && t->as_library) user = user_token(t, (int32_t)i);
+        if (type == PIECE_USER && t->like_sentencepiece) user = user_token(t, (int32_t)i);
         if (user.len) unigram_add(t->unigram, user.text, user.len, (int32_t)i, user_score(user.len));
     }
-    unigram_unknown(t->unigram, isfinite(least) ? least : 0);
+    unigram_set_unknown(t->unigram, isfinite(least) ? least : 0);
     return true;
 }
 
-/* llama.cpp normalises text for unigram models alone. */
+/* ---- llama and t5: what happens to text before ---- */
+
+/* SentencePiece's normalizer_spec as steps. llama.cpp obeys it for unigram models only; for BPE it just puts
+ * a space in front and marks spaces. */
 static bool load_normalizers(Tokenizer *t, const Checkpoint *c, Error *e) {
     bool prefix = true, squeeze = false;
     meta_bool(c, "tokenizer.ggml.add_space_prefix", &prefix);
     meta_bool(c, "tokenizer.ggml.remove_extra_whitespaces", &squeeze);
     const MetaEntry *map = meta_find(c, "tokenizer.ggml.precompiled_charsmap");
-    bool all = t->unigram || t->as_library;
-    if (all && map && map->count) {
+    bool obeys_spec = t->unigram || t->like_sentencepiece;
+    /* 1. Replacements of characters, then of spaces. */
+    if (obeys_spec && map && map->count) {
         Normalizer z = {.apply = normalize_charsmap,
                         .map = charsmap_open(&t->arena, map->bytes, map->size, c->path, e)};
-        if (!z.map || !add_normalizer(t, z, c->path, e)) return false;
+        if (!z.map || !normalizers_add(&t->normalizers, z, c->path, e)) return false;
     }
-    if (all && squeeze && !add_normalizer(t, (Normalizer){.apply = normalize_squeeze}, c->path, e))
+    if (obeys_spec && squeeze &&
+        !normalizers_add(&t->normalizers, (Normalizer){.apply = normalize_squeeze}, c->path, e))
         return false;
+    /* 2. A space in front of the text, which decoding drops again. llama.cpp leaves it out for a text of
+     * spaces. */
     if (prefix) {
         t->strip_start = 1;
-        bool words = t->unigram && !t->as_library;
-        Normalizer z = {.apply = words ? normalize_prepend_words : normalize_prepend, .to = space_bar};
-        if (!add_normalizer(t, z, c->path, e)) return false;
+        bool words_only = t->unigram && !t->like_sentencepiece;
+        Normalizer z = {.apply = words_only ? normalize_prepend_words : normalize_prepend,
+                        .to = space_marker};
+        if (!normalizers_add(&t->normalizers, z, c->path, e)) return false;
     }
-    Normalizer bars = {
-        .apply = normalize_replace, .to = space_bar, .pattern = pattern_literal(" ", c->path, e)};
-    if (!bars.pattern || !add_normalizer(t, bars, c->path, e)) return false;
-    if (!squeeze || !t->as_library) return true;
+    /* 3. Spaces become markers. */
+    Normalizer marks = {
+        .apply = normalize_replace, .to = space_marker, .pattern = pattern_literal(" ", c->path, e)};
+    if (!marks.pattern || !normalizers_add(&t->normalizers, marks, c->path, e)) return false;
+    /* 4. Where the library removes extra spaces, it also drops a marker at the end of the text, and all at
+     * its start when it decodes. */
+    if (!squeeze || !t->like_sentencepiece) return true;
     t->strip_start = UINT32_MAX;
-    Normalizer end = {.apply = normalize_strip_end, .to = space_bar};
-    return add_normalizer(t, end, c->path, e);
+    Normalizer end = {.apply = normalize_strip_end, .to = space_marker};
+    return normalizers_add(&t->normalizers, end, c->path, e);
 }
 
 static bool load_sentencepiece(Tokenizer *t, const Checkpoint *c, bool unigram, Error *e) {
     t->decode_bytes = true;
-    t->byte_fallback = !unigram || t->as_library; /* llama.cpp's unigram has none */
+    t->byte_fallback = !unigram || t->like_sentencepiece; /* llama.cpp's unigram has no byte fallback */
     t->fuse_unk = true;
-    t->replacements[t->n_replacements++] = (Replacement){space_bar, " "};
+    t->replacements[t->n_replacements++] = (Replacement){space_marker, " "};
     return (unigram ? load_unigram(t, c, e) : load_scores(t, c, e)) && load_normalizers(t, c, e);
 }
+
+/* ---- the whole ---- */
 
 static int32_t special_id(const Tokenizer *t, const Checkpoint *c, const char *key) {
     uint64_t id;
@@ -245,22 +298,10 @@ bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e) {
     t->byte_level = !spm;
     if (!(spm ? load_sentencepiece(t, c, unigram, e) : load_pre(t, c, &bos, e) && load_merges(t, c, e)))
         return false;
+    /* So far `bos` and `eos` are llama.cpp's defaults for this kind; keys override them. */
     meta_bool(c, "tokenizer.ggml.add_bos_token", &bos);
     meta_bool(c, "tokenizer.ggml.add_eos_token", &eos);
     if (bos && t->bos >= 0) t->prefix[t->n_prefix++] = t->bos;
     if (eos && t->eos >= 0) t->suffix[t->n_suffix++] = t->eos;
     return true;
-}
-
-bool tokenizer_load_sentencepiece(Tokenizer *t, const Checkpoint *c, Error *e) {
-    Error damaged = {0};
-    json_t *config = checkpoint_json(c, CONFIG_FILE, &damaged);
-    if (damaged.code) return error_set(e, damaged.code, "%s", damaged.message);
-    Checkpoint *keys = checkpoint_new(FORMAT_GGUF);
-    keys->path = arena_printf(&keys->arena, "%s/tokenizer.model", c->path ? c->path : "checkpoint");
-    t->as_library = true;
-    bool ok = sentencepiece_to_keys(c, NULL, config, keys, e) && tokenizer_load_gguf(t, keys, e);
-    checkpoint_close(keys);
-    json_decref(config);
-    return ok;
 }

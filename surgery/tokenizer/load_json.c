@@ -1,15 +1,22 @@
-/* tokenizer.json, as HF tokenizers writes it. What is not understood is refused by name. */
+/* Loading tokenizer.json: vocabulary, merges or scores, added tokens, and the ids of BOS and EOS. The steps
+ * around the model are loaded by load_json_steps.c. The format has no specification; it is what HF
+ * `tokenizers` writes and reads (tokenizers/src/models, added_vocabulary.rs). What is not supported is
+ * refused by name, because ignoring it would silently give other tokens. */
+#include "surgery/tokenizer/load_json.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "formats/file_names.h"
 #include "formats/json.h"
-#include "surgery/tokenizer/internal.h"
+#include "surgery/tokenizer/load_json_steps.h"
+#include "surgery/tokenizer/tokenizer_json.h"
+#include "surgery/tokenizer/unigram.h"
 
 typedef struct Loader {
-    Tokenizer *t;
-    const char *where;
+    Tokenizer *t;      /* being filled */
+    const char *where; /* path of the file, which begins messages */
     Error *e;
 } Loader;
 
@@ -18,18 +25,10 @@ static bool refuse(const Loader *l, const char *part, const char *type) {
                      type ? type : "(none)");
 }
 
-static bool is_type(const json_t *o, const char *type) {
-    const char *t = json_get_string(o, "type");
-    return t && strcmp(t, type) == 0;
-}
-
-static bool flag(const json_t *o, const char *key, bool fallback) {
-    bool v;
-    return json_get_bool(o, key, &v) ? v : fallback;
-}
-
 /* ---- vocabulary and merges ---- */
 
+/* Sets the text of an id. A vocabulary and the list of added tokens may both name a token, but not
+ * differently. */
 static bool put_token(const Loader *l, const char *text, json_int_t id) {
     Tokenizer *t = l->t;
     if (id < 0 || (uint64_t)id >= t->vocab_size)
@@ -43,6 +42,7 @@ static bool put_token(const Loader *l, const char *text, json_int_t id) {
     return true;
 }
 
+/* The largest id in a vocabulary (NULL: none) and in the list of added tokens; -1 if there is none. */
 static json_int_t largest_id(const json_t *vocab, const json_t *added) {
     json_int_t top = -1;
     const char *text;
@@ -63,13 +63,14 @@ static bool load_vocab(const Loader *l, const json_t *root) {
     if (!json_is_object(vocab))
         return error_set(l->e, ERR_INPUT, "%s: model.vocab is not an object", l->where);
     json_int_t top = largest_id(vocab, added);
-    /* ids may have gaps, but not ten for one token */
+    /* Ids may have gaps, but memory is needed for the largest one, so a file may not ask for much more than
+     * it has tokens. */
     if (top >= 10 * (json_int_t)(json_object_size(vocab) + json_array_size(added)) + 1000)
         return error_set(l->e, ERR_INPUT, "%s: a token id of %lld in a vocabulary of %zu", l->where,
                          (long long)top, json_object_size(vocab));
     if (top >= INT32_MAX)
         return error_set(l->e, ERR_INPUT, "%s: a token id of %lld", l->where, (long long)top);
-    allocate_tokens(t, (size_t)(top + 1));
+    tokenizer_allocate(t, (size_t)(top + 1));
     const char *text;
     json_t *id;
     json_object_foreach((json_t *)vocab, text, id) {
@@ -82,35 +83,26 @@ static bool load_vocab(const Loader *l, const json_t *root) {
     return true;
 }
 
+/* One merge. Its rank is its place in the list. */
 static bool load_merge(const Loader *l, const json_t *merge, size_t rank, Buffer *joined) {
-    const char *a, *b;
-    size_t n;
-    if (json_is_string(merge)) {
-        a = json_string_value(merge);
-        b = strchr(a, ' ');
-        n = b ? (size_t)(b - a) : 0;
-        b = b ? b + 1 : NULL;
-    } else {
-        a = json_string_value(json_array_get(merge, 0));
-        b = json_string_value(json_array_get(merge, 1));
-        n = a ? strlen(a) : 0;
-    }
-    if (!a || !b) return error_set(l->e, ERR_INPUT, "%s: merge %zu is not a pair", l->where, rank);
+    MergePair p;
+    if (!tokenizer_json_merge(merge, &p))
+        return error_set(l->e, ERR_INPUT, "%s: merge %zu is not a pair", l->where, rank);
     joined->size = 0;
-    buffer_append(joined, a, n);
-    buffer_append(joined, b, strlen(b));
+    buffer_append(joined, p.left, p.left_len);
+    buffer_append(joined, p.right, strlen(p.right));
     const TextMap *v = &l->t->vocab;
-    int32_t left = text_map_get(v, a, n), right = text_map_get(v, b, strlen(b));
+    int32_t left = text_map_get(v, p.left, p.left_len), right = text_map_get(v, p.right, strlen(p.right));
     int32_t merged = text_map_get(v, (char *)joined->data, joined->size);
     if (left < 0 || right < 0 || merged < 0)
         return error_set(l->e, ERR_INPUT,
                          "%s: merge %zu ('%.*s' and '%.40s') names tokens the vocabulary lacks", l->where,
-                         rank, (int)(n < 40 ? n : 40), a, b);
-    merge_map_put(&l->t->merges, left, right, (uint32_t)rank, merged, true);
+                         rank, (int)(p.left_len < 40 ? p.left_len : 40), p.left, p.right);
+    merge_map_put(&l->t->merges, left, right, (uint32_t)rank, merged, true); /* HF's map keeps the last one */
     return true;
 }
 
-/* [[text, score], ...] */
+/* A unigram model, whose vocabulary is [[text, score], ...] in the order of the ids. */
 static bool load_unigram(const Loader *l, const json_t *root) {
     Tokenizer *t = l->t;
     const json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
@@ -120,7 +112,8 @@ static bool load_unigram(const Loader *l, const json_t *root) {
         return error_set(l->e, ERR_INPUT,
                          "%s: model.vocab is not a list, or too short for an added token's id %lld", l->where,
                          (long long)top);
-    allocate_tokens(t, top >= (json_int_t)n ? (size_t)top + 1 : n);
+    /* Added tokens may have ids behind the vocabulary. */
+    tokenizer_allocate(t, top >= (json_int_t)n ? (size_t)top + 1 : n);
     t->unigram = unigram_new(t->vocab_size, false);
     double least = INFINITY;
     for (size_t i = 0; i < n; i++) {
@@ -134,17 +127,18 @@ static bool load_unigram(const Loader *l, const json_t *root) {
         unigram_add(t->unigram, t->text[i], t->len[i], (int32_t)i, json_number_value(score));
         least = fmin(least, json_number_value(score));
     }
-    unigram_unknown(t->unigram, isfinite(least) ? least : 0);
+    unigram_set_unknown(t->unigram, isfinite(least) ? least : 0);
     uint64_t unk;
     t->unk = json_get_u64(model, "unk_id", &unk) && unk < n ? (int32_t)unk : -1;
-    t->byte_fallback = flag(model, "byte_fallback", false);
+    t->byte_fallback = tokenizer_json_flag(model, "byte_fallback", false);
     return true;
 }
 
+/* Byte pair encoding, or a unigram model. */
 static bool load_model(const Loader *l, const json_t *root) {
     const json_t *model = json_object_get(root, "model"), *merges = json_object_get(model, "merges");
-    if (is_type(model, "Unigram")) return load_unigram(l, root);
-    if (json_object_get(model, "type") && !is_type(model, "BPE"))
+    if (tokenizer_json_is(model, "Unigram")) return load_unigram(l, root);
+    if (json_object_get(model, "type") && !tokenizer_json_is(model, "BPE"))
         return refuse(l, "a model", json_get_string(model, "type"));
     const char *prefix = json_get_string(model, "continuing_subword_prefix"),
                *suffix = json_get_string(model, "end_of_word_suffix");
@@ -156,9 +150,9 @@ static bool load_model(const Loader *l, const json_t *root) {
                          l->where);
     if (!json_is_array(merges)) return error_set(l->e, ERR_INPUT, "%s: model.merges is not a list", l->where);
     if (!load_vocab(l, root)) return false;
-    l->t->byte_fallback = flag(model, "byte_fallback", false);
-    l->t->ignore_merges = flag(model, "ignore_merges", false);
-    l->t->fuse_unk = flag(model, "fuse_unk", false);
+    l->t->byte_fallback = tokenizer_json_flag(model, "byte_fallback", false);
+    l->t->ignore_merges = tokenizer_json_flag(model, "ignore_merges", false);
+    l->t->fuse_unk = tokenizer_json_flag(model, "fuse_unk", false);
     const char *unk = json_get_string(model, "unk_token");
     l->t->unk = unk ? text_map_get(&l->t->vocab, unk, strlen(unk)) : -1;
     Buffer joined = {0};
@@ -169,10 +163,11 @@ static bool load_model(const Loader *l, const json_t *root) {
     return ok;
 }
 
+/* "added_tokens", whose options are described in added_tokens.h. */
 static bool load_added(const Loader *l, const json_t *root) {
     Tokenizer *t = l->t;
     const json_t *list = json_object_get(root, "added_tokens");
-    t->added = arena_alloc(&t->arena, (json_array_size(list) + 1) * sizeof *t->added);
+    t->added.tokens = arena_alloc(&t->arena, (json_array_size(list) + 1) * sizeof *t->added.tokens);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *o = json_array_get(list, i);
         const char *text = json_get_string(o, "content");
@@ -180,28 +175,31 @@ static bool load_added(const Loader *l, const json_t *root) {
         if (!text || !*text || !json_get_u64(o, "id", &id))
             return error_set(l->e, ERR_INPUT, "%s: added token %zu has no content or id", l->where, i);
         if (!put_token(l, text, (json_int_t)id)) return false;
-        t->is_special[id] = flag(o, "special", false);
+        t->is_special[id] = tokenizer_json_flag(o, "special", false);
         t->is_added[id] = true;
-        t->added[t->n_added++] = (AddedToken){.text = t->text[id],
-                                              .len = t->len[id],
-                                              .id = (int32_t)id,
-                                              .special = t->is_special[id],
-                                              .lstrip = flag(o, "lstrip", false),
-                                              .rstrip = flag(o, "rstrip", false),
-                                              .single_word = flag(o, "single_word", false),
-                                              .normalized = flag(o, "normalized", !t->is_special[id])};
+        t->added.tokens[t->added.n++] =
+            (AddedToken){.text = t->text[id],
+                         .len = t->len[id],
+                         .id = (int32_t)id,
+                         .special = t->is_special[id],
+                         .lstrip = tokenizer_json_flag(o, "lstrip", false),
+                         .rstrip = tokenizer_json_flag(o, "rstrip", false),
+                         .single_word = tokenizer_json_flag(o, "single_word", false),
+                         .normalized = tokenizer_json_flag(o, "normalized", !t->is_special[id])};
     }
     return true;
 }
 
-/* ---- BOS and EOS: tokenizer_config.json by text, else config.json by id ---- */
+/* ---- BOS and EOS ---- */
 
+/* The id of a special token: tokenizer_config.json names it by its text, config.json by its id or a list of
+ * ids, of which the first one counts. -1 if neither names a token. */
 static int32_t special_id(const Tokenizer *t, const json_t *tokenizer_config, const json_t *config,
                           const char *name) {
     char key[32];
     snprintf(key, sizeof key, "%s_id", name);
     const json_t *o = json_object_get(tokenizer_config, name), *id = json_object_get(config, key);
-    const char *text = json_is_object(o) ? json_get_string(o, "content") : json_string_value(o);
+    const char *text = tokenizer_json_content(o);
     for (uint32_t i = 0; text && i < t->vocab_size; i++)
         if (t->text[i] && strcmp(t->text[i], text) == 0) return (int32_t)i;
     if (json_is_array(id)) id = json_array_get(id, 0);
@@ -209,7 +207,9 @@ static int32_t special_id(const Tokenizer *t, const json_t *tokenizer_config, co
     return sane ? (int32_t)json_integer_value(id) : -1;
 }
 
-/* transformers' LlamaTokenizer goes by add_bos_token and add_eos_token, not by the post_processor. */
+/* The class LlamaTokenizer of transformers replaces the post_processor of tokenizer.json by one of its own,
+ * which goes by add_bos_token and add_eos_token of tokenizer_config.json (if neither is given, an existing
+ * post_processor stays). */
 static void apply_llama_class(Tokenizer *t, const json_t *tokenizer_config, bool has_template) {
     const char *class = json_get_string(tokenizer_config, "tokenizer_class");
     if (!class || strncmp(class, "LlamaTokenizer", strlen("LlamaTokenizer")) != 0) return;
@@ -217,8 +217,10 @@ static void apply_llama_class(Tokenizer *t, const json_t *tokenizer_config, bool
         !json_object_get(tokenizer_config, "add_eos_token"))
         return;
     t->n_prefix = t->n_suffix = 0;
-    if (flag(tokenizer_config, "add_bos_token", true) && t->bos >= 0) t->prefix[t->n_prefix++] = t->bos;
-    if (flag(tokenizer_config, "add_eos_token", false) && t->eos >= 0) t->suffix[t->n_suffix++] = t->eos;
+    if (tokenizer_json_flag(tokenizer_config, "add_bos_token", true) && t->bos >= 0)
+        t->prefix[t->n_prefix++] = t->bos;
+    if (tokenizer_json_flag(tokenizer_config, "add_eos_token", false) && t->eos >= 0)
+        t->suffix[t->n_suffix++] = t->eos;
 }
 
 static bool load_ids(Tokenizer *t, const Checkpoint *c, bool has_template, Error *e) {
@@ -227,6 +229,7 @@ static bool load_ids(Tokenizer *t, const Checkpoint *c, bool has_template, Error
     json_t *config = damaged.code ? NULL : checkpoint_json(c, CONFIG_FILE, &damaged);
     t->bos = special_id(t, tokenizer_config, config, "bos_token");
     t->eos = special_id(t, tokenizer_config, config, "eos_token");
+    /* What the post_processor puts around a text is the next best guess. */
     if (t->bos < 0 && t->n_prefix) t->bos = t->prefix[0];
     if (t->eos < 0 && t->n_suffix) t->eos = t->suffix[0];
     apply_llama_class(t, tokenizer_config, has_template);

@@ -1,42 +1,46 @@
-/* The steps around the model in tokenizer.json, by tables: a normalizer, pre_tokenizer, post_processor or
- * decoder that is understood is a row. Others are refused by name. */
+/* Loading the steps around the model of a tokenizer.json: normalizer, pre_tokenizer, post_processor and
+ * decoder. Each of these four parts is an object with a "type", or a "Sequence" of such objects. A table for
+ * each part lists the types that are supported; others are refused by name. */
+#include "surgery/tokenizer/load_json_steps.h"
+
 #include <string.h>
 #include <utf8proc.h>
 
 #include "formats/json.h"
-#include "surgery/tokenizer/internal.h"
+#include "surgery/tokenizer/charsmap.h"
+#include "surgery/tokenizer/tokenizer_json.h"
+#include "surgery/tokenizer/unicode.h"
 
 typedef struct Loader {
-    Tokenizer *t;
-    const char *where;
+    Tokenizer *t;      /* being filled */
+    const char *where; /* path of the file, which begins messages */
     Error *e;
 } Loader;
 
+/* A type that is supported. */
 typedef struct Step {
     const char *type;
+    /* Reads the object `o` of this type and adds what it says to the tokenizer. */
     bool (*load)(const Loader *l, const json_t *o, const struct Step *row);
-    int form;            /* load_unicode */
-    const char *pattern; /* load_pattern */
-    SplitBehavior behavior;
-    bool invert;
+    int form;               /* load_unicode: options of utf8proc_map */
+    const char *pattern;    /* load_pattern, load_punctuation: the expression */
+    SplitBehavior behavior; /* load_pattern */
+    bool invert;            /* load_pattern */
 } Step;
 
-/* A table for each part, and the key that holds the members of a Sequence. */
+/* One of the four parts. */
 typedef struct Part {
-    const char *name, *members;
-    const Step *steps; /* ends with a NULL type */
+    const char *name;    /* for messages */
+    const char *members; /* the key with the steps of a Sequence */
+    const Step *steps;   /* the supported types, ended by one without a name */
 } Part;
-
-static bool flag(const json_t *o, const char *key, bool fallback) {
-    bool v;
-    return json_get_bool(o, key, &v) ? v : fallback;
-}
 
 static bool refuse(const Loader *l, const char *what, const char *value) {
     return error_set(l->e, ERR_INPUT, "%s: %s '%.60s' is not supported", l->where, what,
                      value ? value : "(none)");
 }
 
+/* Loads a part, or a step of a Sequence. A part that is missing or null has no steps. */
 static bool load_part(const Loader *l, const json_t *o, const Part *part) {
     if (!o || json_is_null(o)) return true;
     const char *type = json_get_string(o, "type");
@@ -55,7 +59,7 @@ static char *copy_text(const Loader *l, const char *text) {
     return arena_strdup(&l->t->arena, text);
 }
 
-/* {"Regex": ...} or {"String": ...} */
+/* The member "pattern": {"Regex": ...}, or {"String": ...} which is matched literally. NULL with an error. */
 static Pattern *load_expression(const Loader *l, const json_t *o) {
     const json_t *pattern = json_object_get(o, "pattern");
     const char *regex = json_get_string(pattern, "Regex"), *literal = json_get_string(pattern, "String");
@@ -67,22 +71,25 @@ static Pattern *load_expression(const Loader *l, const json_t *o) {
 
 /* ---- normalizer ---- */
 
+/* UTF8PROC_STABLE: keep to the stability policy of Unicode's normal forms. */
 static bool load_unicode(const Loader *l, const json_t *o, const Step *row) {
     (void)o;
-    return add_normalizer(l->t, (Normalizer){.apply = normalize_unicode, .form = row->form | UTF8PROC_STABLE},
-                          l->where, l->e);
+    return normalizers_add(&l->t->normalizers,
+                           (Normalizer){.apply = normalize_unicode, .form = row->form | UTF8PROC_STABLE},
+                           l->where, l->e);
 }
 
 static bool load_lowercase(const Loader *l, const json_t *o, const Step *row) {
     (void)o, (void)row;
-    return add_normalizer(l->t, (Normalizer){.apply = normalize_lowercase}, l->where, l->e);
+    return normalizers_add(&l->t->normalizers, (Normalizer){.apply = normalize_lowercase}, l->where, l->e);
 }
 
 static bool load_strip(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
-    Normalizer z = {
-        .apply = normalize_strip, .left = flag(o, "strip_left", true), .right = flag(o, "strip_right", true)};
-    return add_normalizer(l->t, z, l->where, l->e);
+    Normalizer z = {.apply = normalize_strip,
+                    .left = tokenizer_json_flag(o, "strip_left", true),
+                    .right = tokenizer_json_flag(o, "strip_right", true)};
+    return normalizers_add(&l->t->normalizers, z, l->where, l->e);
 }
 
 static bool load_prepend(const Loader *l, const json_t *o, const Step *row) {
@@ -90,7 +97,7 @@ static bool load_prepend(const Loader *l, const json_t *o, const Step *row) {
     const char *text = json_get_string(o, "prepend");
     if (!text) return refuse(l, "normalizer Prepend of", NULL);
     Normalizer z = {.apply = normalize_prepend, .to = copy_text(l, text)};
-    return add_normalizer(l->t, z, l->where, l->e);
+    return normalizers_add(&l->t->normalizers, z, l->where, l->e);
 }
 
 static bool load_replace(const Loader *l, const json_t *o, const Step *row) {
@@ -98,7 +105,7 @@ static bool load_replace(const Loader *l, const json_t *o, const Step *row) {
     const char *to = json_get_string(o, "content");
     if (!to) return refuse(l, "normalizer Replace by", NULL);
     Normalizer z = {.apply = normalize_replace, .to = copy_text(l, to), .pattern = load_expression(l, o)};
-    return z.pattern && add_normalizer(l->t, z, l->where, l->e);
+    return z.pattern && normalizers_add(&l->t->normalizers, z, l->where, l->e);
 }
 
 static int base64_digit(char c) {
@@ -110,6 +117,7 @@ static int base64_digit(char c) {
                                   : -1;
 }
 
+/* False if a character is not in the alphabet. Padding may be missing. */
 static bool decode_base64(const char *s, Buffer *out) {
     uint32_t bits = 0;
     size_t n = strlen(s), digits = 0;
@@ -127,7 +135,7 @@ static bool decode_base64(const char *s, Buffer *out) {
 static bool load_precompiled(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     const char *text = json_get_string(o, "precompiled_charsmap");
-    if (!text || !*text) return true; /* HF writes null for an empty one */
+    if (!text || !*text) return true; /* HF writes null for an empty map */
     Buffer bytes = {0};
     Normalizer z = {.apply = normalize_precompiled};
     if (!decode_base64(text, &bytes))
@@ -135,7 +143,7 @@ static bool load_precompiled(const Loader *l, const json_t *o, const Step *row) 
     else
         z.map = charsmap_open(&l->t->arena, bytes.data, bytes.size, l->where, l->e);
     buffer_free(&bytes);
-    return z.map && add_normalizer(l->t, z, l->where, l->e);
+    return z.map && normalizers_add(&l->t->normalizers, z, l->where, l->e);
 }
 
 static const Step normalizers[] = {
@@ -153,24 +161,28 @@ static const Step normalizers[] = {
 
 /* ---- pre_tokenizer ---- */
 
-/* What follows ByteLevel (Falcon's digits) cuts the printable characters of the bytes. */
-static bool add(const Loader *l, Splitter s) {
-    bool first_behind = l->t->byte_level && !l->t->printable;
-    l->t->printable = l->t->byte_level;
-    if (first_behind && !add_splitter(l->t, (Splitter){.apply = split_to_printable}, l->where, l->e)) {
+/* Adds a step. ByteLevel turns text into GPT-2's printable characters, and steps behind it (Falcon has some)
+ * cut those. Here pieces stay bytes up to the model, so that conversion is only done where such a step
+ * exists: before the first of them. */
+static bool add_step(const Loader *l, Splitter s) {
+    bool first_behind_bytes = l->t->byte_level && !l->t->printable_pieces;
+    l->t->printable_pieces = l->t->byte_level;
+    if (first_behind_bytes &&
+        !splitters_add(&l->t->splitters, (Splitter){.apply = split_to_printable}, l->where, l->e)) {
         pattern_free(s.pattern);
         return false;
     }
-    return add_splitter(l->t, s, l->where, l->e);
+    return splitters_add(&l->t->splitters, s, l->where, l->e);
 }
 
 static bool load_pattern(const Loader *l, const json_t *o, const Step *row) {
     (void)o;
     Splitter s = {.apply = split_by_pattern, .behavior = row->behavior, .invert = row->invert};
     s.pattern = pattern_compile(row->pattern, l->where, l->e);
-    return s.pattern && add(l, s);
+    return s.pattern && add_step(l, s);
 }
 
+/* The names stand in the order of the enum SplitBehavior. */
 static bool load_behavior(const Loader *l, const json_t *o, SplitBehavior *out) {
     static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext",
                                         "Contiguous"};
@@ -185,17 +197,17 @@ static bool load_behavior(const Loader *l, const json_t *o, SplitBehavior *out) 
 
 static bool load_split(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
-    Splitter s = {.apply = split_by_pattern, .invert = flag(o, "invert", false)};
+    Splitter s = {.apply = split_by_pattern, .invert = tokenizer_json_flag(o, "invert", false)};
     if (!load_behavior(l, o, &s.behavior)) return false;
     s.pattern = load_expression(l, o);
-    return s.pattern && add(l, s);
+    return s.pattern && add_step(l, s);
 }
 
 static bool load_punctuation(const Loader *l, const json_t *o, const Step *row) {
     Splitter s = {.apply = split_by_pattern, .behavior = SPLIT_ISOLATED};
     if (json_object_get(o, "behavior") && !load_behavior(l, o, &s.behavior)) return false;
     s.pattern = pattern_compile(row->pattern, l->where, l->e);
-    return s.pattern && add(l, s);
+    return s.pattern && add_step(l, s);
 }
 
 static bool load_delimiter(const Loader *l, const json_t *o, const Step *row) {
@@ -204,39 +216,46 @@ static bool load_delimiter(const Loader *l, const json_t *o, const Step *row) {
     if (!delimiter) return refuse(l, "pre_tokenizer CharDelimiterSplit by", NULL);
     Splitter s = {.apply = split_by_pattern, .behavior = SPLIT_REMOVED};
     s.pattern = pattern_literal(delimiter, l->where, l->e);
-    return s.pattern && add(l, s);
+    return s.pattern && add_step(l, s);
 }
 
-/* Rust's numbers are those of Unicode 17. */
+/* HF asks Rust's char::is_numeric, which follows Unicode 17; two ranges are newer than what pattern.c knows
+ * as \p{N}. */
 static bool load_digits(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     Splitter s = {.apply = split_by_pattern,
-                  .behavior = flag(o, "individual_digits", false) ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS};
+                  .behavior =
+                      tokenizer_json_flag(o, "individual_digits", false) ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS};
     s.pattern = pattern_compile("[\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]", l->where, l->e);
-    return s.pattern && add(l, s);
+    return s.pattern && add_step(l, s);
 }
 
 static bool load_byte_level(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     if (l->t->byte_level) return refuse(l, "a second pre_tokenizer", "ByteLevel");
-    if (flag(o, "add_prefix_space", true) && !add(l, (Splitter){.apply = split_prefix_space})) return false;
-    if (flag(o, "use_regex", true)) {
+    if (tokenizer_json_flag(o, "add_prefix_space", true) &&
+        !add_step(l, (Splitter){.apply = split_prefix_space}))
+        return false;
+    if (tokenizer_json_flag(o, "use_regex", true)) {
         Splitter s = {.apply = split_by_pattern, .behavior = SPLIT_ISOLATED};
         s.pattern = pattern_compile(gpt2_pattern, l->where, l->e);
-        if (!s.pattern || !add(l, s)) return false;
+        if (!s.pattern || !add_step(l, s)) return false;
     }
     l->t->byte_level = true;
     return true;
 }
 
-static bool check_bar(const Loader *l, const json_t *o) {
-    const char *bar = json_get_string(o, "replacement");
-    return !bar || strcmp(bar, space_bar) == 0 || refuse(l, "Metaspace with replacement", bar);
+/* Vocabularies mark spaces by U+2581; Metaspace could name another character, which no published tokenizer
+ * does. */
+static bool check_marker(const Loader *l, const json_t *o) {
+    const char *marker = json_get_string(o, "replacement");
+    return !marker || strcmp(marker, space_marker) == 0 || refuse(l, "Metaspace with replacement", marker);
 }
 
+/* "prepend_scheme", or "add_prefix_space" as files of older versions have it. */
 static PrependScheme prepend_scheme(const json_t *o) {
     const char *scheme = json_get_string(o, "prepend_scheme");
-    if (!scheme) return flag(o, "add_prefix_space", true) ? PREPEND_ALWAYS : PREPEND_NEVER;
+    if (!scheme) return tokenizer_json_flag(o, "add_prefix_space", true) ? PREPEND_ALWAYS : PREPEND_NEVER;
     return strcmp(scheme, "never") == 0   ? PREPEND_NEVER
            : strcmp(scheme, "first") == 0 ? PREPEND_FIRST
                                           : PREPEND_ALWAYS;
@@ -244,17 +263,22 @@ static PrependScheme prepend_scheme(const json_t *o) {
 
 static bool load_metaspace(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
-    Splitter s = {
-        .apply = split_metaspace, .metaspace_split = flag(o, "split", true), .prepend = prepend_scheme(o)};
+    Splitter s = {.apply = split_metaspace,
+                  .metaspace_split = tokenizer_json_flag(o, "split", true),
+                  .prepend = prepend_scheme(o)};
     if (l->t->byte_level) return refuse(l, "behind ByteLevel a pre_tokenizer", "Metaspace");
-    return check_bar(l, o) && add(l, s);
+    return check_marker(l, o) && add_step(l, s);
 }
 
-/* \w+|[^\w\s]+ with Rust's \w, which has the joiners but not the superscripts of Oniguruma's. */
+/* The step Whitespace is \w+|[^\w\s]+ in the syntax of Rust's regex crate. Its \w has the two joiners
+ * (U+200C, U+200D) and lacks the superscript digits and fractions that Oniguruma's has, after which pattern.c
+ * models \w. */
 static const char words[] = "(?:(?![\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}])[\\w\\x{200c}\\x{200d}])+|"
                             "(?:[\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]|[^\\w\\s\\x{200c}\\x{200d}])+";
 
-/* ASCII's punctuation and \p{P} as it was in Unicode 8, whose tables HF tokenizers has for this step. */
+/* ASCII's punctuation, and \p{P} as it was in Unicode 8: for this step HF uses the crate unicode_categories,
+ * whose tables are that old. Characters that became punctuation later are excluded, two that were it then are
+ * added. */
 static const char punctuation[] =
     "(?![\\x{61d}\\x{9fd}\\x{a76}\\x{c77}\\x{c84}\\x{1b4e}-\\x{1b4f}\\x{1b7d}-\\x{1b7f}"
     "\\x{2e43}-\\x{2e4f}\\x{2e52}-\\x{2e5d}\\x{10d6e}\\x{10ead}\\x{10f55}-\\x{10f59}"
@@ -267,7 +291,7 @@ static const char punctuation[] =
     "\\x{1e95e}-\\x{1e95f}])"
     "[!-/:-@\\[-`{-~\\p{P}\\x{166d}\\x{111c9}]";
 
-static const Step pre_tokenizers_known[] = {
+static const Step pre_tokenizer_steps[] = {
     {.type = "ByteLevel", .load = load_byte_level},
     {.type = "Split", .load = load_split},
     {.type = "Digits", .load = load_digits},
@@ -279,13 +303,15 @@ static const Step pre_tokenizers_known[] = {
     {0},
 };
 
-/* ---- post_processor: what is put around a text ---- */
+/* ---- post_processor: the special tokens around a text ---- */
 
+/* A type that needs nothing; the tables say why. */
 static bool load_nothing(const Loader *l, const json_t *o, const Step *row) {
     (void)l, (void)o, (void)row;
     return true;
 }
 
+/* Appends ids to those that are put in front of a text, or behind it. */
 static bool add_around(const Loader *l, const json_t *ids, bool after) {
     Tokenizer *t = l->t;
     for (size_t i = 0; i < json_array_size(ids); i++) {
@@ -295,12 +321,14 @@ static bool add_around(const Loader *l, const json_t *ids, bool after) {
         if (id < 0 || (uint64_t)id >= t->vocab_size || !t->text[id])
             return error_set(l->e, ERR_INPUT, "%s: post_processor: there is no token %lld (of %u)", l->where,
                              (long long)id, t->vocab_size);
-        if (*n == MAX_SPECIALS) return refuse(l, "a post_processor with more special tokens than", "8");
+        if (*n == MAX_AROUND) return refuse(l, "a post_processor with more special tokens than", "8");
         (after ? t->suffix : t->prefix)[(*n)++] = (int32_t)id;
     }
     return true;
 }
 
+/* TemplateProcessing: "single" is a list of {"SpecialToken": {"id": name}} and one {"Sequence": ...}, the
+ * text; "special_tokens" has the ids of the names. */
 static bool load_template(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     bool after = false;
@@ -321,7 +349,7 @@ static bool load_template(const Loader *l, const json_t *o, const Step *row) {
 
 static const Step post_processors[] = {
     {.type = "TemplateProcessing", .load = load_template},
-    {.type = "ByteLevel", .load = load_nothing},
+    {.type = "ByteLevel", .load = load_nothing}, /* only changes offsets, which are not kept */
     {0},
 };
 
@@ -338,7 +366,7 @@ static bool load_decoder_replace(const Loader *l, const json_t *o, const Step *r
     Tokenizer *t = l->t;
     const char *from = json_get_string(json_object_get(o, "pattern"), "String"),
                *to = json_get_string(o, "content");
-    if (!from || !*from || !to || t->n_replacements == MAX_STEPS)
+    if (!from || !*from || !to || t->n_replacements == MAX_REPLACEMENTS)
         return refuse(l, "decoder", "Replace by pattern");
     t->replacements[t->n_replacements++] = (Replacement){copy_text(l, from), copy_text(l, to)};
     return true;
@@ -359,15 +387,15 @@ static bool load_decoder_strip(const Loader *l, const json_t *o, const Step *row
 
 static bool load_decoder_metaspace(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
-    l->t->decode_bars = true;
-    l->t->strip_bars = prepend_scheme(o) != PREPEND_NEVER;
-    return check_bar(l, o);
+    l->t->decode_markers = true;
+    l->t->drop_first_markers = prepend_scheme(o) != PREPEND_NEVER;
+    return check_marker(l, o);
 }
 
 static const Step decoders[] = {
-    {.type = "ByteLevel", .load = load_nothing}, /* follows from the pre_tokenizer */
+    {.type = "ByteLevel", .load = load_nothing}, /* byte_level, which the pre_tokenizer set, decides */
     {.type = "ByteFallback", .load = load_decoder_bytes},
-    {.type = "Fuse", .load = load_nothing}, /* decoding always joins */
+    {.type = "Fuse", .load = load_nothing}, /* decoding joins all tokens anyway */
     {.type = "Replace", .load = load_decoder_replace},
     {.type = "Strip", .load = load_decoder_strip},
     {.type = "Metaspace", .load = load_decoder_metaspace},
@@ -380,7 +408,7 @@ bool tokenizer_load_steps(Tokenizer *t, const json_t *root, const char *where, E
         Part part;
     } parts[] = {
         {"normalizer", {"normalizer", "normalizers", normalizers}},
-        {"pre_tokenizer", {"pre_tokenizer", "pretokenizers", pre_tokenizers_known}},
+        {"pre_tokenizer", {"pre_tokenizer", "pretokenizers", pre_tokenizer_steps}},
         {"post_processor", {"post_processor", "processors", post_processors}},
         {"decoder", {"decoder", "decoders", decoders}},
     };

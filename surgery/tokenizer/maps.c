@@ -1,9 +1,16 @@
+/* Hash tables with open addressing: a key lies at its hash, or in the first free slot behind it. They are at
+ * most half full, so a search ends after few steps, and nothing is ever removed. */
+#include "surgery/tokenizer/maps.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-#include "surgery/tokenizer/internal.h"
+#include "formats/buffer.h"
 
+enum { FIRST_CAPACITY = 1024 };
+
+/* The slot that has the key, or the empty one where it belongs. */
 static struct TextSlot *text_slot(const TextMap *m, const char *key, size_t len) {
     size_t mask = m->capacity - 1;
     for (size_t i = XXH3_64bits(key, len) & mask;; i = (i + 1) & mask) {
@@ -14,7 +21,7 @@ static struct TextSlot *text_slot(const TextMap *m, const char *key, size_t len)
 
 void text_map_put(TextMap *m, const char *key, uint32_t len, int32_t value) {
     if (2 * (m->n + 1) > m->capacity) {
-        TextMap bigger = {.capacity = m->capacity ? 2 * m->capacity : 1024};
+        TextMap bigger = {.capacity = m->capacity ? 2 * m->capacity : FIRST_CAPACITY};
         bigger.slots = xcalloc(bigger.capacity, sizeof *bigger.slots);
         for (size_t i = 0; i < m->capacity; i++)
             if (m->slots[i].key) *text_slot(&bigger, m->slots[i].key, m->slots[i].len) = m->slots[i];
@@ -33,10 +40,13 @@ int32_t text_map_get(const TextMap *m, const char *key, size_t len) {
     return s->key ? s->value : -1;
 }
 
+/* One is added so that no pair is 0, which marks an empty slot. */
 static uint64_t pair_of(int32_t left, int32_t right) {
     return ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) + 1;
 }
 
+/* Fibonacci hashing: the multiplier is 2^64 over the golden ratio. Its upper half is mixed into the bits that
+ * are used. */
 static struct MergeSlot *merge_slot(const MergeMap *m, uint64_t pair) {
     size_t mask = m->capacity - 1;
     uint64_t h = pair * 0x9e3779b97f4a7c15u;
@@ -46,7 +56,7 @@ static struct MergeSlot *merge_slot(const MergeMap *m, uint64_t pair) {
 
 void merge_map_put(MergeMap *m, int32_t left, int32_t right, uint32_t rank, int32_t merged, bool replace) {
     if (2 * (m->n + 1) > m->capacity) {
-        MergeMap bigger = {.capacity = m->capacity ? 2 * m->capacity : 1024};
+        MergeMap bigger = {.capacity = m->capacity ? 2 * m->capacity : FIRST_CAPACITY};
         bigger.slots = xcalloc(bigger.capacity, sizeof *bigger.slots);
         for (size_t i = 0; i < m->capacity; i++)
             if (m->slots[i].pair) *merge_slot(&bigger, m->slots[i].pair) = m->slots[i];

@@ -1,18 +1,52 @@
-/* Normalisers: each changes a whole segment of text in place. */
+/* The steps that change text before it is cut into pieces. Each is a normalizer of HF `tokenizers` or a rule
+ * of SentencePiece's normalizer_spec; the loaders put them together. */
+#include "surgery/tokenizer/normalize.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
-#include "surgery/tokenizer/internal.h"
+#include "surgery/tokenizer/unicode.h"
 
-static void take(Buffer *text, Buffer *changed) {
+/* ---- the list ---- */
+
+bool normalizers_add(NormalizerList *l, Normalizer z, const char *where, Error *e) {
+    if (l->n == MAX_NORMALIZERS) {
+        pattern_free(z.pattern);
+        return error_set(e, ERR_INPUT, "%s: more than %d normalizers", where, MAX_NORMALIZERS);
+    }
+    l->steps[l->n++] = z;
+    return true;
+}
+
+void normalizers_free(NormalizerList *l) {
+    for (size_t i = 0; i < l->n; i++)
+        pattern_free(l->steps[i].pattern);
+}
+
+/* Whether a step puts something in front of a text, which has to happen once for a text that comes in parts.
+ */
+static bool puts_in_front(const Normalizer *z) {
+    return z->apply == normalize_prepend || z->apply == normalize_prepend_words;
+}
+
+bool normalizers_apply(const NormalizerList *l, Buffer *text, bool continues, Error *e) {
+    for (size_t i = 0; i < l->n; i++)
+        if (!(continues && puts_in_front(&l->steps[i])) && !l->steps[i].apply(&l->steps[i], text, e))
+            return false;
+    return true;
+}
+
+/* Makes `changed` the text. */
+static void replace_text(Buffer *text, Buffer *changed) {
     buffer_free(text);
-    buffer_string(changed); /* not NULL, should nothing be left */
+    buffer_string(changed); /* its data is not NULL even if the text is empty now */
     *text = *changed;
 }
 
-/* ---- NFC and its kin ---- */
+/* ---- Unicode normal forms ---- */
 
+/* Appends the normal form of a run of characters. */
 static bool map_run(const char *run, size_t n, int form, Buffer *out, Error *e) {
     utf8proc_uint8_t *mapped = NULL;
     utf8proc_ssize_t size =
@@ -23,8 +57,9 @@ static bool map_run(const char *run, size_t n, int form, Buffer *out, Error *e) 
     return true;
 }
 
-/* ASCII changes in no form and composes only with what follows it, so just runs of other characters, each
- * with the ASCII one before it, are mapped. */
+/* Most text is ASCII, which no normal form changes; an ASCII letter can only compose with a mark behind it.
+ * So only runs of other characters are mapped, each together with the ASCII character before it. A character
+ * that HF leaves alone ends a run and is copied as it is, since nothing composes across it there. */
 bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e) {
     const char *s = (char *)text->data;
     size_t n = text->size, done = 0;
@@ -34,6 +69,7 @@ bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e) {
             i++;
             continue;
         }
+        /* A run begins at the ASCII character before it, unless that was part of what is done. */
         size_t start = i > done ? i - 1 : i;
         bool left_alone = false;
         for (; i < n && (uint8_t)s[i] >= 0x80; i += len)
@@ -51,11 +87,11 @@ bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e) {
     }
     if (!out.size) return true;
     buffer_append(&out, s + done, n - done);
-    take(text, &out);
+    replace_text(text, &out);
     return true;
 }
 
-/* ---- the others ---- */
+/* ---- other steps ---- */
 
 bool normalize_lowercase(const Normalizer *z, Buffer *text, Error *e) {
     (void)z, (void)e;
@@ -63,12 +99,12 @@ bool normalize_lowercase(const Normalizer *z, Buffer *text, Error *e) {
     for (size_t i = 0, len; i < text->size; i += len) {
         int32_t code = next_char((char *)text->data + i, text->size - i, &len);
         utf8proc_uint8_t bytes[4];
-        if (code == 0x130) /* the one capital whose small letter takes two characters */
+        if (code == 0x130) /* "I" with a dot: the one capital whose lower-case form is two characters */
             buffer_append(&out, "i\xcc\x87", 3);
         else
             buffer_append(&out, bytes, (size_t)utf8proc_encode_char(lower_char(code), bytes));
     }
-    take(text, &out);
+    replace_text(text, &out);
     return true;
 }
 
@@ -78,7 +114,7 @@ bool normalize_prepend(const Normalizer *z, Buffer *text, Error *e) {
     Buffer out = {0};
     buffer_append(&out, z->to, strlen(z->to));
     buffer_append(&out, text->data, text->size);
-    take(text, &out);
+    replace_text(text, &out);
     return true;
 }
 
@@ -97,6 +133,7 @@ bool normalize_replace(const Normalizer *z, Buffer *text, Error *e) {
         buffer_append(&out, s + done, span[0] - done);
         buffer_append(&out, z->to, strlen(z->to));
         done = at = span[1];
+        /* Behind an empty match the search goes on one character later. */
         if (span[1] == span[0] && !next_position(s, text->size, &at)) break;
     }
     if (found < 0) {
@@ -104,7 +141,7 @@ bool normalize_replace(const Normalizer *z, Buffer *text, Error *e) {
         return false;
     }
     buffer_append(&out, s + done, text->size - done);
-    take(text, &out);
+    replace_text(text, &out);
     return true;
 }
 
@@ -137,17 +174,5 @@ bool normalize_squeeze(const Normalizer *z, Buffer *text, Error *e) {
     while (n && text->data[n - 1] == ' ')
         n--;
     text->size = n;
-    return true;
-}
-
-static bool puts_in_front(const Normalizer *z) {
-    return z->apply == normalize_prepend || z->apply == normalize_prepend_words;
-}
-
-bool normalize(const Tokenizer *t, Buffer *text, bool goes_on, Error *e) {
-    for (size_t i = 0; i < t->n_normalizers; i++)
-        if (!(goes_on && puts_in_front(&t->normalizers[i])) &&
-            !t->normalizers[i].apply(&t->normalizers[i], text, e))
-            return false;
     return true;
 }

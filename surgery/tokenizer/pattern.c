@@ -1,22 +1,39 @@
-/* Regular expressions, written for Oniguruma (HF tokenizers' engine), matched by PCRE2. */
+/* Regular expressions of tokenizers, matched by PCRE2. They are written for Oniguruma, and most of their
+ * syntax is the same in both. What is not, is rewritten (translate) before PCRE2 compiles it:
+ *
+ *   \s \w \d \h     stand for other sets of characters; each becomes an explicit class
+ *   \p{L} etc.      get the characters that newer versions of Unicode added (unicode.h)
+ *   [a[b]] [a&&b]   nested and intersected classes are refused, since PCRE2 would read them differently
+ *   ^ $             match at lines in Oniguruma, which is an option of PCRE2
+ */
+#include "surgery/tokenizer/pattern.h"
+
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "surgery/tokenizer/internal.h"
+#include "formats/buffer.h"
+#include "surgery/tokenizer/unicode.h"
 
 struct Pattern {
     pcre2_code *code;
-    pcre2_match_data *match;
-    pcre2_match_context *limits;
-    pcre2_jit_stack *stack;
+    pcre2_match_data *match;     /* the last match, which makes a pattern usable by one thread only */
+    pcre2_match_context *limits; /* on steps and memory */
+    pcre2_jit_stack *stack;      /* NULL: PCRE2 cannot compile to machine code here */
 };
 
-enum { MATCH_LIMIT = 100 * 1000 * 1000, HEAP_LIMIT_KB = 1 << 20, JIT_STACK_MAX = 16 << 20 };
+/* Expressions come from files. These limits end one whose backtracking explodes, and are far above what those
+ * of published tokenizers need. */
+enum { MATCH_LIMIT = 100 * 1000 * 1000 }; /* steps of one match */
+enum { HEAP_LIMIT_KB = 1 << 20 };
+enum { JIT_STACK_START = 1 << 15, JIT_STACK_MAX = 16 << 20 }; /* bytes */
 
-/* What stands for an escape inside a class. Oniguruma's \s is White_Space and its \w knows marks; its \h is
- * a hexadecimal digit. */
+/* ---- rewriting Oniguruma's syntax ---- */
+
+/* The members of an escape in Oniguruma with UTF-8. Its \s is Unicode's White_Space, its \w includes marks
+ * and numeric letters, its \d is any decimal digit, and its \h is a hexadecimal digit (in PCRE2: horizontal
+ * white space). */
 static const struct {
     char escape;
     const char *members;
@@ -37,6 +54,7 @@ static const char *class_members(char escape) {
 
 static size_t translate_escape(const char *p, size_t n, bool in_class, Buffer *out);
 
+/* Writes the members of a class, in which \p{...} gets its additions too. */
 static void expand(const char *members, Buffer *out) {
     size_t n = strlen(members);
     for (size_t i = 0; i < n;)
@@ -46,8 +64,9 @@ static void expand(const char *members, Buffer *out) {
             buffer_byte(out, (uint8_t)members[i++]);
 }
 
-/* Translates the escape at p[0] == '\\'; returns its length. */
+/* Writes the escape at p[0] == '\\' for PCRE2 and returns how many bytes of the expression it takes. */
 static size_t translate_escape(const char *p, size_t n, bool in_class, Buffer *out) {
+    /* \s becomes [members], or just the members if it stands inside a class. */
     const char *members = n > 1 ? class_members(p[1]) : NULL;
     if (members) {
         if (!in_class) buffer_byte(out, '[');
@@ -55,6 +74,7 @@ static size_t translate_escape(const char *p, size_t n, bool in_class, Buffer *o
         if (!in_class) buffer_byte(out, ']');
         return 2;
     }
+    /* \S becomes [^members]. Inside a class it keeps PCRE2's meaning. */
     const char *complement = n > 1 && !in_class ? class_members((char)(p[1] | 0x20)) : NULL;
     if (complement) {
         buffer_append(out, "[^", 2);
@@ -62,6 +82,7 @@ static size_t translate_escape(const char *p, size_t n, bool in_class, Buffer *o
         buffer_byte(out, ']');
         return 2;
     }
+    /* \p{NAME} gets the additions of newer versions of Unicode. */
     const char *end = n > 3 && p[1] == 'p' && p[2] == '{' ? memchr(p, '}', n) : NULL;
     const char *added = end ? property_additions(p + 3, (size_t)(end - p - 3)) : NULL;
     if (added) {
@@ -69,12 +90,14 @@ static size_t translate_escape(const char *p, size_t n, bool in_class, Buffer *o
         buffer_printf(out, in_class ? "%.*s%s" : "[%.*s%s]", length, p, added);
         return (size_t)length;
     }
+    /* Anything else, such as \r or \[, is the same in both. */
     size_t length = n > 1 ? 2 : 1;
     buffer_append(out, p, length);
     return length;
 }
 
-/* NULL, or what Oniguruma would read otherwise than PCRE2. */
+/* Writes a whole expression for PCRE2. Returns NULL, or the name of something that PCRE2 would read
+ * differently. */
 static const char *translate(const char *p, size_t n, Buffer *out) {
     bool in_class = false;
     for (size_t i = 0; i < n;) {
@@ -84,14 +107,16 @@ static const char *translate(const char *p, size_t n, Buffer *out) {
         }
         if (in_class && p[i] == '[' && !(i + 1 < n && p[i + 1] == ':')) return "a class inside a class";
         if (in_class && p[i] == '&' && i + 1 < n && p[i + 1] == '&') return "an intersection of classes";
-        if (in_class && p[i] == '[') { /* [:name:] */
+        if (in_class &&
+            p[i] == '[') { /* [:name:] is copied up to its bracket, which does not end the class */
             const char *close = memchr(p + i, ']', n - i);
             size_t length = close ? (size_t)(close + 1 - (p + i)) : n - i;
             buffer_append(out, p + i, length);
             i += length;
             continue;
         }
-        if (!in_class && p[i] == '[') {
+        if (!in_class &&
+            p[i] == '[') { /* a bracket at the start of a class, after an optional ^, is a member of it */
             in_class = true;
             buffer_byte(out, '[');
             if (i + 1 < n && p[i + 1] == '^') buffer_byte(out, (uint8_t)p[++i]);
@@ -104,6 +129,8 @@ static const char *translate(const char *p, size_t n, Buffer *out) {
     }
     return NULL;
 }
+
+/* ---- compiling and matching ---- */
 
 static Pattern *compile(const char *text, size_t n, uint32_t options, const char *where, Error *e) {
     int code;
@@ -121,8 +148,9 @@ static Pattern *compile(const char *text, size_t n, uint32_t options, const char
     p->limits = pcre2_match_context_create(NULL);
     pcre2_set_match_limit(p->limits, MATCH_LIMIT);
     pcre2_set_heap_limit(p->limits, HEAP_LIMIT_KB);
-    if (pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE) == 0) { /* where it cannot, matching is only slower */
-        p->stack = pcre2_jit_stack_create(1 << 15, JIT_STACK_MAX, NULL);
+    if (pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE) ==
+        0) { /* without machine code matching is only slower */
+        p->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, NULL);
         pcre2_jit_stack_assign(p->limits, NULL, p->stack);
     }
     return p;
@@ -134,7 +162,7 @@ Pattern *pattern_compile(const char *text, const char *where, Error *e) {
     Pattern *p = NULL;
     if (foreign)
         error_set(e, ERR_INPUT, "%s: pattern '%.80s': %s is not supported", where, text, foreign);
-    else /* ^ and $ are those of a line in Oniguruma */
+    else /* UCP: properties by Unicode. MULTILINE: ^ and $ match at lines, as in Oniguruma. */
         p = compile(buffer_string(&translated), translated.size, PCRE2_UCP | PCRE2_MULTILINE, where, e);
     buffer_free(&translated);
     return p;
@@ -155,6 +183,7 @@ void pattern_free(Pattern *p) {
 
 int pattern_find(const Pattern *p, const char *text, size_t n, size_t at, size_t span[2], Error *e) {
     int found = pcre2_match(p->code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK, p->match, p->limits);
+    /* The interpreter keeps its state on the heap, where the limit is higher. */
     if (found == PCRE2_ERROR_JIT_STACKLIMIT)
         found = pcre2_match(p->code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, p->match,
                             p->limits);
@@ -167,6 +196,6 @@ int pattern_find(const Pattern *p, const char *text, size_t n, size_t at, size_t
     }
     const PCRE2_SIZE *o = pcre2_get_ovector_pointer(p->match);
     span[0] = o[0];
-    span[1] = o[1] > o[0] ? o[1] : o[0]; /* \K may put the start behind the end */
+    span[1] = o[1] > o[0] ? o[1] : o[0]; /* \K may set the start behind the end; that match is empty */
     return 1;
 }

@@ -1,14 +1,29 @@
-/* How text is cut before byte-level BPE. llama.cpp has names for it; HF writes the steps out in
- * tokenizer.json. A PreCut is one way of cutting, as both do it: llama.cpp's own expressions know no case
- * folding beyond ASCII, and no marks inside words. */
+/* The pre-tokenizers of byte-level BPE, and how a tokenizer.json is recognised as one of them. The
+ * expressions of llama.cpp are in src/llama-vocab.cpp (llm_tokenizer_bpe). They differ from HF's where its
+ * regex engine cannot do the same: case is folded within ASCII only, and letters are not told apart by case
+ * or from marks beyond ASCII.
+ *
+ * To add one: write its two lists of steps as a PreTokenizerCut (or use one that is there) and add a row to
+ * the table. tests/peers/test_tokenizer_gguf.py compares every row with llama.cpp and HF. */
+#include "surgery/tokenizer/pre_tokenizers.h"
+
 #include <string.h>
 
 #include "formats/json.h"
-#include "surgery/tokenizer/tokenizer_keys.h"
+#include "surgery/tokenizer/tokenizer_json.h"
 
+/* A list of steps, ended by NULL. */
 #define STEPS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-/* what most expressions have in common */
+/* ---- parts that many expressions have in common ----
+ *
+ * FOLDED        English contractions in any case; (?i:) also matches the long s (U+017F), which folds to s
+ * ASCII_FOLDED  contractions in any case of ASCII
+ * WORD          letters, with one character before them that is neither letter, digit nor line break
+ * OTHERS        punctuation and symbols, with a space before them and line breaks behind
+ * SPACES        line breaks with the space before them, white space except the last character before a word,
+ * other white space
+ */
 #define FOLDED "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define ASCII_FOLDED "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
 #define WORD "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
@@ -16,7 +31,8 @@
 #define OTHERS_SLASH " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*"
 #define SPACES "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-/* words whose case changes once, from capitals to small letters */
+/* Words in which the case changes at most once, from capitals to small letters: a new word begins at a
+ * capital behind a small letter. Letters without case, and marks, belong to both. */
 #define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define CASED(first, second, after)                                                                          \
@@ -29,27 +45,29 @@
 #define LLAMA3 "|" WORD "|\\p{N}{1,3}|" OTHERS "|" SPACES
 #define QWEN2 "|" WORD "|\\p{N}|" OTHERS "|" SPACES
 
-static const PreCut gpt2 = {STEPS(PRE_BYTE_LEVEL), STEPS(GPT2)};
-static const PreCut digits = {STEPS(PRE_DIGITS, PRE_BYTE_LEVEL), STEPS("\\p{N}", GPT2)};
-static const PreCut llama3 = {STEPS(FOLDED LLAMA3), STEPS(ASCII_FOLDED LLAMA3)};
-static const PreCut qwen2 = {STEPS(FOLDED QWEN2), STEPS(ASCII_FOLDED QWEN2)};
+static const PreTokenizerCut gpt2 = {STEPS(PRE_BYTE_LEVEL), STEPS(GPT2)};
+static const PreTokenizerCut digits = {STEPS(PRE_DIGITS, PRE_BYTE_LEVEL), STEPS("\\p{N}", GPT2)};
+static const PreTokenizerCut llama3 = {STEPS(FOLDED LLAMA3), STEPS(ASCII_FOLDED LLAMA3)};
+static const PreTokenizerCut qwen2 = {STEPS(FOLDED QWEN2), STEPS(ASCII_FOLDED QWEN2)};
 
 #define QWEN35 "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES
-static const PreCut qwen35 = {STEPS(FOLDED QWEN35), STEPS(ASCII_FOLDED QWEN35)};
+static const PreTokenizerCut qwen35 = {STEPS(FOLDED QWEN35), STEPS(ASCII_FOLDED QWEN35)};
 
-static const PreCut tekken = {STEPS(CASED(UPPER, LOWER, "") "\\p{N}|" OTHERS_SLASH "|" SPACES),
-                              STEPS(CASED(ASCII_UPPER, ASCII_LOWER, "") "\\p{N}|" OTHERS_SLASH "|" SPACES)};
-static const PreCut gpt4o = {
+static const PreTokenizerCut tekken = {
+    STEPS(CASED(UPPER, LOWER, "") "\\p{N}|" OTHERS_SLASH "|" SPACES),
+    STEPS(CASED(ASCII_UPPER, ASCII_LOWER, "") "\\p{N}|" OTHERS_SLASH "|" SPACES)};
+static const PreTokenizerCut gpt4o = {
     STEPS(CASED(UPPER, LOWER, FOLDED "?") "\\p{N}{1,3}|" OTHERS_SLASH "|" SPACES),
     STEPS(CASED(ASCII_UPPER, ASCII_LOWER, ASCII_FOLDED "?") "\\p{N}{1,3}|" OTHERS_SLASH "|" SPACES)};
 
-static const PreCut falcon = {STEPS(PRE_PUNCTUATION, PRE_BYTE_LEVEL, PRE_DIGIT_RUNS, "[0-9][0-9][0-9]"),
-                              STEPS("[\\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]")};
-static const PreCut falcon3 = {STEPS(PRE_PUNCTUATION, PRE_BYTE_LEVEL, PRE_DIGITS),
-                               STEPS(ASCII_FOLDED LLAMA3)};
+static const PreTokenizerCut falcon = {
+    STEPS(PRE_PUNCTUATION, PRE_BYTE_LEVEL, PRE_DIGIT_RUNS, "[0-9][0-9][0-9]"),
+    STEPS("[\\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]")};
+static const PreTokenizerCut falcon3 = {STEPS(PRE_PUNCTUATION, PRE_BYTE_LEVEL, PRE_DIGITS),
+                                        STEPS(ASCII_FOLDED LLAMA3)};
 
-/* DeepSeek's cased letters, punctuation, and the letters of East Asia.
- * Escaped: what an editor might compose. */
+/* DeepSeek's letters with case, its punctuation, and the characters of East Asia, copied from its
+ * tokenizer.json. Characters that an editor might replace by their composed forms are escaped. */
 /* clang-format off */
 #define LETTERS \
     "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅ" \
@@ -58,25 +76,27 @@ static const PreCut falcon3 = {STEPS(PRE_PUNCTUATION, PRE_BYTE_LEVEL, PRE_DIGITS
 /* clang-format on */
 #define MARKS "!-/:-~！-／：-～‘-‟　-。"
 #define EAST "一-龥ࠀ-一가-퟿"
-/* llama.cpp hides spaces beyond ASCII from these */
+/* llama.cpp replaces white space beyond ASCII before it matches these classes, so they never match it. */
 #define NO_SPACE(class) "(?:(?!\\s)[" class "])+"
 
-static const PreCut deepseek_llm = {
+static const PreTokenizerCut deepseek_llm = {
     STEPS("[\r\n]", "\\s?[" LETTERS "]+", "\\s?[" MARKS "]+", "\\s+$", "[" EAST "]+", PRE_DIGITS),
     STEPS("[\r\n]", "\\s?[" LETTERS "]+", "\\s?" NO_SPACE(MARKS), "\\s+$", NO_SPACE(EAST), "\\p{N}+")};
-static const PreCut deepseek_coder = {
+static const PreTokenizerCut deepseek_coder = {
     STEPS("[\r\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[" EAST "]+", PRE_DIGITS),
     STEPS("[\r\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", NO_SPACE(EAST), "\\p{N}")};
 #define DEEPSEEK3                                                                                            \
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "      \
     "?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
-static const PreCut deepseek_v3 = {STEPS("\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3),
-                                   STEPS("\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3)};
+static const PreTokenizerCut deepseek_v3 = {STEPS("\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3),
+                                            STEPS("\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3)};
 
 #define PLAIN STEPS("[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]")
-static const PreCut plain = {PLAIN, PLAIN};
+static const PreTokenizerCut plain = {PLAIN, PLAIN};
 
-/* Of several rows that fit, the first is the one that is written; the others are read. */
+/* Several names may cut alike: llama.cpp has one for each model that it was taught. Of rows that fit a
+ * tokenizer.json equally well the first one is written; the others are there to be read. Behind a row stand
+ * models that have it. */
 const PreTokenizer pre_tokenizers[] = {
     {.gguf = "gpt-2", .cut = &gpt2},
     {.gguf = "olmo", .cut = &gpt2, .nfc = true}, /* GPT-NeoX, Pythia, OLMoE */
@@ -97,16 +117,40 @@ const PreTokenizer pre_tokenizers[] = {
     {.gguf = "exaone", .cut = &digits},
     {.gguf = "minerva-7b", .cut = &digits},
     {.gguf = "mellum2", .cut = &digits},
-    {.gguf = "llama-bpe", .cut = &llama3, .hf_whole = true, .whole = true, .adds_bos = true}, /* SmolLM3 */
-    {.gguf = "llama3", .cut = &llama3, .hf_whole = true, .whole = true, .adds_bos = true},
-    {.gguf = "llama-v3", .cut = &llama3, .hf_whole = true, .whole = true, .adds_bos = true},
-    {.gguf = "falcon-h1", .cut = &llama3, .hf_whole = true, .whole = true, .adds_bos = true},
-    {.gguf = "pixtral", .cut = &llama3, .hf_whole = true, .whole = true, .adds_bos = true},
-    {.gguf = "lfm2", .cut = &llama3, .hf_whole = true, .whole = true, .adds_bos = true},
+    {.gguf = "llama-bpe",
+     .cut = &llama3,
+     .hf_ignores_merges = true,
+     .llama_ignores_merges = true,
+     .adds_bos = true}, /* SmolLM3 */
+    {.gguf = "llama3",
+     .cut = &llama3,
+     .hf_ignores_merges = true,
+     .llama_ignores_merges = true,
+     .adds_bos = true},
+    {.gguf = "llama-v3",
+     .cut = &llama3,
+     .hf_ignores_merges = true,
+     .llama_ignores_merges = true,
+     .adds_bos = true},
+    {.gguf = "falcon-h1",
+     .cut = &llama3,
+     .hf_ignores_merges = true,
+     .llama_ignores_merges = true,
+     .adds_bos = true},
+    {.gguf = "pixtral",
+     .cut = &llama3,
+     .hf_ignores_merges = true,
+     .llama_ignores_merges = true,
+     .adds_bos = true},
+    {.gguf = "lfm2",
+     .cut = &llama3,
+     .hf_ignores_merges = true,
+     .llama_ignores_merges = true,
+     .adds_bos = true},
     {.gguf = "dbrx", .cut = &llama3}, /* Phi-4, OLMo 2 */
     {.gguf = "smaug-bpe", .cut = &llama3},
     {.gguf = "chatglm-bpe", .cut = &llama3},
-    {.gguf = "glm4", .cut = &llama3, .hf_whole = true, .whole = true},
+    {.gguf = "glm4", .cut = &llama3, .hf_ignores_merges = true, .llama_ignores_merges = true},
     {.gguf = "qwen2", .cut = &qwen2, .nfc = true}, /* Qwen 2, 2.5, 3 */
     {.gguf = "stablelm2", .cut = &qwen2},
     {.gguf = "deepseek-r1-qwen", .cut = &qwen2, .nfc = true},
@@ -115,13 +159,17 @@ const PreTokenizer pre_tokenizers[] = {
     {.gguf = "solar-open", .cut = &qwen2},
     {.gguf = "grok-2", .cut = &qwen2},
     {.gguf = "qwen35", .cut = &qwen35, .nfc = true},
-    {.gguf = "tekken", .cut = &tekken, .hf_whole = true, .whole = true, .adds_bos = true}, /* Mistral Nemo */
-    {.gguf = "gpt-4o", .cut = &gpt4o},                                                     /* GPT-OSS */
-    {.gguf = "llama4", .cut = &gpt4o, .hf_whole = true},
+    {.gguf = "tekken",
+     .cut = &tekken,
+     .hf_ignores_merges = true,
+     .llama_ignores_merges = true,
+     .adds_bos = true},                /* Mistral Nemo */
+    {.gguf = "gpt-4o", .cut = &gpt4o}, /* GPT-OSS */
+    {.gguf = "llama4", .cut = &gpt4o, .hf_ignores_merges = true},
     {.gguf = "kanana2", .cut = &gpt4o},
     {.gguf = "minimax-m2", .cut = &gpt4o},
     {.gguf = "falcon", .cut = &falcon},
-    {.gguf = "falcon3", .cut = &falcon3, .whole = true, .adds_bos = true},
+    {.gguf = "falcon3", .cut = &falcon3, .llama_ignores_merges = true, .adds_bos = true},
     {.gguf = "deepseek-llm", .cut = &deepseek_llm},
     {.gguf = "deepseek-coder", .cut = &deepseek_coder},
     {.gguf = "deepseek-v3", .cut = &deepseek_v3},
@@ -136,19 +184,16 @@ const PreTokenizer *pre_tokenizer_named(const char *name) {
     return p->gguf ? p : NULL;
 }
 
-/* ---- which one a tokenizer.json has ---- */
+/* ---- recognising the one of a tokenizer.json ---- */
 
+/* Whether a member is that text. */
 static bool is(const json_t *o, const char *key, const char *value) {
     const char *v = json_get_string(o, key);
     return v && strcmp(v, value) == 0;
 }
 
-static bool flag(const json_t *o, const char *key, bool fallback) {
-    bool v;
-    return json_get_bool(o, key, &v) ? v : fallback;
-}
-
-/* A character of an expression: \r and a carriage return are the same. */
+/* The next character of an expression; the escapes \r and \n and the characters that they stand for are the
+ * same. */
 static int next_of(const char **s) {
     int c = *(*s)++;
     if (c == '\\' && (**s == 'r' || **s == 'n')) c = *(*s)++ == 'r' ? '\r' : '\n';
@@ -162,27 +207,31 @@ static bool same_expression(const char *a, const char *b) {
     return false;
 }
 
-/* Whether a step of tokenizer.json is `step`. */
+/* Whether the step `o` of a tokenizer.json is `step` of a PreTokenizerCut. A Split may also be inverted:
+ * removing what does not match is isolating what does. */
 static bool is_step(const json_t *o, const char *step) {
     if (strcmp(step, PRE_BYTE_LEVEL) == 0)
-        return is(o, "type", "ByteLevel") && flag(o, "use_regex", true) && !flag(o, "add_prefix_space", true);
+        return is(o, "type", "ByteLevel") && tokenizer_json_flag(o, "use_regex", true) &&
+               !tokenizer_json_flag(o, "add_prefix_space", true);
     if (strcmp(step, PRE_PUNCTUATION) == 0)
         return is(o, "type", "Punctuation") && is(o, "behavior", "Contiguous");
     if (strcmp(step, PRE_DIGITS) == 0 || strcmp(step, PRE_DIGIT_RUNS) == 0)
         return is(o, "type", "Digits") &&
-               flag(o, "individual_digits", false) == (strcmp(step, PRE_DIGITS) == 0);
+               tokenizer_json_flag(o, "individual_digits", false) == (strcmp(step, PRE_DIGITS) == 0);
     const char *expression = json_get_string(json_object_get(o, "pattern"), "Regex");
-    bool inverted = flag(o, "invert", false);
+    bool inverted = tokenizer_json_flag(o, "invert", false);
     return is(o, "type", "Split") && is(o, "behavior", inverted ? "Removed" : "Isolated") && expression &&
            same_expression(expression, step);
 }
 
-/* Only turns bytes into characters: how a list of Splits ends. */
+/* A ByteLevel that does not cut and only turns bytes into characters, with which most lists of Splits end. */
 static bool is_plain_byte_level(const json_t *o) {
-    return is(o, "type", "ByteLevel") && !flag(o, "use_regex", true) && !flag(o, "add_prefix_space", true);
+    return is(o, "type", "ByteLevel") && !tokenizer_json_flag(o, "use_regex", true) &&
+           !tokenizer_json_flag(o, "add_prefix_space", true);
 }
 
-static bool is_cut(const json_t *pre, const PreCut *cut) {
+/* Whether a pre_tokenizer, one step or a Sequence, has the steps of `cut`. */
+static bool is_cut(const json_t *pre, const PreTokenizerCut *cut) {
     bool sequence = is(pre, "type", "Sequence");
     const json_t *list = json_object_get(pre, "pretokenizers");
     size_t n = sequence ? json_array_size(list) : 1, i = 0;
@@ -195,11 +244,12 @@ const PreTokenizer *pre_tokenizer_of(const json_t *tokenizer) {
     const json_t *pre = json_object_get(tokenizer, "pre_tokenizer"),
                  *normalizer = json_object_get(tokenizer, "normalizer"),
                  *model = json_object_get(tokenizer, "model");
+    /* Among rows that cut alike, ignore_merges counts more than the normalizer: it changes more tokens. */
     const PreTokenizer *best = NULL;
     int most = -1;
-    bool nfc = is(normalizer, "type", "NFC"), whole = flag(model, "ignore_merges", false);
+    bool nfc = is(normalizer, "type", "NFC"), whole = tokenizer_json_flag(model, "ignore_merges", false);
     for (const PreTokenizer *p = pre_tokenizers; p->gguf; p++) {
-        int fit = 2 * (p->hf_whole == whole) + (p->nfc == nfc);
+        int fit = 2 * (p->hf_ignores_merges == whole) + (p->nfc == nfc);
         if (fit <= most || !is_cut(pre, p->cut)) continue;
         best = p;
         most = fit;

@@ -1,43 +1,78 @@
-/* Pre-tokenisers: each cuts every piece of the one before. */
+/* The steps that cut text into pieces. A piece goes through all of them by recursion: a step cuts it and
+ * hands every part to the step behind it (cut), and the last one hands its parts to the sink. The order of
+ * the pieces is therefore that of the text, and nothing is stored between the steps. */
+#include "surgery/tokenizer/split.h"
+
 #include <string.h>
 
-#include "surgery/tokenizer/internal.h"
+#include "surgery/tokenizer/byte_level.h"
+#include "surgery/tokenizer/unicode.h"
 
+/* From GPT-2's encoder.py; contractions, words, numbers, other characters, each with the space before it, and
+ * the rest of white space. */
 const char gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
+/* One run through the list. */
 typedef struct Cutter {
-    const Tokenizer *t;
-    PieceSink sink;
-    void *context;
+    const SplitterList *list;
+    PieceSink sink; /* receives the pieces of the last step */
+    void *context;  /* handed to the sink */
     Error *e;
 } Cutter;
 
-/* `first`: the piece begins the text. */
-static bool cut(const Cutter *c, size_t step, const char *p, size_t n, bool first);
+bool splitters_add(SplitterList *l, Splitter s, const char *where, Error *e) {
+    if (l->n == MAX_SPLITTERS) {
+        pattern_free(s.pattern);
+        return error_set(e, ERR_INPUT, "%s: more than %d pre_tokenizers", where, MAX_SPLITTERS);
+    }
+    l->steps[l->n++] = s;
+    return true;
+}
 
-/* One stretch, matched by the splitter or between matches. */
+void splitters_free(SplitterList *l) {
+    for (size_t i = 0; i < l->n; i++)
+        pattern_free(l->steps[i].pattern);
+}
+
+/* Hands a piece to the step at `step`, or to the sink behind the last one. Empty pieces are dropped. `first`:
+ * the piece begins the text. */
+static bool cut(const Cutter *c, size_t step, const char *p, size_t n, bool first) {
+    if (n == 0) return true;
+    if (step == c->list->n) return c->sink(c->context, p, n, c->e);
+    const Splitter *s = &c->list->steps[step];
+    return s->apply(s, c, step, p, n, first);
+}
+
+/* ---- cutting by a pattern ---- */
+
+/* A stretch of the text: a match, or what lies between two matches. */
 typedef struct Stretch {
     size_t from, to;
-    bool matched;
+    bool matched; /* it counts as a match (with `invert`, the text between matches does) */
 } Stretch;
 
-/* Keeps the open piece while behaviours join stretches. */
+/* Joins stretches into pieces as the behavior says. The last piece stays open until it is known what follows.
+ */
 typedef struct Joiner {
     const Cutter *c;
-    size_t step;
+    size_t step; /* of the splitter that cuts */
     const char *text;
     SplitBehavior behavior;
-    size_t from, to; /* open piece */
-    bool open, matched, first;
+    size_t from, to; /* the open piece */
+    bool open;       /* there is one */
+    bool matched;    /* the last stretch of the open piece was a match */
+    bool first;      /* `text` begins the whole text */
 } Joiner;
 
+/* Hands on the open piece. */
 static bool flush(Joiner *j) {
     bool was = j->open;
     j->open = false;
     return !was || cut(j->c, j->step + 1, j->text + j->from, j->to - j->from, j->first && j->from == 0);
 }
 
+/* Takes the next stretch: it extends the open piece, or begins a new one. */
 static bool join(Joiner *j, Stretch s) {
     if (s.from == s.to) return true;
     if (j->behavior == SPLIT_REMOVED && s.matched) return flush(j);
@@ -63,28 +98,34 @@ bool split_by_pattern(const Splitter *s, const Cutter *c, size_t step, const cha
             !join(&j, (Stretch){span[0], span[1], !s->invert}))
             return false;
         end = at = span[1];
+        /* Behind an empty match the search goes on one character later. */
         if (span[1] == span[0] && !next_position(p, n, &at)) break;
         if (at == n) break;
     }
     return found >= 0 && join(&j, (Stretch){end, n, s->invert}) && flush(&j);
 }
 
+/* ---- other steps ---- */
+
 bool split_metaspace(const Splitter *s, const Cutter *c, size_t step, const char *p, size_t n, bool first) {
+    /* 1. Put a marker in front, unless there is a space or a marker. */
     Buffer text = {0};
-    buffer_reserve(&text, n + 3);
+    buffer_reserve(&text, n + SPACE_MARKER_SIZE);
     bool prepend = s->prepend == PREPEND_ALWAYS || (s->prepend == PREPEND_FIRST && first);
-    if (prepend && p[0] != ' ' && !(n >= 3 && memcmp(p, space_bar, 3) == 0))
-        buffer_append(&text, space_bar, 3);
+    if (prepend && p[0] != ' ' && !starts_with_marker(p, n))
+        buffer_append(&text, space_marker, SPACE_MARKER_SIZE);
+    /* 2. Write spaces as markers. */
     for (size_t i = 0; i < n; i++)
         if (p[i] == ' ')
-            buffer_append(&text, space_bar, 3);
+            buffer_append(&text, space_marker, SPACE_MARKER_SIZE);
         else
             buffer_byte(&text, (uint8_t)p[i]);
+    /* 3. Cut before each marker, so that it begins a piece. */
     const char *q = (char *)text.data;
     size_t from = 0;
     bool ok = true;
-    for (size_t i = 3; ok && s->metaspace_split && i + 3 <= text.size; i++)
-        if (memcmp(q + i, space_bar, 3) == 0) {
+    for (size_t i = SPACE_MARKER_SIZE; ok && s->metaspace_split && i < text.size; i++)
+        if (starts_with_marker(q + i, text.size - i)) {
             ok = cut(c, step + 1, q + from, i - from, first && from == 0);
             from = i;
         }
@@ -115,15 +156,10 @@ bool split_to_printable(const Splitter *s, const Cutter *c, size_t step, const c
     return ok;
 }
 
-static bool cut(const Cutter *c, size_t step, const char *p, size_t n, bool first) {
-    if (n == 0) return true;
-    if (step == c->t->n_splitters) return c->sink(c->context, p, n, c->e);
-    const Splitter *s = &c->t->splitters[step];
-    return s->apply(s, c, step, p, n, first);
-}
+/* ---- all steps ---- */
 
-bool split_pieces(const Tokenizer *t, const char *text, size_t n, bool first, PieceSink sink, void *context,
-                  Error *e) {
-    Cutter c = {.t = t, .sink = sink, .context = context, .e = e};
+bool split_pieces(const SplitterList *l, const char *text, size_t n, bool first, PieceSink sink,
+                  void *context, Error *e) {
+    Cutter c = {.list = l, .sink = sink, .context = context, .e = e};
     return cut(&c, 0, text, n, first);
 }

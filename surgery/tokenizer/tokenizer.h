@@ -1,60 +1,49 @@
-/* Text to tokens and back: from tokenizer.json as HF `tokenizers` does, from GGUF metadata as llama.cpp, from
- * tokenizer.model as sentencepiece; on valid UTF-8. What has no token becomes the unknown
- * one, or nothing where there is none. A Tokenizer remembers words it has seen: one thread at a time. */
+/* Text to tokens and back. A tokenizer is read from one of three sources, and gives the tokens of the program
+ * that the source belongs to, so that a model reads what it was trained on:
+ *
+ *   tokenizer.json        tokens equal those of HF `tokenizers`
+ *   GGUF keys             tokens equal those of llama.cpp
+ *   tokenizer.model       tokens equal those of the `sentencepiece` library
+ *
+ * README.md in this folder lists where these differ. Parts of a source that are not implemented are refused
+ * by name when the tokenizer is opened; they are never ignored silently. */
 #ifndef DEROPE_SURGERY_TOKENIZER_TOKENIZER_H
 #define DEROPE_SURGERY_TOKENIZER_TOKENIZER_H
 
 #include "formats/checkpoint.h"
+#include "surgery/tokenizer/token_list.h"
 
+/* Remembers pieces of text that it has seen, so it may be used by one thread at a time. */
 typedef struct Tokenizer Tokenizer;
 
-/* From tokenizer.json if the checkpoint has one, else from a GGUF's keys tokenizer.ggml.*, else from
- * tokenizer.model; NULL with an error. */
+/* Opens the tokenizer of a checkpoint: tokenizer.json if there is one, else the keys tokenizer.ggml.* of a
+ * GGUF, else tokenizer.model. The checkpoint is not needed afterwards. NULL with an error. */
 Tokenizer *tokenizer_open(const Checkpoint *c, Error *e);
 void tokenizer_close(Tokenizer *t);
 
-typedef struct TokenList {
-    int32_t *ids;
-    size_t n, capacity;
-} TokenList;
-
-/* Appends the tokens of `text`. With `add_special`, BOS/EOS are added as the model's own tokenizer does.
- * Added/special tokens written out in the text are recognised, as HF does. Invalid UTF-8 is an ERR_INPUT
- * with the byte's offset. */
+/* Appends the tokens of a text of `n` bytes. With `add_special`, the special tokens that the model's own
+ * tokenizer puts around a text (usually BOS in front) are added. Added and special tokens that are written
+ * out in the text, such as
+ * <|im_end|>, are recognised. A character that has no token becomes the unknown token, or nothing if there is
+ * none. Text that is not valid UTF-8 is an ERR_INPUT with the offset of the first wrong byte. */
 bool tokenizer_encode(const Tokenizer *t, const char *text, size_t n, bool add_special, TokenList *out,
                       Error *e);
 
-/* The tokens of a text that comes in parts: the same as of the whole, while no more of it is kept than it
- * takes to find a place where it may be cut. 64 MB without any is an ERR_INPUT. */
-typedef struct TextStream {
-    const Tokenizer *t;
-    bool add_special;
-    size_t piece; /* look for a cut when this much waits; 0: 1 MB */
-    /* zero to start */
-    Buffer waiting; /* text that is not encoded yet */
-    uint64_t done;  /* bytes of the text before it */
-    size_t enough;  /* what `piece` has grown to where no cut was found */
-} TextStream;
-
-/* Appends the tokens that are certain by now. */
-bool text_stream_add(TextStream *s, const char *text, size_t n, TokenList *out, Error *e);
-/* Appends the rest; the stream is ready for another text. */
-bool text_stream_end(TextStream *s, TokenList *out, Error *e);
-void text_stream_free(TextStream *s);
-
-/* Appends the bytes of the tokens as they are (HF replaces what is not UTF-8), those of special tokens only
- * with `keep_special`. */
+/* Appends the text of the tokens. Bytes are appended as they are, even if they do not form valid UTF-8 (HF
+ * `tokenizers` replaces such bytes by U+FFFD). Special tokens are left out unless `keep_special`. An id that
+ * the vocabulary does not have is an ERR_INPUT. */
 bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool keep_special, Buffer *out,
                       Error *e);
-/* Tokens that a text takes by itself, without special ones; text that cannot be encoded has 0. */
+
+/* The number of tokens that a text takes by itself, without special ones; 0 if it cannot be encoded. */
 size_t tokenizer_count(const Tokenizer *t, const char *text);
+
+/* The largest id plus one. A model's embedding may have more rows. */
 uint32_t tokenizer_vocab_size(const Tokenizer *t);
-/* -1 where there is none. */
+/* The ids of the tokens that begin and end a text; -1 if there is none. */
 int32_t tokenizer_bos(const Tokenizer *t);
 int32_t tokenizer_eos(const Tokenizer *t);
-/* True if encode with add_special would put BOS first. */
+/* Whether tokenizer_encode with `add_special` puts BOS first. */
 bool tokenizer_adds_bos(const Tokenizer *t);
-void token_append(TokenList *l, int32_t id);
-void token_list_free(TokenList *l);
 
 #endif

@@ -1,12 +1,15 @@
-/* Where versions of Unicode differ. HF tokenizers matches by Oniguruma (Unicode 16) and normalises by tables
- * of Unicode 9; the libraries here are of other years. Tokens must be the same on all. */
+/* Characters and their properties. Tokens may not depend on which version of Unicode an installed library
+ * knows. HF `tokenizers` matches by Oniguruma (Unicode 16), normalises by a crate with the tables of Unicode
+ * 9 and lower-cases by Rust's standard library (up to Unicode 17); PCRE2 and utf8proc of the systems that
+ * derope runs on are of other years. The tables below hold the differences; tests/peers/test_tokenizer.py
+ * compares tokens with HF on 27 scripts and on random text. */
+#include "surgery/tokenizer/unicode.h"
+
 #include <stdlib.h>
-#include <string.h>
 #include <utf8proc.h>
 
-#include "surgery/tokenizer/internal.h"
-
-/* What Unicode 15 to 16 added to a property, as ranges inside a class; harmless where PCRE2 knows them. */
+/* For a property, the characters that Unicode 15 and 16 added to it, as members of a character class. Where
+ * PCRE2 knows them already, naming them again changes nothing. */
 static const struct {
     const char *property, *ranges;
 } additions[] = {
@@ -59,7 +62,9 @@ const char *property_additions(const char *name, size_t n) {
 
 bool is_new_mark(int32_t code) {
     if (utf8proc_category(code) != UTF8PROC_CATEGORY_CN) return false;
-    for (const char *p = property_additions("M", 1); *p;) { /* \x{from}-\x{to} or \x{one} */
+    /* The table is read as it is written: "\x{from}-\x{to}" or "\x{one}". The number begins 3 bytes behind
+     * the backslash. */
+    for (const char *p = property_additions("M", 1); *p;) {
         char *end;
         long from = strtol(p + 3, &end, 16), to = from;
         if (end[1] == '-') to = strtol(end + 5, &end, 16);
@@ -69,8 +74,8 @@ bool is_new_mark(int32_t code) {
     return false;
 }
 
-/* Characters that have a decomposition or a combining class only since Unicode 10 or later: normalisation
- * leaves them, and nothing composes across them. */
+/* Characters that got a decomposition or a combining class in Unicode 10 or later, in ascending order. HF's
+ * normalisation leaves them as they are, and composes nothing across them. */
 static const struct {
     int32_t from, to;
 } unnormalized[] = {
@@ -100,7 +105,7 @@ bool is_unnormalized(int32_t code) {
     return false;
 }
 
-/* Small letters that Unicode 14 to 17 added. */
+/* Capitals that Unicode 14 to 17 added, and the distance to their lower-case letters. */
 static const struct {
     int32_t from, to, distance;
 } lowered[] = {
@@ -117,7 +122,9 @@ int32_t lower_char(int32_t code) {
     return utf8proc_tolower(code);
 }
 
-const char space_bar[] = "\xe2\x96\x81";
+/* ---- UTF-8 ---- */
+
+const char space_marker[] = "\xe2\x96\x81";
 
 int32_t next_char(const char *text, size_t n, size_t *len) {
     uint8_t first = (uint8_t)text[0];
@@ -145,6 +152,8 @@ bool next_position(const char *text, size_t n, size_t *at) {
     return true;
 }
 
+/* ---- properties ---- */
+
 bool is_space_char(int32_t code) {
     return (code >= 9 && code <= 13) || code == ' ' || code == 0x85 || code == 0xa0 || code == 0x1680 ||
            (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f ||
@@ -165,7 +174,8 @@ bool is_word_char(int32_t code) {
     case UTF8PROC_CATEGORY_NL:
     case UTF8PROC_CATEGORY_PC:
         return true;
-    default: /* joiners, and the circled letters */
+    default: /* joiners, and letters in circles and squares, which have the property Alphabetic without being
+                letters */
         return code == 0x200c || code == 0x200d || (code >= 0x24b6 && code <= 0x24e9) ||
                (code >= 0x1f130 && code <= 0x1f149) || (code >= 0x1f150 && code <= 0x1f169) ||
                (code >= 0x1f170 && code <= 0x1f189);

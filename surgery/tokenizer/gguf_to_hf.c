@@ -1,36 +1,33 @@
-/* tokenizer.ggml.* -> tokenizer.json, tokenizer_config.json, special_tokens_map.json. */
-#include <stdio.h>
+/* From GGUF keys to HF's files. The file tokenizer.json is built part by part so that HF `tokenizers` gives
+ * the tokens that llama.cpp gives, apart from the differences in README.md. BPE can be written: byte-level
+ * ("gpt2"), whose merges are in the GGUF, and SentencePiece's ("llama"), whose merges are computed from
+ * scores. Unigram models are not written. */
+#include "surgery/tokenizer/gguf_to_hf.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/file_names.h"
 #include "formats/json.h"
 #include "formats/meta.h"
-#include "surgery/tokenizer/tokenizer_keys.h"
-
-enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4 };
-
-static const struct {
-    const char *name, *gguf;
-} special_roles[] = {{"bos_token", "tokenizer.ggml.bos_token_id"},
-                     {"eos_token", "tokenizer.ggml.eos_token_id"},
-                     {"unk_token", "tokenizer.ggml.unknown_token_id"},
-                     {"pad_token", "tokenizer.ggml.padding_token_id"}};
+#include "formats/sentencepiece.h"
+#include "surgery/tokenizer/pre_tokenizers.h"
+#include "surgery/tokenizer/unicode.h"
 
 typedef struct Source {
     const Checkpoint *c;
-    const char **tokens; /* as C strings */
+    const char **tokens; /* (n): their texts as C strings */
     size_t n;
-    bool spm;
+    bool spm; /* SentencePiece's BPE, not byte-level BPE */
 } Source;
 
 void tokenizer_ids_to_config(const Checkpoint *c, json_t *config) {
-    static const char *const keys[] = {"bos_token_id", "eos_token_id", "", "pad_token_id"};
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < N_SPECIAL_ROLES; i++) {
+        const SpecialTokenRole *role = &special_token_roles[i];
         uint64_t id;
-        if (!keys[i][0]) continue;
-        bool has = meta_u64(c, special_roles[i].gguf, &id);
-        json_object_set_new(config, keys[i], has ? json_integer((json_int_t)id) : json_null());
+        if (strcmp(role->name, "unk_token") == 0) continue; /* config.json has no id for it */
+        bool has = meta_u64(c, role->gguf_key, &id);
+        json_object_set_new(config, role->config_key, has ? json_integer((json_int_t)id) : json_null());
     }
 }
 
@@ -49,23 +46,25 @@ static bool read_tokens(Source *s, Arena *a, Error *e) {
     return true;
 }
 
+/* A PieceType; without the key all tokens are normal. */
 static int token_type(const Source *s, size_t i) {
     const MetaEntry *m = meta_find(s->c, "tokenizer.ggml.token_type");
     double type;
-    return m && meta_array_f64(m, i, &type) ? (int)type : 1;
+    return m && meta_array_f64(m, i, &type) ? (int)type : PIECE_NORMAL;
 }
 
-/* ---- the parts of tokenizer.json ---- */
+/* ---- tokenizer.json: vocabulary and merges ---- */
 
+/* The tokens that llama.cpp searches in text. All but user-defined ones are special. */
 static json_t *added_tokens(const Source *s) {
     const MetaEntry *types = meta_find(s->c, "tokenizer.ggml.token_type");
     json_t *list = json_array();
     for (size_t i = 0; types && i < s->n; i++) {
         int type = token_type(s, i);
-        if (type != TYPE_CONTROL && type != TYPE_USER && type != TYPE_UNKNOWN) continue;
+        if (type != PIECE_CONTROL && type != PIECE_USER && type != PIECE_UNKNOWN) continue;
         json_array_append_new(list, json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)i,
                                               "content", s->tokens[i], "single_word", 0, "lstrip", 0,
-                                              "rstrip", 0, "normalized", 0, "special", type != TYPE_USER));
+                                              "rstrip", 0, "normalized", 0, "special", type != PIECE_USER));
     }
     return list;
 }
@@ -77,6 +76,7 @@ static json_t *vocabulary(const Source *s) {
     return v;
 }
 
+/* The merges of a byte-level GGUF, which are in the form of tokenizer.json already. NULL with an error. */
 static json_t *stored_merges(const Source *s, Error *e) {
     const MetaEntry *m = meta_find(s->c, "tokenizer.ggml.merges");
     if (!m) {
@@ -92,15 +92,18 @@ static json_t *stored_merges(const Source *s, Error *e) {
     return list;
 }
 
-/* SentencePiece has scores, tokenizer.json ranks: every way to split a token in two known ones is a merge,
- * the best score first. */
+/* A merge computed from scores. SentencePiece merges the two neighbours that form the token of the highest
+ * score; in tokenizer.json every way to split a token into two known ones is a merge, those of the highest
+ * score first. */
 typedef struct Merge {
-    float score;
-    uint32_t left, right;
-    const char *text;
-    size_t cut;
+    float score;          /* of the merged token */
+    uint32_t left, right; /* ids of its parts */
+    const char *text;     /* of the merged token */
+    size_t cut;           /* bytes of the left part */
 } Merge;
 
+/* For qsort: by score, and by the ids of the parts among equal scores, so that the order is always the same.
+ */
 static int by_score(const void *a, const void *b) {
     const Merge *x = a, *y = b;
     if (x->score != y->score) return x->score > y->score ? -1 : 1;
@@ -116,10 +119,10 @@ static json_t *merges_from_scores(const Source *s, const json_t *vocab) {
         const char *t = s->tokens[i];
         double score = 0;
         meta_array_f64(scores, i, &score);
-        if (token_type(s, i) != 1) continue;
+        if (token_type(s, i) != PIECE_NORMAL) continue;
         for (size_t cut = 1; t[cut]; cut++) {
-            if (((uint8_t)t[cut] & 0xc0) == 0x80) continue; /* inside a character */
-            char left[256];
+            if (((uint8_t)t[cut] & 0xc0) == 0x80) continue; /* not inside a character */
+            char left[256]; /* longer parts do not occur and would take quadratic time */
             if (cut >= sizeof left) break;
             memcpy(left, t, cut);
             left[cut] = 0;
@@ -139,6 +142,8 @@ static json_t *merges_from_scores(const Source *s, const json_t *vocab) {
     return list;
 }
 
+/* ---- tokenizer.json: steps around the model ---- */
+
 static json_t *byte_level(bool use_regex) {
     return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
                      "use_regex", use_regex);
@@ -149,7 +154,8 @@ static json_t *split_at(const char *expression) {
                      "Isolated", "invert", 0);
 }
 
-static json_t *pre_tokenizer(const PreCut *cut) {
+/* The steps of a cut as a Sequence. It has to have a ByteLevel; the cuts without one get it at the end. */
+static json_t *pre_tokenizer(const PreTokenizerCut *cut) {
     json_t *list = json_array();
     bool bytes = false;
     for (const char *const *step = cut->hf; *step; step++) {
@@ -171,31 +177,34 @@ static json_t *pre_tokenizer(const PreCut *cut) {
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
 }
 
-static const PreTokenizer *find_pre(const Source *s, Model *m) {
+/* The pre-tokenizer that the GGUF names; GPT-2's, with a notice, if the name is not known. */
+static const PreTokenizer *find_pre(const Source *s, const ConversionTarget *to) {
     const char *name = meta_string(s->c, "tokenizer.ggml.pre", NULL);
     const PreTokenizer *p = pre_tokenizer_named(name);
     if (p) return p;
-    model_notice(
-        m,
+    conversion_notice(
+        to,
         "the pre-tokenizer '%s' of the GGUF is not one derope knows; tokenizer.json cuts text as GPT-2 does",
         name);
     return &pre_tokenizers[0];
 }
 
+/* Normalizer and decoder of SentencePiece's BPE: a marker in front of the text and for each space, and back
+ * again. */
 static void set_spm_parts(const Source *s, json_t *root) {
     bool prefix = true;
     meta_bool(s->c, "tokenizer.ggml.add_space_prefix", &prefix);
     json_t *normalizers = json_array(), *decoders = json_array();
     if (prefix)
         json_array_append_new(normalizers,
-                              json_pack("{s:s, s:s}", "type", "Prepend", "prepend", "\xe2\x96\x81"));
+                              json_pack("{s:s, s:s}", "type", "Prepend", "prepend", space_marker));
     json_array_append_new(normalizers, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern",
-                                                 "String", " ", "content", "\xe2\x96\x81"));
+                                                 "String", " ", "content", space_marker));
     json_object_set_new(root, "normalizer",
                         json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", normalizers));
     json_object_set_new(root, "pre_tokenizer", json_null());
     json_array_append_new(decoders, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String",
-                                              "\xe2\x96\x81", "content", " "));
+                                              space_marker, "content", " "));
     json_array_append_new(decoders, json_pack("{s:s}", "type", "ByteFallback"));
     json_array_append_new(decoders, json_pack("{s:s}", "type", "Fuse"));
     if (prefix)
@@ -204,19 +213,22 @@ static void set_spm_parts(const Source *s, json_t *root) {
     json_object_set_new(root, "decoder", json_pack("{s:s, s:o}", "type", "Sequence", "decoders", decoders));
 }
 
+/* Appends an entry of a template: a special token, or the text of that name. */
 static void put_piece(json_t *list, const char *special, const char *sequence, int type_id) {
     json_array_append_new(
         list, special ? json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", special, "type_id", type_id)
                       : json_pack("{s:{s:s, s:i}}", "Sequence", "id", sequence, "type_id", type_id));
 }
 
-/* A text (or the second of a pair) between the special tokens that the GGUF wants around it. */
+/* Appends a text (or the second one of a pair), between the special tokens that the GGUF puts around it. */
 static void put_text(json_t *list, const char *bos, const char *eos, const char *sequence, int type_id) {
     if (bos) put_piece(list, bos, NULL, type_id);
     put_piece(list, NULL, sequence, type_id);
     if (eos) put_piece(list, eos, NULL, type_id);
 }
 
+/* The special token that `flag` asks for, and its entry in the table of special tokens; NULL if it asks for
+ * none. */
 static const char *wanted_special(const Source *s, const char *flag, bool fallback, const char *key,
                                   json_t *table) {
     uint64_t id;
@@ -229,7 +241,7 @@ static const char *wanted_special(const Source *s, const char *flag, bool fallba
     return s->tokens[id];
 }
 
-/* BOS in front and EOS behind, where the GGUF says so. */
+/* A template that puts BOS in front and EOS behind, where the GGUF says so; null if it says neither. */
 static json_t *post_processor(const Source *s, bool adds_bos) {
     json_t *table = json_object(), *single = json_array(), *pair = json_array();
     const char *bos =
@@ -246,6 +258,7 @@ static json_t *post_processor(const Source *s, bool adds_bos) {
     return json_null();
 }
 
+/* The member "model". NULL with an error. */
 static json_t *bpe_model(const Source *s, bool ignore_merges, Error *e) {
     json_t *vocab = vocabulary(s), *merges = s->spm ? merges_from_scores(s, vocab) : stored_merges(s, e);
     if (!merges) {
@@ -260,9 +273,11 @@ static json_t *bpe_model(const Source *s, bool ignore_merges, Error *e) {
                      s->spm, "ignore_merges", ignore_merges, "vocab", vocab, "merges", merges);
 }
 
-static json_t *build_tokenizer(const Source *s, Model *m, Error *e) {
-    const PreTokenizer *pre = s->spm ? &pre_tokenizers[0] : find_pre(s, m);
-    json_t *model = bpe_model(s, !s->spm && pre->hf_whole, e);
+/* The whole of tokenizer.json; NULL with an error, or without one if a text is not UTF-8, which JSON cannot
+ * hold. */
+static json_t *build_tokenizer(const Source *s, const ConversionTarget *to, Error *e) {
+    const PreTokenizer *pre = s->spm ? &pre_tokenizers[0] : find_pre(s, to);
+    json_t *model = bpe_model(s, !s->spm && pre->hf_ignores_merges, e);
     if (!model) return NULL;
     json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:n, s:n, s:o, s:n}", "version", "1.0", "truncation",
                              "padding", "added_tokens", added_tokens(s), "normalizer", "pre_tokenizer",
@@ -278,18 +293,21 @@ static json_t *build_tokenizer(const Source *s, Model *m, Error *e) {
     return root;
 }
 
-static json_t *build_config(const Source *s, const Model *m, json_t **map) {
+/* ---- the files ---- */
+
+/* tokenizer_config.json, and special_tokens_map.json in `*map`. */
+static json_t *build_config(const Source *s, const ConversionTarget *to, json_t **map) {
     json_t *c = json_object();
     *map = json_object();
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < N_SPECIAL_ROLES; i++) {
+        const SpecialTokenRole *role = &special_token_roles[i];
         uint64_t id;
-        if (!meta_u64(s->c, special_roles[i].gguf, &id) || id >= s->n) continue;
-        json_object_set_new(c, special_roles[i].name, json_string(s->tokens[id]));
-        json_object_set_new(*map, special_roles[i].name, json_string(s->tokens[id]));
+        if (!meta_u64(s->c, role->gguf_key, &id) || id >= s->n) continue;
+        json_object_set_new(c, role->name, json_string(s->tokens[id]));
+        json_object_set_new(*map, role->name, json_string(s->tokens[id]));
     }
     json_object_set_new(c, "clean_up_tokenization_spaces", json_false());
-    json_object_set_new(c, "model_max_length",
-                        json_integer(m->new_context ? (json_int_t)m->new_context : m->spec.context));
+    json_object_set_new(c, "model_max_length", json_integer((json_int_t)to->context));
     json_object_set_new(c, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
     const char *chat = meta_string(s->c, "tokenizer.chat_template", NULL);
     if (chat) json_object_set_new(c, "chat_template", json_string(chat));
@@ -305,20 +323,20 @@ static void set_file(Checkpoint *out, const char *name, json_t *value, int inden
     json_decref(value);
 }
 
-bool tokenizer_from_gguf(const Checkpoint *c, Model *m, Checkpoint *out, Error *e) {
+bool tokenizer_from_gguf(const Checkpoint *c, const ConversionTarget *to, Checkpoint *out, Error *e) {
     const char *model = meta_string(c, "tokenizer.ggml.model", NULL);
     const MetaEntry *tokens = meta_find(c, "tokenizer.ggml.tokens");
     Source s = {.c = c, .spm = model && strcmp(model, "llama") == 0};
-    if (model && strcmp(model, "none") == 0) return true;
+    if (model && strcmp(model, "none") == 0) return true; /* a model without a tokenizer stays one */
     if (!model || !tokens || tokens->elem_type != META_STRING || (!s.spm && strcmp(model, "gpt2") != 0)) {
-        model_notice(m, "the GGUF's tokenizer '%s' is not one derope can write as tokenizer.json",
-                     model ? model : "(none)");
+        conversion_notice(to, "the GGUF's tokenizer '%s' is not one derope can write as tokenizer.json",
+                          model ? model : "(none)");
         return true;
     }
     Arena a = {0};
-    json_t *root = read_tokens(&s, &a, e) ? build_tokenizer(&s, m, e) : NULL, *map = NULL;
+    json_t *root = read_tokens(&s, &a, e) ? build_tokenizer(&s, to, e) : NULL, *map = NULL;
     if (root) {
-        json_t *config = build_config(&s, m, &map);
+        json_t *config = build_config(&s, to, &map);
         set_file(out, TOKENIZER_FILE, root, 2);
         set_file(out, TOKENIZER_CONFIG_FILE, config, 2);
         set_file(out, "special_tokens_map.json", map, 2);

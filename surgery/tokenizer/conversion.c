@@ -1,0 +1,24 @@
+/* Notices and the table of special tokens. */
+#include "surgery/tokenizer/conversion.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "formats/json.h"
+
+const SpecialTokenRole special_token_roles[N_SPECIAL_ROLES] = {
+    {"bos_token", "bos_token_id", "tokenizer.ggml.bos_token_id"},
+    {"eos_token", "eos_token_id", "tokenizer.ggml.eos_token_id"},
+    {"unk_token", "unk_token_id", "tokenizer.ggml.unknown_token_id"},
+    {"pad_token", "pad_token_id", "tokenizer.ggml.padding_token_id"},
+};
+
+void conversion_notice(const ConversionTarget *to, const char *fmt, ...) {
+    char text[600];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    json_array_append_new(to->notices,
+                          json_text(text)); /* the cut may be inside a character, which json_text repairs */
+}

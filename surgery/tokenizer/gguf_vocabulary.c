@@ -1,0 +1,83 @@
+/* The vocabulary of a GGUF, and keys that both ways to it write. */
+#include "surgery/tokenizer/gguf_vocabulary.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/json.h"
+#include "formats/meta.h"
+#include "formats/sentencepiece.h"
+#include "surgery/tokenizer/conversion.h"
+#include "surgery/tokenizer/tokenizer_json.h"
+#include "surgery/tokenizer/unicode.h"
+
+GgufVocabulary gguf_vocabulary_new(size_t n) {
+    return (GgufVocabulary){.text = xcalloc(n, sizeof(const char *)),
+                            .len = xcalloc(n, sizeof(size_t)),
+                            .type = xcalloc(n, sizeof(int32_t)),
+                            .score = xcalloc(n, sizeof(float)),
+                            .n = n};
+}
+
+void gguf_vocabulary_free(GgufVocabulary *v) {
+    free(v->text);
+    free(v->len);
+    free(v->type);
+    free(v->score);
+    *v = (GgufVocabulary){0};
+}
+
+void gguf_vocabulary_fill_gaps(GgufVocabulary *v, Arena *a) {
+    for (size_t i = 0; i < v->n; i++)
+        if (!v->text[i]) {
+            v->text[i] = arena_printf(a, "[PAD%zu]", i);
+            v->len[i] = strlen(v->text[i]);
+            v->type[i] = PIECE_UNUSED;
+        }
+}
+
+const char *marker_to_space(const char *text, size_t n, Arena *a) {
+    char *out = arena_strndup(a, text, n), *to = out;
+    for (const char *s = out; *s; to++)
+        if (strncmp(s, space_marker, SPACE_MARKER_SIZE) == 0) {
+            *to = ' ';
+            s += SPACE_MARKER_SIZE;
+        } else {
+            *to = *s++;
+        }
+    *to = 0;
+    return out;
+}
+
+/* The id of the token of that text. */
+static bool id_of(const GgufVocabulary *v, const char *text, uint32_t *id) {
+    for (size_t i = 0; text && i < v->n; i++)
+        if (strcmp(v->text[i], text) == 0) {
+            *id = (uint32_t)i;
+            return true;
+        }
+    return false;
+}
+
+void gguf_write_special_ids(const GgufVocabulary *v, const json_t *tokenizer_config, const json_t *config,
+                            Checkpoint *out) {
+    for (size_t i = 0; i < N_SPECIAL_ROLES; i++) {
+        const SpecialTokenRole *role = &special_token_roles[i];
+        const char *text = tokenizer_json_content(json_object_get(tokenizer_config, role->name));
+        const json_t *c = json_object_get(config, role->config_key);
+        uint32_t id;
+        if (id_of(v, text, &id))
+            meta_set_u32(out, role->gguf_key, id);
+        else if (json_is_integer(c) && json_integer_value(c) >= 0 && (size_t)json_integer_value(c) < v->n)
+            meta_set_u32(out, role->gguf_key, (uint32_t)json_integer_value(c));
+    }
+}
+
+void gguf_write_chat_template(const Checkpoint *source, const json_t *tokenizer_config, Checkpoint *out) {
+    const SideFile *jinja = checkpoint_file(source, "chat_template.jinja");
+    const char *text = json_get_string(tokenizer_config, "chat_template");
+    if (jinja)
+        meta_set_string(out, "tokenizer.chat_template", (const char *)jinja->bytes, jinja->size);
+    else if (text)
+        meta_set_string(out, "tokenizer.chat_template", text, strlen(text));
+}

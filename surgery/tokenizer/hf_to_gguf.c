@@ -1,0 +1,196 @@
+/* From tokenizer.json to GGUF keys; a folder that has tokenizer.model instead is handed to
+ * sentencepiece_to_gguf.c. llama.cpp's converter (convert_hf_to_gguf.py) writes the same keys;
+ * tests/peers/test_converter.py compares them.
+ *
+ * A tokenizer.json with byte fallback was made from a SentencePiece model and becomes the kind "llama", whose
+ * merges are expressed by scores. Any other BPE is byte-level and becomes "gpt2", with its merges and the
+ * name of its pre-tokenizer. */
+#include "surgery/tokenizer/hf_to_gguf.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/file_names.h"
+#include "formats/json.h"
+#include "formats/meta.h"
+#include "formats/sentencepiece.h"
+#include "surgery/tokenizer/gguf_vocabulary.h"
+#include "surgery/tokenizer/pre_tokenizers.h"
+#include "surgery/tokenizer/sentencepiece_to_gguf.h"
+#include "surgery/tokenizer/tokenizer_json.h"
+
+/* ---- vocabulary ---- */
+
+static bool set_token(GgufVocabulary *v, const char *text, json_int_t id, int32_t type, const char *where,
+                      Error *e) {
+    if (id < 0 || (size_t)id >= v->n)
+        return error_set(e, ERR_INPUT,
+                         "%s/tokenizer.json: token '%.60s' has id %lld, the model's vocabulary has %zu",
+                         where, text, (long long)id, v->n);
+    v->text[id] = text;
+    v->len[id] = strlen(text);
+    v->type[id] = type;
+    return true;
+}
+
+/* <0xXX>, a token of byte fallback. */
+static bool is_byte_token(const char *s) {
+    return strlen(s) == 6 && strncmp(s, "<0x", 3) == 0 && s[5] == '>';
+}
+
+/* Reads "model.vocab" and "added_tokens"; the latter say which tokens are special. Texts are borrowed from
+ * the JSON value, or live in the arena. */
+static bool read_vocab(GgufVocabulary *v, const json_t *root, bool spm, Arena *a, const char *where,
+                       Error *e) {
+    const json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab");
+    const json_t *added = json_object_get(root, "added_tokens");
+    const char *text;
+    json_t *id;
+    json_object_foreach((json_t *)vocab, text, id) {
+        int32_t type = spm && is_byte_token(text) ? PIECE_BYTE : PIECE_NORMAL;
+        if (!set_token(v, text, json_is_integer(id) ? json_integer_value(id) : -1, type, where, e))
+            return false;
+    }
+    for (size_t i = 0; i < json_array_size(added); i++) {
+        const json_t *t = json_array_get(added, i);
+        const char *content = json_get_string(t, "content");
+        uint64_t n;
+        if (!content || !json_get_u64(t, "id", &n)) continue;
+        bool special = json_is_true(json_object_get(t, "special"));
+        int32_t type =
+            special ? (spm && strcmp(content, "<unk>") == 0 ? PIECE_UNKNOWN : PIECE_CONTROL) : PIECE_USER;
+        if (spm && type == PIECE_USER) content = marker_to_space(content, strlen(content), a);
+        if (!set_token(v, content, (json_int_t)n, type, where, e)) return false;
+    }
+    return true;
+}
+
+/* ---- merges ---- */
+
+/* SentencePiece merges by score where tokenizer.json merges by rank. A token's score becomes minus the rank
+ * of the merge that makes it; the merges are gone through backwards, so that the first of several such merges
+ * counts. */
+static void write_scores(GgufVocabulary *v, const json_t *root, Checkpoint *out) {
+    const json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
+    const json_t *merges = json_object_get(model, "merges");
+    Buffer merged = {0};
+    for (size_t i = json_array_size(merges); i-- > 0;) {
+        MergePair p;
+        if (!tokenizer_json_merge(json_array_get(merges, i), &p)) continue;
+        merged.size = 0;
+        buffer_append(&merged, p.left, p.left_len);
+        buffer_append(&merged, p.right, strlen(p.right));
+        const json_t *id = json_object_get(vocab, buffer_string(&merged));
+        if (id) v->score[json_integer_value(id)] = -(float)i;
+    }
+    buffer_free(&merged);
+    meta_set_array(out, "tokenizer.ggml.scores", META_F32, v->score, v->n);
+}
+
+/* The merges as "left right", in their order. */
+static bool write_merges(const json_t *root, Checkpoint *out, const char *where, Error *e) {
+    const json_t *merges = json_object_get(json_object_get(root, "model"), "merges");
+    size_t n = json_array_size(merges);
+    Arena a = {0};
+    const char **text = arena_alloc(&a, n * sizeof *text);
+    size_t *len = arena_alloc(&a, n * sizeof *len);
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++) {
+        MergePair p;
+        ok = tokenizer_json_merge(json_array_get(merges, i), &p) ||
+             error_set(e, ERR_INPUT, "%s/tokenizer.json: merge %zu is not a pair", where, i);
+        if (!ok) break;
+        text[i] = arena_printf(&a, "%.*s %s", (int)p.left_len, p.left, p.right);
+        len[i] = strlen(text[i]);
+    }
+    if (ok) meta_set_string_array(out, "tokenizer.ggml.merges", text, len, n);
+    arena_free(&a);
+    return ok;
+}
+
+/* ---- the other keys ---- */
+
+/* Whether the post_processor puts a special token in front of a text, or behind it. */
+static bool template_adds_special(const json_t *post, bool at_end) {
+    const json_t *list = json_object_get(post, "processors"), *single = json_object_get(post, "single");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (template_adds_special(json_array_get(list, i), at_end)) return true;
+    size_t last = json_array_size(single);
+    return last > 0 && json_object_get(json_array_get(single, at_end ? last - 1 : 0), "SpecialToken") != NULL;
+}
+
+/* Whether encoding puts a space in front of a text: by a normalizer Prepend, somewhere in a Sequence, or by
+ * Metaspace. */
+static bool prepends_space(const json_t *root) {
+    Buffer text = {0};
+    const json_t *normalizer = json_object_get(root, "normalizer"),
+                 *pre = json_object_get(root, "pre_tokenizer");
+    if (normalizer) json_print(normalizer, 0, &text);
+    bool found = strstr(buffer_string(&text), "\"Prepend\"") != NULL;
+    const char *scheme = json_get_string(pre, "prepend_scheme");
+    if (tokenizer_json_is(pre, "Metaspace")) found |= !scheme || strcmp(scheme, "never") != 0;
+    buffer_free(&text);
+    return found;
+}
+
+static bool write_keys(const Checkpoint *source, const ConversionTarget *to, const json_t *root,
+                       const json_t *tokenizer_config, GgufVocabulary *v, Arena *a, Checkpoint *out,
+                       Error *e) {
+    const json_t *model = json_object_get(root, "model");
+    const char *type = json_get_string(model, "type");
+    bool spm = json_is_true(json_object_get(model, "byte_fallback"));
+    /* 1. Only BPE can be expressed; unigram models need the charsmap and scores of tokenizer.model. */
+    if (!json_is_object(json_object_get(model, "vocab")) || (type && strcmp(type, "BPE") != 0)) {
+        conversion_notice(to, "tokenizer.json is of type %s; the GGUF gets no tokenizer of its own",
+                          type ? type : "(none)");
+        meta_set_string(out, "tokenizer.ggml.model", "none", 4);
+        return true;
+    }
+    /* 2. The vocabulary, filled up to the rows of the embedding. */
+    if (!read_vocab(v, root, spm, a, source->path, e)) return false;
+    gguf_vocabulary_fill_gaps(v, a);
+    /* 3. Kind and pre-tokenizer. */
+    const PreTokenizer *known = spm ? NULL : pre_tokenizer_of(root);
+    const char *kind = spm ? "llama" : "gpt2", *pre = known ? known->gguf : "default";
+    if (!spm && !known)
+        conversion_notice(to,
+                          "llama.cpp has no name, or none that derope knows, for the pre-tokenizer of "
+                          "tokenizer.json; 'default' was written, and llama.cpp may cut text differently");
+    meta_set_string(out, "tokenizer.ggml.model", kind, strlen(kind));
+    meta_set_string(out, "tokenizer.ggml.pre", pre, strlen(pre));
+    /* 4. Tokens with scores or merges. */
+    meta_set_string_array(out, "tokenizer.ggml.tokens", v->text, v->len, v->n);
+    if (spm) write_scores(v, root, out);
+    meta_set_array(out, "tokenizer.ggml.token_type", META_I32, v->type, v->n);
+    if (!spm && !write_merges(root, out, source->path, e)) return false;
+    /* 5. Special tokens and how they are put around a text. */
+    gguf_write_special_ids(v, tokenizer_config, to->config, out);
+    const json_t *post = json_object_get(root, "post_processor");
+    meta_set_bool(out, "tokenizer.ggml.add_bos_token", template_adds_special(post, false));
+    if (template_adds_special(post, true)) meta_set_bool(out, "tokenizer.ggml.add_eos_token", true);
+    if (spm) meta_set_bool(out, "tokenizer.ggml.add_space_prefix", prepends_space(root));
+    gguf_write_chat_template(source, tokenizer_config, out);
+    return true;
+}
+
+bool tokenizer_to_gguf(const Checkpoint *source, const ConversionTarget *to, Checkpoint *out, Error *e) {
+    json_t *root = checkpoint_json(source, TOKENIZER_FILE, e);
+    if (!root) {
+        if (e->code) return false;
+        if (checkpoint_file(source, SENTENCEPIECE_FILE)) return sentencepiece_to_gguf(source, to, out, e);
+        conversion_notice(
+            to, "the source has neither tokenizer.json nor tokenizer.model; the GGUF gets no tokenizer");
+        meta_set_string(out, "tokenizer.ggml.model", "none", 4);
+        return true;
+    }
+    json_t *config = checkpoint_json(source, TOKENIZER_CONFIG_FILE, e);
+    bool ok = config || e->code == ERR_NONE;
+    Arena a = {0};
+    GgufVocabulary v = gguf_vocabulary_new(to->vocab_size);
+    ok = ok && write_keys(source, to, root, config, &v, &a, out, e);
+    gguf_vocabulary_free(&v);
+    arena_free(&a);
+    json_decref(config);
+    json_decref(root);
+    return ok;
+}

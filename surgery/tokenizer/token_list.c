@@ -1,0 +1,19 @@
+/* A list of token ids that grows: what encoders append to. */
+#include "surgery/tokenizer/token_list.h"
+
+#include <stdlib.h>
+
+#include "formats/buffer.h"
+
+void token_append(TokenList *l, int32_t id) {
+    if (l->n == l->capacity) {
+        l->capacity = l->capacity ? 2 * l->capacity : 256;
+        l->ids = xrealloc(l->ids, l->capacity * sizeof *l->ids);
+    }
+    l->ids[l->n++] = id;
+}
+
+void token_list_free(TokenList *l) {
+    free(l->ids);
+    *l = (TokenList){0};
+}

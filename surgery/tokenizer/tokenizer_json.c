@@ -1,0 +1,36 @@
+/* Small questions about tokenizer.json. */
+#include "surgery/tokenizer/tokenizer_json.h"
+
+#include <string.h>
+
+#include "formats/json.h"
+
+bool tokenizer_json_is(const json_t *o, const char *type) {
+    const char *t = json_get_string(o, "type");
+    return t && strcmp(t, type) == 0;
+}
+
+bool tokenizer_json_flag(const json_t *o, const char *key, bool fallback) {
+    bool v;
+    return json_get_bool(o, key, &v) ? v : fallback;
+}
+
+const char *tokenizer_json_content(const json_t *token) {
+    return json_is_object(token) ? json_get_string(token, "content") : json_string_value(token);
+}
+
+bool tokenizer_json_merge(const json_t *merge, MergePair *out) {
+    if (json_is_string(merge)) {
+        out->left = json_string_value(merge);
+        const char *space = strchr(out->left, ' ');
+        if (!space) return false;
+        out->left_len = (size_t)(space - out->left);
+        out->right = space + 1;
+        return true;
+    }
+    out->left = json_string_value(json_array_get(merge, 0));
+    out->right = json_string_value(json_array_get(merge, 1));
+    if (!out->left || !out->right) return false;
+    out->left_len = strlen(out->left);
+    return true;
+}
