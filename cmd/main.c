@@ -1,34 +1,21 @@
-/* The table of verbs, and what happens around each: signals, errors, exit codes. */
+/* The program: finds the verb, runs it, and sees to what happens around it: signals, --quiet and --help, the
+ * error message and the exit status. */
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/help_text.h"
+#include "cmd/verb_table.h"
 #include "formats/clock.h"
 #include "formats/output.h"
 #include "recal/gemm.h"
+#include "surgery/version.h"
 
-/* clang-format off */
-static const Verb *const verbs[] = {
-    &verb_inspect,
-    &verb_convert,
-    &verb_recal,
-    &verb_run,
-    &verb_plan,
-    &verb_ppl,
-    &verb_eval,
-    &verb_generate,
-    &verb_logits,
-    &verb_tokenize,
-    &verb_detokenize,
-    &verb_diff,
-    &verb_verify,
-    NULL,
-};
-/* clang-format on */
-
-/* Asked twice, there is no grace. What comes at once is one request: timeout(1) signals its child, and then
- * the group that the child is in. */
+/* The first signal asks the verb to stop and save what it has; a second one ends the program at once. Signals
+ * that come within half a second of the first count as the same request, because timeout(1) signals its child
+ * and then the process group that the child is in. */
 static void on_stop(int signal) {
     static const double one_request = 0.5; /* seconds */
     static volatile double first;
@@ -41,7 +28,8 @@ static void on_stop(int signal) {
     cmd_stop = 1;
 }
 
-/* A mapped file that shrinks under us raises SIGBUS: say so, leave nothing half-written. */
+/* A mapped input file that is truncated while it is read raises SIGBUS. Say so and leave nothing
+ * half-written. */
 static void on_bus(int signal) {
     (void)signal;
     static const char text[] = "derope: an input file shrank or became unreadable while it was being read\n";
@@ -56,40 +44,29 @@ static void install_handlers(void) {
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGBUS, &bus, NULL);
     signal(SIGPIPE, SIG_IGN);
-    /* a terminal that closes interrupts, unless nohup says otherwise */
+    /* A terminal that closes interrupts like Ctrl-C, unless nohup has SIGHUP ignored. */
     if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &stop, NULL);
 }
 
-/* What was printed arrived: a full disk may have refused an earlier part of it. */
+/* Whether all that was printed arrived: a full disk may have refused an earlier part of it. */
 static bool flush_output(Error *e) {
     if (fflush(stdout) != 0) return error_errno(e, "standard output");
     return !ferror(stdout) || error_set(e, ERR_FAILED, "standard output: could not be written");
 }
 
-static void print_help(FILE *f) {
-    fprintf(f,
-            "derope %s: model surgery on published language-model checkpoints, without PyTorch\n\n"
-            "usage: derope VERB [ARGUMENTS]     derope VERB --help tells more\n\n",
-            DEROPE_VERSION);
-    for (const Verb *const *v = verbs; *v; v++)
-        fprintf(f, "  %-11s %s\n", (*v)->name, (*v)->summary);
-    fprintf(f, "\noptions: --quiet (no progress, no notes); before the verb also --version, --help\n"
-               "exit status: 0 done, 1 failed, 2 usage, 3 bad input file, 4 bad recipe, 5 interrupted\n");
-}
+/* ---- options that do not belong to a verb ---- */
 
-static const Verb *find_verb(const char *name) {
-    for (const Verb *const *v = verbs; *v; v++)
-        if (strcmp((*v)->name, name) == 0) return *v;
-    return NULL;
+static bool is_help(const char *word) {
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
 static bool asks_for_help(int argc, char **argv) {
     for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+        if (is_help(argv[i])) return true;
     return false;
 }
 
-/* --quiet serves after the verb as well: it leaves `argv`, whose new length is returned. */
+/* --quiet may stand after the verb as well. Removes it from `argv` and returns the new length. */
 static int take_quiet(int argc, char **argv) {
     int n = 0, i = 0;
     for (; i < argc && strcmp(argv[i], "--"); i++) {
@@ -102,39 +79,58 @@ static int take_quiet(int argc, char **argv) {
     return n;
 }
 
-int main(int argc, char **argv) {
-    gemm_wake(argv);
+static void print_help(const Verb *v, FILE *f) {
+    Buffer text = {0};
+    if (v)
+        help_verb(v, &text);
+    else
+        help_overview(&text);
+    fwrite(text.data, 1, text.size, f);
+    buffer_free(&text);
+}
+
+/* The options before the verb. Returns the index of the verb, or 0 with the exit status in `*status` if the
+ * program is done already. */
+static int options_before_verb(int argc, char **argv, int *status) {
     int at = 1;
+    *status = 0;
     for (; at < argc && argv[at][0] == '-'; at++) {
         if (strcmp(argv[at], "--quiet") == 0 || strcmp(argv[at], "-q") == 0) {
             cmd_quiet = true;
         } else if (strcmp(argv[at], "--version") == 0) {
             printf("derope %s\n", DEROPE_VERSION);
             return 0;
-        } else if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0) {
-            print_help(stdout);
+        } else if (is_help(argv[at])) {
+            print_help(NULL, stdout);
             return 0;
         } else {
             fprintf(stderr, "derope: unknown option '%s' before the verb (derope --help)\n", argv[at]);
-            return ERR_USAGE;
+            *status = ERR_USAGE;
+            return 0;
         }
     }
-    if (at == argc) {
-        print_help(stderr);
-        return ERR_USAGE;
-    }
-    const Verb *verb = find_verb(argv[at]);
+    if (at < argc) return at;
+    print_help(NULL, stderr);
+    *status = ERR_USAGE;
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    gemm_wake(argv);
+    Error e = {0};
+    int status, at = options_before_verb(argc, argv, &status);
+    if (!at) return status;
+    const Verb *verb = verb_by_name(argv[at], &e);
     if (!verb) {
-        fprintf(stderr, "derope: unknown verb '%s' (derope --help lists them)\n", argv[at]);
+        fprintf(stderr, "derope: %s\n", e.message);
         return ERR_USAGE;
     }
     if (asks_for_help(argc - at, argv + at)) {
-        fputs(verb->help, stdout);
+        print_help(verb, stdout);
         return 0;
     }
     install_handlers();
-    Error e = {0};
-    bool ok = verb->run(take_quiet(argc - at, argv + at), argv + at, &e);
+    bool ok = verb->run(verb, take_quiet(argc - at, argv + at), argv + at, &e);
     cmd_progress_end();
     ok = ok && flush_output(&e);
     if (!ok) fprintf(stderr, "derope %s: %s\n", verb->name, e.message);

@@ -1,116 +1,120 @@
 #include "cmd/surgery_flags.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "cmd/cmd.h"
-#include "surgery/pass.h"
+#include "surgery/options.h"
 
-static void replace(json_t **slot, json_t *value) {
-    json_decref(*slot);
-    *slot = value;
+const PassFlag *surgery_flag_by_name(const char *name, const Pass **pass) {
+    char flag[64];
+    for (size_t i = 0; passes[i]; i++)
+        for (const PassFlag *f = passes[i]->flags; f && f->option.name; f++) {
+            option_flag_name(&f->option, flag);
+            if (strcmp(flag, name) != 0) continue;
+            *pass = passes[i];
+            return f;
+        }
+    return NULL;
 }
 
-/* "512" or "512:0-19" */
-static bool parse_window(SurgeryFlags *f, const char *value, Error *e) {
-    char size[32];
-    size_t n = strcspn(value, ":");
-    uint64_t tokens;
-    if (n >= sizeof size) return cmd_usage(e, "--sliding-window: '%.60s' is not N or N:LAYERS", value);
-    memcpy(size, value, n);
-    size[n] = 0;
-    if (!cmd_parse_u64("--sliding-window", size, &tokens, e)) return false;
-    json_t *pass = json_pack("{s:s, s:I}", "pass", "sliding_window", "size", (json_int_t)tokens);
-    if (value[n]) json_object_set_new(pass, "layers", json_string(value + n + 1));
-    if (!f->window) f->window = json_array(); /* several windows for several ranges */
-    json_array_append_new(f->window, pass);
+/* ---- values ---- */
+
+/* One parameter as JSON. Numbers are checked here, so that the message names the flag; names of layers and
+ * types are left to the pass. New reference, or NULL with an error. */
+static json_t *parse_parameter(const Option *parameter, const char *text, const char *label, Error *e) {
+    Option o = *parameter;
+    uint64_t whole = 0;
+    double real = 0;
+    o.offset = 0;
+    if (o.type == OPTION_U64)
+        return option_set(&o, &whole, text, label, e) ? json_integer((json_int_t)whole) : NULL;
+    if (o.type == OPTION_REAL) return option_set(&o, &real, text, label, e) ? json_real(real) : NULL;
+    json_t *string = json_string(text);
+    if (!string) error_set(e, ERR_USAGE, "%s: '%.60s' is not UTF-8", label, text);
+    return string;
+}
+
+/* Splits "512:0-19" at the first colon. `*second` is NULL if there is none, or if the whole is one parameter.
+ */
+static bool split_value(const PassFlag *f, const char *value, char first[64], const char **second) {
+    const char *colon = f->parameters[1] ? strchr(value, ':') : NULL;
+    size_t n = colon ? (size_t)(colon - value) : strlen(value);
+    *second = colon ? colon + 1 : NULL;
+    if (n >= 64 || (colon && !n) || (!colon && f->parameters[1] && !f->second_optional)) return false;
+    memcpy(first, value, n);
+    first[n] = 0;
     return true;
 }
 
-/* "yarn:4" */
-static bool parse_scaling(SurgeryFlags *f, const char *value, Error *e) {
-    const char *colon = strchr(value, ':');
-    double factor;
-    if (!colon || colon == value)
-        return cmd_usage(e, "--rope-scaling: '%.60s' is not TYPE:FACTOR, as yarn:4", value);
-    if (!cmd_parse_f64("--rope-scaling", colon + 1, &factor, e)) return false;
-    replace(&f->scaling, json_pack("{s:s, s:s%, s:f}", "pass", "rope_scaling", "type", value,
-                                   (size_t)(colon - value), "factor", factor));
-    return true;
-}
-
-/* A second list would neither add to the first nor plainly take its place. */
-static void set_drop(SurgeryFlags *f, const char *key, const char *layers, Error *e) {
-    if (f->drop)
-        cmd_usage(e, "--drop-rope and --keep-rope: one list of layers, not '%.60s' as well", layers);
-    else
-        f->drop = json_pack("{s:s, s:s}", "pass", "drop_rope", key, layers);
-}
-
-const char *surgery_hint(const SurgeryFlags *f) {
-    const char *layers = json_string_value(json_object_get(f->drop, "layers"));
-    return layers && strcmp(layers, "all") == 0 ? " (a list of layers is joined on: --drop-rope=LAYERS)" : "";
-}
-
-bool surgery_flag(SurgeryFlags *f, int option, const char *value, Error *e) {
-    uint64_t n;
-    double x;
-    switch (option) {
-    case FLAG_DROP_ROPE:
-        set_drop(f, "layers", value ? value : "all", e);
-        return true;
-    case FLAG_KEEP_ROPE:
-        set_drop(f, "keep", value, e);
-        return true;
-    case FLAG_SLIDING_WINDOW:
-        parse_window(f, value, e);
-        return true;
-    case FLAG_ROPE_SCALING:
-        parse_scaling(f, value, e);
-        return true;
-    case FLAG_SCALE_ATTENTION:
-        if (cmd_parse_f64("--scale-attention", value, &x, e))
-            replace(&f->scale, json_pack("{s:s, s:f}", "pass", "scale_attention", "factor", x));
-        return true;
-    case FLAG_SET_CONTEXT:
-        if (cmd_parse_u64("--set-context", value, &n, e))
-            replace(&f->context, json_pack("{s:s, s:I}", "pass", "set_context", "tokens", (json_int_t)n));
-        return true;
-    default:
-        return false;
+/* The arguments of the pass that a flag's value stands for; NULL with an error. */
+static json_t *parse_value(const Pass *pass, const PassFlag *f, const char *value, const char *label,
+                           Error *e) {
+    char first[64];
+    const char *parts[2] = {value, NULL};
+    if (f->parameters[1]) {
+        if (!split_value(f, value, first, &parts[1])) {
+            error_set(e, ERR_USAGE, "%s: '%.60s' is not %s, as %s", label, value, f->option.value_name,
+                      f->example);
+            return NULL;
+        }
+        parts[0] = first;
     }
+    json_t *args = json_pack("{s:s}", "pass", pass->name);
+    for (int i = 0; i < 2 && parts[i]; i++) {
+        json_t *v = parse_parameter(option_by_name(pass->parameters, f->parameters[i]), parts[i], label, e);
+        if (!v) {
+            json_decref(args);
+            return NULL;
+        }
+        json_object_set_new(args, f->parameters[i], v);
+    }
+    return args;
 }
 
-bool passes_apply(const json_t *list, Model *m, Error *e) {
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        json_t *args = json_copy(json_array_get(list, i));
-        const char *name = json_string_value(json_object_get(json_array_get(list, i), "pass"));
-        json_object_del(args, "pass");
-        bool ok = pass_apply(m, name, args, e);
-        json_decref(args);
-        if (!ok) return false;
+/* ---- what was given ---- */
+
+/* "--drop-rope and --keep-rope: one list of layers, not '2' as well" */
+static bool given_before(const Pass *pass, const PassFlag *f, const char *value, Error *e) {
+    Buffer names = {0};
+    char flag[64];
+    for (const PassFlag *other = pass->flags; other->option.name; other++) {
+        option_flag_name(&other->option, flag);
+        buffer_printf(&names, "%s--%s", other == pass->flags ? "" : " and ", flag);
     }
+    bool layers = option_by_name(pass->parameters, f->parameters[0])->type == OPTION_LAYERS;
+    error_set(e, ERR_USAGE, "%s: one %s, not '%.60s' as well", buffer_string(&names),
+              layers ? "list of layers" : "value", value);
+    buffer_free(&names);
+    return false;
+}
+
+bool surgery_flag_set(SurgeryFlags *f, const Pass *pass, const PassFlag *flag, const char *value, Error *e) {
+    char name[64], label[72];
+    option_flag_name(&flag->option, name);
+    snprintf(label, sizeof label, "--%s", name);
+    if (!value) value = flag->alone;
+    json_t *before = json_object_get(f->given, pass->name);
+    if (before && flag->repeat == PASS_ONCE) return given_before(pass, flag, value, e);
+    json_t *args = parse_value(pass, flag, value, label, e);
+    if (!args) return false;
+    if (!f->given) f->given = json_object();
+    if (!before) json_object_set_new(f->given, pass->name, before = json_array());
+    if (flag->repeat == PASS_LAST) json_array_clear(before);
+    json_array_append_new(before, args);
+    if (flag->option.optional_value && value == flag->alone) f->drop_rope_alone = true;
     return true;
+}
+
+const char *surgery_flags_hint(const SurgeryFlags *f) {
+    return f->drop_rope_alone ? " (a list of layers is joined on: --drop-rope=LAYERS)" : "";
 }
 
 bool surgery_flags_apply(const SurgeryFlags *f, Model *m, Error *e) {
-    json_t *order[] = {f->drop, f->window, f->scaling, f->scale, f->context};
-    json_t *list = json_array();
-    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
-        if (json_is_array(order[i]))
-            json_array_extend(list, order[i]);
-        else if (order[i])
-            json_array_append(list, order[i]);
-    }
-    bool ok = passes_apply(list, m, e);
-    json_decref(list);
-    return ok;
+    for (size_t i = 0; passes[i]; i++)
+        if (!passes_apply(json_object_get(f->given, passes[i]->name), m, e)) return false;
+    return true;
 }
 
 void surgery_flags_free(SurgeryFlags *f) {
-    json_decref(f->drop);
-    json_decref(f->window);
-    json_decref(f->scaling);
-    json_decref(f->scale);
-    json_decref(f->context);
+    json_decref(f->given);
 }

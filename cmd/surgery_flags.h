@@ -1,54 +1,24 @@
-/* The surgery flags that convert, ppl, logits, generate and recal share, and what follows from them. */
+/* The flags of passes (surgery/pass.h) on a command line: --drop-rope, --sliding-window and so on, which
+ * convert, ppl, logits, generate and recal share. */
 #ifndef DEROPE_CMD_SURGERY_FLAGS_H
 #define DEROPE_CMD_SURGERY_FLAGS_H
 
-#include <getopt.h>
+#include "surgery/pass.h"
 
-#include "surgery/model.h"
-
-/* getopt_long values, beyond those of characters. */
-enum {
-    FLAG_DROP_ROPE = 1000,
-    FLAG_KEEP_ROPE,
-    FLAG_SLIDING_WINDOW,
-    FLAG_ROPE_SCALING,
-    FLAG_SCALE_ATTENTION,
-    FLAG_SET_CONTEXT,
-    FLAG_VERB = 2000, /* verbs count their own from here */
-};
-
-#define SURGERY_OPTIONS                                                                                      \
-    {"drop-rope", optional_argument, NULL, FLAG_DROP_ROPE},                                                  \
-        {"keep-rope", required_argument, NULL, FLAG_KEEP_ROPE},                                              \
-        {"sliding-window", required_argument, NULL, FLAG_SLIDING_WINDOW},                                    \
-        {"rope-scaling", required_argument, NULL, FLAG_ROPE_SCALING},                                        \
-        {"scale-attention", required_argument, NULL, FLAG_SCALE_ATTENTION}, {                                \
-        "set-context", required_argument, NULL, FLAG_SET_CONTEXT                                             \
-    }
-
-#define SURGERY_HELP                                                                                         \
-    "surgery, applied in this order; layers count from 0:\n"                                                 \
-    "  --drop-rope[=LAYERS]        no rotary embeddings in LAYERS: all, 3, 0,3,7, 10-29, every:4\n"          \
-    "                              (layers with (i+1) % 4 == 0); alone: all\n"                               \
-    "  --keep-rope LAYERS          drop them everywhere else\n"                                              \
-    "  --sliding-window N[:LAYERS] a token sees itself and the N-1 before it; 0: all before (layers: all)\n" \
-    "  --rope-scaling TYPE:FACTOR  linear, ntk, dynamic, yarn or llama3, for the rotation that remains;\n"   \
-    "                              yarn:4 is for 4 times the model's own context\n"                          \
-    "  --scale-attention B         attention scores times B, on top of the model's own scale\n"              \
-    "  --set-context N             the context length that configurations state, in tokens; weights and\n"   \
-    "                              positions do not change\n"
-
-/* The passes asked for: a JSON array of {"pass": name, arguments...}, in a fixed order. */
+/* What was asked for. Start from {0}; surgery_flags_free releases it. */
 typedef struct SurgeryFlags {
-    json_t *drop, *window, *scaling, *scale, *context;
+    json_t *given;        /* {pass name: [{"pass": name, arguments...}, ...]}, NULL: nothing */
+    bool drop_rope_alone; /* --drop-rope stood without a list of layers */
 } SurgeryFlags;
 
-/* Applies the passes of a JSON array [{"pass": name, arguments...}] to the model, in order. */
-bool passes_apply(const json_t *list, Model *m, Error *e);
-/* True if `option` was one of ours; a bad value leaves `e->code` set. */
-bool surgery_flag(SurgeryFlags *f, int option, const char *value, Error *e);
-/* What to add to a complaint about an operand too many: it may have been meant for --drop-rope. */
-const char *surgery_hint(const SurgeryFlags *f);
+/* The pass flag of that name ("drop-rope"), with its pass in `*pass`; NULL if there is none. */
+const PassFlag *surgery_flag_by_name(const char *name, const Pass **pass);
+/* Notes down a flag with its value, which is NULL where the flag stands alone. ERR_USAGE if the value makes
+ * no sense by itself, or the flag was given before and may not be repeated. */
+bool surgery_flag_set(SurgeryFlags *f, const Pass *pass, const PassFlag *flag, const char *value, Error *e);
+/* What to add to a complaint about an operand too many, which may have been meant for --drop-rope; or "". */
+const char *surgery_flags_hint(const SurgeryFlags *f);
+/* Applies the passes to the model, in the order of the table of passes, whatever their order on the line. */
 bool surgery_flags_apply(const SurgeryFlags *f, Model *m, Error *e);
 void surgery_flags_free(SurgeryFlags *f);
 

@@ -95,7 +95,16 @@ bool ppl_tokens(const Tokenizer *t, const char *const *paths, size_t n, const ch
     return ok;
 }
 
+static const char *const scores[] = {[SCORE_ALL] = "all", [SCORE_HALF] = "half"};
+
 bool score_parse(const char *text, Score *out, Error *e) {
-    *out = strcmp(text, "half") == 0 ? SCORE_HALF : SCORE_ALL;
-    return *out == SCORE_HALF || strcmp(text, "all") == 0 || cmd_usage(e, "'%.40s' is not all or half", text);
+    *out = strcmp(text, scores[SCORE_HALF]) == 0 ? SCORE_HALF : SCORE_ALL;
+    return strcmp(text, scores[*out]) == 0 || cmd_usage(e, "'%.40s' is not all or half", text);
+}
+
+size_t score_names(const char **names, size_t max) {
+    size_t n = 0;
+    for (; n < max && n < sizeof scores / sizeof *scores; n++)
+        names[n] = scores[n];
+    return n;
 }

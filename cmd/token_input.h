@@ -15,6 +15,8 @@ bool ids_read(const char *path, TokenList *out, Error *e);
 bool text_tokens(const Checkpoint *c, const char *path, TokenList *out, Error *e);
 /* "all" or "half". */
 bool score_parse(const char *text, Score *out, Error *e);
+/* Fills `names` with the names that score_parse knows, at most `max`, and returns how many. */
+size_t score_names(const char **names, size_t max);
 /* The whole of a file, "-" being standard input. */
 bool text_read(const char *path, Buffer *out, Error *e);
 

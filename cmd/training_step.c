@@ -1,9 +1,49 @@
 #include "cmd/training_step.h"
 
+#include <stddef.h>
+
 #include "cmd/cmd.h"
 #include "formats/checkpoint.h"
 #include "recal/memory.h"
 #include "recal/text_data.h"
+#include "surgery/options.h"
+
+const Option recal_text_options[] = {
+    {.name = "data",
+     .type = OPTION_PATH,
+     .required = true,
+     .keeps_commas = true,
+     .capacity = RECAL_MAX_PATHS,
+     .offset = offsetof(RecalRequest, data),
+     .count_offset = offsetof(RecalRequest, n_data),
+     .takes_rest = true,
+     .help = "text files, folders, .jsonl, each also .gz or .zst"},
+    {.name = "field",
+     .type = OPTION_TEXT,
+     .fallback = "text",
+     .value_name = "NAME",
+     .offset = offsetof(RecalRequest, field),
+     .help = "the member of a JSONL line that holds the text"},
+    {0},
+};
+
+const Option recal_start_options[] = {
+    {.name = "from_scratch",
+     .type = OPTION_BOOL,
+     .fallback = "false",
+     .offset = offsetof(RecalRequest, from_scratch),
+     .help =
+         "start from random weights; the source is then a folder with config.json and a tokenizer, and needs "
+         "no weights"},
+    {0},
+};
+
+RecalRequest recal_request_defaults(void) {
+    static const OptionGroup groups[] = {{NULL, recal_text_options, 0}, {NULL, recal_start_options, 0}, {0}};
+    RecalRequest r = {.train = train_defaults()};
+    options_default(groups, &r);
+    return r;
+}
 
 static void show(void *context, uint64_t done, uint64_t tokens, double loss, double lr, double rate) {
     (void)context;
@@ -13,7 +53,8 @@ static void show(void *context, uint64_t done, uint64_t tokens, double loss, dou
                  (int)left % 60);
 }
 
-/* A few times the budget is enough to choose from; a hub's corpus need not be read whole. */
+/* Eight times the budget gives training enough windows to choose from, so a very large corpus need not be
+ * read to its end. */
 static bool load_tokens(Checkpoint *source, const RecalRequest *r, TokenList *tokens, Error *e) {
     Tokenizer *t = tokenizer_open(source, e);
     bool ok = t && text_data_pack(t, r->data, r->n_data, r->field, 8 * r->train.tokens + r->train.context + 1,

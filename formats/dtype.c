@@ -109,6 +109,14 @@ bool dtype_from_ggml(uint32_t id, DType *out) {
     return false;
 }
 
+size_t dtype_names(const char **names, size_t max) {
+    size_t n, kept = 0;
+    const DType *list = dtype_encodable(&n);
+    for (; kept < n && kept < max; kept++)
+        names[kept] = table[list[kept]].name;
+    return kept;
+}
+
 bool dtype_bytes(DType t, uint64_t n, uint64_t *out) {
     const DTypeInfo *d = &table[t];
     return n % d->block_elems == 0 &&

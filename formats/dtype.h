@@ -77,6 +77,8 @@ const DTypeInfo *dtype_info(DType t);
 bool dtype_from_name(const char *name, DType *out);        /* "bf16" (any case) */
 bool dtype_from_safetensors(const char *name, DType *out); /* "BF16" */
 bool dtype_from_ggml(uint32_t id, DType *out);
+/* Fills `names` with the names of the types of dtype_encodable, at most `max`, and returns how many. */
+size_t dtype_names(const char **names, size_t max);
 
 /* The element types that floats can be written as, in the order in which help texts name them: plain types
  * first (f32, bf16, f16), then block types from the most bits to the fewest. Returns the list of `*n`; it is

@@ -1,6 +1,6 @@
-#include <string.h>
+#include "recal/objectives.h"
 
-#include "recal/train.h"
+#include <string.h>
 
 const Objective objectives[] = {
     {"next-token", "cross entropy of the next token", false},
@@ -12,4 +12,11 @@ const Objective *objective_by_name(const char *name) {
     for (const Objective *o = objectives; o->name; o++)
         if (strcmp(o->name, name) == 0) return o;
     return NULL;
+}
+
+size_t objective_names(const char **names, size_t max) {
+    size_t n = 0;
+    for (; n < max && objectives[n].name; n++)
+        names[n] = objectives[n].name;
+    return n;
 }

@@ -10,6 +10,7 @@
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "formats/output.h"
+#include "surgery/options.h"
 
 static const char magic[8] = "derope-1";
 
@@ -28,10 +29,8 @@ StateKey state_key(const Net *n, const Net *teacher, const int32_t *ids, size_t 
                    const TrainOptions *o) {
     StateKey k;
     Buffer b = {0};
-    buffer_printf(&b, "%s %llu %u %u %u %.17g %.17g %.17g %.17g %.17g %.17g %u %llu %zu", o->objective->name,
-                  (unsigned long long)o->tokens, o->context, o->batch, o->accumulate, o->lr, o->min_lr_ratio,
-                  o->weight_decay, o->beta1, o->beta2, o->clip, o->warmup, (unsigned long long)o->seed,
-                  n->n_weights);
+    options_print(train_options, o, &b);
+    buffer_printf(&b, "weights=%zu\n", n->n_weights);
     Hash *h = hash_new();
     hash_update(h, b.data, b.size);
     hash_update(h, ids, n_ids * sizeof *ids);

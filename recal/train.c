@@ -9,19 +9,6 @@
 #include "recal/random.h"
 #include "recal/state.h"
 
-TrainOptions train_defaults(void) {
-    return (TrainOptions){.batch = 8,
-                          .accumulate = 1,
-                          .lr = 3e-4,
-                          .min_lr_ratio = 0.1,
-                          .weight_decay = 0.01,
-                          .beta1 = 0.9,
-                          .beta2 = 0.95,
-                          .clip = 1,
-                          .seed = 1,
-                          .save_seconds = 60};
-}
-
 double train_lr(const TrainOptions *o, uint64_t i, uint64_t n) {
     uint64_t warmup = o->warmup ? o->warmup : n / 10 < 100 ? n / 10 : 100;
     double rise = i + 1 < warmup ? (double)(i + 1) / (double)warmup : 1;
@@ -144,30 +131,6 @@ static bool run(Loop *l, TrainResult *r, Error *e) {
         }
     }
     return save(l, r, e);
-}
-
-bool train_check(const TrainOptions *o, Error *e) {
-    const struct {
-        const char *name;
-        double value, most;
-    } rates[] = {{"lr", o->lr, HUGE_VAL},
-                 {"min_lr_ratio", o->min_lr_ratio, 1},
-                 {"weight_decay", o->weight_decay, HUGE_VAL},
-                 {"beta1", o->beta1, 1},
-                 {"beta2", o->beta2, 1},
-                 {"clip", o->clip, HUGE_VAL}};
-    if (!o->tokens || !o->context || !o->batch || !o->accumulate)
-        return error_set(e, ERR_USAGE, "tokens, context, batch and accumulate have to be 1 or more");
-    if (o->batch % o->accumulate)
-        return error_set(e, ERR_USAGE, "a batch of %u sequences cannot be run in %u equal parts", o->batch,
-                         o->accumulate);
-    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
-        if (!(rates[i].value >= 0 && rates[i].value <= rates[i].most && isfinite(rates[i].value)))
-            return error_set(e, ERR_USAGE, "%s: %g is out of range", rates[i].name, rates[i].value);
-    if (o->lr == 0 || o->beta1 == 1 || o->beta2 == 1)
-        return error_set(e, ERR_USAGE, "lr %g, beta1 %g and beta2 %g would train nothing", o->lr, o->beta1,
-                         o->beta2);
-    return true;
 }
 
 bool train(Net *n, Net *teacher, const int32_t *ids, size_t n_ids, const TrainOptions *o, TrainResult *r,

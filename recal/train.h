@@ -3,6 +3,7 @@
 #define DEROPE_RECAL_TRAIN_H
 
 #include "recal/net.h"
+#include "recal/train_options.h"
 
 /* ---- AdamW (arXiv 1711.05101), as torch.optim.AdamW computes it ---- */
 
@@ -18,41 +19,8 @@ bool adamw_init(AdamW *o, const Net *n, Error *e);
 double adamw_step(AdamW *o, Net *n, const float *grads);
 void adamw_free(AdamW *o);
 
-/* ---- objectives: adding one is a line in the table of objectives.c and its loss in train_batch.c ---- */
-
-typedef struct Objective {
-    const char *name;
-    const char *help;
-    bool needs_teacher; /* the source model with its RoPE on */
-} Objective;
-extern const Objective objectives[]; /* ends with a NULL name */
-const Objective *objective_by_name(const char *name);
-
 /* ---- the loop ---- */
 
-typedef struct TrainOptions {
-    const Objective *objective;
-    uint64_t tokens;     /* budget; the last step may pass it */
-    uint32_t context;    /* T */
-    uint32_t batch;      /* sequences per optimiser step */
-    uint32_t accumulate; /* a batch is run in this many parts */
-    double lr, min_lr_ratio, weight_decay, beta1, beta2, clip;
-    uint32_t warmup; /* steps; then cosine to lr * min_lr_ratio */
-    uint64_t seed;
-    const char *state_path; /* where a resumable state is kept; NULL: nowhere */
-    bool resume;
-    uint32_t save_seconds; /* between states */
-    const volatile int *stop;
-    /* after every step; may be NULL */
-    void (*progress)(void *context, uint64_t done, uint64_t tokens, double loss, double lr,
-                     double tokens_per_s);
-    void *progress_context;
-} TrainOptions;
-
-/* Defaults of everything but tokens, context and objective. warmup 0: a tenth of the steps, at most 100. */
-TrainOptions train_defaults(void);
-/* Whether the numbers make sense (ERR_USAGE); train asks as well. */
-bool train_check(const TrainOptions *o, Error *e);
 /* Learning rate of step `i` (from 0) of `n`. */
 double train_lr(const TrainOptions *o, uint64_t i, uint64_t n);
 

@@ -1,43 +1,59 @@
-/* A pass: one change to a model, named in recipes and behind the flags of `derope convert`. Adding one is a
- * file in surgery/passes/ and a line in the table of surgery/passes/passes.c. */
+/* A pass: one change to a model, such as dropping the rotary embeddings of some layers. Recipes name passes
+ * in their `surgery` list, and `derope convert` and other verbs have a flag for most of them; names,
+ * arguments and flags all come from the Pass itself. Adding one is a file in surgery/passes/ and two lines in
+ * surgery/passes/passes.c, which defines the functions declared here (model_cast is in cast.c). */
 #ifndef DEROPE_SURGERY_PASS_H
 #define DEROPE_SURGERY_PASS_H
 
 #include "surgery/model.h"
+#include "surgery/option.h"
 
-typedef enum ParamType { PARAM_LAYERS, PARAM_UINT, PARAM_REAL, PARAM_STRING, PARAM_BOOL } ParamType;
+/* What happens when a pass's flag is given again on one command line. */
+typedef enum PassRepeat {
+    PASS_LAST, /* the last one counts */
+    PASS_EACH, /* each is applied, in the order given */
+    PASS_ONCE, /* it is an error: whether the second adds to the first or replaces it would be a guess */
+} PassRepeat;
 
-typedef struct Param {
-    const char *name;
-    ParamType type;
-    bool required;
-    const char *help; /* one line, for --help and the recipe reference */
-} Param;
+/* A flag that applies a pass: its value gives one or two of the pass's parameters. */
+typedef struct PassFlag {
+    Option option;             /* name, help and value name of the flag; its type is OPTION_TEXT */
+    const char *parameters[2]; /* which parameters the parts of its value are, separated by a colon; the
+                                  second NULL: the whole value is one parameter, colons and all */
+    bool second_optional;      /* the colon and the second part may be left out */
+    const char *alone;         /* the first parameter where the flag stands alone; NULL: it needs a value */
+    const char *example;       /* a value, for the error message: "yarn:4" */
+    PassRepeat repeat;
+} PassFlag;
 
 typedef struct Pass {
-    const char *name; /* "drop_rope" */
+    const char *name; /* "drop_rope", as recipes and manifests call it */
     const char *help;
-    const Param *params; /* ends with a NULL name */
-    /* `args` is a JSON object that pass_check has accepted. */
+    const Option *parameters; /* ends with a NULL name; parameters are members of `args`, never stored */
+    const PassFlag *flags;    /* ends with a NULL option name; NULL: recipes only */
+    /* Changes the model. `args` is a JSON object that pass_check has accepted. */
     bool (*apply)(Model *m, const json_t *args, Error *e);
 } Pass;
 
-/* NULL-terminated. */
+/* In the order in which flags are applied; NULL-terminated. */
 extern const Pass *const passes[];
+/* NULL if there is none of that name. */
 const Pass *pass_by_name(const char *name);
-/* Names and types of `args` against the pass's params. The message names the key and suggests the nearest. */
+/* Checks `args` against the pass's parameters: names, types, ranges and choices (ERR_USAGE). The message
+ * names the parameter, and suggests the nearest where the name is unknown. */
 bool pass_check(const Pass *p, const json_t *args, Error *e);
-/* Checks, applies, and notes it in m->passes. */
+/* Checks the arguments, applies the pass, and records it in m->passes, from which the manifest is written. */
 bool pass_apply(Model *m, const char *name, const json_t *args, Error *e);
 
-/* What the cast pass does, for outputs that have a type of their own. */
+/* Applies the passes of a JSON array [{"pass": name, arguments...}] in order; NULL is none. */
+bool passes_apply(const json_t *list, Model *m, Error *e);
+
+/* Gives every weight matrix the type `to` on its way out, which is also what an output's dtype asks for.
+ * Norms, biases and other vectors follow only from one plain type to another. */
 bool model_cast(Model *m, DType to, Error *e);
 
-/* Layers: "all", "3", "0,3,7", "10-29", "0,4-7", "every:4" (layers with (i+1) % 4 == 0), an integer, or an
- * array of integers. Sets picked[i] for i < n_layers. */
+/* Reads a set of layers: "all", "3", "0,3,7", "10-29", "0,4-7", "every:4" (layers i with (i+1) % 4 == 0), an
+ * integer, or an array of these. Sets picked[i] for the layers named and leaves the others as they are. */
 bool layers_parse(const json_t *value, uint32_t n_layers, bool *picked, Error *e);
-
-/* The candidate nearest to `word` (edit distance at most a third of its length and one), or NULL. */
-const char *nearest_name(const char *word, const char *const *candidates, size_t n);
 
 #endif

@@ -32,7 +32,8 @@ static void wrong_command_lines_are_usage(void **state) {
     assert_fails("convert in out --dtype q4_0", 2, "dtype q4_0: a safetensors file cannot hold it");
     assert_fails("convert in out.gguf --dtype iq2_xs", 2, "dtype 'iq2_xs': expected f32, bf16");
     assert_fails("convert in out.gguf --max-shard-size 1G", 2, "max_shard_size: a GGUF is one file");
-    assert_fails("convert in out --max-shard-size 0", 2, "--max-shard-size: 0 holds no tensor");
+    assert_fails("convert in out --max-shard-size 0", 2,
+                 "--max-shard-size: 0 is out of range; expected 1 or more");
     assert_fails("convert in out --carrier lama", 2, "there is no HF carrier 'lama'");
     assert_int_equal(access(scratch_path("out"), F_OK), -1);
     assert_int_equal(access(scratch_path("out.gguf"), F_OK), -1);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cmd/recipe/recipe.h"
+#include "cmd/recipe/recipe_sections.h"
 #include "surgery/pass.h"
 
 static char folder[] = "/tmp/derope-recipe-XXXXXX";
@@ -42,13 +43,15 @@ static void reference_loads(void **state) {
     Error e = {0};
     json_t *r = recipe_load("examples/recipe-reference.yaml", NULL, 0, &e);
     if (!r) fail_msg("%s", e.message);
-    for (const Key *k = recipe_keys; k->name; k++)
+    for (const RecipeSection *k = recipe_sections; k->name; k++)
         assert_non_null(json_object_get(r, k->name));
-    for (const Key *k = recipe_keys; k->name; k++) {
+    for (const RecipeSection *k = recipe_sections; k->name; k++) {
         json_t *v = json_object_get(r, k->name);
-        if (k->kind == KEY_MAPS) v = json_array_get(v, 0);
-        for (const Key *s = k->keys; s && s->name; s++)
-            if (!json_object_get(v, s->name)) fail_msg("the reference lacks %s.%s", k->name, s->name);
+        if (k->kind == SECTION_LIST) v = json_array_get(v, 0);
+        for (const OptionGroup *g = k->groups; g && g->options; g++)
+            for (const Option *o = g->options; o->name; o++)
+                if (o->scope != OPTION_FLAG_ONLY && !json_object_get(v, o->name))
+                    fail_msg("the reference lacks %s.%s", k->name, o->name);
     }
     json_t *surgery = json_object_get(r, "surgery");
     for (size_t p = 0; passes[p]; p++) {
@@ -155,7 +158,7 @@ static void outputs_are_checked(void **state) {
     expect_error("source: m\noutputs: {path: o, dtype: bf61}\n", NULL,
                  ":2:27: unknown outputs.dtype 'bf61'; did you mean 'bf16'?");
     expect_error("source: m\noutputs: {path: o, dtype: q4_x}\n", NULL,
-                 ":2:27: unknown outputs.dtype 'q4_x'; did you mean 'q4_0'?");
+                 ":2:27: unknown outputs.dtype 'q4_x'; did you mean 'q4_k'?");
     expect_error("source: m\noutputs:\n  - {path: o, carrier: granit}\n", NULL,
                  ":3:24: unknown outputs.0.carrier 'granit'; did you mean 'granite'?");
     expect_error("source: m\noutputs:\n  - {path: /a/o}\n  - {path: /a/o/}\n", NULL,

@@ -23,6 +23,7 @@
 #include "recal/evaluate/eval_tasks.h"
 #include "recal/memory.h"
 #include "surgery/pass.h"
+#include "surgery/version.h"
 
 struct EvalGrid {
     EvalOptions options;

@@ -7,6 +7,7 @@
 
 #include "cmd/cmd.h"
 #include "recal/evaluate/eval_tasks.h"
+#include "surgery/options.h"
 
 bool eval_options_add_suite(EvalOptions *o, const char *name, Error *e) {
     const EvalTask *t = eval_task_by_name(name);
@@ -42,7 +43,7 @@ bool eval_options_add_extension(EvalOptions *o, const char *name, Error *e) {
 bool eval_options_set_scale(EvalOptions *o, const char *text, Error *e) {
     o->search_scale = strcmp(text, "search") == 0;
     if (o->search_scale) return true;
-    if (!cmd_parse_f64("the scale", text, &o->scale, e)) return false;
+    if (!option_parse_real("the scale", text, &o->scale, e)) return false;
     return (o->scale > 0 && o->scale <= 100) || cmd_usage(e, "%s is not above 0, to 100", text);
 }
 
@@ -93,10 +94,6 @@ bool eval_options_complete(EvalOptions *o, Error *e) {
         if (o->lengths[i] == 2)
             return cmd_usage(e, "the second half of a context of 2 tokens predicts nothing");
     put_unchanged_first(o);
-    if (!o->trials) o->trials = 10;
-    if (!o->n_depths) o->n_depths = 5;
-    if (o->scale == 0) o->scale = 1;
-    if (!o->seed) o->seed = 1;
     return true;
 }
 

@@ -10,8 +10,9 @@
 #include "recal/evaluate/eval_task.h"
 #include "recal/perplexity.h"
 
-/* The greatest number of items in each list of the options: suites, lengths, texts, depths. */
-enum { EVAL_MAX_ITEMS = 64 };
+/* The greatest number of items in each list of the options, suites, lengths and depths; and of paths of
+ * texts. */
+enum { EVAL_MAX_ITEMS = 64, EVAL_MAX_PATHS = 1024 };
 
 typedef struct EvalOptions {
     bool perplexity;            /* measure perplexity on `texts` */
@@ -25,7 +26,7 @@ typedef struct EvalOptions {
     uint64_t task_lengths[EVAL_MAX_ITEMS];
     size_t n_task_lengths;
 
-    const char *const *texts; /* paths of files or folders: the perplexity text and the haystack; borrowed */
+    const char *texts[EVAL_MAX_PATHS]; /* files or folders: the perplexity text and the haystack; borrowed */
     size_t n_texts;
     const char *field; /* the member of a JSONL line that holds the text; NULL: "text" */
 

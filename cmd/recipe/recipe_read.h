@@ -1,28 +1,38 @@
-/* YAML nodes as JSON, held against the tables of keys: what recipe.c reads a document with. */
+/* YAML nodes as JSON, checked against tables of options (surgery/option.h): names, types, ranges and choices.
+ * Numbers become JSON numbers whatever unit they were written with, and paths are joined to the recipe's
+ * folder.
+ *
+ * `what` is how messages call a value: "recalibrate.lr", "outputs.0", "" for the whole recipe. Every function
+ * that returns JSON returns a new reference, or NULL with an error that names file, line and column. */
 #ifndef DEROPE_CMD_RECIPE_RECIPE_READ_H
 #define DEROPE_CMD_RECIPE_RECIPE_READ_H
 
-#include <yaml.h>
+#include "cmd/recipe/recipe_yaml.h"
+#include "surgery/options.h"
 
-#include "cmd/recipe/recipe.h"
+/* Reads one item of a list, or one value of a mapping. */
+typedef json_t *(*RecipeReadItem)(RecipeReader *r, const yaml_node_t *n, const void *context,
+                                  const char *what, Error *e);
+typedef json_t *(*RecipeReadMember)(RecipeReader *r, const yaml_node_t *name, const yaml_node_t *value,
+                                    const void *context, const char *what, Error *e);
 
-/* Where a value stands: for messages, and for what a relative path is relative to. */
-typedef struct RecipeReader {
-    yaml_document_t *document;
-    const char *place;  /* file name, or "--set" */
-    const char *folder; /* "" for the current one */
-    size_t visited;     /* aliases can make a small file very large */
-} RecipeReader;
-
-/* Parses one YAML document of no great depth; the caller deletes it if this returns true. */
-bool recipe_parse_yaml(const char *place, const char *text, size_t size, yaml_document_t *out, Error *e);
-/* "place:line:column: message" with ERR_RECIPE; false. */
-bool recipe_wrong(const RecipeReader *r, const yaml_node_t *n, Error *e, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
-/* The text of a scalar, NULL of other nodes. */
-const char *recipe_scalar(const yaml_node_t *n);
-const Key *recipe_find_key(const Key *keys, const char *name);
-/* The value of `key`, called `what` in messages: "recalibrate.lr", "" for the whole recipe. New reference. */
-json_t *recipe_read(RecipeReader *r, const yaml_node_t *n, const Key *key, const char *what, Error *e);
+/* The value of an option: a list of values where the option is one. */
+json_t *recipe_read_option(RecipeReader *r, const yaml_node_t *n, const Option *o, const char *what,
+                           Error *e);
+/* A mapping whose keys are the options of the groups. */
+json_t *recipe_read_options(RecipeReader *r, const yaml_node_t *n, const OptionGroup *groups,
+                            const char *what, Error *e);
+/* A list of at least one item; a single item may stand without brackets. */
+json_t *recipe_read_list(RecipeReader *r, const yaml_node_t *n, RecipeReadItem read, const void *context,
+                         const char *what, Error *e);
+/* A mapping in which no key is given twice. `read` refuses unknown keys. */
+json_t *recipe_read_map(RecipeReader *r, const yaml_node_t *n, RecipeReadMember read, const void *context,
+                        const char *what, Error *e);
+/* The error "what: expected ..., found ..." at the node; false. */
+bool recipe_expected(const RecipeReader *r, const yaml_node_t *n, const char *what, const char *wanted,
+                     Error *e);
+/* The error "unknown WHAT 'word'; did you mean 'name'?", or with all names if none is near; NULL. */
+json_t *recipe_suggest(const RecipeReader *r, const yaml_node_t *n, const char *what, const char *word,
+                       const char *const *names, size_t n_names, Error *e);
 
 #endif

@@ -1,28 +1,39 @@
-#include <getopt.h>
+/* derope detokenize: the text of token ids. */
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cmd/cmd.h"
+#include "cmd/command_line.h"
 #include "cmd/token_input.h"
 
-static bool run(int argc, char **argv, Error *e) {
-    static const struct option options[] = {{"special", no_argument, NULL, 's'}, {0}};
-    bool special = false;
-    int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option != 's') return cmd_bad_option(e, option, argv);
-        special = true;
-    }
-    if (argc - optind != 2)
+typedef struct Arguments {
+    Operands operands; /* the model and the file of ids */
+    bool special;
+} Arguments;
+
+static const Option own_options[] = {
+    {.name = "special",
+     .type = OPTION_BOOL,
+     .offset = offsetof(Arguments, special),
+     .help = "write special tokens too, as their own text"},
+    {0},
+};
+
+static const OptionGroup groups[] = {{NULL, own_options, 0}, {0}};
+
+static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    Arguments a = {.special = false};
+    if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;
+    if (a.operands.n != 2)
         return cmd_usage(e, "a model and a file of ids are needed (derope detokenize --help)");
     Checkpoint *model;
-    Tokenizer *t = tokenizer_of(argv[optind], &model, e);
+    Tokenizer *t = tokenizer_of(a.operands.list[0], &model, e);
     TokenList tokens = {0};
     Buffer text = {0};
-    const char *path = argv[optind + 1];
+    const char *path = a.operands.list[1];
     bool ok = t && ids_read(path, &tokens, e) &&
-              (tokenizer_decode(t, tokens.ids, tokens.n, special, &text, e) || error_place(e, "%s", path));
+              (tokenizer_decode(t, tokens.ids, tokens.n, a.special, &text, e) || error_place(e, "%s", path));
     if (ok && text.size && fwrite(text.data, 1, text.size, stdout) != text.size)
         ok = error_errno(e, "standard output");
     buffer_free(&text);
@@ -35,11 +46,13 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_detokenize = {
     .name = "detokenize",
     .summary = "the text of token ids",
-    .help =
-        "usage: derope detokenize MODEL FILE [--special]\n\n"
-        "MODEL as for tokenize. FILE (\"-\": standard input) holds token ids, separated by white space or\n"
-        "commas, as tokenize prints them. Writes their bytes and nothing else: no newline is added, and\n"
-        "tokens that end in the middle of a character give what they have of it.\n\n"
-        "  --special         special tokens too, as their own text\n",
+    .operands = "MODEL FILE",
+    .about = "MODEL as for tokenize. FILE (\"-\" is standard input) holds token ids, separated by white "
+             "space or commas, "
+             "as tokenize prints them. Writes their bytes and nothing else: no newline is added, and tokens "
+             "that end "
+             "in the middle of a character give the bytes of it that they have.",
+    .groups = groups,
+    .examples = "  derope tokenize model.gguf page.txt | derope detokenize model.gguf -\n",
     .run = run,
 };

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "cmd/command_line.h"
 #include "formats/checkpoint_open.h"
 #include "formats/file_names.h"
 #include "formats/hash.h"
@@ -310,12 +311,13 @@ static bool diff(Checkpoint *a, Checkpoint *b, bool json, Error *e) {
     return ok;
 }
 
-static bool run(int argc, char **argv, Error *e) {
-    bool json;
-    if (!cmd_parse_json(argc, argv, &json, e)) return false;
-    if (argc - optind != 2) return cmd_usage(e, "two models are needed (derope diff --help)");
-    Checkpoint *a = checkpoint_open(argv[optind], e), *b = a ? checkpoint_open(argv[optind + 1], e) : NULL;
-    bool ok = b && diff(a, b, json, e);
+static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    JsonArguments arguments = {.json = false};
+    if (!command_line_parse(self, argc, argv, &arguments, operands_take, e)) return false;
+    if (arguments.operands.n != 2) return cmd_usage(e, "two models are needed (derope diff --help)");
+    Checkpoint *a = checkpoint_open(arguments.operands.list[0], e),
+               *b = a ? checkpoint_open(arguments.operands.list[1], e) : NULL;
+    bool ok = b && diff(a, b, arguments.json, e);
     checkpoint_close(a);
     checkpoint_close(b);
     return ok;
@@ -324,17 +326,19 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_diff = {
     .name = "diff",
     .summary = "what differs between two checkpoints: tensors, settings, files",
-    .help =
-        "usage: derope diff A B [--json]\n\n"
-        "A and B are HF folders or .zips of them, .gguf, .safetensors or PyTorch files. Tensors are\n"
-        "compared by hash, then by value where both can be decoded. Two folders or two GGUFs are held\n"
-        "side by side as they lie there; a folder and a GGUF under HF names, q and k rows in the same\n"
-        "order. Exit status 0 whether they differ or not.\n"
-        "\n"
-        "--json prints .equal, .tensors[] (name, status, a, b, max_abs_difference), .settings[] (key, a, b)\n"
-        "and .files[] (name, status). A tensor's status is \"equal\", \"same values\" (another type),\n"
-        "\"changed\", \"reshaped\", \"only in a\" or \"only in b\".\n"
-        "\nexample:\n"
-        "  derope diff SmolLM2-135M out.gguf --json\n",
+    .operands = "A B",
+    .about = "A and B are HF folders or .zips of them, .gguf, .safetensors or PyTorch files. Tensors are "
+             "compared by hash, then "
+             "by value where both can be decoded. Two folders or two GGUFs are compared as they lie there; a "
+             "folder and a GGUF "
+             "under HF names, with the rows of q and k in the same order. Exit status 0 whether they differ "
+             "or not.\n\n"
+             "--json prints .equal, .tensors[] (name, status, a, b, max_abs_difference), .settings[] (key, "
+             "a, b) and .files[] "
+             "(name, status). A tensor's status is \"equal\", \"same values\" (another type), \"changed\", "
+             "\"reshaped\", \"only "
+             "in a\" or \"only in b\".",
+    .groups = json_arguments_groups,
+    .examples = "  derope diff SmolLM2-135M out.gguf --json\n",
     .run = run,
 };

@@ -1,76 +1,71 @@
-#include <getopt.h>
+/* derope generate: the model continues a text. */
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "cmd/command_line.h"
 #include "cmd/surgery_flags.h"
 #include "formats/checkpoint_open.h"
 #include "recal/memory.h"
 #include "recal/sampling.h"
 #include "surgery/tokenizer/tokenizer.h"
 
-enum { FLAG_TOKENS = FLAG_VERB, FLAG_TEMPERATURE, FLAG_SEED, FLAG_THREADS };
-
-static const struct option options[] = {
-    SURGERY_OPTIONS,
-    {"tokens", required_argument, NULL, FLAG_TOKENS},
-    {"temperature", required_argument, NULL, FLAG_TEMPERATURE},
-    {"seed", required_argument, NULL, FLAG_SEED},
-    {"threads", required_argument, NULL, FLAG_THREADS},
-    {0},
-};
-
 typedef struct Arguments {
     SurgeryFlags surgery;
     const char *model, *prompt;
     uint64_t tokens, seed;
-    int threads;
     double temperature;
+    int threads;
 } Arguments;
 
-static bool parse(int argc, char **argv, Arguments *a, Error *e) {
-    int option;
-    Scan scan = {0};
-    a->tokens = 64;
-    a->seed = 1;
-    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
-        if (option == 0) {
-            const char *operand = scan.operand;
-            if (!a->model)
-                a->model = operand;
-            else if (!a->prompt)
-                a->prompt = operand;
-            else
-                return cmd_usage(e, "one model and one prompt, not '%.40s' as well (quote the prompt)",
-                                 operand);
-        } else if (surgery_flag(&a->surgery, option, optarg, e)) {
-            if (e->code) return false;
-        } else if (option == FLAG_TEMPERATURE) {
-            if (!cmd_parse_f64("--temperature", optarg, &a->temperature, e)) return false;
-            if (a->temperature < 0)
-                return cmd_usage(e, "--temperature: %s is less than 0, the likeliest token", optarg);
-        } else if (option == FLAG_TOKENS) {
-            if (!cmd_parse_u64("--tokens", optarg, &a->tokens, e)) return false;
-            if (a->tokens > INT32_MAX) return cmd_usage(e, "--tokens: %s is out of reason", optarg);
-        } else if (option == FLAG_SEED) {
-            if (!cmd_parse_u64("--seed", optarg, &a->seed, e)) return false;
-        } else if (option == FLAG_THREADS) {
-            if (!cmd_parse_threads(optarg, &a->threads, e)) return false;
-        } else {
-            return cmd_bad_option(e, option, argv);
-        }
-    }
-    return (a->model && a->prompt) ||
-           cmd_usage(e, "a model and a prompt are needed (derope generate --help)");
+static const Option own_options[] = {
+    {.name = "tokens",
+     .type = OPTION_U64,
+     .fallback = "64",
+     .most = INT32_MAX,
+     .offset = offsetof(Arguments, tokens),
+     .help = "stop after N new tokens"},
+    {.name = "temperature",
+     .type = OPTION_REAL,
+     .fallback = "0",
+     .offset = offsetof(Arguments, temperature),
+     .help = "divides the logits before a token is drawn; 0 takes the likeliest token each time"},
+    {.name = "seed",
+     .type = OPTION_U64,
+     .fallback = "1",
+     .offset = offsetof(Arguments, seed),
+     .help = "of the random draws: the same seed gives the same text"},
+    {0},
+};
+
+static const OptionGroup groups[] = {
+    {NULL, own_options, 0},
+    {NULL, threads_option, offsetof(Arguments, threads)},
+    {0},
+};
+
+static bool take_operand(void *arguments, const char *operand, Error *e) {
+    Arguments *a = arguments;
+    if (!a->model)
+        a->model = operand;
+    else if (!a->prompt)
+        a->prompt = operand;
+    else
+        return cmd_usage(e, "one model and one prompt, not '%.40s' as well (quote the prompt)", operand);
+    return true;
 }
 
-/* Tokens can end inside a character: only whole ones are printed. */
+/* Prints a text that arrives token by token. A token can end inside a UTF-8 character, so all tokens are
+ * decoded together each time, and only whole characters that were not printed yet are. */
 typedef struct Printer {
     const Tokenizer *t;
     TokenList tokens;
     size_t printed; /* bytes */
 } Printer;
 
+/* How many of `n` bytes are whole UTF-8 characters. */
 static size_t whole_characters(const uint8_t *s, size_t n) {
     size_t start = n;
     while (start > 0 && n - start < 4 && (s[start - 1] & 0xc0) == 0x80)
@@ -126,9 +121,11 @@ static bool continue_text(const Arguments *a, const Model *m, const Tokenizer *t
     return ok;
 }
 
-static bool run(int argc, char **argv, Error *e) {
-    Arguments a = {0};
-    bool ok = parse(argc, argv, &a, e);
+static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    Arguments a = {.model = NULL};
+    bool ok = command_line_parse(self, argc, argv, &a, take_operand, e);
+    if (ok && (!a.model || !a.prompt))
+        ok = cmd_usage(e, "a model and a prompt are needed (derope generate --help)");
     Checkpoint *source = ok ? checkpoint_open(a.model, e) : NULL;
     Model *m = source ? model_open(source, e) : NULL;
     Tokenizer *t = m && surgery_flags_apply(&a.surgery, m, e) ? tokenizer_open(source, e) : NULL;
@@ -143,12 +140,12 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_generate = {
     .name = "generate",
     .summary = "continue a text",
-    .help = "usage: derope generate MODEL PROMPT [options]\n\n" MODEL_HELP
-            "Prints PROMPT and what follows, up to the model's end-of-text token.\n\n"
-            "  --tokens N                  at most N new tokens (64)\n"
-            "  --temperature X             0 takes the likeliest token each time (0)\n"
-            "  --seed N                    the same seed, the same text (1)\n"
-            "  --threads N                 (as many as there are processors)\n\n" SURGERY_HELP "\nexample:\n"
-            "  derope generate model.gguf \"Once upon a time\" --tokens 100 --temperature 0.8\n",
+    .operands = "MODEL PROMPT",
+    .about =
+        VERB_MODEL_IS "\n\nPrints PROMPT and what the model continues it with, up to the model's end-of-text "
+                      "token. After \"--\" a prompt may begin with a dash.",
+    .groups = groups,
+    .takes_surgery = true,
+    .examples = "  derope generate model.gguf \"Once upon a time\" --tokens 100 --temperature 0.8\n",
     .run = run,
 };

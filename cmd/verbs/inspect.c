@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "cmd/command_line.h"
 #include "formats/checkpoint_open.h"
 #include "formats/json.h"
 #include "surgery/family.h"
@@ -192,14 +193,14 @@ static void print_text(const Model *m) {
         printf("note: %s\n", json_string_value(json_array_get(m->notices, i)));
 }
 
-static bool run(int argc, char **argv, Error *e) {
-    bool json;
-    if (!cmd_parse_json(argc, argv, &json, e)) return false;
-    if (argc - optind != 1) return cmd_usage(e, "one model is needed (derope inspect --help)");
-    Checkpoint *source = checkpoint_open(argv[optind], e);
+static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    JsonArguments a = {.json = false};
+    if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;
+    if (a.operands.n != 1) return cmd_usage(e, "one model is needed (derope inspect --help)");
+    Checkpoint *source = checkpoint_open(a.operands.list[0], e);
     Model *m = source ? model_open(source, e) : NULL;
-    if (m && json) print_json(m);
-    if (m && !json) print_text(m);
+    if (m && a.json) print_json(m);
+    if (m && !a.json) print_text(m);
     bool ok = m != NULL;
     model_close(m);
     checkpoint_close(source);
@@ -209,16 +210,15 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_inspect = {
     .name = "inspect",
     .summary = "what a checkpoint is, and how position enters in each layer",
-    .help = "usage: derope inspect MODEL [--json]\n\n" MODEL_HELP
-            "--json prints .format, .family, .context, .spec (sizes; .spec.layers[i].position is \"rope\", "
-            "\"partial\" "
-            "or \"nope\",\n"
-            ".window a number of tokens or null, .rope the base, rotary_dim and scaling) and .tensors[] "
-            "(name, role,\n"
-            "dtype, shape, bytes); and, if derope made it, .passes, .carrier, .carrier_says and "
-            ".carrier_because:\n"
-            "which stock architecture carries it, how, and why those preferred could not.\n"
-            "\nexample:\n"
-            "  derope inspect model.gguf --json | jq '.spec.layers[].position'\n",
+    .operands = "MODEL",
+    .about = VERB_MODEL_IS "\n\n--json prints .format, .family, .context, .spec (sizes; "
+                           ".spec.layers[i].position is \"rope\", \"partial\" or "
+                           "\"nope\", .window a number of tokens or null, .rope the base, rotary_dim and "
+                           "scaling) and .tensors[] (name, role, "
+                           "dtype, shape, bytes); and, if derope made it, .passes, .carrier, .carrier_says "
+                           "and .carrier_because: which stock "
+                           "architecture carries it, how, and why those preferred could not.",
+    .groups = json_arguments_groups,
+    .examples = "  derope inspect model.gguf --json | jq '.spec.layers[].position'\n",
     .run = run,
 };

@@ -1,11 +1,13 @@
+/* derope logits: the raw logits of every position of a text, for comparisons with other programs. */
 #include <fcntl.h>
-#include <getopt.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/command_line.h"
 #include "cmd/output.h"
 #include "cmd/surgery_flags.h"
 #include "cmd/token_input.h"
@@ -15,18 +17,6 @@
 #include "recal/memory.h"
 #include "recal/transformer_layer.h"
 
-enum { FLAG_IDS = FLAG_VERB, FLAG_TEXT, FLAG_OUT, FLAG_FORCE, FLAG_THREADS };
-
-static const struct option options[] = {
-    SURGERY_OPTIONS,
-    {"ids", required_argument, NULL, FLAG_IDS},
-    {"text", required_argument, NULL, FLAG_TEXT},
-    {"out", required_argument, NULL, FLAG_OUT},
-    {"force", no_argument, NULL, FLAG_FORCE},
-    {"threads", required_argument, NULL, FLAG_THREADS},
-    {0},
-};
-
 typedef struct Arguments {
     SurgeryFlags surgery;
     const char *model, *ids, *text, *out;
@@ -34,35 +24,43 @@ typedef struct Arguments {
     int threads;
 } Arguments;
 
-static bool parse(int argc, char **argv, Arguments *a, Error *e) {
-    int option;
-    Scan scan = {0};
-    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
-        if (option == 0) {
-            const char *operand = scan.operand;
-            if (a->model) return cmd_usage(e, "one model, not '%s' as well", operand);
-            a->model = operand;
-        } else if (surgery_flag(&a->surgery, option, optarg, e)) {
-            if (e->code) return false;
-        } else if (option == FLAG_IDS) {
-            a->ids = optarg;
-        } else if (option == FLAG_TEXT) {
-            a->text = optarg;
-        } else if (option == FLAG_OUT) {
-            a->out = optarg;
-        } else if (option == FLAG_FORCE) {
-            a->force = true;
-        } else if (option == FLAG_THREADS) {
-            if (!cmd_parse_threads(optarg, &a->threads, e)) return false;
-        } else {
-            return cmd_bad_option(e, option, argv);
-        }
-    }
-    if (!a->model || !a->out || !a->ids == !a->text)
-        return cmd_usage(e, "a model, --out and one of --ids and --text are needed (derope logits --help)");
+static const Option own_options[] = {
+    {.name = "ids",
+     .type = OPTION_PATH,
+     .value_name = "FILE",
+     .offset = offsetof(Arguments, ids),
+     .help = "token ids, separated by white space or commas; \"-\" is standard input"},
+    {.name = "text",
+     .type = OPTION_PATH,
+     .value_name = "FILE",
+     .offset = offsetof(Arguments, text),
+     .help = "text, tokenized by the model's tokenizer; \"-\" is standard input"},
+    {.name = "out",
+     .type = OPTION_PATH,
+     .value_name = "FILE",
+     .offset = offsetof(Arguments, out),
+     .help = "the file to write"},
+    {.name = "force",
+     .type = OPTION_BOOL,
+     .offset = offsetof(Arguments, force),
+     .help = "replace it if it is there"},
+    {0},
+};
+
+static const OptionGroup groups[] = {
+    {NULL, own_options, 0},
+    {NULL, threads_option, offsetof(Arguments, threads)},
+    {0},
+};
+
+static bool take_operand(void *arguments, const char *operand, Error *e) {
+    Arguments *a = arguments;
+    if (a->model) return cmd_usage(e, "one model, not '%s' as well", operand);
+    a->model = operand;
     return true;
 }
 
+/* Where write_logits puts its rows. */
 typedef struct Sink {
     int fd;
     const char *path;
@@ -125,9 +123,12 @@ static bool compute(const Arguments *a, Error *e) {
     return ok;
 }
 
-static bool run(int argc, char **argv, Error *e) {
-    Arguments a = {0};
-    bool ok = parse(argc, argv, &a, e) && compute(&a, e);
+static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    Arguments a = {.model = NULL};
+    bool ok = command_line_parse(self, argc, argv, &a, take_operand, e);
+    if (ok && (!a.model || !a.out || !a.ids == !a.text))
+        ok = cmd_usage(e, "a model, --out and one of --ids and --text are needed (derope logits --help)");
+    ok = ok && compute(&a, e);
     surgery_flags_free(&a.surgery);
     return ok;
 }
@@ -135,13 +136,11 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_logits = {
     .name = "logits",
     .summary = "raw logits of every position of a text",
-    .help = "usage: derope logits MODEL (--ids FILE | --text FILE) --out FILE.f32 [options]\n\n" MODEL_HELP
-            "Writes (tokens, vocabulary) little-endian fp32, row by row.\n\n"
-            "  --ids FILE                  token ids, separated by white space or commas\n"
-            "  --text FILE                 text, tokenised by the model's tokenizer\n"
-            "  --out FILE                  where to\n"
-            "  --force                     replace it\n"
-            "  --threads N                 (as many as there are processors)\n\n" SURGERY_HELP "\nexample:\n"
-            "  derope logits model.gguf --text page.txt --out page.f32 --drop-rope\n",
+    .operands = "MODEL (--ids FILE | --text FILE) --out FILE.f32",
+    .about =
+        VERB_MODEL_IS "\n\nWrites an array of shape (tokens, vocabulary) in little-endian fp32, row by row.",
+    .groups = groups,
+    .takes_surgery = true,
+    .examples = "  derope logits model.gguf --text page.txt --out page.f32 --drop-rope\n",
     .run = run,
 };

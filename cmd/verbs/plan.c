@@ -1,11 +1,13 @@
 /* derope plan: what run would do, without doing any of it. */
 #include <ctype.h>
-#include <getopt.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "cmd/cmd.h"
+#include "cmd/command_line.h"
 #include "cmd/recipe/recipe_job.h"
 #include "formats/file_names.h"
 #include "formats/json.h"
@@ -109,14 +111,14 @@ static json_t *plan_meta(const Model *m, const Checkpoint *out) {
     return list;
 }
 
-static json_t *plan_output(const Job *j, size_t i, Error *e) {
+static json_t *plan_output(const RecipeJob *j, size_t i, Error *e) {
     OutputRequest r;
-    Model *m = job_model(j, true, e);
+    Model *m = recipe_job_model(j, true, e);
     json_t *explain = NULL, *plan = NULL;
     Checkpoint *out = NULL;
     const Carrier *carrier = NULL;
     ExportOptions x;
-    if (m && job_output(j, i, m, &r, e) && output_options(&r, &x, e) &&
+    if (m && recipe_job_output(j, i, m, &r, e) && output_options(&r, &x, e) &&
         (carrier = carrier_pick(m, x.format, x.carrier, &explain, e)))
         out = model_export(m, &x, NULL, e);
     if (out) {
@@ -126,7 +128,7 @@ static json_t *plan_output(const Job *j, size_t i, Error *e) {
         plan = json_pack("{s:s, s:s, s:s, s:s, s:O, s:I, s:o, s:o, s:O}", "path", r.path, "format",
                          x.format == FORMAT_GGUF ? "gguf" : "hf", "carrier", carrier->name, "runtimes",
                          carrier->runtimes, "carriers", explain, "bytes", (json_int_t)bytes, "tensors",
-                         plan_tensors(out, job_section(j, "recalibrate") != NULL), "keys",
+                         plan_tensors(out, recipe_job_section(j, "recalibrate") != NULL), "keys",
                          x.format == FORMAT_GGUF ? plan_meta(m, out) : plan_config(m, out), "notices",
                          m->notices);
     }
@@ -143,11 +145,10 @@ static double seconds_for(const Model *m, double passes, double tokens) {
     return 2 * passes * (double)net_weight_bytes(m) / sizeof(float) * tokens / flops_per_second;
 }
 
-static json_t *plan_recalibration(const Job *j, const Model *m, Error *e) {
-    const char *data[MAX_RECIPE_PATHS];
+static json_t *plan_recalibration(const RecipeJob *j, const Model *m, Error *e) {
     RecalRequest r;
-    if (!job_recal(j, data, &r, e)) return NULL;
-    json_t *files = job_files(j, "recalibrate", "data", e); /* they are there */
+    if (!recipe_job_recal(j, &r, e)) return NULL;
+    json_t *files = recipe_job_files(j, "recalibrate", "data", e); /* they are there */
     if (!files) return NULL;
     uint64_t weights = net_weight_bytes(m), memory = weights + train_bytes(&m->spec, weights, &r.train);
     double seconds = seconds_for(m, r.train.objective->needs_teacher ? 4 : 3, (double)r.train.tokens);
@@ -160,16 +161,15 @@ static json_t *plan_recalibration(const Job *j, const Model *m, Error *e) {
     return plan;
 }
 
-static json_t *plan_rows(const json_t *section, const EvalOptions *o, bool trained) {
+/* The rows of the table that run prints: which models are measured, and under which methods. */
+static json_t *plan_rows(const EvalRequest *r, bool trained) {
+    const EvalOptions *o = &r->options;
     json_t *rows = json_array();
-    bool source = true, untrained = true;
-    json_get_bool(section, "source", &source);
-    json_get_bool(section, "untrained", &untrained);
-    for (size_t i = 0; source && i < o->n_extensions; i++)
+    for (size_t i = 0; r->source && i < o->n_extensions; i++)
         json_array_append_new(
             rows, json_sprintf("source%s%s", i ? " under " : "", i ? o->extensions[i]->name : ""));
     if (!trained) json_array_append_new(rows, json_string("after surgery"));
-    if (trained && untrained) json_array_append_new(rows, json_string("after surgery, untrained"));
+    if (trained && r->untrained) json_array_append_new(rows, json_string("after surgery, untrained"));
     if (trained) json_array_append_new(rows, json_string("after recalibration"));
     return rows;
 }
@@ -189,12 +189,12 @@ static double row_tokens(const EvalOptions *o, double text_tokens) {
 }
 
 /* Tokens are guessed from the text's size: four bytes each, as English has them. */
-static json_t *plan_evaluation(const Job *j, const Model *m, Error *e) {
-    const json_t *section = job_section(j, "evaluate");
-    const char *texts[MAX_RECIPE_PATHS];
-    EvalOptions o;
-    if (!job_evaluation(j, texts, &o, e)) return NULL;
-    json_t *files = job_files(j, "evaluate", "text", e), *v;
+static json_t *plan_evaluation(const RecipeJob *j, const Model *m, Error *e) {
+    const json_t *section = recipe_job_section(j, "evaluate");
+    EvalRequest request;
+    if (!recipe_job_evaluation(j, &request, e)) return NULL;
+    const EvalOptions o = request.options;
+    json_t *files = recipe_job_files(j, "evaluate", "text", e), *v;
     if (!files) return NULL;
     uint64_t tokens = 0, longest = 0;
     size_t i;
@@ -206,7 +206,7 @@ static json_t *plan_evaluation(const Job *j, const Model *m, Error *e) {
     for (i = 0; i < o.n_task_lengths; i++)
         if (o.task_lengths[i] > longest) longest = o.task_lengths[i];
     if (o.max_tokens && o.max_tokens < tokens) tokens = o.max_tokens;
-    json_t *rows = plan_rows(section, &o, job_section(j, "recalibrate") != NULL), *suites = json_array();
+    json_t *rows = plan_rows(&request, recipe_job_section(j, "recalibrate") != NULL), *suites = json_array();
     if (o.perplexity) json_array_append_new(suites, json_string("perplexity"));
     for (i = 0; eval_tasks[i]; i++)
         if (o.tasks[i]) json_array_append_new(suites, json_string(eval_tasks[i]->name));
@@ -407,21 +407,21 @@ static void print_plan(const json_t *plan) {
 /* ---- the verb ---- */
 
 /* Puts what a step would cost into the plan, if the recipe has that step. */
-static bool add_step(const Job *j, const Model *m, const char *section, const char *name, json_t *plan,
-                     json_t *(*cost)(const Job *j, const Model *m, Error *e), Error *e) {
-    if (!job_section(j, section)) return true;
+static bool add_step(const RecipeJob *j, const Model *m, const char *section, const char *name, json_t *plan,
+                     json_t *(*cost)(const RecipeJob *j, const Model *m, Error *e), Error *e) {
+    if (!recipe_job_section(j, section)) return true;
     json_t *step = cost(j, m, e);
     return step && json_object_set_new(plan, name, step) == 0;
 }
 
-static bool fill_plan(const Job *j, json_t *plan, Error *e) {
-    Model *m = job_model(j, true, e);
+static bool fill_plan(const RecipeJob *j, json_t *plan, Error *e) {
+    Model *m = recipe_job_model(j, true, e);
     json_t *outputs = json_array();
     json_object_set(plan, "source", json_object_get(j->recipe, "source"));
     if (m) json_object_set_new(plan, "layers", plan_layers(m));
     bool ok = m && add_step(j, m, "recalibrate", "recalibration", plan, plan_recalibration, e) &&
               (j->from_scratch || add_step(j, m, "evaluate", "evaluation", plan, plan_evaluation, e));
-    for (size_t i = 0; ok && !j->from_scratch && i < job_n_outputs(j); i++) {
+    for (size_t i = 0; ok && !j->from_scratch && i < recipe_job_n_outputs(j); i++) {
         json_t *o = plan_output(j, i, e);
         ok = o && json_array_append_new(outputs, o) == 0;
     }
@@ -430,47 +430,65 @@ static bool fill_plan(const Job *j, json_t *plan, Error *e) {
     return ok;
 }
 
-static bool run(int argc, char **argv, Error *e) {
-    static const struct option options[] = {
-        {"set", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'}, {0}};
-    const char *recipe_path = NULL, *sets[64];
-    size_t n_sets = 0;
-    bool json = false;
-    int option;
-    Scan scan = {0};
-    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
-        if (option == 0) {
-            if (recipe_path) return cmd_usage(e, "one recipe, not '%s' as well", scan.operand);
-            recipe_path = scan.operand;
-        } else if (option == 's') {
-            if (n_sets == 64) return cmd_usage(e, "more than 64 --set");
-            sets[n_sets++] = optarg;
-        } else if (option == 'j') {
-            json = true;
-        } else {
-            return cmd_bad_option(e, option, argv);
-        }
-    }
-    if (!recipe_path) return cmd_usage(e, "a recipe is needed (derope plan --help)");
-    Job j;
+enum { MAX_SETS = 64 };
+
+typedef struct Arguments {
+    const char *recipe, *sets[MAX_SETS];
+    size_t n_sets;
+    bool json;
+} Arguments;
+
+static const Option own_options[] = {
+    {.name = "set",
+     .type = OPTION_TEXT,
+     .keeps_commas = true, /* the value is YAML */
+     .value_name = "KEY=VALUE",
+     .capacity = MAX_SETS,
+     .offset = offsetof(Arguments, sets),
+     .count_offset = offsetof(Arguments, n_sets),
+     .help = "override a key, as derope run does; can be given several times"},
+    {0},
+};
+
+static const OptionGroup groups[] = {
+    {NULL, own_options, 0},
+    {NULL, json_option, offsetof(Arguments, json)},
+    {0},
+};
+
+static bool take_operand(void *arguments, const char *operand, Error *e) {
+    Arguments *a = arguments;
+    if (a->recipe) return cmd_usage(e, "one recipe, not '%s' as well", operand);
+    a->recipe = operand;
+    return true;
+}
+
+static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    Arguments a = {.recipe = NULL};
+    if (!command_line_parse(self, argc, argv, &a, take_operand, e)) return false;
+    if (!a.recipe) return cmd_usage(e, "a recipe is needed (derope plan --help)");
+    RecipeJob j;
     json_t *plan = json_object();
-    bool ok = job_open(&j, recipe_path, sets, n_sets, e) && fill_plan(&j, plan, e);
-    if (ok && json) cmd_print_json(plan);
-    if (ok && !json) print_plan(plan);
+    bool ok = recipe_job_open(&j, a.recipe, a.sets, a.n_sets, e) && fill_plan(&j, plan, e);
+    if (ok && a.json) cmd_print_json(plan);
+    if (ok && !a.json) print_plan(plan);
     json_decref(plan);
-    job_close(&j);
+    recipe_job_close(&j);
     return ok;
 }
 
 const Verb verb_plan = {
     .name = "plan",
     .summary = "what a recipe would do: layers, tensors, keys, carriers, cost",
-    .help = "usage: derope plan RECIPE [--set key=value] [--json]\n\n"
-            "Touches nothing. Says which layers change; for each output the stock architecture that carries\n"
-            "it and why not the others; which tensors and keys change, and what type a changed tensor is\n"
-            "written in; and what recalibration costs in tokens, time and memory. Time is a rough estimate\n"
-            "for two ordinary cores.\n"
-            "\nexample:\n"
-            "  derope plan recipe.yaml --set recalibrate.tokens=1M\n",
+    .operands = "RECIPE",
+    .about = "Writes nothing. Says which layers change; for each output the stock architecture that carries "
+             "it, and why "
+             "not the others; which tensors and keys change, and in what type a changed tensor is written; "
+             "and what "
+             "recalibration and evaluation cost in tokens, time and memory. Time is a rough estimate for two "
+             "ordinary "
+             "cores.",
+    .groups = groups,
+    .examples = "  derope plan recipe.yaml --set recalibrate.tokens=1M\n",
     .run = run,
 };

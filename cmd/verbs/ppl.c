@@ -1,27 +1,17 @@
-#include <getopt.h>
+/* derope ppl: perplexity of a text at a list of context lengths. */
 #include <math.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "cmd/command_line.h"
 #include "cmd/surgery_flags.h"
 #include "cmd/token_input.h"
 #include "formats/checkpoint_open.h"
 #include "recal/memory.h"
 #include "recal/perplexity.h"
-
-enum { FLAG_CONTEXT = FLAG_VERB, FLAG_SCORE, FLAG_JSON, FLAG_TOKENS, FLAG_FIELD, FLAG_THREADS };
-
-static const struct option options[] = {
-    SURGERY_OPTIONS,
-    {"context", required_argument, NULL, FLAG_CONTEXT},
-    {"score", required_argument, NULL, FLAG_SCORE},
-    {"json", no_argument, NULL, FLAG_JSON},
-    {"tokens", required_argument, NULL, FLAG_TOKENS},
-    {"field", required_argument, NULL, FLAG_FIELD},
-    {"threads", required_argument, NULL, FLAG_THREADS},
-    {0},
-};
 
 enum { MAX_CONTEXTS = 32, MAX_TEXTS = 256 };
 
@@ -36,57 +26,65 @@ typedef struct Arguments {
     bool json;
 } Arguments;
 
-static bool parse_contexts(Arguments *a, const char *list, Error *e) {
-    char item[32];
-    for (const char *p = list; *p;) {
-        size_t n = strcspn(p, ",");
-        if (n >= sizeof item || a->n_contexts == MAX_CONTEXTS)
-            return cmd_usage(e, "--context: '%.60s' is not N,N,...", list);
-        memcpy(item, p, n);
-        item[n] = 0;
-        if (!cmd_parse_u64("--context", item, &a->contexts[a->n_contexts], e)) return false;
-        if (a->contexts[a->n_contexts++] < 2)
-            return cmd_usage(e, "--context: a window of %s tokens predicts nothing", item);
-        p += n + (p[n] == ',');
-    }
+static bool set_score(void *options, const char *text, Error *e) {
+    Arguments *a = options;
+    return score_parse(text, &a->score, e);
+}
+
+static const Option own_options[] = {
+    {.name = "context",
+     .type = OPTION_U64,
+     .least = 2,
+     .most = 1 << 30,
+     .unit = "tokens",
+     .value_name = "N,...",
+     .capacity = MAX_CONTEXTS,
+     .offset = offsetof(Arguments, contexts),
+     .count_offset = offsetof(Arguments, n_contexts),
+     .help = "window lengths to measure at"},
+    {.name = "score",
+     .type = OPTION_TEXT,
+     .fallback = "all",
+     .choices = score_names,
+     .set = set_score,
+     .help = "score every predicted token of a window, or only those of its second half as llama-perplexity "
+             "does. "
+             "The latter also drops one trailing newline of the text, and puts BOS in place of each window's "
+             "first "
+             "token where the model adds one"},
+    {.name = "tokens",
+     .type = OPTION_U64,
+     .otherwise = "all",
+     .offset = offsetof(Arguments, tokens),
+     .help = "read no more than N tokens of the text"},
+    {.name = "field",
+     .type = OPTION_TEXT,
+     .fallback = "text",
+     .value_name = "NAME",
+     .offset = offsetof(Arguments, field),
+     .help = "the member of a JSONL line that holds the text"},
+    {0},
+};
+
+static const OptionGroup groups[] = {
+    {NULL, own_options, 0},
+    {NULL, threads_option, offsetof(Arguments, threads)},
+    {NULL, json_option, offsetof(Arguments, json)},
+    {0},
+};
+
+static bool take_operand(void *arguments, const char *operand, Error *e) {
+    Arguments *a = arguments;
+    if (!a->model)
+        a->model = operand;
+    else if (a->n_texts < MAX_TEXTS)
+        a->texts[a->n_texts++] = operand;
+    else
+        return cmd_usage(e, "more than %d texts; name a folder", MAX_TEXTS);
     return true;
 }
 
-static bool parse(int argc, char **argv, Arguments *a, Error *e) {
-    int option;
-    Scan scan = {0};
-    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
-        if (option == 0) {
-            const char *operand = scan.operand;
-            if (!a->model)
-                a->model = operand;
-            else if (a->n_texts < MAX_TEXTS)
-                a->texts[a->n_texts++] = operand;
-            else
-                return cmd_usage(e, "more than %d texts; name a folder", MAX_TEXTS);
-        } else if (surgery_flag(&a->surgery, option, optarg, e)) {
-            if (e->code) return false;
-        } else if (option == FLAG_CONTEXT) {
-            if (!parse_contexts(a, optarg, e)) return false;
-        } else if (option == FLAG_SCORE) {
-            if (!score_parse(optarg, &a->score, e)) return error_place(e, "--score");
-        } else if (option == FLAG_JSON) {
-            a->json = true;
-        } else if (option == FLAG_FIELD) {
-            a->field = optarg;
-        } else if (option == FLAG_TOKENS) {
-            if (!cmd_parse_u64("--tokens", optarg, &a->tokens, e)) return false;
-        } else if (option == FLAG_THREADS) {
-            if (!cmd_parse_threads(optarg, &a->threads, e)) return false;
-        } else {
-            return cmd_bad_option(e, option, argv);
-        }
-    }
-    if (!a->model || !a->n_texts || !a->n_contexts)
-        return cmd_usage(e, "a model, a text and --context are needed (derope ppl --help)");
-    return true;
-}
-
+/* Measures and prints each length; the rows as JSON, or NULL with an error. New reference. */
 static json_t *measure(const Arguments *a, Net *n, const TokenList *tokens, int32_t bos, Error *e) {
     json_t *list = json_array();
     for (size_t i = 0; i < a->n_contexts; i++) {
@@ -139,9 +137,12 @@ static bool compute(const Arguments *a, Error *e) {
     return ok;
 }
 
-static bool run(int argc, char **argv, Error *e) {
-    Arguments a = {0};
-    bool ok = parse(argc, argv, &a, e) && compute(&a, e);
+static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    Arguments a = {.model = NULL};
+    bool ok = command_line_parse(self, argc, argv, &a, take_operand, e);
+    if (ok && (!a.model || !a.n_texts || !a.n_contexts))
+        ok = cmd_usage(e, "a model, a text and --context are needed (derope ppl --help)");
+    ok = ok && compute(&a, e);
     surgery_flags_free(&a.surgery);
     return ok;
 }
@@ -149,20 +150,15 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_ppl = {
     .name = "ppl",
     .summary = "perplexity of a text at a list of context lengths",
-    .help = "usage: derope ppl MODEL TEXT... --context N[,N...] [options]\n\n" MODEL_HELP
-            "Windows do not overlap, an incomplete last one is left out; no BOS unless the model's tokenizer "
-            "adds one.\n\n"
-            "  --score all|half            score every predicted token of a window (all), or only those of "
-            "its second half,\n"
-            "                              as llama-perplexity does: that also drops one trailing newline of "
-            "the text and\n"
-            "                              puts BOS in place of each window's first token where the model "
-            "adds one\n"
-            "  --tokens N                  read no more than N tokens of TEXT (all)\n"
-            "  --field NAME                of a JSONL line (text)\n"
-            "  --threads N                 (as many as there are processors)\n"
-            "  --json                      [{\"context\", \"perplexity\", \"tokens\", \"windows\", "
-            "\"stderr\"}, ...]\n\n" SURGERY_HELP "\nexample:\n"
-            "  derope ppl model.gguf held-out.txt --context 256,1024,4096 --drop-rope=20-29\n",
+    .operands = "MODEL TEXT... --context N,...",
+    .about = VERB_MODEL_IS "\n\nThe text is cut into windows of N tokens that do not overlap; an incomplete "
+                           "last one is left out. BOS is added "
+                           "where the model's tokenizer adds one.\n\n"
+                           "--json prints [{\"context\", \"perplexity\", \"tokens\", \"windows\", "
+                           "\"stderr\"}, ...]; the standard error is over "
+                           "windows.",
+    .groups = groups,
+    .takes_surgery = true,
+    .examples = "  derope ppl model.gguf held-out.txt --context 256,1024,4096 --drop-rope=20-29\n",
     .run = run,
 };

@@ -5,14 +5,16 @@
  * OUTPUT.work/steps.json; an output carries the key it was made with in its manifest. */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/command_line.h"
 #include "cmd/evaluate/eval_grid.h"
 #include "cmd/evaluate/eval_results.h"
 #include "cmd/model_card.h"
@@ -26,8 +28,9 @@
 #include "formats/json.h"
 #include "formats/output.h"
 #include "formats/text.h"
+#include "surgery/version.h"
 
-enum { MAX_RECIPES = 64, MAX_SETS = 64 };
+enum { MAX_SETS = 64 };
 
 /* One of the recipe's outputs. */
 typedef struct Target {
@@ -37,12 +40,11 @@ typedef struct Target {
 } Target;
 
 typedef struct Run {
-    Job job;
+    RecipeJob job;
     bool force;
     char *work, *steps_path;
-    json_t *table; /* rows for the end */
-    EvalOptions eval;
-    const char *texts[MAX_RECIPE_PATHS], *report;
+    json_t *table;        /* rows for the end */
+    EvalRequest eval;     /* the evaluate section */
     const char *command;  /* quoted in reports */
     EvalGrid *evaluation; /* its cells lie at steps_path */
     Target *targets;
@@ -88,7 +90,7 @@ static void step_key(const char *from, const json_t *parameters, const char *fil
 
 /* Hash of the files that a section's key names. */
 static bool files_key(const Run *r, const char *section, const char *key, char out[33], Error *e) {
-    json_t *files = job_files(&r->job, section, key, e);
+    json_t *files = recipe_job_files(&r->job, section, key, e);
     Hash *h = hash_new();
     bool ok = files && hash_files(files, h, e);
     hash_finish(h, out);
@@ -97,10 +99,10 @@ static bool files_key(const Run *r, const char *section, const char *key, char o
 }
 
 static bool find_keys(Run *r, Error *e) {
-    const json_t *recal = job_section(&r->job, "recalibrate");
+    const json_t *recal = recipe_job_section(&r->job, "recalibrate");
     json_t *source = manifest_sources(r->source_model);
     step_key("", source, "", r->source_key);
-    step_key(r->source_key, job_section(&r->job, "surgery"), "", r->surgery_key);
+    step_key(r->source_key, recipe_job_section(&r->job, "surgery"), "", r->surgery_key);
     json_decref(source);
     memcpy(r->weights_key, r->surgery_key, sizeof r->weights_key);
     if (recal) {
@@ -118,10 +120,9 @@ static bool find_keys(Run *r, Error *e) {
 
 /* A finished state of the same key holds the weights already: training "resumes" at its end. */
 static bool recalibrate_step(Run *r, Error *e) {
-    if (!job_section(&r->job, "recalibrate") || r->summary) return true;
-    const char *data[MAX_RECIPE_PATHS];
+    if (!recipe_job_section(&r->job, "recalibrate") || r->summary) return true;
     RecalRequest request;
-    if (!job_recal(&r->job, data, &request, e)) return false;
+    if (!recipe_job_recal(&r->job, &request, e)) return false;
     char state[PATH_MAX];
     snprintf(state, sizeof state, "%s/recalibrated-%.16s.state", r->work, r->weights_key);
     request.train.state_path = state;
@@ -142,7 +143,7 @@ static bool recalibrate_step(Run *r, Error *e) {
 /* ---- evaluation ---- */
 
 static Model *source_spec(void *context, Error *e) {
-    return job_model(&((Run *)context)->job, false, e);
+    return recipe_job_model(&((Run *)context)->job, false, e);
 }
 
 static Net *source_net(void *context, Error *e) {
@@ -152,7 +153,7 @@ static Net *source_net(void *context, Error *e) {
 }
 
 static Model *operated_spec(void *context, Error *e) {
-    return job_model(&((Run *)context)->job, true, e);
+    return recipe_job_model(&((Run *)context)->job, true, e);
 }
 
 static Net *operated_net(void *context, Error *e) {
@@ -180,24 +181,18 @@ static bool evaluate_as(Run *r, EvalSubject s, const char *key, Error *e) {
     return true;
 }
 
-static bool wants(const json_t *section, const char *key, bool fallback) {
-    bool v;
-    return json_get_bool(section, key, &v) ? v : fallback;
-}
-
 /* What is there before anything is trained. */
 static bool evaluate_before(Run *r, Error *e) {
-    const json_t *section = job_section(&r->job, "evaluate");
-    bool trained = job_section(&r->job, "recalibrate") != NULL;
+    bool trained = recipe_job_section(&r->job, "recalibrate") != NULL;
     EvalSubject source = {.name = "source", .under_methods = true, .model = source_spec, .net = source_net},
                 operated = {.name = trained ? "after surgery, untrained" : "after surgery",
                             .path = trained ? NULL : r->targets[0].request.path,
                             .model = operated_spec,
                             .net = operated_net};
-    if (wants(section, "source", true) && !evaluate_as(r, source, r->source_key, e)) return false;
+    if (r->eval.source && !evaluate_as(r, source, r->source_key, e)) return false;
     net_close(r->source_net);
     r->source_net = NULL;
-    return (trained && !wants(section, "untrained", true)) || evaluate_as(r, operated, r->surgery_key, e);
+    return (trained && !r->eval.untrained) || evaluate_as(r, operated, r->surgery_key, e);
 }
 
 /* The first output, which stands by now, tells how it was trained. */
@@ -217,18 +212,18 @@ static bool evaluate_after(Run *r, Error *e) {
 }
 
 static bool begin_evaluation(Run *r, Error *e) {
-    r->eval.state = r->steps_path;
-    r->eval.force = r->force;
-    r->evaluation = eval_grid_new(&r->eval, r->command, e);
+    r->eval.options.state = r->steps_path;
+    r->eval.options.force = r->force;
+    r->evaluation = eval_grid_new(&r->eval.options, r->command, e);
     return r->evaluation != NULL;
 }
 
 /* What there is to read of the evaluation, once it is complete. */
 static bool report_step(Run *r, Error *e) {
-    const json_t *section = job_section(&r->job, "evaluate"), *results = eval_grid_results(r->evaluation);
-    const char *subject = r->targets[0].request.path, *base_model = json_get_string(section, "base_model");
-    if (r->report && !report_renew(r->report, results, r->force, e)) return false;
-    for (size_t i = 0; wants(section, "card", false) && i < job_n_outputs(&r->job); i++) {
+    const json_t *results = eval_grid_results(r->evaluation);
+    const char *subject = r->targets[0].request.path, *base_model = r->eval.base_model;
+    if (r->eval.report && !report_renew(r->eval.report, results, r->force, e)) return false;
+    for (size_t i = 0; r->eval.card && i < recipe_job_n_outputs(&r->job); i++) {
         const char *path = r->targets[i].request.path;
         if (!folder_of_path(path) || card_holds(path, subject, base_model, results)) continue;
         if (!card_write(path, subject, base_model, results, e)) return false;
@@ -258,13 +253,13 @@ static bool target_may_begin(const Target *t, Error *e) {
 
 /* Which outputs have to be written, and whether they can be: before any work. */
 static bool find_targets(Run *r, Error *e) {
-    size_t n = job_n_outputs(&r->job);
+    size_t n = recipe_job_n_outputs(&r->job);
     r->targets = xcalloc(n, sizeof *r->targets);
     for (size_t i = 0; i < n; i++) {
         Target *t = &r->targets[i];
         char there[33];
-        if (!job_output(&r->job, i, r->model, &t->request, e)) return false;
-        step_key(r->weights_key, json_array_get(job_section(&r->job, "outputs"), i), "", t->key);
+        if (!recipe_job_output(&r->job, i, r->model, &t->request, e)) return false;
+        step_key(r->weights_key, json_array_get(recipe_job_section(&r->job, "outputs"), i), "", t->key);
         key_of_output(t->request.path, there);
         t->done = !r->force && strcmp(t->key, there) == 0;
         t->request.force = r->force || there[0]; /* an earlier run's is ours to replace */
@@ -317,18 +312,18 @@ static bool open_work(Run *r, Error *e) {
     r->work = buffer_string(&work);
     buffer_printf(&steps, "%s/steps.json", r->work);
     r->steps_path = buffer_string(&steps);
-    for (size_t i = 0; i < job_n_outputs(&r->job); i++) {
+    for (size_t i = 0; i < recipe_job_n_outputs(&r->job); i++) {
         Target *t = &r->targets[i];
         if (!make_parents(t->request.path, e) || (!t->done && !target_may_begin(t, e))) return false;
     }
-    if (r->report && !report_may_replace(r->report, r->force, e)) return false;
+    if (r->eval.report && !report_may_replace(r->eval.report, r->force, e)) return false;
     if (mkdir(r->work, 0777) != 0 && errno != EEXIST) return error_errno(e, "%s", r->work);
     return true;
 }
 
 /* make goes by time: what is up to date becomes newer than what was only touched. */
 static bool renew_times(const Run *r, Error *e) {
-    for (size_t i = 0; i < job_n_outputs(&r->job); i++)
+    for (size_t i = 0; i < recipe_job_n_outputs(&r->job); i++)
         if (r->targets[i].done && utimensat(AT_FDCWD, r->targets[i].request.path, NULL, 0) != 0)
             return error_errno(e, "%s", r->targets[i].request.path);
     return true;
@@ -339,16 +334,16 @@ typedef bool (*DepfileStep)(const char *path, const char *const *targets, size_t
 
 /* depfile_check or depfile_write, of the run's outputs and all it reads. */
 static bool with_depfile(const Run *r, const char *path, DepfileStep step, Error *e) {
-    size_t n = job_n_outputs(&r->job);
-    json_t *data = job_files(&r->job, "recalibrate", "data", e), *more = json_pack("[s]", r->job.path);
+    size_t n = recipe_job_n_outputs(&r->job);
+    json_t *data = recipe_job_files(&r->job, "recalibrate", "data", e), *more = json_pack("[s]", r->job.path);
     if (!more) error_set(e, ERR_RECIPE, "%s: the name is not UTF-8", r->job.path);
-    json_t *text = data && more ? job_files(&r->job, "evaluate", "text", e) : NULL;
+    json_t *text = data && more ? recipe_job_files(&r->job, "evaluate", "text", e) : NULL;
     const char **targets = xcalloc(n, sizeof *targets);
     for (size_t i = 0; i < n; i++)
         targets[i] = r->targets[i].request.path;
     json_array_extend(more, data);
     json_array_extend(more, text);
-    const char *wording = json_get_string(job_section(&r->job, "evaluate"), "wording");
+    const char *wording = json_get_string(recipe_job_section(&r->job, "evaluate"), "wording");
     if (wording) json_array_append_new(more, json_string(wording));
     bool ok = text && step(path, targets, n, r->job.source, more, e);
     free(targets);
@@ -389,45 +384,43 @@ static bool report_spares_all(const Run *r, const char *report, Error *e) {
 
 /* The recipe's own report and the one about all recipes, before any work. */
 static bool check_reports(const Run *r, const char *joint, Error *e) {
-    if (r->report && !report_spares_all(r, r->report, e))
-        return e->code == ERR_USAGE &&
-               recipe_blame(r->job.path, r->job.sets, r->job.n_sets, "evaluate.report", e);
+    if (r->eval.report && !report_spares_all(r, r->eval.report, e))
+        return recipe_job_blame(&r->job, "evaluate.report", e);
     if (!joint) return true;
     return (report_spares_all(r, joint, e) || error_place(e, "--report")) &&
            report_may_replace(joint, r->force, e);
 }
 
 static bool run_steps(Run *r, Error *e) {
-    bool evaluated = job_section(&r->job, "evaluate") && !r->job.from_scratch,
-         trained = job_section(&r->job, "recalibrate") != NULL;
+    bool evaluated = recipe_job_section(&r->job, "evaluate") && !r->job.from_scratch,
+         trained = recipe_job_section(&r->job, "recalibrate") != NULL;
     if (evaluated && (!begin_evaluation(r, e) || !evaluate_before(r, e))) return false;
-    for (size_t i = 0; i < job_n_outputs(&r->job); i++)
+    for (size_t i = 0; i < recipe_job_n_outputs(&r->job); i++)
         if (!write_target(r, &r->targets[i], e)) return false;
     return !evaluated || ((!trained || evaluate_after(r, e)) && report_step(r, e));
 }
 
 /* Mistakes of the recipe's that only show here, before any work. */
 static bool check_sections(Run *r, Error *e) {
-    const char *data[MAX_RECIPE_PATHS];
     RecalRequest request;
-    if (job_section(&r->job, "recalibrate") && !job_recal(&r->job, data, &request, e)) return false;
-    if (!job_section(&r->job, "evaluate")) return true;
-    json_t *texts = job_files(&r->job, "evaluate", "text", e);
+    if (recipe_job_section(&r->job, "recalibrate") && !recipe_job_recal(&r->job, &request, e)) return false;
+    if (!recipe_job_section(&r->job, "evaluate")) return true;
+    json_t *texts = recipe_job_files(&r->job, "evaluate", "text", e);
     json_decref(texts);
-    if (!texts || !job_evaluation(&r->job, r->texts, &r->eval, e)) return false;
-    r->report = json_get_string(job_section(&r->job, "evaluate"), "report");
+    if (!texts || !recipe_job_evaluation(&r->job, &r->eval, e)) return false;
     return true;
 }
 
 static bool open_models(Run *r, Error *e) {
-    r->source_model = job_model(&r->job, false, e);
-    r->model = r->source_model ? job_model(&r->job, true, e) : NULL;
+    r->source_model = recipe_job_model(&r->job, false, e);
+    r->model = r->source_model ? recipe_job_model(&r->job, true, e) : NULL;
     return r->model != NULL;
 }
 
 typedef struct Arguments {
-    const char *recipes[MAX_RECIPES], *sets[MAX_SETS], *depfile, *report;
-    size_t n_recipes, n_sets;
+    Operands recipes;
+    const char *sets[MAX_SETS], *depfile, *report;
+    size_t n_sets;
     char *command;
     bool force, json;
     json_t *table, *results; /* of all recipes */
@@ -435,17 +428,17 @@ typedef struct Arguments {
 
 static void join_results(const Run *r, const Arguments *a) {
     char name[64] = "";
-    if (a->n_recipes > 1) recipe_stem(r->job.path, name);
+    if (a->recipes.n > 1) recipe_stem(r->job.path, name);
     if (r->evaluation) eval_results_join(a->results, eval_grid_results(r->evaluation), name);
 }
 
 static bool run_recipe(const char *path, const Arguments *a, Error *e) {
     Run r = {.force = a->force, .command = a->command, .table = a->table};
     const char *depfile = a->depfile;
-    bool ok = job_open(&r.job, path, a->sets, a->n_sets, e) && check_sections(&r, e) && open_models(&r, e) &&
-              find_keys(&r, e) && find_targets(&r, e) && check_reports(&r, a->report, e) &&
-              open_work(&r, e) && (!depfile || with_depfile(&r, depfile, depfile_check, e)) &&
-              run_steps(&r, e);
+    bool ok = recipe_job_open(&r.job, path, a->sets, a->n_sets, e) && check_sections(&r, e) &&
+              open_models(&r, e) && find_keys(&r, e) && find_targets(&r, e) &&
+              check_reports(&r, a->report, e) && open_work(&r, e) &&
+              (!depfile || with_depfile(&r, depfile, depfile_check, e)) && run_steps(&r, e);
     if (ok && depfile) ok = renew_times(&r, e) && with_depfile(&r, depfile, depfile_write, e);
     if (ok) join_results(&r, a);
     if (e->code == ERR_INTERRUPTED) cmd_advise(e, "; run it again to go on");
@@ -459,38 +452,49 @@ static bool run_recipe(const char *path, const Arguments *a, Error *e) {
     if (r.work) rmdir(r.work); /* unless a step left something there */
     free(r.work);
     free(r.steps_path);
-    job_close(&r.job);
+    recipe_job_close(&r.job);
     return ok;
 }
 
-static bool parse(int argc, char **argv, Arguments *a, Error *e) {
-    static const struct option options[] = {
-        {"set", required_argument, NULL, 's'},    {"force", no_argument, NULL, 'f'},
-        {"json", no_argument, NULL, 'j'},         {"depfile", required_argument, NULL, 'd'},
-        {"report", required_argument, NULL, 'r'}, {0}};
-    int option;
-    Scan scan = {0};
-    while ((option = cmd_next(&scan, argc, argv, options)) != -1) {
-        if (option == 0) {
-            if (a->n_recipes == MAX_RECIPES) return cmd_usage(e, "more than %d recipes", MAX_RECIPES);
-            a->recipes[a->n_recipes++] = scan.operand;
-        } else if (option == 's') {
-            if (a->n_sets == MAX_SETS) return cmd_usage(e, "more than %d --set", MAX_SETS);
-            a->sets[a->n_sets++] = optarg;
-        } else if (option == 'f') {
-            a->force = true;
-        } else if (option == 'j') {
-            a->json = true;
-        } else if (option == 'd') {
-            a->depfile = optarg;
-        } else if (option == 'r') {
-            a->report = optarg;
-        } else {
-            return cmd_bad_option(e, option, argv);
-        }
-    }
-    if (!a->n_recipes) return cmd_usage(e, "a recipe is needed (derope run --help)");
-    return !a->depfile || a->n_recipes == 1 || cmd_usage(e, "--depfile goes with one recipe");
+static const Option own_options[] = {
+    {.name = "set",
+     .type = OPTION_TEXT,
+     .keeps_commas = true, /* the value is YAML */
+     .value_name = "KEY=VALUE",
+     .capacity = MAX_SETS,
+     .offset = offsetof(Arguments, sets),
+     .count_offset = offsetof(Arguments, n_sets),
+     .help = "override a key, as in recalibrate.tokens=4k or outputs.0.path=out.gguf; can be given several "
+             "times"},
+    {.name = "force",
+     .type = OPTION_BOOL,
+     .offset = offsetof(Arguments, force),
+     .help = "do everything anew and replace the outputs"},
+    {.name = "depfile",
+     .type = OPTION_PATH,
+     .value_name = "FILE",
+     .offset = offsetof(Arguments, depfile),
+     .help =
+         "write a make rule that says that the outputs depend on every file that was read; for one recipe"},
+    {.name = "report",
+     .type = OPTION_PATH,
+     .value_name = "OUT.html",
+     .offset = offsetof(Arguments, report),
+     .help =
+         "a page about the evaluations of all recipes together; OUT.json and OUT.csv are written beside it"},
+    {0},
+};
+
+static const OptionGroup groups[] = {
+    {NULL, own_options, 0},
+    {NULL, json_option, offsetof(Arguments, json)},
+    {0},
+};
+
+static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *e) {
+    if (!command_line_parse(self, argc, argv, a, operands_take, e)) return false;
+    if (!a->recipes.n) return cmd_usage(e, "a recipe is needed (derope run --help)");
+    return !a->depfile || a->recipes.n == 1 || cmd_usage(e, "--depfile goes with one recipe");
 }
 
 /* One page about all recipes. */
@@ -500,13 +504,13 @@ static bool joint_report(const Arguments *a, Error *e) {
     return report_renew(a->report, a->results, a->force, e);
 }
 
-static bool run(int argc, char **argv, Error *e) {
-    Arguments a = {.command = cmd_line(argc, argv), .table = json_array(), .results = json_object()};
-    bool ok = parse(argc, argv, &a, e);
-    for (size_t i = 0; ok && i < a.n_recipes; i++)
-        ok = run_recipe(a.recipes[i], &a, e);
+static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    Arguments a = {.command = command_line_text(argc, argv), .table = json_array(), .results = json_object()};
+    bool ok = parse(self, argc, argv, &a, e);
+    for (size_t i = 0; ok && i < a.recipes.n; i++)
+        ok = run_recipe(a.recipes.list[i], &a, e);
     if (ok && a.json) cmd_print_json(a.table);
-    if (ok && !a.json) table_print(a.table, a.n_recipes > 1);
+    if (ok && !a.json) table_print(a.table, a.recipes.n > 1);
     ok = ok && (!a.report || joint_report(&a, e));
     json_decref(a.table);
     json_decref(a.results);
@@ -517,19 +521,17 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_run = {
     .name = "run",
     .summary = "do what recipes say, skipping what is done",
-    .help =
-        "usage: derope run RECIPE... [--set key=value] [--force] [--depfile F] [--report F.html] [--json]\n\n"
-        "Surgery, recalibration, evaluation and outputs of each recipe, in order; a table of what was\n"
-        "found at the end. A step is skipped if the hashes of its inputs and its parameters are those it\n"
-        "was done with. What is needed for that, and to resume after Ctrl-C (exit status 5: run again),\n"
-        "lies in OUTPUT.work beside the first output.\n\n"
-        "  --set key=value             override a key: --set recalibrate.tokens=4k --set "
-        "outputs.0.path=out.gguf\n"
-        "  --force                     do everything anew and replace outputs\n"
-        "  --depfile F                 write a make rule: the outputs depend on all that was read\n"
-        "  --report F.html             a page on all recipes' evaluations together, F.json and F.csv beside "
-        "it\n"
-        "  --json                      the table as JSON\n\n"
-        "examples/recipe-reference.yaml shows every key.\n",
+    .operands = "RECIPE...",
+    .about = "Does the surgery, the recalibration, the evaluation and the outputs of each recipe, in order, "
+             "and prints a "
+             "table of what was measured. `derope help recipe` lists the keys of a recipe, and "
+             "examples/recipe-reference.yaml shows them in use.\n\n"
+             "A step is skipped if its parameters and the hashes of its inputs are those that it was done "
+             "with. What "
+             "is needed for that, and to continue after an interruption (Ctrl-C, exit status 5: run it "
+             "again), lies in "
+             "OUTPUT.work beside the first output.",
+    .groups = groups,
+    .examples = "  derope run recipe.yaml --set recalibrate.tokens=4k --set outputs.0.path=out.gguf\n",
     .run = run,
 };

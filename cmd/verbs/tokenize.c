@@ -1,13 +1,31 @@
-#include <getopt.h>
+/* derope tokenize: the token ids of a text. */
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cmd/cmd.h"
+#include "cmd/command_line.h"
 #include "cmd/token_input.h"
 #include "formats/json.h"
 
 typedef struct Arguments {
+    Operands operands; /* the model, then the files */
     bool json, no_special;
 } Arguments;
+
+static const Option own_options[] = {
+    {.name = "no_special",
+     .type = OPTION_BOOL,
+     .offset = offsetof(Arguments, no_special),
+     .help = "leave out the BOS or EOS that the model's tokenizer adds"},
+    {0},
+};
+
+static const OptionGroup groups[] = {
+    {NULL, own_options, 0},
+    {NULL, json_option, offsetof(Arguments, json)},
+    {0},
+};
 
 static json_t *tokens_json(const char *path, const Buffer *text, const TokenList *tokens) {
     json_t *ids = json_array();
@@ -35,25 +53,16 @@ static bool tokenize(const Tokenizer *t, const char *path, const Arguments *a, j
     return ok;
 }
 
-static bool run(int argc, char **argv, Error *e) {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"no-special", no_argument, NULL, 's'}, {0}};
-    Arguments a = {0};
-    int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option != 'j' && option != 's') return cmd_bad_option(e, option, argv);
-        a.json |= option == 'j';
-        a.no_special |= option == 's';
-    }
-    if (argc - optind < 2) return cmd_usage(e, "a model and a text are needed (derope tokenize --help)");
+static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    Arguments a = {.json = false};
+    if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;
+    if (a.operands.n < 2) return cmd_usage(e, "a model and a text are needed (derope tokenize --help)");
     Checkpoint *model;
-    Tokenizer *t = tokenizer_of(argv[optind], &model, e);
+    Tokenizer *t = tokenizer_of(a.operands.list[0], &model, e);
     json_t *all = json_array();
     bool ok = t != NULL;
-    for (int i = optind + 1; ok && i < argc; i++)
-        ok = tokenize(t, argv[i], &a, all, e);
+    for (size_t i = 1; ok && i < a.operands.n; i++)
+        ok = tokenize(t, a.operands.list[i], &a, all, e);
     if (ok && a.json) cmd_print_json(all);
     json_decref(all);
     tokenizer_close(t);
@@ -64,12 +73,14 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_tokenize = {
     .name = "tokenize",
     .summary = "the token ids of a text",
-    .help =
-        "usage: derope tokenize MODEL FILE... [--json] [--no-special]\n\n"
-        "MODEL is a GGUF file, or a folder (or a .zip of one) with tokenizer.json or tokenizer.model; no\n"
-        "weights are needed. FILE is UTF-8 text, \"-\" standard input. Prints a line of ids for each file,\n"
-        "separated by spaces.\n\n"
-        "  --json            an array with one object a file: .file, .bytes and .ids[]\n"
-        "  --no-special      without the BOS or EOS that the model's tokenizer adds\n",
+    .operands = "MODEL FILE...",
+    .about = "MODEL is a GGUF file, or a folder (or a .zip of one) with tokenizer.json or tokenizer.model; "
+             "no weights "
+             "are needed. FILE is UTF-8 text, \"-\" is standard input. Prints a line of ids for each file, "
+             "separated "
+             "by spaces.\n\n"
+             "--json prints an array with one object for each file: .file, .bytes and .ids[].",
+    .groups = groups,
+    .examples = "  echo 'Hello world' | derope tokenize model.gguf -\n",
     .run = run,
 };

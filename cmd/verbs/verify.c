@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "cmd/command_line.h"
 #include "formats/checkpoint_open.h"
 #include "formats/file_names.h"
 #include "formats/hash.h"
@@ -278,12 +279,12 @@ static bool verify(Checkpoint *c, bool json, Error *e) {
     return ok;
 }
 
-static bool run(int argc, char **argv, Error *e) {
-    bool json;
-    if (!cmd_parse_json(argc, argv, &json, e)) return false;
-    if (argc - optind != 1) return cmd_usage(e, "one output is needed (derope verify --help)");
-    Checkpoint *c = checkpoint_open(argv[optind], e);
-    bool ok = c && verify(c, json, e);
+static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    JsonArguments a = {.json = false};
+    if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;
+    if (a.operands.n != 1) return cmd_usage(e, "one output is needed (derope verify --help)");
+    Checkpoint *c = checkpoint_open(a.operands.list[0], e);
+    bool ok = c && verify(c, a.json, e);
     checkpoint_close(c);
     return ok;
 }
@@ -291,14 +292,15 @@ static bool run(int argc, char **argv, Error *e) {
 const Verb verb_verify = {
     .name = "verify",
     .summary = "check an output against its manifest; who runs it as intended",
-    .help =
-        "usage: derope verify OUT [--json]\n\n"
-        "OUT is a folder, a .zip or a GGUF that derope wrote. Every tensor's hash, type and shape, every\n"
-        "side file (HF) or key (GGUF), and how position enters in each layer as OUT is read again are\n"
-        "held against the manifest. Exit status 0 if all agree, 1 if not, 3 if there is no manifest.\n"
-        "\n"
-        "--json prints .ok, .problems[], .carrier, .tensors_verified and .runtimes[] (runtime, runs, why).\n"
-        "\nexample:\n"
-        "  derope verify out.gguf && echo as promised\n",
+    .operands = "OUT",
+    .about =
+        "OUT is a folder, a .zip or a GGUF that derope wrote. Every tensor's hash, type and shape, every "
+        "side file (HF) "
+        "or key (GGUF), and how position enters in each layer as OUT is read again are compared with the "
+        "manifest. Exit "
+        "status 0 if all agree, 1 if not, 3 if there is no manifest.\n\n"
+        "--json prints .ok, .problems[], .carrier, .tensors_verified and .runtimes[] (runtime, runs, why).",
+    .groups = json_arguments_groups,
+    .examples = "  derope verify out.gguf && echo as promised\n",
     .run = run,
 };

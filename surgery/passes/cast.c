@@ -3,10 +3,13 @@
 #include "surgery/pass.h"
 #include "surgery/quantized.h"
 
-static const Param params[] = {
-    {"dtype", PARAM_STRING, true,
-     "f32, bf16, f16 or a type of blocks: q8_0, q6_k, q5_k, q4_k, q3_k, q2_k, q5_0, q5_1, q4_0, q4_1, "
-     "iq4_nl, iq4_xs"},
+static const Option parameters[] = {
+    {.name = "dtype",
+     .type = OPTION_TEXT,
+     .required = true,
+     .help = "the type to write weights in; q and iq types hold blocks of elements and are for matrices",
+     .choices = dtype_names,
+     .choices_checked_later = true},
     {0},
 };
 
@@ -64,4 +67,8 @@ static bool apply(Model *m, const json_t *args, Error *e) {
 }
 
 const Pass pass_cast = {
-    .name = "cast", .help = "write the weights in another type", .params = params, .apply = apply};
+    .name = "cast",
+    .help = "write the weights in another type",
+    .parameters = parameters,
+    .apply = apply,
+};

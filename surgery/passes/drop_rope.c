@@ -1,13 +1,36 @@
-/* DroPE (arXiv 2512.12167): the rotation of the picked layers becomes the identity. */
+/* Removes rotary position embeddings from some or all layers, as DroPE does (arXiv 2512.12167): queries and
+ * keys of those layers are no longer rotated, so their attention scores depend on content and causal order
+ * alone. Only the spec changes here; the carrier that is picked at export says it in the output's
+ * configuration. */
 #include <stdlib.h>
 
 #include "surgery/family.h"
 #include "surgery/pass.h"
 
-static const Param params[] = {
-    {"layers", PARAM_LAYERS, false, "layers that lose their rotation (all)"},
-    {"keep", PARAM_LAYERS, false, "instead of layers: the layers that keep it"},
+static const Option parameters[] = {
+    {.name = "layers", .type = OPTION_LAYERS, .fallback = "all", .help = "layers that lose their rotation"},
+    {.name = "keep", .type = OPTION_LAYERS, .help = "instead of layers: the layers that keep their rotation"},
     {0},
+};
+
+static const PassFlag flags[] = {
+    {.option = {.name = "drop_rope",
+                .type = OPTION_TEXT,
+                .value_name = "LAYERS",
+                .optional_value = true,
+                .help =
+                    "remove the rotary embeddings of LAYERS: all, 3, 0,3,7, 10-29, or every:4 for layers i "
+                    "with (i+1) % 4 == 0; without a value, of all layers"},
+     .parameters = {"layers"},
+     .alone = "all",
+     .repeat = PASS_ONCE},
+    {.option = {.name = "keep_rope",
+                .type = OPTION_TEXT,
+                .value_name = "LAYERS",
+                .help = "remove them from all other layers instead"},
+     .parameters = {"keep"},
+     .repeat = PASS_ONCE},
+    {.option = {0}},
 };
 
 static bool apply(Model *m, const json_t *args, Error *e) {
@@ -25,4 +48,9 @@ static bool apply(Model *m, const json_t *args, Error *e) {
 }
 
 const Pass pass_drop_rope = {
-    .name = "drop_rope", .help = "drop the rotary embeddings of layers", .params = params, .apply = apply};
+    .name = "drop_rope",
+    .help = "remove the rotary embeddings of layers",
+    .parameters = parameters,
+    .flags = flags,
+    .apply = apply,
+};

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "surgery/nearest_name.h"
+#include "surgery/options.h"
+
 extern const Pass pass_drop_rope, pass_sliding_window, pass_scale_attention, pass_set_context,
     pass_rope_scaling, pass_cast;
 
@@ -24,79 +27,74 @@ const Pass *pass_by_name(const char *name) {
     return NULL;
 }
 
-/* ---- suggestions ---- */
-
-static size_t edit_distance(const char *a, const char *b) {
-    size_t n = strlen(a), m = strlen(b);
-    if (n > 60 || m > 60) return 99;
-    size_t row[64];
-    for (size_t j = 0; j <= m; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[m];
-}
-
-const char *nearest_name(const char *word, const char *const *candidates, size_t n) {
-    const char *best = NULL;
-    size_t limit = strlen(word) / 3 + 1;
-    for (size_t i = 0; i < n; i++) {
-        size_t d = edit_distance(word, candidates[i]);
-        if (d <= limit) {
-            best = candidates[i];
-            limit = d ? d - 1 : 0;
-            if (d == 0) break;
-        }
-    }
-    return best;
-}
-
 /* ---- arguments ---- */
 
-static bool has_type(const json_t *v, ParamType t) {
+static bool has_type(const json_t *v, OptionType t) {
     switch (t) {
-    case PARAM_LAYERS:
+    case OPTION_LAYERS:
         return json_is_string(v) || json_is_integer(v) || json_is_array(v);
-    case PARAM_UINT:
+    case OPTION_U32:
+    case OPTION_U64:
         return json_is_integer(v) && json_integer_value(v) >= 0;
-    case PARAM_REAL:
+    case OPTION_REAL:
         return json_is_number(v);
-    case PARAM_STRING:
+    case OPTION_TEXT:
+    case OPTION_PATH:
         return json_is_string(v);
-    case PARAM_BOOL:
+    case OPTION_BOOL:
         return json_is_boolean(v);
     }
     return false;
 }
 
+static const char *type_name(OptionType t) {
+    static const char *const names[] = {[OPTION_BOOL] = "true or false",
+                                        [OPTION_U32] = "a whole number",
+                                        [OPTION_U64] = "a whole number",
+                                        [OPTION_REAL] = "a number",
+                                        [OPTION_TEXT] = "text",
+                                        [OPTION_PATH] = "text",
+                                        [OPTION_LAYERS] = "layers (all, 3, 0,3,7, 10-29 or every:4)"};
+    return names[t];
+}
+
+static bool check_choice(const Pass *p, const Option *o, const char *value, Error *e) {
+    if (o->choices_checked_later || option_choice(o, value)) return true;
+    const char *names[64], *near = nearest_name(value, names, o->choices(names, 64));
+    Buffer all = {0};
+    option_choices(o, &all);
+    error_set(e, ERR_USAGE, "%s: unknown %s '%.40s'%s%s%s", p->name, o->name, value,
+              near ? "; did you mean '" : " (", near ? near : buffer_string(&all), near ? "'?" : ")");
+    buffer_free(&all);
+    return false;
+}
+
+/* Type, range and choice of one argument, which may be absent. */
+static bool check_argument(const Pass *p, const Option *o, const json_t *v, Error *e) {
+    char value[32], range[80];
+    if (!v && o->required) return error_set(e, ERR_USAGE, "%s needs '%s': %s", p->name, o->name, o->help);
+    if (!v) return true;
+    if (!has_type(v, o->type))
+        return error_set(e, ERR_USAGE, "%s: '%s' should be %s", p->name, o->name, type_name(o->type));
+    if (json_is_string(v) && o->choices) return check_choice(p, o, json_string_value(v), e);
+    if (!json_is_number(v) || o->type == OPTION_LAYERS || option_in_range(o, json_number_value(v)))
+        return true;
+    option_number(json_number_value(v), value);
+    option_range(o, range);
+    return error_set(e, ERR_USAGE, "%s: %s: %s is out of range; expected %s", p->name, o->name, value, range);
+}
+
 bool pass_check(const Pass *p, const json_t *args, Error *e) {
-    static const char *const types[] = {"layers (all, 3, 0,3,7, 10-29 or every:4)", "a whole number",
-                                        "a number", "text", "true or false"};
     const char *names[32];
     size_t n = 0;
-    for (const Param *q = p->params; q->name && n < 32; q++) {
-        names[n++] = q->name;
-        const json_t *v = json_object_get(args, q->name);
-        if (!v && q->required) return error_set(e, ERR_USAGE, "%s needs '%s': %s", p->name, q->name, q->help);
-        if (v && !has_type(v, q->type))
-            return error_set(e, ERR_USAGE, "%s: '%s' should be %s", p->name, q->name, types[q->type]);
+    for (const Option *o = p->parameters; o->name && n < 32; o++) {
+        names[n++] = o->name;
+        if (!check_argument(p, o, json_object_get(args, o->name), e)) return false;
     }
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)args, key, v) {
-        bool known = false;
-        for (size_t i = 0; i < n; i++)
-            known |= strcmp(names[i], key) == 0;
-        if (known) continue;
+        if (option_by_name(p->parameters, key)) continue;
         const char *near = nearest_name(key, names, n);
         return error_set(e, ERR_USAGE, "%s has no argument '%.60s'%s%s%s", p->name, key,
                          near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
@@ -113,6 +111,18 @@ bool pass_apply(Model *m, const char *name, const json_t *args, Error *e) {
     json_object_set_new(note, "pass", json_string(name));
     json_object_update(note, (json_t *)args);
     json_array_append_new(m->passes, note);
+    return true;
+}
+
+bool passes_apply(const json_t *list, Model *m, Error *e) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *args = json_copy(json_array_get(list, i));
+        const char *name = json_string_value(json_object_get(json_array_get(list, i), "pass"));
+        json_object_del(args, "pass");
+        bool ok = pass_apply(m, name, args, e);
+        json_decref(args);
+        if (!ok) return false;
+    }
     return true;
 }
 

@@ -3,53 +3,111 @@
 #include <math.h>
 #include <string.h>
 
+#include "surgery/options.h"
 #include "surgery/pass.h"
 
-static const Param params[] = {
-    {"type", PARAM_STRING, true, "linear, ntk, dynamic, yarn or llama3"},
-    {"factor", PARAM_REAL, true, "how many times the original length"},
-    {"original_context", PARAM_UINT, false, "yarn, llama3: the trained length (the model's context)"},
-    {"low_freq_factor", PARAM_REAL, false, "llama3 (1)"},
-    {"high_freq_factor", PARAM_REAL, false, "llama3 (4)"},
-    {"beta_fast", PARAM_REAL, false, "yarn (32)"},
-    {"beta_slow", PARAM_REAL, false, "yarn (1)"},
-    {"attention_factor", PARAM_REAL, false, "yarn: cos and sin times this (0.1 ln factor + 1)"},
+/* Static NTK is no kind of scaling to a model: it changes the base of the rotation once and for all. */
+static const struct {
+    const char *name;
+    RopeScalingKind kind;
+} types[] = {{"linear", ROPE_SCALING_LINEAR},
+             {"ntk", ROPE_SCALING_NONE},
+             {"dynamic", ROPE_SCALING_DYNAMIC},
+             {"yarn", ROPE_SCALING_YARN},
+             {"llama3", ROPE_SCALING_LLAMA3}};
+
+enum { N_TYPES = sizeof types / sizeof *types };
+
+static size_t type_names(const char **names, size_t max) {
+    size_t n = 0;
+    for (; n < N_TYPES && n < max; n++)
+        names[n] = types[n].name;
+    return n;
+}
+
+static const Option parameters[] = {
+    {.name = "type",
+     .type = OPTION_TEXT,
+     .required = true,
+     .choices = type_names,
+     .help = "how the rotation is stretched"},
+    {.name = "factor",
+     .type = OPTION_REAL,
+     .required = true,
+     .least = 1,
+     .most = 1e30, /* files hold it as fp32 */
+     .help = "the new context length as a multiple of the original one"},
+    {.name = "original_context",
+     .type = OPTION_U64,
+     .unit = "tokens",
+     .otherwise = "the model's context",
+     .help = "yarn and llama3: the length that the model was trained on"},
+    {.name = "low_freq_factor",
+     .type = OPTION_REAL,
+     .fallback = "1",
+     .help = "llama3: wavelengths above the original context divided by this are stretched in full"},
+    {.name = "high_freq_factor",
+     .type = OPTION_REAL,
+     .fallback = "4",
+     .help = "llama3: wavelengths below the original context divided by this stay as they are"},
+    {.name = "beta_fast",
+     .type = OPTION_REAL,
+     .fallback = "32",
+     .help = "yarn: dimensions that turn more often than this over the original context stay as they are"},
+    {.name = "beta_slow",
+     .type = OPTION_REAL,
+     .fallback = "1",
+     .help = "yarn: dimensions that turn less often than this are stretched in full"},
+    {.name = "attention_factor",
+     .type = OPTION_REAL,
+     .otherwise = "0.1 ln factor + 1",
+     .help = "yarn: multiplies cosines and sines"},
     {0},
 };
 
-static double number_or(const json_t *args, const char *name, double fallback) {
+static const PassFlag flags[] = {
+    {.option = {.name = "rope_scaling",
+                .type = OPTION_TEXT,
+                .value_name = "TYPE:FACTOR",
+                .choices = type_names,
+                .choices_checked_later = true,
+                .help =
+                    "stretch the rotation that remains to FACTOR times the model's context, as yarn:4; TYPE"},
+     .parameters = {"type", "factor"},
+     .example = "yarn:4"},
+    {.option = {0}},
+};
+
+/* The argument, or the default that the table gives it. */
+static double number(const json_t *args, const char *name) {
     const json_t *v = json_object_get(args, name);
+    double fallback = 0;
+    if (!v) option_parse_real(name, option_by_name(parameters, name)->fallback, &fallback, NULL);
     return v ? json_number_value(v) : fallback;
 }
 
-static bool read_kind(const char *type, RopeScalingKind *kind, Error *e) {
-    static const char *const names[] = {"linear", "dynamic", "yarn", "llama3", "ntk"};
-    for (int i = 0; i < 4; i++)
-        if (strcmp(names[i], type) == 0) {
-            *kind = (RopeScalingKind)(ROPE_SCALING_LINEAR + i);
-            return true;
-        }
-    const char *near = nearest_name(type, names, 5);
-    return error_set(e, ERR_USAGE, "unknown type '%.40s'%s%s%s", type, near ? "; did you mean '" : "",
-                     near ? near : "", near ? "'?" : " (linear, ntk, dynamic, yarn, llama3)");
+static RopeScalingKind kind_of(const char *type) {
+    for (int i = 0; i < N_TYPES; i++)
+        if (strcmp(types[i].name, type) == 0) return types[i].kind;
+    return ROPE_SCALING_NONE;
 }
 
 static bool apply(Model *m, const json_t *args, Error *e) {
-    const char *type = json_string_value(json_object_get(args, "type"));
+    const json_t *attention_factor = json_object_get(args, "attention_factor"),
+                 *original = json_object_get(args, "original_context");
+    const char *type = option_choice(&parameters[0], json_string_value(json_object_get(args, "type")));
     bool ntk = strcmp(type, "ntk") == 0;
     RopeScaling r = {
-        .factor = number_or(args, "factor", 0),
-        .original_context = number_or(args, "original_context", m->spec.context),
-        .low_freq_factor = number_or(args, "low_freq_factor", 1),
-        .high_freq_factor = number_or(args, "high_freq_factor", 4),
-        .beta_fast = number_or(args, "beta_fast", 32),
-        .beta_slow = number_or(args, "beta_slow", 1),
-        .attention_factor = number_or(args, "attention_factor", 0),
+        .kind = kind_of(type),
+        .factor = json_number_value(json_object_get(args, "factor")),
+        .original_context = original ? json_number_value(original) : m->spec.context,
+        .low_freq_factor = number(args, "low_freq_factor"),
+        .high_freq_factor = number(args, "high_freq_factor"),
+        .beta_fast = number(args, "beta_fast"),
+        .beta_slow = number(args, "beta_slow"),
+        .attention_factor = json_number_value(attention_factor), /* 0 where it is absent: by the formula */
         .truncate = true,
     };
-    if (!ntk && !read_kind(type, &r.kind, e)) return false;
-    if (!(r.factor >= 1 && r.factor <= 1e30)) /* files hold it as fp32 */
-        return error_set(e, ERR_USAGE, "a factor of %g; expected 1 to 1e30", r.factor);
     if (!(r.high_freq_factor > r.low_freq_factor) || !(r.low_freq_factor > 0) || !(r.original_context > 0))
         return error_set(e, ERR_USAGE, "bands %g to %g over a context of %g", r.low_freq_factor,
                          r.high_freq_factor, r.original_context);
@@ -78,4 +136,9 @@ static bool apply(Model *m, const json_t *args, Error *e) {
 }
 
 const Pass pass_rope_scaling = {
-    .name = "rope_scaling", .help = "stretch the rotation that remains", .params = params, .apply = apply};
+    .name = "rope_scaling",
+    .help = "stretch the rotation that remains",
+    .parameters = parameters,
+    .flags = flags,
+    .apply = apply,
+};

@@ -2,15 +2,30 @@
  * q_proj is the carrier's matter (surgery/export.c). */
 #include "surgery/pass.h"
 
-static const Param params[] = {
-    {"factor", PARAM_REAL, true, "the softmax scale is multiplied by this"},
+static const Option parameters[] = {
+    {.name = "factor",
+     .type = OPTION_REAL,
+     .required = true,
+     /* A carrier may have to multiply q_proj by it, which beyond these values vanishes or overflows in fp16.
+      */
+     .least = 1e-6,
+     .most = 1e6,
+     .help = "multiplies the scale of attention scores that the model has already"},
     {0},
 };
 
+static const PassFlag flags[] = {
+    {.option = {.name = "scale_attention",
+                .type = OPTION_TEXT,
+                .value_name = "B",
+                .help = "multiply attention scores by B, on top of the model's own scale"},
+     .parameters = {"factor"}},
+    {.option = {0}},
+};
+
 static bool apply(Model *m, const json_t *args, Error *e) {
+    (void)e;
     double factor = json_number_value(json_object_get(args, "factor"));
-    if (!(factor >= 1e-6 && factor <= 1e6)) /* beyond, weights that take it in vanish or overflow */
-        return error_set(e, ERR_USAGE, "a factor of %g; expected 1e-6 to 1e6", factor);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].softmax_scale *= factor;
     return true;
@@ -18,5 +33,6 @@ static bool apply(Model *m, const json_t *args, Error *e) {
 
 const Pass pass_scale_attention = {.name = "scale_attention",
                                    .help = "scale attention scores by a constant",
-                                   .params = params,
+                                   .parameters = parameters,
+                                   .flags = flags,
                                    .apply = apply};

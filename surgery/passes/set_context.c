@@ -2,16 +2,28 @@
  * arithmetic only dynamic NTK and LongRoPE depend on it, and would be others with another context. */
 #include "surgery/pass.h"
 
-static const Param params[] = {
-    {"tokens", PARAM_UINT, true, "context length that configurations state"},
+static const Option parameters[] = {
+    {.name = "tokens",
+     .type = OPTION_U64,
+     .required = true,
+     .least = 1,
+     .most = UINT32_MAX,
+     .help = "the context length that the output states"},
     {0},
+};
+
+static const PassFlag flags[] = {
+    {.option = {.name = "set_context",
+                .type = OPTION_TEXT,
+                .value_name = "N",
+                .help =
+                    "state a context length of N tokens in the output; weights and positions do not change"},
+     .parameters = {"tokens"}},
+    {.option = {0}},
 };
 
 static bool apply(Model *m, const json_t *args, Error *e) {
     json_int_t n = json_integer_value(json_object_get(args, "tokens"));
-    if (n < 1 || n > UINT32_MAX)
-        return error_set(e, ERR_USAGE, "a context of %lld tokens; expected 1 to %u", (long long)n,
-                         UINT32_MAX);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (rope_counts_from_context(&m->spec.layers[i].scaling) && n != m->spec.context)
             return error_set(
@@ -23,4 +35,9 @@ static bool apply(Model *m, const json_t *args, Error *e) {
 }
 
 const Pass pass_set_context = {
-    .name = "set_context", .help = "state another context length", .params = params, .apply = apply};
+    .name = "set_context",
+    .help = "state another context length",
+    .parameters = parameters,
+    .flags = flags,
+    .apply = apply,
+};

@@ -3,17 +3,32 @@
 
 #include "surgery/pass.h"
 
-static const Param params[] = {
-    {"size", PARAM_UINT, true, "tokens a query sees, itself included; 0: all of them"},
-    {"layers", PARAM_LAYERS, false, "layers that get the window (all)"},
+static const Option parameters[] = {
+    {.name = "size",
+     .type = OPTION_U64,
+     .required = true,
+     .most = 1 << 30,
+     .help = "tokens a query sees, itself included; 0: all of them"},
+    {.name = "layers", .type = OPTION_LAYERS, .fallback = "all", .help = "layers that get the window"},
     {0},
+};
+
+static const PassFlag flags[] = {
+    {.option = {.name = "sliding_window",
+                .type = OPTION_TEXT,
+                .value_name = "N[:LAYERS]",
+                .help =
+                    "a token attends to itself and the N-1 tokens before it, in LAYERS (default all); 0: to "
+                    "all before it. Can be given several times"},
+     .parameters = {"size", "layers"},
+     .second_optional = true,
+     .example = "512:0-19",
+     .repeat = PASS_EACH},
+    {.option = {0}},
 };
 
 static bool apply(Model *m, const json_t *args, Error *e) {
     json_int_t size = json_integer_value(json_object_get(args, "size"));
-    if (size < 0 || size > 1 << 30)
-        return error_set(e, ERR_USAGE, "a window of %lld tokens; expected at most %d, or 0 for none",
-                         (long long)size, 1 << 30);
     uint32_t n = m->spec.n_layers;
     bool *picked = xcalloc(n, sizeof *picked);
     json_t *all = json_string("all");
@@ -30,4 +45,9 @@ static bool apply(Model *m, const json_t *args, Error *e) {
 }
 
 const Pass pass_sliding_window = {
-    .name = "sliding_window", .help = "limit attention to a window", .params = params, .apply = apply};
+    .name = "sliding_window",
+    .help = "limit attention to a window",
+    .parameters = parameters,
+    .flags = flags,
+    .apply = apply,
+};

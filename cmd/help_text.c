@@ -1,0 +1,166 @@
+#include "cmd/help_text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/recipe/recipe_sections.h"
+#include "cmd/verb_table.h"
+#include "surgery/pass.h"
+#include "surgery/version.h"
+
+enum { WIDTH = 100, FLAG_COLUMN = 30, KEY_COLUMN = 22 };
+
+/* ---- layout ---- */
+
+/* Prints words with line breaks, the lines after the first indented. `column` is where the first word begins.
+ */
+static void wrap(const char *text, size_t n, size_t indent, size_t column, Buffer *out) {
+    const char *end = text + n;
+    bool first = true;
+    while (text < end) {
+        size_t word = strcspn(text, " ");
+        if (word > (size_t)(end - text)) word = (size_t)(end - text);
+        if (!first && column + 1 + word > WIDTH) {
+            buffer_printf(out, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (!first) {
+            buffer_byte(out, ' ');
+            column++;
+        }
+        buffer_append(out, text, word);
+        column += word;
+        first = false;
+        text += word;
+        while (text < end && *text == ' ')
+            text++;
+    }
+    buffer_byte(out, '\n');
+}
+
+/* Paragraphs separated by empty lines. Those that begin with a space are laid out by hand already. */
+static void wrap_paragraphs(const char *text, Buffer *out) {
+    for (const char *p = text; *p;) {
+        const char *end = strstr(p, "\n\n");
+        size_t n = end ? (size_t)(end - p) : strlen(p);
+        if (*p == ' ')
+            buffer_printf(out, "%.*s\n", (int)n, p);
+        else
+            wrap(p, n, 0, 0, out);
+        if (end) buffer_byte(out, '\n');
+        p += n + (end ? 2 : 0);
+    }
+}
+
+/* A name in the first column and its description in the second; a long name takes a line of its own. */
+static void entry(const char *name, const char *text, size_t column, Buffer *out) {
+    size_t n = strlen(name) + 2;
+    buffer_printf(out, "  %s", name);
+    if (n + 1 > column)
+        buffer_printf(out, "\n%*s", (int)column, "");
+    else
+        buffer_printf(out, "%*s", (int)(column - n), "");
+    wrap(text, strlen(text), column, column, out);
+}
+
+/* ---- flags ---- */
+
+/* "--min-lr-ratio X", "--drop-rope[=LAYERS]", "--data PATH..." */
+static void spell_flag(const Option *o, char out[128]) {
+    char flag[64];
+    const char *value = option_value_name(o);
+    option_flag_name(o, flag);
+    if (!value)
+        snprintf(out, 128, "--%s", flag);
+    else
+        snprintf(out, 128,
+                 o->optional_value ? "--%s[=%s]"
+                 : o->takes_rest   ? "--%s %s..."
+                                   : "--%s %s",
+                 flag, value);
+}
+
+typedef struct FlagPrinter {
+    Buffer *out;
+    const char *title; /* of the group at hand */
+    size_t n;
+} FlagPrinter;
+
+static void print_flag(void *context, const char *title, const Option *o) {
+    FlagPrinter *p = context;
+    Buffer text = {0};
+    char flag[128];
+    if (title != p->title || p->n == 0)
+        buffer_printf(p->out, "%s%s%s", p->n ? "\n" : "", title ? title : "options:", "\n");
+    p->title = title;
+    p->n++;
+    spell_flag(o, flag);
+    option_describe(o, &text);
+    entry(flag, buffer_string(&text), FLAG_COLUMN, p->out);
+    buffer_free(&text);
+}
+
+void help_verb(const Verb *v, Buffer *out) {
+    FlagPrinter p = {.out = out};
+    buffer_printf(out, "usage: derope %s%s%s%s\n\n", v->name, *v->operands ? " " : "", v->operands,
+                  v->groups || v->takes_surgery ? " [options]" : "");
+    wrap_paragraphs(v->about, out);
+    if (v->groups || v->takes_surgery) buffer_byte(out, '\n');
+    verb_each_flag(v, print_flag, &p);
+    buffer_printf(out, "\nfor every verb:\n");
+    for (const Option *o = common_options; o->name; o++) {
+        char flag[128];
+        spell_flag(o, flag);
+        entry(flag, o->help, FLAG_COLUMN, out);
+    }
+    if (v->examples) buffer_printf(out, "\nexamples:\n%s", v->examples);
+}
+
+void help_overview(Buffer *out) {
+    buffer_printf(out,
+                  "derope %s: model surgery on published language-model checkpoints, without PyTorch\n\n"
+                  "usage: derope VERB [ARGUMENTS]     derope help VERB tells more\n\n",
+                  DEROPE_VERSION);
+    for (const Verb *const *v = verbs; *v; v++)
+        entry((*v)->name, (*v)->summary, 15, out);
+    buffer_printf(out,
+                  "\nderope help recipe lists the keys of recipes, which `derope run` takes.\n"
+                  "--quiet before or after the verb: neither progress nor notes.\n"
+                  "exit status: 0 done, 1 failed, 2 usage, 3 bad input file, 4 bad recipe, 5 interrupted\n");
+}
+
+/* ---- recipes ---- */
+
+static void print_keys(const OptionGroup *groups, Buffer *out) {
+    for (const OptionGroup *g = groups; g->options; g++)
+        for (const Option *o = g->options; o->name; o++) {
+            Buffer text = {0};
+            if (o->scope == OPTION_FLAG_ONLY) continue;
+            option_describe(o, &text);
+            if (o->required) buffer_printf(&text, " (required)");
+            if (option_is_list(o)) buffer_printf(&text, " (one or a list)");
+            entry(o->name, buffer_string(&text), KEY_COLUMN, out);
+            buffer_free(&text);
+        }
+}
+
+static void print_passes(Buffer *out) {
+    for (size_t i = 0; passes[i]; i++) {
+        buffer_printf(out, "- %s: %s\n", passes[i]->name, passes[i]->help);
+        print_keys((const OptionGroup[]){{NULL, passes[i]->parameters, 0}, {0}}, out);
+    }
+}
+
+void help_recipe(Buffer *out) {
+    wrap_paragraphs(
+        "A recipe is a YAML file for `derope run` and `derope plan`. Relative paths are relative to the "
+        "recipe; numbers may carry k, M or G; layers are all, 3, [0, 3, 7], 10-29 or every:4. "
+        "examples/recipe-reference.yaml shows every key in use, and --set section.key=value overrides "
+        "one.\n\n",
+        out);
+    for (const RecipeSection *s = recipe_sections; s->name; s++) {
+        buffer_printf(out, "%s%s: %s%s\n", s == recipe_sections ? "" : "\n", s->name, s->help,
+                      s->required ? " (required)" : "");
+        if (s->groups) print_keys(s->groups, out);
+        if (s->kind == SECTION_PASSES) print_passes(out);
+    }
+}

@@ -1,0 +1,172 @@
+#include "cmd/man_page.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/recipe/recipe_sections.h"
+#include "cmd/verb_table.h"
+#include "surgery/pass.h"
+#include "surgery/version.h"
+
+/* ---- roff ---- */
+
+/* Text in which nothing is taken for a request or an escape: a line must not begin with a dot or a quote, a
+ * backslash begins an escape, and "-" is written \- so that it is printed as it has to be typed. */
+static void escaped(const char *text, size_t n, Buffer *out) {
+    bool begins_line = true;
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i];
+        if (begins_line && (c == '.' || c == '\'')) buffer_printf(out, "\\&");
+        if (c == '\\')
+            buffer_printf(out, "\\e");
+        else if (c == '-')
+            buffer_printf(out, "\\-");
+        else
+            buffer_byte(out, (uint8_t)c);
+        begins_line = c == '\n';
+    }
+}
+
+static void escaped_text(const char *text, Buffer *out) {
+    escaped(text, strlen(text), out);
+}
+
+/* Text laid out by hand: lines stay as they are, indented. */
+static void literal(const char *text, size_t n, Buffer *out) {
+    while (n && text[n - 1] == '\n')
+        n--;
+    buffer_printf(out, ".PP\n.nf\n");
+    escaped(text, n, out);
+    buffer_printf(out, "\n.fi\n");
+}
+
+/* The paragraphs of a verb's description (cmd/verb.h). */
+static void paragraphs(const char *text, Buffer *out) {
+    for (const char *p = text; *p;) {
+        const char *end = strstr(p, "\n\n");
+        size_t n = end ? (size_t)(end - p) : strlen(p);
+        if (*p == ' ') {
+            literal(p, n, out);
+        } else {
+            buffer_printf(out, ".PP\n");
+            escaped(p, n, out);
+            buffer_byte(out, '\n');
+        }
+        p += n + (end ? 2 : 0);
+    }
+}
+
+/* ---- options ---- */
+
+/* A tagged paragraph: the flag in bold, its value in italics, and the description under it. */
+static void flag_entry(const Option *o, Buffer *out) {
+    char flag[64];
+    const char *value = option_value_name(o);
+    option_flag_name(o, flag);
+    buffer_printf(out, ".TP\n\\fB\\-\\-");
+    escaped_text(flag, out);
+    buffer_printf(out, "\\fR");
+    if (value) {
+        buffer_printf(out, o->optional_value ? "[=\\fI" : " \\fI");
+        escaped_text(value, out);
+        buffer_printf(out, "\\fR%s%s", o->optional_value ? "]" : "", o->takes_rest ? "..." : "");
+    }
+    buffer_byte(out, '\n');
+    Buffer text = {0};
+    option_describe(o, &text);
+    escaped_text(buffer_string(&text), out);
+    buffer_free(&text);
+    buffer_byte(out, '\n');
+}
+
+static void key_entries(const OptionGroup *groups, Buffer *out) {
+    for (const OptionGroup *g = groups; g->options; g++)
+        for (const Option *o = g->options; o->name; o++) {
+            if (o->scope == OPTION_FLAG_ONLY) continue;
+            Buffer text = {0};
+            option_describe(o, &text);
+            buffer_printf(out, ".TP\n.B ");
+            escaped_text(o->name, out);
+            buffer_byte(out, '\n');
+            escaped_text(buffer_string(&text), out);
+            buffer_printf(out, "%s%s\n", o->required ? " (required)" : "",
+                          option_is_list(o) ? " (one or a list)" : "");
+            buffer_free(&text);
+        }
+}
+
+/* ---- sections ---- */
+
+/* Flags of passes are the same for every verb that takes them, so they have a section of their own. */
+static void verb_flag(void *context, const char *title, const Option *o) {
+    (void)title;
+    for (size_t i = 0; passes[i]; i++)
+        for (const PassFlag *f = passes[i]->flags; f && f->option.name; f++)
+            if (o == &f->option) return;
+    flag_entry(o, context);
+}
+
+static void verb_section(const Verb *v, Buffer *out) {
+    buffer_printf(out, ".SS \"derope %s ", v->name);
+    escaped_text(v->operands, out);
+    buffer_printf(out, "\"\n");
+    paragraphs(v->about, out);
+    if (v->takes_surgery) buffer_printf(out, ".PP\nThe flags under SURGERY FLAGS are taken as well.\n");
+    verb_each_flag(v, verb_flag, out);
+    if (v->examples) {
+        buffer_printf(out, ".PP\nExamples:\n");
+        literal(v->examples, strlen(v->examples), out);
+    }
+}
+
+static void surgery_section(Buffer *out) {
+    buffer_printf(out, ".SH SURGERY FLAGS\nPasses are applied in this order; layers count from 0.\n");
+    for (size_t i = 0; passes[i]; i++)
+        for (const PassFlag *f = passes[i]->flags; f && f->option.name; f++)
+            flag_entry(&f->option, out);
+}
+
+static void recipe_section(Buffer *out) {
+    buffer_printf(out,
+                  ".SH RECIPES\nA recipe is a YAML file with these keys. Relative paths are relative to the "
+                  "recipe; numbers may carry k, M or G.\n");
+    for (const RecipeSection *s = recipe_sections; s->name; s++) {
+        buffer_printf(out, ".SS %s\n", s->name);
+        escaped_text(s->help, out);
+        buffer_printf(out, "%s\n", s->required ? " (required)" : "");
+        if (s->groups) key_entries(s->groups, out);
+        for (size_t i = 0; s->kind == SECTION_PASSES && passes[i]; i++) {
+            buffer_printf(out, ".PP\n\\fB%s\\fR: ", passes[i]->name);
+            escaped_text(passes[i]->help, out);
+            buffer_printf(out, "\n.RS\n");
+            key_entries((const OptionGroup[]){{NULL, passes[i]->parameters, 0}, {0}}, out);
+            buffer_printf(out, ".RE\n");
+        }
+    }
+}
+
+void man_page(Buffer *out) {
+    buffer_printf(out, ".TH DEROPE 1 \"\" \"derope %s\" \"User Commands\"\n", DEROPE_VERSION);
+    buffer_printf(out,
+                  ".SH NAME\nderope \\- model surgery on published language\\-model checkpoints\n"
+                  ".SH SYNOPSIS\n.B derope\n[\\fB\\-\\-quiet\\fR]\n\\fIVERB\\fR\n[\\fIARGUMENTS\\fR]\n"
+                  ".SH DESCRIPTION\n"
+                  "derope reads a language model from an HF folder, a GGUF, a safetensors or a PyTorch file, "
+                  "changes how position enters its layers, retrains it on the CPU if that is asked for, and "
+                  "writes it as a stock architecture that unmodified runtimes load.\n"
+                  ".PP\nFlags are written in full, as \\fB\\-\\-name\\fR \\fIvalue\\fR or "
+                  "\\fB\\-\\-name=\\fIvalue\\fR; abbreviations are refused. After \\fB\\-\\-\\fR everything "
+                  "is an operand. These flags go with every verb:\n");
+    for (const Option *o = common_options; o->name; o++)
+        flag_entry(o, out);
+    buffer_printf(out, ".SH VERBS\n");
+    for (const Verb *const *v = verbs; *v; v++)
+        verb_section(*v, out);
+    surgery_section(out);
+    recipe_section(out);
+    buffer_printf(
+        out, ".SH EXIT STATUS\n0: done. 1: failed, as for a full disk. 2: the command line makes no sense. "
+             "3: an input file is damaged or of a kind that is refused. 4: a recipe is wrong. "
+             "5: interrupted; what is on disk can be resumed.\n");
+}

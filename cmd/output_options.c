@@ -1,0 +1,81 @@
+#include "cmd/output_options.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "cmd/output.h"
+#include "surgery/carrier.h"
+
+/* Every carrier once, though some of a folder and of a GGUF share a name. */
+static size_t carrier_names(const char **names, size_t max) {
+    size_t n = 0;
+    for (const Carrier *const *c = carriers; *c && n < max; c++) {
+        bool known = false;
+        for (size_t i = 0; i < n; i++)
+            known |= strcmp(names[i], (*c)->name) == 0;
+        if (!known) names[n++] = (*c)->name;
+    }
+    return n;
+}
+
+static void list_carriers_of(Format format, Buffer *out) {
+    const char *comma = "";
+    for (const Carrier *const *c = carriers; *c; c++) {
+        if ((*c)->format != format) continue;
+        buffer_printf(out, "%s%s", comma, (*c)->name);
+        comma = ", ";
+    }
+}
+
+/* "of an HF folder own, smollm3, ...; of a GGUF own, granite, ..." */
+static void list_carriers(Buffer *out) {
+    buffer_printf(out, "for an HF folder ");
+    list_carriers_of(FORMAT_HF, out);
+    buffer_printf(out, "; for a GGUF ");
+    list_carriers_of(FORMAT_GGUF, out);
+}
+
+static void list_dtypes(Buffer *out) {
+    dtype_list_names(false, out);
+    buffer_printf(out, "; in a GGUF also ");
+    dtype_list_names(true, out);
+}
+
+const Option output_request_options[] = {
+    {.name = "path",
+     .type = OPTION_PATH,
+     .required = true,
+     .scope = OPTION_RECIPE_ONLY,
+     .offset = offsetof(OutputRequest, path),
+     .help = "NAME.gguf is GGUF, anything else an HF folder, NAME.zip one in a zip"},
+    {.name = "dtype",
+     .type = OPTION_TEXT,
+     .value_name = "TYPE",
+     .choices = dtype_names,
+     .list_choices = list_dtypes,
+     .choices_checked_later = true, /* the format decides which of them are possible */
+     .otherwise = "as in the source",
+     .offset = offsetof(OutputRequest, dtype),
+     .help = "type of the weights"},
+    {.name = "carrier",
+     .type = OPTION_TEXT,
+     .choices = carrier_names,
+     .list_choices = list_carriers,
+     .choices_checked_later = true,
+     .otherwise = "the first that can express the model",
+     .offset = offsetof(OutputRequest, carrier),
+     .help = "the stock architecture that the result is written as"},
+    {.name = "max_shard_size",
+     .type = OPTION_U64,
+     .least = 1,
+     .unit = "bytes",
+     .otherwise = "5G",
+     .offset = offsetof(OutputRequest, max_shard_size),
+     .help = "largest safetensors file of an HF folder"},
+    {.name = "force",
+     .type = OPTION_BOOL,
+     .scope = OPTION_FLAG_ONLY,
+     .offset = offsetof(OutputRequest, force),
+     .help = "replace the output if it is there already"},
+    {0},
+};

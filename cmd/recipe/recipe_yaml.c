@@ -1,0 +1,98 @@
+#include "cmd/recipe/recipe_yaml.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* Far more than a recipe needs. The depth bounds libyaml's time, the number of nodes that of "billion laughs"
+ * aliases. */
+enum { MAX_DEPTH = 16, MAX_NODES = 100000 };
+
+/* ---- parsing ---- */
+
+static bool not_yaml(const yaml_parser_t *p, const char *place, Error *e) {
+    return error_set(e, ERR_RECIPE, "%s:%zu:%zu: not valid YAML: %s", place, p->problem_mark.line + 1,
+                     p->problem_mark.column + 1, p->problem ? p->problem : "unreadable");
+}
+
+/* After the first document, the stream has to be at its end. */
+static bool is_last(yaml_parser_t *p, const char *place, Error *e) {
+    yaml_document_t next;
+    if (!yaml_parser_load(p, &next)) return not_yaml(p, place, e);
+    bool more = yaml_document_get_root_node(&next) != NULL;
+    if (more)
+        error_set(e, ERR_RECIPE, "%s:%zu:1: a second document begins; a recipe is one", place,
+                  next.start_mark.line + 1);
+    yaml_document_delete(&next);
+    return !more;
+}
+
+/* By how many levels an event changes the nesting: 1, 0 or -1. */
+static int nesting(yaml_event_type_t type) {
+    bool begins = type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
+    return begins - (type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT);
+}
+
+/* libyaml's loader takes time that grows with the square of the nesting, so the events of a recipe are
+ * counted before it is loaded. Text that is not YAML passes here, because the loader reports it with its
+ * place. */
+static bool is_shallow(const char *place, const char *text, size_t size, Error *e) {
+    yaml_parser_t parser;
+    yaml_event_t event;
+    if (!yaml_parser_initialize(&parser)) return error_set(e, ERR_FAILED, "%s: no memory for YAML", place);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
+    bool ok = true, end = false;
+    for (int depth = 0; ok && !end && yaml_parser_parse(&parser, &event);) {
+        depth += nesting(event.type);
+        end = event.type == YAML_STREAM_END_EVENT;
+        if (depth > MAX_DEPTH)
+            ok = error_set(e, ERR_RECIPE, "%s:%zu:%zu: lists and mappings lie more than %d deep", place,
+                           event.start_mark.line + 1, event.start_mark.column + 1, MAX_DEPTH);
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return ok;
+}
+
+bool recipe_parse_yaml(const char *place, const char *text, size_t size, yaml_document_t *out, Error *e) {
+    yaml_parser_t parser;
+    if (!is_shallow(place, text, size, e)) return false;
+    if (!yaml_parser_initialize(&parser)) return error_set(e, ERR_FAILED, "%s: no memory for YAML", place);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
+    bool ok = yaml_parser_load(&parser, out);
+    if (!ok) {
+        not_yaml(&parser, place, e);
+    } else if (!yaml_document_get_root_node(out)) {
+        ok = error_set(e, ERR_RECIPE, "%s:1:1: the recipe is empty", place);
+        yaml_document_delete(out);
+    } else {
+        ok = is_last(&parser, place, e);
+        if (!ok) yaml_document_delete(out);
+    }
+    yaml_parser_delete(&parser);
+    return ok;
+}
+
+/* ---- nodes ---- */
+
+bool recipe_wrong(const RecipeReader *r, const yaml_node_t *n, Error *e, const char *fmt, ...) {
+    char text[800];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return error_set(e, ERR_RECIPE, "%s:%zu:%zu: %s", r->place, n->start_mark.line + 1,
+                     n->start_mark.column + 1, text);
+}
+
+yaml_node_t *recipe_node(RecipeReader *r, int index, Error *e) {
+    yaml_node_t *n = yaml_document_get_node(r->document, index);
+    if (++r->visited > MAX_NODES) {
+        recipe_wrong(r, n, e, "more than %d values (aliases inside aliases?)", MAX_NODES);
+        return NULL;
+    }
+    return n;
+}
+
+const char *recipe_scalar(const yaml_node_t *n) {
+    return n->type == YAML_SCALAR_NODE ? (const char *)n->data.scalar.value : NULL;
+}

@@ -1,0 +1,43 @@
+#include "cmd/verb_table.h"
+
+#include <string.h>
+
+#include "surgery/nearest_name.h"
+
+extern const Verb verb_inspect, verb_convert, verb_recal, verb_run, verb_plan, verb_ppl, verb_eval,
+    verb_generate, verb_logits, verb_tokenize, verb_detokenize, verb_diff, verb_verify, verb_help,
+    verb_version;
+
+/* clang-format off */
+const Verb *const verbs[] = {
+    &verb_inspect,
+    &verb_convert,
+    &verb_recal,
+    &verb_run,
+    &verb_plan,
+    &verb_ppl,
+    &verb_eval,
+    &verb_generate,
+    &verb_logits,
+    &verb_tokenize,
+    &verb_detokenize,
+    &verb_diff,
+    &verb_verify,
+    &verb_help,
+    &verb_version,
+    NULL,
+};
+/* clang-format on */
+
+const Verb *verb_by_name(const char *name, Error *e) {
+    const char *names[64];
+    size_t n = 0;
+    for (; verbs[n] && n < 64; n++) {
+        if (strcmp(verbs[n]->name, name) == 0) return verbs[n];
+        names[n] = verbs[n]->name;
+    }
+    const char *near = nearest_name(name, names, n);
+    error_set(e, ERR_USAGE, "unknown verb '%s'%s%s%s (derope help lists them)", name,
+              near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return NULL;
+}

@@ -1,0 +1,77 @@
+/* derope help: help for people, the man page, and completion scripts for shells. */
+#include <stddef.h>
+#include <stdio.h>
+
+#include "cmd/cmd.h"
+#include "cmd/command_line.h"
+#include "cmd/completion.h"
+#include "cmd/help_text.h"
+#include "cmd/man_page.h"
+#include "cmd/verb_table.h"
+
+#include <string.h>
+
+typedef struct Arguments {
+    Operands operands;
+    bool man;
+    const char *completion;
+} Arguments;
+
+static const Option options[] = {
+    {.name = "man",
+     .type = OPTION_BOOL,
+     .offset = offsetof(Arguments, man),
+     .help = "print the man page derope.1, which `make install` installs"},
+    {.name = "completion",
+     .type = OPTION_TEXT,
+     .value_name = "SHELL",
+     .choices = completion_shells,
+     .offset = offsetof(Arguments, completion),
+     .help = "print the completion script for a shell"},
+    {0},
+};
+
+static const OptionGroup groups[] = {{NULL, options, 0}, {0}};
+
+static bool print(const Arguments *a, Buffer *out, Error *e) {
+    const char *topic = a->operands.n ? a->operands.list[0] : NULL;
+    if (a->man) {
+        man_page(out);
+    } else if (a->completion) {
+        return completion_script(a->completion, out, e);
+    } else if (!topic) {
+        help_overview(out);
+    } else if (strcmp(topic, "recipe") == 0) {
+        help_recipe(out);
+    } else {
+        const Verb *v = verb_by_name(topic, e);
+        if (!v) return false;
+        help_verb(v, out);
+    }
+    return true;
+}
+
+static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    Arguments a = {.man = false};
+    Buffer text = {0};
+    if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;
+    if (a.operands.n > 1) return cmd_usage(e, "one verb, not '%s' as well", a.operands.list[1]);
+    bool ok = print(&a, &text, e);
+    fwrite(text.data, 1, text.size, stdout);
+    buffer_free(&text);
+    return ok;
+}
+
+const Verb verb_help = {
+    .name = "help",
+    .summary = "all about a verb, or about recipes",
+    .operands = "[VERB | recipe]",
+    .about = "Without an operand, lists the verbs. With a verb, prints its usage, its flags with their "
+             "defaults, and "
+             "examples, as `derope VERB --help` does. `derope help recipe` prints every key of a recipe.",
+    .groups = groups,
+    .examples = "  derope help convert\n"
+                "  derope help --man | man -l -\n"
+                "  source <(derope help --completion bash)\n",
+    .run = run,
+};

@@ -1,0 +1,22 @@
+/* derope version: which derope this is. */
+#include <stdio.h>
+
+#include "cmd/cmd.h"
+#include "cmd/command_line.h"
+#include "surgery/version.h"
+
+static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    Operands operands = {.n = 0};
+    if (!command_line_parse(self, argc, argv, &operands, operands_take, e)) return false;
+    if (operands.n) return cmd_usage(e, "no operand is needed, not '%s'", operands.list[0]);
+    printf("derope %s\n", DEROPE_VERSION);
+    return true;
+}
+
+const Verb verb_version = {
+    .name = "version",
+    .summary = "the version of the program",
+    .operands = "",
+    .about = "Prints the version, as `derope --version` does.",
+    .run = run,
+};

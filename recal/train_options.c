@@ -1,0 +1,129 @@
+#include "recal/train_options.h"
+
+#include <stddef.h>
+
+#include "surgery/options.h"
+
+/* Context lengths and batches up to this fit 32 bits with room to multiply. */
+enum { MAX_SMALL = 1 << 24 };
+
+static bool set_objective(void *options, const char *text, Error *e) {
+    TrainOptions *o = options;
+    o->objective = objective_by_name(text);
+    return o->objective || error_set(e, ERR_USAGE, "there is no objective '%.40s'", text);
+}
+
+static void print_objective(const void *options, Buffer *out) {
+    const TrainOptions *o = options;
+    buffer_printf(out, "%s", o->objective ? o->objective->name : "");
+}
+
+/* "next-token (cross entropy of the next token) or distill (...)" */
+static void list_objectives(Buffer *out) {
+    for (const Objective *o = objectives; o->name; o++)
+        buffer_printf(out, "%s%s (%s)", o == objectives ? "" : " or ", o->name, o->help);
+}
+
+const Option train_options[] = {
+    {.name = "tokens",
+     .type = OPTION_U64,
+     .required = true,
+     .least = 1,
+     .offset = offsetof(TrainOptions, tokens),
+     .help = "how many tokens to train on"},
+    {.name = "context",
+     .type = OPTION_U32,
+     .required = true,
+     .least = 1,
+     .most = MAX_SMALL,
+     .unit = "tokens",
+     .offset = offsetof(TrainOptions, context),
+     .help = "length of a training sequence: what the model was trained on, or less"},
+    {.name = "objective",
+     .type = OPTION_TEXT,
+     .fallback = "next-token",
+     .choices = objective_names,
+     .list_choices = list_objectives,
+     .set = set_objective,
+     .print = print_objective,
+     .help = "what to minimize"},
+    {.name = "lr",
+     .type = OPTION_REAL,
+     .fallback = "3e-4",
+     .offset = offsetof(TrainOptions, lr),
+     .help = "peak learning rate"},
+    {.name = "min_lr_ratio",
+     .type = OPTION_REAL,
+     .fallback = "0.1",
+     .most = 1,
+     .offset = offsetof(TrainOptions, min_lr_ratio),
+     .help = "the cosine schedule ends at this fraction of lr"},
+    {.name = "warmup",
+     .type = OPTION_U32,
+     .otherwise = "a tenth of all steps, at most 100",
+     .most = MAX_SMALL,
+     .unit = "optimizer steps",
+     .offset = offsetof(TrainOptions, warmup),
+     .help = "time in which the learning rate rises linearly to lr"},
+    {.name = "batch",
+     .type = OPTION_U32,
+     .fallback = "8",
+     .least = 1,
+     .most = MAX_SMALL,
+     .offset = offsetof(TrainOptions, batch),
+     .help = "sequences in one optimizer step"},
+    {.name = "accumulate",
+     .type = OPTION_U32,
+     .fallback = "1",
+     .least = 1,
+     .most = MAX_SMALL,
+     .offset = offsetof(TrainOptions, accumulate),
+     .help = "run a batch in this many equal parts and add up their gradients, which saves memory"},
+    {.name = "weight_decay",
+     .type = OPTION_REAL,
+     .fallback = "0.01",
+     .offset = offsetof(TrainOptions, weight_decay),
+     .help = "AdamW's weight decay of matrices"},
+    {.name = "beta1",
+     .type = OPTION_REAL,
+     .fallback = "0.9",
+     .most = 1,
+     .offset = offsetof(TrainOptions, beta1),
+     .help = "AdamW's decay rate of the mean gradient"},
+    {.name = "beta2",
+     .type = OPTION_REAL,
+     .fallback = "0.95",
+     .most = 1,
+     .offset = offsetof(TrainOptions, beta2),
+     .help = "AdamW's decay rate of the mean squared gradient"},
+    {.name = "clip",
+     .type = OPTION_REAL,
+     .fallback = "1",
+     .offset = offsetof(TrainOptions, clip),
+     .help = "largest norm of the whole gradient; 0 does not clip"},
+    {.name = "seed",
+     .type = OPTION_U64,
+     .fallback = "1",
+     .offset = offsetof(TrainOptions, seed),
+     .help = "of the order in which the text is read, and of random weights; the same seed gives the same "
+             "result"},
+    {0},
+};
+
+TrainOptions train_defaults(void) {
+    static const OptionGroup groups[] = {{NULL, train_options, 0}, {0}};
+    TrainOptions o = {.save_seconds = 60};
+    options_default(groups, &o);
+    return o;
+}
+
+bool train_check(const TrainOptions *o, Error *e) {
+    if (!options_check(train_options, o, e)) return false;
+    if (o->batch % o->accumulate)
+        return error_set(e, ERR_USAGE, "a batch of %u sequences cannot be run in %u equal parts", o->batch,
+                         o->accumulate);
+    if (o->lr == 0 || o->beta1 == 1 || o->beta2 == 1)
+        return error_set(e, ERR_USAGE, "lr %g, beta1 %g and beta2 %g would train nothing", o->lr, o->beta1,
+                         o->beta2);
+    return true;
+}

@@ -1,0 +1,41 @@
+#include "surgery/nearest_name.h"
+
+#include <string.h>
+
+/* The Levenshtein distance, one row of the table at a time. Long words are far from everything. */
+static size_t edit_distance(const char *a, const char *b) {
+    size_t n = strlen(a), m = strlen(b);
+    if (n > 60 || m > 60) return 99;
+    size_t row[64];
+    for (size_t j = 0; j <= m; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[m];
+}
+
+const char *nearest_name(const char *word, const char *const *candidates, size_t n) {
+    const char *best = NULL;
+    size_t limit = strlen(word) / 3 + 1, length = strlen(word);
+    for (size_t i = 0; i < n; i++) {
+        size_t d = edit_distance(word, candidates[i]);
+        if (d <= limit) {
+            best = candidates[i];
+            limit = d ? d - 1 : 0;
+            if (d == 0) break;
+        }
+    }
+    /* An abbreviation is far from the whole word, and yet says which one is meant. */
+    for (size_t i = 0; i < n && !best && length > 1; i++)
+        if (strncmp(candidates[i], word, length) == 0) best = candidates[i];
+    return best;
+}
