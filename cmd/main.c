@@ -116,7 +116,7 @@ static int options_before_verb(int argc, char **argv, int *status) {
 }
 
 int main(int argc, char **argv) {
-    gemm_wake(argv);
+    gemm_select_kernels(argv);
     Error e = {0};
     int status, at = options_before_verb(argc, argv, &status);
     if (!at) return status;

@@ -84,7 +84,8 @@ bool recalibrate(Checkpoint *source, Model *m, const RecalRequest *r, Net **net,
     if (ok && o.objective->needs_teacher)
         ok = (teacher = open_teacher(source, &teacher_model, r->threads, e)) != NULL;
     if (ok) *net = r->from_scratch ? net_random(m, o.seed, r->threads, e) : net_open(m, r->threads, e);
-    ok = ok && *net && train(*net, teacher, tokens.ids, tokens.n, &o, result, e) && train_return(*net, m, e);
+    ok = ok && *net && train_run(*net, teacher, tokens.ids, tokens.n, &o, result, e);
+    if (ok) net_update_model(*net, m);
     cmd_progress_end();
     net_close(teacher);
     model_close(teacher_model);

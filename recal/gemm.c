@@ -1,3 +1,4 @@
+/* GEMM on OpenBLAS: choosing its kernels, and sharing a product out over the pool. */
 #include "recal/gemm.h"
 
 #include <cblas.h>
@@ -5,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+/* The instruction sets that OpenBLAS's SkylakeX kernels use. */
 #if defined(__x86_64__)
 static bool has_skylake_kernels(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
@@ -17,16 +19,19 @@ static bool has_skylake_kernels(void) {
 }
 #endif
 
-void gemm_wake(char **argv) {
+void gemm_select_kernels(char **argv) {
     static const char variable[] = "OPENBLAS_CORETYPE";
     const char *core = openblas_get_corename();
-    bool taken_for_less = strcmp(core, "Haswell") == 0 || strcmp(core, "Zen") == 0;
-    if (getenv(variable) || !taken_for_less || !has_skylake_kernels()) return;
+    bool underrated = strcmp(core, "Haswell") == 0 || strcmp(core, "Zen") == 0;
+    if (getenv(variable) || !underrated || !has_skylake_kernels()) return;
     if (setenv(variable, "SkylakeX", 1) == 0) execv("/proc/self/exe", argv);
-    unsetenv(variable); /* no such file: it goes on as it is */
+    /* execv returns only if it failed, for example without /proc: the program goes on with the slower
+     * kernels. */
+    unsetenv(variable);
 }
 
-/* One row against a matrix: bound by memory, nothing to pack. */
+/* A product with one row is a matrix-vector product. It reads every weight once and is bound by memory; sgemm
+ * would copy the matrix into packed blocks first, which doubles the traffic. */
 static void gemv(const Gemm *g) {
     bool t = g->b_transposed;
     cblas_sgemv(CblasRowMajor, t ? CblasNoTrans : CblasTrans, (int)(t ? g->n : g->k), (int)(t ? g->k : g->n),
@@ -43,13 +48,15 @@ void gemm_one(const Gemm *g) {
                 (int)g->lda, g->b, (int)g->ldb, g->beta, g->c, (int)g->ldc);
 }
 
+/* A product that is cut into slices, one per thread. */
 typedef struct Slices {
     const Gemm *whole;
-    size_t n;
-    bool by_rows;
+    size_t n;     /* slices */
+    bool by_rows; /* slices of rows of C, otherwise of columns */
 } Slices;
 
-/* Slices are multiples of 16 so that kernels meet few ragged edges. */
+/* Where slice i of n begins. Slices begin at multiples of 16 rows or columns, because BLAS kernels compute
+ * tiles of that order and are slow at ragged edges. */
 static size_t slice_start(size_t total, size_t i, size_t n) {
     size_t at = total * i / n / 16 * 16;
     return i == n ? total : at;
@@ -76,71 +83,11 @@ static void run_slice(void *context, size_t i, int thread) {
 
 void gemm(Pool *p, const Gemm *g) {
     size_t threads = (size_t)pool_size(p);
+    /* Below about 100,000 multiplications, waking the threads costs more than they save. */
     if (threads == 1 || g->m * g->n * g->k < 1 << 17) {
         gemm_one(g);
         return;
     }
     Slices s = {.whole = g, .n = threads, .by_rows = g->m >= g->n};
     pool_run(p, threads, run_slice, &s);
-}
-
-Gemm linear_product(float *y, const float *x, const float *w, size_t rows, size_t in, size_t out) {
-    return (Gemm){.b_transposed = true,
-                  .m = rows,
-                  .n = out,
-                  .k = in,
-                  .alpha = 1,
-                  .a = x,
-                  .lda = in,
-                  .b = w,
-                  .ldb = in,
-                  .c = y,
-                  .ldc = out};
-}
-
-Gemm linear_input_gradient(float *dx, bool add, const float *dy, const float *w, size_t rows, size_t in,
-                           size_t out) {
-    return (Gemm){.m = rows,
-                  .n = in,
-                  .k = out,
-                  .alpha = 1,
-                  .beta = add,
-                  .a = dy,
-                  .lda = out,
-                  .b = w,
-                  .ldb = in,
-                  .c = dx,
-                  .ldc = in};
-}
-
-Gemm linear_weight_gradient(float *dw, const float *dy, const float *x, size_t rows, size_t in, size_t out) {
-    return (Gemm){.a_transposed = true,
-                  .m = out,
-                  .n = in,
-                  .k = rows,
-                  .alpha = 1,
-                  .beta = 1,
-                  .a = dy,
-                  .lda = out,
-                  .b = x,
-                  .ldb = in,
-                  .c = dw,
-                  .ldc = in};
-}
-
-void linear_forward(Pool *p, float *y, const float *x, const float *w, size_t rows, size_t in, size_t out) {
-    Gemm g = linear_product(y, x, w, rows, in, out);
-    gemm(p, &g);
-}
-
-void linear_backward(Pool *p, float *dx, bool add_dx, float *dw, const float *dy, const float *x,
-                     const float *w, size_t rows, size_t in, size_t out) {
-    if (dx) {
-        Gemm g = linear_input_gradient(dx, add_dx, dy, w, rows, in, out);
-        gemm(p, &g);
-    }
-    if (dw) {
-        Gemm g = linear_weight_gradient(dw, dy, x, rows, in, out);
-        gemm(p, &g);
-    }
 }

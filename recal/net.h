@@ -1,90 +1,66 @@
-/* A model with its weights in fp32, ready to run and to train on the CPU. Built from a Model by its spec. */
+/* A net: the weights of a model, decoded to fp32, in one block of memory, ready to run and to train on the
+ * CPU.
+ *
+ * All parameters lie one after the other in `weights`. Gradients and the optimizer's moments are blocks of
+ * the same layout, so that one offset finds a parameter in all of them, and the optimizer, the training state
+ * and the gradient's norm are loops over the whole block. What runs on a net: inference.h, train_batch.h. */
 #ifndef DEROPE_RECAL_NET_H
 #define DEROPE_RECAL_NET_H
 
 #include "recal/threads.h"
 #include "surgery/model.h"
 
-/* A parameter tensor in Net.weights; gradients and the optimiser's moments have it at the same offset. */
+/* A parameter: where it lies in Net.weights and in blocks laid out like it. */
 typedef struct Param32 {
     TensorRole role;
-    int layer;
-    size_t offset; /* in floats */
-    size_t rows, cols;
-    bool decay; /* matrices get weight decay, norms and biases do not */
+    int layer;         /* -1: outside the layers (embedding, final norm, head) */
+    size_t offset;     /* in floats, a multiple of 16 */
+    size_t rows, cols; /* as a matrix; three-dimensional stacks of experts have (experts * rows) rows, vectors
+                          have 1 */
+    bool decay;        /* matrices get weight decay, norms and biases do not */
 } Param32;
 
 typedef struct Net {
     const ModelSpec *spec; /* borrowed from the model */
     Param32 *params;
     size_t n_params;
-    size_t n_weights; /* floats */
-    float *weights;
-    float *ones;     /* the weight of norms that have none */
-    size_t *offsets; /* (layer + 1, role) -> offset + 1; 0: absent */
-    Pool *pool;
+    size_t n_weights; /* floats in `weights`, the gaps between parameters included; gaps hold 0 */
+    float *weights;   /* (n_weights) */
+    float *ones;      /* (largest head_dim): the weight of QK-norms that have none */
+    size_t *offsets;  /* [(layer + 1) * ROLE_COUNT + role]: offset + 1 in floats; 0: the model has no such
+                         parameter */
+    Pool *pool;       /* the threads that compute */
 } Net;
 
-/* Loads (decodes) all weights. `n_threads` 0: as many as there are processors allowed. */
+/* Decodes all weights of `m` to fp32. `n_threads` 0: as many as there are processors that may be used. The
+ * net borrows m's spec, so the model must outlive it. NULL with ERR_INPUT if a tensor is missing or the
+ * weights are packed by a quantization_config, ERR_FAILED if there is not enough memory. Free with net_close.
+ */
 Net *net_open(const Model *m, int n_threads, Error *e);
-/* Random weights for a model opened from its configuration alone: normal with std initializer_range (0.02),
- * output projections by 1/sqrt(2 layers) less, norms 1, biases 0. The same `seed` gives the same weights. */
+/* A net with random weights, for a model that was opened from its configuration alone: matrices are normal
+ * with a standard deviation of config.json's initializer_range (0.02 if it states none); output projections
+ * (attention's o and the MLPs' down) with that divided by sqrt(2 * layers), as GPT-2 does; norms are 1 and
+ * biases 0. The same `seed` gives the same weights on every machine. */
 Net *net_random(const Model *m, uint64_t seed, int n_threads, Error *e);
 void net_close(Net *n);
-/* The same weights run by another spec of equal shapes (borrowed): a view, which must not outlive `n` and is
- * not closed. */
+
+/* The same weights run by another spec with equal shapes: a view that borrows everything from `n` and `spec`.
+ * It must not outlive them and must not be closed. */
 Net net_under(const Net *n, const ModelSpec *spec);
-/* A parameter in `block`, weights or gradients laid out as those of the net; NULL if absent. */
+/* The parameter `role` of `layer` (-1: outside the layers) in `block`, which is n->weights or a block laid
+ * out like it. NULL if the model has none. */
 float *net_at(const Net *n, float *block, TensorRole role, int layer);
-/* Bytes of the weights a model's net would take. */
+
+/* Bytes of the weights that a net of this model takes, for estimates; WORKSPACE_UNREACHABLE (workspace.h) if
+ * no address can reach them. */
 uint64_t net_weight_bytes(const Model *m);
+/* True if lowest <= ids[i] < vocabulary for all i < n. Otherwise an ERR_INPUT that names the first id that is
+ * not. */
+bool tokens_known(const ModelSpec *s, const int32_t *ids, size_t n, int32_t lowest, Error *e);
 
-/* ---- running ---- */
-
-/* Keys and values of one sequence; windowed layers keep only what their window still reaches. */
-typedef struct KvCache KvCache;
-KvCache *kv_new(const Net *n, size_t max_tokens, Error *e);
-void kv_free(KvCache *k);
-/* Bytes that kv_new would take, for estimates. */
-uint64_t kv_bytes(const ModelSpec *s, size_t max_tokens);
-size_t kv_length(const KvCache *k);
-/* Forgets the sequence; the memory stays. */
-void kv_clear(KvCache *k);
-
-/* A point of the sequence to come back to: prompts that begin alike share what they begin with. Global layers
- * are only cut back; of windowed ones the mark keeps what their window reaches. NULL with an error. */
-typedef struct KvSnapshot KvSnapshot;
-KvSnapshot *kv_snapshot(const KvCache *k, Error *e);
-void kv_snapshot_free(KvSnapshot *m);
-/* Goes back to where `m` was made. What came before it must not have been run anew since. */
-void kv_restore(KvCache *k, const KvSnapshot *m);
-
-/* net_run with this cache ends with ERR_INTERRUPTED once *stop is set. */
-void kv_watch(KvCache *k, const volatile int *stop);
-
-/* Runs `n_ids` more tokens of a sequence (in chunks inside, so that memory stays bounded) and calls `sink`
- * with consecutive blocks of logits: rows first .. first+count of the new tokens, (count, vocab), which it
- * may overwrite. The first `skip` rows need no logits and are not computed. NULL sink: none are. */
-typedef bool (*LogitSink)(void *context, size_t first, size_t count, float *logits, Error *e);
-bool net_run(Net *n, KvCache *kv, const int32_t *ids, size_t n_ids, size_t skip, LogitSink sink,
-             void *context, Error *e);
-
-/* ---- training ---- */
-
-/* How a batch is scored. Targets: targets[i] is the token that position i should predict; -1: not scored.
- * With a teacher the loss is KL(teacher || model) averaged over scored positions, otherwise cross entropy.
- * `grads` (n_weights) is added to: dloss/dweights times `grad_scale`; NULL: no backward pass. ids and targets
- * are (B, T). */
-typedef struct Batch {
-    const int32_t *ids, *targets;
-    size_t B, T;
-    Net *teacher; /* NULL: next-token */
-    float grad_scale;
-    float *grads;
-} Batch;
-/* Mean loss (nats) of the scored positions in *loss. */
-bool net_train_batch(Net *n, const Batch *b, double *loss, Error *e);
-/* Bytes of activations and scratch a batch of this size takes, for estimates. */
-uint64_t net_train_bytes(const ModelSpec *s, size_t B, size_t T);
+/* Puts the net's weights back into the model after training, as tensors over n->weights: the net must outlive
+ * the model's export. Each tensor will be written in its own type; types that cannot be encoded become q8_0,
+ * with a notice in the model. */
+void net_update_model(const Net *n, Model *m);
 
 #endif

@@ -1,10 +1,24 @@
+/* The table of objectives. */
 #include "recal/objectives.h"
 
 #include <string.h>
 
+#include "recal/ops/losses.h"
+
+static void next_token(const LossBlock *b) {
+    cross_entropy(b->pool, b->losses, b->logits, b->targets, b->scale, b->rows, b->vocab);
+}
+
+static void distill(const LossBlock *b) {
+    kl_divergence(b->pool, b->losses, b->logits, b->teacher, b->targets, b->scale, b->rows, b->vocab);
+}
+
 const Objective objectives[] = {
-    {"next-token", "cross entropy of the next token", false},
-    {"distill", "KL divergence from the source model with its RoPE on", true},
+    {.name = "next-token", .help = "cross entropy of the next token", .loss = next_token},
+    {.name = "distill",
+     .help = "KL divergence from the source model with its RoPE on",
+     .needs_teacher = true,
+     .loss = distill},
     {0},
 };
 

@@ -1,19 +1,41 @@
-/* What training can minimise. objectives.c has the one list of objectives: recipes, flags, help and
- * completions ask it for names. Adding one is a line there and its loss in train_batch.c. */
+/* What training minimises.
+ *
+ * Adding an objective: write its loss function (in ops/losses.c, or beside the table) and add one entry to
+ * the table in objectives.c. Flags, recipes, help and the training state find it there by its name; nothing
+ * else names objectives. */
 #ifndef DEROPE_RECAL_OBJECTIVES_H
 #define DEROPE_RECAL_OBJECTIVES_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+#include "recal/threads.h"
+
+/* A block of rows of logits that an objective scores. */
+typedef struct LossBlock {
+    Pool *pool;
+    size_t rows, vocab;
+    const int32_t
+        *targets;   /* (rows): the token to predict; -1: the row is not scored, its loss and gradient are 0 */
+    float *logits;  /* (rows, vocab): the model's; replaced by the gradient if `scale` is not 0 */
+    float *teacher; /* (rows, vocab): the teacher's logits, which may be overwritten; NULL if there is no
+                       teacher */
+    float scale;    /* the gradient wanted is that of scale * sum of losses; 0: none, `logits` stay */
+    float *losses;  /* (rows): out, in nats */
+} LossBlock;
 
 typedef struct Objective {
-    const char *name;   /* "next-token": what --objective takes and the manifest records */
-    const char *help;   /* one line */
-    bool needs_teacher; /* its loss compares with the source model as it was, with its RoPE */
+    const char *name;   /* in recipes, flags and results */
+    const char *help;   /* a line for the user */
+    bool needs_teacher; /* true: the source model, with its positions as they were, runs beside the trained
+                           one */
+    void (*loss)(const LossBlock *b);
 } Objective;
 
-extern const Objective objectives[]; /* ends with a NULL name */
-/* NULL if there is none of that name. */
+/* All objectives; the last entry has a NULL name. The first one is the default. */
+extern const Objective objectives[];
+/* NULL if there is none of this name. */
 const Objective *objective_by_name(const char *name);
 /* Fills `names` with at most `max` names and returns how many, for an option's choices. */
 size_t objective_names(const char **names, size_t max);

@@ -1,32 +1,49 @@
+/* AdamW over the whole block of weights; see optimizer.h for the formulas. */
+#include "recal/optimizer.h"
+
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "formats/buffer.h"
 #include "recal/simd.h"
-#include "recal/train.h"
+
+/* Counts or carves (workspace.h). */
+static void lay_out(AdamW *o, const Net *n) {
+    o->m = workspace_floats(&o->workspace, n->n_weights, 1);
+    o->v = workspace_floats(&o->workspace, n->n_weights, 1);
+}
 
 bool adamw_init(AdamW *o, const Net *n, Error *e) {
-    o->m = big_alloc(n->n_weights, sizeof(float), "optimiser moments", e);
-    o->v = o->m ? big_alloc(n->n_weights, sizeof(float), "optimiser moments", e) : NULL;
-    return o->v != NULL;
+    o->workspace = (Workspace){0};
+    lay_out(o, n);
+    if (!workspace_alloc(&o->workspace, "optimizer moments", e)) return false;
+    lay_out(o, n);
+    memset(o->m, 0, n->n_weights * sizeof *o->m);
+    memset(o->v, 0, n->n_weights * sizeof *o->v);
+    return true;
 }
 
 void adamw_free(AdamW *o) {
-    free(o->m);
-    free(o->v);
+    workspace_free(&o->workspace);
     o->m = o->v = NULL;
 }
 
-enum { PIECE = 1 << 16 };
+enum { PIECE = 1 << 16 }; /* weights per task of the pool */
 
-typedef struct Step {
+/* One step: the whole block for the norm, then one parameter after the other for the update. */
+typedef struct AdamWStep {
     const AdamW *o;
     const float *g;
     float *w, *m, *v;
-    size_t n;
-    float scale, lr, decay, correction1, correction2;
-    double *sums; /* per piece, so that the order of adding is fixed */
-} Step;
+    size_t n;    /* floats in g, w, m and v */
+    float scale; /* of the gradient, by clipping */
+    float lr;
+    float decay;       /* 1 - lr * weight_decay, or 1 */
+    float correction1; /* 1 - beta1^t */
+    float correction2; /* 1 - beta2^t */
+    double *sums; /* sums of squares, one per piece: added in their order, whatever thread computed them */
+} AdamWStep;
 
 SIMD_CLONES static double square_sum(const float *g, size_t n) {
     double sum = 0;
@@ -38,11 +55,13 @@ SIMD_CLONES static double square_sum(const float *g, size_t n) {
 
 static void norm_piece(void *context, size_t i, int thread) {
     (void)thread;
-    const Step *s = context;
+    const AdamWStep *s = context;
     size_t at = i * PIECE;
     s->sums[i] = square_sum(s->g + at, s->n - at < PIECE ? s->n - at : PIECE);
 }
 
+/* The formulas of optimizer.h for n weights: `rate` is lr / (1 - beta1^t), `root_correction` is sqrt(1 -
+ * beta2^t). */
 SIMD_CLONES static void update(float *w, const float *g, float *m, float *v, size_t n, float scale,
                                float decay, float b1, float b2, float rate, float root_correction,
                                float eps) {
@@ -56,7 +75,7 @@ SIMD_CLONES static void update(float *w, const float *g, float *m, float *v, siz
 
 static void update_piece(void *context, size_t i, int thread) {
     (void)thread;
-    const Step *s = context;
+    const AdamWStep *s = context;
     const AdamW *o = s->o;
     size_t at = i * PIECE, n = s->n - at < PIECE ? s->n - at : PIECE;
     update(s->w + at, s->g + at, s->m + at, s->v + at, n, s->scale, s->decay, (float)o->beta1,
@@ -65,7 +84,8 @@ static void update_piece(void *context, size_t i, int thread) {
 
 double adamw_step(AdamW *o, Net *n, const float *grads) {
     size_t pieces = (n->n_weights + PIECE - 1) / PIECE;
-    Step s = {.o = o, .g = grads, .n = n->n_weights, .sums = xcalloc(pieces, sizeof(double))};
+    AdamWStep s = {.o = o, .g = grads, .n = n->n_weights, .sums = xcalloc(pieces, sizeof(double))};
+    /* Step 1: the global norm. The gaps between parameters hold 0 and do not count. */
     pool_run(n->pool, pieces, norm_piece, &s);
     double total = 0;
     for (size_t i = 0; i < pieces; i++)
@@ -73,11 +93,13 @@ double adamw_step(AdamW *o, Net *n, const float *grads) {
     free(s.sums);
     double norm = sqrt(total);
     if (!isfinite(norm)) return norm;
+    /* Step 2: what all weights have in common. */
     o->step++;
     s.scale = o->clip > 0 && norm > o->clip ? (float)(o->clip / (norm + 1e-6)) : 1;
     s.lr = (float)o->lr;
     s.correction1 = (float)(1 - pow(o->beta1, (double)o->step));
     s.correction2 = (float)(1 - pow(o->beta2, (double)o->step));
+    /* Step 3: the weights, parameter by parameter because weight decay differs. */
     for (size_t i = 0; i < n->n_params; i++) {
         const Param32 *p = &n->params[i];
         s.w = n->weights + p->offset;

@@ -5,7 +5,8 @@
 #include <string.h>
 
 #include "formats/buffer.h"
-#include "recal/ops/ops.h"
+#include "recal/inference.h"
+#include "recal/ops/losses.h"
 
 typedef struct Scorer {
     Net *n;

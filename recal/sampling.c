@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "recal/inference.h"
 #include "recal/random.h"
 
 typedef struct Sampler {
@@ -39,8 +40,8 @@ static bool take_last(void *context, size_t first, size_t count, float *logits, 
     return true;
 }
 
-bool generate(Net *n, const int32_t *prompt, size_t n_prompt, const GenerateOptions *o, TokenSink sink,
-              void *context, Error *e) {
+bool generate_tokens(Net *n, const int32_t *prompt, size_t n_prompt, const GenerateOptions *o, TokenSink sink,
+                     void *context, Error *e) {
     if (!n_prompt) return error_set(e, ERR_USAGE, "the prompt has no tokens to go on from");
     KvCache *kv = kv_new(n, n_prompt + o->tokens, e);
     if (!kv) return false;

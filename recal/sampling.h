@@ -15,7 +15,7 @@ typedef struct GenerateOptions {
 
 /* Calls `sink` with each new token as it comes. */
 typedef bool (*TokenSink)(void *context, int32_t token, Error *e);
-bool generate(Net *n, const int32_t *prompt, size_t n_prompt, const GenerateOptions *o, TokenSink sink,
-              void *context, Error *e);
+bool generate_tokens(Net *n, const int32_t *prompt, size_t n_prompt, const GenerateOptions *o, TokenSink sink,
+                     void *context, Error *e);
 
 #endif

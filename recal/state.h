@@ -2,6 +2,7 @@
 #ifndef DEROPE_RECAL_STATE_H
 #define DEROPE_RECAL_STATE_H
 
+#include "recal/optimizer.h"
 #include "recal/train.h"
 
 /* Identifies a run: a state made with other options, data or model is refused. */

@@ -6,8 +6,10 @@
 
 #include "formats/buffer.h"
 #include "formats/clock.h"
+#include "recal/optimizer.h"
 #include "recal/random.h"
 #include "recal/state.h"
+#include "recal/train_batch.h"
 
 double train_lr(const TrainOptions *o, uint64_t i, uint64_t n) {
     uint64_t warmup = o->warmup ? o->warmup : n / 10 < 100 ? n / 10 : 100;
@@ -44,7 +46,8 @@ static uint32_t window_at(Order *o, uint64_t i) {
 }
 
 typedef struct Loop {
-    Net *n, *teacher;
+    Net *n;
+    const Net *teacher;
     const int32_t *ids;
     const TrainOptions *o;
     AdamW adam;
@@ -75,6 +78,7 @@ static bool run_step(Loop *l, uint64_t step, double *loss, Error *e) {
                    .targets = l->targets + i * rows * T,
                    .B = rows,
                    .T = T,
+                   .objective = o->objective,
                    .teacher = l->teacher,
                    .grads = l->grads,
                    .grad_scale = 1.0f / (float)parts};
@@ -133,8 +137,8 @@ static bool run(Loop *l, TrainResult *r, Error *e) {
     return save(l, r, e);
 }
 
-bool train(Net *n, Net *teacher, const int32_t *ids, size_t n_ids, const TrainOptions *o, TrainResult *r,
-           Error *e) {
+bool train_run(Net *n, const Net *teacher, const int32_t *ids, size_t n_ids, const TrainOptions *o,
+               TrainResult *r, Error *e) {
     *r = (TrainResult){.losses = json_array()};
     if (!train_check(o, e)) return false;
     if (n_ids < (size_t)o->context + 1)
@@ -167,26 +171,4 @@ uint64_t train_bytes(const ModelSpec *s, uint64_t weight_bytes, const TrainOptio
     uint64_t rows = o->batch / (o->accumulate ? o->accumulate : 1);
     return 3 * weight_bytes + (o->objective->needs_teacher ? weight_bytes : 0) +
            net_train_bytes(s, rows, o->context);
-}
-
-bool train_return(const Net *n, Model *m, Error *e) {
-    (void)e;
-    size_t as_q8 = 0;
-    for (size_t i = 0; i < n->n_params; i++) {
-        const Param32 *p = &n->params[i];
-        const ModelTensor *there = model_tensor(m, p->role, p->layer);
-        uint64_t shape[3];
-        uint32_t rank = role_shape(n->spec, spec_layer(n->spec, p->layer), p->role, shape);
-        char name[128];
-        model_tensor_name(m, p->role, p->layer, FORMAT_HF, name);
-        Tensor t = tensor_over(&m->arena, name, DTYPE_F32, rank, shape, n->weights + p->offset);
-        DType before = there ? there->tensor.dtype : DTYPE_F32;
-        t.dtype = dtype_written(before);
-        as_q8 += t.dtype != before;
-        if (m->spec.unit_offset_norm && role_is_norm(p->role)) t.add = -1;
-        t.status = TENSOR_CHANGED;
-        model_set_tensor(m, p->role, p->layer, &t);
-    }
-    if (as_q8) model_notice(m, "%zu trained tensors become q8_0: their own type cannot be written", as_q8);
-    return true;
 }

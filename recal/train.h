@@ -5,22 +5,6 @@
 #include "recal/net.h"
 #include "recal/train_options.h"
 
-/* ---- AdamW (arXiv 1711.05101), as torch.optim.AdamW computes it ---- */
-
-typedef struct AdamW {
-    double lr, beta1, beta2, eps, weight_decay;
-    double clip; /* global gradient norm, 0: off */
-    uint64_t step;
-    float *m, *v; /* n_weights each */
-} AdamW;
-
-bool adamw_init(AdamW *o, const Net *n, Error *e);
-/* One step with the gradient in `grads`; returns its norm before clipping. Not finite: nothing changes. */
-double adamw_step(AdamW *o, Net *n, const float *grads);
-void adamw_free(AdamW *o);
-
-/* ---- the loop ---- */
-
 /* Learning rate of step `i` (from 0) of `n`. */
 double train_lr(const TrainOptions *o, uint64_t i, uint64_t n);
 
@@ -35,13 +19,9 @@ typedef struct TrainResult {
 /* Trains in place on windows of `ids` in a seeded random order (each seen once before any is seen again). The
  * same options, data and thread count give the same weights. `teacher` if the objective needs one, else NULL.
  * On a stop: saves the state and fails with ERR_INTERRUPTED. */
-bool train(Net *n, Net *teacher, const int32_t *ids, size_t n_ids, const TrainOptions *o, TrainResult *r,
-           Error *e);
+bool train_run(Net *n, const Net *teacher, const int32_t *ids, size_t n_ids, const TrainOptions *o,
+               TrainResult *r, Error *e);
 /* Bytes training takes beyond the weights: gradients, moments, activations, and the teacher's weights. */
 uint64_t train_bytes(const ModelSpec *s, uint64_t weight_bytes, const TrainOptions *o);
-
-/* Puts the trained weights into the model, as tensors over Net.weights (which must outlive the export), to be
- * written in each tensor's own type; types that cannot be encoded become q8_0, with a notice. */
-bool train_return(const Net *n, Model *m, Error *e);
 
 #endif

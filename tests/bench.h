@@ -7,7 +7,7 @@
 
 #include "formats/clock.h"
 #include "recal/gemm.h"
-#include "recal/net.h"
+#include "recal/inference.h"
 
 /* A LogitSink for which nothing has to be done. */
 static inline bool ignore(void *context, size_t first, size_t count, float *logits, Error *e) {

@@ -8,6 +8,7 @@
 #include "recal/evaluate/eval_tasks.h"
 #include "recal/evaluate/evaluate_scene.h"
 #include "recal/evaluate/wilson_interval.h"
+#include "recal/inference.h"
 #include "recal/perplexity.h"
 #include "tests/process.h"
 #include "tests/text_model.h"

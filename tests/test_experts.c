@@ -4,7 +4,7 @@
 #include <cblas.h>
 
 #include "formats/tensor_views.h"
-#include "recal/ops/ops.h"
+#include "recal/ops/experts.h"
 #include "tests/small_model.h"
 
 /* ---- tensors ---- */
@@ -246,7 +246,7 @@ static void odd_settings(void **state) {
 
 /* ---- the layer ---- */
 
-enum { N = 13, EXPERTS = 5, USED = 2, C = 7, F = 6 };
+enum { N = 13, EXPERTS = 5, TOP_K = 2, C = 7, F = 6 };
 
 typedef struct Mixture {
     double *p[8]; /* router, gate, up, down, and the same as biases; the latter may be NULL */
@@ -276,7 +276,7 @@ static void plain_token(const Mixture *m, const double *x, double *y) {
     bool chosen[EXPERTS] = {0};
     for (size_t e = 0; e < EXPERTS; e++)
         logits[e] = affine(m->p[0], m->p[4], x, e, C);
-    for (int j = 0; j < USED; j++) {
+    for (int j = 0; j < TOP_K; j++) {
         int best = -1;
         for (int e = 0; e < EXPERTS; e++)
             if (!chosen[e] && (best < 0 || logits[e] > logits[best])) best = e;
@@ -320,6 +320,17 @@ static ExpertParams params(float *p[8]) {
                           .down_bias = p[7]};
 }
 
+/* Memory for the dispatch of N tokens; free `w`. */
+static Dispatch dispatch_new(Workspace *w, size_t n_experts, size_t top_k) {
+    Error e = {0};
+    *w = (Workspace){0};
+    dispatch_lay_out(w, n_experts, top_k, N);
+    assert_true(workspace_alloc(w, "dispatch", &e));
+    Dispatch d = dispatch_lay_out(w, n_experts, top_k, N);
+    assert_true(workspace_is_full(w));
+    return d;
+}
+
 static void check_mixture(Routing routing, bool biases, Activation act, uint64_t seed) {
     Random r = random_seeded(seed);
     Pool *pool = pool_new(2);
@@ -333,30 +344,29 @@ static void check_mixture(Routing routing, bool biases, Activation act, uint64_t
     m.x = random_doubles(&r, N * C, 1), m.dy = random_doubles(&r, N * C, 1), m.y = doubles(N * C);
     float *x = as_floats(m.x, N * C), *dy = as_floats(m.dy, N * C), *y = xcalloc(N * C, sizeof *y),
           *dx = xcalloc(N * C, sizeof *dx);
-    Experts experts = {.n = EXPERTS,
-                       .used = USED,
+    Experts experts = {.n_experts = EXPERTS,
+                       .top_k = TOP_K,
                        .hidden_size = C,
-                       .ffn = F,
+                       .ffn_dim = F,
                        .activation = act,
                        .routing = routing,
                        .w = params(w)};
     ExpertParams grads = params(g);
-    float *rows = xcalloc(N * USED, (2 * C + 4 * F) * sizeof *rows);
-    ExpertRows at = {.in = rows,
-                     .out = rows + N * USED * C,
-                     .gate = rows + 2 * N * USED * C,
-                     .up = rows + N * USED * (2 * C + F),
-                     .wide = rows + N * USED * (2 * C + 2 * F),
-                     .spare = rows + N * USED * (2 * C + 3 * F)};
-    Routes routes;
-    Error e = {0};
-    assert_true(routes_new(&routes, &experts, N, &e));
-    experts_forward(pool, &experts, &routes, &at, y, x, N);
+    float *rows = xcalloc(N * TOP_K, (2 * C + 4 * F) * sizeof *rows);
+    ExpertActivations at = {.in = rows,
+                            .out = rows + N * TOP_K * C,
+                            .gate = rows + 2 * N * TOP_K * C,
+                            .up = rows + N * TOP_K * (2 * C + F),
+                            .hidden = rows + N * TOP_K * (2 * C + 2 * F),
+                            .recomputed = rows + N * TOP_K * (2 * C + 3 * F)};
+    Workspace workspace;
+    Dispatch dispatch = dispatch_new(&workspace, EXPERTS, TOP_K);
+    experts_forward(pool, &experts, &dispatch, &at, y, x, N);
     mixture_value(&m);
     assert_close("experts", y, m.y, N * C, 5e-6, 0);
-    assert_int_equal(routes.first[EXPERTS], N * USED);
+    assert_int_equal(dispatch.first[EXPERTS], N * TOP_K);
     double *want = differences(mixture_value, &m, m.x, N * C);
-    experts_backward(pool, &experts, &grads, &routes, &at, dx, dy, x, N);
+    experts_backward(pool, &experts, &grads, &dispatch, &at, dx, dy, x, N);
     assert_close("experts dx", dx, want, N * C, 2e-5, 0);
     free(want);
     for (int i = 0; i < (biases ? 8 : 4); i++) {
@@ -368,7 +378,7 @@ static void check_mixture(Routing routing, bool biases, Activation act, uint64_t
     }
     for (int i = 0; i < 8; i++)
         free(m.p[i]), free(w[i]), free(g[i]);
-    routes_free(&routes);
+    workspace_free(&workspace);
     free(rows), free(x), free(dy), free(y), free(dx), free(m.x), free(m.dy), free(m.y);
     pool_free(pool);
 }
@@ -388,7 +398,6 @@ static void odd_tokens(void **state) {
     (void)state;
     Random r = random_seeded(9);
     Pool *pool = pool_new(2);
-    Error e = {0};
     float *w[8] = {0}, *y[2];
     double *p[4], *at = random_doubles(&r, N * C, 1);
     for (int i = 0; i < 4; i++) {
@@ -396,31 +405,31 @@ static void odd_tokens(void **state) {
         w[i] = as_floats(p[i], sizes[i]);
     }
     float *x = as_floats(at, N * C), *rows = xcalloc(N * EXPERTS, (2 * C + 2 * F) * sizeof *rows);
-    ExpertRows in = {.in = rows,
-                     .out = rows + N * EXPERTS * C,
-                     .gate = rows + 2 * N * EXPERTS * C,
-                     .up = rows + N * EXPERTS * (2 * C + F),
-                     .wide = rows + 2 * N * EXPERTS * C};
+    ExpertActivations in = {.in = rows,
+                            .out = rows + N * EXPERTS * C,
+                            .gate = rows + 2 * N * EXPERTS * C,
+                            .up = rows + N * EXPERTS * (2 * C + F),
+                            .hidden = rows + 2 * N * EXPERTS * C};
     for (size_t n = 1; n <= EXPERTS; n += EXPERTS - 1) {
-        Experts all = {.n = n, .used = n, .hidden_size = C, .ffn = F, .w = params(w)};
-        Routes routes;
-        assert_true(routes_new(&routes, &all, N, &e));
+        Experts all = {.n_experts = n, .top_k = n, .hidden_size = C, .ffn_dim = F, .w = params(w)};
+        Workspace workspace;
+        Dispatch dispatch = dispatch_new(&workspace, n, n);
         for (int i = 0; i < 2; i++) {
             float *copy = xcalloc(N * C, sizeof *copy);
             memcpy(copy, x, N * C * sizeof *copy);
             if (i) copy[3 * C + 1] = NAN;
             y[i] = xcalloc(N * C, sizeof **y);
-            experts_forward(pool, &all, &routes, &in, y[i], copy, N);
-            assert_int_equal(routes.first[n], N * n);
+            experts_forward(pool, &all, &dispatch, &in, y[i], copy, N);
+            assert_int_equal(dispatch.first[n], N * n);
             free(copy);
         }
         assert_true(isnan(y[1][3 * C]));
         assert_memory_equal(y[0], y[1], 3 * C * sizeof **y);
         assert_memory_equal(y[0] + 4 * C, y[1] + 4 * C, (N - 4) * C * sizeof **y);
-        experts_forward(pool, &all, &routes, &in, y[1], x, 1);
+        experts_forward(pool, &all, &dispatch, &in, y[1], x, 1);
         assert_close("one token", y[1],
                      (double[C]){y[0][0], y[0][1], y[0][2], y[0][3], y[0][4], y[0][5], y[0][6]}, C, 1e-6, 0);
-        routes_free(&routes);
+        workspace_free(&workspace);
         free(y[0]), free(y[1]);
     }
     for (int i = 0; i < 4; i++)

@@ -4,7 +4,14 @@
 #include <cblas.h>
 
 #include "recal/gemm.h"
-#include "recal/ops/ops.h"
+#include "recal/ops/activation.h"
+#include "recal/ops/attention.h"
+#include "recal/ops/elementwise.h"
+#include "recal/ops/linear.h"
+#include "recal/ops/losses.h"
+#include "recal/ops/norm.h"
+#include "recal/ops/rope.h"
+#include "recal/ops/softcap.h"
 
 static Pool *pool;
 
@@ -507,13 +514,13 @@ static void test_products(void **state) {
         float *fx = as_floats(x, rows * in), *fw = as_floats(w, out * in), *fdy = as_floats(dy, rows * out);
         float *fy = xcalloc(rows * out, sizeof *fy), *fdx = xcalloc(rows * in, sizeof *fdx);
         float *fdw = xcalloc(out * in, sizeof *fdw);
-        linear_forward(pool, fy, fx, fw, rows, in, out);
+        linear_forward(pool, fy, fx, fw, NULL, rows, in, out);
         assert_close("linear", fy, y, rows * out, 1e-6, 0);
         memset(fdx, 0x40, rows * in * sizeof *fdx);
-        linear_backward(pool, fdx, false, fdw, fdy, fx, fw, rows, in, out);
+        linear_backward(pool, fdx, false, fdw, NULL, fdy, fx, fw, rows, in, out);
         assert_close("linear dx", fdx, dx, rows * in, 1e-6, 0);
         assert_close("linear dw", fdw, dw, out * in, 1e-6, 0);
-        linear_backward(pool, fdx, true, fdw, fdy, fx, fw, rows, in, out);
+        linear_backward(pool, fdx, true, fdw, NULL, fdy, fx, fw, rows, in, out);
         for (size_t i = 0; i < rows * in; i++)
             dx[i] *= 2;
         for (size_t i = 0; i < out * in; i++)

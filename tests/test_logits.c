@@ -1,6 +1,6 @@
 /* `derope logits` from the outside: what it writes, what it refuses, what it leaves behind. */
 #include "formats/file.h"
-#include "recal/net.h"
+#include "recal/inference.h"
 #include "surgery/pass.h"
 #include "tests/tiny_model.h"
 

@@ -2,7 +2,9 @@
  */
 #include "plain.h"
 
-#include "recal/net.h"
+#include "recal/activations.h"
+#include "recal/inference.h"
+#include "recal/train_batch.h"
 
 enum { LAYERS = 3, VOCAB = 23, WIDTH = 16, B = 2, T = 9 };
 
@@ -405,6 +407,7 @@ static void check_gradients(const Kind *kind, bool distill) {
                .targets = targets,
                .B = B,
                .T = T,
+               .objective = objective_by_name(distill ? "distill" : "next-token"),
                .teacher = distill ? t.net : NULL,
                .grads = grads,
                .grad_scale = 1};
@@ -436,11 +439,18 @@ static void test_batch_contract(void **state) {
     Error e = {0};
     int32_t ids[B * T], targets[B * T];
     pair_new(&p, &kinds[KINDS - 1], 21, 2);
+    const Objective *next_token = objective_by_name("next-token");
     random_ids(ids, B * T, 22);
     random_ids(targets, B * T, 23);
     size_t n = p.net->n_weights;
     float *once = xcalloc(n, sizeof *once), *again = xcalloc(n, sizeof *again);
-    Batch b = {.ids = ids, .targets = targets, .B = B, .T = T, .grads = once, .grad_scale = 1};
+    Batch b = {.ids = ids,
+               .targets = targets,
+               .B = B,
+               .T = T,
+               .objective = next_token,
+               .grads = once,
+               .grad_scale = 1};
     double loss, same;
     assert_true(net_train_batch(p.net, &b, &loss, &e));
     b.grads = again;
@@ -475,10 +485,11 @@ static void test_batch_refuses(void **state) {
     Pair p, other;
     Error e = {0};
     double loss;
+    const Objective *next_token = objective_by_name("next-token"), *distill = objective_by_name("distill");
     int32_t ids[4] = {0, 1, VOCAB, 2}, targets[4] = {1, 2, 3, VOCAB + 7};
     pair_new(&p, &kinds[0], 31, 1);
     pair_new(&other, &kinds[0], 31, 1);
-    Batch b = {.ids = ids, .targets = targets, .B = 1, .T = 4};
+    Batch b = {.ids = ids, .targets = targets, .B = 1, .T = 4, .objective = next_token};
     assert_false(net_train_batch(p.net, &b, &loss, &e));
     assert_int_equal(e.code, ERR_INPUT);
     assert_string_equal(e.message, "token 2 is 23, the vocabulary has 23");
@@ -489,10 +500,68 @@ static void test_batch_refuses(void **state) {
     assert_string_equal(e.message, "token 3 is 30, the vocabulary has 23");
     targets[3] = -1;
     other.model.spec.vocab--;
+    b.objective = distill;
+    assert_false(net_train_batch(p.net, &b, &loss, &e));
+    assert_int_equal(e.code, ERR_USAGE);
+    assert_string_equal(e.message, "the objective 'distill' needs a teacher");
     b.teacher = other.net;
     assert_false(net_train_batch(p.net, &b, &loss, &e));
     assert_string_equal(e.message, "the teacher's vocabulary has 22 tokens, the model's 23");
     pair_free(&p), pair_free(&other);
+}
+
+/* An objective that no table lists: nothing but the objective itself says how logits are scored. */
+static void doubled_loss(const LossBlock *b) {
+    LossBlock twice = *b;
+    twice.scale *= 2;
+    objective_by_name("next-token")->loss(&twice);
+    for (size_t i = 0; i < b->rows; i++)
+        b->losses[i] *= 2;
+}
+
+static void test_objective_of_ones_own(void **state) {
+    (void)state;
+    const Objective doubled = {.name = "doubled", .loss = doubled_loss};
+    Pair p;
+    Error e = {0};
+    int32_t ids[B * T], targets[B * T];
+    double loss, twice;
+    pair_new(&p, &kinds[0], 91, 2);
+    random_ids(ids, B * T, 92);
+    random_ids(targets, B * T, 93);
+    size_t n = p.net->n_weights;
+    float *one = xcalloc(n, sizeof *one), *two = xcalloc(n, sizeof *two);
+    Batch b = {.ids = ids, .targets = targets, .B = B, .T = T, .grad_scale = 1, .grads = one};
+    b.objective = objective_by_name("next-token");
+    assert_true(net_train_batch(p.net, &b, &loss, &e));
+    b.objective = &doubled;
+    b.grads = two;
+    assert_true(net_train_batch(p.net, &b, &twice, &e));
+    assert_true(fabs(twice - 2 * loss) < 1e-12);
+    for (size_t i = 0; i < n; i++)
+        assert_true(two[i] == 2 * one[i]); /* a factor of two rounds nothing */
+    free(one), free(two);
+    pair_free(&p);
+}
+
+/* Every kind of layer: the activations take exactly the bytes that were counted, kept for a backward pass or
+ * not. */
+static void test_activations_fill_their_workspace(void **state) {
+    (void)state;
+    static const size_t shapes[][2] = {{1, 1}, {1, 7}, {3, 5}, {2, 64}, {5, 33}};
+    for (int i = 0; i < KINDS; i++)
+        for (size_t j = 0; j < 2 * sizeof shapes / sizeof *shapes; j++) {
+            Pair p;
+            Error e = {0};
+            ForwardPass f;
+            const size_t *shape = shapes[j / 2];
+            pair_new(&p, &kinds[i], 95, 1);
+            assert_true(forward_pass_new(&f, p.net, shape[0], shape[1], j % 2, &e));
+            assert_true(workspace_is_full(&f.workspace));
+            assert_int_equal(f.workspace.payload, forward_pass_bytes(p.net->spec, shape[0], shape[1], j % 2));
+            forward_pass_free(&f);
+            pair_free(&p);
+        }
 }
 
 /* Memory is linear in the length: no T x T anywhere. */
@@ -612,6 +681,7 @@ static void test_run_equals_training(void **state) {
     Error e = {0};
     int32_t ids[N], targets[N];
     pair_new(&p, &kinds[KINDS - 1], 61, 2);
+    const Objective *next_token = objective_by_name("next-token");
     random_ids(ids, N, 62);
     random_ids(targets, N, 63);
     run_pieces(&p, ids, N, N, 0, logits);
@@ -622,7 +692,7 @@ static void test_run_equals_training(void **state) {
             row[v] = logits[i * VOCAB + v];
         sum += plain_loss(row, NULL, targets[i], VOCAB);
     }
-    Batch b = {.ids = ids, .targets = targets, .B = 1, .T = N};
+    Batch b = {.ids = ids, .targets = targets, .B = 1, .T = N, .objective = next_token};
     assert_true(net_train_batch(p.net, &b, &loss, &e));
     assert_true(fabs(loss - sum / N) < 1e-5 * loss);
     pair_free(&p);
@@ -723,6 +793,8 @@ int main(void) {
         cmocka_unit_test(test_gradients_distill),
         cmocka_unit_test(test_batch_contract),
         cmocka_unit_test(test_batch_refuses),
+        cmocka_unit_test(test_objective_of_ones_own),
+        cmocka_unit_test(test_activations_fill_their_workspace),
         cmocka_unit_test(test_estimate),
         cmocka_unit_test(test_run),
         cmocka_unit_test(test_cache),

@@ -1,4 +1,5 @@
 /* AdamW against a plain loop in double, and the learning rate at the corners of its schedule. */
+#include "recal/optimizer.h"
 #include "recal/train.h"
 #include "tests/plain.h"
 

@@ -3,6 +3,7 @@
 
 #include "cmd/token_input.h"
 #include "formats/file.h"
+#include "recal/inference.h"
 #include "recal/perplexity.h"
 #include "recal/random.h"
 #include "tests/text_model.h"

@@ -71,7 +71,7 @@ static Net *random_net(const Fixture *f) {
 static Net *trained(const Fixture *f, const TrainOptions *o, TrainResult *r) {
     Net *n = random_net(f);
     Error e = {0};
-    if (!train(n, NULL, f->ids, N_IDS, o, r, &e)) fail_msg("%s", e.message);
+    if (!train_run(n, NULL, f->ids, N_IDS, o, r, &e)) fail_msg("%s", e.message);
     return n;
 }
 
@@ -129,7 +129,7 @@ static void resuming_changes_nothing(void **state) {
     o.state_path = f->state;
     o.stop = &stop;
     o.progress = stop_after_seven;
-    assert_false(train(stopped, NULL, f->ids, N_IDS, &o, &half, &e));
+    assert_false(train_run(stopped, NULL, f->ids, N_IDS, &o, &half, &e));
     assert_int_equal(e.code, ERR_INTERRUPTED);
     assert_int_equal(half.steps, 7);
     json_decref(half.losses);
@@ -137,7 +137,7 @@ static void resuming_changes_nothing(void **state) {
     o.stop = NULL;
     o.progress = NULL;
     o.resume = true;
-    if (!train(resumed, NULL, f->ids, N_IDS, &o, &half, &e)) fail_msg("%s", e.message);
+    if (!train_run(resumed, NULL, f->ids, N_IDS, &o, &half, &e)) fail_msg("%s", e.message);
     assert_int_equal(half.steps, 15);
     assert_memory_equal(straight->weights, resumed->weights, straight->n_weights * sizeof(float));
     assert_true(json_equal(whole.losses, half.losses));
@@ -159,7 +159,7 @@ static void another_runs_state_is_refused(void **state) {
     Error e = {0};
     o.resume = true;
     o.lr = 1e-4;
-    assert_false(train(n, NULL, f->ids, N_IDS, &o, &r, &e));
+    assert_false(train_run(n, NULL, f->ids, N_IDS, &o, &r, &e));
     assert_int_equal(e.code, ERR_INPUT);
     assert_non_null(strstr(e.message, "was made with other options, data or model"));
     json_decref(r.losses);
@@ -171,7 +171,7 @@ static void another_runs_state_is_refused(void **state) {
     fseek(file, 2000, SEEK_SET);
     fputc(byte ^ 1, file);
     fclose(file);
-    assert_false(train(n, NULL, f->ids, N_IDS, &o, &r, &e));
+    assert_false(train_run(n, NULL, f->ids, N_IDS, &o, &r, &e));
     assert_non_null(strstr(e.message, "damaged (its hash does not match)"));
     json_decref(r.losses);
     net_close(n);
@@ -215,12 +215,12 @@ static void nonsense_is_refused(void **state) {
     TrainResult r;
     Error e = {0};
     TrainOptions o = options(1);
-    assert_false(train(n, NULL, f->ids, CONTEXT, &o, &r, &e));
+    assert_false(train_run(n, NULL, f->ids, CONTEXT, &o, &r, &e));
     assert_string_equal(e.message, "the training text has 24 tokens, one sequence takes 25");
     assert_int_equal(e.code, ERR_INPUT);
     json_decref(r.losses);
     o.accumulate = 3;
-    assert_false(train(n, NULL, f->ids, N_IDS, &o, &r, &e));
+    assert_false(train_run(n, NULL, f->ids, N_IDS, &o, &r, &e));
     assert_int_equal(e.code, ERR_USAGE);
     json_decref(r.losses);
     net_close(n);

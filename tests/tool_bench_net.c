@@ -2,6 +2,7 @@
  * or on random ones where there is only a config.json.
  *   tool_bench_net MODEL [B] [T] [REPEATS]      prints JSON; B sequences of T tokens */
 #include "formats/checkpoint_open.h"
+#include "recal/train_batch.h"
 #include "tests/bench.h"
 
 /* Best of `repeats`. */
@@ -37,8 +38,14 @@ static double training_rate(Net *n, Net *teacher, const int32_t *ids, size_t B, 
     double best = 0, loss;
     float *grads = big_alloc(n->n_weights, sizeof *grads, "gradients", &e);
     if (!grads) fail(&e);
-    Batch b = {
-        .ids = ids, .targets = ids + 1, .B = B, .T = T, .teacher = teacher, .grad_scale = 1, .grads = grads};
+    Batch b = {.ids = ids,
+               .targets = ids + 1,
+               .B = B,
+               .T = T,
+               .objective = objective_by_name(teacher ? "distill" : "next-token"),
+               .teacher = teacher,
+               .grad_scale = 1,
+               .grads = grads};
     for (int i = 0; i < repeats; i++) {
         double start = clock_seconds();
         if (!net_train_batch(n, &b, &loss, &e)) fail(&e);
@@ -50,7 +57,7 @@ static double training_rate(Net *n, Net *teacher, const int32_t *ids, size_t B, 
 }
 
 int main(int argc, char **argv) {
-    gemm_wake(argv);
+    gemm_select_kernels(argv);
     if (argc < 2) return 2;
     size_t B = argc > 2 ? strtoul(argv[2], NULL, 10) : 4, T = argc > 3 ? strtoul(argv[3], NULL, 10) : 512;
     int repeats = argc > 4 ? atoi(argv[4]) : 3;

@@ -24,7 +24,7 @@ static double perplexity_rate(Net *n, const int32_t *ids, size_t T) {
 }
 
 int main(int argc, char **argv) {
-    gemm_wake(argv);
+    gemm_select_kernels(argv);
     if (argc < 3) return 2;
     size_t T = strtoul(argv[2], NULL, 10);
     Error e = {0};

@@ -9,7 +9,7 @@
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_open.h"
 #include "formats/file.h"
-#include "recal/net.h"
+#include "recal/train_batch.h"
 #include "surgery/pass.h"
 
 static void put(FILE *f, const char *name, const float *values, uint64_t n) {
@@ -48,8 +48,14 @@ int main(int argc, char **argv) {
     if (tm) teacher = net_open(tm, 2, &e);
     if (!n || (strcmp(argv[4], "-") && !teacher)) fail(&e);
     float *grads = big_alloc(n->n_weights, sizeof *grads, "gradients", &e);
-    Batch batch = {
-        .ids = ids, .targets = targets, .B = B, .T = T, .teacher = teacher, .grads = grads, .grad_scale = 1};
+    Batch batch = {.ids = ids,
+                   .targets = targets,
+                   .B = B,
+                   .T = T,
+                   .objective = objective_by_name(teacher ? "distill" : "next-token"),
+                   .teacher = teacher,
+                   .grads = grads,
+                   .grad_scale = 1};
     double loss;
     if (!net_train_batch(n, &batch, &loss, &e)) fail(&e);
     FILE *f = fopen(argv[3], "wb");

@@ -21,6 +21,7 @@
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "recal/evaluate/eval_tasks.h"
+#include "recal/kv_cache.h"
 #include "recal/memory.h"
 #include "surgery/pass.h"
 #include "surgery/version.h"

@@ -8,6 +8,7 @@
 #include "cmd/command_line.h"
 #include "cmd/surgery_flags.h"
 #include "formats/checkpoint_open.h"
+#include "recal/kv_cache.h"
 #include "recal/memory.h"
 #include "recal/sampling.h"
 #include "surgery/tokenizer/tokenizer.h"
@@ -113,7 +114,7 @@ static bool continue_text(const Arguments *a, const Model *m, const Tokenizer *t
         p.printed = text.size;
         buffer_free(&text);
     }
-    ok = n && generate(n, prompt, n_prompt, &o, print_token, &p, e);
+    ok = n && generate_tokens(n, prompt, n_prompt, &o, print_token, &p, e);
     if (n) putchar('\n');
     free(prompt);
     net_close(n);

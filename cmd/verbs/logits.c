@@ -14,8 +14,8 @@
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_open.h"
 #include "formats/output.h"
+#include "recal/inference.h"
 #include "recal/memory.h"
-#include "recal/transformer_layer.h"
 
 typedef struct Arguments {
     SurgeryFlags surgery;

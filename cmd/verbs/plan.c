@@ -13,6 +13,7 @@
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "recal/evaluate/eval_tasks.h"
+#include "recal/kv_cache.h"
 #include "recal/memory.h"
 #include "surgery/carrier.h"
 

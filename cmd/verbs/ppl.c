@@ -10,6 +10,7 @@
 #include "cmd/surgery_flags.h"
 #include "cmd/token_input.h"
 #include "formats/checkpoint_open.h"
+#include "recal/kv_cache.h"
 #include "recal/memory.h"
 #include "recal/perplexity.h"
 

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recal/ops/ops.h"
+#include "recal/inference.h"
+#include "recal/ops/losses.h"
 
 /* A scene being evaluated. */
 typedef struct Run {

@@ -1,26 +1,34 @@
-#include "recal/ops/ops.h"
+/* Activation functions and their derivatives. Each is written once, as an inline function that returns value
+ * and slope at a point; the loops over arrays are generated from it, and the compiler drops the part of the
+ * point that a loop does not use. Exponentials are the vectorisable approximations of simd.h. */
+#include "recal/ops/activation.h"
+
 #include "recal/simd.h"
 
-enum { PIECE = 8192 };
+enum { ELEMENTS_PER_TASK = 8192 };
 
-/* An activation and its slope at x. */
+/* An activation function at one x. */
 typedef struct Point {
-    float value, slope;
+    float value; /* act(x) */
+    float slope; /* act'(x) */
 } Point;
 
+/* SiLU: x sigma(x), sigma the logistic function. With sigma' = sigma (1 - sigma), the slope is
+ * sigma + x sigma (1 - sigma). */
 static inline Point silu(float x) {
     float sigma = 1.0f / (1.0f + exp_approx(-x));
     return (Point){x * sigma, sigma * (1.0f + x * (1.0f - sigma))};
 }
 
+/* GELU (arXiv 1606.08415) in its tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))). */
 static inline Point gelu_tanh(float x) {
     const float root = 0.79788456f, cubic = 0.044715f; /* sqrt(2 / pi) */
     float t = tanh_approx(root * (x + cubic * x * x * x));
-    float inner = root * (1.0f + 3.0f * cubic * x * x);
+    float inner = root * (1.0f + 3.0f * cubic * x * x); /* derivative of tanh's argument */
     return (Point){0.5f * x * (1.0f + t), 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * inner};
 }
 
-/* Abramowitz and Stegun 7.1.26: within 1.5e-7. */
+/* The error function by Abramowitz and Stegun 7.1.26; absolute error at most 1.5e-7. */
 static inline float erf_approx(float x) {
     float z = x < 0 ? -x : x, t = 1.0f / (1.0f + 0.3275911f * z);
     float p = 1.061405429f;
@@ -32,19 +40,22 @@ static inline float erf_approx(float x) {
     return x < 0 ? -y : y;
 }
 
+/* Exact GELU: x Phi(x), Phi the normal distribution function, whose derivative is exp(-x^2/2) / sqrt(2 pi).
+ */
 static inline Point gelu(float x) {
     float cdf = 0.5f * (1.0f + erf_approx(x * 0.70710678f));
     return (Point){x * cdf, cdf + x * 0.39894228f * exp_approx(-0.5f * x * x)};
 }
 
-/* GPT-OSS: both halves are clipped, and up is counted from -1. */
+/* GPT-OSS multiplies gate sigma(1.702 gate) by (up + 1), after limiting gate to at most 7 and up to -7 .. 7.
+ */
 enum { CLIP = 7 };
 
 static inline float clip_above(float x) {
     return x > CLIP ? CLIP : x;
 }
 
-static inline float clip(float x) {
+static inline float clip_both(float x) {
     return x < -CLIP ? -CLIP : clip_above(x);
 }
 
@@ -54,7 +65,8 @@ static inline Point silu_steep(float x) {
     return (Point){x * sigma, sigma * (1.0f + steep * x * (1.0f - sigma))};
 }
 
-/* One pair of loops per activation, so that each is compiled into vectors. */
+/* Defines act_forward and act_backward. A macro and not one function with a function pointer: each loop must
+ * see its activation inline to become vector code. */
 #define LOOPS(act)                                                                                           \
     SIMD_CLONES static void act##_forward(float *y, const float *gate, const float *up, size_t n) {          \
         for (size_t i = 0; gate && i < n; i++)                                                               \
@@ -66,7 +78,7 @@ static inline Point silu_steep(float x) {
                                            const float *up, size_t n) {                                      \
         for (size_t i = 0; gate && i < n; i++) {                                                             \
             Point a = act(gate[i]);                                                                          \
-            float u = up[i], d = dy[i];                                                                      \
+            float u = up[i], d = dy[i]; /* read before the outputs, which may be the same arrays */          \
             dgate[i] = d * u * a.slope;                                                                      \
             dup[i] = d * a.value;                                                                            \
         }                                                                                                    \
@@ -79,19 +91,22 @@ LOOPS(gelu_tanh)
 
 SIMD_CLONES static void clipped_forward(float *y, const float *gate, const float *up, size_t n) {
     for (size_t i = 0; i < n; i++)
-        y[i] = silu_steep(clip_above(gate[i])).value * (clip(up[i]) + 1);
+        y[i] = silu_steep(clip_above(gate[i])).value * (clip_both(up[i]) + 1);
 }
 
+/* Where an input was limited, the output does not depend on it and its gradient is 0. */
 SIMD_CLONES static void clipped_backward(float *dgate, float *dup, const float *dy, const float *gate,
                                          const float *up, size_t n) {
     for (size_t i = 0; i < n; i++) {
         float g = gate[i], u = up[i], d = dy[i];
         Point a = silu_steep(clip_above(g));
-        dgate[i] = g < CLIP ? d * (clip(u) + 1) * a.slope : 0;
+        dgate[i] = g < CLIP ? d * (clip_both(u) + 1) * a.slope : 0;
         dup[i] = u > -CLIP && u < CLIP ? d * a.value : 0;
     }
 }
 
+/* The loops of each activation. Adding an activation: its enum value in surgery/spec.h, its function above
+ * with a line LOOPS(...), and its entry here. */
 static const struct {
     void (*forward)(float *y, const float *gate, const float *up, size_t n);
     void (*backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, size_t n);
@@ -111,78 +126,41 @@ void activation_row_backward(Activation act, float *dgate, float *dup, const flo
     loops[act].backward(dgate, dup, dy, gate, up, n);
 }
 
-typedef struct Work {
+/* One call of activation_forward or activation_backward; the names are those of their parameters. */
+typedef struct ActivationTask {
     Activation act;
     float *y, *dgate, *dup;
     const float *dy, *gate, *up;
     size_t n;
-} Work;
+} ActivationTask;
 
+/* x + at, or NULL for an absent array. */
 static const float *from(const float *x, size_t at) {
     return x ? x + at : NULL;
 }
 
 static void forward_piece(void *context, size_t task, int thread) {
     (void)thread;
-    const Work *w = context;
-    size_t at = task * PIECE, n = w->n - at < PIECE ? w->n - at : PIECE;
+    const ActivationTask *w = context;
+    size_t at = task * ELEMENTS_PER_TASK, n = w->n - at < ELEMENTS_PER_TASK ? w->n - at : ELEMENTS_PER_TASK;
     loops[w->act].forward(w->y + at, from(w->gate, at), w->up + at, n);
 }
 
 void activation_forward(Pool *p, Activation act, float *y, const float *gate, const float *up, size_t n) {
-    Work w = {.act = act, .y = y, .gate = gate, .up = up, .n = n};
-    pool_run(p, (n + PIECE - 1) / PIECE, forward_piece, &w);
+    ActivationTask w = {.act = act, .y = y, .gate = gate, .up = up, .n = n};
+    pool_run(p, (n + ELEMENTS_PER_TASK - 1) / ELEMENTS_PER_TASK, forward_piece, &w);
 }
 
 static void backward_piece(void *context, size_t task, int thread) {
     (void)thread;
-    const Work *w = context;
-    size_t at = task * PIECE, n = w->n - at < PIECE ? w->n - at : PIECE;
+    const ActivationTask *w = context;
+    size_t at = task * ELEMENTS_PER_TASK, n = w->n - at < ELEMENTS_PER_TASK ? w->n - at : ELEMENTS_PER_TASK;
     loops[w->act].backward(w->gate ? w->dgate + at : NULL, w->dup + at, w->dy + at, from(w->gate, at),
                            w->up + at, n);
 }
 
 void activation_backward(Pool *p, Activation act, float *dgate, float *dup, const float *dy,
                          const float *gate, const float *up, size_t n) {
-    Work w = {.act = act, .dgate = dgate, .dup = dup, .dy = dy, .gate = gate, .up = up, .n = n};
-    pool_run(p, (n + PIECE - 1) / PIECE, backward_piece, &w);
-}
-
-/* ---- soft caps ---- */
-
-SIMD_CLONES void softcap_row(float *x, float cap, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        x[i] = cap * tanh_approx(x[i] / cap);
-}
-
-SIMD_CLONES void softcap_row_backward(float *d, const float *y, float cap, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        d[i] *= 1.0f - (y[i] / cap) * (y[i] / cap);
-}
-
-typedef struct Cap {
-    float *x;
-    const float *y;
-    float cap;
-    size_t n;
-} Cap;
-
-static void cap_piece(void *context, size_t task, int thread) {
-    (void)thread;
-    const Cap *c = context;
-    size_t at = task * PIECE, n = c->n - at < PIECE ? c->n - at : PIECE;
-    if (c->y)
-        softcap_row_backward(c->x + at, c->y + at, c->cap, n);
-    else
-        softcap_row(c->x + at, c->cap, n);
-}
-
-void softcap_forward(Pool *p, float *x, float cap, size_t n) {
-    Cap c = {.x = x, .cap = cap, .n = n};
-    pool_run(p, (n + PIECE - 1) / PIECE, cap_piece, &c);
-}
-
-void softcap_backward(Pool *p, float *d, const float *y, float cap, size_t n) {
-    Cap c = {.x = d, .y = y, .cap = cap, .n = n};
-    pool_run(p, (n + PIECE - 1) / PIECE, cap_piece, &c);
+    ActivationTask w = {.act = act, .dgate = dgate, .dup = dup, .dy = dy, .gate = gate, .up = up, .n = n};
+    pool_run(p, (n + ELEMENTS_PER_TASK - 1) / ELEMENTS_PER_TASK, backward_piece, &w);
 }

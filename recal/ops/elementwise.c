@@ -1,16 +1,21 @@
-/* Biases, residuals, embeddings: one pass over rows each. */
-#include "recal/ops/ops.h"
+/* Sums, scaling, biases and embeddings: loops over rows that the compiler turns into vector code. They are
+ * bound by memory bandwidth, so each passes over its data once. */
+#include "recal/ops/elementwise.h"
+
 #include "recal/simd.h"
 
-enum { ROWS = 16, COLUMNS = 64, PIECE = 16384 };
+/* How much one task of the pool does: rows, or columns (a cache line of floats times four), or elements.
+ * Large enough that taking a task costs nothing beside it, small enough that all threads have work. */
+enum { ROWS_PER_TASK = 16, COLUMNS_PER_TASK = 64, ELEMENTS_PER_TASK = 16384 };
 
-typedef struct Rows {
-    float *x;
-    const float *y;
-    const int32_t *ids;
+/* What the tasks of one call work on; each call uses the fields that it needs. */
+typedef struct RowsTask {
+    float *x;           /* (N, C): written */
+    const float *y;     /* (N, C), (C) or a table (vocabulary, C): read */
+    const int32_t *ids; /* (N): rows of the table */
     float scale;
     size_t N, C;
-} Rows;
+} RowsTask;
 
 SIMD_CLONES void row_add(float *x, const float *y, float scale, size_t n) {
     for (size_t i = 0; i < n; i++)
@@ -24,6 +29,7 @@ SIMD_CLONES void row_scale(float *x, float scale, size_t n) {
 
 SIMD_CLONES float row_dot(const float *x, const float *y, size_t n) {
     float sum = 0;
+    /* The pragma permits the compiler to keep several partial sums, which changes the order of adding. */
 #pragma omp simd reduction(+ : sum)
     for (size_t i = 0; i < n; i++)
         sum += x[i] * y[i];
@@ -32,39 +38,41 @@ SIMD_CLONES float row_dot(const float *x, const float *y, size_t n) {
 
 static void bias_rows(void *context, size_t task, int thread) {
     (void)thread;
-    const Rows *r = context;
-    for (size_t i = task * ROWS; i < r->N && i < (task + 1) * ROWS; i++)
+    const RowsTask *r = context;
+    for (size_t i = task * ROWS_PER_TASK; i < r->N && i < (task + 1) * ROWS_PER_TASK; i++)
         row_add(r->x + i * r->C, r->y, 1, r->C);
 }
 
 void bias_forward(Pool *p, float *x, const float *bias, size_t N, size_t C) {
-    Rows r = {.x = x, .y = bias, .N = N, .C = C};
-    pool_run(p, (N + ROWS - 1) / ROWS, bias_rows, &r);
+    RowsTask r = {.x = x, .y = bias, .N = N, .C = C};
+    pool_run(p, (N + ROWS_PER_TASK - 1) / ROWS_PER_TASK, bias_rows, &r);
 }
 
+/* Tasks are blocks of columns and not of rows: every element of dbias then belongs to one task, which adds
+ * the rows in their order, so the sum does not depend on the number of threads. */
 static void bias_columns(void *context, size_t task, int thread) {
     (void)thread;
-    const Rows *r = context;
-    size_t c = task * COLUMNS, width = r->C - c < COLUMNS ? r->C - c : COLUMNS;
+    const RowsTask *r = context;
+    size_t c = task * COLUMNS_PER_TASK, width = r->C - c < COLUMNS_PER_TASK ? r->C - c : COLUMNS_PER_TASK;
     for (size_t i = 0; i < r->N; i++)
         row_add(r->x + c, r->y + i * r->C + c, 1, width);
 }
 
 void bias_backward(Pool *p, float *dbias, const float *dy, size_t N, size_t C) {
-    Rows r = {.x = dbias, .y = dy, .N = N, .C = C};
-    pool_run(p, (C + COLUMNS - 1) / COLUMNS, bias_columns, &r);
+    RowsTask r = {.x = dbias, .y = dy, .N = N, .C = C};
+    pool_run(p, (C + COLUMNS_PER_TASK - 1) / COLUMNS_PER_TASK, bias_columns, &r);
 }
 
 static void add_piece(void *context, size_t task, int thread) {
     (void)thread;
-    const Rows *r = context;
-    size_t at = task * PIECE, n = r->N - at < PIECE ? r->N - at : PIECE;
+    const RowsTask *r = context;
+    size_t at = task * ELEMENTS_PER_TASK, n = r->N - at < ELEMENTS_PER_TASK ? r->N - at : ELEMENTS_PER_TASK;
     row_add(r->x + at, r->y + at, r->scale, n);
 }
 
 void add_scaled(Pool *p, float *x, const float *y, float scale, size_t n) {
-    Rows r = {.x = x, .y = y, .scale = scale, .N = n};
-    pool_run(p, (n + PIECE - 1) / PIECE, add_piece, &r);
+    RowsTask r = {.x = x, .y = y, .scale = scale, .N = n};
+    pool_run(p, (n + ELEMENTS_PER_TASK - 1) / ELEMENTS_PER_TASK, add_piece, &r);
 }
 
 SIMD_CLONES static void copy_scaled(float *x, const float *y, float scale, size_t n) {
@@ -74,15 +82,15 @@ SIMD_CLONES static void copy_scaled(float *x, const float *y, float scale, size_
 
 static void embed_rows(void *context, size_t task, int thread) {
     (void)thread;
-    const Rows *r = context;
-    for (size_t i = task * ROWS; i < r->N && i < (task + 1) * ROWS; i++)
+    const RowsTask *r = context;
+    for (size_t i = task * ROWS_PER_TASK; i < r->N && i < (task + 1) * ROWS_PER_TASK; i++)
         copy_scaled(r->x + i * r->C, r->y + (size_t)r->ids[i] * r->C, r->scale, r->C);
 }
 
 void embedding_forward(Pool *p, float *x, const float *table, const int32_t *ids, float scale, size_t N,
                        size_t C) {
-    Rows r = {.x = x, .y = table, .ids = ids, .scale = scale, .N = N, .C = C};
-    pool_run(p, (N + ROWS - 1) / ROWS, embed_rows, &r);
+    RowsTask r = {.x = x, .y = table, .ids = ids, .scale = scale, .N = N, .C = C};
+    pool_run(p, (N + ROWS_PER_TASK - 1) / ROWS_PER_TASK, embed_rows, &r);
 }
 
 void embedding_backward(float *dtable, const float *dx, const int32_t *ids, float scale, size_t N, size_t C) {

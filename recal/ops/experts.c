@@ -1,47 +1,46 @@
-/* Mixtures of experts. The tokens of each expert are gathered, so that it is one matrix product; threads
- * share out the experts. */
+/* Mixtures of experts: router, dispatch, the experts themselves, and all three backward.
+ *
+ * Threads share out the experts: one task gathers an expert's rows, runs its products on its own thread, and
+ * writes to the expert's slots. Where the results of a token are summed, threads share out the tokens. No two
+ * tasks write to the same memory, so the results do not depend on the number of threads. */
+#include "recal/ops/experts.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/buffer.h"
 #include "recal/gemm.h"
-#include "recal/ops/ops.h"
+#include "recal/ops/activation.h"
+#include "recal/ops/elementwise.h"
+#include "recal/ops/linear.h"
 
-enum { TOKENS = 16 }; /* per task, where threads share out the tokens */
+enum { TOKENS_PER_TASK = 16 };
 
-size_t routes_floats(size_t n, size_t used) {
-    return n + 4 * used;
+Dispatch dispatch_lay_out(Workspace *w, size_t n_experts, size_t top_k, size_t N) {
+    Dispatch d;
+    d.probs = workspace_floats(w, N, n_experts);
+    d.weight = workspace_floats(w, N, top_k);
+    d.token = workspace_indices(w, N, top_k);
+    d.expert = workspace_indices(w, N, top_k);
+    d.slot = workspace_indices(w, N, top_k);
+    d.first = workspace_indices(w, n_experts + 1, 1);
+    return d;
 }
 
-bool routes_new(Routes *r, const Experts *x, size_t N, Error *e) {
-    size_t places = N * x->used;
-    float *block =
-        big_alloc_unset(N * routes_floats(x->n, x->used) + x->n + 1, sizeof *block, "routes to experts", e);
-    if (!block) return false;
-    r->probs = block;
-    r->share = block + N * x->n;
-    r->token = (uint32_t *)(r->share + places);
-    r->expert = r->token + places;
-    r->place = r->expert + places;
-    r->first = r->place + places;
-    return true;
-}
-
-void routes_free(Routes *r) {
-    free(r->probs);
-    *r = (Routes){0};
-}
-
-typedef struct Work {
-    const Experts *x;
-    const ExpertParams *g;
-    const Routes *r;
-    const ExpertRows *rows;
-    const float *in, *dy;
-    float *out;
+/* One call of experts_forward or experts_backward; the names are those of their parameters. */
+typedef struct ExpertsTask {
+    const Experts *e;
+    const ExpertParams *g; /* backward only */
+    const Dispatch *d;
+    const ExpertActivations *a;
+    const float *x, *dy;
+    float *sum; /* (N, C): y forward, dx backward */
     size_t N;
-} Work;
+} ExpertsTask;
+
+static size_t token_tasks(size_t N) {
+    return (N + TOKENS_PER_TASK - 1) / TOKENS_PER_TASK;
+}
 
 /* ---- the router ---- */
 
@@ -51,7 +50,8 @@ static bool is_chosen(const uint32_t *chosen, size_t n, uint32_t expert) {
     return false;
 }
 
-/* The highest logit that is not chosen yet; of equal ones the first. */
+/* The expert with the highest logit among those not chosen yet; of equal ones the first. It always returns an
+ * expert, even if all logits are NaN, so that a broken token cannot index outside the arrays. */
 static uint32_t best_of_rest(const float *logits, size_t n, const uint32_t *chosen, size_t n_chosen) {
     uint32_t best = UINT32_MAX;
     for (uint32_t i = 0; i < n; i++)
@@ -59,72 +59,77 @@ static uint32_t best_of_rest(const float *logits, size_t n, const uint32_t *chos
     return best;
 }
 
-/* Logits become shares; chosen[] receives the experts. */
-static void choose(const Experts *x, float *logits, uint32_t *chosen) {
-    for (size_t j = 0; j < x->used; j++)
-        chosen[j] = best_of_rest(logits, x->n, chosen, j);
+/* Chooses a token's experts, and turns its logits (n_experts) into routing weights in place. */
+static void choose(const Experts *e, float *logits, uint32_t *chosen) {
+    for (size_t j = 0; j < e->top_k; j++)
+        chosen[j] = best_of_rest(logits, e->n_experts, chosen, j);
     float highest = logits[chosen[0]], sum = 0;
-    for (uint32_t i = 0; i < x->n; i++) {
-        bool counts = x->routing == ROUTING_OF_ALL || is_chosen(chosen, x->used, i);
-        if (x->routing == ROUTING_OF_INPUT)
+    for (uint32_t i = 0; i < e->n_experts; i++) {
+        /* ROUTING_OF_ALL normalises over all experts, the others know only the chosen ones. */
+        bool counts = e->routing == ROUTING_OF_ALL || is_chosen(chosen, e->top_k, i);
+        if (e->routing == ROUTING_OF_INPUT)
             logits[i] = counts ? 1 / (1 + expf(-logits[i])) : 0;
         else
             logits[i] = counts ? expf(logits[i] - highest) : 0;
         sum += logits[i];
     }
-    if (x->routing == ROUTING_OF_INPUT) return;
-    for (size_t i = 0; i < x->n; i++)
+    if (e->routing == ROUTING_OF_INPUT) return; /* sigmoids are not normalised */
+    for (size_t i = 0; i < e->n_experts; i++)
         logits[i] /= sum;
 }
 
 static void choose_task(void *context, size_t task, int thread) {
     (void)thread;
-    const Work *w = context;
-    for (size_t t = task * TOKENS; t < w->N && t < (task + 1) * TOKENS; t++)
-        choose(w->x, w->r->probs + t * w->x->n, w->r->expert + t * w->x->used);
+    const ExpertsTask *w = context;
+    for (size_t t = task * TOKENS_PER_TASK; t < w->N && t < (task + 1) * TOKENS_PER_TASK; t++)
+        choose(w->e, w->d->probs + t * w->e->n_experts, w->d->expert + t * w->e->top_k);
 }
 
-/* Gives every token its places: those of one expert lie side by side. */
-static void lay_out(const Experts *x, Routes *r, size_t N) {
-    memset(r->first, 0, (x->n + 1) * sizeof *r->first);
-    for (size_t i = 0; i < N * x->used; i++)
-        r->first[r->expert[i] + 1]++;
-    for (size_t e = 0; e < x->n; e++)
-        r->first[e + 1] += r->first[e];
-    for (size_t i = 0; i < N * x->used; i++) {
-        uint32_t expert = r->expert[i], place = r->first[expert]++;
-        r->token[place] = (uint32_t)(i / x->used);
-        r->share[place] = r->probs[i / x->used * x->n + expert];
-        r->place[i] = place;
+/* Sorts the slots by expert with a counting sort, which keeps tokens in their order. */
+static void assign_slots(const Experts *e, Dispatch *d, size_t N) {
+    /* Count the tokens of each expert, then sum up: first[i] becomes the first slot of expert i. */
+    memset(d->first, 0, (e->n_experts + 1) * sizeof *d->first);
+    for (size_t i = 0; i < N * e->top_k; i++)
+        d->first[d->expert[i] + 1]++;
+    for (size_t i = 0; i < e->n_experts; i++)
+        d->first[i + 1] += d->first[i];
+    /* Hand out the slots. first[i] moves on with every slot of expert i, up to the first slot of expert i
+     * + 1. */
+    for (size_t i = 0; i < N * e->top_k; i++) {
+        uint32_t expert = d->expert[i], slot = d->first[expert]++;
+        d->token[slot] = (uint32_t)(i / e->top_k);
+        d->weight[slot] = d->probs[i / e->top_k * e->n_experts + expert];
+        d->slot[i] = slot;
     }
-    memmove(r->first + 1, r->first, x->n * sizeof *r->first); /* each had run on to the next one's */
-    r->first[0] = 0;
+    /* Each first[i] has arrived at first[i + 1], so shifting by one restores them. */
+    memmove(d->first + 1, d->first, e->n_experts * sizeof *d->first);
+    d->first[0] = 0;
 }
 
-static void route(Pool *p, const Experts *x, Routes *r, const float *in, size_t N) {
-    Work w = {.x = x, .r = r, .N = N};
-    linear_forward(p, r->probs, in, x->w.router, N, x->hidden_size, x->n);
-    if (x->w.router_bias) bias_forward(p, r->probs, x->w.router_bias, N, x->n);
-    pool_run(p, (N + TOKENS - 1) / TOKENS, choose_task, &w);
-    lay_out(x, r, N);
+static void route(Pool *p, const Experts *e, Dispatch *d, const float *x, size_t N) {
+    ExpertsTask w = {.e = e, .d = d, .N = N};
+    linear_forward(p, d->probs, x, e->w.router, e->w.router_bias, N, e->hidden_size, e->n_experts);
+    pool_run(p, token_tasks(N), choose_task, &w);
+    assign_slots(e, d, N);
 }
 
 /* ---- one expert's rows ---- */
 
-static void gather(const Routes *r, float *to, const float *from, size_t first, size_t n, size_t width) {
+/* Copies rows of `from` (N, width) to the slots first .. first + n - 1 of `to` (N * top_k, width). */
+static void gather(const Dispatch *d, float *to, const float *from, size_t first, size_t n, size_t width) {
     for (size_t i = first; i < first + n; i++)
-        memcpy(to + i * width, from + r->token[i] * width, width * sizeof *to);
+        memcpy(to + i * width, from + d->token[i] * width, width * sizeof *to);
 }
 
-/* What an expert reads. */
-static void gather_input(const Work *k, size_t first, size_t n) {
-    size_t C = k->x->hidden_size;
-    gather(k->r, k->rows->in, k->in, first, n, C);
-    for (size_t i = first; k->x->routing == ROUTING_OF_INPUT && i < first + n; i++)
-        row_scale(k->rows->in + i * C, k->r->share[i], C);
+/* Gathers what an expert reads: the tokens, times their routing weights if those multiply the input. */
+static void gather_input(const ExpertsTask *k, size_t first, size_t n) {
+    size_t C = k->e->hidden_size;
+    gather(k->d, k->a->in, k->x, first, n, C);
+    for (size_t i = first; k->e->routing == ROUTING_OF_INPUT && i < first + n; i++)
+        row_scale(k->a->in + i * C, k->d->weight[i], C);
 }
 
-/* y (rows, out) = x (rows, in) w^T + bias */
+/* y (rows, out) = x (rows, in) w^T + bias, on the calling thread. */
 static void apply(float *y, const float *x, const float *w, const float *bias, size_t rows, size_t in,
                   size_t out) {
     Gemm g = linear_product(y, x, w, rows, in, out);
@@ -133,155 +138,173 @@ static void apply(float *y, const float *x, const float *w, const float *bias, s
         row_add(y + i * out, bias, 1, out);
 }
 
-/* dx (rows, in) = or += dy w */
-static void apply_back(float *dx, bool add, const float *dy, const float *w, size_t rows, size_t in,
-                       size_t out) {
+/* dx (rows, in) = dy w, or += if `add`, on the calling thread. */
+static void input_gradient(float *dx, bool add, const float *dy, const float *w, size_t rows, size_t in,
+                           size_t out) {
     Gemm g = linear_input_gradient(dx, add, dy, w, rows, in, out);
     gemm_one(&g);
 }
 
-/* dw (out, in) += dy^T x, dbias += dy's column sums */
-static void add_gradient(float *dw, float *dbias, const float *dy, const float *x, size_t rows, size_t in,
-                         size_t out) {
+/* dw (out, in) += dy^T x and dbias (out) += the sum over rows of dy, on the calling thread. */
+static void add_weight_gradient(float *dw, float *dbias, const float *dy, const float *x, size_t rows,
+                                size_t in, size_t out) {
     Gemm g = linear_weight_gradient(dw, dy, x, rows, in, out);
     gemm_one(&g);
     for (size_t i = 0; dbias && i < rows; i++)
         row_add(dbias, dy + i * out, 1, out);
 }
 
+/* p + offset, or NULL for an absent array. */
 static float *at(float *p, size_t offset) {
     return p ? p + offset : NULL;
 }
 
-static ExpertParams params_of(const Experts *x, const ExpertParams *p, size_t e) {
-    size_t matrix = e * x->ffn * x->hidden_size;
+/* The weights of one expert out of those of all, or its gradients. */
+static ExpertParams expert_slice(const Experts *e, const ExpertParams *p, size_t expert) {
+    size_t matrix = expert * e->ffn_dim * e->hidden_size;
     return (ExpertParams){.gate = at(p->gate, matrix),
                           .up = at(p->up, matrix),
                           .down = at(p->down, matrix),
-                          .gate_bias = at(p->gate_bias, e * x->ffn),
-                          .up_bias = at(p->up_bias, e * x->ffn),
-                          .down_bias = at(p->down_bias, e * x->hidden_size)};
+                          .gate_bias = at(p->gate_bias, expert * e->ffn_dim),
+                          .up_bias = at(p->up_bias, expert * e->ffn_dim),
+                          .down_bias = at(p->down_bias, expert * e->hidden_size)};
 }
 
-static void forward_task(void *context, size_t e, int thread) {
+/* Task: one expert, over all of its rows. */
+static void forward_task(void *context, size_t expert, int thread) {
     (void)thread;
-    const Work *k = context;
-    const Experts *x = k->x;
-    const ExpertRows *rows = k->rows;
-    ExpertParams w = params_of(x, &x->w, e);
-    size_t first = k->r->first[e], n = k->r->first[e + 1] - first, C = x->hidden_size, F = x->ffn;
+    const ExpertsTask *k = context;
+    const Experts *e = k->e;
+    const ExpertActivations *a = k->a;
+    ExpertParams w = expert_slice(e, &e->w, expert);
+    size_t first = k->d->first[expert], n = k->d->first[expert + 1] - first, C = e->hidden_size,
+           F = e->ffn_dim;
     if (!n) return;
-    float *in = rows->in + first * C, *gate = rows->gate + first * F, *up = rows->up + first * F,
-          *wide = rows->wide + first * F;
+    float *in = a->in + first * C, *gate = a->gate + first * F, *up = a->up + first * F,
+          *hidden = a->hidden + first * F;
     gather_input(k, first, n);
     apply(gate, in, w.gate, w.gate_bias, n, C, F);
     apply(up, in, w.up, w.up_bias, n, C, F);
-    activation_row(x->activation, wide, gate, up, n * F);
-    apply(rows->out + first * C, wide, w.down, w.down_bias, n, F, C);
+    activation_row(e->activation, hidden, gate, up, n * F);
+    apply(a->out + first * C, hidden, w.down, w.down_bias, n, F, C);
 }
 
-/* The sum of a token's places: outputs by their shares, or, where shares count inputs and on the way back, as
- * they are. */
+/* Task: sums the slots of some tokens. Forward, outputs are weighted unless the weights multiplied the
+ * inputs. Backward, the weights are in the gradients already. */
 static void combine_task(void *context, size_t task, int thread) {
     (void)thread;
-    const Work *k = context;
-    size_t C = k->x->hidden_size, used = k->x->used;
-    for (size_t t = task * TOKENS; t < k->N && t < (task + 1) * TOKENS; t++) {
-        float *y = k->out + t * C;
-        memset(y, 0, C * sizeof *y);
-        for (size_t j = 0; j < used; j++) {
-            size_t place = k->r->place[t * used + j];
-            bool as_it_is = k->g || k->x->routing == ROUTING_OF_INPUT;
-            row_add(y, k->rows->out + place * C, as_it_is ? 1 : k->r->share[place], C);
+    const ExpertsTask *k = context;
+    size_t C = k->e->hidden_size, top_k = k->e->top_k;
+    bool weighted = !k->g && k->e->routing != ROUTING_OF_INPUT;
+    for (size_t t = task * TOKENS_PER_TASK; t < k->N && t < (task + 1) * TOKENS_PER_TASK; t++) {
+        float *sum = k->sum + t * C;
+        memset(sum, 0, C * sizeof *sum);
+        for (size_t j = 0; j < top_k; j++) {
+            size_t slot = k->d->slot[t * top_k + j];
+            row_add(sum, k->a->out + slot * C, weighted ? k->d->weight[slot] : 1, C);
         }
     }
 }
 
-void experts_forward(Pool *p, const Experts *x, Routes *r, const ExpertRows *rows, float *y, const float *in,
-                     size_t N) {
-    Work w = {.x = x, .r = r, .rows = rows, .in = in, .out = y, .N = N};
-    route(p, x, r, in, N);
-    pool_run(p, x->n, forward_task, &w);
-    pool_run(p, (N + TOKENS - 1) / TOKENS, combine_task, &w);
+void experts_forward(Pool *p, const Experts *e, Dispatch *d, const ExpertActivations *a, float *y,
+                     const float *x, size_t N) {
+    ExpertsTask w = {.e = e, .d = d, .a = a, .x = x, .sum = y, .N = N};
+    route(p, e, d, x, N);
+    pool_run(p, e->n_experts, forward_task, &w);
+    pool_run(p, token_tasks(N), combine_task, &w);
 }
 
-/* ---- the way back ---- */
+/* ---- backward ---- */
 
-/* Shares of outputs: the gradient of a place's output is its share times the token's; that of the share is
- * the product of output and gradient, taken in the middle of the MLP, where both are at hand. */
-static void back_by_share(const Work *k, const ExpertParams *w, const float *wide, float *d, float *dwide,
-                          size_t first, size_t n) {
-    size_t C = k->x->hidden_size, F = k->x->ffn;
+/* Weights that multiply the output, y = weight * o with o = hidden w_down^T + b_down. Then
+ *     dweight = dy . o = hidden . (dy w_down) + dy . b_down        do = weight * dy
+ * The first form needs no o, which the forward pass did not keep: `dhidden` holds dy w_down at this point.
+ * Afterwards d->weight holds dweight, and dy (n, C) and dhidden (n, F) are multiplied by the weights. */
+static void weight_of_output_backward(const ExpertsTask *k, const ExpertParams *w, const float *hidden,
+                                      float *dy, float *dhidden, size_t first, size_t n) {
+    size_t C = k->e->hidden_size, F = k->e->ffn_dim;
     for (size_t i = 0; i < n; i++) {
-        float share = k->r->share[first + i], of_share = row_dot(wide + i * F, dwide + i * F, F);
-        if (w->down_bias) of_share += row_dot(d + i * C, w->down_bias, C);
-        k->r->share[first + i] = of_share;
-        row_scale(d + i * C, share, C);
-        row_scale(dwide + i * F, share, F);
+        float weight = k->d->weight[first + i], dweight = row_dot(hidden + i * F, dhidden + i * F, F);
+        if (w->down_bias) dweight += row_dot(dy + i * C, w->down_bias, C);
+        k->d->weight[first + i] = dweight;
+        row_scale(dy + i * C, weight, C);
+        row_scale(dhidden + i * F, weight, F);
     }
 }
 
-/* Shares of inputs: the same of the input and its gradient. */
-static void back_to_input(const Work *k, float *d, size_t first, size_t n) {
-    size_t C = k->x->hidden_size;
+/* Weights that multiply the input, in = weight * x: dweight = din . x and dx = weight * din. `din` (n, C)
+ * becomes dx, and d->weight becomes dweight. */
+static void weight_of_input_backward(const ExpertsTask *k, float *din, size_t first, size_t n) {
+    size_t C = k->e->hidden_size;
     for (size_t i = 0; i < n; i++) {
-        float share = k->r->share[first + i];
-        k->r->share[first + i] = row_dot(d + i * C, k->in + k->r->token[first + i] * C, C);
-        row_scale(d + i * C, share, C);
+        float weight = k->d->weight[first + i];
+        k->d->weight[first + i] = row_dot(din + i * C, k->x + k->d->token[first + i] * C, C);
+        row_scale(din + i * C, weight, C);
     }
 }
 
-/* Leaves the gradients of the shares in r->share, those of what the tokens gave in rows->out. */
-static void backward_task(void *context, size_t e, int thread) {
+/* Task: one expert, over all of its rows. Leaves the gradients of the routing weights in d->weight, and in
+ * a->out what each slot adds to dx. */
+static void backward_task(void *context, size_t expert, int thread) {
     (void)thread;
-    const Work *k = context;
-    const Experts *x = k->x;
-    const ExpertRows *rows = k->rows;
-    ExpertParams w = params_of(x, &x->w, e), g = params_of(x, k->g, e);
-    size_t first = k->r->first[e], n = k->r->first[e + 1] - first, C = x->hidden_size, F = x->ffn;
+    const ExpertsTask *k = context;
+    const Experts *e = k->e;
+    const ExpertActivations *a = k->a;
+    ExpertParams w = expert_slice(e, &e->w, expert), g = expert_slice(e, k->g, expert);
+    size_t first = k->d->first[expert], n = k->d->first[expert + 1] - first, C = e->hidden_size,
+           F = e->ffn_dim;
     if (!n) return;
-    float *in = rows->in + first * C, *d = rows->out + first * C, *gate = rows->gate + first * F,
-          *up = rows->up + first * F, *dwide = rows->wide + first * F, *wide = rows->spare + first * F;
+    float *in = a->in + first * C, *d = a->out + first * C, *gate = a->gate + first * F,
+          *up = a->up + first * F, *dhidden = a->hidden + first * F, *hidden = a->recomputed + first * F;
+    /* Step 1: the expert's input and the gradient of its output, gathered; the hidden activation, again. */
     gather_input(k, first, n);
-    gather(k->r, rows->out, k->dy, first, n, C);
-    activation_row(x->activation, wide, gate, up, n * F);
-    apply_back(dwide, false, d, w.down, n, F, C);
-    if (x->routing != ROUTING_OF_INPUT) back_by_share(k, &w, wide, d, dwide, first, n);
-    add_gradient(g.down, g.down_bias, d, wide, n, F, C);
-    activation_row_backward(x->activation, gate, up, dwide, gate, up, n * F);
-    add_gradient(g.gate, g.gate_bias, gate, in, n, C, F);
-    add_gradient(g.up, g.up_bias, up, in, n, C, F);
-    apply_back(d, false, gate, w.gate, n, C, F);
-    apply_back(d, true, up, w.up, n, C, F);
-    if (x->routing == ROUTING_OF_INPUT) back_to_input(k, d, first, n);
+    gather(k->d, a->out, k->dy, first, n, C);
+    activation_row(e->activation, hidden, gate, up, n * F);
+    /* Step 2: through w_down, and through the routing weight if it multiplied the output. */
+    input_gradient(dhidden, false, d, w.down, n, F, C);
+    if (e->routing != ROUTING_OF_INPUT) weight_of_output_backward(k, &w, hidden, d, dhidden, first, n);
+    add_weight_gradient(g.down, g.down_bias, d, hidden, n, F, C);
+    /* Step 3: through the activation; gate and up become their gradients. */
+    activation_row_backward(e->activation, gate, up, dhidden, gate, up, n * F);
+    /* Step 4: through w_gate and w_up to the input. `d` is done with and receives the input's gradient. */
+    add_weight_gradient(g.gate, g.gate_bias, gate, in, n, C, F);
+    add_weight_gradient(g.up, g.up_bias, up, in, n, C, F);
+    input_gradient(d, false, gate, w.gate, n, C, F);
+    input_gradient(d, true, up, w.up, n, C, F);
+    if (e->routing == ROUTING_OF_INPUT) weight_of_input_backward(k, d, first, n);
 }
 
-/* The softmax's way back, or the sigmoid's: shares become gradients of logits. */
+/* Task: for some tokens, turns d->probs into the gradients of the router's logits.
+ *   softmax:  dlogit_i = prob_i (dweight_i - sum over j of prob_j dweight_j), dweight being 0 for experts not
+ * chosen sigmoid:  dlogit_i = prob_i (1 - prob_i) dweight_i for the chosen experts, 0 for the others (The
+ * choice itself is a step function and has no gradient.) */
 static void router_task(void *context, size_t task, int thread) {
     (void)thread;
-    const Work *k = context;
-    const Routes *r = k->r;
-    size_t n = k->x->n, used = k->x->used;
-    for (size_t t = task * TOKENS; t < k->N && t < (task + 1) * TOKENS; t++) {
-        bool sigmoid = k->x->routing == ROUTING_OF_INPUT;
-        float *probs = r->probs + t * n, mean = 0;
-        for (size_t j = 0; j < used; j++) {
-            float *share = &r->share[r->place[t * used + j]], prob = probs[r->expert[t * used + j]];
-            *share *= sigmoid ? prob * (1 - prob) : prob;
-            mean += *share;
+    const ExpertsTask *k = context;
+    const Dispatch *d = k->d;
+    size_t n = k->e->n_experts, top_k = k->e->top_k;
+    bool sigmoid = k->e->routing == ROUTING_OF_INPUT;
+    for (size_t t = task * TOKENS_PER_TASK; t < k->N && t < (task + 1) * TOKENS_PER_TASK; t++) {
+        float *probs = d->probs + t * n, mean = 0;
+        /* dweight becomes prob * dweight, or sigma' * dweight; `mean` is the sum over j above. */
+        for (size_t j = 0; j < top_k; j++) {
+            float *dweight = &d->weight[d->slot[t * top_k + j]], prob = probs[d->expert[t * top_k + j]];
+            *dweight *= sigmoid ? prob * (1 - prob) : prob;
+            mean += *dweight;
         }
         row_scale(probs, sigmoid ? 0 : -mean, n);
-        for (size_t j = 0; j < used; j++)
-            probs[r->expert[t * used + j]] += r->share[r->place[t * used + j]];
+        for (size_t j = 0; j < top_k; j++)
+            probs[d->expert[t * top_k + j]] += d->weight[d->slot[t * top_k + j]];
     }
 }
 
-void experts_backward(Pool *p, const Experts *x, const ExpertParams *g, Routes *r, const ExpertRows *rows,
-                      float *din, const float *dy, const float *in, size_t N) {
-    Work w = {.x = x, .g = g, .r = r, .rows = rows, .in = in, .dy = dy, .out = din, .N = N};
-    pool_run(p, x->n, backward_task, &w);
-    pool_run(p, (N + TOKENS - 1) / TOKENS, combine_task, &w);
-    pool_run(p, (N + TOKENS - 1) / TOKENS, router_task, &w);
-    if (x->w.router_bias) bias_backward(p, g->router_bias, r->probs, N, x->n);
-    linear_backward(p, din, true, g->router, r->probs, in, x->w.router, N, x->hidden_size, x->n);
+void experts_backward(Pool *p, const Experts *e, const ExpertParams *g, Dispatch *d,
+                      const ExpertActivations *a, float *dx, const float *dy, const float *x, size_t N) {
+    ExpertsTask w = {.e = e, .g = g, .d = d, .a = a, .x = x, .dy = dy, .sum = dx, .N = N};
+    /* dx = what the experts' inputs give, plus what the router's logits give. */
+    pool_run(p, e->n_experts, backward_task, &w);
+    pool_run(p, token_tasks(N), combine_task, &w);
+    pool_run(p, token_tasks(N), router_task, &w);
+    linear_backward(p, dx, true, g->router, e->w.router_bias ? g->router_bias : NULL, d->probs, x,
+                    e->w.router, N, e->hidden_size, e->n_experts);
 }

@@ -1,21 +1,25 @@
-/* RMSNorm and LayerNorm: the same rows, the one with a mean of 0. */
+/* RMSNorm and LayerNorm in one implementation: RMSNorm is LayerNorm with the mean taken as 0. */
+#include "recal/ops/norm.h"
+
 #include <math.h>
 #include <stdlib.h>
 
 #include "formats/buffer.h"
-#include "recal/ops/ops.h"
+#include "recal/ops/elementwise.h"
 #include "recal/simd.h"
 
-enum { ROWS = 16, COLUMNS = 64 };
+/* What one task of the pool does: rows for y and dx, columns for dw. */
+enum { ROWS_PER_TASK = 16, COLUMNS_PER_TASK = 64 };
 
-typedef struct Norm {
+/* One call of norm_forward or norm_backward; the names are those of the parameters in norm.h. */
+typedef struct NormTask {
     NormKind kind;
     float *y, *rstd_out, *dx, *dw;
-    float *mean; /* (N): of the rows, for the columns on the way back */
+    float *mean; /* (N): means of the rows, computed for dx and used again for dw */
     const float *dy, *x, *w, *b, *rstd;
     size_t N, C;
     float eps;
-} Norm;
+} NormTask;
 
 SIMD_CLONES static float mean_of(const float *x, size_t C) {
     float sum = 0;
@@ -25,7 +29,7 @@ SIMD_CLONES static float mean_of(const float *x, size_t C) {
     return sum / (float)C;
 }
 
-static float row_mean(const Norm *n, size_t i) {
+static float row_mean(const NormTask *n, size_t i) {
     return n->kind == NORM_LAYER ? mean_of(n->x + i * n->C, n->C) : 0;
 }
 
@@ -45,28 +49,34 @@ SIMD_CLONES static void forward_row(float *y, float *rstd, const float *x, const
 
 static void forward_rows(void *context, size_t task, int thread) {
     (void)thread;
-    const Norm *n = context;
-    for (size_t i = task * ROWS; i < n->N && i < (task + 1) * ROWS; i++)
+    const NormTask *n = context;
+    for (size_t i = task * ROWS_PER_TASK; i < n->N && i < (task + 1) * ROWS_PER_TASK; i++)
         forward_row(n->y + i * n->C, &n->rstd_out[i], n->x + i * n->C, n->w, n->b, row_mean(n, i), n->C,
                     n->eps);
 }
 
 void norm_forward(Pool *p, NormKind kind, float *y, float *rstd, const float *x, const float *w,
                   const float *b, size_t N, size_t C, float eps) {
-    Norm n = {.kind = kind, .y = y, .rstd_out = rstd, .x = x, .w = w, .b = b, .N = N, .C = C, .eps = eps};
-    pool_run(p, (N + ROWS - 1) / ROWS, forward_rows, &n);
+    NormTask n = {.kind = kind, .y = y, .rstd_out = rstd, .x = x, .w = w, .b = b, .N = N, .C = C, .eps = eps};
+    pool_run(p, (N + ROWS_PER_TASK - 1) / ROWS_PER_TASK, forward_rows, &n);
 }
 
-/* dx = r * (w dy - mean(w dy) - xhat * mean(w dy xhat)), xhat = (x - mean) r; RMSNorm has no first mean */
+/* One row of dx. Let r = 1/std and xhat = (x - mean) r, so that y = w xhat + b. Every y[j] depends on every
+ * x[i], directly and through the mean and r; collecting the three paths gives
+ *
+ *     dx = r * (w dy - mean(w dy) - xhat * mean(w dy xhat))
+ *
+ * with the means over the row. RMSNorm subtracts no mean, so its formula lacks the term mean(w dy), which the
+ * caller passes as `mean_wdy` = 0. `along` below is r * mean(w dy xhat), the component of w dy along xhat. */
 SIMD_CLONES static void backward_row(float *dx, const float *dy, const float *x, const float *w, float mean,
-                                     float all, float r, size_t C) {
+                                     float mean_wdy, float r, size_t C) {
     float dot = 0;
 #pragma omp simd reduction(+ : dot)
     for (size_t i = 0; i < C; i++)
         dot += dy[i] * w[i] * (x[i] - mean);
     float along = dot * r * r / (float)C;
     for (size_t i = 0; i < C; i++)
-        dx[i] += r * (dy[i] * w[i] - all - (x[i] - mean) * along);
+        dx[i] += r * (dy[i] * w[i] - mean_wdy - (x[i] - mean) * along);
 }
 
 SIMD_CLONES static float mean_product(const float *a, const float *b, size_t C) {
@@ -79,8 +89,8 @@ SIMD_CLONES static float mean_product(const float *a, const float *b, size_t C) 
 
 static void backward_rows(void *context, size_t task, int thread) {
     (void)thread;
-    const Norm *n = context;
-    for (size_t i = task * ROWS; i < n->N && i < (task + 1) * ROWS; i++) {
+    const NormTask *n = context;
+    for (size_t i = task * ROWS_PER_TASK; i < n->N && i < (task + 1) * ROWS_PER_TASK; i++) {
         const float *dy = n->dy + i * n->C;
         n->mean[i] = row_mean(n, i);
         backward_row(n->dx + i * n->C, dy, n->x + i * n->C, n->w, n->mean[i],
@@ -88,6 +98,7 @@ static void backward_rows(void *context, size_t task, int thread) {
     }
 }
 
+/* dw[c] += sum over rows of dy[c] * xhat[c], for `width` columns. */
 SIMD_CLONES static void backward_columns(float *dw, const float *dy, const float *x, const float *mean,
                                          const float *rstd, size_t N, size_t C, size_t width) {
     for (size_t i = 0; i < N; i++)
@@ -95,20 +106,22 @@ SIMD_CLONES static void backward_columns(float *dw, const float *dy, const float
             dw[c] += dy[i * C + c] * (x[i * C + c] - mean[i]) * rstd[i];
 }
 
+/* Tasks are blocks of columns, so that each element of dw belongs to one task and is summed in a fixed order.
+ */
 static void backward_weights(void *context, size_t task, int thread) {
     (void)thread;
-    const Norm *n = context;
-    size_t c = task * COLUMNS;
+    const NormTask *n = context;
+    size_t c = task * COLUMNS_PER_TASK;
     backward_columns(n->dw + c, n->dy + c, n->x + c, n->mean, n->rstd, n->N, n->C,
-                     n->C - c < COLUMNS ? n->C - c : COLUMNS);
+                     n->C - c < COLUMNS_PER_TASK ? n->C - c : COLUMNS_PER_TASK);
 }
 
 void norm_backward(Pool *p, NormKind kind, float *dx, float *dw, float *db, const float *dy, const float *x,
                    const float *w, const float *rstd, size_t N, size_t C) {
-    Norm n = {.kind = kind, .dx = dx, .dw = dw, .dy = dy, .x = x, .w = w, .rstd = rstd, .N = N, .C = C};
+    NormTask n = {.kind = kind, .dx = dx, .dw = dw, .dy = dy, .x = x, .w = w, .rstd = rstd, .N = N, .C = C};
     n.mean = xcalloc(N, sizeof *n.mean);
-    pool_run(p, (N + ROWS - 1) / ROWS, backward_rows, &n);
-    if (dw) pool_run(p, (C + COLUMNS - 1) / COLUMNS, backward_weights, &n);
+    pool_run(p, (N + ROWS_PER_TASK - 1) / ROWS_PER_TASK, backward_rows, &n);
+    if (dw) pool_run(p, (C + COLUMNS_PER_TASK - 1) / COLUMNS_PER_TASK, backward_weights, &n);
     free(n.mean);
-    if (db) bias_backward(p, db, dy, N, C);
+    if (db) bias_backward(p, db, dy, N, C); /* y = ... + b, so b collects dy over the rows */
 }

@@ -1,0 +1,63 @@
+/* Sizes of a layer's activations, from its spec. */
+#include "recal/layer_sizes.h"
+
+static size_t norm_rows(QkNorm norm, uint32_t heads) {
+    if (norm == QK_NORM_NONE) return 0;
+    return norm == QK_NORM_FULL ? 1 : heads;
+}
+
+LayerSizes layer_sizes(const ModelSpec *s, uint32_t layer) {
+    const LayerSpec *l = &s->layers[layer];
+    LayerSizes z = {.C = s->hidden_size,
+                    .q = (size_t)l->n_heads * l->head_dim,
+                    .kv = (size_t)l->n_kv_heads * l->head_dim,
+                    .heads = l->n_heads,
+                    .mlps = l->n_experts ? l->top_k : 1,
+                    .n_experts = l->n_experts,
+                    .top_k = l->n_experts ? l->top_k : 0,
+                    .shared_up = l->shared_expert ? l->ffn_dim : 0,
+                    .q_norm_rows = norm_rows(l->q_norm, l->n_heads),
+                    .k_norm_rows = norm_rows(l->k_norm, l->n_kv_heads),
+                    .post_norm = l->post_norms ? s->hidden_size : 0,
+                    .mid = l->residual_layout == RESIDUAL_SEQUENTIAL ? s->hidden_size : 0};
+    z.up = z.mlps * l->ffn_dim;
+    z.gate = l->no_gate ? 0 : z.up;
+    z.q_norm = z.q_norm_rows ? z.q : 0;
+    z.k_norm = z.k_norm_rows ? z.kv : 0;
+    return z;
+}
+
+static void raise(size_t *most, size_t size) {
+    if (size > *most) *most = size;
+}
+
+LayerSizes layer_sizes_largest(const ModelSpec *s) {
+    LayerSizes most = {.C = s->hidden_size, .heads = 1};
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        LayerSizes z = layer_sizes(s, i);
+        raise(&most.q, z.q);
+        raise(&most.kv, z.kv);
+        raise(&most.heads, z.heads);
+        raise(&most.mlps, z.mlps);
+        raise(&most.up, z.up);
+        raise(&most.gate, z.gate);
+        raise(&most.n_experts, z.n_experts);
+        raise(&most.top_k, z.top_k);
+        raise(&most.shared_up, z.shared_up);
+        raise(&most.q_norm_rows, z.q_norm_rows);
+        raise(&most.k_norm_rows, z.k_norm_rows);
+        raise(&most.q_norm, z.q_norm);
+        raise(&most.k_norm, z.k_norm);
+        raise(&most.post_norm, z.post_norm);
+        raise(&most.mid, z.mid);
+    }
+    return most;
+}
+
+size_t layer_sizes_widest(const ModelSpec *s) {
+    LayerSizes most = layer_sizes_largest(s);
+    size_t widest = most.C;
+    raise(&widest, most.q);
+    raise(&widest, most.up);
+    return widest;
+}

@@ -1,0 +1,61 @@
+/* The MLP and its gradients; see mlp.h. */
+#include "recal/mlp.h"
+
+#include "recal/ops/activation.h"
+#include "recal/ops/linear.h"
+
+MlpParams mlp_params(const LayerParams *p) {
+    return (MlpParams){p->gate, p->up, p->down, p->gate_bias, p->up_bias, p->down_bias};
+}
+
+MlpParams shared_mlp_params(const LayerParams *p) {
+    return (MlpParams){.gate = p->shared_gate, .up = p->shared_up, .down = p->shared_down};
+}
+
+ExpertParams expert_params(const LayerParams *p) {
+    return (ExpertParams){.router = p->router,
+                          .router_bias = p->router_bias,
+                          .gate = p->gate,
+                          .up = p->up,
+                          .down = p->down,
+                          .gate_bias = p->gate_bias,
+                          .up_bias = p->up_bias,
+                          .down_bias = p->down_bias};
+}
+
+Experts layer_experts(const LayerSpec *l, size_t hidden_size, const LayerParams *w) {
+    return (Experts){.n_experts = l->n_experts,
+                     .top_k = l->top_k,
+                     .hidden_size = hidden_size,
+                     .ffn_dim = l->ffn_dim,
+                     .activation = l->activation,
+                     .routing = l->routing,
+                     .w = expert_params(w)};
+}
+
+void mlp_forward(const Net *n, Activation act, const MlpParams *w, float *out, const float *in, float *gate,
+                 float *up, float *hidden, size_t N, size_t F) {
+    size_t C = n->spec->hidden_size;
+    if (w->gate) linear_forward(n->pool, gate, in, w->gate, w->gate_bias, N, C, F);
+    linear_forward(n->pool, up, in, w->up, w->up_bias, N, C, F);
+    activation_forward(n->pool, act, hidden, w->gate ? gate : NULL, up, N * F);
+    linear_forward(n->pool, out, hidden, w->down, w->down_bias, N, F, C);
+}
+
+void mlp_backward(const Net *n, Activation act, const MlpParams *w, const MlpParams *g, float *din,
+                  bool add_din, const float *dout, const float *in, const MlpBackwardBuffers *b, size_t N,
+                  size_t F) {
+    Pool *p = n->pool;
+    size_t C = n->spec->hidden_size;
+    float *gate = w->gate ? b->gate : NULL;
+    /* Step 1: the activation again. Keeping it from the forward pass would cost N * F floats per layer;
+     * computing it is cheap beside the matrix products. */
+    activation_forward(p, act, b->hidden, gate, b->up, N * F);
+    /* Step 2: through w_down. */
+    linear_backward(p, b->dhidden, false, g->down, g->down_bias, dout, b->hidden, w->down, N, F, C);
+    /* Step 3: through the activation; gate and up become their gradients. */
+    activation_backward(p, act, gate, b->up, b->dhidden, gate, b->up, N * F);
+    /* Step 4: through w_up and w_gate; both add to the input's gradient. */
+    linear_backward(p, din, add_din, g->up, g->up_bias, b->up, in, w->up, N, C, F);
+    if (gate) linear_backward(p, din, true, g->gate, g->gate_bias, gate, in, w->gate, N, C, F);
+}

@@ -1,0 +1,60 @@
+/* Logits from the final norm's output, and the gradients of that step. */
+#include "recal/output_head.h"
+
+#include "recal/gemm.h"
+#include "recal/ops/elementwise.h"
+#include "recal/ops/softcap.h"
+
+float *head_matrix(const Net *n, float *block) {
+    return net_at(n, block, n->spec->tied_head ? ROLE_EMBED : ROLE_HEAD, -1);
+}
+
+void head_logits(const Net *n, float *logits, const float *normed, size_t rows) {
+    size_t C = n->spec->hidden_size, V = n->spec->vocab;
+    const float *bias = net_at(n, n->weights, ROLE_HEAD_BIAS, -1);
+    gemm(n->pool, &(Gemm){.b_transposed = true,
+                          .m = rows,
+                          .n = V,
+                          .k = C,
+                          .alpha = (float)n->spec->logit_scale,
+                          .a = normed,
+                          .lda = C,
+                          .b = head_matrix(n, n->weights),
+                          .ldb = C,
+                          .c = logits,
+                          .ldc = V});
+    if (bias) bias_forward(n->pool, logits, bias, rows, V);
+    if (n->spec->logit_softcap > 0) softcap_forward(n->pool, logits, (float)n->spec->logit_softcap, rows * V);
+}
+
+void head_backward(const Net *n, float *grads, float *dnormed, float *dlogits, const float *capped,
+                   const float *normed, size_t rows) {
+    size_t C = n->spec->hidden_size, V = n->spec->vocab;
+    float *dbias = net_at(n, grads, ROLE_HEAD_BIAS, -1), cap = (float)n->spec->logit_softcap;
+    if (cap > 0) softcap_backward(n->pool, dlogits, capped, cap, rows * V);
+    if (dbias) bias_backward(n->pool, dbias, dlogits, rows, V);
+    /* dnormed = logit_scale * dlogits w */
+    gemm(n->pool, &(Gemm){.m = rows,
+                          .n = C,
+                          .k = V,
+                          .alpha = (float)n->spec->logit_scale,
+                          .a = dlogits,
+                          .lda = V,
+                          .b = head_matrix(n, n->weights),
+                          .ldb = C,
+                          .c = dnormed,
+                          .ldc = C});
+    /* dw += logit_scale * dlogits^T normed */
+    gemm(n->pool, &(Gemm){.a_transposed = true,
+                          .m = V,
+                          .n = C,
+                          .k = rows,
+                          .alpha = (float)n->spec->logit_scale,
+                          .beta = 1,
+                          .a = dlogits,
+                          .lda = V,
+                          .b = normed,
+                          .ldb = C,
+                          .c = head_matrix(n, grads),
+                          .ldc = C});
+}

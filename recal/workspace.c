@@ -1,0 +1,109 @@
+/* Cutting pieces from one block, and the red zones between them. See workspace.h for how it is used. */
+#include "recal/workspace.h"
+
+#include <stdlib.h>
+
+#include "formats/buffer.h"
+
+/* gcc defines a macro under -fsanitize=address, clang has a feature test. */
+#if defined(__SANITIZE_ADDRESS__)
+#define WITH_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_ASAN 1
+#endif
+#endif
+
+#ifdef WITH_ASAN
+#include <sanitizer/asan_interface.h>
+
+enum { RED_ZONE = 64 }; /* bytes after each piece that may not be touched */
+
+static void forbid(const void *p, size_t n) {
+    __asan_poison_memory_region(p, n);
+}
+
+static void allow(const void *p, size_t n) {
+    __asan_unpoison_memory_region(p, n);
+}
+#else
+enum { RED_ZONE = 0 };
+
+static void forbid(const void *p, size_t n) {
+    (void)p, (void)n;
+}
+
+static void allow(const void *p, size_t n) {
+    (void)p, (void)n;
+}
+#endif
+
+enum { ALIGNMENT = 64 };
+
+/* A piece of `rows` * `columns` elements of four bytes. */
+static void *piece(Workspace *w, size_t rows, size_t columns) {
+    size_t bytes, padded, end, payload;
+    /* Every step of the size is checked, so that absurd shapes end in an error and not in a small block. */
+    if (__builtin_mul_overflow(rows, columns, &bytes) || __builtin_mul_overflow(bytes, (size_t)4, &bytes) ||
+        __builtin_add_overflow(bytes, (size_t)(ALIGNMENT - 1), &padded)) {
+        w->overflow = true;
+        return NULL;
+    }
+    if (!bytes) return NULL;
+    padded = padded / ALIGNMENT * ALIGNMENT;
+    if (__builtin_add_overflow(w->payload, padded, &payload) ||
+        __builtin_add_overflow(padded, (size_t)RED_ZONE, &padded) ||
+        __builtin_add_overflow(w->used, padded, &end) || (w->base && end > w->size)) {
+        w->overflow = true;
+        return NULL;
+    }
+    void *p = w->base ? w->base + w->used : NULL;
+    w->used = end;
+    w->payload = payload;
+    /* The whole block was forbidden when it was allocated. Allowing exactly the bytes asked for leaves the
+     * padding and the red zone behind them forbidden. */
+    if (p) allow(p, bytes);
+    return p;
+}
+
+float *workspace_floats(Workspace *w, size_t rows, size_t columns) {
+    return piece(w, rows, columns);
+}
+
+uint32_t *workspace_indices(Workspace *w, size_t rows, size_t columns) {
+    return piece(w, rows, columns);
+}
+
+/* Turns a workspace that has counted into one that carves `block`, which begins at a multiple of 64. */
+static void begin_carving(Workspace *w, void *block, unsigned char *base) {
+    *w = (Workspace){.block = block, .base = base, .size = w->used};
+    forbid(w->base, w->size);
+}
+
+bool workspace_alloc(Workspace *w, const char *what, Error *e) {
+    if (w->overflow) return error_set(e, ERR_FAILED, "%s: the size is more than an address can reach", what);
+    void *block = big_alloc_unset(w->used, 1, what, e);
+    if (!block) return false;
+    begin_carving(w, block, block);
+    return true;
+}
+
+void workspace_xalloc(Workspace *w) {
+    unsigned char *block = xmalloc(w->overflow ? SIZE_MAX : w->used + ALIGNMENT);
+    begin_carving(w, block, block + (ALIGNMENT - (uintptr_t)block % ALIGNMENT) % ALIGNMENT);
+}
+
+void workspace_free(Workspace *w) {
+    /* The allocator writes its own notes into freed memory, so nothing in it may stay forbidden. */
+    if (w->base) allow(w->base, w->size);
+    free(w->block);
+    *w = (Workspace){0};
+}
+
+bool workspace_is_full(const Workspace *w) {
+    return w->base && !w->overflow && w->used == w->size;
+}
+
+uint64_t workspace_bytes(const Workspace *w) {
+    return w->overflow ? WORKSPACE_UNREACHABLE : w->payload;
+}
