@@ -1,3 +1,5 @@
+/* What is known of this machine, from /proc/cpuinfo, the CPU's own flags and sysconf. It is quoted in results
+ * and reports, so that a reader can judge times and speeds; nothing is decided by it. */
 #include "cmd/machine.h"
 
 #include <stdio.h>
@@ -7,7 +9,8 @@
 #include "formats/buffer.h"
 #include "formats/json.h"
 
-/* "model name	: AMD EPYC" -> "AMD EPYC" */
+/* The processor's name, from the first line "model name : NAME" of /proc/cpuinfo; "unknown CPU" where there
+ * is none, as on ARM. */
 static void cpu_name(char out[128]) {
     char line[512];
     FILE *f = fopen("/proc/cpuinfo", "r");
@@ -29,7 +32,7 @@ json_t *machine_json(void) {
     if (__builtin_cpu_supports("avx2")) buffer_printf(&features, "AVX2 ");
     if (__builtin_cpu_supports("avx512f")) buffer_printf(&features, "AVX-512 ");
 #endif
-    if (features.size) features.size--;
+    if (features.size) features.size--; /* the space at the end */
     double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE);
     json_t *o = json_pack("{s:o, s:s, s:I, s:f}", "cpu", json_text(cpu), "features", buffer_string(&features),
                           "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "memory_gb", memory / 1e9);

@@ -1,3 +1,6 @@
+/* Writing a model card into an output folder. The text of the card is made by cmd/report/report_card.c. Here
+ * it is decided what is taken over from the card that the source came with, and the folder's manifest is kept
+ * true: `derope verify` checks the card and its pictures like every other file. */
 #include "cmd/model_card.h"
 
 #include <string.h>
@@ -16,11 +19,16 @@
 #include "formats/output.h"
 #include "surgery/derope_keys.h"
 
-#define CARD_KEY "card_key" /* in the manifest */
-enum { MAX_CARD = 4 << 20 };
+/* The manifest's member that has the hash of what the card was written from, so that a later run can tell
+ * whether it is up to date. */
+#define CARD_KEY "card_key"
+enum { MAX_CARD = 4 << 20 }; /* bytes of an existing card that are read */
 
-/* ---- the front matter of a card that is there ---- */
+/* ---- the front matter of the existing card ---- */
 
+/* A YAML scalar as JSON: a string, or a boolean if it is written without quotes. NULL for null, for an empty
+ * scalar and for bytes that are not UTF-8. Numbers stay strings, as the hub reads none under the keys that
+ * are kept. */
 static json_t *scalar(const yaml_node_t *n) {
     const char *s = (const char *)n->data.scalar.value;
     if (n->type != YAML_SCALAR_NODE) return NULL;
@@ -31,7 +39,7 @@ static json_t *scalar(const yaml_node_t *n) {
     return json_string(s); /* NULL where it is not UTF-8 */
 }
 
-/* A scalar or a list of them: all that is carried over. */
+/* A scalar, or a list of them; lists drop what is neither. Nested values are not carried over. */
 static json_t *value_of(yaml_document_t *d, yaml_node_t *n) {
     if (n->type != YAML_SEQUENCE_NODE) return scalar(n);
     json_t *list = json_array();
@@ -43,6 +51,9 @@ static json_t *value_of(yaml_document_t *d, yaml_node_t *n) {
     return list;
 }
 
+/* The members of the front matter that still hold for the new model: its licence, language and data. Metrics,
+ * widgets and evaluation results of the source do not. A front matter that is not YAML gives nothing, with a
+ * notice. */
 static json_t *front_of(const char *yaml, size_t size) {
     static const char *const kept[] = {
         "license",  "license_name", "license_link", "language",   "library_name",
@@ -52,7 +63,7 @@ static json_t *front_of(const char *yaml, size_t size) {
     yaml_document_t d;
     if (!recipe_parse_yaml("front matter of README.md", yaml, size, &d, &wrong)) {
         if (strspn(yaml, " \t\r\n") < size)
-            cmd_note("nothing is taken over from the card that is there: %s", wrong.message);
+            cmd_note("nothing is taken over from the existing model card: %s", wrong.message);
         return front;
     }
     yaml_node_t *root = yaml_document_get_root_node(&d);
@@ -67,7 +78,9 @@ static json_t *front_of(const char *yaml, size_t size) {
     return front;
 }
 
-/* What stands between the first two lines of "---", whatever ends its lines; nothing if there are none. */
+/* The front matter of a card: the text between a first line "---" and the next such line. Cards from
+ * elsewhere may begin with a byte order mark and end their lines with CR LF. An empty object if there is
+ * none. */
 static json_t *front_matter(const SideFile *card) {
     const char *text = card ? (const char *)card->bytes : NULL;
     size_t size = card ? card->size : 0, at = 0;
@@ -80,6 +93,7 @@ static json_t *front_matter(const SideFile *card) {
     return end ? front_of(text + at + 1, (size_t)(end - text) - at) : json_object();
 }
 
+/* Whether derope wrote this card: it gives every card the tag "derope". */
 static bool is_ours(const json_t *front) {
     size_t i;
     const json_t *tag;
@@ -88,13 +102,16 @@ static bool is_ours(const json_t *front) {
     return false;
 }
 
-/* "org/name": what a hub takes; a path on somebody's disk has other slashes. */
+/* Whether a name is one of the hub, "organisation/name". A config.json may instead have the path of a folder
+ * on somebody's disk. */
 static bool hub_name(const char *s) {
     const char *slash = s ? strchr(s, '/') : NULL;
     return slash && slash != s && slash[1] && !strchr(slash + 1, '/') && *s != '.';
 }
 
-/* The source's own card names the source's base, which is not ours. */
+/* Sets base_model to what this model was made from: the name given, or what config.json calls the source. A
+ * base_model in the source's own card is the source's base, one step too far, and is dropped; in a card of
+ * ours it is right and stays. */
 static void set_base(json_t *front, const char *base_model, const Checkpoint *c) {
     Error ignored = {0};
     if (base_model) {
@@ -111,6 +128,7 @@ static void set_base(json_t *front, const char *base_model, const Checkpoint *c)
 
 /* ---- writing ---- */
 
+/* Writes a file into the folder, and its size and hash into the manifest's list of files. */
 static bool put_file(const char *folder, const char *name, const Buffer *text, json_t *files, Error *e) {
     char hash[33];
     size_t i;
@@ -128,6 +146,7 @@ static bool put_file(const char *folder, const char *name, const Buffer *text, j
     return ok;
 }
 
+/* The pictures that the card refers to; those without data are not written. */
 static bool put_pictures(const char *folder, const json_t *results, json_t *files, Error *e) {
     static const struct {
         const char *which, *name;
@@ -142,6 +161,7 @@ static bool put_pictures(const char *folder, const json_t *results, json_t *file
     return ok;
 }
 
+/* The manifest of an HF folder that derope wrote, new reference. NULL with an error for anything else. */
 static json_t *manifest_of(const Checkpoint *c, const char *folder, Error *e) {
     json_t *manifest = c->format == FORMAT_HF ? checkpoint_json(c, MANIFEST_FILE, e) : NULL;
     if (json_is_array(json_object_get(manifest, "files"))) return manifest;
@@ -152,7 +172,8 @@ static json_t *manifest_of(const Checkpoint *c, const char *folder, Error *e) {
     return NULL;
 }
 
-bool card_check(const char *folder, Error *e) {
+/* Opening the folder finds damage, and the manifest shows that it is one of ours. */
+bool model_card_check(const char *folder, Error *e) {
     Checkpoint *c = checkpoint_open(folder, e);
     json_t *manifest = c ? manifest_of(c, folder, e) : NULL;
     Buffer path = {0};
@@ -164,6 +185,7 @@ bool card_check(const char *folder, Error *e) {
     return ok;
 }
 
+/* Which entry of "models" has this path; 0 if none has. */
 static json_int_t index_of(const json_t *results, const char *path) {
     size_t i;
     const json_t *m;
@@ -174,7 +196,7 @@ static json_int_t index_of(const json_t *results, const char *path) {
     return found;
 }
 
-/* Of what a card is written from; the manifest keeps it. */
+/* Hash of everything that a card is written from. */
 static void card_key(const char *path, const char *base_model, const json_t *results, char out[33]) {
     char said[33];
     Buffer text = {0};
@@ -184,7 +206,9 @@ static void card_key(const char *path, const char *base_model, const json_t *res
     buffer_free(&text);
 }
 
-bool card_holds(const char *folder, const char *path, const char *base_model, const json_t *results) {
+/* Whether the manifest records the same key, and the card is still there. */
+bool model_card_is_current(const char *folder, const char *path, const char *base_model,
+                           const json_t *results) {
     char wanted[33];
     Error ignored = {0};
     Checkpoint *c = checkpoint_open(folder, &ignored);
@@ -197,8 +221,11 @@ bool card_holds(const char *folder, const char *path, const char *base_model, co
     return holds;
 }
 
-bool card_write(const char *folder, const char *path, const char *base_model, const json_t *results,
-                Error *e) {
+/* Reads the existing card, writes the new one with its pictures, and last the manifest, which then describes
+ * them. If the manifest cannot be written, `derope verify` reports the card as changed, and the card can be
+ * written again. */
+bool model_card_write(const char *folder, const char *path, const char *base_model, const json_t *results,
+                      Error *e) {
     Checkpoint *c = checkpoint_open(folder, e);
     json_t *manifest = c ? manifest_of(c, folder, e) : NULL;
     if (!manifest) {

@@ -1,4 +1,5 @@
-/* The model card: README.md and its pictures in an HF folder of ours, from what an evaluation found. */
+/* The model card: README.md and its pictures in an HF folder that derope wrote, from the results of an
+ * evaluation. */
 #ifndef DEROPE_CMD_MODEL_CARD_H
 #define DEROPE_CMD_MODEL_CARD_H
 
@@ -6,15 +7,16 @@
 
 #include "formats/error.h"
 
-/* Whether `folder` is an HF folder with a manifest that can be written to: asked before the work. */
-bool card_check(const char *folder, Error *e);
-/* Writes the card about the model that the results have under `path`. What the front matter of the card that
- * is there (the source's own, carried along) says of license, language, library, datasets and tags is taken
- * over. `base_model`: what the hub calls the source; NULL: as config.json's _name_or_path says, if that is a
- * hub's name. The manifest lists the files anew, so that `derope verify` holds them as well. */
-bool card_write(const char *folder, const char *path, const char *base_model, const json_t *results,
-                Error *e);
-/* Whether the card that stands in `folder` was written from all of this. */
-bool card_holds(const char *folder, const char *path, const char *base_model, const json_t *results);
+/* Whether `folder` is an HF folder with a manifest, in which files can be written; asked before the work. */
+bool model_card_check(const char *folder, Error *e);
+/* Writes the card about the model whose "path" in the results is `path`. From the existing card, which is
+ * usually the source's, the front matter's licence, language, library, datasets and tags are taken over.
+ * `base_model` is what the hub calls the source; NULL: config.json's _name_or_path, if that is a name of the
+ * hub. The manifest lists the new files, so that `derope verify` checks them too. */
+bool model_card_write(const char *folder, const char *path, const char *base_model, const json_t *results,
+                      Error *e);
+/* Whether the card in `folder` was written from exactly these. */
+bool model_card_is_current(const char *folder, const char *path, const char *base_model,
+                           const json_t *results);
 
 #endif

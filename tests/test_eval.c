@@ -756,7 +756,7 @@ static void cards_of_every_kind(void **state) {
         {"\xef\xbb\xbf---\nlicense: mit\n---\n", "license: mit\n", NULL},
         {"---\nlicense: mit\ntags: &a [*a, small]\n---", "tags:\n- small\n", NULL},
         {"---\nlicense: [mit\n---\n", "tags:\n- derope\n",
-         "nothing is taken over from the card that is there"},
+         "nothing is taken over from the existing model card"},
         {"---\nlicense: caf\xe9\n---\n", "tags:\n- derope\n", "not valid YAML"},
         {"---\n---\n", "tags:\n- derope\n", NULL},
         {deep, "tags:\n- derope\n", "more than 16 deep"},

@@ -219,7 +219,7 @@ static void the_summary_claims_what_intervals_support(void **state) {
                "At 512 tokens (2\xc3\x97 the training length) b has the lowest perplexity of the 3 measured, "
                "2.000 (95\xc2\xa0% interval 1.900\xe2\x80\x93"
                "2.100). Next is a + YaRN with 3.000 (95\xc2\xa0% interval 2.800\xe2\x80\x93"
-               "3.200); no other interval reaches that of the first.");
+               "3.200); no other interval overlaps the first.");
     assert_has(&b, "the perplexity of b stays level within its intervals (2.050, then 2.000).");
     assert_has(
         &b, "Task needle at 512 tokens: b answers exactly in 75\xc2\xa0% of 20 trials (95\xc2\xa0% interval "
@@ -231,11 +231,12 @@ static void the_summary_claims_what_intervals_support(void **state) {
     json_object_set_new(yarn, "low", json_real(2.05));
     b.size = 0;
     report_html(r, &b);
-    assert_has(&b, "Its interval overlaps that of a + YaRN: these are not told apart. No other interval");
+    assert_has(&b, "Its interval overlaps that of a + YaRN, so their order is uncertain. No other interval");
     json_object_del(yarn, "low");
     b.size = 0;
     report_html(r, &b);
-    assert_has(&b, "Next is a + YaRN with 3.000; without intervals for all, how sure that is stays open.");
+    assert_has(&b,
+               "Next is a + YaRN with 3.000; not every value has an interval, so this order is uncertain.");
     json_object_set_new(yarn, "perplexity", json_real(2.0));
     b.size = 0;
     report_html(r, &b);
@@ -301,7 +302,7 @@ static void the_card_has_front_matter(void **state) {
                                    "    - type: accuracy\n      value: 0.75\n"
                                    "      name: \"Exact answers at 512 tokens\"\n"
                                    "    - type: accuracy\n      value: 0.9\n"
-                                   "      name: \"Right answer the likeliest at 512 tokens\"\n"
+                                   "      name: \"Right answer ranked first at 512 tokens\"\n"
                                    "---\n\n# b\n\nChanged from org/a by derope ";
     if (strncmp(buffer_string(&b), expected, strlen(expected)) != 0) fail_msg("%.2500s", buffer_string(&b));
     assert_has(&b, "](perplexity.svg)");

@@ -45,6 +45,7 @@ struct EvalGrid {
 
 /* ---- transcript ---- */
 
+/* Texts as a JSON array; invalid UTF-8 is replaced. */
 static json_t *text_array(const TextList *l) {
     json_t *list = json_array();
     for (size_t i = 0; i < l->n; i++)
@@ -68,6 +69,7 @@ static void record_answer(void *context, const TranscriptEntry *a) {
 
 /* ---- one cell ---- */
 
+/* The pass scale_attention multiplies the softmax scale of every layer in the spec. */
 static bool scale_softmax(Model *m, double scale, Error *e) {
     if (scale == 1) return true;
     json_t *args = json_pack("{s:f}", "factor", scale);
@@ -167,6 +169,7 @@ static bool perplexity_at(EvalGrid *g, EvalSetting *s, Error *e) {
     return value != NULL;
 }
 
+/* A task gives a row for each depth. */
 static bool tasks_at(EvalGrid *g, EvalSetting *s, Error *e) {
     for (size_t i = 0; eval_tasks[i]; i++) {
         if (!g->options.tasks[i]) continue;
@@ -199,6 +202,7 @@ static bool at_each_setting(EvalGrid *g, const uint64_t *lengths, size_t n, bool
     return true;
 }
 
+/* Perplexity at all lengths first, then the tasks at theirs. */
 static bool measure_subject(EvalGrid *g, bool stretchable, Error *e) {
     const EvalOptions *o = &g->options;
     bool own = o->n_task_lengths > 0;
@@ -237,6 +241,8 @@ bool eval_grid_add_checkpoint(EvalGrid *g, const char *path, Error *e) {
 
 /* ---- the whole ---- */
 
+/* The state is read before the texts, but its cells are found by key, which includes the hash of the
+ * texts. */
 EvalGrid *eval_grid_new(const EvalOptions *options, const char *command, Error *e) {
     EvalGrid *g = xcalloc(1, sizeof *g);
     EvalOptions *o = &g->options;

@@ -9,6 +9,7 @@
 #include "recal/evaluate/eval_tasks.h"
 #include "surgery/options.h"
 
+/* An error lists all names that exist. */
 bool eval_options_add_suite(EvalOptions *o, const char *name, Error *e) {
     const EvalTask *t = eval_task_by_name(name);
     bool ppl = strcmp(name, "perplexity") == 0, all = strcmp(name, "all") == 0;
@@ -25,6 +26,7 @@ bool eval_options_add_suite(EvalOptions *o, const char *name, Error *e) {
     return true;
 }
 
+/* The list has room for every method once, because repeated names are not added again. */
 bool eval_options_add_extension(EvalOptions *o, const char *name, Error *e) {
     const ContextExtension *m = context_extension_by_name(name);
     if (!m) {
@@ -40,6 +42,7 @@ bool eval_options_add_extension(EvalOptions *o, const char *name, Error *e) {
     return true;
 }
 
+/* "search" leaves `scale` alone: each length finds its own. */
 bool eval_options_set_scale(EvalOptions *o, const char *text, Error *e) {
     o->search_scale = strcmp(text, "search") == 0;
     if (o->search_scale) return true;
@@ -47,6 +50,7 @@ bool eval_options_set_scale(EvalOptions *o, const char *text, Error *e) {
     return (o->scale > 0 && o->scale <= 100) || cmd_usage(e, "%s is not above 0, to 100", text);
 }
 
+/* Perplexity is not a task: it has its own flag. */
 bool eval_options_has_tasks(const EvalOptions *o) {
     bool any = false;
     for (size_t i = 0; eval_tasks[i]; i++)
@@ -79,6 +83,7 @@ static size_t drop_repeated(uint64_t *list, size_t n) {
 }
 
 bool eval_options_complete(EvalOptions *o, Error *e) {
+    /* Without --suite: needles, and perplexity if there is a text. */
     if (!o->perplexity && !eval_options_has_tasks(o)) {
         o->perplexity = o->n_texts > 0;
         o->tasks[0] = true;
@@ -90,6 +95,7 @@ bool eval_options_complete(EvalOptions *o, Error *e) {
             e, "a search for the softmax scale goes by perplexity: --suite perplexity,... and --text FILE");
     o->n_lengths = drop_repeated(o->lengths, o->n_lengths);
     o->n_task_lengths = drop_repeated(o->task_lengths, o->n_task_lengths);
+    /* Half of a window of 2 tokens is one token, which has no token before it inside that half. */
     for (size_t i = 0; o->perplexity && o->score == SCORE_HALF && i < o->n_lengths; i++)
         if (o->lengths[i] == 2)
             return cmd_usage(e, "the second half of a context of 2 tokens predicts nothing");
@@ -99,6 +105,7 @@ bool eval_options_complete(EvalOptions *o, Error *e) {
 
 void eval_options_default_lengths(EvalOptions *o, uint64_t context) {
     if (o->n_lengths) return;
+    /* Powers of two around the context, which have round ticks in a chart. */
     for (int shift = -2; shift <= 4; shift++) {
         uint64_t n = shift < 0 ? context >> -shift : context << shift;
         bool has_window = !o->perplexity || !o->max_tokens || n <= o->max_tokens;

@@ -13,6 +13,7 @@
 #include "surgery/family.h"
 #include "surgery/version.h"
 
+/* "seconds" is filled in when the results are taken. */
 json_t *eval_results_new(const EvalOptions *o, const char *command) {
     char started[32];
     time_t now = time(NULL);
@@ -25,6 +26,8 @@ json_t *eval_results_new(const EvalOptions *o, const char *command) {
                      0.0, "texts", "settings", settings, "models", "perplexity", "tasks");
 }
 
+/* Folders are expanded to files. The key covers contents and the JSONL field, not names: a moved file is the
+ * same text. */
 bool eval_results_add_texts(json_t *results, const EvalOptions *o, char key[33], Error *e) {
     json_t *files = json_array(), *list = json_object_get(results, "texts");
     bool ok = true;
@@ -48,6 +51,7 @@ bool eval_results_add_texts(json_t *results, const EvalOptions *o, char key[33],
     return ok;
 }
 
+/* What reports say about a model. Layers are listed one by one with how position enters. */
 static json_t *describe_model(const EvalSubject *s, const Model *m) {
     uint64_t parameters = 0;
     for (size_t i = 0; i < m->n_tensors; i++)
@@ -67,6 +71,7 @@ size_t eval_results_add_model(json_t *results, const EvalSubject *s, const Model
     return json_array_size(models) - 1;
 }
 
+/* Names must be distinct, since reports tell models apart by them. */
 bool eval_results_has_model(const json_t *results, const char *name) {
     size_t i;
     const json_t *m;
@@ -77,6 +82,7 @@ bool eval_results_has_model(const json_t *results, const char *name) {
     return false;
 }
 
+/* Members of the setting come first; `value` cannot replace them. */
 void eval_results_add_row(json_t *results, const EvalSetting *s, const EvalTask *task, const json_t *value) {
     json_t *row = json_pack("{s:I, s:s, s:f, s:I}", "model", (json_int_t)s->model, "method",
                             s->extension->name, "softmax_scale", s->scale, "length", (json_int_t)s->length);

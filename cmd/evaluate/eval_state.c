@@ -25,6 +25,7 @@ static json_t *read_json(const char *path) {
     return value;
 }
 
+/* Cells of tasks are the arrays. */
 static void drop_tasks(json_t *cells) {
     const char *key;
     void *next;
@@ -41,11 +42,13 @@ void eval_state_open(EvalState *s, const char *path, bool discard, bool discard_
     if (discard_tasks) drop_tasks(s->cells);
 }
 
+/* The file already holds everything. */
 void eval_state_close(EvalState *s) {
     json_decref(s->cells);
     s->cells = NULL;
 }
 
+/* Whether the member is a number from `least` to `most`. */
 static bool is_between(const json_t *o, const char *key, double least, double most) {
     double x;
     return json_get_f64(o, key, &x) && x >= least && x <= most;
@@ -56,6 +59,7 @@ static bool is_perplexity(const json_t *value) {
     return is_between(value, "perplexity", 0, HUGE_VAL) && is_between(value, "nll", 0, HUGE_VAL);
 }
 
+/* "first" is missing if the task offers no candidates. */
 static bool is_task_rows(const json_t *value) {
     bool fits = json_is_array(value);
     for (size_t i = 0; fits && i < json_array_size(value); i++) {
@@ -71,6 +75,8 @@ json_t *eval_state_get(const EvalState *s, const char *key, bool is_task) {
     return (is_task ? is_task_rows(value) : is_perplexity(value)) ? value : NULL;
 }
 
+/* The file is rewritten after every cell. A cell takes seconds to hours to measure, the file some
+ * kilobytes. */
 bool eval_state_put(EvalState *s, const char *key, json_t *value, Error *e) {
     json_object_set_new(s->cells, key, value);
     if (!s->path) return true;
@@ -91,6 +97,7 @@ static bool is_state(const json_t *value) {
     return ours;
 }
 
+/* A missing file is fine, and so is a state file: its cells are kept unless they no longer apply. */
 bool eval_state_may_begin(const char *path, bool force, Error *e) {
     json_t *value = read_json(path);
     bool ours = access(path, F_OK) != 0 || is_state(value);

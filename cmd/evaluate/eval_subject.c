@@ -10,6 +10,7 @@
 #include "formats/text.h"
 #include "recal/memory.h"
 
+/* Cuts slashes at the end, folders in front, and the ending .gguf. */
 void eval_subject_name(const char *path, char out[256]) {
     size_t n = path_length(path);
     size_t from = n;
@@ -19,10 +20,12 @@ void eval_subject_name(const char *path, char out[256]) {
     snprintf(out, 256, "%.*s", n - from > 255 ? 255 : (int)(n - from), path + from);
 }
 
+/* Each call opens a new model over the same checkpoint: a method changes the spec of the one it is given. */
 static Model *open_model(void *context, Error *e) {
     return model_open(((EvalCheckpoint *)context)->source, e);
 }
 
+/* The weights are loaded once, in fp32, for all methods and lengths; memory is checked first. */
 static Net *open_net(void *context, Error *e) {
     EvalCheckpoint *c = context;
     if (!c->net && memory_check(net_weight_bytes(c->model), "the weights in fp32", e))
@@ -45,6 +48,7 @@ bool eval_checkpoint_open(EvalCheckpoint *c, const char *path, int threads, Erro
     *c = (EvalCheckpoint){.source = checkpoint_open(path, e), .threads = threads};
     c->model = c->source ? model_open(c->source, e) : NULL;
     if (!c->model) return false;
+    /* A checkpoint that derope did not write has no manifest, which is no error. */
     c->manifest = manifest_read(c->source, &ignored);
     c->subject = (EvalSubject){.name = c->name,
                                .path = path,

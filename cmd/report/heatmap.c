@@ -14,14 +14,17 @@ static double cell_height(const Heatmap *h) {
     return h->n_depths > 12 ? 14 : h->n_depths > 6 ? 20 : 24;
 }
 
+/* The labels of lengths stand below the cells. */
 double heatmap_height(const Heatmap *h) {
     return cell_height(h) * (double)h->n_depths + BOTTOM;
 }
 
+/* The row behind a cell, NULL if that combination was not measured. */
 static const TaskRow *cell(const ReportData *d, const Heatmap *h, size_t length, size_t depth) {
     return lookup_task_row(d, h->task, h->series, h->lengths[length], h->depths[depth]);
 }
 
+/* A series that was not measured with this task gets no map. */
 bool heatmap_any(ReportData *d, const Heatmap *h) {
     for (size_t i = 0; i < h->n_lengths; i++)
         for (size_t j = 0; j < h->n_depths; j++) {
@@ -37,6 +40,8 @@ static const char *short_length(Arena *a, double length) {
     return length >= 10000 ? arena_printf(a, "%.3gk", length / 1000) : arena_printf(a, "%.0f", length);
 }
 
+/* The labels below the columns. A label that would touch the one before it is left out; the last must not
+ * stick out of the picture. */
 static void draw_lengths(ReportData *d, const Heatmap *h, double x, double under, double w, Buffer *out) {
     Arena *a = &d->arena;
     double last = -INFINITY; /* right end of the label before */
@@ -52,6 +57,8 @@ static void draw_lengths(ReportData *d, const Heatmap *h, double x, double under
     }
 }
 
+/* Columns share the width, so the more lengths there are, the narrower they get; numbers are written only in
+ * cells that have room for them. */
 void heatmap_draw(ReportData *d, const Heatmap *h, double x, double y, Buffer *out) {
     Arena *a = &d->arena;
     double w = (HEATMAP_WIDTH - LEFT) / (double)h->n_lengths, high = cell_height(h);
@@ -71,6 +78,7 @@ void heatmap_draw(ReportData *d, const Heatmap *h, double x, double y, Buffer *o
     draw_lengths(d, h, x, y + high * (double)h->n_depths, w, out);
 }
 
+/* Names the ranges only; the tables beside the maps have all numbers. */
 const char *heatmap_describe(ReportData *d, const Heatmap *h) {
     return arena_printf(
         &d->arena,
@@ -82,6 +90,7 @@ const char *heatmap_describe(ReportData *d, const Heatmap *h) {
         100 * h->depths[h->n_depths - 1]);
 }
 
+/* No background: the map stands on the page. */
 void heatmap_svg(ReportData *d, const Heatmap *h, const char *title, const char *id, Buffer *out) {
     svg_open(out, HEATMAP_WIDTH, heatmap_height(h), id, title, heatmap_describe(d, h), false);
     heatmap_draw(d, h, 0, 0, out);

@@ -14,17 +14,20 @@ const char *html_id(Page *p) {
     return arena_printf(&p->d.arena, "p%d", p->ids++);
 }
 
+/* The text is the only part that may come from results; tag and class are ours. */
 void html_element(Page *p, const char *tag, const char *class, const char *text) {
     buffer_printf(p->out, class ? "<%s class=\"%s\">" : "<%s>", tag, class);
     text_xml(text, p->out);
     buffer_printf(p->out, "</%s>\n", tag);
 }
 
+/* Sections are separated by a rule (CSS), so each has exactly one heading of the second level. */
 void html_section(Page *p, const char *title) {
     text_put(p->out, "<section>\n");
     html_element(p, "h2", NULL, title);
 }
 
+/* The grid of the <dl> needs name and value inside one <div>. */
 void html_fact(Page *p, const char *name, const char *value) {
     if (!*value) return;
     text_put(p->out, "<div>");
@@ -35,6 +38,7 @@ void html_fact(Page *p, const char *name, const char *value) {
 
 /* ---- tables ---- */
 
+/* The <div> inside is what the print rules show: a closed <details> element hides its other content. */
 void html_details_open(Page *p, const char *summary) {
     text_put(p->out, "<details>");
     html_element(p, "summary", NULL, summary);
@@ -45,6 +49,8 @@ void html_details_close(Page *p) {
     text_put(p->out, "</div></details>\n");
 }
 
+/* A region that scrolls must be reachable with the keyboard (tabindex) and have a name (aria-label), as WCAG
+ * 2.1 asks. */
 void html_table_open(Page *p, const char *caption) {
     text_put(p->out, "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"");
     text_xml(caption, p->out);
@@ -57,6 +63,7 @@ void html_table_close(Page *p) {
     text_put(p->out, "</tbody></table></div>\n");
 }
 
+/* Labels are clipped, so that one long name does not push the numbers out of view. */
 void html_row_head(Page *p, const char *label) {
     text_put(p->out, "<tr><th scope=\"row\">");
     text_xml(text_clip(&p->d.arena, label, 80), p->out);

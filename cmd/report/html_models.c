@@ -29,6 +29,7 @@ static const char *members(Page *p, const json_t *object, const char *skip) {
     return s;
 }
 
+/* The strip of layers in words: neighbouring layers that are alike share a row. */
 static void layer_table(Page *p, const ReportModel *m) {
     LayerRun *runs;
     Arena *a = &p->d.arena;
@@ -53,6 +54,7 @@ static void layer_table(Page *p, const ReportModel *m) {
     if (n > MAX_LAYER_ROWS) html_element(p, "p", "note", "Only the first 64 runs of layers are listed.");
 }
 
+/* The passes with their arguments, in order: "Changed: drop_rope (layers 2); sliding_window (...)". */
 static void passes(Page *p, const ReportModel *m) {
     const json_t *list = json_object_get(m->json, "passes");
     Buffer b = {0};
@@ -70,10 +72,13 @@ static void passes(Page *p, const ReportModel *m) {
     buffer_free(&b);
 }
 
+/* One model: its name, a line of facts (family, size, context, path), what was changed, and its layers as a
+ * strip and as a table. */
 static void model(Page *p, const ReportModel *m) {
     Arena *a = &p->d.arena;
     double parameters = rows_number(m->json, "parameters");
     html_element(p, "h3", NULL, text_clip(a, m->name, 80));
+    /* Each fact is left out if results do not have it, so the commas depend on what came before. */
     Buffer b = {0};
     const char *family = rows_string(m->json, "family"), *path = rows_string(m->json, "path");
     if (*family) buffer_printf(&b, "%s", text_clip(a, family, 40));
@@ -95,6 +100,7 @@ static void model(Page *p, const ReportModel *m) {
     html_details_close(p);
 }
 
+/* A model is left out once the page is full, like everything else. */
 void html_models(Page *p) {
     size_t shown = 0;
     for (size_t i = 0; i < p->d.n_models && shown < PAGE_SERIES; i++) {
@@ -103,8 +109,8 @@ void html_models(Page *p) {
             html_section(p, "What was changed");
             html_element(
                 p, "p", "note",
-                "A square per layer: filled where rotary position enters, half filled where it does in "
-                "part of each head, empty where it was dropped or never was.");
+                "A square for each layer: filled if it rotates queries and keys by position (RoPE), half "
+                "filled if it rotates part of each head, empty if it does not.");
         }
         model(p, &p->d.models[i]);
     }

@@ -8,6 +8,7 @@
 
 enum { MAX_CURVE_ROWS = 24 };
 
+/* Series beyond the limit are in the CSV alone; the footer says so. */
 size_t html_shown_series(Page *p) {
     if (p->d.n_series > PAGE_SERIES) p->left_out = true;
     return p->d.n_series < PAGE_SERIES ? p->d.n_series : PAGE_SERIES;
@@ -18,6 +19,8 @@ size_t html_shown_columns(Page *p, size_t n) {
     return n < PAGE_COLUMNS ? n : PAGE_COLUMNS;
 }
 
+/* Each chart is drawn twice, because text inside an SVG that is scaled down to a phone becomes unreadable.
+ * The style sheet hides one of the two by the width of the screen. */
 void html_figure(Page *p, LineChart *c, const char *caption) {
     Arena *a = &p->d.arena;
     if (c->n_lines > PAGE_SERIES) c->n_lines = PAGE_SERIES, p->left_out = true;
@@ -31,6 +34,7 @@ void html_figure(Page *p, LineChart *c, const char *caption) {
     text_put(p->out, "</figure>\n");
 }
 
+/* If all models share a training length, each length also says how many times that it is. */
 void html_length_head(Page *p, const char *first, const double *lengths, size_t n) {
     Arena *a = &p->d.arena;
     buffer_printf(p->out, "<thead><tr><th scope=\"col\">%s</th>", first);
@@ -43,6 +47,7 @@ void html_length_head(Page *p, const char *first, const double *lengths, size_t 
     text_put(p->out, "</tr></thead>\n<tbody>\n");
 }
 
+/* The interval stands below the value in small type, so that columns stay narrow. */
 void html_value_cell(Page *p, const Estimate *e, bool strong, const char *(*show)(Arena *a, double v)) {
     Arena *a = &p->d.arena;
     if (!e || isnan(e->value)) {
@@ -60,6 +65,7 @@ void html_number_cell(Page *p, double v, const char *(*show)(Arena *a, double v)
 }
 
 void html_curve_table(Page *p, const LineChart *c, const char *caption, const char *first) {
+    /* Collect the x of all lines: curves of different models need not have the same points. */
     size_t room = 1, n = 0;
     for (size_t i = 0; i < c->n_lines; i++)
         room += c->lines[i].n;
@@ -68,6 +74,7 @@ void html_curve_table(Page *p, const LineChart *c, const char *caption, const ch
         for (size_t j = 0; j < c->lines[i].n; j++)
             xs[n++] = c->lines[i].xs[j];
     n = lookup_distinct(xs, n);
+    /* Long curves are listed at every k-th x, and always at the last. */
     size_t every = (n + MAX_CURVE_ROWS - 1) / MAX_CURVE_ROWS;
     html_table_open(p, caption);
     buffer_printf(p->out, "<thead><tr><th scope=\"col\">%s</th>", first);
@@ -82,6 +89,7 @@ void html_curve_table(Page *p, const LineChart *c, const char *caption, const ch
         html_row_head(p, text_count(&p->d.arena, xs[k]));
         for (size_t i = 0; i < c->n_lines; i++) {
             const ChartLine *l = &c->lines[i];
+            /* A line without a point at this x gets a dash. */
             double v = NAN;
             for (size_t j = 0; j < l->n; j++)
                 if (l->xs[j] == xs[k]) v = l->ys[j];

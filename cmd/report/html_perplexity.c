@@ -8,6 +8,7 @@
 #include "cmd/report/result_charts.h"
 #include "cmd/report/result_lookup.h"
 
+/* A series may have been measured by tasks alone; it has no row in these tables. */
 static bool series_has_perplexity(const ReportData *d, size_t series) {
     for (size_t i = 0; i < d->n_perplexity; i++)
         if (d->perplexity[i].series == series) return true;
@@ -17,6 +18,7 @@ static bool series_has_perplexity(const ReportData *d, size_t series) {
 /* A row for each series, a column for each length. The lowest value of a column is in bold; it is sought
  * among all series, not only those that the table has room for. */
 static void perplexity_table(Page *p, const double *lengths, size_t n) {
+    /* First find the lowest value of each column, which the table shows in bold. */
     double lowest[PAGE_COLUMNS];
     size_t n_series = html_shown_series(p);
     for (size_t i = 0; i < n; i++) {
@@ -44,7 +46,7 @@ static void perplexity_table(Page *p, const double *lengths, size_t n) {
 
 /* A row for each measurement, with the number of tokens and windows behind it. */
 static void perplexity_rows(Page *p) {
-    html_table_open(p, "What each number rests on");
+    html_table_open(p, "Tokens and windows behind each number");
     text_put(p->out,
              "<thead><tr><th scope=\"col\">Model</th><th scope=\"col\">Length</th><th scope=\"col\">Loss</th>"
              "<th scope=\"col\">Tokens</th><th scope=\"col\">Windows</th><th scope=\"col\">Softmax "
@@ -63,11 +65,13 @@ static void perplexity_rows(Page *p) {
     if (p->d.n_perplexity > PAGE_ROWS) p->left_out = true;
 }
 
+/* The chart comes first; the tables are closed until somebody wants the numbers. */
 void html_perplexity(Page *p) {
     LineChart c;
     double *lengths;
     if (!chart_perplexity(&p->d, &c)) return;
     html_section(p, "Perplexity by length");
+    /* The caption speaks of bands only if the chart has any. */
     bool bounded = false;
     for (size_t i = 0; i < p->d.n_perplexity; i++)
         bounded = bounded || rows_bounded(&p->d.perplexity[i].perplexity);
@@ -80,6 +84,8 @@ void html_perplexity(Page *p) {
     text_put(p->out, "</section>\n");
 }
 
+/* Perplexity by length averages over a window. The loss by position shows where in a window a model starts to
+ * fail. */
 void html_positions(Page *p) {
     LineChart c;
     double length;
@@ -87,11 +93,12 @@ void html_positions(Page *p) {
     html_section(p, "Loss by position");
     html_element(
         p, "p", NULL,
-        arena_printf(&p->d.arena,
-                     "In windows of %s tokens, the longest measured. A model that uses what it has read "
-                     "gets better with position; one that cannot read so far gets worse past its training "
-                     "length.",
-                     text_count(&p->d.arena, length)));
+        arena_printf(
+            &p->d.arena,
+            "In windows of %s tokens, the longest measured. The loss of a model that uses what it has "
+            "read falls with position; that of a model that cannot read so far rises beyond its "
+            "training length.",
+            text_count(&p->d.arena, length)));
     html_figure(p, &c, "Lower is better. Each point is the mean loss of the tokens since the point before.");
     if (html_room(p, ROOM_TABLES)) {
         html_details_open(p, "Loss by position in numbers");

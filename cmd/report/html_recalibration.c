@@ -9,6 +9,7 @@
 #include "cmd/report/result_charts.h"
 #include "cmd/report/result_lookup.h"
 
+/* A row for each model that was recalibrated. The table is only begun when there is one. */
 static void recalibration_table(Page *p) {
     bool any = false;
     Arena *a = &p->d.arena;
@@ -48,6 +49,7 @@ static bool new_objective(const Page *p, size_t model, const char **objective) {
     return true;
 }
 
+/* Goes through the models, and draws a chart whenever an objective appears for the first time. */
 void html_recalibration(Page *p) {
     bool begun = false;
     for (size_t i = 0; i < p->d.n_models && i < PAGE_SERIES; i++) {
@@ -57,6 +59,7 @@ void html_recalibration(Page *p) {
         if (!begun) html_section(p, "Recalibration");
         begun = true;
         if (!chart_recalibration(&p->d, objective, &c)) continue;
+        /* The caption must not hide that a long curve was averaged. */
         bool thinned = false;
         for (size_t k = 0; k < p->d.n_models; k++) {
             const json_t *o = json_object_get(p->d.models[k].json, "recalibration");
@@ -69,6 +72,8 @@ void html_recalibration(Page *p) {
         if (!html_room(p, ROOM_MAPS)) continue;
         html_details_open(p, "Losses in numbers");
         for (size_t k = 0; k < c.n_lines; k++) {
+            /* A table of its own for each line: the models were trained on different numbers of tokens, so
+             * their points do not line up. */
             LineChart one = c;
             one.lines = &c.lines[k];
             one.n_lines = 1;

@@ -15,19 +15,20 @@ enum { MAX_TASKS = 12 };
 /* ---- metrics ---- */
 
 static const char *metric_name(int metric) {
-    return metric == METRIC_SCORE ? "Exact answers" : "Right answer the likeliest";
+    return metric == METRIC_SCORE ? "Exact answers" : "Right answer ranked first";
 }
 
+/* A sentence that says what the metric counts, and what guessing would reach. */
 static const char *metric_means(Page *p, size_t task, int metric) {
-    if (metric == METRIC_SCORE) return "Share of trials whose greedy answer is right in every token.";
+    if (metric == METRIC_SCORE)
+        return "Share of answers that the model gives exactly when it continues the text greedily.";
     double chance = lookup_chance(&p->d, task);
     if (isnan(chance))
-        return "Share of trials in which the right answer is likelier than every other candidate.";
-    return arena_printf(
-        &p->d.arena,
-        "Share of trials in which the right answer is the likeliest of %s candidates; guessing "
-        "reaches %s\xc2\xa0%%.",
-        text_count(&p->d.arena, 1 / chance), text_share(&p->d.arena, chance));
+        return "Share of questions whose right answer is more likely than every other candidate.";
+    return arena_printf(&p->d.arena,
+                        "Share of questions whose right answer is the most likely of %s candidates; guessing "
+                        "reaches %s\xc2\xa0%%.",
+                        text_count(&p->d.arena, 1 / chance), text_share(&p->d.arena, chance));
 }
 
 /* ---- tables ---- */
@@ -38,7 +39,7 @@ static void task_length_table(Page *p, size_t task, int metric, const double *le
     size_t n_series = html_shown_series(p);
     html_table_open(p, arena_printf(a, "%s, %s by context length in %%; below it the 95\xc2\xa0%% interval",
                                     text_clip(a, p->d.tasks[task], 60),
-                                    metric == METRIC_SCORE ? "exact answers" : "right answer the likeliest"));
+                                    metric == METRIC_SCORE ? "exact answers" : "right answer ranked first"));
     html_length_head(p, "Tokens", lengths, n);
     for (size_t s = 0; s < n_series; s++) {
         html_row_head(p, p->d.series[s].label);
@@ -59,7 +60,7 @@ static void depth_table(Page *p, const Heatmap *h) {
     html_table_open(p,
                     arena_printf(a, "%s: %s in %% by depth and context length",
                                  text_clip(a, p->d.series[h->series].label, 60),
-                                 h->metric == METRIC_SCORE ? "exact answers" : "right answer the likeliest"));
+                                 h->metric == METRIC_SCORE ? "exact answers" : "right answer ranked first"));
     html_length_head(p, "Depth", h->lengths, h->n_lengths);
     for (size_t j = 0; j < h->n_depths; j++) {
         html_row_head(p, arena_printf(a, "%s\xc2\xa0%%", text_share(a, h->depths[j])));
@@ -78,6 +79,7 @@ static void depth_table(Page *p, const Heatmap *h) {
  * the series of the maps that were drawn; returns how many. */
 static size_t maps(Page *p, Heatmap *h, size_t *shown) {
     size_t n = 0, drawn = 0;
+    /* Which series have a map at all: a task without depth has none. */
     bool any = h->n_lengths && h->n_depths;
     for (size_t s = 0; s < html_shown_series(p) && any; s++) {
         h->series = s;
@@ -86,6 +88,7 @@ static size_t maps(Page *p, Heatmap *h, size_t *shown) {
     if (!n || !html_room(p, ROOM_MAPS)) return 0;
     text_put(p->out, "<p class=\"note\">Context length across (");
     text_put(p->out, "1k is 1024 tokens), depth of the answer in it down, share of trials in %.</p>\n");
+    /* One key to the shades serves all maps. */
     svg_open(p->out, 260, 16, html_id(p), "Shades", "From 0 to 100 percent.", false);
     svg_shades(p->out, 0, 0);
     svg_close(p->out);
@@ -106,6 +109,8 @@ static size_t maps(Page *p, Heatmap *h, size_t *shown) {
 
 /* ---- sections ---- */
 
+/* Everything about one metric of a task: its meaning, the chart over all depths, the maps, and closed tables
+ * of the numbers. */
 static void metric(Page *p, size_t task, int which) {
     LineChart c;
     double *lengths, *depths;
@@ -144,6 +149,7 @@ static const char *trials_each(Page *p, size_t task) {
                         text_count(&p->d.arena, trials));
 }
 
+/* Tasks beyond the limit are in the CSV alone. */
 void html_tasks(Page *p) {
     for (size_t t = 0; t < p->d.n_tasks && t < MAX_TASKS; t++) {
         const char *each = trials_each(p, t);

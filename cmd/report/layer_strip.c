@@ -8,14 +8,17 @@
 #include "cmd/report/result_lookup.h"
 #include "cmd/report/svg.h"
 
+/* The squares are at most 20 pixels wide, and narrower where a model has many layers. Layers that rotate only
+ * part of each head have their lower half filled. */
 void layer_strip_draw(ReportData *d, const ReportModel *m, int width, const char *id, Buffer *out) {
     LayerRun *runs;
     size_t n_runs = lookup_layer_runs(d, m, &runs), n = n_runs ? runs[n_runs - 1].last + 1 : 0;
     if (!n || n > 160) return;
     double w = fmin(20, (width - 2) / (double)n);
     svg_open(out, width, 22, id, arena_printf(&d->arena, "Layers of %s", text_clip(&d->arena, m->name, 80)),
-             "A square per layer from the first to the last: filled where position enters by rotation, half "
-             "filled where it does in part of each head, empty where it does not. The table says the same.",
+             "A square for each layer from the first to the last: filled if it rotates queries and keys by "
+             "position, "
+             "half filled if it rotates part of each head, empty if it does not. The table says the same.",
              false);
     for (size_t i = 0; i < n_runs; i++)
         for (size_t k = runs[i].first; k <= runs[i].last; k++) {

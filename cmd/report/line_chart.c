@@ -27,6 +27,7 @@ typedef struct Frame {
 
 /* ---- layout ---- */
 
+/* Width in pixels of a label, after clipping. */
 static double label_width(Arena *a, const char *label) {
     return COLUMN * (double)text_width(text_clip(a, label, LABEL_COLUMNS));
 }
@@ -69,6 +70,8 @@ static double legend(Arena *a, const LineChart *c, double x, double y, double wi
     return (row + 1) * LINE_HEIGHT;
 }
 
+/* Leaves room on the right for labels beside the lines, or below for a legend; the rest is the area of the
+ * lines. */
 static Frame frame_of(Arena *a, const LineChart *c, int width) {
     double x0, x1, y0, y1, labels = 0;
     Frame f = {.c = c, .width = width, .direct = width >= 600 && c->n_lines <= MAX_DIRECT};
@@ -88,6 +91,7 @@ static Frame frame_of(Arena *a, const LineChart *c, int width) {
 
 /* ---- axes ---- */
 
+/* A grid line and a label at about five ticks; the name of the axis stands above it. */
 static void y_axis(Arena *a, const Frame *f, Buffer *out) {
     double ticks[MAX_TICKS];
     size_t n = scale_ticks(&f->y, 5, ticks, MAX_TICKS);
@@ -184,6 +188,7 @@ typedef struct Label {
     double y;         /* where the label goes */
 } Label;
 
+/* For qsort: from top to bottom. */
 static int by_height(const void *a, const void *b) {
     const Label *p = a, *q = b;
     return p->wanted < q->wanted ? -1 : p->wanted > q->wanted;
@@ -233,6 +238,7 @@ static const char *describe(Arena *a, const LineChart *c) {
     return s;
 }
 
+/* From back to front: axes, marks, lines with their bands, labels. */
 void line_chart_draw(Arena *a, const LineChart *c, int width, const char *id, bool standalone, Buffer *out) {
     Frame f = frame_of(a, c, width);
     double pad = standalone ? 20 : 0, head = standalone ? 26 : 0;

@@ -42,6 +42,7 @@ static bool yaml_scalar(const json_t *v, Buffer *out) {
     return true;
 }
 
+/* NULL-safe: `s` is compared only if `v` is a string, and is then never NULL. */
 static bool same_string(const json_t *v, const char *s) {
     return json_is_string(v) && !strcmp(json_string_value(v), s);
 }
@@ -64,6 +65,7 @@ static void yaml_list(const char *key, const json_t *v, const char *added, Buffe
     buffer_free(&items);
 }
 
+/* Everything in `front` but the instructions. Tags come last, because derope adds its own. */
 static void front_keys(Card *c) {
     const char *key;
     json_t *v;
@@ -102,6 +104,7 @@ static void index_task(Card *c, const char *type, const char *dataset) {
     text_put(c->out, "\n    metrics:\n");
 }
 
+/* A number is written the way JSON does, which YAML reads the same. */
 static void index_metric(Card *c, const char *type, double value, const char *name) {
     json_t *number = json_real(value);
     buffer_printf(c->out, "    - type: %s\n      value: ", type);
@@ -112,6 +115,7 @@ static void index_metric(Card *c, const char *type, double value, const char *na
     json_decref(number);
 }
 
+/* The perplexities of the card's own model, not of those it is compared with. */
 static void index_perplexity(Card *c) {
     bool begun = false;
     for (size_t i = 0; i < c->d.n_perplexity; i++) {
@@ -124,6 +128,7 @@ static void index_perplexity(Card *c) {
     }
 }
 
+/* Only the task that the picture shows refers to it. */
 static void index_tasks(Card *c) {
     for (size_t t = 0; t < c->d.n_tasks; t++) {
         double *lengths;
@@ -139,14 +144,14 @@ static void index_tasks(Card *c) {
                 begun = true;
                 index_metric(c, "accuracy", e.value,
                              arena_printf(&c->d.arena, "%s at %.0f tokens",
-                                          m == METRIC_SCORE ? "Exact answers" : "Right answer the likeliest",
+                                          m == METRIC_SCORE ? "Exact answers" : "Right answer ranked first",
                                           lengths[i]));
             }
     }
 }
 
 /* The metadata of a model card as https://huggingface.co/docs/hub/model-cards describes it. */
-static void front_matter(Card *c) {
+static void write_front_matter(Card *c) {
     text_put(c->out, "---\n");
     front_keys(c);
     if (c->series < c->d.n_series) {
@@ -171,17 +176,19 @@ static void front_matter(Card *c) {
 /* ---- which model ---- */
 
 /* Whether model `i` is the one that front matter's key "model" means. */
-static bool about(const Card *c, const json_t *wanted, size_t i) {
+static bool is_wanted(const Card *c, const json_t *wanted, size_t i) {
     const char *name = rows_string(c->d.models[i].json, "name");
     return (json_is_integer(wanted) && json_integer_value(wanted) == (json_int_t)i) ||
            (json_is_string(wanted) && !strcmp(json_string_value(wanted), name));
 }
 
-static void choose(Card *c) {
+/* The model that front matter names; else the first that was changed; else the first. Its series is the one
+ * without a method. */
+static void choose_model(Card *c) {
     const json_t *wanted = json_object_get(c->front, "model");
     c->model = c->d.n_models;
     for (size_t i = 0; i < c->d.n_models && c->model == c->d.n_models; i++)
-        if (c->d.models[i].json && about(c, wanted, i)) c->model = i;
+        if (c->d.models[i].json && is_wanted(c, wanted, i)) c->model = i;
     for (size_t i = 0; i < c->d.n_models && c->model == c->d.n_models; i++)
         if (json_array_size(json_object_get(c->d.models[i].json, "passes"))) c->model = i;
     for (size_t i = 0; i < c->d.n_models && c->model == c->d.n_models; i++)
@@ -193,7 +200,8 @@ static void choose(Card *c) {
 
 /* ---- text ---- */
 
-static void what_it_is(Card *c) {
+/* The heading, and a sentence on what was changed from which model. */
+static void write_title(Card *c) {
     const ReportModel *m = &c->d.models[c->model];
     const json_t *base = json_object_get(c->front, "base_model"),
                  *passes = json_object_get(m->json, "passes");
@@ -222,7 +230,8 @@ static void what_it_is(Card *c) {
     if (n) text_put(out, ".\n\n");
 }
 
-static void summary(Card *c) {
+/* The same sentences as on the page. */
+static void write_summary(Card *c) {
     const char *sentences[16];
     size_t n = report_summary(&c->d, sentences, 16);
     for (size_t i = 0; i < n; i++) {
@@ -233,38 +242,43 @@ static void summary(Card *c) {
     if (n) text_put(c->out, "\n");
 }
 
-static void cell(Card *c, const char *s) {
+/* One cell of a Markdown table, escaped. */
+static void write_cell(Card *c, const char *s) {
     text_put(c->out, " ");
     text_markdown(s, c->out);
     text_put(c->out, " |");
 }
 
-static void length_head(Card *c, const double *lengths, size_t n) {
+/* Head and alignment row of a table whose columns are lengths. */
+static void write_length_head(Card *c, const double *lengths, size_t n) {
     Arena *a = &c->d.arena;
     text_put(c->out, "| tokens |");
     for (size_t i = 0; i < n; i++)
-        cell(c, c->d.context ? arena_printf(a, "%s (%s)", text_count(a, lengths[i]),
-                                            text_times(a, lengths[i] / c->d.context))
-                             : text_count(a, lengths[i]));
+        write_cell(c, c->d.context ? arena_printf(a, "%s (%s)", text_count(a, lengths[i]),
+                                                  text_times(a, lengths[i] / c->d.context))
+                                   : text_count(a, lengths[i]));
     text_put(c->out, "\n|---|");
     for (size_t i = 0; i < n; i++)
         text_put(c->out, "---:|");
     text_put(c->out, "\n");
 }
 
+/* A value with its interval in brackets. */
 static const char *with_interval(Card *c, const Estimate *e, const char *(*show)(Arena *a, double v)) {
     Arena *a = &c->d.arena;
     if (!rows_bounded(e)) return show(a, e->value);
     return arena_printf(a, "%s (%s\xe2\x80\x93%s)", show(a, e->value), show(a, e->low), show(a, e->high));
 }
 
-static void row_head(Card *c, size_t series) {
+/* The row of the card's own model is in bold. */
+static void write_row_head(Card *c, size_t series) {
     text_put(c->out, series == c->series ? "| **" : "| ");
     text_markdown(text_clip(&c->d.arena, c->d.series[series].label, 80), c->out);
     text_put(c->out, series == c->series ? "** |" : " |");
 }
 
-static void perplexity_table(Card *c) {
+/* The picture stands above the table; its file is written beside the card. */
+static void write_perplexity(Card *c) {
     double *lengths;
     size_t n = lookup_perplexity_lengths(&c->d, &lengths);
     if (!n) return;
@@ -274,40 +288,41 @@ static void perplexity_table(Card *c) {
         c->out,
         "; 95\xc2\xa0% intervals in brackets. Lower is better.\n\n![Perplexity by context length, a line per "
         "model and method](" PICTURE_PERPLEXITY ")\n\n");
-    length_head(c, lengths, n);
+    write_length_head(c, lengths, n);
     for (size_t s = 0; s < c->d.n_series && s < MAX_TABLE_SERIES; s++) {
-        row_head(c, s);
+        write_row_head(c, s);
         for (size_t i = 0; i < n; i++) {
             const PerplexityRow *row = lookup_perplexity(&c->d, s, lengths[i]);
-            cell(c, row ? with_interval(c, &row->perplexity, text_value) : "");
+            write_cell(c, row ? with_interval(c, &row->perplexity, text_value) : "");
         }
         text_put(c->out, "\n");
     }
     text_put(c->out, "\n");
 }
 
-static void task_table(Card *c, size_t task, int metric) {
+/* A task at all lengths by one metric; depths are pooled. */
+static void write_task_table(Card *c, size_t task, int metric) {
     double *lengths;
     size_t n = lookup_task_lengths(&c->d, task, &lengths);
     if (!lookup_has_metric(&c->d, task, metric)) return;
     text_put(c->out, metric == METRIC_SCORE
-                         ? "Exact answers, in % of trials:\n\n"
-                         : "Right answer the likeliest of the candidates, in % of trials:\n\n");
-    length_head(c, lengths, n);
+                         ? "Exact answers, in % of all answers:\n\n"
+                         : "Right answer ranked first among the candidates, in % of questions:\n\n");
+    write_length_head(c, lengths, n);
     for (size_t s = 0; s < c->d.n_series && s < MAX_TABLE_SERIES; s++) {
-        row_head(c, s);
+        write_row_head(c, s);
         for (size_t i = 0; i < n; i++) {
             Estimate e;
             double trials;
             bool any = lookup_pooled(&c->d, task, s, lengths[i], metric, &e, &trials);
-            cell(c, any ? with_interval(c, &e, text_share) : "");
+            write_cell(c, any ? with_interval(c, &e, text_share) : "");
         }
         text_put(c->out, "\n");
     }
     text_put(c->out, "\n");
 }
 
-static void tasks(Card *c) {
+static void write_tasks(Card *c) {
     size_t pictured = report_picture_task(&c->d);
     for (size_t t = 0; t < c->d.n_tasks && t < MAX_CARD_TASKS; t++) {
         text_put(c->out, "## Task: ");
@@ -317,11 +332,12 @@ static void tasks(Card *c) {
             text_put(c->out, "![Share of trials answered by context length and depth, a map per model and "
                              "method](" PICTURE_NEEDLE ")\n\n");
         for (int m = 0; m < METRICS; m++)
-            task_table(c, t, m);
+            write_task_table(c, t, m);
     }
 }
 
-static void layers(Card *c) {
+/* How position enters in each layer, with neighbouring layers that are alike in one row. */
+static void write_layers(Card *c) {
     LayerRun *runs;
     Arena *a = &c->d.arena;
     size_t n = lookup_layer_runs(&c->d, &c->d.models[c->model], &runs);
@@ -330,16 +346,18 @@ static void layers(Card *c) {
     for (size_t i = 0; i < n && i < MAX_CARD_LAYERS; i++) {
         const LayerRun *r = &runs[i];
         text_put(c->out, "|");
-        cell(c, r->first == r->last ? arena_printf(a, "%zu", r->first)
-                                    : arena_printf(a, "%zu\xe2\x80\x93%zu", r->first, r->last));
-        cell(c, text_clip(a, lookup_position_name(r->position), 60));
-        cell(c, isnan(r->window) ? "all tokens" : arena_printf(a, "%s tokens", text_count(a, r->window)));
+        write_cell(c, r->first == r->last ? arena_printf(a, "%zu", r->first)
+                                          : arena_printf(a, "%zu\xe2\x80\x93%zu", r->first, r->last));
+        write_cell(c, text_clip(a, lookup_position_name(r->position), 60));
+        write_cell(c,
+                   isnan(r->window) ? "all tokens" : arena_printf(a, "%s tokens", text_count(a, r->window)));
         text_put(c->out, "\n");
     }
     text_put(c->out, "\n");
 }
 
-static void how(Card *c) {
+/* The command, version and machine, and how intervals are to be read. */
+static void write_method(Card *c) {
     const json_t *r = c->d.results, *machine = json_object_get(r, "machine");
     const char *command = rows_string(r, "command"), *cpu = rows_string(machine, "cpu");
     const char *version = rows_string(r, "derope");
@@ -366,16 +384,16 @@ static void how(Card *c) {
 void report_card(const json_t *results, const json_t *front, Buffer *out) {
     Card c = {.front = json_is_object(front) ? front : NULL, .out = out};
     rows_read(results, &c.d);
-    choose(&c);
-    front_matter(&c);
+    choose_model(&c);
+    write_front_matter(&c);
     if (c.model < c.d.n_models)
-        what_it_is(&c);
+        write_title(&c);
     else
         text_put(out, "# Evaluation\n\n");
-    summary(&c);
-    perplexity_table(&c);
-    tasks(&c);
-    if (c.model < c.d.n_models) layers(&c);
-    how(&c);
+    write_summary(&c);
+    write_perplexity(&c);
+    write_tasks(&c);
+    if (c.model < c.d.n_models) write_layers(&c);
+    write_method(&c);
     rows_free(&c.d);
 }

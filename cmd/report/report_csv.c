@@ -28,6 +28,7 @@ static void number(double v, Buffer *out) {
 /* Appends a line, unless the value is missing. */
 static void line(const Line *l, const char *metric, const Estimate *e, double n, Buffer *out) {
     if (isnan(e->value)) return;
+    /* The order of these two lists is the order of the columns. */
     double times = l->context > 0 ? l->length / l->context : NAN;
     double before[] = {l->length, times, l->depth, l->position}, after[] = {e->value, e->low, e->high, n};
     text_put(out, l->table);
@@ -71,6 +72,7 @@ static Line line_of(const ReportData *d, const char *table, size_t series, doubl
                   .position = NAN};
 }
 
+/* First all perplexities and losses, then the curves of loss by position as lines of their own kind. */
 static void perplexity_lines(ReportData *d, Buffer *out) {
     for (size_t i = 0; i < d->n_perplexity; i++) {
         const PerplexityRow *row = &d->perplexity[i];
@@ -94,6 +96,7 @@ static void perplexity_lines(ReportData *d, Buffer *out) {
     }
 }
 
+/* Four lines for a row of results at most; metrics that it does not have are skipped by `line`. */
 static void task_lines(const ReportData *d, Buffer *out) {
     for (size_t i = 0; i < d->n_task_rows; i++) {
         const TaskRow *row = &d->task_rows[i];
@@ -108,6 +111,7 @@ static void task_lines(const ReportData *d, Buffer *out) {
     }
 }
 
+/* The column `task` has the objective here, and `n` the tokens seen when the loss was taken. */
 static void recalibration_lines(ReportData *d, Buffer *out) {
     for (size_t i = 0; i < d->n_models; i++) {
         const ReportModel *m = &d->models[i];
@@ -122,6 +126,7 @@ static void recalibration_lines(ReportData *d, Buffer *out) {
     }
 }
 
+/* The CSV has every number, also those that the page leaves out. */
 void report_csv(const json_t *results, Buffer *out) {
     ReportData d;
     rows_read(results, &d);

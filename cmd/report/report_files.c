@@ -16,6 +16,7 @@
 
 enum { MAX_RESULTS_BYTES = 1 << 28 };
 
+/* The results as they are: `report_renew` reads them back from this file. */
 static void render_json(const json_t *results, Buffer *out) {
     json_print(results, 1, out);
     buffer_byte(out, '\n');
@@ -28,6 +29,7 @@ static const struct {
 } files[] = {{".html", report_html}, {".json", render_json}, {".csv", report_csv}};
 _Static_assert(sizeof files / sizeof *files == REPORT_FILES, "REPORT_FILES counts the table");
 
+/* Replaces the ending .html, or appends if the page has another one. */
 char *report_beside(const char *page, const char *ending) {
     size_t n = strlen(page);
     Buffer b = {0};
@@ -36,10 +38,12 @@ char *report_beside(const char *page, const char *ending) {
     return buffer_string(&b);
 }
 
+/* All files share the stem of the page. */
 char *report_file(const char *page, size_t i) {
     return report_beside(page, files[i].ending);
 }
 
+/* All of them are checked before anything is measured, so that hours of work do not end in a refusal. */
 bool report_may_begin(const char *page, bool force, Error *e) {
     bool ok = true;
     for (size_t i = 0; ok && i < REPORT_FILES; i++) {
@@ -63,6 +67,8 @@ static json_t *results_there(const char *page) {
     return there;
 }
 
+/* A page says little about who made it. The JSON beside it does: derope writes its version and a list of
+ * models. */
 bool report_is_ours(const char *page) {
     json_t *there = results_there(page);
     bool ours = json_get_string(there, "derope") && json_object_get(there, "models");
@@ -70,6 +76,7 @@ bool report_is_ours(const char *page) {
     return ours;
 }
 
+/* Only these members count. Everything else in results changes from one run to the next. */
 void report_key(const json_t *results, char out[33]) {
     static const char *const said[] = {"derope", "texts", "settings", "models", "perplexity", "tasks"};
     json_t *kept = json_object();
@@ -98,6 +105,7 @@ static bool report_holds(const char *page, const json_t *results) {
     return holds;
 }
 
+/* Each file is written under a temporary name and renamed, so a page is never seen half written. */
 bool report_write(const char *page, const json_t *results, bool force, Error *e) {
     bool ok = true;
     for (size_t i = 0; ok && i < REPORT_FILES; i++) {

@@ -82,6 +82,9 @@ static const char page_rules[] =
 
 /* ---- head ---- */
 
+/* The content security policy allows inline styles and nothing else: if markup from results ever escaped the
+ * escaping, it still could not run a script or load anything. The empty icon keeps browsers from asking a
+ * server for one. */
 static void head(Page *p, const char *title) {
     text_put(p->out,
              "<!DOCTYPE html>\n<html xmlns=\"http://www.w3.org/1999/xhtml\" lang=\"en\">\n<head>\n"
@@ -113,6 +116,7 @@ static const char *model_names(Page *p) {
     return s;
 }
 
+/* "CPU, 2 cores, 23.5 GB", without the parts that results do not have. */
 static const char *machine_text(Page *p) {
     const json_t *m = json_object_get(p->d.results, "machine");
     double cores = rows_number(m, "cores"), memory = rows_number(m, "memory_gb");
@@ -125,6 +129,7 @@ static const char *machine_text(Page *p) {
     return arena_printf(a, "%s%s%s", text_clip(a, cpu, 100), n, gb);
 }
 
+/* Facts about the whole evaluation, below the summary. Tokens and trials are summed over all rows. */
 static void facts(Page *p) {
     Arena *a = &p->d.arena;
     double *lengths, tokens = 0, trials = 0, seconds = rows_number(p->d.results, "seconds");
@@ -147,6 +152,7 @@ static void facts(Page *p) {
     text_put(p->out, "</dl>\n");
 }
 
+/* The first sentence of the summary is the lead; the others are a list. */
 static void header(Page *p) {
     const char *version = rows_string(p->d.results, "derope"),
                *started = rows_string(p->d.results, "started");
@@ -179,6 +185,7 @@ static void command(Page *p, const json_t *v) {
     if (s && *s && html_room(p, ROOM_WORDS)) html_element(p, "pre", NULL, text_clip(&p->d.arena, s, 8000));
 }
 
+/* The texts with their hashes, so that a reader can check to have the same ones. */
 static void texts(Page *p) {
     const json_t *list = json_object_get(p->d.results, "texts");
     size_t n = json_array_size(list), shown = 0;
@@ -198,6 +205,7 @@ static void texts(Page *p) {
     if (shown) html_table_close(p);
 }
 
+/* How to read the intervals, the command, and everything needed to repeat the measurement. */
 static void method(Page *p) {
     const json_t *r = p->d.results, *settings = json_object_get(r, "settings"), *v;
     const char *key, *started = rows_string(r, "started"), *version = rows_string(r, "derope");
@@ -228,6 +236,7 @@ static void method(Page *p) {
 
 /* ---- the page ---- */
 
+/* The rows are read once; every section then works from them. */
 void report_html(const json_t *results, Buffer *out) {
     Page p = {.out = out, .start = out->size};
     rows_read(results, &p.d);

@@ -16,6 +16,7 @@ enum { GAP = 24, ACROSS = 3, MAX_MAPS = 24 }; /* pixels between maps; maps in a 
 
 /* The maps of all series, ACROSS in a row. */
 static void needle_picture(ReportData *d, size_t task, Buffer *out) {
+    /* Greedy answers if any were scored, otherwise the ranking of candidates. */
     double *lengths, *depths;
     Heatmap h = {.task = task, .metric = METRIC_SCORE};
     if (!lookup_has_metric(d, task, METRIC_SCORE)) h.metric = METRIC_FIRST;
@@ -33,7 +34,7 @@ static void needle_picture(ReportData *d, size_t task, Buffer *out) {
     double width = fmax(2 * pad + (double)across * (HEATMAP_WIDTH + GAP) - GAP, 460);
     const char *title =
         arena_printf(&d->arena, "%s: share of trials %s, in %%", text_clip(&d->arena, d->tasks[task], 40),
-                     h.metric == METRIC_SCORE ? "answered exactly" : "with the right answer likeliest");
+                     h.metric == METRIC_SCORE ? "answered exactly" : "with the right answer ranked first");
     h.series = shown[0];
     svg_open(out, width, pad + head + each * (double)down + pad, "needle", title,
              arena_printf(&d->arena, "%zu maps, one per model and method. %s", n, heatmap_describe(d, &h)),
@@ -50,6 +51,7 @@ static void needle_picture(ReportData *d, size_t task, Buffer *out) {
     svg_close(out);
 }
 
+/* A model card shows one task in pictures; the others are in its tables. */
 size_t report_picture_task(ReportData *d) {
     double *depths;
     for (size_t t = 0; t < d->n_tasks; t++)
@@ -66,6 +68,7 @@ static void needle_lines(ReportData *d, size_t task, Buffer *out) {
         line_chart_draw(&d->arena, &c, CHART_WIDE, "needle-by-length", true, out);
 }
 
+/* Appending nothing tells the caller that there is no such picture, so that no empty file is written. */
 void report_picture(const json_t *results, const char *which, Buffer *out) {
     ReportData d;
     LineChart c;

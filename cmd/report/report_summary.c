@@ -29,10 +29,12 @@ typedef struct Contest {
     const char *unit;                        /* written after them */
 } Contest;
 
+/* Names in sentences are clipped earlier than in tables. */
 static const char *label_of(const ReportData *d, size_t series) {
     return text_clip((Arena *)&d->arena, d->series[series].label, 60);
 }
 
+/* "512 tokens (2x the training length)". */
 static const char *at_length(ReportData *d, double length) {
     const char *n = text_count(&d->arena, length);
     if (!d->context) return arena_printf(&d->arena, "%s tokens", n);
@@ -44,6 +46,7 @@ static bool beats(const Contest *c, double x, double y) {
     return c->high_wins ? x > y : x < y;
 }
 
+/* The first of equals stays the best; `tied` finds the others. */
 static void find_best(Contest *c) {
     for (size_t i = 1; i < c->n; i++)
         if (beats(c, c->entries[i].e.value, c->entries[c->best].e.value)) c->best = i;
@@ -53,6 +56,7 @@ static const char *show(const Contest *c, double v) {
     return arena_printf(&c->d->arena, "%s%s", c->show(&c->d->arena, v), c->unit);
 }
 
+/* " (95 % interval a-b)", or nothing if there is none. */
 static const char *interval(const Contest *c, const Estimate *e) {
     if (!rows_bounded(e)) return "";
     Arena *a = &c->d->arena;
@@ -60,6 +64,7 @@ static const char *interval(const Contest *c, const Estimate *e) {
                         c->show(a, e->high));
 }
 
+/* Whether two intervals do not touch, in which case the order of their values counts as certain. */
 static bool disjoint(const Estimate *x, const Estimate *y) {
     return rows_bounded(x) && rows_bounded(y) && (x->high < y->low || y->high < x->low);
 }
@@ -100,14 +105,15 @@ static const char *certainty(const Contest *c) {
     }
     if (c->n < 2) return "";
     if (unbounded || !rows_bounded(best))
-        return arena_printf(a, " Next is %s with %s; without intervals for all, how sure that is stays open.",
-                            c->entries[next].label, show(c, c->entries[next].e.value));
+        return arena_printf(
+            a, " Next is %s with %s; not every value has an interval, so this order is uncertain.",
+            c->entries[next].label, show(c, c->entries[next].e.value));
     if (!n_meets)
-        return arena_printf(a, " Next is %s with %s%s; no other interval reaches that of the first.",
+        return arena_printf(a, " Next is %s with %s%s; no other interval overlaps the first.",
                             c->entries[next].label, show(c, c->entries[next].e.value),
                             interval(c, &c->entries[next].e));
-    const char *rest = n_meets < c->n - 1 ? " No other interval reaches it." : "";
-    return arena_printf(a, " Its interval overlaps %s of %s: these are not told apart.%s",
+    const char *rest = n_meets < c->n - 1 ? " No other interval overlaps it." : "";
+    return arena_printf(a, " Its interval overlaps %s of %s, so their order is uncertain.%s",
                         n_meets == 1 ? "that" : "those", list_names(c, meets), rest);
 }
 
@@ -121,6 +127,7 @@ static size_t tied(const Contest *c, bool *in) {
     return n;
 }
 
+/* Shares in percent, the highest best; or other values, the lowest best. */
 static Contest contest(ReportData *d, bool high_wins) {
     return (Contest){.d = d,
                      .entries = arena_alloc(&d->arena, (d->n_series + 1) * sizeof(Entry)),
@@ -131,6 +138,8 @@ static Contest contest(ReportData *d, bool high_wins) {
 
 /* ---- sentences ---- */
 
+/* Who has the lowest perplexity at the longest length, which is what an evaluation of long contexts is
+ * about. */
 static const char *say_perplexity(ReportData *d) {
     double *lengths;
     size_t n = lookup_perplexity_lengths(d, &lengths);
@@ -185,6 +194,7 @@ static const char *say_change(ReportData *d, size_t series) {
                         to, change);
 }
 
+/* The sentence reads on if the number of trials is unknown. */
 static const char *trials_text(ReportData *d, double trials) {
     return isnan(trials) ? "its trials" : arena_printf(&d->arena, "%s trials", text_count(&d->arena, trials));
 }
@@ -208,7 +218,7 @@ static const char *say_task(ReportData *d, size_t task, int metric, bool *all_ze
     *all_zero = best->e.value == 0;
     const char *name = text_clip(a, d->tasks[task], 40),
                *where = arena_printf(a, "%s tokens", text_count(a, lengths[n - 1]));
-    const char *does = metric == METRIC_SCORE ? "answers exactly" : "finds the right answer the likeliest";
+    const char *does = metric == METRIC_SCORE ? "answers exactly" : "ranks the right answer first";
     double chance = metric == METRIC_FIRST ? lookup_chance(d, task) : NAN;
     const char *guess =
         isnan(chance) ? "" : arena_printf(a, " Guessing would reach %s\xc2\xa0%%.", text_share(a, chance));
@@ -224,6 +234,7 @@ static const char *say_task(ReportData *d, size_t task, int metric, bool *all_ze
                         guess);
 }
 
+/* How long a model was trained, and where its loss began and ended. */
 static const char *say_recalibration(ReportData *d, const ReportModel *m) {
     const json_t *r = json_object_get(m->json, "recalibration");
     double tokens = rows_number(r, "tokens_seen"), seconds = rows_number(r, "seconds"), *xs, *ys;

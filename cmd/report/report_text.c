@@ -25,6 +25,7 @@ static uint32_t next_code(const char **s) {
     return n > 0 ? (uint32_t)code : 0xfffd;
 }
 
+/* The inverse of next_code. */
 static void put_code(uint32_t code, Buffer *out) {
     utf8proc_uint8_t bytes[4];
     buffer_append(out, bytes, (size_t)utf8proc_encode_char((utf8proc_int32_t)code, bytes));
@@ -45,6 +46,7 @@ static bool printable(uint32_t c) {
 
 /* ---- escaping ---- */
 
+/* Escapes what ends text or an attribute value: & < > and the double quote. */
 void text_xml(const char *s, Buffer *out) {
     while (*s) {
         uint32_t c = next_code(&s);
@@ -63,6 +65,7 @@ void text_xml(const char *s, Buffer *out) {
     }
 }
 
+/* Quotes a field only where it must be, so that ordinary names stay readable in the file. */
 void text_csv(const char *s, Buffer *out) {
     bool formula = *s && strchr("=+-@\t\r", *s);
     if (!formula && !strpbrk(s, ",\"\r\n")) {
@@ -102,6 +105,7 @@ void text_markdown(const char *s, Buffer *out) {
 }
 
 void text_markdown_block(const char *s, Buffer *out) {
+    /* A fence of one backtick more than the longest run in the text cannot be ended by it. */
     size_t longest = 2, run = 0;
     for (const char *p = s; *p; p++) {
         run = *p == '`' ? run + 1 : 0;
@@ -135,6 +139,8 @@ static bool yaml_plain(const char *s) {
     return true;
 }
 
+/* In a double-quoted scalar only backslash, quote and characters that are not printable need an escape (YAML
+ * 1.2 section 5.7). */
 void text_yaml(const char *s, Buffer *out) {
     if (yaml_plain(s)) {
         text_put(out, s);
@@ -157,6 +163,7 @@ void text_yaml(const char *s, Buffer *out) {
 
 /* ---- widths ---- */
 
+/* utf8proc knows the East Asian widths; combining and control characters count as 0. */
 static size_t code_width(uint32_t c) {
     int width = utf8proc_charwidth((utf8proc_int32_t)c);
     return width > 0 ? (size_t)width : 0;
@@ -220,6 +227,7 @@ const char *text_share(Arena *a, double v) {
     return arena_printf(a, "%.0f", 100 * v);
 }
 
+/* Two units at most: nobody needs the seconds of an hour. */
 const char *text_seconds(Arena *a, double s) {
     if (s < 10) return arena_printf(a, "%.1f s", s);
     double whole = round(s);

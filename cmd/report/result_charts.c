@@ -20,6 +20,7 @@ static ChartLine line_for(ReportData *d, size_t series, size_t room) {
                        .high = p + 3 * room};
 }
 
+/* The interval is NAN if the estimate has none; the chart then draws no band there. */
 static void add_point(ChartLine *l, double x, const Estimate *e) {
     l->xs[l->n] = x;
     l->ys[l->n] = e->value;
@@ -27,10 +28,12 @@ static void add_point(ChartLine *l, double x, const Estimate *e) {
     l->high[l->n++] = e->high;
 }
 
+/* Room for that many lines; how many have points is counted in LineChart.n_lines. */
 static ChartLine *lines_for(ReportData *d, size_t n) {
     return arena_alloc(&d->arena, (n + 1) * sizeof(ChartLine));
 }
 
+/* x has a tick at every measured length, so that a reader can find each column of the table. */
 bool chart_perplexity(ReportData *d, LineChart *c) {
     double *lengths;
     size_t n = lookup_perplexity_lengths(d, &lengths);
@@ -55,6 +58,7 @@ bool chart_perplexity(ReportData *d, LineChart *c) {
     return c->n_lines > 0;
 }
 
+/* Only the longest windows are shown: their curves contain the shorter ones, up to the different text. */
 bool chart_positions(ReportData *d, LineChart *c, double *length) {
     *length = 0;
     for (size_t i = 0; i < d->n_perplexity; i++)
@@ -74,6 +78,7 @@ bool chart_positions(ReportData *d, LineChart *c, double *length) {
         l.n = lookup_positions(d, row, CHART_POINTS, &l.xs, &l.ys);
         if (l.n) c->lines[c->n_lines++] = l;
     }
+    /* If there are few points, each gets a tick. Windows of powers of two then have round ticks. */
     double *ends = arena_alloc(&d->arena, (c->n_lines * CHART_POINTS + 1) * sizeof *ends);
     size_t n = 0;
     for (size_t i = 0; i < c->n_lines; i++)
@@ -84,12 +89,13 @@ bool chart_positions(ReportData *d, LineChart *c, double *length) {
     return c->n_lines > 0;
 }
 
+/* Scores are shares, so the axis always runs from 0 to 100 %, which keeps charts comparable. */
 bool chart_task(ReportData *d, size_t task, int metric, LineChart *c) {
     double *lengths;
     size_t n = lookup_task_lengths(d, task, &lengths);
     *c = (LineChart){.title =
                          arena_printf(&d->arena, "%s: %s by context length", d->tasks[task],
-                                      metric == METRIC_SCORE ? "exact answers" : "right answer likeliest"),
+                                      metric == METRIC_SCORE ? "exact answers" : "right answer ranked first"),
                      .x_label = "context length in tokens",
                      .y_label = "share of trials",
                      .lines = lines_for(d, d->n_series),
@@ -112,6 +118,7 @@ bool chart_task(ReportData *d, size_t task, int metric, LineChart *c) {
     return c->n_lines > 0;
 }
 
+/* A recalibrated model has the colour of its series in the other charts. */
 bool chart_recalibration(ReportData *d, const char *objective, LineChart *c) {
     *c = (LineChart){.title = *objective ? arena_printf(&d->arena, "Recalibration loss, %s", objective)
                                          : "Recalibration loss",

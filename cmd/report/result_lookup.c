@@ -9,11 +9,13 @@
 
 /* ---- lengths and depths ---- */
 
+/* For qsort; NANs are dropped before. */
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return x < y ? -1 : x > y;
 }
 
+/* Three steps in place: drop NANs, sort, drop repetitions. */
 size_t lookup_distinct(double *values, size_t n) {
     size_t m = 0, k = 0;
     for (size_t i = 0; i < n; i++)
@@ -31,6 +33,7 @@ size_t lookup_perplexity_lengths(ReportData *d, double **out) {
     return lookup_distinct(*out, d->n_perplexity);
 }
 
+/* Rows of other tasks count as NAN, which lookup_distinct drops. */
 size_t lookup_task_lengths(ReportData *d, size_t task, double **out) {
     *out = arena_alloc(&d->arena, (d->n_task_rows + 1) * sizeof **out);
     for (size_t i = 0; i < d->n_task_rows; i++)
@@ -38,6 +41,7 @@ size_t lookup_task_lengths(ReportData *d, size_t task, double **out) {
     return lookup_distinct(*out, d->n_task_rows);
 }
 
+/* Rows without a depth are NAN already. */
 size_t lookup_task_depths(ReportData *d, size_t task, double **out) {
     *out = arena_alloc(&d->arena, (d->n_task_rows + 1) * sizeof **out);
     for (size_t i = 0; i < d->n_task_rows; i++)
@@ -53,6 +57,8 @@ const PerplexityRow *lookup_perplexity(const ReportData *d, size_t series, doubl
     return NULL;
 }
 
+/* A depth of NAN asks for the row that has none; NAN is never equal to itself, so that case is spelled
+ * out. */
 const TaskRow *lookup_task_row(const ReportData *d, size_t task, size_t series, double length, double depth) {
     for (size_t i = 0; i < d->n_task_rows; i++) {
         const TaskRow *r = &d->task_rows[i];
@@ -77,6 +83,8 @@ static Estimate wilson_estimate(double right, double trials) {
 
 bool lookup_pooled(const ReportData *d, size_t task, size_t series, double length, int metric, Estimate *out,
                    double *trials) {
+    /* Sum right answers and trials over the depths; keep the sum of shares for rows that do not say their
+     * trials. */
     double right = 0, n = 0, sum = 0;
     size_t rows = 0;
     bool counted = true;
@@ -94,6 +102,7 @@ bool lookup_pooled(const ReportData *d, size_t task, size_t series, double lengt
         n += r->trials;
         sum += e->value;
     }
+    /* A single row keeps its own interval. */
     if (rows < 2) return rows == 1;
     *trials = counted ? n : NAN;
     *out = counted ? wilson_estimate(right, n) : (Estimate){sum / (double)rows, NAN, NAN};
@@ -106,6 +115,7 @@ bool lookup_has_metric(const ReportData *d, size_t task, int metric) {
     return false;
 }
 
+/* Guessing among k candidates is right in 1 of k cases. */
 double lookup_chance(const ReportData *d, size_t task) {
     double candidates = NAN;
     for (size_t i = 0; i < d->n_task_rows; i++) {
@@ -163,12 +173,14 @@ size_t lookup_positions(ReportData *d, const PerplexityRow *row, size_t max, dou
 
 /* ---- layers ---- */
 
+/* Everything that the tables show of a layer is compared. */
 static bool same_layer(const LayerRun *a, const LayerRun *b) {
     bool windows = a->window == b->window || (isnan(a->window) && isnan(b->window));
     bool ropes = a->rope && b->rope ? json_equal(a->rope, b->rope) : a->rope == b->rope;
     return windows && ropes && !strcmp(a->position, b->position);
 }
 
+/* Extends the last run, or begins a new one. */
 size_t lookup_layer_runs(ReportData *d, const ReportModel *m, LayerRun **out) {
     const json_t *layers = json_object_get(m->json, "layers");
     size_t n = 0;

@@ -42,6 +42,7 @@ static Estimate read_estimate(const json_t *o, const char *value, const char *lo
     return e;
 }
 
+/* NULL if the member is missing or not an array; jansson reads NULL as an array without items. */
 static const json_t *array_of(const json_t *object, const char *key) {
     const json_t *a = json_object_get(object, key);
     return json_is_array(a) ? a : NULL;
@@ -107,6 +108,7 @@ static bool find_series(ReportData *d, const json_t *row, size_t *out) {
     return true;
 }
 
+/* Every row must have a length of at least one token. */
 static bool read_length(const json_t *row, double *length) {
     *length = rows_number(row, "length");
     return *length >= 1;
@@ -114,6 +116,7 @@ static bool read_length(const json_t *row, double *length) {
 
 /* ---- perplexity ---- */
 
+/* A row needs a perplexity above 0, a length and a model; everything else may be missing. */
 static void read_perplexity(ReportData *d) {
     const json_t *list = array_of(d->results, "perplexity");
     d->perplexity = arena_alloc(&d->arena, (json_array_size(list) + 1) * sizeof *d->perplexity);
@@ -127,6 +130,7 @@ static void read_perplexity(ReportData *d) {
                              .positions = array_of(o, "positions")};
         if (!(row.perplexity.value > 0) || !read_length(o, &row.length) || !find_series(d, o, &row.series))
             continue;
+        /* Charts of perplexity may be logarithmic, so an interval must stay above 0. */
         if (!(row.perplexity.low > 0)) row.perplexity.low = row.perplexity.high = NAN;
         d->perplexity[d->n_perplexity++] = row;
     }
@@ -134,6 +138,7 @@ static void read_perplexity(ReportData *d) {
 
 /* ---- tasks ---- */
 
+/* Tasks are few, so a linear search by name will do. */
 static size_t find_task(ReportData *d, const char *name) {
     if (!*name) name = "task";
     for (size_t i = 0; i < d->n_tasks; i++)
@@ -150,6 +155,7 @@ static Estimate read_share(const json_t *o, const char *value, const char *low, 
     return e;
 }
 
+/* A row needs one of the two metrics, a length and a model. Depths and trials out of range become unknown. */
 static void read_tasks(ReportData *d) {
     const json_t *list = array_of(d->results, "tasks");
     d->task_rows = arena_alloc(&d->arena, (json_array_size(list) + 1) * sizeof *d->task_rows);
@@ -179,6 +185,7 @@ static int by_model(const void *a, const void *b) {
     return x < y ? -1 : x > y; /* series of one model keep their order: they lie in one array */
 }
 
+/* Rows of equal series and length may come in any order: look-ups take the first. */
 static int by_series_and_length(const void *a, const void *b) {
     const PerplexityRow *x = a, *y = b;
     if (x->series != y->series) return x->series < y->series ? -1 : 1;
@@ -189,6 +196,7 @@ static int by_series_and_length(const void *a, const void *b) {
 /* Sorts the series by model, and renumbers them in the rows. Colours and markers follow this order, so a
  * model and its methods get neighbouring ones. */
 static void order_series(ReportData *d) {
+    /* Sort pointers, then copy: `place` maps an old index to the new one for the rows. */
     size_t n = d->n_series;
     ReportSeries **order = arena_alloc(&d->arena, (n + 1) * sizeof *order);
     ReportSeries *sorted = arena_alloc(&d->arena, (n + 1) * sizeof *sorted);
@@ -222,6 +230,7 @@ static void number_methods(ReportData *d) {
 
 void rows_read(const json_t *results, ReportData *d) {
     *d = (ReportData){.results = results};
+    /* Each row creates one series at most. */
     size_t most =
         json_array_size(array_of(results, "perplexity")) + json_array_size(array_of(results, "tasks"));
     read_models(d);
@@ -230,6 +239,7 @@ void rows_read(const json_t *results, ReportData *d) {
     read_tasks(d);
     order_series(d);
     number_methods(d);
+    /* The shared context, as long as all models agree. */
     for (size_t i = 0; i < d->n_series; i++) {
         double context = d->models[d->series[i].model].context;
         d->context = i == 0 || context == d->context ? context : 0;

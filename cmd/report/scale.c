@@ -12,6 +12,8 @@ static double round_step(double step) {
     return power * (lead <= 1.0001 ? 1 : lead <= 2.0001 ? 2 : lead <= 5.0001 ? 5 : 10);
 }
 
+/* A logarithmic range is widened by factors, a linear one by differences; with equal ends there would be
+ * nothing to divide by in scale_at. */
 Scale scale_fit(double low, double high, double from, double to, bool log, bool nice) {
     if (log) {
         if (!(high > low * 1.0001)) low /= 1.2, high *= 1.2;
@@ -27,6 +29,7 @@ Scale scale_fit(double low, double high, double from, double to, bool log, bool 
     return (Scale){low, high, from, to, log};
 }
 
+/* Values a little outside the range, as intervals may be, are drawn outside it, but not further than 5 %. */
 double scale_at(const Scale *s, double value) {
     double t = s->log ? log(value / s->low) / log(s->high / s->low) : (value - s->low) / (s->high - s->low);
     return s->from + fmax(-0.05, fmin(1.05, t)) * (s->to - s->from);
@@ -61,6 +64,7 @@ size_t scale_ticks(const Scale *s, size_t target, double *out, size_t max) {
 }
 
 const char *scale_label(Arena *a, const double *ticks, size_t n, size_t i) {
+    /* The number of decimals follows from the smallest distance of two ticks. */
     double largest = 0, step = INFINITY;
     for (size_t j = 0; j < n; j++) {
         largest = fmax(largest, fabs(ticks[j]));

@@ -42,6 +42,8 @@ const char svg_rules[] =
     ".h10{fill:var(--h10)}svg .f0,svg .f7,svg .f8{text-anchor:middle}svg .f0{fill:var(--f0)}svg "
     ".f7{fill:var(--f7)}svg .f8{fill:var(--f8)}";
 
+/* Title and description are what a screen reader says; aria-labelledby joins them to the picture. A
+ * standalone file carries its own style sheet, since no page around it has one. */
 void svg_open(Buffer *out, double width, double height, const char *id, const char *title, const char *desc,
               bool standalone) {
     buffer_printf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" ", width, height);
@@ -62,6 +64,7 @@ void svg_close(Buffer *out) {
     text_put(out, "</svg>\n");
 }
 
+/* Coordinates have four significant digits everywhere: less than a pixel, and a page of half the size. */
 void svg_text(Buffer *out, double x, double y, const char *anchor, const char *class, const char *text) {
     buffer_printf(out, "<text x=\"%.4g\" y=\"%.4g\"", x, y);
     if (strcmp(anchor, "start") != 0) buffer_printf(out, " text-anchor=\"%s\"", anchor);
@@ -76,6 +79,7 @@ void svg_line(Buffer *out, double x1, double y1, double x2, double y2, const cha
                   y2, class);
 }
 
+/* Pattern 0 is solid; the patterns d1, d2, ... repeat after SVG_DASHES - 1 methods. */
 void svg_polyline(Buffer *out, const double *xs, const double *ys, size_t n, size_t dash) {
     if (n < 2) return;
     text_put(out, "<polyline class=\"line");
@@ -86,6 +90,7 @@ void svg_polyline(Buffer *out, const double *xs, const double *ys, size_t n, siz
     text_put(out, "\"/>\n");
 }
 
+/* The polygon runs along the lower bounds and back along the upper ones. */
 void svg_band(Buffer *out, const double *xs, const double *low, const double *high, size_t n) {
     if (n < 2) return;
     text_put(out, "<polygon class=\"band\" points=\"");
@@ -97,6 +102,7 @@ void svg_band(Buffer *out, const double *xs, const double *low, const double *hi
 }
 
 void svg_marker(Buffer *out, double x, double y, size_t marker) {
+    /* Markers differ in shape as well as in fill, so that they can be told apart without colour. */
     switch (marker % SVG_MARKERS) {
     case 0:
         buffer_printf(out, "<circle class=\"dot\" cx=\"%.4g\" cy=\"%.4g\" r=\"4\"/>\n", x, y);
@@ -121,6 +127,8 @@ void svg_marker(Buffer *out, double x, double y, size_t marker) {
     }
 }
 
+/* Text on a dark shade must be light, and the other way round: h0 to h6, h7, and h8 to h10 have their own
+ * text colours f0, f7 and f8. */
 void svg_cell(Buffer *out, double x, double y, double w, double h, double share, const char *text) {
     bool hole = isnan(share);
     int shade = hole ? 0 : (int)lround(share * (SVG_SHADES - 1));
@@ -133,6 +141,7 @@ void svg_cell(Buffer *out, double x, double y, double w, double h, double share,
         svg_text(out, x + w / 2, y + h / 2 + 4, "start", shade >= 8 ? "f8" : shade == 7 ? "f7" : "f0", text);
 }
 
+/* Eleven cells of 16 pixels between the labels "0 %" and "100 %". */
 void svg_shades(Buffer *out, double x, double y) {
     svg_text(out, x, y + 11, "start", "small", "0\xc2\xa0%");
     for (int i = 0; i < SVG_SHADES; i++)
@@ -140,6 +149,7 @@ void svg_shades(Buffer *out, double x, double y) {
     svg_text(out, x + 28 + 16 * SVG_SHADES + 6, y + 11, "start", "small", "100\xc2\xa0%");
 }
 
+/* What the legend shows is drawn by the same functions as the lines of the chart. */
 void svg_sample(Buffer *out, double x, double y, size_t marker, size_t dash) {
     double xs[] = {x, x + 26}, ys[] = {y, y};
     buffer_printf(out, "<g class=\"c%zu\">", marker % SVG_COLORS);

@@ -1,3 +1,8 @@
+/* derope diff: what differs between two checkpoints, in tensors, settings and side files.
+ *
+ * Two checkpoints of the same format are compared as they are stored. A folder and a GGUF store the same
+ * model under different names and with different row orders, so these two are opened as models and compared
+ * under HF names and in HF layout; their settings are compared as specs. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,16 +17,22 @@
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
 
-enum { CHUNK = 1 << 18, LONG_VALUE = 400 };
+enum {
+    CHUNK = 1 << 18,  /* elements compared at a time */
+    LONG_VALUE = 400, /* bytes; longer strings are shown as a hash */
+};
 
 /* ---- settings: both sides as one JSON object, then member by member ---- */
 
+/* A value too long to show, by its length and hash, which still tell whether two are equal. */
 static json_t *long_value(const char *what, const void *bytes, size_t n) {
     char hash[33];
     hash_bytes(bytes, n, hash);
     return json_sprintf("%s of %zu bytes, xxh3_128 %s", what, n, hash);
 }
 
+/* A GGUF value as JSON. Arrays (a tokenizer's vocabulary, for instance) and long strings become hashes, and
+ * so do numbers that JSON cannot hold. */
 static json_t *meta_to_json(const MetaEntry *m) {
     double number;
     MetaEntry as_array = *m;
@@ -32,7 +43,7 @@ static json_t *meta_to_json(const MetaEntry *m) {
         json_t *text = n > LONG_VALUE ? NULL : json_stringn(s, n);
         return text ? text : long_value("string", s, n);
     }
-    as_array.type = META_ARRAY; /* a scalar is an array of one */
+    as_array.type = META_ARRAY; /* meta_array_f64 reads arrays: make an array of this one value */
     as_array.elem_type = m->type;
     as_array.count = 1;
     if (m->type == META_BOOL) return json_boolean(m->bytes[0]);
@@ -42,8 +53,9 @@ static json_t *meta_to_json(const MetaEntry *m) {
     return whole ? json_integer((json_int_t)number) : json_real(number);
 }
 
-/* All keys but the manifest, which tells how a file was made and not what it is. With `plain_arch`, llama.x
- * and granite.x are both ARCH.x. */
+/* All keys of a GGUF but the manifest, which tells how a file was made and not what it is. With `plain_arch`
+ * the architecture in front of a key becomes ARCH, so that llama.block_count and granite.block_count are the
+ * same setting. */
 static json_t *keys_to_json(const Checkpoint *c, bool plain_arch) {
     const char *arch = meta_string(c, "general.architecture", NULL);
     size_t n = arch ? strlen(arch) : 0;
@@ -60,12 +72,15 @@ static json_t *keys_to_json(const Checkpoint *c, bool plain_arch) {
     return o;
 }
 
+/* Two GGUFs of one architecture keep its name in the keys. */
 static bool same_arch(const Checkpoint *a, const Checkpoint *b) {
     const char *x = meta_string(a, "general.architecture", NULL),
                *y = meta_string(b, "general.architecture", NULL);
     return x && y && strcmp(x, y) == 0;
 }
 
+/* The settings of one side: GGUF keys, config.json, or, if the two formats differ, the spec, which both
+ * share. */
 static json_t *settings_of(Checkpoint *c, const Checkpoint *other, bool by_format) {
     json_t *o = NULL;
     if (!by_format) {
@@ -82,6 +97,7 @@ static json_t *settings_of(Checkpoint *c, const Checkpoint *other, bool by_forma
 
 static void compare_values(const char *key, const json_t *a, const json_t *b, json_t *rows);
 
+/* Compares two objects by the union of their keys; `prefix` is the path to them. */
 static void compare_members(const char *prefix, const json_t *a, const json_t *b, json_t *rows) {
     json_t *keys = json_copy((json_t *)a), *unused;
     const char *key;
@@ -95,6 +111,9 @@ static void compare_members(const char *prefix, const json_t *a, const json_t *b
     json_decref(keys);
 }
 
+/* Adds a row {"key", "a", "b"} for each value that differs. Objects, and arrays of equal length, are compared
+ * member by member, so that a row names the place of the difference. "a" or "b" is missing where that side
+ * has no such value. */
 static void compare_values(const char *key, const json_t *a, const json_t *b, json_t *rows) {
     if (a && b && json_equal((json_t *)a, (json_t *)b)) return;
     if (json_is_object(a) && json_is_object(b)) {
@@ -116,6 +135,8 @@ static void compare_values(const char *key, const json_t *a, const json_t *b, js
 
 /* ---- side files ---- */
 
+/* Files beside the weights (tokenizer, templates) are compared byte for byte. The manifest is left out: it
+ * differs between any two outputs. */
 static void compare_files(const Checkpoint *a, const Checkpoint *b, json_t *rows) {
     for (size_t i = 0; i < a->n_files; i++) {
         const SideFile *x = &a->files[i], *y = checkpoint_file(b, x->name);
@@ -132,8 +153,8 @@ static void compare_files(const Checkpoint *a, const Checkpoint *b, json_t *rows
 
 /* ---- tensors ---- */
 
-/* The tensors under HF names and in HF layout, so that a folder and a GGUF can be held side by side. What
- * lies in one tensor is told apart by role. */
+/* The tensors under HF names and in HF layout. Where HF stores several in one (a fused q, k and v), the role
+ * is added to the name to tell them apart. */
 static Checkpoint *hf_view(const Model *m) {
     Checkpoint *view = checkpoint_new(FORMAT_HF);
     for (size_t i = 0; i < m->n_tensors; i++) {
@@ -146,7 +167,8 @@ static Checkpoint *hf_view(const Model *m) {
     return view;
 }
 
-/* Largest |a - b| over all elements; where exactly one is NaN, infinity. */
+/* The largest |a - b| over all elements, decoded to fp32 piece by piece. Infinity if some element is NaN on
+ * one side only. */
 static bool max_difference(const Tensor *a, const Tensor *b, double *out, Error *e) {
     Tensor x = *a, y = *b;
     x.dtype = y.dtype = DTYPE_F32;
@@ -168,6 +190,7 @@ static bool max_difference(const Tensor *a, const Tensor *b, double *out, Error 
     return ok;
 }
 
+/* One side of a row: type, shape and, if it was computed, hash. */
 static json_t *describe(const Tensor *t, const char *hash) {
     json_t *shape = json_array();
     for (uint32_t i = 0; i < t->rank; i++)
@@ -181,6 +204,8 @@ static bool same_layout(const Tensor *a, const Tensor *b) {
     return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
 }
 
+/* Equal hashes of equal types are "equal". Tensors of the same shape in other types are decoded and compared
+ * by value, which tells a lossless conversion ("same values") from a change. */
 static bool compare_pair(const Tensor *a, const Tensor *b, json_t *row, Error *e) {
     char x[33], y[33];
     double difference;
@@ -202,6 +227,7 @@ static bool compare_pair(const Tensor *a, const Tensor *b, json_t *row, Error *e
     return true;
 }
 
+/* A row for each name that either side has, those of `a` first. */
 static bool compare_tensors(const Checkpoint *a, const Checkpoint *b, json_t *rows, Error *e) {
     for (size_t i = 0; i < a->n_tensors; i++) {
         const Tensor *x = &a->tensors[i], *y = checkpoint_find(b, x->name);
@@ -221,7 +247,7 @@ static bool compare_tensors(const Checkpoint *a, const Checkpoint *b, json_t *ro
     return true;
 }
 
-/* Like with like as they lie in their files; a folder and a GGUF by what they mean. */
+/* Opens both as models only if their formats differ. */
 static bool compare_weights(Checkpoint *a, Checkpoint *b, bool by_format, json_t *rows, Error *e) {
     if (by_format) return compare_tensors(a, b, rows, e);
     Model *x = model_open(a, e), *y = x ? model_open(b, e) : NULL;
@@ -239,6 +265,7 @@ static bool compare_weights(Checkpoint *a, Checkpoint *b, bool by_format, json_t
 
 /* ---- the verb ---- */
 
+/* Rows with that status. */
 static size_t count(const json_t *rows, const char *status) {
     size_t n = 0;
     for (size_t i = 0; i < json_array_size(rows); i++)
@@ -246,6 +273,7 @@ static size_t count(const json_t *rows, const char *status) {
     return n;
 }
 
+/* A value on one line, cut after 60 bytes. */
 static void print_value(const json_t *v) {
     Buffer text = {0};
     if (v) json_print(v, 0, &text);
@@ -256,6 +284,7 @@ static void print_value(const json_t *v) {
     buffer_free(&text);
 }
 
+/* Numbers of tensors by status, then every difference on a line. */
 static void print_text(const json_t *o) {
     static const char *const statuses[] = {"equal",    "same values", "changed",
                                            "reshaped", "only in a",   "only in b"};
@@ -289,6 +318,7 @@ static void print_text(const json_t *o) {
     if (json_is_true(json_object_get(o, "equal"))) printf("equal\n");
 }
 
+/* The whole comparison. Side files are compared only between two folders or two GGUFs. */
 static bool diff(Checkpoint *a, Checkpoint *b, bool json, Error *e) {
     bool by_format = (a->format == FORMAT_GGUF) == (b->format == FORMAT_GGUF);
     json_t *tensors = json_array(), *settings = json_array(), *files = json_array();

@@ -180,7 +180,7 @@ static bool check_places(const Arguments *a, Error *e) {
     for (size_t i = 0; i < n; i++)
         free(outputs[i]);
     return ok && (!a->request.report || report_may_begin(a->request.report, a->force, e)) &&
-           (!a->card || card_check(a->card, e)) &&
+           (!a->card || model_card_check(a->card, e)) &&
            (!a->transcript || output_may_begin(a->transcript, false, a->force, e)) &&
            (!a->request.options.state || eval_state_may_begin(a->request.options.state, a->force, e));
 }
@@ -214,7 +214,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
         ok = file_write(a.transcript, lines->data, lines->size, a.force, e);
     }
     if (ok && a.card) {
-        ok = card_write(a.card, a.card, a.request.base_model, results, e);
+        ok = model_card_write(a.card, a.card, a.request.base_model, results, e);
         if (ok) cmd_note("wrote the model card of %s", a.card);
     }
     if (e->code == ERR_INTERRUPTED && a.request.options.state) cmd_advise(e, "; run it again to go on");

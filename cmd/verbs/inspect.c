@@ -1,3 +1,6 @@
+/* derope inspect: what a checkpoint is, and how position enters in each of its layers. For people it prints
+ * the sizes and a strip with a character for each layer; with --json everything that the spec, the tensors
+ * and the manifest say. */
 #include <string.h>
 
 #include "cmd/cmd.h"
@@ -6,11 +9,13 @@
 #include "formats/json.h"
 #include "surgery/family.h"
 
+/* The containers by name; a folder and a single file of the same container are not told apart. */
 static const char *format_name(const Checkpoint *c) {
     return c->format == FORMAT_GGUF ? "gguf" : c->format == FORMAT_TORCH ? "torch" : "safetensors";
 }
 
-/* "q", or "q+k+v" of what is stored as one; `*i` moves on to the last of them. */
+/* The role of a tensor, or the roles of all that the source stores in one ("q+k+v"), joined by "+". Bound
+ * tensors of one stored tensor follow each other; `*i` moves on to the last of them. */
 static void roles_of(const Model *m, size_t *i, Buffer *out) {
     const Tensor *origin = m->tensors[*i].origin;
     buffer_printf(out, "%s", role_name(m->tensors[*i].role));
@@ -18,6 +23,7 @@ static void roles_of(const Model *m, size_t *i, Buffer *out) {
         buffer_printf(out, "+%s", role_name(m->tensors[++*i].role));
 }
 
+/* A tensor as the source stores it: its own name, shape and number type. */
 static json_t *tensor_to_json(const Tensor *t, const char *roles) {
     json_t *shape = json_array();
     for (uint32_t d = 0; d < t->rank; d++)
@@ -26,7 +32,8 @@ static json_t *tensor_to_json(const Tensor *t, const char *roles) {
                      dtype_info(t->dtype)->name, "shape", shape, "bytes", (json_int_t)tensor_bytes(t));
 }
 
-/* As the source has them: of experts that are stored apart, each one's. */
+/* The tensors as the source stores them. The model binds the experts of a layer as one tensor; where the
+ * source has a tensor for each expert, each is listed. */
 static json_t *tensors_to_json(const Model *m) {
     json_t *list = json_array();
     for (size_t i = 0; i < m->n_tensors; i++) {
@@ -45,12 +52,13 @@ static json_t *tensors_to_json(const Model *m) {
     return list;
 }
 
-/* What derope did to make this checkpoint, if it was derope: NULL if not. New reference. */
+/* The manifest of a checkpoint that derope wrote, new reference; NULL for any other. */
 static json_t *manifest_of(const Model *m) {
     Error ignored = {0};
     return manifest_read(m->source, &ignored);
 }
 
+/* The manifest contributes what was done to the model, and which carrier it was written as. */
 static void print_json(const Model *m) {
     static const char *const told[] = {"passes", "carrier", "carrier_says", "carrier_because"};
     json_t *o =
@@ -68,6 +76,7 @@ static void print_json(const Model *m) {
 
 /* ---- for people ---- */
 
+/* Whether two layers read the text in the same way, so that they can share a line. */
 static bool same_attention(const LayerSpec *a, const LayerSpec *b) {
     return a->position == b->position && a->window == b->window &&
            (a->position == POSITION_NOPE ||
@@ -76,6 +85,7 @@ static bool same_attention(const LayerSpec *a, const LayerSpec *b) {
            a->temperature_scale == b->temperature_scale;
 }
 
+/* One line about a layer: how position enters, what it attends to, and the parameters of its rotation. */
 static void print_layer(const LayerSpec *l) {
     char reach[40] = "all tokens before";
     if (l->window)
@@ -89,6 +99,7 @@ static void print_layer(const LayerSpec *l) {
     printf("\n");
 }
 
+/* Neighbouring layers that read the text in the same way share a line. */
 static void print_layers(const ModelSpec *s) {
     for (uint32_t i = 0, j; i < s->n_layers; i = j) {
         for (j = i + 1; j < s->n_layers && same_attention(&s->layers[i], &s->layers[j]);)
@@ -100,7 +111,8 @@ static void print_layers(const ModelSpec *s) {
     }
 }
 
-/* One character a layer: what a person takes in at a glance. */
+/* One character for each layer, so that a pattern like "three with a window, one without" is seen at a
+ * glance. */
 static void print_strip(const ModelSpec *s) {
     printf("position   ");
     for (uint32_t i = 0; i < s->n_layers; i++) {
@@ -111,6 +123,7 @@ static void print_strip(const ModelSpec *s) {
     printf("   R rope, P partial, . none; r and , in a window\n");
 }
 
+/* Experts that each token uses, of how many; and in how many layers, if not in all. */
 static void print_experts(const ModelSpec *s) {
     const LayerSpec *with = NULL;
     uint32_t n = 0;
@@ -122,7 +135,8 @@ static void print_experts(const ModelSpec *s) {
     if (n < s->n_layers) printf(" in %u layers", n);
 }
 
-/* How a layer is wired, in a line. */
+/* The structure of a layer in one line: norms, residual layout, MLP, and norms and caps in attention. Layer 0
+ * stands for all: the supported families do not mix structures. */
 static void print_block(const ModelSpec *s) {
     static const char *const gated[] = {"SwiGLU", "GeGLU", "GeGLU (tanh)", "clipped SwiGLU"},
                              *const plain[] = {"SiLU", "GELU", "GELU (tanh)"},
@@ -148,6 +162,7 @@ static void print_block(const ModelSpec *s) {
     printf("\n");
 }
 
+/* How many tensors there are of each number type. */
 static void print_types(const Model *m) {
     printf("tensors    %zu:", m->source->n_tensors);
     for (int t = 0; t < DTYPE_COUNT; t++) {
@@ -159,7 +174,8 @@ static void print_types(const Model *m) {
     printf("\n");
 }
 
-/* Which stock architecture carries what derope made, how, and why not a plainer one. */
+/* The stock architecture that an output of derope was written as, what in it expresses the missing rotation,
+ * and why each preferred carrier was rejected. */
 static void print_carrier(const Model *m) {
     json_t *manifest = manifest_of(m);
     const char *name = json_get_string(manifest, "carrier"),

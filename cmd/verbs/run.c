@@ -225,8 +225,8 @@ static bool report_step(Run *r, Error *e) {
     if (r->eval.report && !report_renew(r->eval.report, results, r->force, e)) return false;
     for (size_t i = 0; r->eval.card && i < recipe_job_n_outputs(&r->job); i++) {
         const char *path = r->targets[i].request.path;
-        if (!folder_of_path(path) || card_holds(path, subject, base_model, results)) continue;
-        if (!card_write(path, subject, base_model, results, e)) return false;
+        if (!folder_of_path(path) || model_card_is_current(path, subject, base_model, results)) continue;
+        if (!model_card_write(path, subject, base_model, results, e)) return false;
         cmd_note("wrote the model card of %s", path);
     }
     return true;

@@ -6,12 +6,17 @@
  *   generate wording              how needles are worded (derope eval --wording)
  *   generate tokenizer MERGES     a byte-level BPE tokenizer.json learnt from the text
  *
- * Everybody has a first name, a surname drawn anew in every text, and a byname that goes with the first name.
- * Wherever a person is mentioned again the surname can be looked up: what followed this first name before? A
- * tiny model finds that out within minutes if two things hold. The byname makes it carry the token before the
- * surname along, which is half of looking up and pays from the start; and mentions stand at uneven distances,
- * or it would learn to look back by so many tokens instead. Seeds below 1000 are for training, 1000 and above
- * are held out. */
+ * Each person has a first name, a surname that is drawn anew in every text, and a byname that belongs to the
+ * first name. When a person is mentioned again, a model can predict the surname only by looking up what
+ * followed this first name earlier in the text. That is the skill that needles test, and a tiny model learns
+ * it within minutes if two things are given:
+ *
+ * - The byname after the surname depends on the first name. To predict it, the model has to carry the first
+ * name over the surname, which is half of the look-up and lowers the loss from the start.
+ * - Mentions are at uneven distances. Otherwise the model would learn to look back by a fixed number of
+ * tokens.
+ *
+ * Seeds below 1000 are for training; 1000 and above are held out. */
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,7 +40,8 @@ static uint32_t below(uint32_t n) {
 
 #define PICK(list) list[below(sizeof list / sizeof *list)]
 
-/* Every name and every word is common enough to become one token. */
+/* The parts of names, and all words. There are few enough of them that each becomes one token of the
+ * tokenizer. */
 static const char *const onsets[] = {"B", "D", "F", "G", "H", "K", "L",  "M",
                                      "N", "P", "R", "S", "T", "V", "Br", "Tr"};
 static const char *const endings[] = {"aba",  "adan", "efel", "ilan", "omir", "una",  "erik",  "oton",
@@ -52,9 +58,10 @@ static const char *const places[] = {"market", "mill",  "harbour", "bridge",
 static const char *const weathers[] = {"rain", "snow", "wind", "sun", "fog", "frost"};
 static const char *const links[] = {"and", "then", "so", "but", "with", "now", "or", "yet"};
 
-static char *text; /* what was said so far */
+static char *text; /* the text so far, text_size bytes */
 static size_t text_size, text_capacity;
 
+/* Appends to the text. A piece is shorter than 512 bytes. */
 static void say(const char *fmt, ...) {
     if (text_capacity - text_size < 512) {
         text_capacity = 2 * text_capacity + 4096;
@@ -71,7 +78,7 @@ static void say(const char *fmt, ...) {
 
 enum { ENDINGS = sizeof endings / sizeof *endings, NAMES = ENDINGS * sizeof onsets / sizeof *onsets };
 
-/* Names that no haystack has: those of the last onsets. */
+/* The last names are reserved for needles: a haystack must not contain the answer to a question by chance. */
 enum { NEEDLE_NAMES = 4 * ENDINGS };
 static uint32_t names_used = NAMES;
 
@@ -80,8 +87,9 @@ typedef struct Person {
     const char *byname;
 } Person;
 
-/* A name is given again only after half of all the others: within thousands of words it means one person, so
- * that what is looked up does not depend on where in the text it is looked up from. */
+/* Draws a person. `order` has all names, those used longest ago first; one is taken from the first half and
+ * moved to the end. So a name is reused only after half of all others, and within thousands of words it means
+ * one person: a look-up has one answer wherever in the text it starts. */
 static Person new_person(void) {
     static uint32_t order[NAMES], n;
     for (; n < NAMES; n++)
@@ -101,8 +109,10 @@ static Person new_person(void) {
 
 enum { MANY = 96 };
 static Person people[MANY];
-static int n_people, told; /* of them, those that were mentioned */
+static int n_people; /* in the present text */
+static int told;     /* how many of them were mentioned so far */
 
+/* Draws the people of a new text. */
 static void gather(int least, int most) {
     n_people = least + (int)below((uint32_t)(most - least) + 1);
     told = 0;
@@ -110,11 +120,12 @@ static void gather(int least, int most) {
         people[i] = new_person();
 }
 
-/* One of those mentioned, or somebody new. */
+/* Somebody who was mentioned before, or, one time in four, the next person who was not. */
 static const Person *somebody(void) {
     return &people[told < n_people && (told == 0 || below(4) == 0) ? told++ : (int)below((uint32_t)told)];
 }
 
+/* A name, and usually the byname after it. */
 static void mention(bool with_byname) {
     const Person *p = somebody();
     say(" %s", p->name);
@@ -123,7 +134,7 @@ static void mention(bool with_byname) {
 
 /* ---- texts ---- */
 
-/* Names are called, at uneven distances. */
+/* A roll: up to `most` people are called again and again, at uneven distances. */
 static void roll(int most) {
     gather(2, most);
     say("\nRoll:");
@@ -135,6 +146,7 @@ static void roll(int most) {
     say("\n");
 }
 
+/* A sentence in which people are mentioned. */
 static void event(void) {
     const char *place = PICK(places);
     switch (below(8)) {
@@ -181,6 +193,7 @@ static void event(void) {
     }
 }
 
+/* A longer text: days with a weather and some events each, three events for every person. */
 static void chronicle(int least, int most) {
     gather(least, most);
     say("\n# A chronicle\n");
@@ -192,6 +205,7 @@ static void chronicle(int least, int most) {
     say("\n");
 }
 
+/* Texts of a kind ("text", "rolls", "hay"; told apart by their first letter) until there are enough bytes. */
 static void tell(uint64_t seed, size_t bytes, const char *kind) {
     rng_state = seed;
     while (text_size < bytes)
@@ -205,6 +219,8 @@ static void tell(uint64_t seed, size_t bytes, const char *kind) {
             chronicle(MANY * 3 / 4, MANY);
 }
 
+/* The wording of needles (recal/evaluate/wording.h): a sentence as in the texts, with a reserved name as the
+ * key and a surname as the value. */
 static void print_wording(void) {
     printf("{\n \"fact\": \" The letter was for {key} {value}.\",\n"
            " \"question\": \" The letter was for {key}\",\n \"keys\": [");
@@ -217,7 +233,8 @@ static void print_wording(void) {
     printf("]\n}\n");
 }
 
-/* ---- byte-level BPE, learnt as GPT-2's was: the most frequent pair of neighbours becomes a token ---- */
+/* ---- a byte-level BPE as GPT-2's: again and again the most frequent pair of neighbours becomes a token ----
+ */
 
 enum { MAX_TOKENS = 4096, MAX_WORD = 24, MAX_WORDS = 1 << 14 };
 
@@ -229,7 +246,7 @@ typedef struct Word {
 
 static Word words[MAX_WORDS];
 static int n_words;
-static char spellings[MAX_TOKENS][2 * MAX_WORD + 8]; /* in GPT-2's printable alphabet */
+static char spellings[MAX_TOKENS][2 * MAX_WORD + 8]; /* of each token, in GPT-2's printable alphabet */
 static int n_tokens;
 
 /* GPT-2's printable stand-in for a byte, as UTF-8. The text uses space, newline and visible ASCII, but a
@@ -252,6 +269,7 @@ static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
+/* Adds one occurrence of a word. Token 0 is the special token, so the byte b is token 1 + b. */
 static void count_word(const char *s, int n) {
     if (n > MAX_WORD) return;
     for (Word *w = words; w < words + n_words; w++)
@@ -268,8 +286,8 @@ static void count_word(const char *s, int n) {
         w->symbols[i] = 1 + (unsigned char)s[i];
 }
 
-/* Words are letters with at most one space before them; digits and the rest stand alone, so a number is its
- * digits. */
+/* Splits the text into words and counts them. A word is a run of letters with at most one space before it.
+ * Everything else stands alone and is never merged, so a number is tokenized digit by digit. */
 static void split_words(void) {
     for (size_t i = 0; i < text_size;) {
         size_t j = i + (text[i] == ' ');
@@ -284,6 +302,8 @@ static void split_words(void) {
     }
 }
 
+/* The pair of neighbouring tokens that occurs most often, the first in order among equals; false if none
+ * occurs twice. */
 static bool best_pair(int *left, int *right) {
     static long counts[MAX_TOKENS][MAX_TOKENS];
     long best = 1;
@@ -300,6 +320,7 @@ static bool best_pair(int *left, int *right) {
     return false;
 }
 
+/* Replaces the pair by one token in all words. */
 static void merge_pair(int left, int right, int merged) {
     for (Word *w = words; w < words + n_words; w++) {
         int n = 0;
@@ -312,6 +333,7 @@ static void merge_pair(int left, int right, int merged) {
     }
 }
 
+/* Escapes quotes and backslashes for JSON. */
 static void print_spelling(const char *s) {
     for (; *s; s++)
         printf(*s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
@@ -319,6 +341,7 @@ static void print_spelling(const char *s) {
 
 static const char special[] = "<|end|>";
 
+/* Learns the merges, then prints a tokenizer.json as the HF tokenizers library reads it. */
 static void print_tokenizer(int n_merges) {
     int merges[MAX_TOKENS][2], done = 0;
     tell(1, 600000, "text");
