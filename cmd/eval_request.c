@@ -40,7 +40,7 @@ static bool set_scale(void *options, const char *text, Error *e) {
 
 static bool set_score(void *options, const char *text, Error *e) {
     EvalRequest *r = options;
-    return score_parse(text, &r->options.score, e);
+    return perplexity_score_parse(text, &r->options.score, e);
 }
 
 const Option eval_request_options[] = {
@@ -107,7 +107,7 @@ const Option eval_request_options[] = {
     {.name = "score",
      .type = OPTION_TEXT,
      .fallback = "all",
-     .choices = score_names,
+     .choices = perplexity_score_names,
      .set = set_score,
      .help = "which tokens of a window count for perplexity: every one, or those of its second half"},
     {.name = "tokens",

@@ -1,3 +1,5 @@
+/* Reading texts and ids for the verbs (token_input.h). Texts are tokenized while they are read, piece by
+ * piece, so that a corpus larger than memory can be measured in part. */
 #include "cmd/token_input.h"
 
 #include <ctype.h>
@@ -12,20 +14,24 @@
 #include "recal/text_data.h"
 #include "surgery/tokenizer/text_stream.h"
 
-bool text_read(const char *path, Buffer *out, Error *e) {
+/* 16 GiB is far more than a prompt or a list of ids; it stops a device file that never ends. */
+bool text_file_read(const char *path, Buffer *out, Error *e) {
     return file_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path, (uint64_t)1 << 34, out, e);
 }
 
-Tokenizer *tokenizer_of(const char *path, Checkpoint **model, Error *e) {
+/* A folder is opened without its weights, which may be missing or large; a single file has its tokenizer
+ * inside. */
+Tokenizer *model_tokenizer_open(const char *path, Checkpoint **model, Error *e) {
     struct stat st;
     bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
     *model = checkpoint_open_config(path, folder, e);
     return *model ? tokenizer_open(*model, e) : NULL;
 }
 
-bool ids_read(const char *path, TokenList *out, Error *e) {
+/* Separators are skipped one by one, and anything else must be a number that fits an id. */
+bool token_ids_read(const char *path, TokenList *out, Error *e) {
     Buffer text = {0};
-    bool ok = text_read(path, &text, e);
+    bool ok = text_file_read(path, &text, e);
     const char *start = buffer_string(&text), *p = start;
     while (ok && *p) {
         if (isspace((unsigned char)*p) || strchr(",[]", *p)) {
@@ -45,9 +51,9 @@ bool ids_read(const char *path, TokenList *out, Error *e) {
     return ok;
 }
 
-bool text_tokens(const Checkpoint *c, const char *path, TokenList *out, Error *e) {
+bool text_file_tokens(const Checkpoint *c, const char *path, TokenList *out, Error *e) {
     Buffer text = {0};
-    Tokenizer *t = text_read(path, &text, e) ? tokenizer_open(c, e) : NULL;
+    Tokenizer *t = text_file_read(path, &text, e) ? tokenizer_open(c, e) : NULL;
     bool ok =
         t && (tokenizer_encode(t, (char *)text.data, text.size, true, out, e) || error_place(e, "%s", path));
     tokenizer_close(t);
@@ -55,14 +61,22 @@ bool text_tokens(const Checkpoint *c, const char *path, TokenList *out, Error *e
     return ok;
 }
 
-/* Texts joined by newlines; a newline at the end is held back until it is known whether more follows. */
+/* ---- texts for perplexity ---- */
+
+/* Joining texts. The newline at the end of a text is held back until it is known whether another text
+ * follows, because the last one may have to be dropped. */
 typedef struct Joiner {
     TextStream text;
     TokenList *out;
-    uint64_t max;
-    bool any, inside, newline, full;
+    uint64_t max; /* tokens wanted; 0: all */
+    bool any;     /* some text was read */
+    bool inside;  /* the last piece did not end its text */
+    bool newline; /* a newline is held back */
+    bool full;    /* `max` is reached */
 } Joiner;
 
+/* Called for each piece of each text. Before a piece come the newline that was held back, and one more if a
+ * new text begins. */
 static bool join_part(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
     Joiner *j = context;
     size_t newlines = (size_t)j->newline + (!j->inside && j->any);
@@ -76,14 +90,15 @@ static bool join_part(void *context, const char *path, const char *text, size_t 
     return ok ? !j->full : error_place(e, "%s", path);
 }
 
+/* Adds the newline held back, unless it is to be dropped, and ends the tokenizer's stream. */
 static bool join_end(Joiner *j, bool drop_newline, Error *e) {
     return text_stream_add(&j->text, "\n", j->newline && !drop_newline, j->out, e) &&
            text_stream_end(&j->text, j->out, e);
 }
 
-/* BOS stands once, at the start of the text, if the model's tokenizer puts it there. */
-bool ppl_tokens(const Tokenizer *t, const char *const *paths, size_t n, const char *field, bool drop_newline,
-                uint64_t max, TokenList *out, int32_t *bos, Error *e) {
+/* The stream adds BOS where the tokenizer would put it before a single text: once, at the very start. */
+bool perplexity_tokens(const Tokenizer *t, const char *const *paths, size_t n, const char *field,
+                       bool drop_newline, uint64_t max, TokenList *out, int32_t *bos, Error *e) {
     Joiner j = {.text = {.t = t, .add_special = true}, .out = out, .max = max};
     bool ok = true;
     for (size_t i = 0; ok && i < n && !j.full; i++)
@@ -97,12 +112,12 @@ bool ppl_tokens(const Tokenizer *t, const char *const *paths, size_t n, const ch
 
 static const char *const scores[] = {[SCORE_ALL] = "all", [SCORE_HALF] = "half"};
 
-bool score_parse(const char *text, Score *out, Error *e) {
+bool perplexity_score_parse(const char *text, Score *out, Error *e) {
     *out = strcmp(text, scores[SCORE_HALF]) == 0 ? SCORE_HALF : SCORE_ALL;
     return strcmp(text, scores[*out]) == 0 || cmd_usage(e, "'%.40s' is not all or half", text);
 }
 
-size_t score_names(const char **names, size_t max) {
+size_t perplexity_score_names(const char **names, size_t max) {
     size_t n = 0;
     for (; n < max && n < sizeof scores / sizeof *scores; n++)
         names[n] = scores[n];

@@ -300,7 +300,7 @@ static void long_texts(void **state) {
     for (uint64_t max = 0; max <= 100000; max += 50000) {
         int32_t bos;
         got.n = 0;
-        assert_true(ppl_tokens(t, paths, 2, NULL, false, max, &got, &bos, &e));
+        assert_true(perplexity_tokens(t, paths, 2, NULL, false, max, &got, &bos, &e));
         assert_int_equal(got.n, max ? max : whole.n);
         assert_memory_equal(got.ids, whole.ids, got.n * sizeof *got.ids);
         assert_int_equal(bos, -1);

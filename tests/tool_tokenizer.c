@@ -80,7 +80,7 @@ int main(int argc, char **argv) {
     Error e = {0};
     if (argc < 3) return ERR_USAGE;
     Checkpoint *c;
-    Tokenizer *t = tokenizer_of(argv[2], &c, &e);
+    Tokenizer *t = model_tokenizer_open(argv[2], &c, &e);
     bool ok = t != NULL;
     if (ok && strcmp(argv[1], "encode") == 0) encode(t, argc < 4);
     if (ok && strcmp(argv[1], "decode") == 0) decode(t);

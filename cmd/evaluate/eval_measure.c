@@ -18,8 +18,9 @@ bool eval_inputs_open(EvalInputs *in, Checkpoint *source, Error *e) {
     if (in->tokenizer) return true;
     in->tokenizer = tokenizer_open(source, e);
     return in->tokenizer &&
-           (!o->perplexity || ppl_tokens(in->tokenizer, o->texts, o->n_texts, o->field,
-                                         o->score == SCORE_HALF, o->max_tokens, &in->text, &in->bos, e)) &&
+           (!o->perplexity ||
+            perplexity_tokens(in->tokenizer, o->texts, o->n_texts, o->field, o->score == SCORE_HALF,
+                              o->max_tokens, &in->text, &in->bos, e)) &&
            (!eval_options_has_tasks(o) || haystack_open(o->texts, o->n_texts, o->field, MAX_HAYSTACK_BYTES,
                                                         in->tokenizer, &in->haystack, e));
 }

@@ -28,11 +28,11 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     if (a.operands.n != 2)
         return cmd_usage(e, "a model and a file of ids are needed (derope detokenize --help)");
     Checkpoint *model;
-    Tokenizer *t = tokenizer_of(a.operands.list[0], &model, e);
+    Tokenizer *t = model_tokenizer_open(a.operands.list[0], &model, e);
     TokenList tokens = {0};
     Buffer text = {0};
     const char *path = a.operands.list[1];
-    bool ok = t && ids_read(path, &tokens, e) &&
+    bool ok = t && token_ids_read(path, &tokens, e) &&
               (tokenizer_decode(t, tokens.ids, tokens.n, a.special, &text, e) || error_place(e, "%s", path));
     if (ok && text.size && fwrite(text.data, 1, text.size, stdout) != text.size)
         ok = error_errno(e, "standard output");

@@ -97,7 +97,7 @@ static bool write_all(const Arguments *a, const Model *m, const TokenList *token
 /* The tokens of --ids or --text, all of them in the vocabulary. */
 static bool read_tokens(const Arguments *a, const Model *m, TokenList *tokens, Error *e) {
     const char *path = a->ids ? a->ids : a->text;
-    bool ok = a->ids ? ids_read(path, tokens, e) : text_tokens(m->source, path, tokens, e);
+    bool ok = a->ids ? token_ids_read(path, tokens, e) : text_file_tokens(m->source, path, tokens, e);
     if (ok && !tokens->n) return error_set(e, ERR_INPUT, "%s: no tokens", path);
     return ok && (tokens_known(&m->spec, tokens->ids, tokens->n, 0, e) || error_place(e, "%s", path));
 }

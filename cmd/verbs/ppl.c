@@ -29,7 +29,7 @@ typedef struct Arguments {
 
 static bool set_score(void *options, const char *text, Error *e) {
     Arguments *a = options;
-    return score_parse(text, &a->score, e);
+    return perplexity_score_parse(text, &a->score, e);
 }
 
 static const Option own_options[] = {
@@ -46,7 +46,7 @@ static const Option own_options[] = {
     {.name = "score",
      .type = OPTION_TEXT,
      .fallback = "all",
-     .choices = score_names,
+     .choices = perplexity_score_names,
      .set = set_score,
      .help = "score every predicted token of a window, or only those of its second half as llama-perplexity "
              "does. "
@@ -117,8 +117,8 @@ static bool compute(const Arguments *a, Error *e) {
     for (size_t i = 0; i < a->n_contexts; i++)
         if (a->contexts[i] > longest) longest = a->contexts[i];
     Tokenizer *t = m && surgery_flags_apply(&a->surgery, m, e) ? tokenizer_open(source, e) : NULL;
-    bool ok = t && ppl_tokens(t, a->texts, a->n_texts, a->field, a->score == SCORE_HALF, a->tokens, &tokens,
-                              &bos, e);
+    bool ok = t && perplexity_tokens(t, a->texts, a->n_texts, a->field, a->score == SCORE_HALF, a->tokens,
+                                     &tokens, &bos, e);
     if (ok && tokens.n < longest)
         ok = error_set(e, ERR_INPUT, "the text has %zu tokens, fewer than one window of %llu", tokens.n,
                        (unsigned long long)longest);

@@ -17,11 +17,11 @@
 #include "cmd/command_line.h"
 #include "cmd/evaluate/eval_grid.h"
 #include "cmd/evaluate/eval_results.h"
+#include "cmd/evaluate/eval_table.h"
 #include "cmd/model_card.h"
 #include "cmd/recipe/recipe.h"
 #include "cmd/recipe/recipe_job.h"
 #include "cmd/report/report_files.h"
-#include "cmd/table.h"
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_open.h"
 #include "formats/hash.h"
@@ -176,8 +176,8 @@ static bool evaluate_as(Run *r, EvalSubject s, const char *key, Error *e) {
     const json_t *results = eval_grid_results(r->evaluation);
     bool skipped = eval_grid_n_measured(r->evaluation) == before;
     if (skipped) cmd_note("the evaluation of '%s' is up to date", s.name);
-    table_add(r->table, results, json_array_size(json_object_get(results, "models")) - 1, r->job.path,
-              skipped);
+    eval_table_add(r->table, results, json_array_size(json_object_get(results, "models")) - 1, r->job.path,
+                   skipped);
     return true;
 }
 
@@ -428,7 +428,7 @@ typedef struct Arguments {
 
 static void join_results(const Run *r, const Arguments *a) {
     char name[64] = "";
-    if (a->recipes.n > 1) recipe_stem(r->job.path, name);
+    if (a->recipes.n > 1) eval_table_recipe_name(r->job.path, name);
     if (r->evaluation) eval_results_join(a->results, eval_grid_results(r->evaluation), name);
 }
 
@@ -510,7 +510,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     for (size_t i = 0; ok && i < a.recipes.n; i++)
         ok = run_recipe(a.recipes.list[i], &a, e);
     if (ok && a.json) cmd_print_json(a.table);
-    if (ok && !a.json) table_print(a.table, a.recipes.n > 1);
+    if (ok && !a.json) eval_table_print(a.table, a.recipes.n > 1);
     ok = ok && (!a.report || joint_report(&a, e));
     json_decref(a.table);
     json_decref(a.results);

@@ -43,7 +43,7 @@ static void print_tokens(const TokenList *tokens) {
 static bool tokenize(const Tokenizer *t, const char *path, const Arguments *a, json_t *all, Error *e) {
     Buffer text = {0};
     TokenList tokens = {0};
-    bool ok = text_read(path, &text, e) &&
+    bool ok = text_file_read(path, &text, e) &&
               (tokenizer_encode(t, (char *)text.data, text.size, !a->no_special, &tokens, e) ||
                error_place(e, "%s", path));
     if (ok && a->json) json_array_append_new(all, tokens_json(path, &text, &tokens));
@@ -58,7 +58,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;
     if (a.operands.n < 2) return cmd_usage(e, "a model and a text are needed (derope tokenize --help)");
     Checkpoint *model;
-    Tokenizer *t = tokenizer_of(a.operands.list[0], &model, e);
+    Tokenizer *t = model_tokenizer_open(a.operands.list[0], &model, e);
     json_t *all = json_array();
     bool ok = t != NULL;
     for (size_t i = 1; ok && i < a.operands.n; i++)

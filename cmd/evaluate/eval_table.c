@@ -1,4 +1,7 @@
-#include "cmd/table.h"
+/* The table that `derope run` prints at its end and has in its JSON: what each recipe measured, side by side.
+ * The results of an evaluation (eval_results.h) have a row for each depth of a task; here they are pooled
+ * over depths, and there is one row for a model under a context-extension method. */
+#include "cmd/evaluate/eval_table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,18 +12,20 @@
 #include "recal/evaluate/eval_tasks.h"
 #include "recal/evaluate/wilson_interval.h"
 
-static bool same_series(const json_t *row, size_t model, const char *method) {
+/* Whether a row of results belongs to that model under that method. */
+static bool is_of_series(const json_t *row, size_t model, const char *method) {
     const char *its = json_get_string(row, "method");
     return its && strcmp(its, method) == 0 &&
            json_integer_value(json_object_get(row, "model")) == (json_int_t)model;
 }
 
-static json_t *perplexities(const json_t *results, size_t model, const char *method) {
+/* The perplexities of a series as cells of the table. */
+static json_t *perplexity_cells(const json_t *results, size_t model, const char *method) {
     static const char *const kept[] = {"perplexity", "low", "high", "tokens"};
     size_t i;
     json_t *row, *list = json_array();
     json_array_foreach(json_object_get(results, "perplexity"), i, row) {
-        if (!same_series(row, model, method)) continue;
+        if (!is_of_series(row, model, method)) continue;
         json_t *cell = json_pack("{s:O}", "context", json_object_get(row, "length"));
         for (size_t k = 0; k < sizeof kept / sizeof *kept; k++)
             if (json_object_get(row, kept[k])) json_object_set(cell, kept[k], json_object_get(row, kept[k]));
@@ -29,15 +34,15 @@ static json_t *perplexities(const json_t *results, size_t model, const char *met
     return list;
 }
 
-/* One task at one length, over its depths. */
-static json_t *summed(const json_t *results, size_t model, const char *method, const char *task,
-                      json_int_t length) {
+/* A task at one length over all depths; NULL if there were no trials. Scores are weighted by their trials. */
+static json_t *pooled_cell(const json_t *results, size_t model, const char *method, const char *task,
+                           json_int_t length) {
     double found = 0, first = 0, trials = 0, ranked = 0, low, high, x;
     size_t i;
     json_t *row;
     json_array_foreach(json_object_get(results, "tasks"), i, row) {
         const char *its = json_get_string(row, "task");
-        if (!same_series(row, model, method) || strcmp(its, task) != 0 ||
+        if (!is_of_series(row, model, method) || strcmp(its, task) != 0 ||
             json_integer_value(json_object_get(row, "length")) != length)
             continue;
         double n = json_number_value(json_object_get(row, "trials"));
@@ -55,6 +60,8 @@ static json_t *summed(const json_t *results, size_t model, const char *method, c
     return cell;
 }
 
+/* The tasks of a series by name. Rows of one task and length follow each other in results, so a length is new
+ * whenever it differs from the last one that was added. */
 static json_t *task_cells(const json_t *results, size_t model, const char *method) {
     json_t *by_name = json_object(), *row;
     size_t i;
@@ -63,18 +70,19 @@ static json_t *task_cells(const json_t *results, size_t model, const char *metho
         json_int_t length = json_integer_value(json_object_get(row, "length"));
         json_t *list = json_object_get(by_name, task);
         const json_t *last = json_array_get(list, json_array_size(list) - 1);
-        if (!same_series(row, model, method)) continue;
+        if (!is_of_series(row, model, method)) continue;
         if (last && json_integer_value(json_object_get(last, "context")) == length) continue;
         if (!list) json_object_set_new(by_name, task, list = json_array());
-        json_array_append_new(list, summed(results, model, method, task, length));
+        json_array_append_new(list, pooled_cell(results, model, method, task, length));
     }
     return by_name;
 }
 
-void table_add(json_t *table, const json_t *results, size_t model, const char *recipe, bool skipped) {
+/* A method that this model was not measured under gives no row. */
+void eval_table_add(json_t *table, const json_t *results, size_t model, const char *recipe, bool skipped) {
     const char *name = json_get_string(json_array_get(json_object_get(results, "models"), model), "name");
     for (const ContextExtension *const *m = context_extensions; *m; m++) {
-        json_t *cells = perplexities(results, model, (*m)->name),
+        json_t *cells = perplexity_cells(results, model, (*m)->name),
                *asked = task_cells(results, model, (*m)->name);
         if (json_array_size(cells) || json_object_size(asked))
             json_array_append_new(table, json_pack("{s:o, s:s++, s:b, s:O, s:O}", "recipe", json_text(recipe),
@@ -88,27 +96,31 @@ void table_add(json_t *table, const json_t *results, size_t model, const char *r
 
 /* ---- printing ---- */
 
-void recipe_stem(const char *path, char out[64]) {
+/* The file name without its ending. */
+void eval_table_recipe_name(const char *path, char out[64]) {
     const char *slash = strrchr(path, '/');
     snprintf(out, 64, "%s", slash ? slash + 1 : path);
     char *dot = strrchr(out, '.');
     if (dot) *dot = 0;
 }
 
-/* What is the recipe's own carries its name; the source is everybody's. */
+/* With several recipes, "recipe: after ..." for the models that a recipe made. The source is the same for all
+ * and keeps its name. */
 static void print_label(const json_t *row, bool several) {
     const char *model = json_get_string(row, "model");
     char label[160], name[64] = "";
     bool named = several && strncmp(model, "after", 5) == 0;
-    if (named) recipe_stem(json_get_string(row, "recipe"), name);
+    if (named) eval_table_recipe_name(json_get_string(row, "recipe"), name);
     snprintf(label, sizeof label, "%s%s%s", name, named ? ": " : "", model);
     printf("%-44s", label);
 }
 
+/* The cells of a task, or of perplexity (`task` NULL). */
 static const json_t *cells_of(const json_t *row, const char *task) {
     return task ? json_object_get(json_object_get(row, "tasks"), task) : json_object_get(row, "perplexity");
 }
 
+/* The cell at a length; NULL if it was not measured. */
 static const json_t *cell_at(const json_t *cells, uint64_t context) {
     uint64_t its;
     for (size_t i = 0; i < json_array_size(cells); i++)
@@ -117,13 +129,15 @@ static const json_t *cell_at(const json_t *cells, uint64_t context) {
     return NULL;
 }
 
-static int by_size(const void *a, const void *b) {
+/* For qsort: rising. */
+static int by_length(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return x < y ? -1 : x > y;
 }
 
-/* The lengths of all rows, rising: recipes need not measure at the same. The caller frees them. */
-static uint64_t *contexts(const json_t *table, const char *task, size_t *n) {
+/* The lengths of all rows, rising and distinct: recipes need not measure at the same ones. The caller frees
+ * them. */
+static uint64_t *all_lengths(const json_t *table, const char *task, size_t *n) {
     uint64_t *out = NULL;
     *n = 0;
     for (size_t i = 0; i < json_array_size(table); i++) {
@@ -132,7 +146,7 @@ static uint64_t *contexts(const json_t *table, const char *task, size_t *n) {
         for (size_t j = 0; j < json_array_size(cells); j++)
             *n += json_get_u64(json_array_get(cells, j), "context", &out[*n]);
     }
-    if (*n) qsort(out, *n, sizeof *out, by_size);
+    if (*n) qsort(out, *n, sizeof *out, by_length);
     size_t kept = 0;
     for (size_t i = 0; i < *n; i++)
         if (!kept || out[kept - 1] != out[i]) out[kept++] = out[i];
@@ -140,10 +154,11 @@ static uint64_t *contexts(const json_t *table, const char *task, size_t *n) {
     return out;
 }
 
+/* One block of the table; nothing if no row has cells for it. A dash stands for what was not measured. */
 static void print_rows(const json_t *table, bool several, const char *title, const char *task) {
     const char *value = task ? "score" : "perplexity";
     size_t n;
-    uint64_t *lengths = contexts(table, task, &n);
+    uint64_t *lengths = all_lengths(table, task, &n);
     char text[160];
     snprintf(text, sizeof text, "%s at a context of", title);
     if (n) printf("\n%-44s", text);
@@ -166,7 +181,7 @@ static void print_rows(const json_t *table, bool several, const char *title, con
     free(lengths);
 }
 
-void table_print(const json_t *table, bool several) {
+void eval_table_print(const json_t *table, bool several) {
     print_rows(table, several, "perplexity", NULL);
     for (const EvalTask *const *t = eval_tasks; *t; t++) {
         char title[96];
