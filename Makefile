@@ -87,8 +87,23 @@ demo:
 	@$(MAKE) --no-print-directory all
 	@$(MAKE) --no-print-directory -C examples/embedded demo DEROPE=$(abspath $(BUILD)/derope)
 
+# The man page and the completions are printed by the program itself.
+SHARE := $(DESTDIR)$(PREFIX)/share
+MAN := $(SHARE)/man/man1/derope.1
+COMPLETIONS := $(SHARE)/bash-completion/completions/derope $(SHARE)/zsh/site-functions/_derope \
+    $(SHARE)/fish/vendor_completions.d/derope.fish
+
 install: all
 	install -D -m 755 $(BUILD)/derope $(DESTDIR)$(PREFIX)/bin/derope
+	install -d $(dir $(MAN) $(COMPLETIONS))
+	$(BUILD)/derope help --man >$(MAN)
+	$(BUILD)/derope help --completion bash >$(word 1,$(COMPLETIONS))
+	$(BUILD)/derope help --completion zsh >$(word 2,$(COMPLETIONS))
+	$(BUILD)/derope help --completion fish >$(word 3,$(COMPLETIONS))
+	chmod 644 $(MAN) $(COMPLETIONS)
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/derope $(MAN) $(COMPLETIONS)
 
 # ---- against what nobody here wrote ----
 
@@ -164,6 +179,6 @@ format:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all look-at-flags missing-libraries tools tests test check demo install peers check-peers families check-long bench check-sanitize fuzz fuzz-run check-clang check-style check-structure format clean
+.PHONY: all look-at-flags missing-libraries tools tests test check demo install uninstall peers check-peers families check-long bench check-sanitize fuzz fuzz-run check-clang check-style check-structure format clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -49,7 +49,8 @@ static void bash_flag(void *context, const char *title, const Option *o) {
     Script *s = context;
     char flag[64];
     option_flag_name(o, flag);
-    buffer_printf(s->out, " --%s%s", flag, o->optional_value ? "=" : "");
+    buffer_printf(s->out, " --%s", flag);
+    if (o->optional_value) buffer_printf(s->out, " --%s=", flag);
 }
 
 /* What completes the word after a flag: its choices, files, or nothing where it is a number or free text. */

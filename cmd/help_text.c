@@ -37,15 +37,12 @@ static void wrap(const char *text, size_t n, size_t indent, size_t column, Buffe
     buffer_byte(out, '\n');
 }
 
-/* Paragraphs separated by empty lines. Those that begin with a space are laid out by hand already. */
+/* Paragraphs separated by empty lines (cmd/verb.h). */
 static void wrap_paragraphs(const char *text, Buffer *out) {
     for (const char *p = text; *p;) {
         const char *end = strstr(p, "\n\n");
         size_t n = end ? (size_t)(end - p) : strlen(p);
-        if (*p == ' ')
-            buffer_printf(out, "%.*s\n", (int)n, p);
-        else
-            wrap(p, n, 0, 0, out);
+        wrap(p, n, 0, 0, out);
         if (end) buffer_byte(out, '\n');
         p += n + (end ? 2 : 0);
     }
@@ -94,7 +91,7 @@ static void print_flag(void *context, const char *title, const Option *o) {
     p->title = title;
     p->n++;
     spell_flag(o, flag);
-    option_describe(o, &text);
+    option_describe(o, false, &text);
     entry(flag, buffer_string(&text), FLAG_COLUMN, p->out);
     buffer_free(&text);
 }
@@ -135,9 +132,7 @@ static void print_keys(const OptionGroup *groups, Buffer *out) {
         for (const Option *o = g->options; o->name; o++) {
             Buffer text = {0};
             if (o->scope == OPTION_FLAG_ONLY) continue;
-            option_describe(o, &text);
-            if (o->required) buffer_printf(&text, " (required)");
-            if (option_is_list(o)) buffer_printf(&text, " (one or a list)");
+            option_describe(o, true, &text);
             entry(o->name, buffer_string(&text), KEY_COLUMN, out);
             buffer_free(&text);
         }

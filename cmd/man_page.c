@@ -41,18 +41,15 @@ static void literal(const char *text, size_t n, Buffer *out) {
     buffer_printf(out, "\n.fi\n");
 }
 
-/* The paragraphs of a verb's description (cmd/verb.h). */
+/* The paragraphs of a verb's description (cmd/verb.h). The first follows a heading, which begins a paragraph
+ * by itself. */
 static void paragraphs(const char *text, Buffer *out) {
     for (const char *p = text; *p;) {
         const char *end = strstr(p, "\n\n");
         size_t n = end ? (size_t)(end - p) : strlen(p);
-        if (*p == ' ') {
-            literal(p, n, out);
-        } else {
-            buffer_printf(out, ".PP\n");
-            escaped(p, n, out);
-            buffer_byte(out, '\n');
-        }
+        if (p != text) buffer_printf(out, ".PP\n");
+        escaped(p, n, out);
+        buffer_byte(out, '\n');
         p += n + (end ? 2 : 0);
     }
 }
@@ -74,7 +71,7 @@ static void flag_entry(const Option *o, Buffer *out) {
     }
     buffer_byte(out, '\n');
     Buffer text = {0};
-    option_describe(o, &text);
+    option_describe(o, false, &text);
     escaped_text(buffer_string(&text), out);
     buffer_free(&text);
     buffer_byte(out, '\n');
@@ -85,13 +82,12 @@ static void key_entries(const OptionGroup *groups, Buffer *out) {
         for (const Option *o = g->options; o->name; o++) {
             if (o->scope == OPTION_FLAG_ONLY) continue;
             Buffer text = {0};
-            option_describe(o, &text);
+            option_describe(o, true, &text);
             buffer_printf(out, ".TP\n.B ");
             escaped_text(o->name, out);
             buffer_byte(out, '\n');
             escaped_text(buffer_string(&text), out);
-            buffer_printf(out, "%s%s\n", o->required ? " (required)" : "",
-                          option_is_list(o) ? " (one or a list)" : "");
+            buffer_byte(out, '\n');
             buffer_free(&text);
         }
 }
@@ -148,6 +144,7 @@ static void recipe_section(Buffer *out) {
 
 void man_page(Buffer *out) {
     buffer_printf(out, ".TH DEROPE 1 \"\" \"derope %s\" \"User Commands\"\n", DEROPE_VERSION);
+    buffer_printf(out, ".nh\n"); /* no hyphenation: a hyphen inside a name would be copied with it */
     buffer_printf(out,
                   ".SH NAME\nderope \\- model surgery on published language\\-model checkpoints\n"
                   ".SH SYNOPSIS\n.B derope\n[\\fB\\-\\-quiet\\fR]\n\\fIVERB\\fR\n[\\fIARGUMENTS\\fR]\n"

@@ -14,8 +14,8 @@ typedef struct Verb {
     const char *name;
     const char *summary;  /* half a line, for the list of verbs */
     const char *operands; /* what follows the name in the usage line, without options: "IN OUT" */
-    /* What it does, for people: paragraphs separated by an empty line, without other line breaks. A paragraph
-     * that begins with a space is printed as it is. */
+    /* What it does, for people: paragraphs separated by an empty line, without other line breaks, because
+     * each output breaks lines at its own width. */
     const char *about;
     const OptionGroup *groups; /* its flags, stored in a struct of the verb's own; NULL: it has none */
     bool takes_surgery;        /* it has the flags of passes, too; its struct begins with a SurgeryFlags */

@@ -81,13 +81,14 @@ void option_choices(const Option *o, Buffer *out) {
 
 /* ---- help ---- */
 
-/* Begins or continues the parenthesis behind a help sentence. */
-static void add_remark(Buffer *out, bool *any) {
+/* Adds a remark to the parenthesis behind a help sentence, and opens it before the first one. */
+static void remark(Buffer *out, bool *any, const char *fmt, const char *text) {
     buffer_printf(out, *any ? "; " : " (");
+    buffer_printf(out, fmt, text);
     *any = true;
 }
 
-void option_describe(const Option *o, Buffer *out) {
+void option_describe(const Option *o, bool as_key, Buffer *out) {
     char range[80];
     bool any = false, number = o->type == OPTION_U32 || o->type == OPTION_U64 || o->type == OPTION_REAL;
     option_range(o, range);
@@ -97,20 +98,13 @@ void option_describe(const Option *o, Buffer *out) {
         o->list_choices(out);
     else
         option_choices(o, out);
-    if (o->unit) {
-        add_remark(out, &any);
-        buffer_printf(out, "in %s", o->unit);
-    }
-    if (number && range[0] && (o->least != 0 || o->most != 0)) {
-        add_remark(out, &any);
-        buffer_printf(out, "%s", range);
-    }
-    if (o->fallback && o->type != OPTION_BOOL) {
-        add_remark(out, &any);
-        buffer_printf(out, "default %s", o->fallback);
-    } else if (o->otherwise) {
-        add_remark(out, &any);
-        buffer_printf(out, "default: %s", o->otherwise);
-    }
+    if (as_key && o->required) remark(out, &any, "%s", "required");
+    if (as_key && option_is_list(o)) remark(out, &any, "%s", "one or a list");
+    if (o->unit) remark(out, &any, "in %s", o->unit);
+    if (number && (o->least != 0 || o->most != 0)) remark(out, &any, "%s", range);
+    if (o->fallback && (as_key || o->type != OPTION_BOOL))
+        remark(out, &any, "default %s", o->fallback);
+    else if (o->otherwise && !(as_key && o->required))
+        remark(out, &any, "default: %s", o->otherwise);
     if (any) buffer_byte(out, ')');
 }

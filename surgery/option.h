@@ -94,8 +94,10 @@ void option_range(const Option *o, char out[80]);
 const char *option_choice(const Option *o, const char *text);
 /* "next-token or distill" */
 void option_choices(const Option *o, Buffer *out);
-/* The help sentence with all that follows from the table: "peak learning rate (0 or more; default 3e-4)". */
-void option_describe(const Option *o, Buffer *out);
+/* The help sentence with all that follows from the table: "peak learning rate (default 3e-4)". With `as_key`
+ * it describes a recipe's key instead of a flag, and says whether it is required and whether it may be a
+ * list. */
+void option_describe(const Option *o, bool as_key, Buffer *out);
 /* A number in few characters that read back the same: 0.1, 3e-4, 1e30. */
 void option_number(double value, char out[32]);
 
