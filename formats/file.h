@@ -1,4 +1,5 @@
-/* Files read by path, with errors that name it (file.c). */
+/* Opening and reading of files, with errors that name them (file.c). Large files are mapped with
+ * checkpoint_map (formats/checkpoint.h) instead; formats/output.h writes files. */
 #ifndef DEROPE_FORMATS_FILE_H
 #define DEROPE_FORMATS_FILE_H
 
@@ -7,13 +8,15 @@
 #include "formats/buffer.h"
 #include "formats/error.h"
 
-/* Opens for reading; -1 with an error that names the path. `flags`: O_NONBLOCK where a FIFO must not hold us
- * up, else 0. */
+/* Opens a file for reading and returns its descriptor, or -1 with an error. `flags` are added to O_RDONLY:
+ * O_NONBLOCK where `path` may be a FIFO, which would block until somebody writes to it, else 0. */
 int file_open(const char *path, int flags, Error *e);
-/* The error of errno: what is absent or no file is a bad input, other trouble is the machine's. */
+
+/* Reports errno as an error about `path` and returns false. A file that is absent or is a folder counts as a
+ * wrong input (ERR_INPUT), anything else as a failure of the machine (ERR_FAILED). */
 bool file_error(const char *path, Error *e);
 
-/* Whole small file into `out`; refuses more than `limit` bytes. */
+/* Appends the content of a file to `out`. ERR_INPUT if it has more than `limit` bytes. */
 bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e);
 
 #endif

@@ -1,15 +1,21 @@
-/* Plain element types as arrays of floats (floats.c). */
+/* Plain element types as arrays of floats (floats.c). dtype.c puts these functions into the table of types;
+ * the conversions of single numbers are also used by the block types (formats/quant_block.h).
+ *
+ * All conversions give the same bits on each CPU: to float they are exact or correctly rounded, from float
+ * they round to nearest, ties to even. */
 #ifndef DEROPE_FORMATS_FLOATS_H
 #define DEROPE_FORMATS_FLOATS_H
 
 #include <stdint.h>
 
+/* IEEE 754 binary16 and bfloat16 (the upper half of a float), as bit patterns. */
 float f16_to_f32(uint16_t h);
-uint16_t f32_to_f16(float f); /* round to nearest even, as the CPU does it */
+uint16_t f32_to_f16(float f); /* overflow gives infinity; a NaN keeps the upper bits of its payload */
 float bf16_to_f32(uint16_t h);
-uint16_t f32_to_bf16(float f); /* round to nearest even; NaN stays NaN */
+uint16_t f32_to_bf16(float f); /* a NaN stays a NaN */
 
-/* n elements of unaligned little-endian memory, as float. */
+/* Decoders: `n` little-endian elements at any alignment become floats. Integers and f64 are rounded to float.
+ */
 void f64_decode(const void *src, uint64_t n, float *dst);
 void f32_decode(const void *src, uint64_t n, float *dst);
 void bf16_decode(const void *src, uint64_t n, float *dst);
@@ -22,12 +28,13 @@ void u64_decode(const void *src, uint64_t n, float *dst);
 void u32_decode(const void *src, uint64_t n, float *dst);
 void u16_decode(const void *src, uint64_t n, float *dst);
 void u8_decode(const void *src, uint64_t n, float *dst);
+/* 8-bit floats: dtype.h names the formats. */
 void e8m0_decode(const void *src, uint64_t n, float *dst);
 void e4m3fnuz_decode(const void *src, uint64_t n, float *dst);
 void e5m2fnuz_decode(const void *src, uint64_t n, float *dst);
 void e4m3_decode(const void *src, uint64_t n, float *dst);
 void e5m2_decode(const void *src, uint64_t n, float *dst);
-/* And back: n floats, each rounded to nearest even. */
+/* Encoders: `n` floats become elements. */
 void f32_encode(const float *src, uint64_t n, void *dst);
 void f16_encode(const float *src, uint64_t n, void *dst);
 void bf16_encode(const float *src, uint64_t n, void *dst);

@@ -1,33 +1,37 @@
-/* The files of a Hugging Face folder about to be written (hf_files.c). */
+/* The files that a checkpoint consists of as a Hugging Face folder, listed with their sizes before anything
+ * is written (hf_files.c). hf_write.c writes the list to disk and hf_zip_write.c writes it into a zip. */
 #ifndef DEROPE_FORMATS_HF_FILES_H
 #define DEROPE_FORMATS_HF_FILES_H
 
 #include "formats/write_options.h"
 
-/* Bytes in memory, then the served bytes of tensors. */
+/* A file: bytes that are in memory, followed by the data of tensors. A safetensors shard has its header in
+ * memory and then its tensors; all other files have no tensors. */
 typedef struct HfFile {
     const char *name;
-    const uint8_t *bytes;
+    const uint8_t *bytes; /* (n_bytes) */
     uint64_t n_bytes;
-    Tensor **tensors; /* in the list's own table */
+    Tensor **tensors; /* (n_tensors), a range of HfFiles.tensors */
     size_t n_tensors;
-    uint64_t tensor_bytes; /* of all of them */
-    bool is_manifest;      /* its text is asked for once the tensors before it have their hashes */
+    uint64_t tensor_bytes; /* the sum of their sizes */
+    bool is_manifest;      /* its text depends on the tensors' hashes, so it is made when the files before are
+                              written */
 } HfFile;
 
 typedef struct HfFiles {
-    HfFile *files; /* weights first, derope.json last */
+    HfFile *files; /* (n) in the order of writing: shards, index, side files, manifest */
     size_t n;
-    Tensor **tensors;
-    Arena arena; /* names and texts */
+    Tensor **tensors; /* the checkpoint's tensors, shard after shard */
+    Arena arena;      /* owns names and texts */
 } HfFiles;
 
-/* Lists the files that `c` is written as, in the order of writing. `f` is all zeros before, and is freed
- * after with hf_files_free, also where this fails. */
+/* Lists the files that `c` is written as. `f` is all zeros before, and has to be freed with hf_files_free
+ * also if this fails. ERR_FAILED if a tensor's type is not possible in safetensors, ERR_INPUT if a side file
+ * has a name that leads out of the folder or belongs to the weights. */
 bool hf_files_list(HfFiles *f, Checkpoint *c, const WriteOptions *o, Error *e);
 void hf_files_free(HfFiles *f);
 
-/* derope.json as `o` gives it. */
+/* Appends the text of derope.json, as o->manifest makes it, to `out`. */
 bool hf_manifest_text(Checkpoint *c, const WriteOptions *o, Buffer *out, Error *e);
 
 #endif

@@ -1,20 +1,26 @@
-/* Weights that a checkpoint keeps in two tensors, small numbers and their scales, served as one plain tensor.
- * Nothing is unpacked but the rows that are asked for. */
+/* The quantized weights of Hugging Face checkpoints (config.json: quantization_config), which are two
+ * tensors: small numbers and their scales. The functions below make one ordinary tensor of each pair
+ * (hf_quantization.c). Rows are dequantized as they are read. surgery/quantized.c knows which pairs a
+ * checkpoint has. */
 #ifndef DEROPE_FORMATS_HF_QUANTIZATION_H
 #define DEROPE_FORMATS_HF_QUANTIZATION_H
 
 #include "formats/tensor.h"
 
-/* `weight` [..., rows, columns] of any type that is decoded, times one factor for each block of block_rows x
- * block_cols of it: `scale` [..., rows / block_rows, columns / block_cols], rounded up. A scale of one
- * element is for all; [..., rows] or [..., rows, 1] is for each row, whatever the block. The result has the
- * weight's name and shape and serves `as`. The scales (not the weights) are decoded into the arena. */
+/* Block-scaled weights (quant_method "fp8"): each block of block_rows x block_cols elements of `weight` is
+ * multiplied by one factor of `scale`. Shapes: weight [..., rows, columns] of any type that has a decoder;
+ * scale [..., ceil(rows / block_rows), ceil(columns / block_cols)]. Two other forms of `scale` are recognised
+ * whatever the block size: a single element for the whole tensor, and [..., rows] or [..., rows, 1] for one
+ * factor a row. The result has the name and shape of the weight, storage F32 and view type `as`. The factors
+ * are read into `a` at once, the weights are not. ERR_INPUT if the shapes do not fit. */
 bool hf_dequantized(Arena *a, const Tensor *weight, const Tensor *scale, uint64_t block_rows,
                     uint64_t block_cols, DType as, Tensor *out, Error *e);
 
-/* MXFP4 as Hugging Face keeps it: `blocks` U8 [..., rows, n / 32, 16], byte i of which holds the values 2i
- * (low nibble) and 2i + 1, and `scales` U8 [..., rows, n / 32], exponents biased by 127. The result, called
- * `name`, is [..., rows, n] of DTYPE_MXFP4, ggml's blocks, with the same codes and scales. */
+/* MXFP4 as transformers stores it (quant_method "mxfp4"; OCP Microscaling Formats, section 5.2): `blocks` U8
+ * [..., rows, n / 32, 16] holds 32 values of 4 bits in 16 bytes, byte i holding value 2i in its low half and
+ * 2i + 1 in its high half; `scales` U8 [..., rows, n / 32] holds exponents with bias 127. The result `name`
+ * is [..., rows, n] of DTYPE_MXFP4, which is ggml's order of the same codes and scales, so nothing is
+ * rounded. ERR_INPUT if types or shapes do not fit. */
 bool hf_mxfp4_tensor(Arena *a, const char *name, const Tensor *blocks, const Tensor *scales, Tensor *out,
                      Error *e);
 

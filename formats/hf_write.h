@@ -4,10 +4,14 @@
 
 #include "formats/write_options.h"
 
-/* Writes under a temporary name beside `path`, fsyncs and renames; on failure nothing remains. The
- * checkpoint's tensors get their hashes. A `path` that ends in .zip makes one zip of the folder. */
+/* Writes the tensors of `c` as safetensors, in several shards with an index if they exceed o->max_shard_size,
+ * then its side files, then the manifest. Where `path` ends in .zip, the same files become stored entries of
+ * one zip. Fills the hash of each tensor. The output appears under its name only when it is complete
+ * (formats/output.h); after a failure nothing is left. ERR_FAILED if a tensor's type has no safetensors name.
+ */
 bool hf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e);
-/* True if `path` ends in .zip. */
+
+/* True if hf_write would make a zip of `path`: its name ends in ".zip". */
 bool hf_is_zip(const char *path);
 
 #endif

@@ -4,8 +4,10 @@
 
 #include "formats/hf_files.h"
 
-/* Fills `temp`, which is there, with a zip: stored entries, weights aligned to 64 bytes so that they can be
- * read in place, one date for all, zip64 where sizes ask for it. `path`: its name for messages. */
+/* Writes a zip into the existing empty file `temp`; `path` is its final name, for messages. All entries are
+ * stored, and those with tensors are aligned to 64 bytes, so that readers can map weights in place. Dates are
+ * constant, so that equal inputs give equal bytes; zip64 fields are used where sizes require them. Fills the
+ * hash of each tensor. */
 bool hf_zip_write(Checkpoint *c, const HfFiles *files, const char *temp, const char *path,
                   const WriteOptions *o, Error *e);
 

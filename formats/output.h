@@ -1,4 +1,9 @@
-/* Files and folders written: a temporary name, fsync, rename (output.c). */
+/* Files and folders that appear complete or not at all (output.c).
+ *
+ * An output is written under a temporary name, ".NAME.tmp-PID", in the folder of its final name, flushed to
+ * disk and renamed. Readers therefore never see half a model, and a crash leaves the earlier output as it
+ * was. The writing process holds a lock (flock) on the temporary file, so that a later run can tell what
+ * killed processes have left behind and remove it. */
 #ifndef DEROPE_FORMATS_OUTPUT_H
 #define DEROPE_FORMATS_OUTPUT_H
 
@@ -7,32 +12,41 @@
 
 #include "formats/error.h"
 
-/* A file or folder being written under a temporary name in the same directory. */
 typedef struct Output {
-    char *path; /* final name */
-    char *temp; /* name until output_commit */
+    char *path; /* final name, without slashes at its end */
+    char *temp; /* name until output_commit; NULL afterwards */
     bool is_folder;
-    bool force;
-    int lock; /* a descriptor whose flock tells others that `temp` is being written; -1: none */
-    struct Output *volatile next; /* of those begun and not committed */
+    bool force;                   /* an existing output may be replaced */
+    int lock;                     /* descriptor that holds the lock on `temp`; -1: none */
+    struct Output *volatile next; /* list of the outputs begun and not committed, for output_discard_all */
 } Output;
 
-/* Whether output_begin would be let: nothing at `path` that `force` does not allow to be replaced, in a
- * folder that can be written to. For asking before long work. */
+/* Checks what output_begin would check, without creating anything, so that a mistake shows before hours of
+ * work: whether `path` is free or may be replaced, and whether its folder can be written to. */
 bool output_may_begin(const char *path, bool is_folder, bool force, Error *e);
-/* Refuses an existing `path` unless `force`. Removes what killed processes left of it. Remembers `o`, which
- * must stay where it is until it is committed or discarded, so that a signal handler can remove the file. */
+
+/* Creates the temporary file or folder of an output. ERR_FAILED if `path` exists and `force` is not set, if
+ * it is a file where a folder is to be written or the reverse, or if it is a folder that holds no model
+ * (replacing means deleting, and a mistyped name must not delete a home directory). Removes what killed
+ * processes left of this output. `o` must stay at its address until it is committed or discarded. */
 bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e);
-/* fsync (files in a folder too), rename over `path`, fsync the parent. */
+
+/* Flushes the output to disk, renames it to its final name and flushes the folder. The caller has closed the
+ * files. */
 bool output_commit(Output *o, Error *e);
-/* Removes what was written; safe after any failure and after commit (then does nothing). */
+
+/* Removes the temporary file or folder and frees `o`. To be called after each output_begin that succeeded,
+ * also after output_commit, when there is nothing left to remove. */
 void output_discard(Output *o);
-/* Removes every output begun and not committed; async-signal-safe enough for a fatal handler. */
+
+/* Removes all outputs that were begun and not committed. For the handler of a fatal signal: it calls
+ * functions that are not async-signal-safe by the letter, immediately before the process ends. */
 void output_discard_all(void);
 
-/* write() until done; on failure the error names `path` and the offset. */
+/* Calls write() until all `n` bytes are written. The error names `path` and the offset. */
 bool fd_write(int fd, const void *bytes, size_t n, const char *path, Error *e);
-/* Writes a small file atomically. */
+
+/* Writes a whole small file as an output. */
 bool file_write(const char *path, const void *bytes, size_t n, bool force, Error *e);
 
 #endif

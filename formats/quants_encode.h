@@ -1,4 +1,7 @@
-/* Encoders that search (quants_encode.c). All take n elements in whole blocks. */
+/* Encoders that search for the scales with the smallest error (quants_encode.c): the K-quants and IQ4.
+ *
+ * All functions take `n` elements, a multiple of 256 (32 for IQ4_NL), and give the bytes that ggml's
+ * reference gives without an importance matrix (ggml-quants.c, quantize_row_q4_K_ref and so on). */
 #ifndef DEROPE_FORMATS_QUANTS_ENCODE_H
 #define DEROPE_FORMATS_QUANTS_ENCODE_H
 

@@ -1,4 +1,7 @@
-/* Decoders of blocks of codes and ternary digits (quants_i.c). All take n elements in whole blocks. */
+/* Decoders of ggml's blocks whose elements are codes into tables or ternary digits (quants_i.c): IQ1 to IQ4,
+ * TQ, MXFP4, NVFP4. The encoders of IQ4 are in formats/quants_encode.h; the other types have none here.
+ *
+ * All functions take `n` elements, a whole number of blocks. Blocks need no alignment. */
 #ifndef DEROPE_FORMATS_QUANTS_I_H
 #define DEROPE_FORMATS_QUANTS_I_H
 

@@ -1,4 +1,7 @@
-/* Decoders of the super-blocks of 256, "K-quants" (quants_k.c). All take n elements in whole blocks. */
+/* Decoders of ggml's super-blocks of 256 elements, the "K-quants" (quants_k.c). Their encoders, which search
+ * for good scales, are in formats/quants_encode.h.
+ *
+ * All functions take `n` elements, a multiple of 256. Blocks need no alignment. */
 #ifndef DEROPE_FORMATS_QUANTS_K_H
 #define DEROPE_FORMATS_QUANTS_K_H
 

@@ -1,4 +1,6 @@
-/* The blocks of 32 (quants_legacy.c). All take n elements in whole blocks. */
+/* ggml's blocks of 32 elements (quants_legacy.c): Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
+ *
+ * All functions take `n` elements, a multiple of 32. Blocks need no alignment. */
 #ifndef DEROPE_FORMATS_QUANTS_LEGACY_H
 #define DEROPE_FORMATS_QUANTS_LEGACY_H
 

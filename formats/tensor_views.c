@@ -159,14 +159,14 @@ Tensor tensor_of_view(Arena *a, const Tensor *t) {
 /* The context of a transposed tensor's source. */
 typedef struct Turned {
     Tensor inner;
-    TransposeCache *held;
-    uint64_t number; /* from 1: what held->of says */
+    TransposeCache *cache;
+    uint64_t number; /* from 1: what cache->current says */
 } Turned;
 
 void transpose_cache_free(TransposeCache *t) {
     free(t->bytes);
     t->bytes = NULL;
-    t->capacity = t->of = 0;
+    t->capacity = t->current = 0;
 }
 
 /* In squares, so that neither side leaves the cache. `size` is a constant where it is called. */
@@ -195,25 +195,25 @@ static void turn(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols,
     }
 }
 
-/* Sees to it that held->bytes is this matrix, transposed. */
+/* Sees to it that cache->bytes is this matrix, transposed. */
 static bool hold(const Turned *t, uint64_t matrix, Error *e) {
-    TransposeCache *held = t->held;
-    if (held->of == t->number && held->matrix == matrix) return true;
+    TransposeCache *cache = t->cache;
+    if (cache->current == t->number && cache->matrix == matrix) return true;
     uint64_t rows = t->inner.shape[t->inner.rank - 2], cols = t->inner.row_elems;
     size_t size = dtype_info(t->inner.dtype)->block_bytes, bytes = rows * cols * size;
-    if (held->capacity < bytes) {
-        transpose_cache_free(held);
-        held->bytes = big_alloc_unset(rows, cols * size, t->inner.name, e);
-        if (!held->bytes) return false;
-        held->capacity = bytes;
+    if (cache->capacity < bytes) {
+        transpose_cache_free(cache);
+        cache->bytes = big_alloc_unset(rows, cols * size, t->inner.name, e);
+        if (!cache->bytes) return false;
+        cache->capacity = bytes;
     }
     const uint8_t *map = tensor_map(&t->inner);
     uint8_t *read = map ? NULL : big_alloc_unset(rows, cols * size, t->inner.name, e);
     bool ok = map || (read && tensor_read_rows(&t->inner, matrix * rows, rows, read, e));
-    if (ok) turn(held->bytes, map ? map + matrix * bytes : read, rows, cols, size);
+    if (ok) turn(cache->bytes, map ? map + matrix * bytes : read, rows, cols, size);
     free(read);
-    held->of = ok ? t->number : 0;
-    held->matrix = matrix;
+    cache->current = ok ? t->number : 0;
+    cache->matrix = matrix;
     return ok;
 }
 
@@ -225,7 +225,7 @@ static bool read_turned(const ByteSource *s, uint64_t offset, size_t n, void *ou
     while (n) {
         uint64_t at = offset % size, take = size - at < n ? size - at : n;
         if (!hold(t, offset / size, e)) return false;
-        memcpy(to, t->held->bytes + at, take);
+        memcpy(to, t->cache->bytes + at, take);
         to += take;
         offset += take;
         n -= take;
@@ -252,7 +252,7 @@ static const Turned *turned_before(const Tensor *t) {
                : NULL;
 }
 
-bool tensor_transposed(Arena *a, TransposeCache *held, const Tensor *t, Tensor *out, Error *e) {
+bool tensor_transposed(Arena *a, TransposeCache *cache, const Tensor *t, Tensor *out, Error *e) {
     const Turned *before = turned_before(t);
     *out = *t;
     if (before) {
@@ -272,7 +272,7 @@ bool tensor_transposed(Arena *a, TransposeCache *held, const Tensor *t, Tensor *
             return error_set(e, ERR_INPUT, "tensor '%s': a matrix of %s cannot be transposed", t->name,
                              dtype_info(t->dtype)->name);
         Turned *turned = arena_alloc(a, sizeof *turned);
-        *turned = (Turned){.inner = *t, .held = held, .number = ++held->made};
+        *turned = (Turned){.inner = *t, .cache = cache, .number = ++cache->n_made};
         *out = over_read(a, t, t->shape[t->rank - 2], read_turned, turned);
         tensor_raise_status(out, TENSOR_PERMUTED);
     }

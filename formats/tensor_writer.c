@@ -10,20 +10,20 @@
 enum { PIECE = 2 << 20, FLUSH = 32 << 20 };
 
 /* Has the disk work on what is written while we go on, so that the fsync at the end finds little left. */
-static void start_flush(TensorWriter *d, size_t n) {
-    d->unflushed += n;
-    if (d->unflushed < FLUSH) return;
-    sync_file_range(d->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-    d->unflushed = 0;
+static void start_flush(TensorWriter *w, size_t n) {
+    w->unflushed += n;
+    if (w->unflushed < FLUSH) return;
+    sync_file_range(w->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    w->unflushed = 0;
 }
 
-static bool put(TensorWriter *d, const void *bytes, size_t n, Error *e) {
-    if (d->options->stop && *d->options->stop)
-        return error_set(e, ERR_INTERRUPTED, "%s: interrupted; nothing was left behind", d->path);
-    if (!fd_write(d->fd, bytes, n, d->path, e)) return false;
-    start_flush(d, n);
-    d->done += n;
-    if (d->options->progress) d->options->progress(d->options->progress_context, d->done, d->total);
+static bool put(TensorWriter *w, const void *bytes, size_t n, Error *e) {
+    if (w->options->stop && *w->options->stop)
+        return error_set(e, ERR_INTERRUPTED, "%s: interrupted; nothing was left behind", w->path);
+    if (!fd_write(w->fd, bytes, n, w->path, e)) return false;
+    start_flush(w, n);
+    w->done += n;
+    if (w->options->progress) w->options->progress(w->options->progress_context, w->done, w->total);
     return true;
 }
 
@@ -78,20 +78,20 @@ bool tensor_stream_next(TensorStream *s, const uint8_t **bytes, size_t *n, Error
 
 /* ---- into a file ---- */
 
-bool tensor_writer_add(TensorWriter *d, Tensor *t, Error *e) {
+bool tensor_writer_add(TensorWriter *w, Tensor *t, Error *e) {
     TensorStream s = tensor_stream(t);
     const uint8_t *bytes;
     size_t n;
     bool ok;
-    while ((ok = tensor_stream_next(&s, &bytes, &n, e)) && n && (ok = put(d, bytes, n, e))) {}
+    while ((ok = tensor_stream_next(&s, &bytes, &n, e)) && n && (ok = put(w, bytes, n, e))) {}
     tensor_stream_close(&s);
     return ok;
 }
 
-bool tensor_writer_pad(TensorWriter *d, uint64_t n, Error *e) {
+bool tensor_writer_pad(TensorWriter *w, uint64_t n, Error *e) {
     static const uint8_t zeros[4096];
     for (; n; n -= n < sizeof zeros ? n : sizeof zeros)
-        if (!fd_write(d->fd, zeros, n < sizeof zeros ? n : sizeof zeros, d->path, e)) return false;
+        if (!fd_write(w->fd, zeros, n < sizeof zeros ? n : sizeof zeros, w->path, e)) return false;
     return true;
 }
 

@@ -1,4 +1,5 @@
-/* What all writers do with a tensor: serve its bytes in pieces, hashing as they go. */
+/* What all writers do with tensors: produce the bytes of each piece by piece, hash them, and append them to a
+ * file (tensor_writer.c). */
 #ifndef DEROPE_FORMATS_TENSOR_WRITER_H
 #define DEROPE_FORMATS_TENSOR_WRITER_H
 
@@ -6,34 +7,39 @@
 
 struct Hash;
 
-/* The served bytes of a tensor, piece by piece. */
+/* The bytes of a tensor's view, piece by piece. The zip writer uses it directly, because libzip pulls the
+ * bytes. */
 typedef struct TensorStream {
     Tensor *tensor;
-    struct Hash *hash;
-    uint64_t at;   /* bytes of a mapped tensor, rows of another */
-    uint8_t *rows; /* where those are put together */
+    struct Hash *hash; /* of the bytes so far; NULL once it is finished */
+    uint64_t at;       /* how far the stream has come: bytes if the tensor is mapped, rows otherwise */
+    uint8_t *rows;     /* buffer for rows that have to be read; NULL if the tensor is mapped */
 } TensorStream;
 
 TensorStream tensor_stream(Tensor *t);
-/* `*n` bytes, valid until the next call; 0 once, at the end, when t->hash is filled. */
+/* Points `*bytes` to the next `*n` bytes, which are valid until the next call. At the end `*n` is 0 and the
+ * tensor's hash is filled; after that the stream may only be closed. */
 bool tensor_stream_next(TensorStream *s, const uint8_t **bytes, size_t *n, Error *e);
 void tensor_stream_close(TensorStream *s);
 
+/* A file that tensors are appended to. The caller opens and closes `fd`. */
 typedef struct TensorWriter {
     int fd;
-    const char *path;
-    const WriteOptions *options;
-    uint64_t done, total; /* bytes of all tensors, for progress */
-    uint64_t unflushed;   /* written since the disk was last told to start */
+    const char *path;            /* for messages */
+    const WriteOptions *options; /* progress and stop */
+    uint64_t done, total;        /* bytes of tensor data written, and of all tensors */
+    uint64_t unflushed;          /* bytes written since the kernel was last asked to write them to disk */
 } TensorWriter;
 
-/* Appends the served bytes of `t` to the file and fills t->hash. */
-bool tensor_writer_add(TensorWriter *d, Tensor *t, Error *e);
-/* Appends n zero bytes (n < 2^20). */
-bool tensor_writer_pad(TensorWriter *d, uint64_t n, Error *e);
-/* Zeros for every hash: the length of a manifest is known before the hashes are. */
+/* Appends the bytes of `t` to the file and fills its hash. ERR_INTERRUPTED if options->stop asks for it. */
+bool tensor_writer_add(TensorWriter *w, Tensor *t, Error *e);
+/* Appends `n` zero bytes, as padding. */
+bool tensor_writer_pad(TensorWriter *w, uint64_t n, Error *e);
+
+/* Sets each hash of `c` to zeros. A manifest made with them has the length that it will have with the real
+ * ones. */
 void tensors_blank_hashes(Checkpoint *c);
-/* Sum of the served bytes of all tensors. */
+/* The sum of the sizes of all tensors of `c`, in bytes. */
 uint64_t tensors_total_bytes(const Checkpoint *c);
 
 #endif

@@ -1,17 +1,20 @@
-/* The pickles that torch.save writes for a state dict, as plain values. This is no pickle machine: it knows
- * the opcodes such files hold and a table of names (storages, element types, OrderedDict, the functions that
- * rebuild a tensor); a pickle that asks for anything else is refused by name. Nothing is ever called.
+/* Reads the pickle of a state dict (unpickle.c), without the means to execute anything.
  *
- * Opcodes: Python's pickletools; ids and rebuild functions: torch/serialization.py, torch/_utils.py. */
+ * A pickle is a program for a stack machine, which in Python can import and call any function. This reader
+ * knows only the opcodes that torch.save emits for state dicts (Python's pickletools.py describes them) and
+ * only the names of formats/pickle_values.h (storages, element types, OrderedDict, the functions that rebuild
+ * tensors), whose results it describes as data. A pickle that asks for anything else is refused, and the
+ * message names what it asked for. */
 #ifndef DEROPE_FORMATS_UNPICKLE_H
 #define DEROPE_FORMATS_UNPICKLE_H
 
 #include "formats/pickle_values.h"
 
-enum { PICKLE_LIMIT = 32 << 20 }; /* bytes; a state dict of 60,000 tensors takes 12 MB */
+enum { PICKLE_LIMIT = 32 << 20 }; /* bytes; larger pickles are refused. One with 60,000 tensors takes 12 MB */
 
-/* The value of the pickle `bytes` (which the value's strings point into), made in `a`. Dicts and lists may
- * contain themselves: who walks them bounds the depth. Messages begin with `where` and the offset. */
+/* Returns the value that the pickle of `n` bytes builds. Values come from `a`; their texts point into
+ * `bytes`. Dicts and lists may contain themselves, so callers that walk them have to bound the depth. NULL
+ * with ERR_INPUT, "WHERE: offset N: ...". */
 const PickleValue *unpickle(Arena *a, const char *where, const uint8_t *bytes, uint64_t n, Error *e);
 
 #endif

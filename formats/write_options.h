@@ -4,17 +4,25 @@
 
 #include "formats/checkpoint.h"
 
-/* What a writer is told. `manifest` is called after the tensors' hashes are known (and once before, with
- * hashes of zeros, by the GGUF writer: its text must then have the same length) and returns the text of
- * derope.json / the GGUF key derope.manifest. */
 typedef struct WriteOptions {
-    bool force;              /* replace an existing output */
-    uint64_t max_shard_size; /* HF only; 0: one file up to 5 GB, the hub's custom */
+    bool force; /* an existing output is replaced instead of refused */
+    uint64_t
+        max_shard_size; /* bytes of tensor data in one safetensors file; 0: 5 * 10^9, as transformers does */
+
+    /* Appends the text of the manifest of `out` to `text`; NULL: no manifest is written. It is called when
+     * all tensors have their hashes. The GGUF and zip writers call it once before, with hashes of zeros, to
+     * learn its length, so the length must not depend on the hashes. */
     bool (*manifest)(void *context, const Checkpoint *out, Buffer *text, Error *e);
     void *manifest_context;
-    void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes; may be NULL */
+
+    /* Called after each piece of tensor data with the bytes written and the bytes there are; NULL: not
+     * called. */
+    void (*progress)(void *context, uint64_t done, uint64_t total);
     void *progress_context;
-    const volatile int *stop; /* non-zero: give up, leave nothing (ERR_INTERRUPTED); may be NULL */
+
+    /* When this becomes non-zero (a signal handler sets it), the writer removes what it wrote and fails with
+     * ERR_INTERRUPTED. NULL: never. */
+    const volatile int *stop;
 } WriteOptions;
 
 #endif

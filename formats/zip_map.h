@@ -1,37 +1,51 @@
-/* A mapped zip file, whose entries libzip finds: PyTorch's checkpoints and folders packed into one file.
+/* A mapped zip file and the places of its entries (zip_map.c): for PyTorch checkpoints (formats/torch_zip.h)
+ * and Hugging Face folders in a zip (formats/hf_zip.h).
  *
- * Stored entries are their bytes in the mapped file; deflated ones are unpacked into memory when they are
- * opened. Names in the zip are looked up, never written to disk. */
+ * libzip parses the file (PKWARE's APPNOTE.TXT, with zip64). Entries that are stored, not compressed, are
+ * used where they lie in the mapped file, which is why a model of many gigabytes opens at once; deflated
+ * entries are unpacked into memory when they are opened. Names of entries are only compared; nothing is ever
+ * written to disk under them. */
 #ifndef DEROPE_FORMATS_ZIP_MAP_H
 #define DEROPE_FORMATS_ZIP_MAP_H
 
 #include "formats/checkpoint.h"
 
+/* An open zip. It is needed only while entries are being opened; the entries belong to the checkpoint. */
 typedef struct ZipMap ZipMap;
 
-/* An entry's bytes; they live as long as the checkpoint. */
+/* The bytes of an entry, valid as long as the checkpoint. */
 typedef struct ZipEntry {
-    ByteSource source; /* without a map: reading it compares the checksum first */
-    const char *name;
-    const uint8_t *bytes; /* source.size of them, unchecked until zip_entry_check */
-    uint32_t crc;         /* 0: none was computed (torch.serialization.set_crc32_options(False)) */
-    bool checked;
+    ByteSource source;    /* without a map: its first read compares the checksum of the whole entry */
+    const char *name;     /* in the zip */
+    const uint8_t *bytes; /* (source.size), not yet compared with the checksum unless `checked` */
+    uint32_t crc;         /* CRC-32 that the zip states; 0: torch.save was told to compute none */
+    bool checked;         /* the checksum was compared and agrees */
 } ZipEntry;
 
-/* `file` is mapped and belongs to `c`. The ZipMap is needed only while entries are being opened. */
+/* Opens the zip in `file`, a mapping of `c`. NULL with ERR_INPUT if it is not a whole zip file. */
 ZipMap *zip_map_open(Checkpoint *c, const ByteSource *file, Error *e);
-void zip_map_close(ZipMap *z);
+void zip_map_close(ZipMap *z); /* NULL is allowed */
+
+/* The path of the file, the number of entries, and the name of entry `i` ("" if it has none), valid while `z`
+ * is. */
 const char *zip_map_path(const ZipMap *z);
 uint64_t zip_map_count(const ZipMap *z);
-const char *zip_map_name(const ZipMap *z, uint64_t i); /* "" if it has none; as long as `z` is open */
+const char *zip_map_name(const ZipMap *z, uint64_t i);
+
 bool zip_map_has(const ZipMap *z, const char *name);
-bool zip_map_is_compressed(const ZipMap *z, const char *name); /* there, and not stored as it is */
-/* NULL with an ERR_INPUT that names file and entry: absent, encrypted, compressed by something other than
- * deflate, unpacking to far more than the file, or not within the file. */
+/* True if there is an entry of this name and it is compressed. */
+bool zip_map_is_compressed(const ZipMap *z, const char *name);
+
+/* Opens an entry. NULL with ERR_INPUT, which names file and entry, if it is absent, encrypted, compressed by
+ * a method other than deflate, would unpack to more than 100 times the size of the file, or does not lie
+ * within the file. */
 ZipEntry *zip_map_entry(ZipMap *z, const char *name, Error *e);
-/* Compares the checksum, once. */
+
+/* Compares the checksum of an entry, the first time it is called. */
 bool zip_entry_check(ZipEntry *x, Error *e);
-/* Every name stays within a folder and is there once; every entry's bytes lie in the file, and none twice. */
+
+/* Checks the zip as a whole: each name stays within a folder (no "..", no root, no drive letter) and occurs
+ * once, the bytes of each entry lie in the file, and no two entries share bytes. */
 bool zip_map_check(ZipMap *z, Error *e);
 
 #endif
