@@ -1,3 +1,4 @@
+/* Memory: see formats/buffer.h. */
 #include "formats/buffer.h"
 
 #include <stdarg.h>
@@ -5,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Ends the program. Only for allocations whose size is bounded by something that was checked before. */
 static void out_of_memory(size_t n) {
     fprintf(stderr, "derope: out of memory (asked for %zu bytes)\n", n);
     exit(ERR_FAILED);
@@ -38,6 +40,7 @@ void *big_alloc(size_t count, size_t size, const char *what, Error *e) {
     return p ? memset(p, 0, count * size) : NULL;
 }
 
+/* aligned_alloc requires a size that is a multiple of the alignment. */
 void *big_alloc_unset(size_t count, size_t size, const char *what, Error *e) {
     uint64_t n;
     if (!mul_u64(count, size, &n) || n > SIZE_MAX - 64) {
@@ -53,6 +56,8 @@ void *big_alloc_unset(size_t count, size_t size, const char *what, Error *e) {
     return p;
 }
 
+/* Doubles the capacity, so that appending n bytes one by one copies O(n) bytes in total. Sizes above half the
+ * address space are refused, so the doubling cannot overflow. */
 void buffer_reserve(Buffer *b, size_t more) {
     if (more <= b->capacity - b->size) return;
     if (more > SIZE_MAX / 2 - b->size) out_of_memory(more);
@@ -74,6 +79,8 @@ void buffer_byte(Buffer *b, uint8_t byte) {
     buffer_append(b, &byte, 1);
 }
 
+/* Formats twice: once to learn the length, once into the reserved space, which needs a byte more for the
+ * terminating zero. */
 void buffer_printf(Buffer *b, const char *fmt, ...) {
     va_list ap, again;
     va_start(ap, fmt);
@@ -99,12 +106,16 @@ void buffer_free(Buffer *b) {
     *b = (Buffer){0};
 }
 
+/* An arena is a list of blocks. Allocations come from the first block; a new one is put before it when its
+ * space is used up. */
 typedef struct ArenaBlock {
     struct ArenaBlock *next;
-    size_t used, capacity;
+    size_t used, capacity; /* bytes of `data` */
     _Alignas(16) uint8_t data[];
 } ArenaBlock;
 
+/* Bytes of an ordinary block. An allocation of more than a quarter of it gets a block of its own, so that at
+ * most a quarter of a block is wasted. */
 enum { ARENA_BLOCK = 64 * 1024 };
 
 void *arena_alloc(Arena *a, size_t n) {
@@ -116,7 +127,7 @@ void *arena_alloc(Arena *a, size_t n) {
         ArenaBlock *fresh = xmalloc(sizeof *fresh + cap);
         fresh->used = 0;
         fresh->capacity = cap;
-        if (b && cap == n) { /* a large one goes behind the block that still has room */
+        if (b && cap == n) { /* a block of its own goes second, because the first one still has room */
             fresh->next = b->next;
             b->next = fresh;
         } else {
@@ -140,6 +151,7 @@ char *arena_strdup(Arena *a, const char *s) {
     return arena_strndup(a, s, strlen(s));
 }
 
+/* Formats into a temporary buffer, because the length is not known before. */
 char *arena_printf(Arena *a, const char *fmt, ...) {
     Buffer b = {0};
     va_list ap, again;

@@ -1,3 +1,5 @@
+/* The checkpoint as a container: tensors with a hash table of their names, side files, mapped files. See
+ * formats/checkpoint.h for what each part means. */
 #include "formats/checkpoint.h"
 
 #include <fcntl.h>
@@ -34,6 +36,7 @@ void checkpoint_close(Checkpoint *c) {
 
 /* ---- mapped files ---- */
 
+/* Mapping.close of a mapped file. Files of size 0 were never mapped. */
 static void unmap(Mapping *m) {
     if (m->source.size) munmap((void *)m->source.map, m->source.size);
 }
@@ -47,6 +50,8 @@ Mapping *checkpoint_add_mapping(Checkpoint *c, const ByteSource *s, void (*close
     return m;
 }
 
+/* O_NONBLOCK keeps a FIFO from blocking the open; fstat then refuses it. The mapping survives the closing of
+ * the descriptor. */
 const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e) {
     int fd = file_open(path, O_NONBLOCK, e);
     if (fd < 0) return NULL;
@@ -70,6 +75,7 @@ const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e) {
 
 /* ---- tensors, found by name through an open-addressing table of positions + 1 ---- */
 
+/* 64-bit FNV-1a. The last step mixes the upper bits into the lower ones, which index the table. */
 static uint64_t name_hash(const char *s) {
     uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
     for (; *s; s++)
@@ -77,6 +83,8 @@ static uint64_t name_hash(const char *s) {
     return h ^ h >> 29;
 }
 
+/* The slot of `name` in the hash table, or the free slot where it belongs. Collisions go to the next slot
+ * (linear probing); the table is at most half full, so there always is a free one. */
 static size_t *index_slot(const Checkpoint *c, const char *name) {
     size_t mask = c->index_capacity - 1;
     for (size_t i = name_hash(name) & mask;; i = (i + 1) & mask) {
@@ -85,6 +93,7 @@ static size_t *index_slot(const Checkpoint *c, const char *name) {
     }
 }
 
+/* Doubles the table and enters all tensors again. */
 static void index_grow(Checkpoint *c) {
     free(c->tensor_index);
     c->index_capacity = c->index_capacity ? 2 * c->index_capacity : 256;
@@ -95,6 +104,7 @@ static void index_grow(Checkpoint *c) {
     }
 }
 
+/* The parts are copied because callers build them on the stack. */
 Tensor *checkpoint_add_tensor(Checkpoint *c, const Tensor *t) {
     if (2 * (c->n_tensors + 1) > c->index_capacity) index_grow(c);
     if (c->n_tensors == c->tensor_capacity) {
@@ -121,6 +131,8 @@ const Tensor *checkpoint_find(const Checkpoint *c, const char *name) {
 
 /* ---- side files, sorted by name ---- */
 
+/* Binary search: the position of `name` among the sorted files, or the position where it has to be inserted.
+ */
 static size_t file_position(const Checkpoint *c, const char *name, bool *found) {
     size_t low = 0, high = c->n_files;
     while (low < high) {

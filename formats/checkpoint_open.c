@@ -1,4 +1,5 @@
-/* Opens folders and files: a folder's files, a zip's or a single file's. */
+/* Opens folders and files of all kinds: see formats/checkpoint_open.h. Folders go to hf_folder.c, zip files
+ * to torch_zip.c or hf_zip.c, all other files to container.c. */
 #include "formats/checkpoint_open.h"
 
 #include <limits.h>
@@ -22,7 +23,8 @@ bool checkpoint_read_zip(Checkpoint *c, const char *path, bool without_weights, 
     return ok;
 }
 
-/* Configuration and tokenizer of a folder, or of a zip of one. */
+/* Reads configuration and tokenizer of a folder, or of a zip of one. A path that does not exist goes to the
+ * folder reader, whose error names it. */
 static bool read_config(Checkpoint *c, const char *path, Error *e) {
     ContainerKind kind;
     struct stat st;
@@ -41,7 +43,8 @@ Checkpoint *checkpoint_open_config(const char *path, bool without_weights, Error
     return NULL;
 }
 
-/* Weights named alone bring the companions that lie beside them. */
+/* A weights file that is opened by its own path brings config.json and the other side files of its folder, if
+ * there is a config.json. A GGUF needs none. */
 static bool read_companions(Checkpoint *c, const char *path, Error *e) {
     char folder[PATH_MAX], config[PATH_MAX + 16];
     const char *slash = strrchr(path, '/');
@@ -51,6 +54,7 @@ static bool read_companions(Checkpoint *c, const char *path, Error *e) {
     return access(config, R_OK) != 0 || hf_read_side_files(c, folder, e);
 }
 
+/* Reads a single file. A folder in a zip brings its own side files, so none are looked for beside it. */
 static bool read_file(Checkpoint *c, const char *path, Error *e) {
     ContainerKind kind;
     if (!container_kind(path, &kind, e)) return false;

@@ -1,4 +1,4 @@
-/* Tells files of weights apart by their first bytes, never by their names. */
+/* Recognises weights files by their first bytes and passes them to their readers: see formats/container.h. */
 #include "formats/container.h"
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include "formats/safetensors.h"
 #include "formats/torch_zip.h"
 
+/* Reads up to 16 bytes from the beginning of a file. errno of a failed read is kept over close(). */
 static bool read_first_bytes(const char *path, uint8_t first[16], ssize_t *n, Error *e) {
     int fd = file_open(path, O_NONBLOCK, e);
     if (fd < 0) return false;
@@ -22,11 +23,13 @@ static bool read_first_bytes(const char *path, uint8_t first[16], ssize_t *n, Er
     return *n >= 0 || file_error(path, e);
 }
 
-/* Says what a file is that people try, or how it begins. */
+/* Reports a file of an unknown kind. Formats that people try often are named with advice; otherwise the
+ * message shows how the file begins. */
 static bool refuse(const char *path, const uint8_t *first, ssize_t n, Error *e) {
     static const struct {
         const char *start, *what;
     } known[] = {
+        /* @ */
         {"version ", "a Git LFS pointer, not the weights themselves; fetch them (git lfs pull)"},
         {"ggjt", "a GGML file older than GGUF, which is not read"},
         {"tjgg", "a GGML file older than GGUF, which is not read"},
@@ -52,6 +55,8 @@ static bool refuse(const char *path, const uint8_t *first, ssize_t n, Error *e) 
                      n ? "begins with" : "it is empty", begins);
 }
 
+/* A safetensors file has no magic number: it begins with the length of its header, 8 bytes, and the header
+ * begins with a brace. */
 static ContainerKind kind_of(const uint8_t *first, ssize_t n) {
     if (n >= 4 && memcmp(first, "GGUF", 4) == 0) return CONTAINER_GGUF;
     if (n >= 4 && memcmp(first, "PK\3\4", 4) == 0) return CONTAINER_ZIP;
@@ -83,6 +88,8 @@ bool container_read(Checkpoint *c, const char *path, Error *e) {
     }
 }
 
+/* A zip within a zip has to be a PyTorch file; container_kind cannot tell the two kinds of zip apart, and
+ * torch_zip_parse refuses the other one. */
 bool container_parse(Checkpoint *c, const ByteSource *file, Error *e) {
     ssize_t n = file->size < 16 ? (ssize_t)file->size : 16;
     ContainerKind kind = kind_of(file->map, n);

@@ -1,3 +1,4 @@
+/* Errors with a code and a message: see formats/error.h. */
 #include "formats/error.h"
 
 #include <errno.h>

@@ -1,9 +1,11 @@
+/* Opening and reading of files: see formats/file.h. */
 #include "formats/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
+/* ENOENT, ENOTDIR, EISDIR and ELOOP mean that the name is wrong, which is for the user to correct. */
 bool file_error(const char *path, Error *e) {
     bool absent = errno == ENOENT || errno == ENOTDIR || errno == EISDIR || errno == ELOOP;
     error_errno(e, "%s", path);
@@ -17,6 +19,7 @@ int file_open(const char *path, int flags, Error *e) {
     return fd;
 }
 
+/* The file is read in steps instead of by its stated size, because pipes and files of /proc state none. */
 bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e) {
     int fd = file_open(path, 0, e);
     if (fd < 0) return false;

@@ -1,4 +1,9 @@
-/* GGUF v2 and v3 (ggml docs/gguf.md): header, key-values, tensor table, padding, data. */
+/* Reads GGUF files: see formats/gguf.h for the format.
+ *
+ * A Cursor goes through the file from the beginning. Each take_* function checks that what it takes lies in
+ * the file, so no length that the file claims can lead outside it or make derope allocate more than the file
+ * is large. The steps: magic and version, counts, key-values, alignment, tensor table, then the layout of the
+ * data as a whole, and, for split models, the other parts. */
 #include "formats/gguf.h"
 
 #include <limits.h>
@@ -10,17 +15,19 @@
 #include "formats/meta.h"
 #include "formats/text.h"
 
-/* Limits of ggml's own reader, and of sense: what passes them is an attack or damage. */
+/* Limits that valid files keep. ggml limits keys to 65535 bytes (docs/gguf.md) and tensors to 4 dimensions;
+ * names and alignments beyond these bounds occur only in damaged or hostile files. */
 enum { MAX_KEY = 65535, MAX_NAME = 1024, MAX_GGUF_RANK = 4, MAX_ALIGNMENT = 1 << 20 };
 
 typedef struct Cursor {
     const ByteSource *file;
-    uint64_t at;
+    uint64_t at; /* offset of the next byte */
     Error *e;
 } Cursor;
 
 static bool bad(const Cursor *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Reports what is wrong at the current offset. */
 static bool bad(const Cursor *c, const char *fmt, ...) {
     char text[700];
     va_list ap;
@@ -30,6 +37,7 @@ static bool bad(const Cursor *c, const char *fmt, ...) {
     return error_set(c->e, ERR_INPUT, "%s: offset %llu: %s", c->file->path, (unsigned long long)c->at, text);
 }
 
+/* Takes `n` bytes. NULL, with an error that names `what`, if the file ends before. */
 static const uint8_t *take(Cursor *c, uint64_t n, const char *what) {
     if (n > c->file->size - c->at) {
         bad(c, "%s needs %llu bytes, the file ends after %llu", what, (unsigned long long)n,
@@ -53,6 +61,8 @@ static bool take_u64(Cursor *c, const char *what, uint64_t *out) {
     return p != NULL;
 }
 
+/* Takes a string: its length as u64, at most `limit`, then its bytes. Errors are reported at the offset of
+ * the length. */
 static const uint8_t *take_string(Cursor *c, uint64_t limit, const char *what, uint64_t *len) {
     uint64_t start = c->at;
     if (!take_u64(c, what, len)) return NULL;
@@ -66,7 +76,7 @@ static const uint8_t *take_string(Cursor *c, uint64_t limit, const char *what, u
     return take(c, *len, what);
 }
 
-/* A name: UTF-8 without zero bytes, copied. */
+/* Takes a string that has to be a name: not empty, valid UTF-8, no zero bytes. Returns a terminated copy. */
 static const char *take_name(Cursor *c, Checkpoint *ck, uint64_t limit, const char *what) {
     uint64_t start = c->at, len;
     const uint8_t *p = take_string(c, limit, what, &len);
@@ -81,6 +91,8 @@ static const char *take_name(Cursor *c, Checkpoint *ck, uint64_t limit, const ch
     return arena_strndup(&ck->arena, (const char *)p, len);
 }
 
+/* Takes an array: type of its elements, their number, the elements. The number is compared with the bytes
+ * left in the file before it is used. */
 static bool take_array(Cursor *c, MetaEntry *m) {
     uint32_t elem;
     if (!take_u32(c, m->key, &elem) || !take_u64(c, m->key, &m->count)) return false;
@@ -99,7 +111,8 @@ static bool take_array(Cursor *c, MetaEntry *m) {
     return true;
 }
 
-/* Steps over a value of the entry's type and notes where it lies. */
+/* Steps over a value of type m->type and notes where its bytes lie. Booleans other than 0 and 1 are refused,
+ * because C would read them as true and writers would copy them. */
 static bool take_value(Cursor *c, MetaEntry *m) {
     if (m->type == META_ARRAY) {
         if (!take_array(c, m)) return false;
@@ -120,7 +133,8 @@ static bool take_value(Cursor *c, MetaEntry *m) {
 }
 
 static bool read_meta(Cursor *c, Checkpoint *ck, uint64_t count) {
-    /* a key-value takes at least 8 + 1 + 4 + 1 bytes */
+    /* @ */
+    /* A key-value takes at least a length of 8 bytes, a key of 1, a type of 4 and a value of 1. */
     if (count > (c->file->size - c->at) / 14)
         return bad(c, "%llu key-values do not fit in the file", (unsigned long long)count);
     for (uint64_t i = 0; i < count; i++) {
@@ -140,6 +154,7 @@ static int by_key(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* Sorts the keys to find duplicates: a hostile file may have millions of them. */
 static bool refuse_duplicate_keys(Cursor *c, const Checkpoint *ck) {
     const char **keys = xcalloc(ck->n_meta, sizeof *keys);
     for (size_t i = 0; i < ck->n_meta; i++)
@@ -152,7 +167,8 @@ static bool refuse_duplicate_keys(Cursor *c, const Checkpoint *ck) {
     return ok;
 }
 
-/* One row of the tensor table; the data offset goes to *offset. */
+/* Reads one row of the tensor table: name, dimensions (fastest first), type, and offset relative to the data,
+ * which goes to `*offset`. Fills all of `t` but its parts. */
 static bool read_tensor_info(Cursor *c, Checkpoint *ck, uint64_t i, Tensor *t, uint64_t *offset) {
     char what[64];
     snprintf(what, sizeof what, "the name of tensor %llu", (unsigned long long)i);
@@ -165,7 +181,7 @@ static bool read_tensor_info(Cursor *c, Checkpoint *ck, uint64_t i, Tensor *t, u
     for (uint32_t d = 0; d < t->rank; d++) {
         uint64_t ne;
         if (!take_u64(c, t->name, &ne)) return false;
-        t->shape[t->rank - 1 - d] = ne; /* the file has the fastest dimension first */
+        t->shape[t->rank - 1 - d] = ne; /* reversed: our shapes have the slowest dimension first */
         if (!mul_u64(elems, ne, &elems) || elems > INT64_MAX)
             return bad(c, "tensor '%s': the product of its dimensions does not fit in 63 bits", t->name);
     }
@@ -179,14 +195,14 @@ static bool read_tensor_info(Cursor *c, Checkpoint *ck, uint64_t i, Tensor *t, u
     if (!dtype_bytes(t->dtype, t->row_elems, &bytes))
         return bad(c, "tensor '%s': rows of %llu elements are not whole blocks of %s", t->name,
                    (unsigned long long)t->row_elems, dtype_info(t->dtype)->name);
-    if (elems == 0) t->row_elems = 0; /* whatever its other dimensions claim */
+    if (elems == 0) t->row_elems = 0; /* the other dimensions of an empty tensor may be any numbers */
     t->n_rows = t->row_elems ? elems / t->row_elems : 0;
     if (!mul_u64(bytes, t->n_rows, &bytes))
         return bad(c, "tensor '%s': its size does not fit in 64 bits", t->name);
     return true;
 }
 
-/* In the order of their data; empty ones before what begins where they are. */
+/* Order of the data. An empty tensor comes before the tensor that begins at the same place. */
 static int by_offset(const void *a, const void *b) {
     const Tensor *x = *(const Tensor *const *)a, *y = *(const Tensor *const *)b;
     if (x->parts->offset != y->parts->offset) return x->parts->offset < y->parts->offset ? -1 : 1;
@@ -194,7 +210,9 @@ static int by_offset(const void *a, const void *b) {
     return m < n ? -1 : m > n;
 }
 
-/* No tensor may reach into another, and only padding may lie between them and after the last. */
+/* Checks that the data of the tensors, in the order of offsets, covers the data section: no overlap, and no
+ * gap larger than the padding to the next multiple of the alignment. Errors are reported at the offset of the
+ * data. */
 static bool check_layout(Cursor *c, const Checkpoint *ck, uint64_t data) {
     const Tensor **order = xcalloc(ck->n_tensors, sizeof *order);
     for (size_t i = 0; i < ck->n_tensors; i++)
@@ -223,7 +241,7 @@ static bool check_layout(Cursor *c, const Checkpoint *ck, uint64_t data) {
     return ok;
 }
 
-/* Turns the offsets of the table, which count from `data`, into those of the file. */
+/* Makes the offsets of the table, which are relative to the data, offsets in the file, and checks them. */
 static bool place_tensors(Cursor *c, Checkpoint *ck, uint64_t data) {
     for (size_t i = 0; i < ck->n_tensors; i++) {
         const Tensor *t = &ck->tensors[i];
@@ -241,8 +259,11 @@ static bool place_tensors(Cursor *c, Checkpoint *ck, uint64_t data) {
     return true;
 }
 
+/* Reads the tensor table. Offsets in the table are relative to the data, which begins at the next multiple of
+ * the alignment and is only known after the table; place_tensors then makes them offsets in the file. */
 static bool read_tensors(Cursor *c, Checkpoint *ck, uint64_t count) {
-    /* a row takes at least 8 + 1 + 4 + 4 + 8 bytes */
+    /* @ */
+    /* A row takes at least a length of 8 bytes, a name of 1, a rank of 4, a type of 4 and an offset of 8. */
     if (count > (c->file->size - c->at) / 25)
         return bad(c, "%llu tensors do not fit in the file", (unsigned long long)count);
     for (uint64_t i = 0; i < count; i++) {
@@ -256,10 +277,13 @@ static bool read_tensors(Cursor *c, Checkpoint *ck, uint64_t count) {
         checkpoint_add_tensor(ck, &t);
     }
     uint64_t data = (c->at + ck->alignment - 1) / ck->alignment * ck->alignment;
-    if (count == 0 && data > c->file->size) data = c->file->size; /* a vocabulary alone need not be padded */
+    /* A file without tensors, such as a vocabulary of llama.cpp, may end without the padding. */
+    if (count == 0 && data > c->file->size) data = c->file->size;
     return place_tensors(c, ck, data) && check_layout(c, ck, data);
 }
 
+/* Reads general.alignment. The specification asks for a multiple of 8; ggml itself accepts any power of two.
+ */
 static bool read_alignment(Cursor *c, Checkpoint *ck) {
     if (!meta_find(ck, "general.alignment")) return true;
     uint64_t a;
@@ -269,7 +293,7 @@ static bool read_alignment(Cursor *c, Checkpoint *ck) {
     return true;
 }
 
-/* One file, which may be a part of a split one. */
+/* Reads one file, which may be a part of a split model. */
 static bool parse(Checkpoint *ck, const ByteSource *file, Error *e) {
     ck->format = FORMAT_GGUF;
     Cursor c = {.file = file, .e = e};
@@ -309,6 +333,7 @@ bool gguf_parse(Checkpoint *ck, const ByteSource *file, Error *e) {
 
 enum { SPLIT_TAIL = sizeof "-00001-of-00003.gguf" - 1, MAX_SPLITS = 99999 };
 
+/* Checks that a file is the part of the split model that its name says. split.no counts from 0. */
 static bool is_part(const Checkpoint *ck, const char *path, uint64_t number, uint64_t count, Error *e) {
     uint64_t no = UINT64_MAX;
     meta_u64(ck, "split.no", &no);
@@ -318,7 +343,8 @@ static bool is_part(const Checkpoint *ck, const char *path, uint64_t number, uin
                      (unsigned long long)no + 1, (unsigned long long)split_count(ck));
 }
 
-/* The tensors of a further part; its keys are of no interest. */
+/* Adds the tensors of a further part. Its key-values are not needed: llama-gguf-split writes all of the
+ * model's keys into the first part. */
 static bool add_part(Checkpoint *ck, const char *path, uint64_t number, uint64_t count, Error *e) {
     const ByteSource *file = checkpoint_map(ck, path, e);
     Checkpoint *part = checkpoint_new(FORMAT_GGUF);
@@ -334,6 +360,8 @@ static bool add_part(Checkpoint *ck, const char *path, uint64_t number, uint64_t
     return ok;
 }
 
+/* Reads the other parts of a split model. The path has to end as llama-gguf-split names the first part,
+ * because the other names are derived from it. */
 static bool read_split(Checkpoint *ck, const char *path, Error *e) {
     uint64_t count = split_count(ck), all;
     char tail[SPLIT_TAIL + 1] = "", name[PATH_MAX];

@@ -1,5 +1,8 @@
-/* Writes GGUF v3. The manifest holds the tensors' hashes and stands before them, so it is written twice: with
- * zeros, and in place once they are known. */
+/* Writes GGUF version 3: see formats/gguf.h for the format.
+ *
+ * The manifest is a key-value and so lies before the data, but it contains the hashes of the tensors, which
+ * are known only after the data was written. The header is therefore written twice: first with hashes of
+ * zeros, then, in place, with the real ones. Both have the same length. */
 #include "formats/gguf_write.h"
 
 #include <fcntl.h>
@@ -24,6 +27,7 @@ static void put_string(Buffer *b, const char *s, size_t n) {
     buffer_append(b, s, n);
 }
 
+/* Values are kept in the encoding of the file, so they are copied as they are. */
 static void put_meta(Buffer *b, const Checkpoint *c) {
     for (size_t i = 0; i < c->n_meta; i++) {
         const MetaEntry *m = &c->meta[i];
@@ -37,10 +41,14 @@ static void put_meta(Buffer *b, const Checkpoint *c) {
     }
 }
 
+/* The next multiple of the alignment, from `n` on. */
 static uint64_t aligned(uint64_t n, uint64_t alignment) {
     return (n + alignment - 1) / alignment * alignment;
 }
 
+/* Writes the tensor table. Offsets are relative to the data, and each tensor begins at a multiple of the
+ * alignment. ggml limits ranks to GGML_MAX_DIMS (4) and names to GGML_MAX_NAME (64, with the terminating
+ * zero). */
 static bool put_tensor_table(Buffer *b, const Checkpoint *c, Error *e) {
     uint64_t offset = 0;
     for (size_t i = 0; i < c->n_tensors; i++) {
@@ -73,13 +81,15 @@ static void put_keys(Buffer *b, const Checkpoint *c) {
     put_meta(b, c);
 }
 
+/* Writes a shallow copy of the checkpoint that pretends to have no tensors. */
 void gguf_print_keys(const Checkpoint *c, Buffer *out) {
     Checkpoint keys = *c;
     keys.n_tensors = 0;
     put_keys(out, &keys);
 }
 
-/* Everything before the data, padded. */
+/* Builds all that comes before the data, padded to the alignment. The manifest is asked for each time,
+ * because its text depends on the hashes. */
 static bool build_header(Buffer *b, Checkpoint *c, const WriteOptions *o, Error *e) {
     if (o->manifest) {
         Buffer text = {0};
@@ -96,6 +106,7 @@ static bool build_header(Buffer *b, Checkpoint *c, const WriteOptions *o, Error 
     return true;
 }
 
+/* Writes the header, the data with padding after each tensor, and the header again over the first one. */
 static bool write_all(TensorWriter *d, Checkpoint *c, Error *e) {
     Buffer header = {0};
     bool ok =
@@ -118,7 +129,8 @@ static bool write_all(TensorWriter *d, Checkpoint *c, Error *e) {
     return ok;
 }
 
-/* The key and the field say the same; a source's key wins, as it travels with the metadata. */
+/* c->alignment and the key general.alignment must say the same. The key, which came with the metadata of the
+ * source, has precedence; a default of 32 needs no key. */
 static void settle_alignment(Checkpoint *c) {
     uint64_t a;
     if (meta_u64(c, "general.alignment", &a) && a && !(a & (a - 1)) && a <= UINT32_MAX)

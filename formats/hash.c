@@ -1,3 +1,5 @@
+/* XXH3-128 through libxxhash: see formats/hash.h. The algorithm is specified in xxHash's doc/xxhash_spec.md.
+ */
 #include "formats/hash.h"
 
 #include <errno.h>
@@ -12,6 +14,8 @@ struct Hash {
     XXH3_state_t *state;
 };
 
+/* The canonical form is big-endian, high half first (XXH128_canonicalFromHash), which is the order in which
+ * people write numbers. */
 static void to_hex(XXH128_hash_t digest, char out[33]) {
     XXH128_canonical_t c;
     XXH128_canonicalFromHash(&c, digest);
@@ -43,6 +47,7 @@ void hash_bytes(const void *bytes, size_t n, char out[33]) {
     to_hex(XXH3_128bits(bytes, n), out);
 }
 
+/* A read that a signal interrupts is repeated. */
 bool hash_file(const char *path, char out[33], Error *e) {
     int fd = file_open(path, 0, e);
     if (fd < 0) return false;

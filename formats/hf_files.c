@@ -1,5 +1,6 @@
-/* The files of a Hugging Face folder: safetensors (sharded when large), side files, derope.json. They are
- * listed with their sizes before anything is written. */
+/* Lists the files of a Hugging Face folder to be written: see formats/hf_files.h. The steps: lay_out decides
+ * the order of the tensors and the shard of each; list_shards builds the header of each shard
+ * (formats/safetensors.h has the format); then follow the index, the side files and the manifest. */
 #include "formats/hf_files.h"
 
 #include <stdlib.h>
@@ -9,22 +10,25 @@
 #include "formats/json.h"
 #include "formats/tensor_writer.h"
 
-static const uint64_t DEFAULT_SHARD = 5000000000; /* what the hub's own tools use */
+static const uint64_t DEFAULT_SHARD =
+    5000000000; /* bytes; the default of save_pretrained in transformers 4 */
 
-/* What goes where: tensors in the order they are written, and the shard of each. */
+/* The order in which tensors are written, and their shards. */
 typedef struct Layout {
-    Tensor **tensors;
-    uint32_t *shard; /* of tensors[i] */
+    Tensor **tensors; /* (n) in the order of writing; becomes HfFiles.tensors */
+    uint32_t *shard;  /* (n) the shard of each, from 0; never falls */
     size_t n, n_shards;
 } Layout;
 
-/* Bytes that an element's address has to be a multiple of. */
+/* The alignment in bytes that a view of the tensor in memory needs: the size of an element, or 1 for block
+ * types, which have no address of their own for an element. */
 static uint32_t alignment_of(const Tensor *t) {
     const DTypeInfo *d = dtype_info(t->dtype);
     return d->block_elems == 1 ? d->block_bytes : 1;
 }
 
-/* A shard is closed before it would pass the limit. */
+/* Fills shards in order. A new shard begins where the next tensor would exceed the limit; a tensor larger
+ * than the limit has a shard of its own. */
 static void assign_shards(Layout *l, uint64_t limit) {
     uint64_t used = 0;
     l->n_shards = 1;
@@ -39,6 +43,7 @@ static void assign_shards(Layout *l, uint64_t limit) {
     }
 }
 
+/* True if each tensor begins at a multiple of its alignment within the data of its shard. */
 static bool is_aligned(const Layout *l) {
     uint64_t at = 0;
     for (size_t i = 0; i < l->n; i++) {
@@ -49,6 +54,7 @@ static bool is_aligned(const Layout *l) {
     return true;
 }
 
+/* Larger alignments first; tensors of equal alignment keep the order of the checkpoint. */
 static int by_alignment(const void *a, const void *b) {
     const Tensor *x = *(Tensor *const *)a, *y = *(Tensor *const *)b;
     uint32_t m = alignment_of(x), n = alignment_of(y);
@@ -56,8 +62,9 @@ static int by_alignment(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* The checkpoint's order; or, if an element would come to lie askew (torch refuses to view it), the
- * reference's: wide elements first. */
+/* Keeps the order of the checkpoint, if all tensors are aligned in it. Otherwise a float tensor could follow
+ * an odd number of bytes, which torch refuses to view; then tensors are sorted by the size of their elements,
+ * as the reference implementation always does (safetensors/src/tensor.rs, prepare). */
 static Layout lay_out(const Checkpoint *c, uint64_t limit) {
     Layout l = {.n = c->n_tensors};
     l.tensors = xcalloc(l.n, sizeof *l.tensors);
@@ -72,6 +79,7 @@ static Layout lay_out(const Checkpoint *c, uint64_t limit) {
     return l;
 }
 
+/* The names that transformers uses, for example model-00002-of-00005.safetensors. */
 static void shard_name(char *out, size_t size, size_t i, size_t n) {
     if (n == 1)
         snprintf(out, size, "%s", SAFETENSORS_FILE);
@@ -79,6 +87,8 @@ static void shard_name(char *out, size_t size, size_t i, size_t n) {
         snprintf(out, size, "model-%05zu-of-%05zu.safetensors", i + 1, n);
 }
 
+/* The __metadata__ of a shard: that of the source, and "format": "pt", without which transformers refuses to
+ * load the file. */
 static json_t *metadata_of(const Checkpoint *c) {
     json_t *m = json_object();
     const char *key;
@@ -91,6 +101,8 @@ static json_t *metadata_of(const Checkpoint *c) {
     return m;
 }
 
+/* Builds the JSON header of shard `which`, padded with spaces to a multiple of 8 bytes, so that the data is
+ * aligned. */
 static bool build_header(const Checkpoint *c, const Layout *l, size_t which, Buffer *out, Error *e) {
     json_t *header = json_object();
     json_object_set_new(header, "__metadata__", metadata_of(c));
@@ -130,6 +142,7 @@ static int by_tensor(const void *a, const void *b) {
     return strcmp(((const IndexRow *)a)->tensor, ((const IndexRow *)b)->tensor);
 }
 
+/* Builds model.safetensors.index.json: the sum of the sizes, and the shard of each tensor, sorted by name. */
 static void build_index(const Layout *l, uint64_t total, Buffer *out) {
     IndexRow *rows = xcalloc(l->n, sizeof *rows);
     for (size_t i = 0; i < l->n; i++)
@@ -151,6 +164,7 @@ static void build_index(const Layout *l, uint64_t total, Buffer *out) {
 
 /* ---- the list of files ---- */
 
+/* Appends a file with this name and nothing in it. The pointer is valid until the next append. */
 static HfFile *append(HfFiles *f, const char *name) {
     f->files = xrealloc(f->files, (f->n + 1) * sizeof *f->files);
     HfFile *added = &f->files[f->n++];
@@ -158,13 +172,15 @@ static HfFile *append(HfFiles *f, const char *name) {
     return added;
 }
 
-/* `text` moves into the list. */
+/* Makes `text` the content of the file and frees it. */
 static void set_text(HfFiles *f, HfFile *file, Buffer *text) {
     file->bytes = (uint8_t *)arena_strndup(&f->arena, buffer_string(text), text->size);
     file->n_bytes = text->size;
     buffer_free(text);
 }
 
+/* Lists the shards. f->tensors takes the layout's table over, so that hf_files_free frees it also after an
+ * error. */
 static bool list_shards(HfFiles *f, const Checkpoint *c, const Layout *l, Error *e) {
     f->tensors = l->tensors;
     for (size_t s = 0, i = 0; s < l->n_shards; s++) {
@@ -185,7 +201,9 @@ static bool list_shards(HfFiles *f, const Checkpoint *c, const Layout *l, Error 
     return true;
 }
 
-/* The name may come out of a GGUF's keys: it must stay in the folder and replace nothing. */
+/* Lists the side files. Their names may come from the keys of a GGUF, so they are untrusted: each has to be a
+ * plain file name and must not be that of a weights file. An old manifest is left out if a new one will be
+ * written. */
 static bool list_side_files(HfFiles *f, const Checkpoint *c, bool manifest, Error *e) {
     for (size_t i = 0; i < c->n_files; i++) {
         const SideFile *from = &c->files[i];
@@ -208,6 +226,8 @@ bool hf_manifest_text(Checkpoint *c, const WriteOptions *o, Buffer *out, Error *
     return true;
 }
 
+/* The hashes of the manifest are known only when all tensors are written, so it is the last file and has no
+ * content yet. */
 bool hf_files_list(HfFiles *f, Checkpoint *c, const WriteOptions *o, Error *e) {
     Layout l = lay_out(c, o->max_shard_size ? o->max_shard_size : DEFAULT_SHARD);
     bool ok = list_shards(f, c, &l, e);

@@ -1,4 +1,5 @@
-/* A Hugging Face folder: configuration and tokenizer files, and the weights in one or several files. */
+/* Reads Hugging Face folders: see formats/hf_folder.h. The first part implements struct Folder for a folder
+ * on disk; the second part reads a folder through that struct and so works for zip files as well. */
 #include "formats/hf_folder.h"
 
 #include <dirent.h>
@@ -12,8 +13,9 @@
 #include "formats/json.h"
 #include "formats/text.h"
 
-enum { MAX_INDEX = 256 << 20 };
+enum { MAX_INDEX = 256 << 20 }; /* bytes; an index takes about 100 bytes for each tensor */
 
+/* Endings of PyTorch, TensorFlow (.h5), Flax (.msgpack), Rust (.ot), ONNX, Lightning and GGUF files. */
 bool hf_is_weights(const char *name) {
     static const char *const endings[] = {".safetensors", ".bin",     ".pt", ".pth",  ".gguf", ".index.json",
                                           ".h5",          ".msgpack", ".ot", ".onnx", ".ckpt"};
@@ -24,10 +26,12 @@ bool hf_is_weights(const char *name) {
 
 /* ---- on disk ---- */
 
+/* Filter for scandir. Hidden files, such as .gitattributes, do not belong to the model. */
 static int is_side_file(const struct dirent *d) {
     return d->d_name[0] != '.' && !hf_is_weights(d->d_name);
 }
 
+/* Maps the regular files of the folder. Directories and files whose path is too long are left out. */
 bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e) {
     struct dirent **list;
     int n = scandir(folder, &list, is_side_file, alphasort); /* the same order on every disk */
@@ -85,6 +89,8 @@ bool hf_read(Checkpoint *c, const char *folder, Error *e) {
 
 /* ---- anywhere ---- */
 
+/* A folder that holds only a GGUF, as many repositories do, is refused with advice, because its config.json
+ * need not describe that file. */
 static bool read_weights(Checkpoint *c, const Folder *f, const char *name, Error *e) {
     if (!f->read_weights(f, c, name, e)) return false;
     if (c->format == FORMAT_GGUF)
@@ -96,12 +102,13 @@ static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* A shard is a file of this folder and nothing else. */
+/* True if an index may name this file as a shard: a file of the folder itself, not hidden, without any
+ * separator. */
 static bool plain_name(const char *s) {
     return *s && *s != '.' && !strchr(s, '/') && !strchr(s, '\\') && strlen(s) < 256;
 }
 
-/* Reads one shard; the index must name it for each of its tensors. */
+/* Reads one shard and checks that the index names it for each of its tensors. */
 static bool read_shard(Checkpoint *c, const Folder *f, const char *index, const json_t *map,
                        const char *shard, Error *e) {
     size_t first = c->n_tensors;
@@ -118,6 +125,7 @@ static bool read_shard(Checkpoint *c, const Folder *f, const char *index, const 
     return true;
 }
 
+/* Checks that each tensor of the index was found in a shard. */
 static bool refuse_missing(const Checkpoint *c, const char *index, const json_t *map, Error *e) {
     const char *name;
     json_t *shard;
@@ -129,7 +137,8 @@ static bool refuse_missing(const Checkpoint *c, const char *index, const json_t 
     return true;
 }
 
-/* The shards that `map` names, sorted; NULL (with an error) if one is no plain file name. */
+/* The names of the shards in an index, sorted, each once, with NULL at the end; to be freed with free(). NULL
+ * with an error if one is not a plain file name. */
 static const char **shard_names(const char *index, const json_t *map, Error *e) {
     const char **shards = xcalloc(json_object_size(map) + 1, sizeof *shards);
     size_t n = 0, distinct = 0;
@@ -152,8 +161,10 @@ static const char **shard_names(const char *index, const json_t *map, Error *e) 
     return shards;
 }
 
+/* Reads the index and all shards that it names. The index itself is mapped, as all files of a checkpoint are,
+ * so that overwriting it later is refused like overwriting a shard. */
 static bool read_shards(Checkpoint *c, const Folder *f, const char *index_name, Error *e) {
-    const ByteSource *file = f->map(f, c, index_name, e); /* one of the files that c was read from */
+    const ByteSource *file = f->map(f, c, index_name, e);
     const char *index = file ? file->path : "";
     if (file && file->size > MAX_INDEX)
         return error_set(e, ERR_INPUT, "%s: larger than the %d bytes such a file may have", index, MAX_INDEX);

@@ -1,5 +1,5 @@
-/* Writes a Hugging Face folder, or a zip of one. The files are listed first (formats/hf_files.h); then they
- * go to the disk or into the zip one by one. */
+/* Writes Hugging Face folders to disk: see formats/hf_write.h. hf_files.c has listed the files; here each is
+ * written in turn. hf_zip_write.c does the same into a zip. */
 #include "formats/hf_write.h"
 
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 #include "formats/tensor_writer.h"
 #include "formats/text.h"
 
+/* Writes one file: its bytes, then the data of its tensors, or the manifest. */
 static bool write_file(TensorWriter *d, Checkpoint *c, const char *folder, const HfFile *f, Error *e) {
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/%s", folder, f->name) >= (int)sizeof path)
@@ -33,6 +34,7 @@ static bool write_file(TensorWriter *d, Checkpoint *c, const char *folder, const
     return ok;
 }
 
+/* All files share one writer, so that progress counts the whole folder. */
 static bool write_folder(Checkpoint *c, const HfFiles *f, const char *folder, const WriteOptions *o,
                          Error *e) {
     TensorWriter d = {.options = o, .total = tensors_total_bytes(c)};

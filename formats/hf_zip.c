@@ -1,4 +1,5 @@
-/* A Hugging Face folder in a zip. */
+/* Reads a Hugging Face folder in a zip file: see formats/hf_zip.h. Implements struct Folder of
+ * formats/hf_folder.h for the entries of a zip. */
 #include "formats/hf_zip.h"
 
 #include <stdlib.h>
@@ -10,9 +11,10 @@
 
 typedef struct ZipFolder {
     ZipMap *zip;
-    char *prefix; /* "", or "NAME/" */
+    char *prefix; /* "" if the folder is the root of the zip, else "NAME/"; owned */
 } ZipFolder;
 
+/* The name of the entry for a file of the folder, allocated from `a`. */
 static const char *full_name(const Folder *f, Arena *a, const char *name) {
     return arena_printf(a, "%s%s", ((const ZipFolder *)f->context)->prefix, name);
 }
@@ -25,7 +27,7 @@ static bool zipped_has(const Folder *f, const char *name) {
     return has;
 }
 
-/* The bytes where they lie, under the zip's path and the entry's name. */
+/* The bytes of an entry where they lie in the mapped zip, called "ZIP/ENTRY" in messages. */
 static const ByteSource *source_of(Checkpoint *c, const Folder *f, const ZipEntry *x) {
     ByteSource *s = arena_alloc(&c->arena, sizeof *s);
     s->path = arena_printf(&c->arena, "%s/%s", f->path, x->name);
@@ -34,14 +36,15 @@ static const ByteSource *source_of(Checkpoint *c, const Folder *f, const ZipEntr
     return s;
 }
 
+/* Opens an entry and compares its checksum, because side files are read as a whole anyway. */
 static const ByteSource *zipped_map(const Folder *f, Checkpoint *c, const char *name, Error *e) {
     const ZipFolder *p = f->context;
     ZipEntry *x = zip_map_entry(p->zip, full_name(f, &c->arena, name), e);
     return x && zip_entry_check(x, e) ? source_of(c, f, x) : NULL;
 }
 
-/* Weights are not checked against their checksum: that would read them all, and a safetensors file outside a
- * zip has none either. */
+/* The checksum of weights is not compared: that would read all of them before the first tensor is used, and a
+ * safetensors file outside a zip has no checksum either. */
 static bool zipped_weights(const Folder *f, Checkpoint *c, const char *name, Error *e) {
     const ZipFolder *p = f->context;
     const char *full = full_name(f, &c->arena, name);
@@ -57,7 +60,8 @@ static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The name within the folder of what a folder on disk would give as a companion; NULL otherwise. */
+/* The name within the folder if the entry is a side file there: directly in the folder, not hidden, not
+ * weights. NULL otherwise. */
 static const char *companion(const ZipFolder *p, const char *entry) {
     size_t n = strlen(p->prefix);
     const char *name = entry + n;
@@ -65,6 +69,7 @@ static const char *companion(const ZipFolder *p, const char *entry) {
     return within && !hf_is_weights(name) ? name : NULL;
 }
 
+/* Adds the side files sorted by name, so that the result does not depend on the order of the entries. */
 static bool zipped_side_files(const Folder *f, Checkpoint *c, Error *e) {
     const ZipFolder *p = f->context;
     const char **names = xcalloc(zip_map_count(p->zip), sizeof *names);
@@ -84,12 +89,12 @@ static bool zipped_side_files(const Folder *f, Checkpoint *c, Error *e) {
     return ok;
 }
 
-/* What a Macintosh's archiver adds. */
+/* True for files that the archiver of macOS adds beside the folder. */
 static bool is_litter(const char *name) {
     return strncmp(name, "__MACOSX/", 9) == 0 || strcmp(name, ".DS_Store") == 0;
 }
 
-/* The folder that everything lies in, if there is one. */
+/* "NAME/" if all entries lie in one folder NAME, else "". The result is owned by the caller. */
 static char *common_folder(const ZipMap *zip) {
     const char *first = NULL;
     size_t n = 0;

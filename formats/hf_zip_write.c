@@ -1,5 +1,9 @@
-/* A Hugging Face folder as one zip of stored entries, written by libzip, which pulls each entry's bytes from
- * us and pushes the file's back: nothing is held but a piece. */
+/* Writes a Hugging Face folder as one zip: see formats/hf_zip_write.h.
+ *
+ * libzip asks for the bytes of each entry through one callback (entry_command) and hands over the bytes of
+ * the zip through another (file_command), so only one piece is ever in memory. It writes the entries in the
+ * order in which they were added, which is why the manifest, the last one, sees all hashes. The format is
+ * described in PKWARE's APPNOTE.TXT. */
 #include "formats/hf_zip_write.h"
 
 #include <errno.h>
@@ -11,33 +15,37 @@
 #include "formats/tensor_writer.h"
 
 enum {
-    ALIGNMENT = 64,   /* of an entry's first byte */
-    PADDING = 0xd935, /* the extra field that Android's zipalign pads with: u16 alignment, zeros */
-    BUFFERED = 1 << 20
+    ALIGNMENT = 64, /* bytes; the data of weights begins at a multiple of it */
+    /* The extra field by which Android's zipalign pads: the alignment as u16, then zeros. Other readers skip
+     * extra fields that they do not know (APPNOTE, 4.5). */
+    PADDING = 0xd935,
+    BUFFERED = 1 << 20 /* bytes that stdio collects before it writes */
 };
 
+/* The zip being written. */
 typedef struct ZipWrite {
     Checkpoint *c;
     const WriteOptions *options;
-    const char *path;
+    const char *path; /* for messages */
     FILE *out;
-    uint64_t done, total; /* bytes of tensors */
-    zip_error_t error;    /* libzip's word for what `e` says better */
-    Error *e;
+    uint64_t done, total; /* bytes of tensor data, for progress */
+    zip_error_t error;    /* what callbacks report to libzip; `e` has the precise message */
+    Error *e;             /* never NULL */
 } ZipWrite;
 
-/* An entry that libzip is reading from us, and how far it has come. */
+/* An entry of the zip, and how far libzip has read it. */
 typedef struct Entry {
     ZipWrite *w;
     const HfFile *file;
-    Buffer manifest;
-    uint64_t size;
-    size_t tensor; /* whose stream may be open, n_tensors at the end */
-    TensorStream stream;
-    const uint8_t *piece;
-    size_t left; /* of it */
+    Buffer manifest;      /* its text, if this is the manifest */
+    uint64_t size;        /* bytes, known before the entry is written */
+    size_t tensor;        /* index of the tensor being read; n_tensors when all are read */
+    TensorStream stream;  /* of that tensor, once it is opened */
+    const uint8_t *piece; /* the bytes to hand out next */
+    size_t left;          /* how many of them */
 } Entry;
 
+/* Reports a failure to libzip, which passes it on to zip_close. */
 static zip_int64_t failed(ZipWrite *w) {
     zip_error_set(&w->error, ZIP_ER_WRITE, errno);
     return -1;
@@ -45,7 +53,7 @@ static zip_int64_t failed(ZipWrite *w) {
 
 /* ---- entries: libzip reads ---- */
 
-/* derope.json has the length that it had with hashes of zeros. */
+/* Makes the manifest again, now that the hashes are known. Its length was fixed when the entry was added. */
 static bool renew_manifest(Entry *x) {
     x->manifest.size = 0;
     if (!hf_manifest_text(x->w->c, x->w->options, &x->manifest, x->w->e)) return false;
@@ -54,6 +62,7 @@ static bool renew_manifest(Entry *x) {
                      (unsigned long long)x->size, x->manifest.size);
 }
 
+/* libzip opens an entry when it is about to read it. */
 static bool begin_entry(Entry *x) {
     x->piece = x->file->bytes;
     x->left = x->file->n_bytes;
@@ -65,7 +74,8 @@ static bool begin_entry(Entry *x) {
     return true;
 }
 
-/* The next piece into x->piece; x->left 0 at the end of all. */
+/* If the current piece is used up, gets the next one from the tensors. Leaves x->left at 0 when there is
+ * none. */
 static bool next_piece(Entry *x) {
     ZipWrite *w = x->w;
     while (!x->left && x->tensor < x->file->n_tensors) {
@@ -83,6 +93,7 @@ static bool next_piece(Entry *x) {
     return true;
 }
 
+/* Copies up to `n` bytes of the entry to libzip. */
 static zip_int64_t read_entry(Entry *x, uint8_t *out, zip_uint64_t n) {
     zip_uint64_t given = 0;
     while (given < n) {
@@ -97,6 +108,7 @@ static zip_int64_t read_entry(Entry *x, uint8_t *out, zip_uint64_t n) {
     return (zip_int64_t)given;
 }
 
+/* The source of an entry (libzip, zip_source_function(3)). It can be read once, from the beginning. */
 static zip_int64_t entry_command(void *context, void *data, zip_uint64_t n, zip_source_cmd_t command) {
     Entry *x = context;
     zip_stat_t *st = data;
@@ -140,6 +152,8 @@ static zip_int64_t seek_file(ZipWrite *w, void *data, zip_uint64_t n) {
     return to ? stdio_result(w, fseeko(w->out, to->offset, to->whence) == 0) : -1;
 }
 
+/* The file that the zip is written to. It is opened, closed and renamed by our caller, so most commands have
+ * nothing to do. */
 static zip_int64_t file_command(void *context, void *data, zip_uint64_t n, zip_source_cmd_t command) {
     ZipWrite *w = context;
     switch (command) {
@@ -151,7 +165,7 @@ static zip_int64_t file_command(void *context, void *data, zip_uint64_t n, zip_s
         return ftello(w->out);
     case ZIP_SOURCE_COMMIT_WRITE:
         return stdio_result(w, fflush(w->out) == 0);
-    case ZIP_SOURCE_OPEN: /* to see that it is there */
+    case ZIP_SOURCE_OPEN: /* zip_open checks that the file exists */
     case ZIP_SOURCE_BEGIN_WRITE:
     case ZIP_SOURCE_ROLLBACK_WRITE:
     case ZIP_SOURCE_REMOVE:
@@ -165,7 +179,7 @@ static zip_int64_t file_command(void *context, void *data, zip_uint64_t n, zip_s
         return zip_error_to_data(&w->error, data, n);
     case ZIP_SOURCE_SUPPORTS:
         return ZIP_SOURCE_SUPPORTS_WRITABLE;
-    default: /* nothing of a new file is read */
+    default: /* a new zip is never read */
         zip_error_set(&w->error, ZIP_ER_OPNOTSUPP, 0);
         return -1;
     }
@@ -173,14 +187,15 @@ static zip_int64_t file_command(void *context, void *data, zip_uint64_t n, zip_s
 
 /* ---- both together ---- */
 
-/* Bytes that libzip puts before an entry's own: the fixed header, the name, sizes of 64 bits where one does
- * not fit 32. */
+/* Bytes of the local file header that libzip writes before the data of an entry (APPNOTE, 4.3.7): 30 fixed
+ * bytes, the name, and a zip64 field of 20 bytes if the size does not fit in 32 bits. */
 static uint64_t header_bytes(const HfFile *f, uint64_t size) {
     return 30 + strlen(f->name) + (size > UINT32_MAX ? 20 : 0);
 }
 
-/* An extra field that moves the entry's first byte, else at `at`, to a multiple of ALIGNMENT; 0 if it is
- * there already. It has 4 bytes of header and at least the u16. */
+/* The size of the extra field that moves the data of an entry, which would begin at offset `at`, to a
+ * multiple of ALIGNMENT. 0 if it already lies there. The field has 4 bytes of header and at least the 2 bytes
+ * of the alignment. */
 static uint64_t padding_for(uint64_t at) {
     uint64_t n = (ALIGNMENT - at % ALIGNMENT) % ALIGNMENT;
     return n && n < 6 ? n + ALIGNMENT : n;
@@ -192,7 +207,8 @@ static bool add_padding(zip_t *z, zip_uint64_t i, uint64_t n) {
                                           ZIP_FL_LOCAL) == 0;
 }
 
-/* `*at`: where in the file the entry begins, then where the next one does. */
+/* Adds an entry to the zip. `*at` is the offset at which it begins, and is moved to where the next one
+ * begins. */
 static bool add_entry(zip_t *z, Entry *x, uint64_t *at) {
     uint64_t header = header_bytes(x->file, x->size);
     uint64_t padding = x->file->n_tensors ? padding_for(*at + header) : 0;
@@ -204,10 +220,12 @@ static bool add_entry(zip_t *z, Entry *x, uint64_t *at) {
         return false;
     }
     return zip_set_file_compression(z, (zip_uint64_t)i, ZIP_CM_STORE, 0) == 0 &&
-           zip_file_set_dostime(z, (zip_uint64_t)i, 0, 1 << 5 | 1, 0) == 0 && /* 1980-01-01 */
+           zip_file_set_dostime(z, (zip_uint64_t)i, 0, 1 << 5 | 1, 0) ==
+               0 && /* 1 January 1980, the first date */
            add_padding(z, (zip_uint64_t)i, padding);
 }
 
+/* Finds the size of an entry. The manifest is made with hashes of zeros for this. */
 static bool measure(ZipWrite *w, Entry *x) {
     x->size = x->file->n_bytes + x->file->tensor_bytes;
     if (!x->file->is_manifest) return true;
@@ -217,6 +235,7 @@ static bool measure(ZipWrite *w, Entry *x) {
     return ok;
 }
 
+/* Adds all entries; zip_close then writes the zip and calls the callbacks. */
 static bool write_entries(ZipWrite *w, zip_t *z, Entry *entries, const HfFiles *files) {
     uint64_t at = 0;
     bool ok = true;
@@ -231,6 +250,7 @@ static bool write_entries(ZipWrite *w, zip_t *z, Entry *entries, const HfFiles *
     return false;
 }
 
+/* The callbacks always need an Error to write to, so a local one is used and copied at the end. */
 bool hf_zip_write(Checkpoint *c, const HfFiles *files, const char *temp, const char *path,
                   const WriteOptions *o, Error *e) {
     Error reason = {0};

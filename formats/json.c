@@ -1,3 +1,4 @@
+/* JSON with errors that name the place, and a printer that keeps numbers short: see formats/json.h. */
 #include "formats/json.h"
 
 #include <ctype.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
+/* True if the decimal integer of `n` characters does not fit in int64_t. */
 static bool beyond_64_bits(const char *digits, size_t n) {
     char text[24];
     if (n >= sizeof text) return true;
@@ -18,8 +20,13 @@ static bool beyond_64_bits(const char *digits, size_t n) {
     return errno == ERANGE;
 }
 
-/* jansson refuses integers beyond 64 bits. Published tokenizer configs hold 1e30 written out, so such
- * literals get ".0" appended before parsing. False if there are none. */
+/* Copies JSON text to `out` with ".0" after each integer that does not fit in 64 bits, which makes it a real.
+ * jansson refuses such integers, but published tokenizer configurations contain them: transformers writes "no
+ * limit" as the integer value of the double 1e30. Returns false if there is nothing to change.
+ *
+ * The loop distinguishes three states: inside a string, where an escaped quotation mark does not end it; at
+ * the start of a number; anywhere else. It need not understand more of the grammar, because jansson parses
+ * the result. */
 static bool widen_long_integers(const char *s, size_t n, Buffer *out) {
     bool found = false, in_string = false;
     for (size_t i = 0; i < n;) {
@@ -52,9 +59,10 @@ static bool widen_long_integers(const char *s, size_t n, Buffer *out) {
     return found;
 }
 
+/* Numbers are widened only after jansson has failed on one, so ordinary files are parsed once. */
 json_t *json_parse_line(const char *where, size_t line, const void *bytes, size_t n, Error *e) {
     json_error_t je;
-    if (!n) bytes = ""; /* of an empty buffer there may be no address */
+    if (!n) bytes = ""; /* an empty buffer may be a null pointer, which jansson does not take */
     json_t *v = json_loadb(bytes, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
     if (!v && json_error_code(&je) == json_error_numeric_overflow) {
         Buffer wide = {0};
@@ -72,6 +80,8 @@ json_t *json_parse(const char *where, const void *bytes, size_t n, Error *e) {
     return json_parse_line(where, 1, bytes, n, e);
 }
 
+/* Control characters are escaped as RFC 8259, section 7, requires; all other characters are written as UTF-8.
+ */
 static void print_string(const char *s, size_t n, Buffer *out) {
     buffer_byte(out, '"');
     for (size_t i = 0; i < n; i++) {
@@ -108,7 +118,9 @@ static void print_string(const char *s, size_t n, Buffer *out) {
     buffer_byte(out, '"');
 }
 
-/* As Python's repr: the fewest digits that read back the same, an exponent only where it helps. */
+/* Prints like Python's repr(float), which wrote the configurations that we copy: the fewest digits that read
+ * back as the same double, in positional notation for exponents from -4 to 15 and always with a decimal
+ * point, else in scientific notation. */
 static void print_real(double x, Buffer *out) {
     char text[40];
     int digits = 1;
@@ -187,6 +199,7 @@ void json_print(const json_t *value, int indent, Buffer *out) {
     print_value(value, indent, 0, out);
 }
 
+/* Each byte that does not begin a valid sequence becomes one U+FFFD. */
 json_t *json_text(const char *s) {
     Buffer b = {0};
     for (size_t n = strlen(s), step; n; s += step, n -= step) {

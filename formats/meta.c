@@ -1,4 +1,6 @@
-/* GGUF key-values, kept in their file encoding (ggml docs/gguf.md). */
+/* GGUF key-values: see formats/meta.h. Values keep the encoding of the file (ggml docs/gguf.md,
+ * gguf_metadata_value_t), so that keys that nobody changes are written back byte for byte. Values need not be
+ * aligned, so they are loaded with memcpy. */
 #include "formats/meta.h"
 
 #include <stdlib.h>
@@ -24,6 +26,7 @@ const MetaEntry *meta_find(const Checkpoint *c, const char *key) {
 
 /* ---- reading ---- */
 
+/* Loads an integer of type `t` as u64. False for negative values and for types that are not integers. */
 static bool load_u64(MetaType t, const uint8_t *p, uint64_t *out) {
     int64_t v = 0;
     switch (t) {
@@ -66,6 +69,7 @@ static bool load_u64(MetaType t, const uint8_t *p, uint64_t *out) {
     return true;
 }
 
+/* Loads a number of any type as double. Integers above 2^53 are rounded. */
 static bool load_f64(MetaType t, const uint8_t *p, double *out) {
     float f;
     int32_t i;
@@ -100,6 +104,7 @@ static bool load_f64(MetaType t, const uint8_t *p, double *out) {
     }
 }
 
+/* A boolean is not accepted as an integer: a key of that type means something else. */
 bool meta_u64(const Checkpoint *c, const char *key, uint64_t *out) {
     const MetaEntry *m = find(c, key);
     return m && m->type != META_BOOL && m->type != META_STRING && m->type != META_ARRAY &&
@@ -125,6 +130,7 @@ const char *meta_string(const Checkpoint *c, const char *key, size_t *len) {
     return arena_strndup((Arena *)&c->arena, (const char *)m->bytes + 8, m->size - 8);
 }
 
+/* The reader has checked that all lengths stay within the entry (take_array in gguf.c). */
 bool meta_array_string(const MetaEntry *m, uint64_t *cursor, const char **s, size_t *len) {
     if (m->type != META_ARRAY || m->elem_type != META_STRING || *cursor >= m->size) return false;
     uint64_t n;
@@ -150,6 +156,7 @@ void meta_append(Checkpoint *c, const MetaEntry *m) {
     c->meta[c->n_meta++] = *m;
 }
 
+/* The key of an existing entry is kept, so that `entry->key` need not outlive the call. */
 void meta_set_raw(Checkpoint *c, const MetaEntry *entry) {
     MetaEntry copy = *entry;
     uint8_t *bytes = arena_alloc(&c->arena, entry->size);
@@ -182,6 +189,7 @@ void meta_set_bool(Checkpoint *c, const char *key, bool v) {
     set_scalar(c, key, META_BOOL, &(uint8_t){v});
 }
 
+/* Appends a string in GGUF's encoding: its length as u64, then its bytes. */
 static void append_string(Buffer *b, const char *s, size_t len) {
     uint64_t n = len;
     buffer_append(b, &n, sizeof n);

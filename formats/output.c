@@ -1,3 +1,6 @@
+/* Outputs that appear complete or not at all: see formats/output.h. Three kinds of event can leave temporary
+ * files behind: an error (output_discard removes them), a fatal signal (output_discard_all does, from the
+ * handler) and the death of the process (the next run does, in remove_abandoned). */
 #include "formats/output.h"
 
 #include <dirent.h>
@@ -16,7 +19,8 @@
 #include "formats/file_names.h"
 #include "formats/text.h"
 
-/* Outputs begun and not committed, so that a fatal signal can remove them. */
+/* The outputs begun and not committed. This is the one list that a signal handler has to find without being
+ * given a pointer. It is volatile because the handler may run between any two instructions. */
 static Output *volatile open_outputs;
 
 static void forget_output(const Output *o) {
@@ -27,6 +31,7 @@ static void forget_output(const Output *o) {
         }
 }
 
+/* output_discard also reaches outputs that are all zeros and never had a lock; they have no path. */
 static void close_lock(Output *o) {
     if (o->path && o->lock >= 0) close(o->lock);
     o->lock = -1;
@@ -41,7 +46,8 @@ static void remove_tree(const char *path) {
     nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* "dir/.NAME.SUFFIX-PID" beside `path`. */
+/* "FOLDER/.NAME.SUFFIX-PID" for "FOLDER/NAME". The leading dot hides the file from listings and from readers
+ * of model folders. The result is freed with free(). */
 static char *beside(const char *path, const char *suffix) {
     size_t n = path_length(path);
     size_t slash = n;
@@ -53,19 +59,22 @@ static char *beside(const char *path, const char *suffix) {
     return buffer_string(&b);
 }
 
-/* The folder that holds `path`, which ends in no slash. */
+/* The folder that holds `path`, which has no slash at its end. A name without a slash lies in ".", a name
+ * like "/x" in "/". */
 static void parent_of(const char *path, char out[PATH_MAX]) {
     const char *slash = strrchr(path, '/');
     snprintf(out, PATH_MAX, "%.*s", !slash || slash == path ? 1 : (int)(slash - path), slash ? path : ".");
 }
 
+/* A copy of `path` without slashes at its end, to be freed with free(). */
 static char *without_end_slashes(const char *path) {
     char *copy = xstrdup(path);
     copy[path_length(copy)] = 0;
     return copy;
 }
 
-/* A folder that is replaced is deleted: only an empty one or a model's, none that was named by mistake. */
+/* Replacing a folder deletes all that is in it. That is allowed for an empty folder and for one that holds a
+ * file that a model folder has, but not for any other folder, which was probably named by mistake. */
 static bool may_replace(const char *folder, Error *e) {
     static const char *const marks[] = {CONFIG_FILE, MANIFEST_FILE, SAFETENSORS_FILE,
                                         SAFETENSORS_FILE INDEX_ENDING};
@@ -83,6 +92,7 @@ static bool may_replace(const char *folder, Error *e) {
            error_set(e, ERR_FAILED, "%s: is a folder that holds no model; remove it first", folder);
 }
 
+/* lstat does not follow a link: a symbolic link at `path` is itself what would be replaced. */
 bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
     struct stat st;
     if (!*path) return error_set(e, ERR_USAGE, "the output's name is empty");
@@ -103,7 +113,8 @@ bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
     return ok;
 }
 
-/* A killed process holds no lock any more. */
+/* Removes a temporary file unless another process is writing it. That process holds the lock; locks of dead
+ * processes are released by the kernel. */
 static void remove_if_abandoned(const char *temp) {
     int fd = open(temp, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return;
@@ -111,7 +122,7 @@ static void remove_if_abandoned(const char *temp) {
     close(fd);
 }
 
-/* Every ".NAME.tmp-NUMBER" beside `path` that nobody is writing. */
+/* Removes all files ".NAME.tmp-NUMBER" beside `path` that no process is writing. */
 static void remove_abandoned(const char *path) {
     char parent[PATH_MAX], prefix[NAME_MAX + 8], temp[PATH_MAX];
     const char *slash = strrchr(path, '/');
@@ -126,7 +137,10 @@ static void remove_abandoned(const char *path) {
     if (d) closedir(d);
 }
 
-/* Makes o->temp and holds it; again if another process took it for abandoned before it was locked. */
+/* Creates o->temp and locks it. Another process may see the new file before it is locked, take it for
+ * abandoned, and lock and remove it: then flock fails with EWOULDBLOCK or access() fails, and the file is
+ * created again. Other errors of flock mean that the file system has no locks; the output is then written
+ * without one. */
 static bool make_temp(Output *o) {
     for (int tries = 0; tries < 10; tries++) {
         int fd = -1;
@@ -144,6 +158,7 @@ static bool make_temp(Output *o) {
     return false;
 }
 
+/* o->next is set before open_outputs, so that a signal handler always finds a valid list. */
 bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e) {
     *o = (Output){.is_folder = is_folder, .force = force, .lock = -1};
     if (!output_may_begin(path, is_folder, force, e)) return false;
@@ -162,6 +177,7 @@ bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error
     return true;
 }
 
+/* EINVAL: the file system cannot flush this kind of file, which is not an error of ours. */
 static bool sync_path(const char *path, Error *e) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return error_errno(e, "%s", path);
@@ -176,6 +192,7 @@ static bool sync_parent(const char *path, Error *e) {
     return sync_path(parent, e);
 }
 
+/* Flushes the files of a folder, then the folder itself, whose entries are data too. */
 static bool sync_folder(const char *path, Error *e) {
     DIR *d = opendir(path);
     if (!d) return error_errno(e, "%s", path);
@@ -192,7 +209,9 @@ static bool sync_folder(const char *path, Error *e) {
     return ok && sync_path(path, e);
 }
 
-/* rename() cannot replace a folder that has files: the old one steps aside first. */
+/* Puts the new folder in place. rename() replaces an empty folder only, so an existing one is renamed first,
+ * and renamed back if the second step fails. Between the two renames there is no folder of that name; no
+ * portable call exchanges folders in one step. */
 static bool replace_folder(const Output *o, Error *e) {
     char *old = beside(o->path, "old");
     remove_tree(old);
@@ -205,6 +224,8 @@ static bool replace_folder(const Output *o, Error *e) {
     return ok;
 }
 
+/* The final name was free or replaceable when the output was begun; it is checked again, because another
+ * process may have created it since. */
 bool output_commit(Output *o, Error *e) {
     bool ok = o->is_folder ? sync_folder(o->temp, e) : sync_path(o->temp, e);
     struct stat st;
@@ -232,18 +253,22 @@ void output_discard(Output *o) {
     *o = (Output){0};
 }
 
+/* Called by a handler of fatal signals, which has nothing to lose: removing files is worth the risk of a
+ * function that is not async-signal-safe. */
 void output_discard_all(void) {
     for (; open_outputs; open_outputs = open_outputs->next)
         remove_tree(open_outputs->temp);
 }
 
+/* write() takes at most 2^31 - 4096 bytes on Linux, so larger requests are cut to 2^30. EFAULT means that
+ * `bytes` lies in a mapped input file that was truncated meanwhile. */
 bool fd_write(int fd, const void *bytes, size_t n, const char *path, Error *e) {
     const uint8_t *p = bytes;
     size_t left = n;
     while (left) {
         ssize_t w = write(fd, p, left < (1 << 30) ? left : (1 << 30));
         if (w < 0 && errno == EINTR) continue;
-        if (w < 0 && errno == EFAULT) /* of a mapped file: what we read ourselves raises SIGBUS */
+        if (w < 0 && errno == EFAULT) /* had we touched the page ourselves, it would have been SIGBUS */
             return error_set(e, ERR_INPUT,
                              "%s: an input file shrank or became unreadable while it was being read", path);
         if (w <= 0)

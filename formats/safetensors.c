@@ -1,5 +1,9 @@
-/* safetensors: u64 header length, JSON header, data. Like the reference, the header is validated as a whole
- * before anything is handed out: no overlap, no hole, exact end. */
+/* Reads a safetensors file: see formats/safetensors.h for the format.
+ *
+ * The header is untrusted. All its numbers are checked before anything is added to the checkpoint: shapes
+ * whose product overflows, ranges that pass the end of the file, sizes that disagree with shape and type,
+ * ranges that overlap or leave a hole. A hole could hide data, and an overlap would let one edit change two
+ * tensors; the reference implementation refuses both (safetensors/src/tensor.rs, Metadata::validate). */
 #include "formats/safetensors.h"
 
 #include <stdarg.h>
@@ -9,22 +13,25 @@
 
 #include "formats/json.h"
 
-enum { MAX_HEADER = 100 * 1000 * 1000 }; /* the reference's limit */
+enum { MAX_HEADER = 100 * 1000 * 1000 }; /* bytes; MAX_HEADER_SIZE of the reference implementation */
 
+/* What the functions below need to know of the file. */
 typedef struct Header {
     Checkpoint *c;
     const ByteSource *file;
-    uint64_t data, data_size; /* where the data begins, and its bytes */
+    uint64_t data;      /* offset in the file at which the data begins */
+    uint64_t data_size; /* bytes from there to the end of the file */
     Error *e;
 } Header;
 
-/* A tensor of the header and the range of its data. */
+/* A tensor of the header with the range of its data, before it is added to the checkpoint. */
 typedef struct Entry {
     Tensor tensor;
-    uint64_t begin, end;
-    size_t position; /* in the header */
+    uint64_t begin, end; /* data_offsets, relative to the data */
+    size_t position;     /* in the header; decides the order of empty tensors at one place */
 } Entry;
 
+/* Reports what is wrong with a tensor's entry in the header. */
 static bool bad_tensor(const Header *h, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -37,6 +44,7 @@ static bool bad_tensor(const Header *h, const char *name, const char *fmt, ...) 
     return error_set(h->e, ERR_INPUT, "%s: tensor '%.200s': %s", h->file->path, name, text);
 }
 
+/* Reads "shape" into rank, shape, n_rows and row_elems. `*elems` is the product of the dimensions. */
 static bool read_shape(const Header *h, const char *name, const json_t *shape, Tensor *t, uint64_t *elems) {
     if (!json_is_array(shape)) return bad_tensor(h, name, "its shape is not a list");
     if (json_array_size(shape) > TENSOR_MAX_RANK)
@@ -52,11 +60,12 @@ static bool read_shape(const Header *h, const char *name, const json_t *shape, T
             return bad_tensor(h, name, "the product of its dimensions does not fit in 64 bits");
     }
     t->row_elems = t->rank ? t->shape[t->rank - 1] : 1;
-    if (*elems == 0) t->row_elems = 0; /* whatever its other dimensions claim */
+    if (*elems == 0) t->row_elems = 0; /* the other dimensions of an empty tensor may be any numbers */
     t->n_rows = t->row_elems ? *elems / t->row_elems : 0;
     return true;
 }
 
+/* Reads "data_offsets". */
 static bool read_range(const Header *h, const char *name, const json_t *range, Entry *entry) {
     const json_t *begin = json_array_get(range, 0), *end = json_array_get(range, 1);
     if (json_array_size(range) != 2 || !json_is_integer(begin) || !json_is_integer(end) ||
@@ -70,6 +79,7 @@ static bool read_range(const Header *h, const char *name, const json_t *range, E
     return true;
 }
 
+/* Reads one entry of the header. */
 static bool read_tensor(const Header *h, const char *name, const json_t *info, Entry *entry) {
     if (!json_is_object(info)) return bad_tensor(h, name, "its entry is not an object");
     const char *dtype = json_get_string(info, "dtype");
@@ -85,14 +95,16 @@ static bool read_tensor(const Header *h, const char *name, const json_t *info, E
     if (!dtype_bytes(t->dtype, elems, &bytes) || bytes != entry->end - entry->begin)
         return bad_tensor(h, name, "%llu elements of %s do not take the %llu bytes of its data_offsets",
                           (unsigned long long)elems, dtype, (unsigned long long)(entry->end - entry->begin));
-    if (!dtype_bytes(t->dtype, t->row_elems, &bytes)) { /* sub-byte types: rows need not be whole bytes */
+    /* Rows of sub-byte types need not be whole bytes. Such a tensor is taken as one row, because it is only
+     * copied. */
+    if (!dtype_bytes(t->dtype, t->row_elems, &bytes)) {
         t->row_elems = elems;
         t->n_rows = 1;
     }
     return true;
 }
 
-/* In the order of their data; empty ones before what begins where they are. */
+/* Order of the data. An empty tensor comes before the tensor that begins at the same place. */
 static int by_data(const void *a, const void *b) {
     const Entry *x = a, *y = b;
     if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
@@ -100,7 +112,8 @@ static int by_data(const void *a, const void *b) {
     return x->position < y->position ? -1 : 1;
 }
 
-/* `entries` in the order of their data cover it exactly. */
+/* Checks that the entries, in the order of their data, cover the data exactly: each begins where the one
+ * before it ends, and the last ends with the file. */
 static bool check_layout(const Header *h, const Entry *entries, size_t n) {
     uint64_t end = 0;
     for (size_t i = 0; i < n; i++) {
@@ -118,6 +131,7 @@ static bool check_layout(const Header *h, const Entry *entries, size_t n) {
     return true;
 }
 
+/* Adds the entries to the checkpoint. A name that is there already came from another shard. */
 static bool add_tensors(const Header *h, const Entry *entries, size_t n) {
     for (size_t i = 0; i < n; i++) {
         Tensor t = entries[i].tensor;
@@ -130,6 +144,7 @@ static bool add_tensors(const Header *h, const Entry *entries, size_t n) {
     return true;
 }
 
+/* Checks __metadata__ and merges it with that of other shards. */
 static bool read_metadata(const Header *h, json_t *metadata) {
     const char *key;
     json_t *value;
@@ -147,6 +162,7 @@ static bool read_metadata(const Header *h, json_t *metadata) {
     return true;
 }
 
+/* Reads all entries first, then checks their layout as a whole, then adds them. */
 static bool read_header(const Header *h, json_t *header) {
     Entry *entries = xcalloc(json_object_size(header), sizeof *entries);
     size_t n = 0;

@@ -1,3 +1,9 @@
+/* Reading of tensors: see formats/tensor.h for the model of storage and view.
+ *
+ * Reading goes through up to four steps. read_storage copies consecutive storage rows from the parts.
+ * read_in_order applies row_index. read_decoded decodes to fp32 and applies the scales. tensor_read_rows
+ * encodes to the view's type. A tensor whose view equals its storage stops after the second step, so its
+ * bytes pass unchanged. */
 #include "formats/tensor.h"
 
 #include <float.h>
@@ -8,7 +14,9 @@
 
 #include "formats/hash.h"
 
-enum { CHUNK = 1 << 20 }; /* bytes served or decoded at a time */
+/* Rows are read and converted in chunks of about this many bytes, so that the buffers stay in the
+ * second-level cache. */
+enum { CHUNK = 1 << 20 };
 
 Tensor tensor_over(Arena *a, const char *name, DType dtype, uint32_t rank, const uint64_t *shape,
                    const void *bytes) {
@@ -39,6 +47,8 @@ uint64_t tensor_elems(const Tensor *t) {
     return t->n_rows * t->row_elems;
 }
 
+/* Bytes of a row in type `d`. Readers have checked that rows are whole blocks, so the result is never left at
+ * 0 by a failure. */
 static uint64_t row_bytes(const Tensor *t, DType d) {
     uint64_t n = 0;
     dtype_bytes(d, t->row_elems, &n);
@@ -53,6 +63,7 @@ uint64_t tensor_storage_row_bytes(const Tensor *t) {
     return row_bytes(t, t->storage_dtype);
 }
 
+/* Stops early enough that a further dimension (20 digits), a comma and the bracket always fit. */
 void shape_text(uint32_t rank, const uint64_t *shape, char out[SHAPE_TEXT]) {
     size_t n = (size_t)snprintf(out, SHAPE_TEXT, "[");
     for (uint32_t i = 0; i < rank && n < SHAPE_TEXT - 28; i++)
@@ -64,12 +75,13 @@ uint64_t tensor_bytes(const Tensor *t) {
     return t->n_rows * tensor_row_bytes(t);
 }
 
-static bool served_as_stored(const Tensor *t) {
+/* True if the view has the bytes of the storage, apart from the order of rows. */
+static bool view_is_storage(const Tensor *t) {
     return t->dtype == t->storage_dtype && t->scale == 1 && t->add == 0 && !t->row_scale;
 }
 
 const void *tensor_map(const Tensor *t) {
-    if (!served_as_stored(t) || t->row_index || t->n_parts != 1 || !t->parts->source->map) return NULL;
+    if (!view_is_storage(t) || t->row_index || t->n_parts != 1 || !t->parts->source->map) return NULL;
     return t->parts->source->map + t->parts->offset;
 }
 
@@ -98,7 +110,7 @@ const char *tensor_status_name(TensorStatus s) {
     return names[s];
 }
 
-/* ---- serving ---- */
+/* ---- reading ---- */
 
 static bool read_source(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     if (s->map) {
@@ -108,8 +120,8 @@ static bool read_source(const ByteSource *s, uint64_t offset, size_t n, void *ou
     return s->read(s, offset, n, out, e);
 }
 
-/* `n` consecutive stored rows, which may span parts. */
-static bool read_stored(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {
+/* Copies `n` consecutive storage rows from `first` on, which may lie in several parts. */
+static bool read_storage(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {
     uint64_t size = tensor_storage_row_bytes(t);
     for (uint32_t p = 0; p < t->n_parts && n; p++) {
         const TensorPart *part = &t->parts[p];
@@ -127,21 +139,26 @@ static bool read_stored(const Tensor *t, uint64_t first, uint64_t n, uint8_t *ou
            error_set(e, ERR_FAILED, "tensor '%s': %llu rows beyond its last", t->name, (unsigned long long)n);
 }
 
-static bool read_ordered(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {
-    if (!t->row_index) return read_stored(t, first, n, out, e);
+/* Copies rows [first, first + n) of the view in the storage type: one copy where the order is that of the
+ * storage, else one for each row. */
+static bool read_in_order(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {
+    if (!t->row_index) return read_storage(t, first, n, out, e);
     uint64_t size = tensor_storage_row_bytes(t);
     for (uint64_t i = 0; i < n; i++)
-        if (!read_stored(t, t->row_index[first + i], 1, out + i * size, e)) return false;
+        if (!read_storage(t, t->row_index[first + i], 1, out + i * size, e)) return false;
     return true;
 }
 
+/* Decodes rows [first, first + n) of the view to fp32 and applies scale, add and row_scale. `stored` is a
+ * buffer for the encoded rows. */
 static bool read_decoded(const Tensor *t, uint64_t first, uint64_t n, uint8_t *stored, float *out, Error *e) {
     const DTypeInfo *from = dtype_info(t->storage_dtype);
     if (!from->decode)
-        return error_set(e, ERR_INPUT,
-                         "tensor '%s': values of type %s cannot be decoded (its bytes are only carried)",
-                         t->name, from->name);
-    if (!read_ordered(t, first, n, stored, e)) return false;
+        return error_set(
+            e, ERR_INPUT,
+            "tensor '%s': values of type %s cannot be decoded; tensors of this type can only be copied",
+            t->name, from->name);
+    if (!read_in_order(t, first, n, stored, e)) return false;
     uint64_t elems = n * t->row_elems;
     from->decode(stored, elems, out);
     if (t->scale != 1 || t->add != 0)
@@ -152,9 +169,13 @@ static bool read_decoded(const Tensor *t, uint64_t first, uint64_t n, uint8_t *s
     return true;
 }
 
-/* The largest magnitude that a type rounds to something finite, roughly where it is far beyond any weight. In
- * blocks it is a scale or a minimum that has to stay finite, which is a half: so many times larger may values
- * be. Where scales are searched for they may come out larger than the plain ones, though not twice. */
+/* The largest magnitude that can be written as `d` without a scale or a value becoming infinite.
+ *
+ * The scales of block types are half-precision, at most 65504. In a type whose largest level is L, values up
+ * to L * 65504 have a finite scale: Q4_0's levels end at -8, Q8_0's at 127. K-quants and IQ4_XS multiply two
+ * scales, so the bound has the largest factor of the inner scale as well. Searches for the best scale may
+ * exceed the plain one, but by less than a factor of two, which the bounds of those types allow for. The
+ * bounds need not be exact, because weights are nowhere near them. */
 static float reach_of(DType d) {
     static const float most = 0x1.ffdffep15f;
     switch (d) {
@@ -188,13 +209,17 @@ static float reach_of(DType d) {
     }
 }
 
+/* The bits of |f|. Magnitudes of floats are ordered like these bits, which lets check_reach compare integers
+ * in a loop that vectorises. */
 static uint32_t bits_of(float f) {
     uint32_t bits;
     memcpy(&bits, &f, sizeof bits);
     return bits & 0x7fffffff;
 }
 
-/* What is finite must not become infinite by the way it is written. Infinite ones are the source's own. */
+/* Fails if writing would make a finite value infinite. Values that are infinite or NaN in the source pass:
+ * the source is not ours to judge. In bits, the offending range is [first, bits of infinity), and the
+ * subtraction wraps for smaller values, so one unsigned comparison tests both ends. */
 static bool check_reach(const Tensor *t, const float *values, uint64_t n, Error *e) {
     uint32_t first = bits_of(reach_of(t->dtype)) + 1, range = bits_of(INFINITY) - first;
     uint32_t beyond = 0;
@@ -208,15 +233,16 @@ static bool check_reach(const Tensor *t, const float *values, uint64_t n, Error 
                      t->name, *values, dtype_info(t->dtype)->name);
 }
 
-/* Rows per chunk so that neither form passes CHUNK, at least one. */
+/* The number of rows, at least one, for which neither the encoded nor the decoded form exceeds CHUNK. */
 static uint64_t rows_per_chunk(const Tensor *t) {
     uint64_t size = t->row_elems * sizeof(float) + tensor_storage_row_bytes(t);
     return size && size < CHUNK ? CHUNK / size : 1;
 }
 
+/* All types that have an encoder go through fp32; f64 and integers have none, so nothing is lost silently. */
 bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Error *e) {
-    if (!n || !t->row_elems) return true; /* of empty rows a header may claim any number */
-    if (served_as_stored(t)) return read_ordered(t, first, n, out, e);
+    if (!n || !t->row_elems) return true; /* a header may claim any number of empty rows */
+    if (view_is_storage(t)) return read_in_order(t, first, n, out, e);
     const DTypeInfo *to = dtype_info(t->dtype);
     if (!to->encode)
         return error_set(e, ERR_FAILED, "tensor '%s': values cannot be written as %s", t->name, to->name);
@@ -250,6 +276,7 @@ bool tensor_read_f32(const Tensor *t, float *out, Error *e) {
     return ok;
 }
 
+/* A mapped tensor is hashed in place. Others are read chunk by chunk, exactly as a writer would read them. */
 bool tensor_hash(const Tensor *t, char out[33], Error *e) {
     const void *map = tensor_elems(t) ? tensor_map(t) : "";
     if (map) {

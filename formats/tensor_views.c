@@ -1,9 +1,13 @@
-/* Tensors made of other tensors' rows, without reading any: slices, stacks, other orders. */
+/* Tensors made of other tensors without reading them: see formats/tensor_views.h. The first half edits the
+ * description (parts, order of rows). The second half makes tensors whose bytes are computed when they are
+ * read: their single part has a source with a `read` function, whose context remembers the original tensor.
+ */
 #include "formats/tensor_views.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* With one element a row, all parts have row_elems times as many rows at the same offsets. */
 bool tensor_split_elements(Arena *a, Tensor *t, Error *e) {
     if (t->row_elems == 1) return true;
     if (dtype_info(t->storage_dtype)->block_elems != 1 || t->row_index || t->row_scale)
@@ -25,6 +29,7 @@ bool tensor_split_rows(Arena *a, Tensor *t, Error *e) {
 }
 
 void tensor_permute(Arena *a, Tensor *t, const uint32_t *index) {
+    /* The new order is looked up in the old one, so that row_index always refers to the storage. */
     uint32_t *composed = arena_alloc(a, t->n_rows * sizeof *composed);
     bool identity = true;
     for (uint64_t i = 0; i < t->n_rows; i++) {
@@ -36,6 +41,8 @@ void tensor_permute(Arena *a, Tensor *t, const uint32_t *index) {
 
 /* ---- slices and stacks ---- */
 
+/* A slice of a permuted tensor keeps all parts and takes a range of the index. Otherwise the parts themselves
+ * are cut to the range. */
 Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n) {
     Tensor out = *t;
     out.n_rows = n;
@@ -62,12 +69,15 @@ Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n) {
     return out;
 }
 
-static bool agree(const Tensor *a, const Tensor *b) {
+/* True if one description (type, scales, shape) suits both tensors, which may differ in where their rows lie.
+ */
+static bool same_layout(const Tensor *a, const Tensor *b) {
     return a->storage_dtype == b->storage_dtype && a->dtype == b->dtype && a->rank == b->rank &&
            a->scale == b->scale && a->add == b->add && a->row_elems == b->row_elems &&
            a->n_rows == b->n_rows && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
 }
 
+/* Rows of the storage; a slice of a permuted tensor has more of them than its view. */
 static uint64_t stored_rows(const Tensor *t) {
     uint64_t n = 0;
     for (uint32_t i = 0; i < t->n_parts; i++)
@@ -75,7 +85,9 @@ static uint64_t stored_rows(const Tensor *t) {
     return n;
 }
 
-/* The row_index of a stack whose members may have one each. */
+/* The row_index of a stack. Members without an index of their own are in storage order. `base` is the storage
+ * row at which the member's parts begin, once they are appended to those before it. NULL if no member has an
+ * index. */
 static const uint32_t *stacked_index(Arena *a, const Tensor *const *tensors, uint32_t n, uint64_t rows) {
     bool any = false;
     for (uint32_t i = 0; i < n; i++)
@@ -95,7 +107,7 @@ bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *ou
     uint32_t n_parts = 0;
     for (uint32_t i = 0; i < n; i++) {
         n_parts += tensors[i]->n_parts;
-        if (!agree(tensors[0], tensors[i]))
+        if (!same_layout(tensors[0], tensors[i]))
             return error_set(e, ERR_INPUT, "tensors '%s' (%s) and '%s' (%s) differ in type or shape",
                              tensors[0]->name, dtype_info(tensors[0]->storage_dtype)->name, tensors[i]->name,
                              dtype_info(tensors[i]->storage_dtype)->name);
@@ -117,11 +129,12 @@ bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *ou
     return true;
 }
 
-/* ---- as they are served ---- */
+/* ---- tensors whose bytes are computed ---- */
 
 typedef bool ReadBytes(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e);
 
-/* What `t` serves, as rows of `row_elems` that `read` gives. */
+/* A tensor with the shape and view type of `t` whose storage, in rows of `row_elems`, is what `read` returns.
+ * It inherits the history of the view, because row order and scales of `t` are no longer visible in it. */
 static Tensor over_read(Arena *a, const Tensor *t, uint64_t row_elems, ReadBytes *read, void *context) {
     ByteSource *source = arena_alloc(a, sizeof *source);
     TensorPart *part = arena_alloc(a, sizeof *part);
@@ -142,7 +155,8 @@ static Tensor over_read(Arena *a, const Tensor *t, uint64_t row_elems, ReadBytes
     return out;
 }
 
-static bool read_served(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
+/* Reads whole rows of the view of the tensor in `context`. */
+static bool read_view(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     const Tensor *t = s->context;
     uint64_t row = tensor_row_bytes(t);
     return tensor_read_rows(t, offset / row, n / row, out, e);
@@ -151,17 +165,17 @@ static bool read_served(const ByteSource *s, uint64_t offset, size_t n, void *ou
 Tensor tensor_of_view(Arena *a, const Tensor *t) {
     Tensor *inner = arena_alloc(a, sizeof *inner);
     *inner = *t;
-    return over_read(a, t, t->row_elems, read_served, inner);
+    return over_read(a, t, t->row_elems, read_view, inner);
 }
 
 /* ---- transposed ---- */
 
 /* The context of a transposed tensor's source. */
-typedef struct Turned {
-    Tensor inner;
-    TransposeCache *cache;
-    uint64_t number; /* from 1: what cache->current says */
-} Turned;
+typedef struct Transposed {
+    Tensor inner;          /* the original, [..., rows, columns] */
+    TransposeCache *cache; /* where the matrix that was read last is kept */
+    uint64_t number;       /* from 1; equals cache->current while the cache holds a matrix of this tensor */
+} Transposed;
 
 void transpose_cache_free(TransposeCache *t) {
     free(t->bytes);
@@ -169,8 +183,10 @@ void transpose_cache_free(TransposeCache *t) {
     t->capacity = t->current = 0;
 }
 
-/* In squares, so that neither side leaves the cache. `size` is a constant where it is called. */
-static inline void turn_by(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols, size_t size) {
+/* Copies `from` [rows, cols] to `to` [cols, rows] in squares of SIDE elements, so that the cache lines of
+ * both sides are used completely before they are evicted. `size` is a constant at each call, which turns
+ * memcpy into one load and one store. */
+static inline void transpose_by(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols, size_t size) {
     enum { SIDE = 32 };
     for (uint64_t r0 = 0; r0 < rows; r0 += SIDE)
         for (uint64_t c0 = 0; c0 < cols; c0 += SIDE)
@@ -179,24 +195,25 @@ static inline void turn_by(uint8_t *to, const uint8_t *from, uint64_t rows, uint
                     memcpy(to + (c * rows + r) * size, from + (r * cols + c) * size, size);
 }
 
-static void turn(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols, size_t size) {
+static void transpose(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols, size_t size) {
     switch (size) {
     case 1:
-        turn_by(to, from, rows, cols, 1);
+        transpose_by(to, from, rows, cols, 1);
         break;
     case 2:
-        turn_by(to, from, rows, cols, 2);
+        transpose_by(to, from, rows, cols, 2);
         break;
     case 4:
-        turn_by(to, from, rows, cols, 4);
+        transpose_by(to, from, rows, cols, 4);
         break;
     default:
-        turn_by(to, from, rows, cols, size);
+        transpose_by(to, from, rows, cols, size);
     }
 }
 
-/* Sees to it that cache->bytes is this matrix, transposed. */
-static bool hold(const Turned *t, uint64_t matrix, Error *e) {
+/* Makes sure that the cache holds matrix number `matrix` of this tensor, transposed. Readers ask for rows in
+ * order, so each matrix is read and transposed once. */
+static bool cache_matrix(const Transposed *t, uint64_t matrix, Error *e) {
     TransposeCache *cache = t->cache;
     if (cache->current == t->number && cache->matrix == matrix) return true;
     uint64_t rows = t->inner.shape[t->inner.rank - 2], cols = t->inner.row_elems;
@@ -210,21 +227,23 @@ static bool hold(const Turned *t, uint64_t matrix, Error *e) {
     const uint8_t *map = tensor_map(&t->inner);
     uint8_t *read = map ? NULL : big_alloc_unset(rows, cols * size, t->inner.name, e);
     bool ok = map || (read && tensor_read_rows(&t->inner, matrix * rows, rows, read, e));
-    if (ok) turn(cache->bytes, map ? map + matrix * bytes : read, rows, cols, size);
+    if (ok) transpose(cache->bytes, map ? map + matrix * bytes : read, rows, cols, size);
     free(read);
     cache->current = ok ? t->number : 0;
     cache->matrix = matrix;
     return ok;
 }
 
-static bool read_turned(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
-    const Turned *t = s->context;
+/* Reads bytes of the transposed matrices, which follow each other in memory order; a request may span
+ * several. */
+static bool read_transposed(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
+    const Transposed *t = s->context;
     uint64_t size =
         t->inner.shape[t->inner.rank - 2] * t->inner.row_elems * dtype_info(t->inner.dtype)->block_bytes;
     uint8_t *to = out;
     while (n) {
         uint64_t at = offset % size, take = size - at < n ? size - at : n;
-        if (!hold(t, offset / size, e)) return false;
+        if (!cache_matrix(t, offset / size, e)) return false;
         memcpy(to, t->cache->bytes + at, take);
         to += take;
         offset += take;
@@ -233,19 +252,22 @@ static bool read_turned(const ByteSource *s, uint64_t offset, size_t n, void *ou
     return true;
 }
 
+/* Two transposed parts are compared by what they were transposed from. */
 bool part_same(const TensorPart *a, const TensorPart *b) {
-    if (a->source->read == read_turned && b->source->read == read_turned) {
-        const Turned *x = a->source->context, *y = b->source->context;
+    if (a->source->read == read_transposed && b->source->read == read_transposed) {
+        const Transposed *x = a->source->context, *y = b->source->context;
         return a->offset == b->offset && x->inner.n_parts == 1 && y->inner.n_parts == 1 &&
                !x->inner.row_index && !y->inner.row_index && part_same(x->inner.parts, y->inner.parts);
     }
     return a->source == b->source && a->offset == b->offset;
 }
 
-/* What `t` was transposed from, if nothing was done to it since but a change of the served type. */
-static const Turned *turned_before(const Tensor *t) {
+/* The context of `t` if it is a whole transposed tensor that was not permuted, sliced or scaled by row since;
+ * NULL otherwise. Transposing such a tensor again restores the original. */
+static const Transposed *transposed_before(const Tensor *t) {
     const TensorPart *part = t->parts;
-    if (t->n_parts != 1 || t->row_index || t->row_scale || part->source->read != read_turned || part->offset)
+    if (t->n_parts != 1 || t->row_index || t->row_scale || part->source->read != read_transposed ||
+        part->offset)
         return NULL;
     return t->n_rows == part->n_rows && part->source->size == t->n_rows * tensor_storage_row_bytes(t)
                ? part->source->context
@@ -253,9 +275,10 @@ static const Turned *turned_before(const Tensor *t) {
 }
 
 bool tensor_transposed(Arena *a, TransposeCache *cache, const Tensor *t, Tensor *out, Error *e) {
-    const Turned *before = turned_before(t);
+    const Transposed *before = transposed_before(t);
     *out = *t;
     if (before) {
+        /* The original parts come back, with scale and offset composed: y = s2 * (s1 * x + a1) + a2. */
         const Tensor *inner = &before->inner;
         out->parts = inner->parts;
         out->n_parts = inner->n_parts;
@@ -271,9 +294,9 @@ bool tensor_transposed(Arena *a, TransposeCache *cache, const Tensor *t, Tensor 
         if (dtype_info(t->dtype)->block_elems != 1)
             return error_set(e, ERR_INPUT, "tensor '%s': a matrix of %s cannot be transposed", t->name,
                              dtype_info(t->dtype)->name);
-        Turned *turned = arena_alloc(a, sizeof *turned);
-        *turned = (Turned){.inner = *t, .cache = cache, .number = ++cache->n_made};
-        *out = over_read(a, t, t->shape[t->rank - 2], read_turned, turned);
+        Transposed *transposed = arena_alloc(a, sizeof *transposed);
+        *transposed = (Transposed){.inner = *t, .cache = cache, .number = ++cache->n_made};
+        *out = over_read(a, t, t->shape[t->rank - 2], read_transposed, transposed);
         tensor_raise_status(out, TENSOR_PERMUTED);
     }
     out->shape[t->rank - 2] = t->row_elems;

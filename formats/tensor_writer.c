@@ -1,3 +1,4 @@
+/* Streams of tensor bytes and the file writer built on them: see formats/tensor_writer.h. */
 #include "formats/tensor_writer.h"
 
 #include <fcntl.h>
@@ -7,9 +8,13 @@
 #include "formats/hash.h"
 #include "formats/output.h"
 
-enum { PIECE = 2 << 20, FLUSH = 32 << 20 };
+enum {
+    PIECE = 2 << 20,  /* bytes produced at a time; progress and interruption have this grain */
+    FLUSH = 32 << 20, /* bytes after which the kernel is asked to start writing to disk */
+};
 
-/* Has the disk work on what is written while we go on, so that the fsync at the end finds little left. */
+/* Asks the kernel to start writing dirty pages to disk while the next tensors are being computed. Without it,
+ * all of a large file would be left to the fsync at the end. */
 static void start_flush(TensorWriter *w, size_t n) {
     w->unflushed += n;
     if (w->unflushed < FLUSH) return;
@@ -17,6 +22,7 @@ static void start_flush(TensorWriter *w, size_t n) {
     w->unflushed = 0;
 }
 
+/* Writes one piece, unless the user has interrupted the run, and reports the progress. */
 static bool put(TensorWriter *w, const void *bytes, size_t n, Error *e) {
     if (w->options->stop && *w->options->stop)
         return error_set(e, ERR_INTERRUPTED, "%s: interrupted; nothing was left behind", w->path);
@@ -40,7 +46,7 @@ void tensor_stream_close(TensorStream *s) {
     *s = (TensorStream){0};
 }
 
-/* The next rows of a tensor that has to be put together. */
+/* Reads the next rows of a tensor that is not mapped, as many as fit into PIECE bytes. */
 static bool next_rows(TensorStream *s, const uint8_t **bytes, size_t *n, Error *e) {
     const Tensor *t = s->tensor;
     uint64_t row = tensor_row_bytes(t);
@@ -56,6 +62,8 @@ static bool next_rows(TensorStream *s, const uint8_t **bytes, size_t *n, Error *
     return true;
 }
 
+/* A mapped tensor is handed out in place; the others are read into s->rows. Every piece is hashed. `*n` = 0
+ * tells the caller that the stream has ended. */
 bool tensor_stream_next(TensorStream *s, const uint8_t **bytes, size_t *n, Error *e) {
     const uint8_t *map = tensor_map(s->tensor);
     *n = 0;

@@ -1,5 +1,6 @@
-/* PyTorch's zip form: NAME/data.pkl describes the tensors, NAME/data/KEY holds the bytes of storage KEY.
- * formats/zip_map.h finds the entries; torch.save stores them, so they are served from the mapped file. */
+/* Reads PyTorch's zip form: see formats/torch_zip.h. The steps: find the folder NAME, run the pickle
+ * NAME/data.pkl (unpickle.c), find the state dict in its result, and add each tensor of it, whose bytes are
+ * the zip entry of its storage. */
 #include "formats/torch_zip.h"
 
 #include <stdlib.h>
@@ -8,33 +9,36 @@
 #include "formats/text.h"
 #include "formats/unpickle.h"
 
-enum { MAX_NAME = 4096 };
+enum { MAX_NAME = 4096 }; /* bytes of a tensor's name */
 
 typedef struct TorchZip {
     Checkpoint *c;
     ZipMap *zip;
     const char *path;
-    const char *prefix; /* "NAME/" */
-    uint64_t n_left_out;
+    const char *prefix;  /* "NAME/", the folder of all entries */
+    uint64_t n_left_out; /* values beside the tensors, which are not read */
     Error *e;
 } TorchZip;
 
-/* The entry prefix + name, or NULL with an error. */
+/* Opens the entry NAME/`name`; NULL with an error if there is none. */
 static ZipEntry *open_entry(TorchZip *z, const char *name) {
     return zip_map_entry(z->zip, arena_printf(&z->c->arena, "%s%s", z->prefix, name), z->e);
 }
 
 /* ---- tensors ---- */
 
-/* A tensor whose elements do not lie in row-major order in its storage. */
+/* The source of a tensor whose elements are not in row-major order in its storage, such as a transposed
+ * weight. */
 typedef struct Strided {
     ByteSource source;
-    ZipEntry *entry;
-    PickleTensor tensor;
-    uint32_t item; /* bytes of an element */
+    ZipEntry *entry;     /* the storage */
+    PickleTensor tensor; /* shape and strides */
+    uint32_t item;       /* bytes of an element */
 } Strided;
 
-/* Gathers elements, with an odometer over the dimensions. Rows are served, so whole elements are. */
+/* Gathers elements in row-major order. `index` counts like an odometer: the last dimension runs fastest, and
+ * where a dimension overflows, the position goes back by its whole extent and the next slower dimension
+ * advances. Readers ask for whole rows, so offset and n are multiples of an element. */
 static bool read_strided(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     const Strided *v = s->context;
     const PickleTensor *t = &v->tensor;
@@ -56,6 +60,8 @@ static bool read_strided(const ByteSource *s, uint64_t offset, size_t n, void *o
     return true;
 }
 
+/* True if the elements lie in row-major order without gaps. The stride of a dimension of one element does not
+ * matter. */
 static bool is_contiguous(const PickleTensor *t) {
     uint64_t expected = 1;
     for (uint32_t d = t->rank; d-- > 0; expected *= t->shape[d])
@@ -73,11 +79,14 @@ static const ByteSource *strided_source(TorchZip *z, const PickleTensor *t, ZipE
     return &v->source;
 }
 
+/* A name has to be text that JSON and GGUF can hold: UTF-8, not empty, without zero bytes. */
 static bool valid_name(const PickleValue *key) {
     return key->kind == PICKLE_STRING && key->n && key->n <= MAX_NAME && text_is_utf8(key->text, key->n) &&
            !memchr(key->text, 0, key->n);
 }
 
+/* Adds one tensor. The constructor of the PickleTensor has checked that its elements lie in the storage; here
+ * the size of the storage is compared with the entry that holds it. */
 static bool add_tensor(TorchZip *z, const PickleValue *key, const PickleTensor *from) {
     if (!valid_name(key))
         return error_set(z->e, ERR_INPUT,
@@ -95,7 +104,7 @@ static bool add_tensor(TorchZip *z, const PickleValue *key, const PickleTensor *
     for (uint32_t d = 0; d < t.rank; d++)
         elems *= t.shape[d] = from->shape[d];
     t.row_elems = t.rank ? t.shape[t.rank - 1] : 1;
-    if (elems == 0) t.row_elems = 0; /* whatever its other dimensions claim */
+    if (elems == 0) t.row_elems = 0; /* the other dimensions of an empty tensor may be any numbers */
     t.n_rows = elems ? elems / t.row_elems : 0;
 
     ZipEntry *x = open_entry(z, arena_printf(&z->c->arena, "data/%s", from->storage->key));
@@ -117,13 +126,15 @@ static bool add_tensor(TorchZip *z, const PickleValue *key, const PickleTensor *
 
 /* ---- the state dict ---- */
 
-/* A key for messages. */
+/* A key of a dict as text for messages. */
 static const char *shown(TorchZip *z, const PickleValue *key) {
     if (key->kind == PICKLE_INT) return arena_printf(&z->c->arena, "%lld", (long long)key->integer);
     if (!valid_name(key)) return pickle_kind_name(key->kind);
     return arena_printf(&z->c->arena, "'%.*s'", key->n < 80 ? (int)key->n : 80, key->text);
 }
 
+/* Reports that no state dict was found, and the first keys of the dict, which usually show what the file is.
+ */
 static const PickleValue *no_tensors(TorchZip *z, const PickleValue *top) {
     Buffer keys = {0};
     for (uint32_t i = 0; i < top->n && i < 12; i += 2)
@@ -134,7 +145,8 @@ static const PickleValue *no_tensors(TorchZip *z, const PickleValue *top) {
     return NULL;
 }
 
-/* The top-level dict, or the one entry of it that holds tensors: {"model": {...}, "epoch": 3}. */
+/* The dict that holds the tensors: the top level itself, or its one entry that holds some, as in {"model":
+ * {...}, "epoch": 3}. Two such entries would be a guess, so they are refused. */
 static const PickleValue *find_state_dict(TorchZip *z, const PickleValue *top) {
     if (top->kind != PICKLE_DICT) {
         error_set(z->e, ERR_INPUT, "%s: holds %s, not a state dict; save model.state_dict()", z->path,
@@ -157,7 +169,8 @@ static const PickleValue *find_state_dict(TorchZip *z, const PickleValue *top) {
     return found && found->kind == PICKLE_DICT ? found : no_tensors(z, top);
 }
 
-/* Remembers what is not read on: a version number, a module's extra state, an optimizer beside the model. */
+/* Adds a key to the list of what is not read: a version number, the extra state of a module, an optimizer
+ * beside the model. The first NAMED keys are listed by name. */
 static void leave_out(TorchZip *z, const PickleValue *key) {
     enum { NAMED = 8 };
     const char *before = z->c->left_out;
@@ -166,6 +179,7 @@ static void leave_out(TorchZip *z, const PickleValue *key) {
                                   z->n_left_out > NAMED ? "..." : shown(z, key));
 }
 
+/* Adds the tensors of `dict` and records what is left out, there and at the top level. */
 static bool add_tensors(TorchZip *z, const PickleValue *top, const PickleValue *dict) {
     for (uint32_t i = 0; top != dict && i < top->n; i += 2)
         if (top->items[i + 1] != dict) leave_out(z, top->items[i]);
@@ -179,11 +193,13 @@ static bool add_tensors(TorchZip *z, const PickleValue *top, const PickleValue *
 
 /* ---- the file ---- */
 
-/* torch.save puts everything into one folder, named after the file. */
+/* True for NAME/data.pkl: torch.save puts all entries into one folder that is named after the file. */
 static bool is_pickle(const char *name) {
     return text_ends_with(name, "/data.pkl") && strchr(name, '/') == strrchr(name, '/');
 }
 
+/* Finds the one NAME/data.pkl. A TorchScript program has a NAME/constants.pkl too and needs an interpreter.
+ */
 static bool find_prefix(TorchZip *z) {
     for (uint64_t i = 0; i < zip_map_count(z->zip); i++) {
         const char *name = zip_map_name(z->zip, i);
@@ -202,6 +218,8 @@ static bool find_prefix(TorchZip *z) {
                      z->path);
 }
 
+/* PyTorch writes NAME/byteorder since version 2.1; before, all files were written in the byte order of the
+ * machine, in practice little-endian. */
 static bool check_byte_order(TorchZip *z) {
     const char *name = arena_printf(&z->c->arena, "%sbyteorder", z->prefix);
     if (!zip_map_has(z->zip, name)) return true; /* torch before 2.1 */
@@ -211,6 +229,7 @@ static bool check_byte_order(TorchZip *z) {
            error_set(z->e, ERR_INPUT, "%s: %.300s: the byte order is not 'little'", z->path, x->name);
 }
 
+/* The values of the pickle are needed only until the tensors are added, so they have their own arena. */
 static bool read_state_dict(TorchZip *z) {
     if (!find_prefix(z) || !check_byte_order(z)) return false;
     ZipEntry *pickle = open_entry(z, "data.pkl");

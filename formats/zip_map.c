@@ -1,4 +1,9 @@
-/* Entries of a zip as ranges of the mapped file: see formats/zip_map.h. */
+/* Entries of a zip as ranges of the mapped file: see formats/zip_map.h.
+ *
+ * libzip parses the central directory, but has no function that says at which offset the data of an entry
+ * begins: that depends on the local file header, whose extra field may differ from the one in the directory.
+ * The trick used here: libzip reads the mapped file through our own source (window_command), so when it is
+ * asked for the first byte of an entry, the source sees the offset that it reads at. See find_bytes. */
 #include "formats/zip_map.h"
 
 #include <stdlib.h>
@@ -6,13 +11,16 @@
 #include <zip.h>
 #include <zlib.h>
 
-enum { MAX_EXPANSION = 100 };
+enum {
+    MAX_EXPANSION = 100
+}; /* how many times the size of the file its deflated entries may take in memory */
 
-/* libzip reads the mapped file through this and so shows where it reads: it has no call that says where in
- * the file an entry's bytes lie. */
+/* The mapped file as a source for libzip. */
 typedef struct Window {
-    const uint8_t *map;
-    uint64_t size, at, last_read;
+    const uint8_t *map; /* (size) */
+    uint64_t size;      /* bytes */
+    uint64_t at;        /* read position */
+    uint64_t last_read; /* offset at which the last read began */
     zip_error_t error;
 } Window;
 
@@ -31,6 +39,7 @@ static zip_int64_t window_stat(const Window *w, zip_stat_t *st) {
     return sizeof *st;
 }
 
+/* A seekable, read-only source (libzip, zip_source_function(3)). */
 static zip_int64_t window_command(void *context, void *data, zip_uint64_t n, zip_source_cmd_t command) {
     Window *w = context;
     zip_int64_t to;
@@ -67,8 +76,9 @@ struct ZipMap {
     const ByteSource *file;
     Window window;
     zip_t *zip;
-    ZipEntry **entries; /* by number in the zip; NULL until opened */
-    uint64_t n_entries, unpacked;
+    ZipEntry **entries; /* (n_entries) by number in the zip; NULL until opened */
+    uint64_t n_entries;
+    uint64_t unpacked; /* bytes that deflated entries take in memory */
 };
 
 ZipMap *zip_map_open(Checkpoint *c, const ByteSource *file, Error *e) {
@@ -126,6 +136,8 @@ bool zip_map_is_compressed(const ZipMap *z, const char *name) {
 
 /* ---- entries ---- */
 
+/* A crc of 0 cannot be told from "none was computed", so an entry whose true checksum is 0 is not checked:
+ * one in 2^32. */
 bool zip_entry_check(ZipEntry *x, Error *e) {
     if (x->checked || !x->crc) return true;
     uint32_t crc = (uint32_t)crc32_z(0, x->bytes, x->source.size);
@@ -136,6 +148,8 @@ bool zip_entry_check(ZipEntry *x, Error *e) {
     return true;
 }
 
+/* ByteSource.read of an entry. The checksum covers the whole entry, so the first read goes through all of it.
+ */
 static bool read_entry(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     ZipEntry *x = s->context;
     if (!zip_entry_check(x, e)) return false;
@@ -143,7 +157,9 @@ static bool read_entry(const ByteSource *s, uint64_t offset, size_t n, void *out
     return true;
 }
 
-/* Where in the file an entry's bytes lie, compressed or not; false where they do not. */
+/* Finds the offset in the file at which the data of an entry, compressed or not, begins. Opening the entry
+ * raw (ZIP_FL_COMPRESSED) and reading a byte makes libzip skip the local header; the window remembers where
+ * that read began. False if the `size` bytes do not lie in the file. */
 static bool find_bytes(ZipMap *z, uint64_t number, uint64_t size, uint64_t *at) {
     uint8_t first;
     zip_file_t *f = zip_fopen_index(z->zip, number, ZIP_FL_COMPRESSED | ZIP_FL_ENCRYPTED);
@@ -158,7 +174,7 @@ static bool outside(const ZipMap *z, const char *name, uint64_t size, Error *e) 
                      name, (unsigned long long)size, (unsigned long long)z->file->size);
 }
 
-/* A stored entry is its bytes in the file. */
+/* A stored entry is used where its bytes lie in the mapped file. */
 static bool locate(ZipMap *z, ZipEntry *x, uint64_t number, const zip_stat_t *st, Error *e) {
     uint64_t at = 0;
     if (st->size && (st->comp_size != st->size || !find_bytes(z, number, st->size, &at)))
@@ -171,7 +187,8 @@ static void free_unpacked(Mapping *m) {
     free(m->source.context);
 }
 
-/* A deflated entry is unpacked into memory; libzip checks its sum. */
+/* Unpacks a deflated entry into memory. The limit on the total protects against zip bombs, which expand a
+ * thousandfold. */
 static bool unpack(ZipMap *z, ZipEntry *x, uint64_t number, uint64_t size, Error *e) {
     uint64_t limit = z->file->size * MAX_EXPANSION;
     if (size > limit || z->unpacked > limit - size)
@@ -183,7 +200,7 @@ static bool unpack(ZipMap *z, ZipEntry *x, uint64_t number, uint64_t size, Error
     checkpoint_add_mapping(z->c, &owner, free_unpacked);
     z->unpacked += size;
     zip_file_t *f = zip_fopen_index(z->zip, number, 0);
-    uint8_t past; /* reading past the end makes libzip compare checksums */
+    uint8_t past; /* libzip compares the checksum when a read reaches the end */
     bool ok = f && zip_fread(f, bytes, size) == (zip_int64_t)size && zip_fread(f, &past, 1) == 0;
     if (!ok)
         error_set(e, ERR_INPUT, "%s: %.300s: cannot be unpacked to its %llu bytes: %s", z->file->path,
@@ -194,6 +211,7 @@ static bool unpack(ZipMap *z, ZipEntry *x, uint64_t number, uint64_t size, Error
     return ok;
 }
 
+/* Entries are opened once and then shared, because several tensors may lie in one storage. */
 ZipEntry *zip_map_entry(ZipMap *z, const char *name, Error *e) {
     zip_int64_t number = zip_name_locate(z->zip, name, 0);
     zip_stat_t st;
@@ -221,6 +239,7 @@ ZipEntry *zip_map_entry(ZipMap *z, const char *name, Error *e) {
 
 /* ---- the zip as a whole ---- */
 
+/* Name and extent of an entry, for checking all entries against each other. */
 typedef struct Extent {
     const char *name;
     uint64_t at, size;
@@ -235,7 +254,8 @@ static int by_place(const void *a, const void *b) {
     return x->at != y->at ? (x->at < y->at ? -1 : 1) : by_name(a, b);
 }
 
-/* Nothing that could lead out of a folder: no "..", no root, no drive or backslash. */
+/* True if the name stays within a folder: no "..", no root, no drive letter, no backslash, which Windows
+ * takes as a separator. */
 static bool tame(const char *name) {
     if (!*name || *name == '/' || strchr(name, '\\') || strchr(name, ':')) return false;
     for (const char *p = name; p; p = strchr(p, '/') ? strchr(p, '/') + 1 : NULL)
@@ -243,6 +263,8 @@ static bool tame(const char *name) {
     return true;
 }
 
+/* Sorts by name to find duplicates, then by place to find overlaps. Overlapping entries are the other way to
+ * build a zip bomb. */
 static bool check_extents(const ZipMap *z, Extent *x, uint64_t n, Error *e) {
     qsort(x, n, sizeof *x, by_name);
     for (uint64_t i = 0; i < n; i++) {
@@ -264,6 +286,7 @@ static bool check_extents(const ZipMap *z, Extent *x, uint64_t n, Error *e) {
     return true;
 }
 
+/* Takes time proportional to n log n of the entries; each entry is opened once to find its bytes. */
 bool zip_map_check(ZipMap *z, Error *e) {
     Extent *x = xcalloc(z->n_entries, sizeof *x);
     bool ok = true;

@@ -243,8 +243,8 @@ static void what_cannot_be_converted_is_named(void **state) {
     assert_true(tensor_hash(&t, hash, &e)); /* its bytes are there */
     assert_false(tensor_read_f32(&t, values, &e));
     assert_int_equal(e.code, ERR_INPUT);
-    assert_string_equal(e.message, "tensor 'blk.0': values of type q8_k cannot be decoded (its bytes are "
-                                   "only carried)");
+    assert_string_equal(e.message, "tensor 'blk.0': values of type q8_k cannot be decoded; tensors of this "
+                                   "type can only be copied");
     t = tensor_over(&a, "w", DTYPE_F32, 2, (uint64_t[]){1, 256}, values);
     t.dtype = DTYPE_IQ2_XS;
     assert_false(tensor_read_rows(&t, 0, 1, values, &e));
