@@ -1,3 +1,6 @@
+/* The table of element types: see formats/dtype.h. Sizes and numbers of block types are those of ggml
+ * (ggml.c, type_traits; ggml.h, enum ggml_type), names of plain types those of safetensors
+ * (safetensors/src/tensor.rs, Dtype). floats.c and quants_*.c have the conversions. */
 #include "formats/dtype.h"
 
 #include <stddef.h>
@@ -66,6 +69,7 @@ const DTypeInfo *dtype_info(DType t) {
     return &table[t];
 }
 
+/* A test checks that the list has each type with an encoder exactly once. */
 const DType *dtype_encodable(size_t *n) {
     static const DType list[] = {DTYPE_F32,  DTYPE_BF16, DTYPE_F16,  DTYPE_Q8_0,   DTYPE_Q6_K,
                                  DTYPE_Q5_K, DTYPE_Q4_K, DTYPE_Q3_K, DTYPE_Q2_K,   DTYPE_Q5_0,
@@ -123,6 +127,8 @@ bool dtype_bytes(DType t, uint64_t n, uint64_t *out) {
            !__builtin_mul_overflow(n / d->block_elems, (uint64_t)d->block_bytes, out);
 }
 
+/* Only types that occur as the source of such a change are listed: GGUF stores norms and biases of bf16 and
+ * f16 models as f32. */
 bool dtype_widens(DType from, DType to) {
     switch (from) {
     case DTYPE_F32:
@@ -138,10 +144,12 @@ bool dtype_widens(DType from, DType to) {
     }
 }
 
+/* Q8_0 keeps 8 bits, so replacing a type of fewer bits by it changes values by little. */
 DType dtype_written(DType t) {
     return dtype_info(t)->encode ? t : DTYPE_Q8_0;
 }
 
+/* The fallbacks of llama.cpp: a type of about the same size with blocks of 32. */
 bool dtype_for_rows(DType wanted, uint64_t row_elems, DType *out) {
     static const struct {
         DType from, to;

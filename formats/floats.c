@@ -1,10 +1,17 @@
-/* Plain element types: conversions to and from float. */
+/* Plain element types: see formats/floats.h.
+ *
+ * The conversions of half-precision floats use only integer arithmetic and one float addition, which rounds
+ * or normalises in the way that is needed. They give the same bits as the conversion instructions of
+ * processors that have them, on each processor, and loops over them vectorise. */
 #include "formats/floats.h"
 
 #include <string.h>
 
-/* Conversions by integer arithmetic and one float addition that rounds or renormalises: the same bits as the
- * CPU's own instructions, on every CPU, and loops over them vectorise. */
+/* Converts binary16 to float. The 15 bits of exponent and mantissa are shifted to their places in a float,
+ * and the difference of the exponent biases, 127 - 15, is added. Infinities and NaNs (exponent 31) need
+ * another 128 - 16 to arrive at exponent 255. Denormals (exponent 0) have no implicit leading one: they are
+ * given one by adding 1 to the exponent, and subtracting 2^-14 as a float takes it away and normalises the
+ * result. */
 static inline float half_value(uint16_t h) {
     const uint32_t infinity = 0x7c00u << 13;
     uint32_t bits = (h & 0x7fffu) << 13, exponent = bits & infinity;
@@ -13,7 +20,7 @@ static inline float half_value(uint16_t h) {
     float f;
     uint32_t denormal_bits = bits + (1 << 23);
     memcpy(&f, &denormal_bits, sizeof f);
-    f -= 0x1p-14f; /* renormalises: the implicit one of a denormal is not there */
+    f -= 0x1p-14f;
     if (exponent != 0) memcpy(&f, &bits, sizeof f);
     memcpy(&bits, &f, sizeof bits);
     bits |= (uint32_t)(h & 0x8000) << 16;
@@ -21,6 +28,13 @@ static inline float half_value(uint16_t h) {
     return f;
 }
 
+/* Converts float to binary16, rounding to nearest even. All cases are computed and the right one is selected,
+ * without branches.
+ *
+ * Small values (below 2^-14) become denormals: adding 0.5 aligns the mantissa so that the lowest bits of the
+ * sum are those of the result, already rounded. Normal values: the bias is changed and the bits below the
+ * result are rounded, where 0xfff plus the lowest kept bit rounds ties to even; a carry into the exponent is
+ * correct. From 2^16 on the result is infinity; a NaN keeps its upper mantissa bits and becomes quiet. */
 static inline uint16_t value_half(float f) {
     uint32_t bits;
     memcpy(&bits, &f, sizeof bits);
@@ -28,7 +42,7 @@ static inline uint16_t value_half(float f) {
     bits ^= sign;
     float small;
     memcpy(&small, &bits, sizeof small);
-    small += 0.5f; /* the sum's last bits are a denormal half's, rounded to nearest even */
+    small += 0.5f;
     uint32_t small_bits;
     memcpy(&small_bits, &small, sizeof small_bits);
     uint32_t normal = (bits + ((uint32_t)(15 - 127) << 23) + 0xfff + (bits >> 13 & 1)) >> 13;
@@ -53,10 +67,12 @@ float bf16_to_f32(uint16_t h) {
     return f;
 }
 
+/* Rounds to nearest even, as in value_half. Rounding could carry the mantissa of a NaN into infinity, so NaNs
+ * are cut off and made quiet. */
 uint16_t f32_to_bf16(float f) {
     uint32_t bits;
     memcpy(&bits, &f, sizeof bits);
-    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 64); /* a quiet NaN */
+    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 64);
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
@@ -68,7 +84,8 @@ void f32_encode(const float *src, uint64_t n, void *dst) {
     memcpy(dst, src, n * sizeof *src);
 }
 
-/* One function per plain type: element i of unaligned little-endian memory, as float. */
+/* Defines a decoder that reads elements of `type` as `x` and stores `value`. A macro, because the functions
+ * differ in a type. */
 #define PLAIN_DECODE(name, type, value)                                                                      \
     void name(const void *src, uint64_t n, float *dst) {                                                     \
         for (uint64_t i = 0; i < n; i++) {                                                                   \
@@ -107,7 +124,8 @@ void bf16_encode(const float *src, uint64_t n, void *dst) {
     }
 }
 
-/* OCP 8-bit floats: E4M3 has no infinity, E5M2 is the upper half of an F16. */
+/* OCP 8-bit floats (OFP8 specification 1.0). E4M3: bias 7, no infinity; exponent and mantissa of all ones are
+ * NaN. E5M2 needs no function: it is the upper half of a binary16. */
 static float e4m3_value(uint8_t x) {
     int exponent = x >> 3 & 15, mantissa = x & 7;
     float sign = x & 0x80 ? -1.0f : 1.0f;
@@ -116,7 +134,8 @@ static float e4m3_value(uint8_t x) {
     return sign * __builtin_ldexpf(m, (exponent ? exponent : 1) - 7);
 }
 
-/* The kinds without a negative zero (its code is the one NaN), with one more power of two below. */
+/* The FNUZ variants of AMD and Graphcore: the bias is larger by 1, there is no negative zero, and its code is
+ * the only NaN. */
 static float fnuz_value(uint8_t x, int mantissa_bits, int bias) {
     int exponent = (x & 0x7f) >> mantissa_bits, mantissa = x & ((1 << mantissa_bits) - 1);
     if (x == 0x80) return __builtin_nanf("");
@@ -124,7 +143,7 @@ static float fnuz_value(uint8_t x, int mantissa_bits, int bias) {
     return (x & 0x80 ? -1.0f : 1.0f) * __builtin_ldexpf(m, (exponent ? exponent : 1) - bias);
 }
 
-/* Powers of two; the last code is NaN. */
+/* The scale of the OCP MX formats: a power of two with bias 127; 255 is NaN. */
 static float e8m0_value(uint8_t x) {
     return x == 255 ? __builtin_nanf("") : __builtin_ldexpf(1, x - 127);
 }

@@ -1,9 +1,12 @@
+/* Quantized Hugging Face weights as ordinary tensors: see formats/hf_quantization.h. Both kinds have a source
+ * whose `read` function reads the rows of the two original tensors and combines them. */
 #include "formats/hf_quantization.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* A tensor of `shape`'s shape over a source that is asked for its bytes. */
+/* A tensor with rank, shape and rows of `shape` whose storage, of type `stored`, is what the source `s`
+ * computes. */
 static Tensor over_source(Arena *a, const ByteSource *s, const char *name, DType stored, DType as,
                           const Tensor *shape) {
     Tensor t = *shape;
@@ -24,22 +27,26 @@ static bool misfit(const Tensor *t, const Tensor *of, Error *e) {
                      of->name);
 }
 
-/* ---- numbers times factors ---- */
+/* ---- block-scaled weights ---- */
 
+/* The context of a block-scaled weight's source, which computes F32. */
 typedef struct Scaled {
-    ByteSource source; /* F32 */
-    Tensor weight;
-    const float *factors;              /* a matrix of them for each of the weight's */
-    uint64_t rows;                     /* of a matrix of the weight */
-    uint64_t block_rows, block_cols;   /* that a factor is for */
-    uint64_t factor_rows, factor_cols; /* of a matrix of factors */
+    ByteSource source;
+    Tensor weight;                     /* (..., rows, columns), such as a stack of experts */
+    uint64_t rows;                     /* of one matrix of the weight */
+    uint64_t block_rows, block_cols;   /* elements of the weight that share a factor */
+    uint64_t factor_rows, factor_cols; /* ceil(rows / block_rows), ceil(columns / block_cols) */
+    const float *factors;              /* (..., factor_rows, factor_cols) */
 } Scaled;
 
+/* The factors of row `row`, counted over all matrices: one for each block of columns. */
 static const float *factors_of_row(const Scaled *x, uint64_t row) {
     uint64_t matrix = row / x->rows, within = row % x->rows;
     return x->factors + (matrix * x->factor_rows + within / x->block_rows) * x->factor_cols;
 }
 
+/* Reads floats [offset / 4, (offset + n) / 4) of the dequantized weight. Each row is read and decoded as a
+ * whole; the request may begin and end within a row. */
 static bool read_scaled(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     const Scaled *x = s->context;
     const DTypeInfo *d = dtype_info(x->weight.dtype);
@@ -64,18 +71,20 @@ static bool read_scaled(const ByteSource *s, uint64_t offset, size_t n, void *ou
     return ok;
 }
 
+/* ceil(n / block), without overflow. */
 static uint64_t blocks_in(uint64_t n, uint64_t block) {
     return n / block + (n % block != 0);
 }
 
-/* Finds which of the forms in packed.h the scales have; false if none. */
+/* Finds which of the three forms of hf_quantization.h `scale` has, and fills the sizes. False if it has none.
+ */
 static bool fit_blocks(Scaled *x, const Tensor *scale, uint64_t block_rows, uint64_t block_cols) {
     const Tensor *w = &x->weight;
     uint32_t leading = w->rank - 2;
     uint64_t columns = w->row_elems;
     x->rows = w->shape[leading];
     if (tensor_elems(scale) == 1 && w->n_rows) {
-        x->rows = x->block_rows = w->n_rows; /* as if all were one matrix */
+        x->rows = x->block_rows = w->n_rows; /* all matrices are treated as one with a single block */
         x->block_cols = columns;
         x->factor_rows = x->factor_cols = 1;
         return true;
@@ -112,6 +121,8 @@ bool hf_dequantized(Arena *a, const Tensor *weight, const Tensor *scale, uint64_
 
 /* ---- MXFP4 ---- */
 
+/* OCP Microscaling Formats 1.0: a block has 32 elements with one scale. In ggml the scale precedes the codes.
+ */
 enum { MX_VALUES = 32, MX_CODES = MX_VALUES / 2, MX_BLOCK = 1 + MX_CODES };
 
 typedef struct Mxfp4 {
@@ -119,7 +130,8 @@ typedef struct Mxfp4 {
     Tensor blocks, scales;
 } Mxfp4;
 
-/* ggml has the first half of the values in the low nibbles and the second in the high ones. */
+/* Changes the order of the 32 codes of a block. transformers stores neighbours in one byte, (2i, 2i + 1);
+ * ggml stores value i in the low and value i + 16 in the high half of byte i. */
 static void regroup(const uint8_t pairs[MX_CODES], uint8_t halves[MX_CODES]) {
     for (int i = 0; i < MX_CODES; i++) {
         int low = pairs[i / 2] >> i % 2 * 4 & 15, high = pairs[MX_CODES / 2 + i / 2] >> i % 2 * 4 & 15;
@@ -127,7 +139,8 @@ static void regroup(const uint8_t pairs[MX_CODES], uint8_t halves[MX_CODES]) {
     }
 }
 
-/* A served row is one row of `scales` and `per_row` rows of `blocks`; only whole rows are asked for. */
+/* Builds rows of ggml blocks: a row has one row of `scales` and `per_row` rows of `blocks`. Readers ask for
+ * whole rows, because blocks cannot be decoded in part. */
 static bool read_mxfp4(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     const Mxfp4 *x = s->context;
     uint64_t per_row = x->scales.row_elems, row_bytes = per_row * MX_BLOCK;

@@ -1,25 +1,29 @@
+/* The names that a state dict's pickle may import, and what is made of them: see formats/pickle_values.h. The
+ * rebuild functions are those of torch/_utils.py, the persistent ids those of torch/serialization.py
+ * (persistent_id in _save). */
 #include "formats/pickle_values.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+/* What an imported name is, and the arguments of those that are called. */
 typedef enum Role {
-    ROLE_STORAGE,         /* names an element type */
-    ROLE_UNTYPED_STORAGE, /* bytes */
-    ROLE_DTYPE,
-    ROLE_ORDERED_DICT, /* () */
-    ROLE_TENSOR,       /* (storage, offset, shape, strides, ...) */
-    ROLE_TENSOR_TYPED, /* the same with the element type as seventh argument */
-    ROLE_PARAMETER,    /* (tensor, requires_grad, hooks, ...) */
-    ROLE_SIZE,         /* (tuple) */
-    ROLE_OPAQUE,
+    ROLE_STORAGE,         /* a storage class of torch, which states an element type; not called */
+    ROLE_UNTYPED_STORAGE, /* a storage class for bytes; not called */
+    ROLE_DTYPE,           /* a torch.dtype; not called */
+    ROLE_ORDERED_DICT,    /* () */
+    ROLE_TENSOR,          /* (storage, offset, shape, strides, requires_grad, hooks, metadata) */
+    ROLE_TENSOR_TYPED,    /* (storage, offset, shape, strides, requires_grad, hooks, dtype, metadata) */
+    ROLE_PARAMETER,       /* (tensor, requires_grad, hooks, state) */
+    ROLE_SIZE,            /* (tuple) */
+    ROLE_OPAQUE,          /* any arguments; the result has no part in the content of a state dict */
 } Role;
 
 typedef struct PickleGlobal {
     const char *module, *name;
     Role role;
-    DType dtype;
+    DType dtype; /* of ROLE_STORAGE and ROLE_DTYPE */
     uint32_t min_arguments, max_arguments;
 } PickleGlobal;
 
@@ -67,7 +71,6 @@ static const PickleGlobal globals[] = {
     {"torch", "float8_e5m2fnuz", ROLE_DTYPE, DTYPE_F8_E5M2FNUZ, 0, 0},
 };
 
-/* What people run into, and what to do about it. A module stands for all it holds. */
 static const struct {
     const char *module, *name, *why;
 } known_refusals[] = {
@@ -97,6 +100,7 @@ const char *pickle_kind_name(PickleKind k) {
 
 static void *because(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* Writes the reason of a failure and returns NULL, so that callers can write `return because(...)`. */
 static void *because(char *why, size_t size, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
@@ -105,17 +109,19 @@ static void *because(char *why, size_t size, const char *fmt, ...) {
     return NULL;
 }
 
+/* True if the `n` characters of `text` are the string `s`. */
 static bool is(const char *text, uint32_t n, const char *s) {
     return strlen(s) == n && memcmp(text, s, n) == 0;
 }
 
-/* `module` or something inside it. */
+/* True if `text` names the module or something inside it: "torch.nn" covers "torch.nn.modules.linear". */
 static bool within(const char *text, uint32_t n, const char *module) {
     size_t m = strlen(module);
     return n >= m && memcmp(text, module, m) == 0 && (n == m || text[m] == '.');
 }
 
-/* What a terminal can show of a name from a hostile file. */
+/* A name from a hostile file for messages: characters that a terminal could interpret become question marks.
+ */
 static void printable(char *out, size_t size, const char *text, uint32_t n) {
     size_t k = 0;
     for (uint32_t i = 0; i < n && k + 1 < size; i++)
@@ -123,6 +129,7 @@ static void printable(char *out, size_t size, const char *text, uint32_t n) {
     out[k] = 0;
 }
 
+/* An unknown name that people run into is refused with advice; any other one by name. */
 const PickleGlobal *pickle_global(const char *module, uint32_t n_module, const char *name, uint32_t n_name,
                                   char *why, size_t why_size) {
     for (size_t i = 0; i < sizeof globals / sizeof *globals; i++)
@@ -169,6 +176,8 @@ const PickleStorage *pickle_storage(Arena *a, const PickleValue *id, char *why, 
 
 /* ---- tensors ---- */
 
+/* Reads shape or strides; False if one is negative or not an integer. The caller has checked that there are
+ * at most TENSOR_MAX_RANK of them. */
 static bool read_dims(const PickleValue *v, uint64_t out[TENSOR_MAX_RANK]) {
     for (uint32_t i = 0; i < v->n; i++) {
         if (!is_count(v->items[i])) return false;
@@ -177,7 +186,9 @@ static bool read_dims(const PickleValue *v, uint64_t out[TENSOR_MAX_RANK]) {
     return true;
 }
 
-/* The highest element the tensor reaches lies in its storage, and it has no more elements than that. */
+/* Checks that the tensor lies in its storage and is not larger than it. The highest element is at offset +
+ * sum((shape - 1) * stride). The second test refuses tensors that are expanded with stride 0, which a small
+ * file could use to claim a huge tensor. */
 static bool check_extent(const PickleTensor *t, char *why, size_t why_size) {
     uint64_t elems = 1, last = t->offset, bytes = 0, step;
     for (uint32_t i = 0; i < t->rank; i++)
@@ -197,7 +208,8 @@ static bool check_extent(const PickleTensor *t, char *why, size_t why_size) {
     return true;
 }
 
-/* {'conj': True} and the like mark a view whose values are not the stored ones. */
+/* The metadata of _rebuild_tensor_v2 and v3 holds {"conj": True} or {"neg": True} for a view whose values are
+ * not the ones in the storage. */
 static bool has_lazy_bits(const PickleValue *metadata) {
     if (metadata->kind != PICKLE_DICT) return false;
     for (uint32_t i = 1; i < metadata->n; i += 2)
@@ -205,6 +217,8 @@ static bool has_lazy_bits(const PickleValue *metadata) {
     return false;
 }
 
+/* The result of a rebuild function: x[0] storage, x[1] offset, x[2] shape, x[3] strides, x[6] the dtype in
+ * v3, and the metadata last if there is any. requires_grad and hooks are ignored. */
 static PickleValue *build_tensor(Arena *a, const PickleGlobal *f, const PickleValue *arguments,
                                  PickleValue *blank, char *why, size_t why_size) {
     PickleValue *const *x = arguments->items;
@@ -236,6 +250,7 @@ static PickleValue *build_tensor(Arena *a, const PickleGlobal *f, const PickleVa
     return blank;
 }
 
+/* A Parameter is its tensor and a Size is its tuple. */
 PickleValue *pickle_build(Arena *a, const PickleGlobal *f, const PickleValue *arguments, PickleValue *blank,
                           char *why, size_t why_size) {
     if (f->role == ROLE_STORAGE || f->role == ROLE_UNTYPED_STORAGE || f->role == ROLE_DTYPE)

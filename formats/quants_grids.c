@@ -1,5 +1,5 @@
-/* The codebooks of ggml's i-quants: every entry is a row of levels, packed from the lowest bits up. They are
- * part of the format; what the levels stand for is in quants_i.c. */
+/* The codebooks of ggml's IQ1, IQ2 and IQ3 types: see formats/quants_grids.h. They are part of the formats
+ * and were found by their author by clustering; a decoder has to use exactly these values. */
 #include "formats/quants_grids.h"
 
 /* clang-format off */

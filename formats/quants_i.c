@@ -1,5 +1,7 @@
-/* Blocks of codes: into a table of 16 values (IQ4, MXFP4, NVFP4), into codebooks of whole rows (IQ1, IQ2,
- * IQ3), and ternary digits (TQ1, TQ2). */
+/* Decoders of ggml's blocks of codes: see formats/quants_i.h. Three families: 4-bit codes into a table of 16
+ * values (IQ4, MXFP4, NVFP4), ternary digits (TQ1, TQ2), and codes of 8 to 11 bits into a codebook whose
+ * entries are rows of 4 or 8 values (IQ1, IQ2, IQ3). The layouts are those of ggml-common.h, the arithmetic
+ * is dequantize_row_iq4_nl and so on of ggml-quants.c. d is the half-precision scale of a block. */
 #include "formats/quants_i.h"
 
 #include <stdbool.h>
@@ -24,22 +26,24 @@ static uint32_t load_u32(const uint8_t *p) {
 
 /* ---- 16 values ---- */
 
-/* OCP's E2M1, doubled */
+/* The values of OCP's 4-bit float E2M1 times 2, which makes them integers. The scale functions below return
+ * half of the scale to compensate. */
 static const int8_t fp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-/* n codes: the low halves of n / 2 bytes, then the high ones. */
+/* Decodes n codes of 4 bits: the low halves of n / 2 bytes, then their high halves. */
 static void nibbles(const uint8_t *q, int n, const int8_t values[16], float scale, float *dst) {
     for (int i = 0; i < n; i++)
         dst[i] = scale * (float)values[i < n / 2 ? q[i] & 15 : q[i - n / 2] >> 4];
 }
 
-/* d, codes [16] */
+/* 18 bytes for 32 elements: d, 16 bytes of codes. */
 void iq4_nl_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= 32, p += 18, dst += 32)
         nibbles(p + 2, 32, iq4_values, load_f16(p), dst);
 }
 
-/* d, upper 2 bits of 8 scales, lower 4, codes [128] */
+/* 136 bytes for 256 elements: d; the upper 2 bits of 8 scale codes in 2 bytes; their lower 4 bits in 4 bytes;
+ * 128 bytes of codes. Scale codes have an offset of 32. */
 void iq4_xs_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 136)
         for (int sub = 0; sub < 8; sub++, dst += 32) {
@@ -48,7 +52,8 @@ void iq4_xs_decode(const void *src, uint64_t n, float *dst) {
         }
 }
 
-/* Half of 2^(e - 127), as the doubled values want it. */
+/* Half of the scale 2^(e - 127). For e of 0 and 1 the half is a denormal float, whose bits are built
+ * directly. */
 static float half_e8m0(uint8_t e) {
     uint32_t bits = e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23;
     float f;
@@ -56,13 +61,13 @@ static float half_e8m0(uint8_t e) {
     return f;
 }
 
-/* e8m0 scale, codes [16] */
+/* 17 bytes for 32 elements: an E8M0 scale, 16 bytes of codes. */
 void mxfp4_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= 32, p += 17, dst += 32)
         nibbles(p + 1, 32, fp4_values, half_e8m0(p[0]), dst);
 }
 
-/* Half of an unsigned E4M3; its NaN is 0 here. */
+/* Half of a scale in unsigned E4M3, which is E4M3 without a sign. ggml reads its NaN as 0. */
 static float half_ue4m3(uint8_t x) {
     int exponent = x >> 3 & 15;
     float mantissa = (float)(x & 7);
@@ -71,7 +76,8 @@ static float half_ue4m3(uint8_t x) {
     return __builtin_ldexpf(m, (exponent ? exponent : 1) - 7) * 0.5f;
 }
 
-/* 4 scales, codes of 4 sub-blocks [8] each */
+/* 36 bytes for 64 elements: 4 scales, one for each sub-block of 16; then 8 bytes of codes for each sub-block.
+ */
 void nvfp4_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= 64, p += 36)
         for (int sub = 0; sub < 4; sub++, dst += 16)
@@ -80,13 +86,16 @@ void nvfp4_decode(const void *src, uint64_t n, float *dst) {
 
 /* ---- ternary ---- */
 
-/* Digit `i` of a byte that holds five as a fraction of 243 in 256ths. */
+/* Digit `i`, as -1, 0 or 1, of a byte that holds five ternary digits. The byte is the fraction 0.d0 d1 d2 d3
+ * d4 in base 3, scaled to 256: multiplied by 3^i modulo 256, digit i is the leading one, and times 3 / 256
+ * gives it. */
 static float trit(uint8_t byte, int i) {
     static const uint8_t powers[] = {1, 3, 9, 27, 81};
     return (float)(((uint8_t)(byte * powers[i]) * 3 >> 8) - 1);
 }
 
-/* 5 digits each [32] and [16], 4 each [4], d */
+/* 54 bytes for 256 elements: 32 and 16 bytes with five digits each, 4 bytes with four digits each, d. The
+ * elements are ordered by bytes within a digit. */
 void tq1_0_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 54) {
         float d = load_f16(p + 52);
@@ -98,7 +107,7 @@ void tq1_0_decode(const void *src, uint64_t n, float *dst) {
     }
 }
 
-/* 2 bits each [64], d */
+/* 66 bytes for 256 elements: 64 bytes with four 2-bit levels each, d. Level 1 stands for 0. */
 void tq2_0_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 66) {
         float d = load_f16(p + 64);
@@ -109,19 +118,22 @@ void tq2_0_decode(const void *src, uint64_t n, float *dst) {
 
 /* ---- codebooks ---- */
 
-/* A row of 8 from three levels of 2 bits, with a sign for each. */
+/* A row of 8 values of IQ2: `packed` has 8 levels of 2 bits, of which three occur; bit i of `signs` negates
+ * value i. */
 static void row8(uint16_t packed, uint8_t signs, float scale, float *dst) {
     static const float levels[4] = {0x08, 0x19, 0x2b, 0};
     for (int i = 0; i < 8; i++)
         dst[i] = scale * levels[packed >> 2 * i & 3] * (signs >> i & 1 ? -1.0f : 1.0f);
 }
 
-/* Seven signs; the eighth makes their number even. */
+/* Signs of a row as 7 bits. The eighth is not stored: the number of negative signs is always even, which the
+ * encoder of ggml makes sure of. */
 static uint8_t even_signs(uint32_t seven) {
     return (uint8_t)(seven | (uint32_t)(__builtin_popcount(seven) & 1) << 7);
 }
 
-/* d, then per 32: 4 rows, their signs (7 bits each) under a scale (4 bits) */
+/* 66 bytes for 256 elements: d, then 8 bytes for each 32 elements: 4 codes of 8 bits, and a u32 with 4 times
+ * 7 signs and, in its upper 4 bits, the scale. */
 void iq2_xxs_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 66)
         for (int sub = 0; sub < 8; sub++) {
@@ -133,7 +145,8 @@ void iq2_xxs_decode(const void *src, uint64_t n, float *dst) {
         }
 }
 
-/* d, rows (9 bits) under signs (7 bits) [32], scales of 16 (4 bits) [8] */
+/* 74 bytes for 256 elements: d, 32 words with a code of 9 bits and 7 signs, 8 bytes of scales, 4 bits for
+ * each 16 elements. */
 void iq2_xs_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 74)
         for (int i = 0; i < 32; i++, dst += 8) {
@@ -143,7 +156,8 @@ void iq2_xs_decode(const void *src, uint64_t n, float *dst) {
         }
 }
 
-/* d, rows [32], signs [32], their upper 2 bits [8], scales of 16 (4 bits) [8] */
+/* 82 bytes for 256 elements: d, the lower 8 bits of 32 codes, 32 bytes of signs, the upper 2 bits of the
+ * codes in 8 bytes, 8 bytes of scales, 4 bits for each 16 elements. */
 void iq2_s_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 82)
         for (int i = 0; i < 32; i++, dst += 8) {
@@ -153,13 +167,14 @@ void iq2_s_decode(const void *src, uint64_t n, float *dst) {
         }
 }
 
-/* A row of 4 from eight levels of 3 bits. */
+/* A row of 4 values of IQ3: `packed` has 4 levels of 3 bits; bit i of `signs` negates value i. */
 static void row4(uint16_t packed, const float levels[8], uint8_t signs, float scale, float *dst) {
     for (int i = 0; i < 4; i++)
         dst[i] = scale * levels[packed >> 3 * i & 7] * (signs >> i & 1 ? -1.0f : 1.0f);
 }
 
-/* d, rows [64], then per 32 signs (4 times 7 bits) under a scale (4 bits) */
+/* 98 bytes for 256 elements: d, 64 codes of 8 bits, then a u32 for each 32 elements with 4 times 7 signs,
+ * each for two rows, and, in its upper 4 bits, the scale. */
 void iq3_xxs_decode(const void *src, uint64_t n, float *dst) {
     static const float levels[8] = {0x04, 0x0c, 0x14, 0x1c, 0x24, 0x2c, 0x34, 0x3e};
     for (const uint8_t *p = src; n; n -= SUPER, p += 98)
@@ -171,7 +186,8 @@ void iq3_xxs_decode(const void *src, uint64_t n, float *dst) {
         }
 }
 
-/* d, rows [64], their ninth bits [8], signs [32], scales of 32 (4 bits) [4] */
+/* 110 bytes for 256 elements: d, the lower 8 bits of 64 codes, their ninth bits in 8 bytes, 32 bytes of
+ * signs, 4 bytes of scales, 4 bits for each 32 elements. */
 void iq3_s_decode(const void *src, uint64_t n, float *dst) {
     static const float levels[8] = {0x01, 0x03, 0x05, 0x07, 0x09, 0x0b, 0x0d, 0x0f};
     for (const uint8_t *p = src; n; n -= SUPER, p += 110)
@@ -182,13 +198,15 @@ void iq3_s_decode(const void *src, uint64_t n, float *dst) {
         }
 }
 
-/* Eight of -1, 0, 1, all moved by an eighth up or down. */
+/* A row of 8 values of IQ1: levels of 2 bits stand for -1, 0 and 1, and all of them are shifted by an eighth,
+ * down or up. */
 static void ternary_row(uint16_t packed, bool down, float scale, float *dst) {
     for (int i = 0; i < 8; i++)
         dst[i] = scale * ((float)(packed >> 2 * i & 3) - 1.0f + (down ? -0.125f : 0.125f));
 }
 
-/* d, rows [32], per 32: 4 times 3 upper bits, scale (3 bits), direction */
+/* 50 bytes for 256 elements: d, the lower 8 bits of 32 codes, then a word for each 32 elements with the upper
+ * 3 bits of its 4 codes, a scale of 3 bits and, in the highest bit, the direction of the shift. */
 void iq1_s_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 50)
         for (int i = 0; i < 32; i++, dst += 8) {
@@ -199,8 +217,9 @@ void iq1_s_decode(const void *src, uint64_t n, float *dst) {
         }
 }
 
-/* rows [32], per row 3 upper bits and a direction [16], 16 scales of 3 bits in 4 words, whose upper bits are
- * d */
+/* 56 bytes for 256 elements: the lower 8 bits of 32 codes; 16 bytes with, for each code, its upper 3 bits and
+ * the direction of the shift; 4 words with four scales of 3 bits each. The upper 4 bits of the words together
+ * are d. */
 void iq1_m_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 56) {
         uint16_t half = 0;

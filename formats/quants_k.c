@@ -1,4 +1,6 @@
-/* The super-blocks of 256 ("K-quants"): 8 or 16 sub-blocks, whose own scales are quantised too. */
+/* Decoders of ggml's super-blocks of 256 elements: see formats/quants_k.h. The layouts are block_q2_K to
+ * block_q6_K of ggml-common.h, the arithmetic is dequantize_row_q2_K and so on of ggml-quants.c. Below, `sub`
+ * counts sub-blocks, and d and dmin are the half-precision factors of a super-block. */
 #include "formats/quants_k.h"
 
 #include <string.h>
@@ -7,7 +9,9 @@
 
 enum { SUPER = 256 };
 
-/* scales[16] (4-bit scale, 4-bit minimum), 2-bit values [64], d, dmin */
+/* 84 bytes: 16 bytes with the codes of scale (low half) and minimum (high half) of the 16 sub-blocks of 16;
+ * 64 bytes of levels, 2 bits each; d; dmin. value = d * scale * level - dmin * minimum. Each 32 bytes of
+ * levels hold 8 sub-blocks: two side by side, four one above the other in the bits of a byte. */
 void q2_k_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 84) {
         const uint8_t *scales = p, *q = p + 16;
@@ -22,7 +26,10 @@ void q2_k_decode(const void *src, uint64_t n, float *dst) {
     }
 }
 
-/* high bits [32], 2-bit values [64], 6-bit scales in 12 bytes, d */
+/* 110 bytes: 32 bytes with the third bits of the levels; 64 bytes with their lower 2 bits, laid out as in
+ * Q2_K; 12 bytes with 16 scale codes of 6 bits; d. Levels are from -4 to 3: a third bit of 0 means that 4 is
+ * subtracted. Scale codes have an offset of 32: their lower 4 bits are the halves of bytes 0 to 7, their
+ * upper 2 bits lie in bytes 8 to 11. */
 void q3_k_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 110) {
         const uint8_t *high = p, *q = p + 32, *s = p + 96;
@@ -38,7 +45,8 @@ void q3_k_decode(const void *src, uint64_t n, float *dst) {
     }
 }
 
-/* Sub-block `i` of eight: 6-bit scale and minimum out of 12 bytes. */
+/* The 6-bit scale and minimum of sub-block `i` of 8, from the 12 bytes `s` of Q4_K and Q5_K. The layout is
+ * described at encode_affine in quants_encode.c; ggml calls this function get_scale_min_k4. */
 static void scale_and_minimum(const uint8_t *s, int i, int *scale, int *minimum) {
     if (i < 4) {
         *scale = s[i] & 63;
@@ -49,7 +57,8 @@ static void scale_and_minimum(const uint8_t *s, int i, int *scale, int *minimum)
     }
 }
 
-/* d, dmin, scales [12], 4-bit values [128] */
+/* 144 bytes: d; dmin; 12 bytes of scales and minima of the 8 sub-blocks of 32; 128 bytes of levels, 4 bits
+ * each. Two sub-blocks share 32 bytes: the first has the low halves, the second the high ones. */
 void q4_k_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 144) {
         float d = load_f16(p), dmin = load_f16(p + 2);
@@ -65,7 +74,8 @@ void q4_k_decode(const void *src, uint64_t n, float *dst) {
     }
 }
 
-/* d, dmin, scales [12], high bits [32], 4-bit values [128] */
+/* 176 bytes: d; dmin; 12 bytes of scales and minima; 32 bytes with the fifth bits of the levels, bit `sub` of
+ * byte i for element i of the sub-block; 128 bytes with the lower 4 bits, laid out as in Q4_K. */
 void q5_k_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 176) {
         float d = load_f16(p), dmin = load_f16(p + 2);
@@ -81,7 +91,9 @@ void q5_k_decode(const void *src, uint64_t n, float *dst) {
     }
 }
 
-/* low 4 bits [128], high 2 bits [64], 8-bit scales [16], d */
+/* 210 bytes: 128 bytes with the lower 4 bits of the levels; 64 bytes with the upper 2 bits; 16 signed 8-bit
+ * scales, one for each sub-block of 16; d. Levels are from -32 to 31, stored with an offset of 32. A group is
+ * 32 elements that lie side by side in the same bits of their bytes. */
 void q6_k_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 210) {
         const uint8_t *low = p, *high = p + 128;

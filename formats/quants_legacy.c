@@ -1,4 +1,7 @@
-/* The blocks of 32: a scale (and a minimum) in F16, then 4, 5 or 8 bits an element. */
+/* ggml's blocks of 32 elements: see formats/quants_legacy.h. The layouts are block_q4_0 to block_q8_0 of
+ * ggml-common.h, the arithmetic is that of quantize_row_q4_0_ref and dequantize_row_q4_0 and so on of
+ * ggml-quants.c. d is the half-precision scale, m the half-precision minimum. In all types with 4 or 5 bits,
+ * byte i holds the lower 4 bits of element i in its low and of element i + 16 in its high half. */
 #include "formats/quants_legacy.h"
 
 #include <math.h>
@@ -8,6 +11,7 @@
 
 enum { BLOCK = 32, HALF = 16 };
 
+/* 18 bytes: d, 16 bytes of levels. Levels are from -8 to 7, stored with an offset of 8. */
 void q4_0_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= BLOCK, p += 18, dst += BLOCK) {
         float d = load_f16(p);
@@ -18,6 +22,7 @@ void q4_0_decode(const void *src, uint64_t n, float *dst) {
     }
 }
 
+/* 20 bytes: d, m, 16 bytes of levels. value = d * level + m, levels from 0 to 15. */
 void q4_1_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= BLOCK, p += 20, dst += BLOCK) {
         float d = load_f16(p), m = load_f16(p + 2);
@@ -28,6 +33,8 @@ void q4_1_decode(const void *src, uint64_t n, float *dst) {
     }
 }
 
+/* 22 bytes: d, the fifth bits of the 32 levels as a u32, 16 bytes with the lower 4 bits. Levels are from -16
+ * to 15, stored with an offset of 16. */
 void q5_0_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= BLOCK, p += 22, dst += BLOCK) {
         float d = load_f16(p);
@@ -41,6 +48,7 @@ void q5_0_decode(const void *src, uint64_t n, float *dst) {
     }
 }
 
+/* 24 bytes: d, m, the fifth bits as a u32, 16 bytes with the lower 4 bits. value = d * level + m. */
 void q5_1_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= BLOCK, p += 24, dst += BLOCK) {
         float d = load_f16(p), m = load_f16(p + 2);
@@ -54,6 +62,7 @@ void q5_1_decode(const void *src, uint64_t n, float *dst) {
     }
 }
 
+/* 34 bytes: d, 32 signed levels. */
 void q8_0_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= BLOCK, p += 34, dst += BLOCK) {
         float d = load_f16(p);
@@ -62,8 +71,8 @@ void q8_0_decode(const void *src, uint64_t n, float *dst) {
     }
 }
 
-/* What numpy's astype(uint8) and ggml's cast give for the values that can occur; anything else (NaN, overflow
- * of a hostile scale) becomes 0 rather than undefined behaviour. */
+/* The conversion of a C cast to int, limited to [low, high], but defined for all inputs: NaN and values
+ * beyond int, which only the scales of damaged data produce, give 0. */
 static int to_int(float x, int low, int high) {
     if (!(x >= -2147483648.0f && x < 2147483648.0f)) return 0;
     int v = (int)x;
@@ -78,9 +87,11 @@ static void range_of(const float *x, float *low, float *high) {
     }
 }
 
+/* The value of largest magnitude gets the level -8, whatever its sign, because there is no level 8: d has the
+ * opposite sign. Adding 8.5 and cutting off rounds to nearest. */
 void q4_0_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 18, src += BLOCK) {
-        float extreme = extreme_of(src, BLOCK); /* it becomes -8 */
+        float extreme = extreme_of(src, BLOCK);
         float d = extreme / -8, inverse = d != 0 ? 1 / d : 0;
         store_f16(p, d);
         for (int i = 0; i < HALF; i++) {
@@ -91,6 +102,7 @@ void q4_0_encode(const float *src, uint64_t n, void *dst) {
     }
 }
 
+/* The smallest value gets level 0, the largest level 15. */
 void q4_1_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 20, src += BLOCK) {
         float low, high;
@@ -106,7 +118,7 @@ void q4_1_encode(const float *src, uint64_t n, void *dst) {
     }
 }
 
-/* The fifth bits of 32 levels in a word, their nibbles as the blocks of 4 bits have them. */
+/* Writes 32 levels of 5 bits: the fifth bits as a u32, then the lower 4 bits in 16 bytes. */
 static void pack_five(const int *levels, uint8_t *p) {
     uint32_t high = 0;
     for (int i = 0; i < BLOCK; i++)
@@ -116,9 +128,10 @@ static void pack_five(const int *levels, uint8_t *p) {
         p[4 + i] = (uint8_t)((levels[i] & 15) | (levels[i + HALF] & 15) << 4);
 }
 
+/* The value of largest magnitude gets the level -16; see q4_0_encode. */
 void q5_0_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 22, src += BLOCK) {
-        float extreme = extreme_of(src, BLOCK); /* it becomes -16 */
+        float extreme = extreme_of(src, BLOCK);
         float d = extreme / -16, inverse = d != 0 ? 1 / d : 0;
         int levels[BLOCK];
         store_f16(p, d);
@@ -128,6 +141,7 @@ void q5_0_encode(const float *src, uint64_t n, void *dst) {
     }
 }
 
+/* The smallest value gets level 0, the largest level 31. */
 void q5_1_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 24, src += BLOCK) {
         float low, high;
@@ -142,6 +156,7 @@ void q5_1_encode(const float *src, uint64_t n, void *dst) {
     }
 }
 
+/* The largest magnitude gets the level 127 or -127; -128 is not used. */
 void q8_0_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 34, src += BLOCK) {
         float peak = 0;

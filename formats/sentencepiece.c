@@ -1,3 +1,6 @@
+/* Reads tokenizer.model: see formats/sentencepiece.h. The first part reads protobuf's wire format
+ * (protobuf.dev, "Encoding"); the second part the messages of sentencepiece_model.proto, whose field numbers
+ * appear below. */
 #include "formats/sentencepiece.h"
 
 #include <math.h>
@@ -9,10 +12,15 @@
 
 /* ---- protobuf: a message is a row of fields, each a number, a wire type and a value ---- */
 
+/* Wire types of protobuf: a varint, 8 bytes, a length and bytes, 4 bytes. Types 3 and 4 (groups) are
+ * obsolete. */
 typedef enum Wire { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 } Wire;
 
+/* A message, or one inside another, that is being read. */
 typedef struct Message {
-    const uint8_t *start, *at, *end; /* start: of the file, for offsets */
+    const uint8_t *start; /* of the file, from which offsets in messages count */
+    const uint8_t *at;    /* the next byte */
+    const uint8_t *end;   /* of this message */
     const char *where;
     Error *e;
 } Message;
@@ -20,16 +28,18 @@ typedef struct Message {
 typedef struct Field {
     uint32_t number;
     Wire wire;
-    uint64_t value; /* of a varint or a fixed width */
-    const uint8_t *bytes;
+    uint64_t value;       /* of WIRE_VARINT, WIRE_64, WIRE_32 */
+    const uint8_t *bytes; /* (size) of WIRE_BYTES */
     size_t size;
-    const uint8_t *at; /* where the field begins */
+    const uint8_t *at; /* where the field begins, for messages */
 } Field;
 
 static bool refuse(const Message *m, const uint8_t *at, const char *what) {
     return error_set(m->e, ERR_INPUT, "%s: offset %zu: %s", m->where, (size_t)(at - m->start), what);
 }
 
+/* A varint has 7 bits in each byte, lowest first; the eighth bit says that another byte follows. 64 bits take
+ * at most 10 bytes, the last of which may only be 0 or 1. */
 static bool read_varint(Message *m, uint64_t *out) {
     const uint8_t *from = m->at;
     uint64_t v = 0;
@@ -46,6 +56,7 @@ static bool read_varint(Message *m, uint64_t *out) {
     return refuse(m, from, "a number of more than 64 bits");
 }
 
+/* Reads a little-endian number of `size` bytes. */
 static bool read_fixed(Message *m, Field *f, size_t size) {
     if ((size_t)(m->end - m->at) < size) return refuse(m, f->at, "a field is cut off");
     f->value = 0;
@@ -55,6 +66,7 @@ static bool read_fixed(Message *m, Field *f, size_t size) {
     return true;
 }
 
+/* Reads the length of a field and steps over its bytes. */
 static bool read_bytes(Message *m, Field *f) {
     uint64_t size;
     if (!read_varint(m, &size)) return false;
@@ -68,7 +80,8 @@ static bool read_bytes(Message *m, Field *f) {
     return true;
 }
 
-/* The next field: false at the end, or with an error. */
+/* Reads the next field. False at the end of the message, and on errors, which the caller recognises by
+ * m->e->code. */
 static bool next_field(Message *m, Field *f) {
     if (m->at == m->end) return false;
     uint64_t key;
@@ -92,22 +105,27 @@ static bool next_field(Message *m, Field *f) {
     }
 }
 
+/* A field of a known number has to have the wire type of its definition. */
 static bool expect(const Message *m, const Field *f, Wire wire, const char *name) {
     return f->wire == wire ||
            error_set(m->e, ERR_INPUT, "%s: offset %zu: %s has wire type %u, expected %u", m->where,
                      (size_t)(f->at - m->start), name, (unsigned)f->wire, (unsigned)wire);
 }
 
+/* The message that is the content of a field. */
 static Message inside(const Message *m, const Field *f) {
     return (Message){m->start, f->bytes, f->bytes + f->size, m->where, m->e};
 }
 
 /* ---- the messages ---- */
 
+/* The text of a piece: valid UTF-8, not empty, without zero bytes. */
 static bool is_text(const uint8_t *p, size_t n) {
     return n > 0 && text_is_utf8(p, n) && !memchr(p, 0, n);
 }
 
+/* ModelProto.SentencePiece: 1 piece, 2 score, 3 type. The text is required; the other fields have defaults.
+ */
 static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, const Field *field) {
     enum { MAX_PIECE = 1 << 16 };
     Message in = inside(file, field);
@@ -146,6 +164,8 @@ static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, 
     return true;
 }
 
+/* TrainerSpec: 3 model_type, 24 treat_whitespace_as_suffix, 35 byte_fallback, 40 to 43 unk_id, bos_id, eos_id
+ * and pad_id. Negative ids arrive as large numbers and mean that there is no such token. */
 static bool read_trainer(SentencePiece *m, const Message *file, const Field *field) {
     Message in = inside(file, field);
     struct {
@@ -169,6 +189,8 @@ static bool read_trainer(SentencePiece *m, const Message *file, const Field *fie
     return !in.e->code;
 }
 
+/* NormalizerSpec: 2 precompiled_charsmap, 3 add_dummy_prefix, 4 remove_extra_whitespaces, 5
+ * escape_whitespaces. */
 static bool read_normalizer(SentencePiece *m, const Message *file, const Field *field) {
     Message in = inside(file, field);
     struct {
@@ -191,6 +213,8 @@ static bool read_normalizer(SentencePiece *m, const Message *file, const Field *
     return !in.e->code;
 }
 
+/* A denormalizer changes text after decoding. None of the supported models has one, so its presence is only
+ * recorded. */
 static bool read_denormalizer(SentencePiece *m, const Message *file, const Field *field) {
     Message in = inside(file, field);
     Field f;
@@ -199,6 +223,8 @@ static bool read_denormalizer(SentencePiece *m, const Message *file, const Field
     return !in.e->code;
 }
 
+/* ModelProto: 1 pieces, 2 trainer_spec, 3 normalizer_spec, 5 denormalizer_spec. Field 4 is self_test_data.
+ * Ids of special tokens beyond the pieces are treated as absent. */
 static bool read_model(SentencePiece *m, Message *file) {
     size_t capacity = 0;
     Field f;
@@ -220,6 +246,8 @@ static bool read_model(SentencePiece *m, Message *file) {
     return true;
 }
 
+/* The defaults are those of the proto file. next_field signals the end and an error in the same way, so an
+ * Error of our own is needed even if the caller passes NULL. */
 bool sentencepiece_read(SentencePiece *m, const uint8_t *bytes, size_t n, const char *where, Error *e) {
     Error own = {0};
     *m = (SentencePiece){.model = PIECES_UNIGRAM,

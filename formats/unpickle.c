@@ -1,3 +1,14 @@
+/* The stack machine for pickles: see formats/unpickle.h.
+ *
+ * A pickle is a sequence of opcodes that push values onto a stack, combine values on the stack, and store
+ * values in a memo to refer to them again (Python's pickletools.py documents each opcode). Marks remember
+ * stack positions: "(" sets one, and an opcode such as "t" makes a tuple of all values above the last mark.
+ * The table `opcodes` maps each opcode byte to a function and an operand, often the width of the number that
+ * follows.
+ *
+ * Damaged and hostile pickles are expected. Each value costs at least one byte of the pickle, so stack, marks
+ * and memo are bounded by its size, which is bounded by PICKLE_LIMIT. No opcode may reach below the last
+ * mark. */
 #include "formats/unpickle.h"
 
 #include <stdarg.h>
@@ -7,20 +18,24 @@
 
 typedef struct Unpickler {
     Arena *arena;
-    const char *where;
-    const uint8_t *bytes;
-    uint32_t size, at, op; /* op: offset of the current opcode */
+    const char *where;    /* for messages */
+    const uint8_t *bytes; /* (size) the pickle */
+    uint32_t size;
+    uint32_t at; /* offset of the next byte */
+    uint32_t op; /* offset of the current opcode, for messages */
     PickleValue **stack;
-    uint32_t depth, capacity;
-    uint32_t *marks; /* stack depths */
+    uint32_t depth, capacity; /* values on the stack, and room for them */
+    uint32_t *marks;          /* (n_marks) the depth of the stack at each mark */
     uint32_t n_marks, marks_capacity;
-    PickleValue **memo;
-    uint32_t memo_capacity, n_memoized;
+    PickleValue **memo; /* (memo_capacity) by memo number; NULL: not set */
+    uint32_t memo_capacity;
+    uint32_t n_memoized; /* memo numbers set; MEMOIZE uses the next one */
     Error *e;
 } Unpickler;
 
 static bool bad(const Unpickler *u, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Reports an error at the current opcode. */
 static bool bad(const Unpickler *u, const char *fmt, ...) {
     char text[600];
     va_list ap;
@@ -48,17 +63,19 @@ static bool push(Unpickler *u, PickleValue *v) {
     return true;
 }
 
-/* Depth below which the current opcode must not reach. */
+/* The depth below which the current opcode must not take values: that of the last mark. */
 static uint32_t stack_floor(const Unpickler *u) {
     return u->n_marks ? u->marks[u->n_marks - 1] : 0;
 }
 
+/* Checks that there are `n` values above the last mark. */
 static bool need(const Unpickler *u, uint32_t n) {
     return u->depth - stack_floor(u) >= n ||
            bad(u, "takes %u values from a stack of %u", n, u->depth - stack_floor(u));
 }
 
-/* The values since the last mark, which is taken away; they stay where they are, above the new depth. */
+/* Removes the last mark and the values above it. They stay in memory above the new depth, where `*items`
+ * points, until the next push. */
 static bool to_mark(Unpickler *u, PickleValue ***items, uint32_t *n) {
     if (!u->n_marks) return bad(u, "wants a mark, and there is none");
     uint32_t floor = u->marks[--u->n_marks];
@@ -70,6 +87,7 @@ static bool to_mark(Unpickler *u, PickleValue ***items, uint32_t *n) {
 
 /* ---- operands ---- */
 
+/* Takes `n` bytes of the pickle. */
 static bool take(Unpickler *u, uint64_t n, const uint8_t **p) {
     if (n > u->size - u->at)
         return bad(u, "needs %llu bytes more, the pickle has %u", (unsigned long long)n, u->size - u->at);
@@ -78,7 +96,7 @@ static bool take(Unpickler *u, uint64_t n, const uint8_t **p) {
     return true;
 }
 
-/* A little-endian number of `width` bytes. */
+/* Takes a little-endian number of `width` bytes, unsigned. */
 static bool take_number(Unpickler *u, int width, uint64_t *out) {
     const uint8_t *p = NULL;
     if (!take(u, (uint64_t)width, &p)) return false;
@@ -89,12 +107,15 @@ static bool take_number(Unpickler *u, int width, uint64_t *out) {
 
 /* ---- opcodes: constants ---- */
 
+/* PROTO: the version of the protocol. Version 2 is the first with binary opcodes; torch.save uses it unless
+ * told otherwise. */
 static bool op_proto(Unpickler *u, int width) {
     uint64_t version = 0;
     if (!take_number(u, width, &version)) return false;
     return (version >= 2 && version <= 5) || bad(u, "pickle protocol %d, expected 2 to 5", (int)version);
 }
 
+/* FRAME (protocol 4): announces how many bytes follow, for readers that buffer. */
 static bool op_frame(Unpickler *u, int width) {
     uint64_t n = 0;
     if (!take_number(u, width, &n)) return false;
@@ -102,17 +123,19 @@ static bool op_frame(Unpickler *u, int width) {
            bad(u, "a frame of %llu bytes, the pickle has %u more", (unsigned long long)n, u->size - u->at);
 }
 
+/* NONE, EMPTY_TUPLE, EMPTY_LIST, EMPTY_DICT: a new value without content. */
 static bool op_constant(Unpickler *u, int kind) {
     return push(u, new_value(u, (PickleKind)kind));
 }
 
+/* NEWTRUE, NEWFALSE. */
 static bool op_bool(Unpickler *u, int value) {
     PickleValue *v = new_value(u, PICKLE_BOOL);
     v->boolean = value;
     return push(u, v);
 }
 
-/* `width` bytes: four are signed, fewer are not. */
+/* BININT1, BININT2 (unsigned) and BININT (four bytes, signed). */
 static bool op_int(Unpickler *u, int width) {
     uint64_t n = 0;
     if (!take_number(u, width, &n)) return false;
@@ -121,7 +144,8 @@ static bool op_int(Unpickler *u, int width) {
     return push(u, v);
 }
 
-/* A length byte and as many bytes of two's complement. */
+/* LONG1: a length byte and as many bytes of a little-endian two's complement number. The sign is extended
+ * from the last byte. */
 static bool op_long(Unpickler *u, int width) {
     uint64_t n = 0;
     const uint8_t *p = NULL;
@@ -134,6 +158,7 @@ static bool op_long(Unpickler *u, int width) {
     return push(u, v);
 }
 
+/* BINFLOAT: a big-endian double, the one big-endian operand of the format. */
 static bool op_float(Unpickler *u, int width) {
     const uint8_t *p = NULL;
     if (!take(u, (uint64_t)width, &p)) return false;
@@ -145,6 +170,7 @@ static bool op_float(Unpickler *u, int width) {
     return push(u, v);
 }
 
+/* A string or bytes: its length in `width` bytes, then its bytes, which stay where they are. */
 static bool push_text(Unpickler *u, PickleKind kind, int width) {
     uint64_t n = 0;
     const uint8_t *p = NULL;
@@ -155,16 +181,19 @@ static bool push_text(Unpickler *u, PickleKind kind, int width) {
     return push(u, v);
 }
 
+/* SHORT_BINUNICODE, BINUNICODE, BINUNICODE8. */
 static bool op_string(Unpickler *u, int width) {
     return push_text(u, PICKLE_STRING, width);
 }
 
+/* SHORT_BINBYTES, BINBYTES. */
 static bool op_bytes(Unpickler *u, int width) {
     return push_text(u, PICKLE_BYTES, width);
 }
 
 /* ---- opcodes: stack and memo ---- */
 
+/* MARK: remembers the depth of the stack. */
 static bool op_mark(Unpickler *u, int unused) {
     (void)unused;
     if (u->n_marks == u->marks_capacity) {
@@ -175,6 +204,7 @@ static bool op_mark(Unpickler *u, int unused) {
     return true;
 }
 
+/* POP: removes the topmost value, or the mark if there is no value above it. */
 static bool op_pop(Unpickler *u, int unused) {
     (void)unused;
     if (u->n_marks && u->depth == stack_floor(u)) {
@@ -184,6 +214,7 @@ static bool op_pop(Unpickler *u, int unused) {
     return need(u, 1) && u->depth--;
 }
 
+/* POP_MARK: removes the last mark and all values above it. */
 static bool op_pop_mark(Unpickler *u, int unused) {
     (void)unused;
     PickleValue **items = NULL;
@@ -191,9 +222,11 @@ static bool op_pop_mark(Unpickler *u, int unused) {
     return to_mark(u, &items, &n);
 }
 
+/* Stores the topmost value under a memo number. The memo is an array; a number as large as the pickle cannot
+ * be genuine, because each number has an opcode of its own. */
 static bool memoize(Unpickler *u, uint64_t index) {
     if (!need(u, 1)) return false;
-    if (index >= u->size) /* every entry has its opcode, so the numbers cannot pass the pickle's length */
+    if (index >= u->size)
         return bad(u, "memo number %llu in a pickle of %u bytes", (unsigned long long)index, u->size);
     if (index >= u->memo_capacity) {
         uint32_t old = u->memo_capacity;
@@ -206,16 +239,20 @@ static bool memoize(Unpickler *u, uint64_t index) {
     return true;
 }
 
+/* MEMOIZE (protocol 4): the number is how many values the memo has. */
 static bool op_memoize(Unpickler *u, int unused) {
     (void)unused;
     return memoize(u, u->n_memoized);
 }
 
+/* BINPUT, LONG_BINPUT: the number follows. */
 static bool op_put(Unpickler *u, int width) {
     uint64_t index = 0;
     return take_number(u, width, &index) && memoize(u, index);
 }
 
+/* BINGET, LONG_BINGET: pushes a value of the memo. The value is shared, not copied, so a list can contain
+ * itself. */
 static bool op_get(Unpickler *u, int width) {
     uint64_t index = 0;
     if (!take_number(u, width, &index)) return false;
@@ -226,13 +263,16 @@ static bool op_get(Unpickler *u, int width) {
 
 /* ---- opcodes: containers ---- */
 
-/* Noted while building: whoever walks a pickle that names one dict a million times need not look into it. */
+/* True if one of the items is a tensor; `step` 2 looks at the values of a dict only. This is recorded while
+ * containers are built, because walking them later could take exponential time: a pickle of a few bytes can
+ * build dicts that refer to each other a million times. */
 static bool any_tensor(PickleValue **items, uint32_t n, uint32_t step) {
     for (uint32_t i = step - 1; i < n; i += step)
         if (items[i]->kind == PICKLE_TENSOR) return true;
     return false;
 }
 
+/* Pushes a tuple of `n` items, which are copied from the stack. */
 static bool push_tuple(Unpickler *u, PickleValue **items, uint32_t n) {
     PickleValue *v = new_value(u, PICKLE_TUPLE);
     v->n = n;
@@ -241,12 +281,14 @@ static bool push_tuple(Unpickler *u, PickleValue **items, uint32_t n) {
     return push(u, v);
 }
 
+/* TUPLE1, TUPLE2, TUPLE3: of the topmost values. */
 static bool op_tuple_of(Unpickler *u, int n) {
     if (!need(u, (uint32_t)n)) return false;
     u->depth -= (uint32_t)n;
     return push_tuple(u, u->stack + u->depth, (uint32_t)n);
 }
 
+/* TUPLE: of all values above the last mark. */
 static bool op_tuple(Unpickler *u, int unused) {
     (void)unused;
     PickleValue **items = NULL;
@@ -254,7 +296,8 @@ static bool op_tuple(Unpickler *u, int unused) {
     return to_mark(u, &items, &n) && push_tuple(u, items, n);
 }
 
-/* Appends to the list or dict on top of the stack. */
+/* Appends items to the list or dict on top of the stack. The capacity doubles, and the old array stays in the
+ * arena. */
 static bool extend(Unpickler *u, int kind, PickleValue **items, uint32_t n) {
     if (!need(u, 1)) return false;
     PickleValue *v = u->stack[u->depth - 1];
@@ -275,11 +318,13 @@ static bool extend(Unpickler *u, int kind, PickleValue **items, uint32_t n) {
     return true;
 }
 
+/* APPEND: one item to a list. */
 static bool op_append(Unpickler *u, int unused) {
     (void)unused;
     return need(u, 2) && extend(u, PICKLE_LIST, u->stack + --u->depth, 1);
 }
 
+/* SETITEM: one key and value to a dict. */
 static bool op_set_item(Unpickler *u, int unused) {
     (void)unused;
     if (!need(u, 3)) return false;
@@ -287,6 +332,7 @@ static bool op_set_item(Unpickler *u, int unused) {
     return extend(u, PICKLE_DICT, u->stack + u->depth, 2);
 }
 
+/* APPENDS, SETITEMS: all values above the last mark. */
 static bool op_extend(Unpickler *u, int kind) {
     PickleValue **items = NULL;
     uint32_t n = 0;
@@ -295,6 +341,8 @@ static bool op_extend(Unpickler *u, int kind) {
 
 /* ---- opcodes: names and what is built from them ---- */
 
+/* Pushes an imported name, if it is one of those that state dicts use (pickle_values.c). Nothing is imported.
+ */
 static bool push_global(Unpickler *u, const char *module, uint32_t n_module, const char *name,
                         uint32_t n_name) {
     PickleValue *v = new_value(u, PICKLE_GLOBAL);
@@ -303,6 +351,7 @@ static bool push_global(Unpickler *u, const char *module, uint32_t n_module, con
     return v->global ? push(u, v) : bad(u, "%s", why);
 }
 
+/* Takes text up to the next newline, as GLOBAL has it. */
 static bool take_line(Unpickler *u, const char **line, uint32_t *n) {
     *line = (const char *)u->bytes + u->at;
     const char *end = memchr(*line, '\n', u->size - u->at);
@@ -312,6 +361,7 @@ static bool take_line(Unpickler *u, const char **line, uint32_t *n) {
     return true;
 }
 
+/* GLOBAL: module and name as two lines. */
 static bool op_global(Unpickler *u, int unused) {
     (void)unused;
     const char *module = NULL, *name = NULL;
@@ -320,6 +370,7 @@ static bool op_global(Unpickler *u, int unused) {
            push_global(u, module, n_module, name, n_name);
 }
 
+/* STACK_GLOBAL (protocol 4): module and name as two strings on the stack. */
 static bool op_stack_global(Unpickler *u, int unused) {
     (void)unused;
     if (!need(u, 2)) return false;
@@ -330,6 +381,7 @@ static bool op_stack_global(Unpickler *u, int unused) {
     return push_global(u, module->text, module->n, name->text, name->n);
 }
 
+/* BINPERSID: replaces the tuple on top of the stack by what it identifies, here always a storage. */
 static bool op_persistent_id(Unpickler *u, int unused) {
     (void)unused;
     if (!need(u, 1)) return false;
@@ -341,6 +393,8 @@ static bool op_persistent_id(Unpickler *u, int unused) {
     return true;
 }
 
+/* REDUCE: replaces a function and a tuple of arguments by the result of the call, which pickle_build
+ * describes. */
 static bool op_reduce(Unpickler *u, int unused) {
     (void)unused;
     if (!need(u, 2)) return false;
@@ -356,7 +410,8 @@ static bool op_reduce(Unpickler *u, int unused) {
     return push(u, v);
 }
 
-/* A dict may be given attributes (OrderedDict's _metadata: versions of modules), which we do not need. */
+/* BUILD: gives an object a state. Only OrderedDict has one in a state dict: its attribute _metadata, with
+ * version numbers of modules, which is dropped. */
 static bool op_build(Unpickler *u, int unused) {
     (void)unused;
     if (!need(u, 2)) return false;
@@ -367,6 +422,8 @@ static bool op_build(Unpickler *u, int unused) {
     return true;
 }
 
+/* The opcodes that torch.save emits for state dicts, by their bytes. All others are refused; among them are
+ * those that build objects (INST, OBJ, NEWOBJ) and those of protocol 0, which torch.save does not write. */
 static const struct {
     bool (*run)(Unpickler *u, int operand);
     int operand;
@@ -412,6 +469,7 @@ static const struct {
     ['b'] = {op_build, 0},
 };
 
+/* Runs the opcodes up to STOP ("."), which has to be the last byte and to leave exactly one value. */
 static bool run(Unpickler *u) {
     if (u->size < 2 || u->bytes[0] != 0x80) return bad(u, "a pickle begins with its protocol (80 02)");
     while (u->at < u->size) {
