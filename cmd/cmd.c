@@ -1,3 +1,5 @@
+/* The state here is the program's own and unavoidably global: a signal handler can reach nothing else, and
+ * whether a line of progress is open is a property of the terminal. Nothing below cmd/ sees it. */
 #include "cmd/cmd.h"
 
 #include <stdarg.h>
@@ -10,18 +12,21 @@
 
 volatile int cmd_stop;
 bool cmd_quiet;
-static bool progress_open; /* a line without its newline is on the terminal */
+/* A line of progress without its newline is on the terminal. */
+static bool progress_open;
 
 void cmd_progress(const char *fmt, ...) {
     static double last;
     if (cmd_quiet) return;
     bool terminal = isatty(STDERR_FILENO);
     double now = clock_seconds();
-    if (last == 0 && !terminal) last = now; /* a short run leaves no line in a log */
+    if (last == 0 && !terminal) last = now; /* A run of less than 10 s leaves no line in a log. */
     if (now - last < (terminal ? 0.1 : 10.0)) return;
     last = now;
     va_list ap;
     va_start(ap, fmt);
+    /* On a terminal the line is overwritten from its start, and what is left of a longer one before it is
+     * erased by the escape sequence "erase to the end of the line". */
     if (terminal) fputs("\r", stderr);
     vfprintf(stderr, fmt, ap);
     fputs(terminal ? "\033[K" : "\n", stderr);

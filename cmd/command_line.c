@@ -40,6 +40,7 @@ typedef struct FlagNames {
     size_t n;
 } FlagNames;
 
+/* A VisitFlag that collects names; the context is a FlagNames. */
 static void add_name(void *context, const char *title, const Option *o) {
     (void)title;
     FlagNames *f = context;
@@ -49,6 +50,7 @@ static void add_name(void *context, const char *title, const Option *o) {
     f->n++;
 }
 
+/* The error for a flag that the verb does not have. Single letters are not near to anything. */
 static bool unknown_flag(const Parser *p, const char *word, const char *name, Error *e) {
     FlagNames known = {.n = 0};
     verb_each_flag(p->verb, add_name, &known);
@@ -89,6 +91,7 @@ static bool take_option(Parser *p, const Option *o, void *options, const char *l
     return !o->takes_rest || take_rest(p, o, options, label, e);
 }
 
+/* --drop-rope takes a value only if it is joined on: the next word may be an operand. */
 static bool take_pass_flag(Parser *p, const Pass *pass, const PassFlag *f, const char *label,
                            const char *joined, Error *e) {
     if (!joined && !f->option.optional_value) {
@@ -104,6 +107,7 @@ static bool take_flag(Parser *p, Error *e) {
     char name[64], label[72];
     void *options = NULL;
     const Pass *pass = NULL;
+    /* The name is what stands between the dashes and "=". A name of 64 characters or more is no flag. */
     size_t n = strncmp(word, "--", 2) != 0 ? 0 : equals ? (size_t)(equals - word) - 2 : strlen(word) - 2;
     snprintf(name, sizeof name, "%.*s", (int)(n < sizeof name ? n : 0), word + (n ? 2 : 0));
     snprintf(label, sizeof label, "--%s", name);
@@ -147,6 +151,8 @@ char *command_line_text(int argc, char *const *argv) {
     Buffer b = {0};
     buffer_printf(&b, "derope");
     for (int i = 0; i < argc; i++) {
+        /* Words with characters that a shell reads are put in single quotes, a single quote inside as '\''.
+         */
         bool plain = argv[i][0] && !argv[i][strcspn(argv[i], " '\"\\$`*?[]{}()<>|&;~#!\n\t")];
         buffer_printf(&b, plain ? " %s" : " '", argv[i]);
         for (const char *c = argv[i]; !plain && *c; c++)

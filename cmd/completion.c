@@ -1,3 +1,6 @@
+/* A script lists, for each verb, its flags; for each flag that takes a value, what the value can be: the
+ * choices of the option, files where it is a path, and nothing otherwise. Operands are completed as files.
+ * The three shells have three notations for that, and quote text in three ways. */
 #include "cmd/completion.h"
 
 #include <stdio.h>
@@ -25,6 +28,7 @@ static void quoted(const char *text, Buffer *out) {
         buffer_printf(out, *p == '\'' ? "'\\''" : "%c", *p);
 }
 
+/* The choices of an option with spaces between; none of them contains a space. */
 static void choices(const Option *o, Buffer *out) {
     const char *names[64];
     size_t n = o->choices ? o->choices(names, 64) : 0;
@@ -71,6 +75,8 @@ static void bash_value(void *context, const char *title, const Option *o) {
     buffer_printf(s->out, "return ;;\n");
 }
 
+/* The function looks for the verb, which is the first word that is no flag, and dispatches on it and on the
+ * word before the one to complete. */
 static void bash(Buffer *out) {
     buffer_printf(
         out, "# bash completion for derope, made by `derope help --completion bash`\n"
@@ -144,6 +150,8 @@ static void zsh_flag(void *context, const char *title, const Option *o) {
     buffer_byte(s->out, '\'');
 }
 
+/* _arguments does the work; the verb is removed from the words first, so that it counts operands from the
+ * verb on. */
 static void zsh(Buffer *out) {
     buffer_printf(out,
                   "#compdef derope\n# zsh completion for derope, made by `derope help --completion zsh`\n"
@@ -180,6 +188,7 @@ static void zsh(Buffer *out) {
 
 /* ---- fish ---- */
 
+/* -x: a value, and no file; -r: a value, and files; neither: no value, or one that is joined on. */
 static void fish_flag(void *context, const char *title, const Option *o) {
     (void)title;
     Script *s = context;
@@ -200,6 +209,7 @@ static void fish_flag(void *context, const char *title, const Option *o) {
     buffer_printf(s->out, "'\n");
 }
 
+/* One `complete` command for each verb and each flag. */
 static void fish(Buffer *out) {
     buffer_printf(out, "# fish completion for derope, made by `derope help --completion fish`\n"
                        "complete -c derope -n __fish_use_subcommand -f\n");

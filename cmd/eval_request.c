@@ -1,3 +1,7 @@
+/* Four options are lists of names or one of two forms, and are stored by eval_options_add_suite and its
+ * neighbours; the functions below only adapt them to the table. Recipes and `derope eval` differ in three
+ * names: a recipe's `context` and `task_context` are the flags --lengths and --task-lengths, which are called
+ * that because --context elsewhere is a single number. */
 #include "cmd/eval_request.h"
 
 #include <stddef.h>
@@ -5,8 +9,12 @@
 #include "cmd/token_input.h"
 #include "recal/evaluate/eval_tasks.h"
 
+/* Longest context in tokens; positions are 32-bit integers in the net. */
 enum { MAX_LENGTH = 1 << 30 };
 
+/* ---- choices ---- */
+
+/* "perplexity", the tasks of recal/evaluate, and "all". */
 static size_t suite_names(const char **names, size_t max) {
     size_t n = 0;
     names[n++] = "perplexity";
@@ -16,12 +24,15 @@ static size_t suite_names(const char **names, size_t max) {
     return n;
 }
 
+/* The context-extension methods, "none" first. */
 static size_t extension_names(const char **names, size_t max) {
     size_t n = 0;
     for (const ContextExtension *const *m = context_extensions; *m && n < max; m++)
         names[n++] = (*m)->name;
     return n;
 }
+
+/* ---- values that are not stored by type and offset ---- */
 
 static bool add_suite(void *options, const char *text, Error *e) {
     EvalRequest *r = options;
@@ -42,6 +53,8 @@ static bool set_score(void *options, const char *text, Error *e) {
     EvalRequest *r = options;
     return perplexity_score_parse(text, &r->options.score, e);
 }
+
+/* ---- the table ---- */
 
 const Option eval_request_options[] = {
     {.name = "context",

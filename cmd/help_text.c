@@ -1,3 +1,4 @@
+/* Descriptions are single lines in the tables, and are broken here at the width of a terminal. */
 #include "cmd/help_text.h"
 
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include "surgery/pass.h"
 #include "surgery/version.h"
 
+/* Columns: the longest line, and where descriptions of flags and of recipe keys begin. */
 enum { WIDTH = 100, FLAG_COLUMN = 30, KEY_COLUMN = 22 };
 
 /* ---- layout ---- */
@@ -76,12 +78,14 @@ static void spell_flag(const Option *o, char out[128]) {
                  flag, value);
 }
 
+/* What print_flag has to know from one flag to the next. */
 typedef struct FlagPrinter {
     Buffer *out;
     const char *title; /* of the group at hand */
     size_t n;
 } FlagPrinter;
 
+/* A VisitFlag: prints the group's heading where a new one begins, then the flag. */
 static void print_flag(void *context, const char *title, const Option *o) {
     FlagPrinter *p = context;
     Buffer text = {0};
@@ -127,6 +131,7 @@ void help_overview(Buffer *out) {
 
 /* ---- recipes ---- */
 
+/* The keys of a section; flags that no recipe has are left out. */
 static void print_keys(const OptionGroup *groups, Buffer *out) {
     for (const OptionGroup *g = groups; g->options; g++)
         for (const Option *o = g->options; o->name; o++) {
@@ -138,6 +143,7 @@ static void print_keys(const OptionGroup *groups, Buffer *out) {
         }
 }
 
+/* Passes with their arguments, which are keys one level deeper. */
 static void print_passes(Buffer *out) {
     for (size_t i = 0; passes[i]; i++) {
         buffer_printf(out, "- %s: %s\n", passes[i]->name, passes[i]->help);

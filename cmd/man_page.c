@@ -1,3 +1,4 @@
+/* Checked with groff -man -ww and mandoc -Tlint. */
 #include "cmd/man_page.h"
 
 #include <ctype.h>
@@ -28,6 +29,7 @@ static void escaped(const char *text, size_t n, Buffer *out) {
     }
 }
 
+/* escaped for a whole string. */
 static void escaped_text(const char *text, Buffer *out) {
     escaped(text, strlen(text), out);
 }
@@ -77,6 +79,7 @@ static void flag_entry(const Option *o, Buffer *out) {
     buffer_byte(out, '\n');
 }
 
+/* The keys of a recipe section or the arguments of a pass, as tagged paragraphs. */
 static void key_entries(const OptionGroup *groups, Buffer *out) {
     for (const OptionGroup *g = groups; g->options; g++)
         for (const Option *o = g->options; o->name; o++) {
@@ -103,6 +106,7 @@ static void verb_flag(void *context, const char *title, const Option *o) {
     flag_entry(o, context);
 }
 
+/* A subsection for a verb: description, flags, examples. */
 static void verb_section(const Verb *v, Buffer *out) {
     buffer_printf(out, ".SS \"derope %s ", v->name);
     escaped_text(v->operands, out);
@@ -123,6 +127,7 @@ static void surgery_section(Buffer *out) {
             flag_entry(&f->option, out);
 }
 
+/* The keys of recipes, with the passes under `surgery`. */
 static void recipe_section(Buffer *out) {
     buffer_printf(out,
                   ".SH RECIPES\nA recipe is a YAML file with these keys. Relative paths are relative to the "

@@ -1,3 +1,6 @@
+/* Types and carriers come from the tables that know them (formats/dtype.h, surgery/carrier.h). Which of them
+ * are possible depends on the format that the output's name asks for, and on the model, so the table does not
+ * refuse a name: output_check does, and says what that format has. */
 #include "cmd/output_options.h"
 
 #include <stddef.h>
@@ -18,6 +21,7 @@ static size_t carrier_names(const char **names, size_t max) {
     return n;
 }
 
+/* The carriers of one format with commas between, the preferred first. */
 static void list_carriers_of(Format format, Buffer *out) {
     const char *comma = "";
     for (const Carrier *const *c = carriers; *c; c++) {
@@ -35,6 +39,7 @@ static void list_carriers(Buffer *out) {
     list_carriers_of(FORMAT_GGUF, out);
 }
 
+/* "f32, bf16, f16; in a GGUF also q8_0, ..." */
 static void list_dtypes(Buffer *out) {
     dtype_list_names(false, out);
     buffer_printf(out, "; in a GGUF also ");

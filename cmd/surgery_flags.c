@@ -1,3 +1,6 @@
+/* A flag's value is taken apart by what its PassFlag says, and becomes the same JSON that a recipe's pass
+ * has, so that flags and recipes share everything after this file: checks, application, and the manifest's
+ * record. */
 #include "cmd/surgery_flags.h"
 
 #include <stdio.h>
@@ -22,7 +25,7 @@ const PassFlag *surgery_flag_by_name(const char *name, const Pass **pass) {
 /* One parameter as JSON. Numbers are checked here, so that the message names the flag; names of layers and
  * types are left to the pass. New reference, or NULL with an error. */
 static json_t *parse_parameter(const Option *parameter, const char *text, const char *label, Error *e) {
-    Option o = *parameter;
+    Option o = *parameter; /* with the place of a local variable, so that option_set can be used */
     uint64_t whole = 0;
     double real = 0;
     o.offset = 0;
@@ -99,7 +102,7 @@ bool surgery_flag_set(SurgeryFlags *f, const Pass *pass, const PassFlag *flag, c
     if (!args) return false;
     if (!f->given) f->given = json_object();
     if (!before) json_object_set_new(f->given, pass->name, before = json_array());
-    if (flag->repeat == PASS_LAST) json_array_clear(before);
+    if (flag->repeat == PASS_LAST) json_array_clear(before); /* PASS_EACH appends */
     json_array_append_new(before, args);
     if (flag->option.optional_value && value == flag->alone) f->drop_rope_alone = true;
     return true;

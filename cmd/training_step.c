@@ -1,3 +1,5 @@
+/* The order here is that of cost: options and memory are checked before the text is read, the text before any
+ * weights are decoded, so that a mistake shows at once and not after minutes. */
 #include "cmd/training_step.h"
 
 #include <stddef.h>
@@ -45,6 +47,7 @@ RecalRequest recal_request_defaults(void) {
     return r;
 }
 
+/* TrainOptions.progress: a line with the loss, the learning rate and the time left. */
 static void show(void *context, uint64_t done, uint64_t tokens, double loss, double lr, double rate) {
     (void)context;
     double left = rate > 0 ? (double)(tokens - done) / rate : 0;
@@ -63,6 +66,7 @@ static bool load_tokens(Checkpoint *source, const RecalRequest *r, TokenList *to
     return ok;
 }
 
+/* The source as it was, without the surgery. The model has to outlive the net. */
 static Net *open_teacher(Checkpoint *source, Model **model, int threads, Error *e) {
     *model = model_open(source, e);
     return *model ? net_open(*model, threads, e) : NULL;
@@ -70,7 +74,7 @@ static Net *open_teacher(Checkpoint *source, Model **model, int threads, Error *
 
 bool recalibrate(Checkpoint *source, Model *m, const RecalRequest *r, Net **net, TrainResult *result,
                  Error *e) {
-    uint64_t weights = net_weight_bytes(m);
+    uint64_t weights = net_weight_bytes(m); /* of the net in fp32 */
     TokenList tokens = {0};
     Model *teacher_model = NULL;
     Net *teacher = NULL;
@@ -81,10 +85,12 @@ bool recalibrate(Checkpoint *source, Model *m, const RecalRequest *r, Net **net,
     bool ok = train_check(&o, e) &&
               memory_check(weights + train_bytes(&m->spec, weights, &o), "recalibration", e) &&
               load_tokens(source, r, &tokens, e);
+    /* The teacher reads the source again, because `m` has been operated on. */
     if (ok && o.objective->needs_teacher)
         ok = (teacher = open_teacher(source, &teacher_model, r->threads, e)) != NULL;
     if (ok) *net = r->from_scratch ? net_random(m, o.seed, r->threads, e) : net_open(m, r->threads, e);
     ok = ok && *net && train_run(*net, teacher, tokens.ids, tokens.n, &o, result, e);
+    /* The model's tensors now lie over the net's weights, which is why the caller closes the net. */
     if (ok) net_update_model(*net, m);
     cmd_progress_end();
     net_close(teacher);
@@ -93,6 +99,8 @@ bool recalibrate(Checkpoint *source, Model *m, const RecalRequest *r, Net **net,
     return ok;
 }
 
+/* Nothing here depends on time or on whether the run was interrupted, so that the same run writes the same
+ * bytes. */
 json_t *recal_summary(const RecalRequest *r, const TrainResult *result) {
     json_t *o =
         json_pack("{s:s, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:O}", "objective", r->train.objective->name,

@@ -1,13 +1,18 @@
+/* What all verbs have in common. The table of verbs is in verb_table.c, because that file knows every verb
+ * and this one none. */
 #include "cmd/verb.h"
 
 #include "surgery/pass.h"
 
+/* main.c takes these out of the command line before a verb sees it. They stand here for help and completions.
+ */
 const Option common_options[] = {
     {.name = "quiet", .type = OPTION_BOOL, .help = "print neither progress nor notes"},
     {.name = "help", .type = OPTION_BOOL, .help = "print the help of the verb and do nothing else"},
     {0},
 };
 
+/* The offsets are 0: a group says where the int or the bool itself lies. */
 const Option threads_option[] = {
     {.name = "threads",
      .type = OPTION_U32,

@@ -1,3 +1,5 @@
+/* Ranges are those in which a run makes sense at all. What depends on two options together is checked by
+ * train_check; what depends on the text or on memory, where those are known. */
 #include "recal/train_options.h"
 
 #include <stddef.h>
@@ -7,6 +9,8 @@
 /* Context lengths and batches up to this fit 32 bits with room to multiply. */
 enum { MAX_SMALL = 1 << 24 };
 
+/* The objective is stored as a pointer into the table of objectives, and belongs to a state's key by its
+ * name. */
 static bool set_objective(void *options, const char *text, Error *e) {
     TrainOptions *o = options;
     o->objective = objective_by_name(text);
@@ -111,6 +115,7 @@ const Option train_options[] = {
 };
 
 TrainOptions train_defaults(void) {
+    /* A minute between states: what an interruption without warning costs at most. */
     static const OptionGroup groups[] = {{NULL, train_options, 0}, {0}};
     TrainOptions o = {.save_seconds = 60};
     options_default(groups, &o);
@@ -119,6 +124,7 @@ TrainOptions train_defaults(void) {
 
 bool train_check(const TrainOptions *o, Error *e) {
     if (!options_check(train_options, o, e)) return false;
+    /* Parts of different sizes would weigh their sequences differently in the mean. */
     if (o->batch % o->accumulate)
         return error_set(e, ERR_USAGE, "a batch of %u sequences cannot be run in %u equal parts", o->batch,
                          o->accumulate);

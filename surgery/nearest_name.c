@@ -6,7 +6,7 @@
 static size_t edit_distance(const char *a, const char *b) {
     size_t n = strlen(a), m = strlen(b);
     if (n > 60 || m > 60) return 99;
-    size_t row[64];
+    size_t row[64]; /* row[j]: the distance of the first i characters of a and the first j of b */
     for (size_t j = 0; j <= m; j++)
         row[j] = j;
     for (size_t i = 1; i <= n; i++) {
@@ -25,12 +25,13 @@ static size_t edit_distance(const char *a, const char *b) {
 
 const char *nearest_name(const char *word, const char *const *candidates, size_t n) {
     const char *best = NULL;
+    /* One mistake in every three characters, and one more, still is the same word to a person. */
     size_t limit = strlen(word) / 3 + 1, length = strlen(word);
     for (size_t i = 0; i < n; i++) {
         size_t d = edit_distance(word, candidates[i]);
         if (d <= limit) {
             best = candidates[i];
-            limit = d ? d - 1 : 0;
+            limit = d ? d - 1 : 0; /* only a nearer one replaces it: of equals the first stays */
             if (d == 0) break;
         }
     }

@@ -12,6 +12,7 @@ bool option_is_list(const Option *o) {
     return o->is_list || o->capacity > 0;
 }
 
+/* Recipe keys have underscores, flags dashes. */
 void option_flag_name(const Option *o, char out[64]) {
     bool none = o->scope == OPTION_RECIPE_ONLY;
     snprintf(out, 64, "%s", none ? "" : o->flag ? o->flag : o->name);
@@ -31,6 +32,7 @@ const char *option_value_name(const Option *o) {
 
 void option_number(double value, char out[32]) {
     char text[32];
+    /* The fewest digits that read back as the same double; 17 always do. */
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, value);
         if (strtod(text, NULL) == value) break;
@@ -49,6 +51,7 @@ bool option_in_range(const Option *o, double value) {
     return value >= o->least && (o->most == 0 || value <= o->most);
 }
 
+/* An upper end alone, or a lower end alone, says enough; a whole number without either can be anything. */
 void option_range(const Option *o, char out[80]) {
     char least[32], most[32];
     option_number(o->least, least);
@@ -88,6 +91,8 @@ static void remark(Buffer *out, bool *any, const char *fmt, const char *text) {
     *any = true;
 }
 
+/* The order of remarks is that in which a reader asks: is it needed, what is it counted in, what can it be,
+ * and what happens without it. */
 void option_describe(const Option *o, bool as_key, Buffer *out) {
     char range[80];
     bool any = false, number = o->type == OPTION_U32 || o->type == OPTION_U64 || o->type == OPTION_REAL;

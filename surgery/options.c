@@ -90,6 +90,7 @@ static void *next_place(const Option *o, void *options, const char *label, Error
     return first + (*count)++ * sizeof(uint64_t); /* lists hold uint64_t or pointers, of one size */
 }
 
+/* Stores a number that is known to be in range. */
 static void store_whole(const Option *o, void *place, uint64_t value) {
     if (o->type == OPTION_U32)
         *(uint32_t *)place = (uint32_t)value;
@@ -97,12 +98,14 @@ static void store_whole(const Option *o, void *place, uint64_t value) {
         *(uint64_t *)place = value;
 }
 
+/* The error for a number outside the option's range; `text` is the number as it was given. */
 static bool out_of_range(const Option *o, const char *label, const char *text, Error *e) {
     char range[80];
     option_range(o, range);
     return error_set(e, ERR_USAGE, "%s: %s is out of range; expected %s", label, text, range);
 }
 
+/* Replaces `*text` by the choice that it names, as the table spells it. */
 static bool check_choice(const Option *o, const char **text, const char *label, Error *e) {
     if (!o->choices || o->choices_checked_later) return true;
     const char *choice = option_choice(o, *text), *names[64];
@@ -124,11 +127,13 @@ static bool set_one(const Option *o, void *options, const char *text, const char
     uint64_t whole = 0;
     double real = 0;
     bool number = o->type == OPTION_U32 || o->type == OPTION_U64;
+    /* Parse and check by type; nothing is stored before all checks have passed. */
     if (number && !option_parse_whole(label, text, &whole, e)) return false;
     if (number && !option_in_range(o, (double)whole)) return out_of_range(o, label, text, e);
     if (o->type == OPTION_REAL && !option_parse_real(label, text, &real, e)) return false;
     if (o->type == OPTION_REAL && !option_in_range(o, real)) return out_of_range(o, label, text, e);
     if (!check_choice(o, &text, label, e)) return false;
+    /* Store: by the option's own function, or at its offset. */
     if (o->set) return o->set(options, text, e) || error_place(e, "%s", label);
     void *place = next_place(o, options, label, e);
     if (!place) return false;
@@ -167,6 +172,7 @@ bool option_set(const Option *o, void *options, const char *text, const char *la
 void options_default(const OptionGroup *groups, void *base) {
     for (const OptionGroup *g = groups; g->options; g++)
         for (const Option *o = g->options; o->name; o++)
+            /* Defaults are written as a person would write them, and checked by tests/test_help.c. */
             if (o->fallback) option_set(o, (char *)base + g->offset, o->fallback, o->name, NULL);
 }
 
@@ -205,7 +211,7 @@ bool options_from_json(const OptionGroup *groups, void *base, const json_t *valu
         const OptionGroup *g = NULL;
         const Option *o = option_in_groups(groups, key, &g);
         size_t i;
-        if (!o) continue;
+        if (!o) continue; /* the recipe reader refuses unknown keys; other members are not options */
         snprintf(where, 64, "%s", o->name);
         void *options = (char *)base + g->offset;
         if (!option_is_list(o)) {
@@ -242,6 +248,7 @@ bool options_check(const Option *options, const void *values, Error *e) {
     return true;
 }
 
+/* One stored value as text. 17 digits tell any two doubles apart. */
 static void print_value(const Option *o, const char *place, Buffer *out) {
     const char *text;
     switch (o->type) {
@@ -269,6 +276,7 @@ static void print_value(const Option *o, const char *place, Buffer *out) {
 void options_print(const Option *options, const void *values, Buffer *out) {
     for (const Option *o = options; o->name; o++) {
         const char *place = (const char *)values + o->offset;
+        /* A list has as many values as its counter says, a single option one. */
         size_t n = o->capacity ? *(const size_t *)((const char *)values + o->count_offset) : 1;
         buffer_printf(out, "%s=", o->name);
         if (o->print) {

@@ -1,3 +1,6 @@
+/* The recipe reader has checked what can be checked without a model: names, types and ranges. What is checked
+ * here needs the model, or more than one key; such errors have to be given a place in the recipe afterwards
+ * ("blame"). */
 #include "cmd/recipe/recipe_job.h"
 
 #include <stdio.h>
@@ -14,6 +17,7 @@ bool recipe_job_open(RecipeJob *j, const char *path, const char *const *sets, si
     *j = (RecipeJob){.path = path, .sets = sets, .n_sets = n_sets};
     j->recipe = recipe_load(path, sets, n_sets, e);
     if (!j->recipe) return false;
+    /* A source for training from scratch is opened by another function, as it needs no weights. */
     json_get_bool(recipe_job_section(j, "recalibrate"), "from_scratch", &j->from_scratch);
     j->source = checkpoint_open_config(json_get_string(j->recipe, "source"), j->from_scratch, e);
     return j->source != NULL;
@@ -92,7 +96,7 @@ bool recipe_job_evaluation(const RecipeJob *j, EvalRequest *r, Error *e) {
     const json_t *section = recipe_job_section(j, "evaluate");
     *r = (EvalRequest){0};
     options_default(recipe_evaluate_groups, r);
-    r->options.perplexity = !json_object_get(section, "suite");
+    r->options.perplexity = !json_object_get(section, "suite"); /* the default suite of a recipe */
     return fill(j, recipe_evaluate_groups, section, "evaluate", r, e) &&
            (eval_options_complete(&r->options, e) || recipe_job_blame(j, "evaluate", e)) &&
            check_extras(j, r, e);

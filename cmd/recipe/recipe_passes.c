@@ -1,3 +1,5 @@
+/* Passes are checked in two steps: each argument where it is read, so that an error points at it, and then
+ * the pass as a whole by pass_check, which also finds arguments that are missing. */
 #include "cmd/recipe/recipe_passes.h"
 
 #include <stdio.h>
@@ -32,6 +34,7 @@ static json_t *read_arguments(RecipeReader *r, const yaml_node_t *n, const Pass 
     return NULL;
 }
 
+/* The pass that `word` names; NULL with a suggestion. */
 static const Pass *find_pass(const RecipeReader *r, const yaml_node_t *n, const char *word, Error *e) {
     const char *names[64];
     size_t count = 0;
@@ -70,6 +73,7 @@ static json_t *read_pass(RecipeReader *r, const yaml_node_t *n, Error *e) {
     return out;
 }
 
+/* An empty list is fine: a recipe may leave its passes to --set. */
 json_t *recipe_read_passes(RecipeReader *r, const yaml_node_t *n, Error *e) {
     if (n->type != YAML_SEQUENCE_NODE) {
         recipe_expected(r, n, "surgery", "a list of passes", e);
@@ -79,7 +83,7 @@ json_t *recipe_read_passes(RecipeReader *r, const yaml_node_t *n, Error *e) {
     for (yaml_node_item_t *i = n->data.sequence.items.start; i < n->data.sequence.items.top; i++) {
         yaml_node_t *item = recipe_node(r, *i, e);
         json_t *pass = item ? read_pass(r, item, e) : NULL;
-        if (!pass) { /* no pass at all is a list, too: of none */
+        if (!pass) {
             json_decref(list);
             return NULL;
         }

@@ -1,3 +1,5 @@
+/* Each function takes a YAML node and what it has to be, and returns JSON. Errors are set where the node is
+ * known, which is how every message can name a line and a column. */
 #include "cmd/recipe/recipe_read.h"
 
 #include <stdio.h>
@@ -22,6 +24,7 @@ bool recipe_expected(const RecipeReader *r, const yaml_node_t *n, const char *wh
 
 /* ---- scalars ---- */
 
+/* The node's number is `v`. */
 static bool in_range(const RecipeReader *r, const yaml_node_t *n, const Option *o, const char *what, double v,
                      Error *e) {
     char range[80];
@@ -52,6 +55,7 @@ static json_t *read_real(const RecipeReader *r, const yaml_node_t *n, const Opti
     return in_range(r, n, o, what, v, e) ? json_real(v) : NULL;
 }
 
+/* YAML 1.1 also has yes, no, on and off; a recipe has one spelling. */
 static json_t *read_bool(const RecipeReader *r, const yaml_node_t *n, const char *what, Error *e) {
     const char *s = recipe_scalar(n);
     if (s && strcmp(s, "true") == 0) return json_true();
@@ -74,6 +78,7 @@ json_t *recipe_suggest(const RecipeReader *r, const yaml_node_t *n, const char *
     return NULL;
 }
 
+/* Text, or one of the option's choices, which comes out as the table spells it. */
 static json_t *read_text(const RecipeReader *r, const yaml_node_t *n, const Option *o, const char *what,
                          Error *e) {
     const char *s = recipe_scalar(n), *names[64];
@@ -85,6 +90,8 @@ static json_t *read_text(const RecipeReader *r, const yaml_node_t *n, const Opti
     return choice ? json_string(choice) : recipe_suggest(r, n, what, s, names, o->choices(names, 64), e);
 }
 
+/* Relative paths are joined to the recipe's folder, so that later code does not need to know where it lies.
+ */
 static json_t *read_path(const RecipeReader *r, const yaml_node_t *n, const char *what, Error *e) {
     const char *s = recipe_scalar(n);
     if (!s || !*s) {
@@ -117,6 +124,7 @@ static json_t *read_layers(RecipeReader *r, const yaml_node_t *n, const char *wh
 
 /* ---- one option ---- */
 
+/* A single value, or an item of a list. */
 static json_t *read_value(RecipeReader *r, const yaml_node_t *n, const Option *o, const char *what,
                           Error *e) {
     switch (o->type) {
@@ -163,6 +171,7 @@ json_t *recipe_read_list(RecipeReader *r, const yaml_node_t *n, RecipeReadItem r
     return NULL;
 }
 
+/* read_value as a RecipeReadItem; the context is the option. */
 static json_t *read_item(RecipeReader *r, const yaml_node_t *n, const void *option, const char *what,
                          Error *e) {
     return read_value(r, n, option, what, e);
@@ -180,6 +189,7 @@ static bool in_recipes(const Option *o) {
     return o && o->scope != OPTION_FLAG_ONLY;
 }
 
+/* "unknown key in recalibrate: 'tokns'; did you mean 'tokens'?"; NULL. */
 static json_t *unknown_key(const RecipeReader *r, const yaml_node_t *n, const OptionGroup *groups,
                            const char *what, Error *e) {
     const char *names[64];
@@ -215,6 +225,7 @@ json_t *recipe_read_map(RecipeReader *r, const yaml_node_t *n, RecipeReadMember 
     return NULL;
 }
 
+/* A RecipeReadMember for mappings of options; the context is their groups. */
 static json_t *read_member(RecipeReader *r, const yaml_node_t *name, const yaml_node_t *value,
                            const void *groups, const char *what, Error *e) {
     const Option *o = option_in_groups(groups, recipe_scalar(name), NULL);

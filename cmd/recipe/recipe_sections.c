@@ -1,3 +1,5 @@
+/* The recipe's view of the tables of options: which tables make up a section, and in which struct the values
+ * of the section will be stored. A group's offset is counted from the start of that struct. */
 #include "cmd/recipe/recipe_sections.h"
 
 #include <stddef.h>
@@ -7,6 +9,7 @@
 #include "cmd/output_options.h"
 #include "cmd/training_step.h"
 
+/* Stored in a RecalRequest. The order is that of help, and of complaints about keys that are missing. */
 const OptionGroup recipe_recalibrate_groups[] = {
     {NULL, recal_text_options, 0},
     {NULL, train_options, offsetof(RecalRequest, train)},
@@ -14,6 +17,7 @@ const OptionGroup recipe_recalibrate_groups[] = {
     {0},
 };
 
+/* Stored in an EvalRequest, and each output in an OutputRequest. */
 const OptionGroup recipe_evaluate_groups[] = {{NULL, eval_request_options, 0}, {0}};
 const OptionGroup recipe_output_groups[] = {{NULL, output_request_options, 0}, {0}};
 

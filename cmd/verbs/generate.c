@@ -63,7 +63,7 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
 typedef struct Printer {
     const Tokenizer *t;
     TokenList tokens;
-    size_t printed; /* bytes */
+    size_t printed; /* bytes of the decoded text that are on standard output already */
 } Printer;
 
 /* How many of `n` bytes are whole UTF-8 characters. */
@@ -72,11 +72,13 @@ static size_t whole_characters(const uint8_t *s, size_t n) {
     while (start > 0 && n - start < 4 && (s[start - 1] & 0xc0) == 0x80)
         start--;
     if (start == 0) return n;
+    /* The last character's first byte says how many continuation bytes it needs. */
     uint8_t lead = s[start - 1];
     size_t need = lead < 0xc0 ? 0 : lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : 3;
     return n - start < need ? start - 1 : n;
 }
 
+/* Called by generate_tokens for each new token. */
 static bool print_token(void *context, int32_t token, Error *e) {
     Printer *p = context;
     Buffer text = {0};
@@ -92,6 +94,7 @@ static bool print_token(void *context, int32_t token, Error *e) {
     return ok;
 }
 
+/* Tokenizes the prompt, prints it, and prints what the model continues it with. */
 static bool continue_text(const Arguments *a, const Model *m, const Tokenizer *t, Error *e) {
     Printer p = {.t = t};
     GenerateOptions o = {.tokens = a->tokens,
@@ -108,6 +111,7 @@ static bool continue_text(const Arguments *a, const Model *m, const Tokenizer *t
     int32_t *prompt = xcalloc(n_prompt + 1, sizeof *prompt);
     if (n_prompt) memcpy(prompt, p.tokens.ids, n_prompt * sizeof *prompt);
     if (n) {
+        /* The prompt is printed as it was typed; decoding its tokens might change white space. */
         fputs(a->prompt, stdout);
         Buffer text = {0};
         tokenizer_decode(t, prompt, n_prompt, false, &text, e);

@@ -62,17 +62,20 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
 
 /* Where write_logits puts its rows. */
 typedef struct Sink {
-    int fd;
-    const char *path;
-    size_t vocab;
+    int fd;           /* of the temporary file */
+    const char *path; /* of the output, for messages */
+    size_t vocab;     /* floats in a row */
 } Sink;
 
+/* Called by the net with `count` rows of logits; `first` is the position of the first of them. */
 static bool write_logits(void *context, size_t first, size_t count, float *logits, Error *e) {
     (void)first;
     const Sink *s = context;
     return fd_write(s->fd, logits, count * s->vocab * sizeof *logits, s->path, e);
 }
 
+/* Runs the net over the tokens and writes its logits as they come: all of them together may not fit memory.
+ */
 static bool write_all(const Arguments *a, const Model *m, const TokenList *tokens, Error *e) {
     Output out;
     uint64_t bytes = net_weight_bytes(m) + kv_bytes(&m->spec, tokens->n);

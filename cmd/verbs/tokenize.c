@@ -27,6 +27,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
+/* One file's object for --json. New reference. */
 static json_t *tokens_json(const char *path, const Buffer *text, const TokenList *tokens) {
     json_t *ids = json_array();
     for (size_t i = 0; i < tokens->n; i++)
@@ -40,6 +41,7 @@ static void print_tokens(const TokenList *tokens) {
     printf("\n");
 }
 
+/* Prints the ids of one file, or adds them to `all` for --json. */
 static bool tokenize(const Tokenizer *t, const char *path, const Arguments *a, json_t *all, Error *e) {
     Buffer text = {0};
     TokenList tokens = {0};

@@ -29,6 +29,7 @@ const Pass *pass_by_name(const char *name) {
 
 /* ---- arguments ---- */
 
+/* Whether a JSON value is of an option's type. Layers may be text, a number or a list. */
 static bool has_type(const json_t *v, OptionType t) {
     switch (t) {
     case OPTION_LAYERS:
@@ -47,6 +48,7 @@ static bool has_type(const json_t *v, OptionType t) {
     return false;
 }
 
+/* What an argument of the type should have been, for the message. */
 static const char *type_name(OptionType t) {
     static const char *const names[] = {[OPTION_BOOL] = "true or false",
                                         [OPTION_U32] = "a whole number",
@@ -58,6 +60,7 @@ static const char *type_name(OptionType t) {
     return names[t];
 }
 
+/* Whether the value is one of the parameter's choices, or those are left to the pass. */
 static bool check_choice(const Pass *p, const Option *o, const char *value, Error *e) {
     if (o->choices_checked_later || option_choice(o, value)) return true;
     const char *names[64], *near = nearest_name(value, names, o->choices(names, 64));
@@ -128,6 +131,7 @@ bool passes_apply(const json_t *list, Model *m, Error *e) {
 
 /* ---- layers ---- */
 
+/* Picks the layers from..to, both included. */
 static bool pick(unsigned long from, unsigned long to, uint32_t n, bool *picked, Error *e) {
     if (from > to) return error_set(e, ERR_USAGE, "layers: %lu-%lu runs backwards", from, to);
     if (to >= n) return error_set(e, ERR_USAGE, "layers: there is no layer %lu, the last is %u", to, n - 1);
@@ -136,6 +140,7 @@ static bool pick(unsigned long from, unsigned long to, uint32_t n, bool *picked,
     return true;
 }
 
+/* "all", "every:4", or a list of layers and ranges with commas between. */
 static bool parse_text(const char *text, uint32_t n, bool *picked, Error *e) {
     if (strcmp(text, "all") == 0) return pick(0, n - 1, n, picked, e);
     char *end;
