@@ -12,7 +12,7 @@
 #include "formats/json.h"
 #include "formats/output.h"
 #include "formats/text.h"
-#include "surgery/carrier.h"
+#include "surgery/carriers/carriers.h"
 #include "surgery/pass.h"
 
 Format format_of_path(const char *path) {

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "cmd/output.h"
-#include "surgery/carrier.h"
+#include "surgery/carriers/carriers.h"
 
 /* Every carrier once, though some of a folder and of a GGUF share a name. */
 static size_t carrier_names(const char **names, size_t max) {

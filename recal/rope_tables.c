@@ -6,11 +6,11 @@
 
 #include "formats/buffer.h"
 #include "recal/ops/rope.h"
+#include "surgery/rope_frequencies.h"
 
-/* True if two layers need the same numbers in their tables. */
+/* True if both layers rotate and need the same numbers in their tables. */
 static bool tables_are_equal(const LayerSpec *a, const LayerSpec *b) {
-    return a->position != POSITION_NOPE && b->position != POSITION_NOPE && a->rotary_dim == b->rotary_dim &&
-           a->rope_base == b->rope_base && rope_scaling_equal(&a->scaling, &b->scaling);
+    return a->position != POSITION_NOPE && b->position != POSITION_NOPE && layer_rope_equal(a, b);
 }
 
 /* The first layer whose tables `layer` can use: itself, or one before it. */

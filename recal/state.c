@@ -11,6 +11,7 @@
 #include "formats/json.h"
 #include "formats/output.h"
 #include "surgery/options.h"
+#include "surgery/spec_json.h"
 
 static const char magic[8] = "derope-1";
 

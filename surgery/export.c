@@ -12,9 +12,12 @@
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "formats/text.h"
+#include "surgery/arch_keys.h"
+#include "surgery/carriers/carriers.h"
+#include "surgery/config_read.h"
 #include "surgery/derope_keys.h"
-#include "surgery/family.h"
 #include "surgery/gguf_keys.h"
+#include "surgery/model_traits.h"
 #include "surgery/pass.h"
 #include "surgery/quantized.h"
 #include "surgery/tokenizer/gguf_to_hf.h"
@@ -47,8 +50,7 @@ static json_t *fresh_config(const Model *m) {
     json_object_set_new(c, "num_attention_heads", json_integer(l->n_heads));
     json_object_set_new(c, config_key(f, "num_key_value_heads"), json_integer(l->n_kv_heads));
     json_object_set_new(c, "head_dim", json_integer(l->head_dim));
-    static const char *const acts[] = {"silu", "gelu", "gelu_pytorch_tanh", "silu"};
-    json_object_set_new(c, config_key(f, "hidden_act"), json_string(acts[l->activation]));
+    json_object_set_new(c, config_key(f, "hidden_act"), json_string(activation_info(l->activation)->hf[0]));
     json_object_set_new(c, "max_position_embeddings", json_integer(s->context));
     json_object_set_new(c, config_key(f, s->norm == NORM_LAYER ? "layer_norm_eps" : "rms_norm_eps"),
                         json_real(shortest_double((float)s->norm_eps)));
@@ -236,7 +238,7 @@ static void set_number(Checkpoint *out, const char *arch, const char *suffix, ui
 
 static void set_common_meta(Export *x, const char *arch) {
     const ModelSpec *s = &x->m->spec;
-    const LayerSpec *l = &s->layers[0], *mixture = mixture_layer(x->m);
+    const LayerSpec *l = &s->layers[0], *mixture = model_moe_layer(x->m);
     char key[128];
     double there;
     set_number(x->out, arch, "block_count", s->n_layers);
@@ -251,8 +253,7 @@ static void set_common_meta(Export *x, const char *arch) {
     }
     set_number(x->out, arch, "attention.head_count", l->n_heads);
     set_number(x->out, arch, "attention.head_count_kv", l->n_kv_heads);
-    if (l->head_dim * l->n_heads != s->hidden_size ||
-        meta_find(x->out, arch_key(key, x->out, "attention.key_length"))) {
+    if (l->head_dim * l->n_heads != s->hidden_size || arch_find(x->out, "attention.key_length")) {
         set_number(x->out, arch, "attention.key_length", l->head_dim);
         set_number(x->out, arch, "attention.value_length", l->head_dim);
     }
@@ -341,7 +342,7 @@ static bool embed_config(Export *x) {
 
 static bool finish_gguf(Export *x) {
     const Checkpoint *c = x->m->source;
-    const char *arch = x->carrier->arch(x->m);
+    const char *arch = carrier_arch(x->carrier, x->m);
     bool from_gguf = c->format == FORMAT_GGUF;
     x->out->alignment = c->alignment;
     if (from_gguf) {

@@ -10,8 +10,11 @@
 #include <string.h>
 
 #include "formats/json.h"
+#include "surgery/carriers/carriers.h"
 #include "surgery/derope_keys.h"
+#include "surgery/model_traits.h"
 #include "surgery/quantized.h"
+#include "surgery/rope_frequencies.h"
 
 /* A constant vector, as tensor over the output's own memory. */
 static Tensor constant_vector(Export *x, const char *name, uint64_t n, float value) {
@@ -85,7 +88,7 @@ static void widen_vector(Export *x, TensorRole role, Tensor *t) {
 }
 
 static bool to_carrier_layout(Export *x, TensorRole role, int layer, Tensor *t) {
-    if (!role_is_rotated(role) || !x->carrier->interleaved || !x->carrier->interleaved(x->m)) return true;
+    if (!role_is_rotated(role) || !carrier_is_interleaved(x->carrier, x->m)) return true;
     return model_permute_rows(x->m, t, role, &x->m->spec.layers[layer], true, x->e);
 }
 
@@ -273,7 +276,7 @@ static void add_table(Export *x, const char *name, const double *values, uint64_
 /* Llama 3's bands as llama.cpp wants them: a divisor per frequency. */
 static void add_rope_divisors(Export *x) {
     const LayerSpec *l = NULL;
-    if (!one_rotation(x->m, &l) || !l || l->scaling.kind != ROPE_SCALING_LLAMA3) return;
+    if (!model_has_one_rotation(x->m, &l) || !l || l->scaling.kind != ROPE_SCALING_LLAMA3) return;
     const Tensor *there = checkpoint_find(x->m->source, "rope_freqs.weight");
     if (there && rope_scaling_equal(&l->scaling, &x->m->source_spec.layers[0].scaling)) {
         checkpoint_add_tensor(x->out, there);
@@ -292,7 +295,7 @@ static void add_rope_divisors(Export *x) {
 
 static void add_longrope_factors(Export *x) {
     const LayerSpec *l = NULL;
-    if (!one_rotation(x->m, &l) || !l || l->scaling.kind != ROPE_SCALING_LONGROPE) return;
+    if (!model_has_one_rotation(x->m, &l) || !l || l->scaling.kind != ROPE_SCALING_LONGROPE) return;
     add_table(x, "rope_factors_long.weight", l->scaling.long_factors, l->scaling.n_factors);
     add_table(x, "rope_factors_short.weight", l->scaling.short_factors, l->scaling.n_factors);
 }
@@ -313,7 +316,7 @@ static bool add_carrier_tensors(Export *x, int layer) {
         if (!add_tensor(x, ROLE_ROUTER, layer, router)) return false;
     }
     bool biased = l->q_bias || l->k_bias || l->v_bias;
-    if (x->out->format == FORMAT_HF && biased && !l->o_bias && x->carrier->needs_o_bias(x->m)) {
+    if (x->out->format == FORMAT_HF && biased && !l->o_bias && carrier_needs_o_bias(x->carrier, x->m)) {
         model_tensor_name(x->m, ROLE_O_BIAS, layer, FORMAT_HF, name);
         if (!add_tensor(x, ROLE_O_BIAS, layer, constant_vector(x, name, x->m->spec.hidden_size, 0)))
             return false;

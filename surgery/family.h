@@ -48,12 +48,15 @@ typedef enum HfQuirk {
 
 /* A family in transformers: the class, how its config.json is read, and what it can be made to say. */
 typedef struct HfClass {
-    const char *model_type;   /* "llama": config.json's "model_type", by which the family is found */
+    const char *model_type; /* "llama": config.json's "model_type", by which the family is found */
+    const char *since;      /* the first release of transformers with the class, "4.28"; NULL: custom code */
     const char *architecture; /* "LlamaForCausalLM": config.json's "architectures"; NULL for custom code */
     const KeyName *keys;      /* ends with a NULL `usual`; NULL: all keys have their usual names */
-    uint32_t quirks;          /* HfQuirk bits */
-    uint32_t rope_scalings;   /* bits 1 << RopeScalingKind that rope_scaling may name; 0: all of them */
-    const char *carrier;      /* the carrier that writes this class where the layers changed; NULL: "own" */
+    /* Keys that no other class has, NULL-terminated: an output of another class does not keep them. */
+    const char *const *private_keys;
+    uint32_t quirks;        /* HfQuirk bits */
+    uint32_t rope_scalings; /* bits 1 << RopeScalingKind that rope_scaling may name; 0: all of them */
+    const char *carrier;    /* the carrier that writes this class where the layers changed; NULL: "own" */
     /* Called when the settings common to all families are read: adds what is particular, per layer. May be
      * NULL, as all hooks here. */
     bool (*read)(Model *m, const json_t *config, Error *e);
@@ -83,6 +86,7 @@ typedef enum GgufQuirk {
 /* A family in llama.cpp: the architecture, how its keys are read, and what it can be made to say. */
 typedef struct GgufArch {
     const char *arch;       /* "llama": general.architecture, by which the family is found; NULL: none */
+    const char *since;      /* the month from which on llama.cpp has the architecture, "2023-08" */
     uint32_t quirks;        /* GgufQuirk bits */
     uint32_t rope_scalings; /* bits 1 << RopeScalingKind read beside linear and YaRN, which all read */
     const char *carrier;    /* the carrier that writes this architecture; NULL: "own" */
@@ -113,82 +117,10 @@ typedef struct Family {
     GgufArch gguf;
 } Family;
 
-/* NULL-terminated. */
-extern const Family *const families[];
-const Family *family_by_model_type(const char *model_type);
-/* The first that has it; several may (family_has_arch), of them one with `experts`, or one without, first. */
-const Family *family_by_gguf_arch(const char *arch, bool experts);
-bool family_has_arch(const Family *f, const char *arch);
-
-/* Whether the row is one for this layer (NULL: outside the layers), with experts or without. */
-bool row_fits(const TensorName *row, const LayerSpec *l);
-
-/* The names shared by every family of Llama's shape; by those with norms after attention and MLP (Gemma 2,
- * OLMo 2); those of OLMoE; and of Granite SWA, with experts or without. */
-extern const TensorName llama_tensors[], sandwich_tensors[], olmoe_tensors[], granite_swa_tensors[];
-
-/* A window this long in a GGUF means that there is none. */
-enum { GGUF_NO_WINDOW = 1 << 24 };
-
-/* ---- for the hooks ---- */
-
-/* Windows in all but every `every`-th layer ((i + 1) % every == 0); 0: in all. */
-void set_window_pattern(Model *m, uint32_t window, uint64_t every);
-/* `layer_types` of a config ("sliding_attention" / "full_attention") and `window` onto the layers. Absent
- * list: nothing happens. */
-bool read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e);
-/* Layers with a window rotate whole heads unscaled, even where a factor stops the others. */
-void unscale_windowed(Model *m);
-/* Rotation off in layer i. */
-void layer_drop_rope(LayerSpec *l);
-/* GGUF: attention.sliding_window_pattern (a flag per layer, or a number n: every nth layer has none; `every`
- * is that n where the key is absent) and `window` onto the layers. */
-bool read_gguf_window_pattern(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, Error *e);
-/* GGUF: attention.sliding_window, left alone where it is absent. */
-bool gguf_window(const Checkpoint *c, uint32_t *window, Error *e);
-/* The two keys. */
-void write_gguf_window_pattern(const Model *m, Checkpoint *out);
-void gguf_write_real(Checkpoint *out, const char *suffix, double v);
-/* no_rope_layers of a config: 1 for layers that rotate. */
-void write_no_rope_layers(const Model *m, json_t *config);
-/* Granite's multipliers in a config. */
-void write_multipliers(const Model *m, json_t *config);
-/* Granite's multipliers in a GGUF: embedding_scale, residual_scale, logit_scale (a divisor), attention.scale.
- */
-void gguf_write_multipliers(const Model *m, Checkpoint *out);
-/* layer_types and sliding_window of a config; `if_none`: the window where no layer has one, 0: null. */
-void write_layer_types(const Model *m, json_t *config, uint32_t if_none);
-/* "<arch>.<suffix>" of a GGUF. */
-const char *arch_key(char out[128], const Checkpoint *c, const char *suffix);
-/* Reads it; `*out` is left alone where the key is absent. False if it is no finite number. */
-bool arch_real(const Checkpoint *c, const char *suffix, double *out, Error *e);
-/* The same for a key of config.json, absent or null. */
-bool config_real(const json_t *config, const char *key, double *out, Error *e);
-/* A whole number from `low` to `high`, and true or false, for which Python takes numbers too; left alone
- * where the key is absent or null. */
-bool config_count(const json_t *config, const char *key, uint32_t low, uint32_t high, uint32_t *out,
-                  Error *e);
-bool config_flag(const json_t *config, const char *key, bool *out, Error *e);
-/* A list of layers: listed[i] is set for all n_layers; an absent or null list leaves it alone. Numbers beyond
- * the model's layers mean nothing. */
-bool config_layers(const Model *m, const json_t *config, const char *key, bool *listed, Error *e);
-/* no_rope_layers of a config, or no_rope_layer_interval where it is absent or empty, onto rotates[n_layers].
- */
-bool read_no_rope_layers(const Model *m, const json_t *config, bool *rotates, Error *e);
-/* The family's own name for a key of config.json. */
-const char *config_key(const Family *f, const char *usual);
-/* How many experts there are (by `key`) and how many a token passes, onto all layers; absent keys leave what
- * the family has. */
-bool config_experts(Model *m, const json_t *config, const char *key, Error *e);
-/* The two keys. */
-void write_experts(const Model *m, json_t *config, const char *key);
-/* A number of tokens, 1 to 2^31 - 1. Null is 0: none; an absent key leaves `*out` alone. */
-bool config_window(const json_t *config, const char *key, uint32_t *out, Error *e);
-
-/* ---- the two readers behind model_open ---- */
-
-/* config.json into m->spec (layers allocated), by m->family. */
-bool spec_from_config(Model *m, const json_t *config, Error *e);
-bool spec_from_gguf(Model *m, const Checkpoint *c, Error *e);
+/* Whether the row is meant for layer `l`: rows of experts for layers with experts, rows of a plain MLP for
+ * the others, all other rows for every layer. NULL stands for what is outside the layers. */
+static inline bool row_fits(const TensorName *row, const LayerSpec *l) {
+    return !l || !role_is_mlp(row->role) || row->experts == (l->n_experts > 0);
+}
 
 #endif

@@ -7,8 +7,9 @@
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "formats/meta.h"
-#include "surgery/carrier.h"
+#include "surgery/carriers/carriers.h"
 #include "surgery/derope_keys.h"
+#include "surgery/spec_json.h"
 #include "surgery/version.h"
 
 json_t *manifest_sources(const Model *m) {
@@ -88,9 +89,11 @@ json_t *manifest_build(const Model *m, const Carrier *carrier, const Checkpoint 
     json_t *tensors = json_array();
     for (size_t i = 0; i < out->n_tensors; i++)
         json_array_append_new(tensors, tensor_row(&out->tensors[i]));
+    char runtimes[200];
+    carrier_runtimes(carrier, m->family, runtimes, sizeof runtimes);
     json_t *manifest = json_pack("{s:s, s:s, s:s, s:O, s:O, s:O, s:o}", "derope", DEROPE_VERSION, "carrier",
-                                 carrier->name, "runtimes", carrier->runtimes, "sources", sources, "passes",
-                                 m->passes, "notices", m->notices, "layers", manifest_layers(&m->spec));
+                                 carrier->name, "runtimes", runtimes, "sources", sources, "passes", m->passes,
+                                 "notices", m->notices, "layers", manifest_layers(&m->spec));
     json_object_set_new(manifest, "carrier_says", json_string(carrier->says));
     json_object_set_new(manifest, "carrier_because", carrier_because(m, carrier));
     if (extra) json_object_update(manifest, (json_t *)extra);

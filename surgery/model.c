@@ -10,9 +10,12 @@
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "formats/tensor_views.h"
+#include "surgery/arch_keys.h"
 #include "surgery/derope_keys.h"
-#include "surgery/family.h"
+#include "surgery/families/families.h"
 #include "surgery/quantized.h"
+#include "surgery/spec_config.h"
+#include "surgery/spec_gguf.h"
 
 /* ---- names ---- */
 
@@ -36,10 +39,6 @@ void tensor_name(const TensorName *row, int layer, int expert, Format format, ch
 /* Each expert has a tensor of its own. */
 static bool by_expert(const Model *m, const TensorName *row) {
     return strstr(m->source->format == FORMAT_GGUF ? row->gguf : row->hf, "%e") != NULL;
-}
-
-bool row_fits(const TensorName *row, const LayerSpec *l) {
-    return !l || !role_is_mlp(row->role) || row->experts == (l->n_experts > 0);
 }
 
 static bool in_layers(const TensorName *n) {
@@ -477,9 +476,8 @@ static void follow_softmax_scale(Model *m, uint32_t layer, double keys) {
 }
 
 static bool has_experts(const Checkpoint *c) {
-    char key[128];
     uint64_t n;
-    return meta_u64(c, arch_key(key, c, "expert_count"), &n) && n > 0;
+    return arch_get_u64(c, "expert_count", &n) && n > 0;
 }
 
 /* A GGUF of ours holds the config.json of the same model. What llama.cpp runs are the GGUF's own keys: where

@@ -63,8 +63,6 @@ void model_tensor_name(const Model *m, TensorRole role, int layer, Format format
 bool model_permute_rows(Model *m, Tensor *t, TensorRole role, const LayerSpec *l, bool to_interleaved,
                         Error *e);
 void model_notice(Model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The spec as JSON: what `inspect --json` prints as .spec (see README). New reference. */
-json_t *spec_to_json(const ModelSpec *s);
 
 /* ---- export: model -> checkpoint of a format, by a carrier ---- */
 

@@ -103,7 +103,8 @@ static inline Checkpoint *small_hf(const char *config, int flags) {
 /* A key under the architecture's name. */
 static inline const char *small_key(const Checkpoint *c, const char *suffix) {
     static char key[128];
-    return arch_key(key, c, suffix);
+    snprintf(key, sizeof key, "%.60s.%.60s", meta_string(c, "general.architecture", NULL), suffix);
+    return key;
 }
 
 static inline Checkpoint *small_gguf(const char *arch, int flags) {

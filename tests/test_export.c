@@ -6,7 +6,7 @@
 #include "formats/hf_write.h"
 #include "formats/json.h"
 #include "formats/meta.h"
-#include "surgery/carrier.h"
+#include "surgery/carriers/carriers.h"
 #include "surgery/derope_keys.h"
 #include "surgery/gguf_keys.h"
 #include "surgery/pass.h"

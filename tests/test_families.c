@@ -3,6 +3,7 @@
 
 #include "formats/meta.h"
 #include "surgery/derope_keys.h"
+#include "surgery/spec_json.h"
 #include "tests/small_model.h"
 
 #define LLAMA "\"model_type\": \"llama\""
@@ -684,7 +685,7 @@ static void test_gguf_values_refused(void **state) {
     c = small_gguf("llama", 0);
     meta_set_array(c, "llama.attention.head_count_kv", META_U32, (uint32_t[]){2, 2, 4, 2}, 4);
     assert_no_model(c, "small.gguf: key 'llama.attention.head_count_kv': expected a whole number, found a "
-                       "list of unequal ones");
+                       "list of different numbers");
     c = small_gguf("llama", 0);
     meta_set_array(c, "llama.attention.head_count_kv", META_U32, (uint32_t[]){2, 2, 2, 2}, 4);
     Model *m = small_open(c);

@@ -5,6 +5,7 @@
 #include "recal/activations.h"
 #include "recal/inference.h"
 #include "recal/train_batch.h"
+#include "surgery/rope_frequencies.h"
 
 enum { LAYERS = 3, VOCAB = 23, WIDTH = 16, B = 2, T = 9 };
 

@@ -392,7 +392,7 @@ static void plan_touches_nothing_and_tells_all(void **state) {
         ("evaluate: source; after surgery, untrained; after recalibration; perplexity at 16, 32; about 1260 "
          "tokens"),
         "output out/hf (hf, ",
-        "  carrier smollm3: transformers >= 4.53, 5.x\n    not own: says nothing of rotation",
+        "  carrier smollm3: transformers from 4.53\n    not own: says nothing of rotation",
         "  tensors: 38 changed\n",
         "  key model_type: \"llama\" -> \"smollm3\"\n",
         "  key no_rope_layers: absent -> [1, 1, 0, 0]\n",

@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "surgery/model.h"
+#include "surgery/rope_frequencies.h"
+#include "surgery/spec_json.h"
 
 static void assert_near(double found, double expected) {
     if (!(fabs(found / expected - 1) < 1e-6)) fail_msg("%.9g is not %.9g", found, expected);

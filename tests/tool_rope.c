@@ -7,6 +7,8 @@
 #include "formats/file.h"
 #include "formats/json.h"
 #include "surgery/model.h"
+#include "surgery/rope_frequencies.h"
+#include "surgery/spec_json.h"
 
 static json_t *frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_tokens) {
     double *inv_freq = xcalloc(l->head_dim, sizeof *inv_freq);

@@ -16,6 +16,7 @@
 #include "formats/meta.h"
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
+#include "surgery/spec_json.h"
 
 enum {
     CHUNK = 1 << 18,  /* elements compared at a time */

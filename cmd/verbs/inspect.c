@@ -8,6 +8,8 @@
 #include "formats/checkpoint_open.h"
 #include "formats/json.h"
 #include "surgery/family.h"
+#include "surgery/rope_frequencies.h"
+#include "surgery/spec_json.h"
 
 /* The containers by name; a folder and a single file of the same container are not told apart. */
 static const char *format_name(const Checkpoint *c) {

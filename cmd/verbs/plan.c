@@ -15,7 +15,8 @@
 #include "recal/evaluate/eval_tasks.h"
 #include "recal/kv_cache.h"
 #include "recal/memory.h"
-#include "surgery/carrier.h"
+#include "surgery/carriers/carriers.h"
+#include "surgery/rope_frequencies.h"
 
 /* Arithmetic per second that an ordinary two-core machine sustains here, for the estimate of time alone. */
 static const double flops_per_second = 1.2e11;
@@ -124,11 +125,13 @@ static json_t *plan_output(const RecipeJob *j, size_t i, Error *e) {
         out = model_export(m, &x, NULL, e);
     if (out) {
         uint64_t bytes = 0;
+        char runtimes[200];
+        carrier_runtimes(carrier, m->family, runtimes, sizeof runtimes);
         for (size_t t = 0; t < out->n_tensors; t++)
             bytes += tensor_bytes(&out->tensors[t]);
         plan = json_pack("{s:s, s:s, s:s, s:s, s:O, s:I, s:o, s:o, s:O}", "path", r.path, "format",
                          x.format == FORMAT_GGUF ? "gguf" : "hf", "carrier", carrier->name, "runtimes",
-                         carrier->runtimes, "carriers", explain, "bytes", (json_int_t)bytes, "tensors",
+                         runtimes, "carriers", explain, "bytes", (json_int_t)bytes, "tensors",
                          plan_tensors(out, recipe_job_section(j, "recalibrate") != NULL), "keys",
                          x.format == FORMAT_GGUF ? plan_meta(m, out) : plan_config(m, out), "notices",
                          m->notices);

@@ -9,15 +9,17 @@
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "formats/text.h"
+#include "surgery/carriers/carriers.h"
 #include "surgery/derope_keys.h"
-#include "surgery/family.h"
+#include "surgery/runtimes.h"
 
 /* What was found; every problem is one line for a person and one string in the JSON. */
 typedef struct Report {
     const Checkpoint *c;
     json_t *manifest;
     json_t *problems;
-    size_t n_tensors; /* that are as promised */
+    const Family *family; /* of the output as it is read again; NULL: it cannot be read */
+    size_t n_tensors;     /* that are as promised */
 } Report;
 
 static void problem(Report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -166,66 +168,25 @@ static void check_layers(Report *r, const Model *m) {
 static void check_model(Report *r) {
     Error reason = {0};
     Model *m = model_open((Checkpoint *)r->c, &reason);
-    if (m)
+    if (m) {
+        r->family = m->family;
         check_layers(r, m);
-    else
+    } else {
         problem(r, "%s", reason.message);
+    }
     model_close(m);
 }
 
 /* ---- who runs it ---- */
 
-/* Whether transformers 4, which knows rope_theta and rope_scaling alone, reads what 5 does. */
-static bool legacy_rope_agrees(const json_t *config) {
-    const json_t *now = json_object_get(config, "rope_parameters");
-    const char *type = json_get_string(now, "rope_type");
-    double then_base, now_base;
-    if (!json_is_object(now)) return true;
-    if (!json_get_f64(config, "rope_theta", &then_base)) return false;
-    if (json_object_size(json_object_get(config, "rope_scaling"))) return true; /* 5 takes it as well */
-    if (type && strcmp(type, "default") != 0) return false;
-    return !json_get_f64(now, "rope_theta", &now_base) || now_base == then_base;
-}
-
-/* The stock runtimes that the tests hold outputs against, and what keeps one from running this output. */
-static const char *why_not_transformers4(const Checkpoint *c, const json_t *config) {
-    const char *type = json_get_string(config, "model_type");
-    if (c->format == FORMAT_GGUF) return "reads GGUF by its own conversion, not checked";
-    if (!type) return "config.json has no model_type";
-    if (strcmp(type, "granite_swa") == 0) return "has no model_type granite_swa (transformers 5 has)";
-    if (!legacy_rope_agrees(config))
-        return "reads rope_theta and rope_scaling, which do not say what rope_parameters does";
-    return NULL;
-}
-
-static const char *why_not_transformers5(const Checkpoint *c, const json_t *config) {
-    if (c->format == FORMAT_GGUF) return "reads GGUF by its own conversion, not checked";
-    return json_get_string(config, "model_type") ? NULL : "config.json has no model_type";
-}
-
-static const char *why_not_llama_cpp(const Checkpoint *c, const json_t *config) {
-    (void)config;
-    if (c->format != FORMAT_GGUF) return "reads GGUF only (derope convert OUT OUT.gguf)";
-    const char *tokenizer = meta_string(c, "tokenizer.ggml.model", NULL);
-    if (!tokenizer) return "needs the keys tokenizer.ggml.*, which are missing";
-    return strcmp(tokenizer, "none") != 0 ? NULL : "would take token ids only: there is no tokenizer";
-}
-
-static json_t *runtimes(const Checkpoint *c) {
-    static const struct {
-        const char *name;
-        const char *(*why_not)(const Checkpoint *c, const json_t *config);
-    } known[] = {{"transformers 4.56", why_not_transformers4},
-                 {"transformers 5.23", why_not_transformers5},
-                 {"llama.cpp of October 2026", why_not_llama_cpp}};
-    json_t *list = json_array(), *config = checkpoint_json(c, CONFIG_FILE, NULL);
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        const char *why = known[i].why_not(c, config);
-        json_array_append_new(list, json_pack("{s:s, s:b, s:s}", "runtime", known[i].name, "runs", !why,
-                                              "why", why ? why : ""));
-    }
-    json_decref(config);
-    return list;
+/* The first release that runs the output: by the carrier that wrote it, and for a family's own architecture
+ * by the family as the output is read again. NULL: no stock runtime, or the output is not a model. */
+static const char *since(const Report *r) {
+    const char *name = json_get_string(r->manifest, "carrier");
+    const Carrier *carrier = name ? carrier_by_name(r->c->format, name) : NULL;
+    if (!r->family) return carrier ? carrier->since : NULL;
+    if (carrier) return carrier_since(carrier, r->family);
+    return r->c->format == FORMAT_GGUF ? r->family->gguf.since : r->family->hf.since;
 }
 
 /* ---- the verb ---- */
@@ -236,7 +197,7 @@ static json_t *to_json(const Report *r) {
     return json_pack("{s:o, s:b, s:s, s:s, s:I, s:O, s:o}", "path", json_text(r->c->path), "ok",
                      json_array_size(r->problems) == 0, "carrier", carrier ? carrier : "", "carried_by",
                      by ? by : "", "tensors_verified", (json_int_t)r->n_tensors, "problems", r->problems,
-                     "runtimes", runtimes(r->c));
+                     "runtimes", runtimes_of(r->c, since(r)));
 }
 
 static void print_text(const json_t *report) {

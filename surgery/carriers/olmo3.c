@@ -2,34 +2,40 @@
  * of its layers without a window may be scaled, and so stopped, apart from that of the others. */
 #include "formats/json.h"
 #include "surgery/carrier.h"
-#include "surgery/family.h"
+#include "surgery/config_write.h"
+#include "surgery/families/families.h"
+#include "surgery/families/tensors.h"
+#include "surgery/model_traits.h"
+#include "surgery/rope_frequencies.h"
 
 static bool block(const Model *m, char *why, size_t size) {
-    if (m->spec.norm != NORM_RMS || m->spec.unit_offset_norm) return cannot(why, size, "has RMSNorm");
+    if (m->spec.norm != NORM_RMS || m->spec.unit_offset_norm) return refuse_because(why, size, "has RMSNorm");
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (!l->no_pre_norms || !l->post_norms || l->residual_layout != RESIDUAL_SEQUENTIAL)
-            return cannot(why, size, "has norms after attention and after the MLP");
+            return refuse_because(why, size, "has norms after attention and after the MLP");
         if (l->q_norm != QK_NORM_FULL || l->k_norm != QK_NORM_FULL)
-            return cannot(why, size, "has norms over all queries and over all keys");
+            return refuse_because(why, size, "has norms over all queries and over all keys");
         if (l->no_gate || l->activation != ACT_SILU || l->n_experts || l->mlp_bias)
-            return cannot(why, size, "has SwiGLU without experts and biases");
+            return refuse_because(why, size, "has SwiGLU without experts and biases");
     }
-    return plain_multipliers(m) || cannot(why, size, "has no embedding, residual and logit multipliers");
+    return model_has_no_multipliers(m) ||
+           refuse_because(why, size, "has no embedding, residual and logit multipliers");
 }
 
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *global = NULL;
     if (!block(m, why, size)) return false;
-    if (!one_window_size(m, why, size)) return false;
+    if (!model_has_one_window_size(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->window && (l->position != POSITION_ROPE || l->scaling.kind != ROPE_SCALING_NONE))
-            return cannot(why, size, "rotates in layers with a window, unscaled");
+            return refuse_because(why, size, "rotates in layers with a window, unscaled");
         if (l->window) continue;
         if (!global) global = l;
-        if (l->position != global->position || (l->position == POSITION_ROPE && !same_rotation(l, global)))
-            return cannot(why, size, "rotates in all layers without a window alike, or in none of them");
+        if (l->position != global->position || (l->position == POSITION_ROPE && !layer_rope_equal(l, global)))
+            return refuse_because(why, size,
+                                  "rotates in all layers without a window alike, or in none of them");
     }
     return true;
 }
@@ -38,13 +44,13 @@ static bool can(const Model *m, char *why, size_t size) {
  * the two types. */
 static void write(const Model *m, json_t *config) {
     const Family *olmo3 = family_by_model_type("olmo3");
-    const LayerSpec *windowed = layer_by_window(m, true);
-    LayerSpec global = *scaled_layer(m);
+    const LayerSpec *windowed = model_layer_by_window(m, true);
+    LayerSpec global = *model_scaled_layer(m);
     config_leave_family(m->family, config);
     config_set_class(config, "Olmo3ForCausalLM", "olmo3");
-    if (global.position == POSITION_NOPE) global.scaling = rope_stopped(ROPE_SCALING_LINEAR);
+    if (global.position == POSITION_NOPE) global.scaling = rope_scaling_to_zero(ROPE_SCALING_LINEAR);
     config_set_rope(olmo3, config, &global, 0);
-    write_layer_types(m, config, 4096);
+    config_set_layer_types(m, config, 4096);
     const json_t *scaling = json_object_get(config, "rope_scaling");
     json_t *of_global =
         json_is_object(scaling) ? json_copy((json_t *)scaling) : json_pack("{s:s}", "rope_type", "default");
@@ -64,8 +70,8 @@ const Carrier carrier_hf_olmo3 = {
     .says = "rope_parameters scales layers without a window apart from the others, by 1e30 where they do not "
             "rotate",
     .tensors = sandwich_tensors,
-    .runtimes = "transformers 5.x",
-    .needs_o_bias = always,
+    .since = "5.0",
+    .needs_o_bias = RULE_ALWAYS,
     .can = can,
     .write_hf = write,
 };

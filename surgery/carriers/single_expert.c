@@ -1,29 +1,34 @@
 /* OLMoE; with one expert, a carrier of norms over all queries and all keys: its router has no choice, so the
  * expert is the MLP. llama.cpp's wants keys normed at full width: key/value heads are repeated, which leaves
  * their mean square as it was. */
-#include <string.h>
-
 #include "formats/json.h"
-#include "formats/meta.h"
 #include "formats/tensor_views.h"
+#include "surgery/arch_write.h"
 #include "surgery/carrier.h"
+#include "surgery/config_write.h"
+#include "surgery/families/families.h"
+#include "surgery/families/tensors.h"
+#include "surgery/model_traits.h"
+#include "surgery/rope_frequencies.h"
 
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
-    bool own = strcmp(m->family->name, "olmoe") == 0;
-    if (!(own ? llama_layers : llama_block)(m, why, size)) return false;
+    bool own = m->family->tensors == olmoe_tensors;
+    if (!(own ? model_has_standard_layers : model_has_standard_dense_layers)(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].q_norm != QK_NORM_FULL || m->spec.layers[i].k_norm != QK_NORM_FULL)
-            return cannot(why, size, "has norms over all queries and over all keys");
-    if (!all_layers(m, layer_is_global)) return cannot(why, size, "has no windows");
-    if (!all_layers(m, layer_is_nope) && !all_layers(m, layer_rotates))
-        return cannot(why, size, "rotates in all layers or in none");
-    if (!one_rotation(m, NULL)) return cannot(why, size, "has one rope base for all layers");
-    if (!plain_multipliers(m)) return cannot(why, size, "has no embedding, residual and logit multipliers");
-    if (has_sinks(m)) return cannot(why, size, "has no attention sinks");
-    if (l->mlp_bias) return cannot(why, size, "has no biases in the MLP");
+            return refuse_because(why, size, "has norms over all queries and over all keys");
+    if (!model_all_layers(m, layer_is_global)) return refuse_because(why, size, "has no windows");
+    if (!model_all_layers(m, layer_is_nope) && !model_all_layers(m, layer_rotates))
+        return refuse_because(why, size, "rotates in all layers or in none");
+    if (!model_has_one_rotation(m, NULL))
+        return refuse_because(why, size, "has one rope base for all layers");
+    if (!model_has_no_multipliers(m))
+        return refuse_because(why, size, "has no embedding, residual and logit multipliers");
+    if (model_has_sinks(m)) return refuse_because(why, size, "has no attention sinks");
+    if (l->mlp_bias) return refuse_because(why, size, "has no biases in the MLP");
     return l->n_heads * l->head_dim == m->spec.hidden_size ||
-           cannot(why, size, "has heads that make up the width");
+           refuse_because(why, size, "has heads that make up the width");
 }
 
 /* Without rotation: angles divided by 1e30. */
@@ -31,7 +36,7 @@ static LayerSpec rotation(const Model *m) {
     LayerSpec l = m->spec.layers[0];
     if (l.position != POSITION_NOPE) return l;
     l.rotary_dim = l.head_dim;
-    l.scaling = rope_stopped(ROPE_SCALING_LINEAR);
+    l.scaling = rope_scaling_to_zero(ROPE_SCALING_LINEAR);
     return l;
 }
 
@@ -61,10 +66,10 @@ const Carrier carrier_hf_olmoe = {
     .format = FORMAT_HF,
     .says = "one expert is the MLP, norms are over all queries and keys, a rope scaling by 1e30 stops the "
             "rotation",
-    .runtimes = "transformers >= 4.45, 5.x",
+    .since = "4.45",
     .tensors = olmoe_tensors,
     .needs_router = true,
-    .needs_o_bias = always,
+    .needs_o_bias = RULE_ALWAYS,
     .can = can,
     .write_hf = write_hf,
 };
@@ -73,9 +78,9 @@ const Carrier carrier_hf_olmoe = {
 
 static bool can_gguf(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
-    if (l->o_bias) return cannot(why, size, "has no bias after attention");
+    if (l->o_bias) return refuse_because(why, size, "has no bias after attention");
     if (l->n_experts > 1 && l->routing != ROUTING_OF_ALL)
-        return cannot(why, size, "weights experts by a softmax over all");
+        return refuse_because(why, size, "weights experts by a softmax over all");
     return can(m, why, size);
 }
 
@@ -103,19 +108,13 @@ static bool adapt(const Model *m, Arena *a, TensorRole role, int layer, Tensor *
 }
 
 static void write_gguf(const Model *m, Checkpoint *out) {
-    char key[128];
     LayerSpec l = rotation(m);
-    gguf_set_rope(m, out, &l);
-    meta_set_u32(out, arch_key(key, out, "attention.head_count_kv"), l.n_heads);
+    arch_set_rope(m, out, &l);
+    arch_set_u32(out, "attention.head_count_kv", l.n_heads);
     if (!l.n_experts) {
-        meta_set_u32(out, arch_key(key, out, "expert_count"), 1);
-        meta_set_u32(out, arch_key(key, out, "expert_used_count"), 1);
+        arch_set_u32(out, "expert_count", 1);
+        arch_set_u32(out, "expert_used_count", 1);
     }
-}
-
-static const char *arch(const Model *m) {
-    (void)m;
-    return "olmoe";
 }
 
 const Carrier carrier_gguf_olmoe = {
@@ -123,13 +122,13 @@ const Carrier carrier_gguf_olmoe = {
     .format = FORMAT_GGUF,
     .says = "one expert is the MLP, norms are over all queries and keys, rope.scaling.factor 1e30 stops the "
             "rotation",
-    .runtimes = "llama.cpp (autumn 2024 and later)",
+    .since = "2024-09",
     .tensors = olmoe_tensors,
     .needs_router = true,
     .needs_head = true,
     .repeats_kv = true,
     .can = can_gguf,
     .write_gguf = write_gguf,
-    .arch = arch,
+    .arch = "olmoe",
     .adapt = adapt,
 };

@@ -1,7 +1,12 @@
 /* Cohere2 (Command R7B): attention and MLP side by side behind one LayerNorm; three layers with a window and
  * rotation, then one with neither. Its rows of q and k are interleaved everywhere. */
 #include "formats/json.h"
-#include "surgery/carrier.h"
+#include "surgery/arch_keys.h"
+#include "surgery/arch_write.h"
+#include "surgery/config_read.h"
+#include "surgery/config_write.h"
+#include "surgery/families/tensors.h"
+#include "surgery/model_traits.h"
 
 static bool rotates(const Model *m, uint32_t layer) {
     return m->spec.layers[layer].window != 0;
@@ -17,26 +22,23 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     uint64_t every = 4;
     m->spec.logit_scale = 0.0625;
     json_get_u64(config, "sliding_window_pattern", &every);
-    if (!config_real(config, "logit_scale", &m->spec.logit_scale, e) ||
-        !config_window(config, "sliding_window", &window, e))
+    if (!config_read_real(config, "logit_scale", &m->spec.logit_scale, e) ||
+        !config_read_window(config, "sliding_window", &window, e))
         return false;
-    set_window_pattern(m, window, every);
-    if (!read_layer_types(m, config, window, e)) return false;
+    spec_set_windows(&m->spec, window, every);
+    if (!config_read_layer_types(m, config, window, e)) return false;
     drop_in_global_layers(m);
     return true;
 }
 
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
-    char key[128];
     uint32_t window = 0;
     double scale = 0;
-    if (!gguf_window(c, &window, e)) return false;
-    if (!window)
-        return error_set(e, ERR_INPUT, "%s: key '%s' is missing or 0", c->path,
-                         arch_key(key, c, "attention.sliding_window"));
-    if (!arch_real(c, "logit_scale", &scale, e)) return false;
+    if (!arch_read_window(c, &window, e)) return false;
+    if (!window) return arch_error(e, c, "attention.sliding_window", " is missing or 0");
+    if (!arch_read_real(c, "logit_scale", &scale, e)) return false;
     if (scale != 0) m->spec.logit_scale = scale;
-    if (!read_gguf_window_pattern(m, c, window, 4, e)) return false;
+    if (!arch_read_window_pattern(&m->spec, c, window, 4, e)) return false;
     drop_in_global_layers(m);
     for (uint32_t i = 0; i < m->spec.n_layers && window >= GGUF_NO_WINDOW; i++)
         m->spec.layers[i].window = 0;
@@ -44,19 +46,19 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
 }
 
 static bool gguf_can(const Model *m, char *why, size_t size) {
-    if (m->spec.layers[0].o_bias) return cannot(why, size, "has no biases");
-    if (!window_size(m)) return cannot(why, size, "needs a layer with a window");
-    return one_window_size(m, why, size);
+    if (m->spec.layers[0].o_bias) return refuse_because(why, size, "has no biases");
+    if (!model_window(m)) return refuse_because(why, size, "needs a layer with a window");
+    return model_has_one_window_size(m, why, size);
 }
 
 static void write_config(const Model *m, json_t *config) {
-    write_layer_types(m, config, 4096); /* without a number its class stops */
+    config_set_layer_types(m, config, 4096); /* without a number its class stops */
     json_object_set_new(config, "logit_scale", json_real(m->spec.logit_scale));
 }
 
 static void write_gguf(const Model *m, Checkpoint *out) {
-    gguf_write_real(out, "logit_scale", m->spec.logit_scale);
-    write_gguf_window_pattern(m, out);
+    arch_set_f32(out, "logit_scale", m->spec.logit_scale);
+    arch_set_window_pattern(m, out);
 }
 
 const Family family_cohere2 = {
@@ -67,12 +69,14 @@ const Family family_cohere2 = {
     .rotates = rotates,
     .rotates_where = "layers with a window and in no others",
     .hf = {.model_type = "cohere2",
+           .since = "4.48",
            .architecture = "Cohere2ForCausalLM",
            .quirks = HF_INTERLEAVED_ROPE | HF_ATTENTION_BIAS_KEY,
            .read = read_config,
-           .can = one_window_size,
+           .can = model_has_one_window_size,
            .write = write_config},
     .gguf = {.arch = "cohere2",
+             .since = "2025-01",
              .quirks = GGUF_INTERLEAVED_ROPE,
              .read = read_gguf,
              .can = gguf_can,

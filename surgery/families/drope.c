@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "formats/json.h"
-#include "surgery/family.h"
+#include "surgery/config_read.h"
+#include "surgery/families/tensors.h"
+#include "surgery/model_traits.h"
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     static const struct {
@@ -25,7 +27,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
                          "config.json: attention_type '%.40s' is not one of nope, qk_norm_nope, q_norm_nope, "
                          "k_norm_nope",
                          type);
-    if (!config_real(config, "softmax_scale", &scale, e)) return false;
+    if (!config_read_real(config, "softmax_scale", &scale, e)) return false;
     if (!(scale > 0)) return error_set(e, ERR_INPUT, "config.json: softmax_scale is %g", scale);
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         layer_drop_rope(&m->spec.layers[i]);
@@ -36,15 +38,19 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
+/* What DroPE's classes read and no stock class has. */
+static const char *const private_keys[] = {"attention_type", "softmax_scale", NULL};
+
 const Family family_llama_drope = {
     .name = "llama",
     .tensors = llama_tensors,
     .model = {.norm_eps = 1e-6, .context = 2048},
     .layer = {.rope_base = 10000},
     .hf = {.model_type = "llama_drope",
+           .private_keys = private_keys,
            .quirks = HF_ATTENTION_BIAS_KEY | HF_MLP_BIAS_KEY | HF_CUSTOM_CODE,
            .read = read_config},
-    .gguf = {.arch = "llama", .quirks = GGUF_INTERLEAVED_ROPE},
+    .gguf = {.arch = "llama", .since = "2023-08", .quirks = GGUF_INTERLEAVED_ROPE},
 };
 
 const Family family_qwen2_drope = {
@@ -52,6 +58,9 @@ const Family family_qwen2_drope = {
     .tensors = llama_tensors,
     .model = {.norm_eps = 1e-6, .context = 32768},
     .layer = {.rope_base = 10000, .n_kv_heads = 32, .q_bias = true, .k_bias = true, .v_bias = true},
-    .hf = {.model_type = "qwen2_drope", .quirks = HF_CUSTOM_CODE, .read = read_config},
-    .gguf = {.arch = "qwen2"},
+    .hf = {.model_type = "qwen2_drope",
+           .private_keys = private_keys,
+           .quirks = HF_CUSTOM_CODE,
+           .read = read_config},
+    .gguf = {.arch = "qwen2", .since = "2024-01"},
 };

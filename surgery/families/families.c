@@ -1,20 +1,9 @@
-/* The families. One more is:
- *
- * - surgery/families/NAME.c, which defines `const Family family_NAME` (surgery/family.h): its model type and
- * its architecture in llama.cpp, a row for each of its tensors (tensors.h has those that many share), the
- * keys of config.json that it calls otherwise, and hooks for what is particular;
- *
- * - a line F(NAME) below;
- *
- * - a small model of it in tests/peers/reference.py and its cases in tests/peers/test_families.py, by which
- * its logits, gradients and GGUFs are held against transformers and llama.cpp; `make families` puts it into
- * README.
- *
- * tests/peers/test_new_family.py adds one. */
+#include "surgery/families/families.h"
+
 #include <string.h>
 
-#include "surgery/family.h"
-
+/* One line for each file's `const Family family_NAME`. Where several families share an architecture of
+ * llama.cpp, their order decides which one a plain GGUF is read as. */
 #define FAMILIES(F)                                                                                          \
     F(llama)                                                                                                 \
     F(mistral)                                                                                               \
@@ -56,6 +45,11 @@ const Family *family_by_model_type(const char *model_type) {
     for (const Family *const *f = families; *f; f++)
         if (strcmp((*f)->hf.model_type, model_type) == 0) return *f;
     return NULL;
+}
+
+const Family *family_stock(const Family *f) {
+    const Family *stock = f->hf.quirks & HF_CUSTOM_CODE ? family_by_model_type(f->name) : f;
+    return stock ? stock : f;
 }
 
 bool family_has_arch(const Family *f, const char *arch) {

@@ -4,22 +4,13 @@
 #include <math.h>
 
 #include "formats/json.h"
-#include "surgery/carrier.h"
+#include "surgery/arch_keys.h"
+#include "surgery/arch_write.h"
+#include "surgery/config_read.h"
+#include "surgery/config_write.h"
 #include "surgery/families/tensors.h"
-
-const TensorName sandwich_tensors[] = {
-    EMBED_AND_HEAD,
-    INPUT_NORM,
-    ATTENTION_TENSORS,
-    TENSOR(ROLE_ATTN_POST_NORM, "model.layers.%d.post_attention_layernorm.weight",
-           "blk.%d.post_attention_norm.weight"),
-    TENSOR(ROLE_FFN_NORM, "model.layers.%d.pre_feedforward_layernorm.weight", "blk.%d.ffn_norm.weight"),
-    MLP_TENSORS,
-    TENSOR(ROLE_FFN_POST_NORM, "model.layers.%d.post_feedforward_layernorm.weight",
-           "blk.%d.post_ffw_norm.weight"),
-    FINAL_NORM,
-    TENSORS_END,
-};
+#include "surgery/model_traits.h"
+#include "surgery/rope_frequencies.h"
 
 static bool scale_embeddings(Model *m) {
     m->spec.embedding_scale = sqrt(m->spec.hidden_size);
@@ -42,9 +33,9 @@ static bool read_softcaps(Model *m, const json_t *config, double attention, doub
                  *l = json_object_get(config, "final_logit_softcapping");
     if (json_is_null(a)) attention = 0;
     if (json_is_null(l)) logits = 0;
-    if (!config_real(config, "attn_logit_softcapping", &attention, e) ||
-        !config_real(config, "final_logit_softcapping", &logits, e) ||
-        !config_real(config, "query_pre_attn_scalar", &scalar, e))
+    if (!config_read_real(config, "attn_logit_softcapping", &attention, e) ||
+        !config_read_real(config, "final_logit_softcapping", &logits, e) ||
+        !config_read_real(config, "query_pre_attn_scalar", &scalar, e))
         return false;
     if (!(scalar > 0) || attention < 0 || logits < 0)
         return error_set(e, ERR_INPUT, "config.json: query_pre_attn_scalar %g, soft caps %g and %g", scalar,
@@ -60,9 +51,9 @@ static bool read_softcaps(Model *m, const json_t *config, double attention, doub
 static bool read_windows(Model *m, const json_t *config, uint64_t every, Error *e) {
     uint32_t window = 4096;
     json_get_u64(config, "sliding_window_pattern", &every);
-    if (!config_window(config, "sliding_window", &window, e)) return false;
-    set_window_pattern(m, window, every);
-    return read_layer_types(m, config, window, e);
+    if (!config_read_window(config, "sliding_window", &window, e)) return false;
+    spec_set_windows(&m->spec, window, every);
+    return config_read_layer_types(m, config, window, e);
 }
 
 static bool read_config2(Model *m, const json_t *config, Error *e) {
@@ -71,7 +62,7 @@ static bool read_config2(Model *m, const json_t *config, Error *e) {
 
 /* Windowed layers rotate by a base of their own, unscaled. */
 static void set_local_base(Model *m, double base) {
-    unscale_windowed(m);
+    spec_unscale_windowed(&m->spec);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].window) m->spec.layers[i].rope_base = base;
 }
@@ -80,7 +71,7 @@ static bool read_config3(Model *m, const json_t *config, Error *e) {
     double local = 10000;
     const json_t *per_type = json_object_get(json_object_get(config, "rope_parameters"), "sliding_attention");
     if (!read_softcaps(m, config, 0, 0, e) || !read_windows(m, config, 6, e) ||
-        !config_real(config, "rope_local_base_freq", &local, e))
+        !config_read_real(config, "rope_local_base_freq", &local, e))
         return false;
     if (!(local > 0)) return error_set(e, ERR_INPUT, "config.json: rope_local_base_freq is %g", local);
     if (!json_is_object(per_type)) set_local_base(m, local);
@@ -103,18 +94,18 @@ static double gemma3_scale(const ModelSpec *s) {
 
 static bool read_gguf_windows(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, double scale,
                               Error *e) {
-    if (!gguf_window(c, &window, e)) return false;
+    if (!arch_read_window(c, &window, e)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].softmax_scale = scale;
     if (window >= GGUF_NO_WINDOW) window = 0;
-    if (window && !read_gguf_window_pattern(m, c, window, every, e)) return false;
-    return arch_real(c, "final_logit_softcapping", &m->spec.logit_softcap, e) && scale_embeddings(m);
+    if (window && !arch_read_window_pattern(&m->spec, c, window, every, e)) return false;
+    return arch_read_real(c, "final_logit_softcapping", &m->spec.logit_softcap, e) && scale_embeddings(m);
 }
 
 static bool read_gguf2(Model *m, const Checkpoint *c, Error *e) {
     double cap = 50;
     m->spec.logit_softcap = 30;
-    if (!arch_real(c, "attn_logit_softcapping", &cap, e) ||
+    if (!arch_read_real(c, "attn_logit_softcapping", &cap, e) ||
         !read_gguf_windows(m, c, 4096, 2, gemma2_scale(&m->spec), e))
         return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
@@ -125,7 +116,7 @@ static bool read_gguf2(Model *m, const Checkpoint *c, Error *e) {
 static bool read_gguf3(Model *m, const Checkpoint *c, Error *e) {
     double local = 10000;
     if (!read_gguf_windows(m, c, 0, 6, gemma3_scale(&m->spec), e) ||
-        !arch_real(c, "rope.freq_base_swa", &local, e))
+        !arch_read_real(c, "rope.freq_base_swa", &local, e))
         return false;
     set_local_base(m, local);
     return true;
@@ -153,51 +144,51 @@ static void set_cap(json_t *config, const char *key, double cap) {
 
 static void write_config2(const Model *m, json_t *config) {
     write_scalar(m, config);
-    write_layer_types(m, config, 4096); /* without a number its class stops */
+    config_set_layer_types(m, config, 4096); /* without a number its class stops */
     set_cap(config, "attn_logit_softcapping", m->spec.layers[0].softcap);
     set_cap(config, "final_logit_softcapping", m->spec.logit_softcap);
 }
 
 static void write_config3(const Model *m, json_t *config) {
-    const LayerSpec *windowed = layer_by_window(m, true);
+    const LayerSpec *windowed = model_layer_by_window(m, true);
     write_config2(m, config);
     if (windowed) json_object_set_new(config, "rope_local_base_freq", json_real(windowed->rope_base));
 }
 
 static bool gguf_can2(const Model *m, char *why, size_t size) {
     if (m->spec.logit_softcap <= 0 || m->spec.layers[0].softcap <= 0)
-        return cannot(why, size, "always has soft caps");
-    if (!layer_by_window(m, true)) return cannot(why, size, "needs a layer with a window");
-    return one_window_size(m, why, size);
+        return refuse_because(why, size, "always has soft caps");
+    if (!model_layer_by_window(m, true)) return refuse_because(why, size, "needs a layer with a window");
+    return model_has_one_window_size(m, why, size);
 }
 
 static void write_gguf2(const Model *m, Checkpoint *out) {
-    gguf_write_real(out, "attn_logit_softcapping", m->spec.layers[0].softcap);
-    gguf_write_real(out, "final_logit_softcapping", m->spec.logit_softcap);
-    write_gguf_window_pattern(m, out);
+    arch_set_f32(out, "attn_logit_softcapping", m->spec.layers[0].softcap);
+    arch_set_f32(out, "final_logit_softcapping", m->spec.logit_softcap);
+    arch_set_window_pattern(m, out);
 }
 
 static bool can3(const Model *m, char *why, size_t size) {
-    const LayerSpec *windowed = layer_by_window(m, true), *global = layer_by_window(m, false);
-    if (!one_window_size(m, why, size)) return false;
-    if (m->spec.layers[0].softcap > 0) return cannot(why, size, "has no soft cap on scores");
+    const LayerSpec *windowed = model_layer_by_window(m, true), *global = model_layer_by_window(m, false);
+    if (!model_has_one_window_size(m, why, size)) return false;
+    if (m->spec.layers[0].softcap > 0) return refuse_because(why, size, "has no soft cap on scores");
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->position == POSITION_NOPE) continue;
-        if (!same_rotation(l, l->window ? windowed : global))
-            return cannot(why, size, "has one rope base for windowed layers and one for the others");
+        if (!layer_rope_equal(l, l->window ? windowed : global))
+            return refuse_because(why, size, "has one rope base for windowed layers and one for the others");
         if (l->window && l->scaling.kind != ROPE_SCALING_NONE)
-            return cannot(why, size, "scales the rotation of layers without a window only");
+            return refuse_because(why, size, "scales the rotation of layers without a window only");
     }
     return true;
 }
 
 static void write_gguf3(const Model *m, Checkpoint *out) {
-    const LayerSpec *windowed = layer_by_window(m, true);
-    if (m->spec.logit_softcap > 0) gguf_write_real(out, "final_logit_softcapping", m->spec.logit_softcap);
+    const LayerSpec *windowed = model_layer_by_window(m, true);
+    if (m->spec.logit_softcap > 0) arch_set_f32(out, "final_logit_softcapping", m->spec.logit_softcap);
     if (!windowed) return;
-    write_gguf_window_pattern(m, out);
-    gguf_write_real(out, "rope.freq_base_swa", windowed->rope_base);
+    arch_set_window_pattern(m, out);
+    arch_set_f32(out, "rope.freq_base_swa", windowed->rope_base);
 }
 
 const Family family_gemma = {
@@ -206,10 +197,11 @@ const Family family_gemma = {
     .model = {.norm_eps = 1e-6, .context = 8192, .tied_head = true, .unit_offset_norm = true},
     .layer = {.rope_base = 10000, .n_kv_heads = 16, .head_dim = 256, .activation = ACT_GELU_TANH},
     .hf = {.model_type = "gemma",
+           .since = "4.38",
            .architecture = "GemmaForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY,
            .read = read_config},
-    .gguf = {.arch = "gemma", .quirks = GGUF_NO_O_BIAS, .read = read_gguf},
+    .gguf = {.arch = "gemma", .since = "2024-02", .quirks = GGUF_NO_O_BIAS, .read = read_gguf},
 };
 
 static const KeyName gemma_keys[] = {{"hidden_act", "hidden_activation"}, {NULL, NULL}};
@@ -224,15 +216,17 @@ const Family family_gemma2 = {
               .activation = ACT_GELU_TANH,
               .post_norms = true},
     .hf = {.model_type = "gemma2",
+           .since = "4.42",
            .architecture = "Gemma2ForCausalLM",
            .keys = gemma_keys,
            .quirks = HF_ATTENTION_BIAS_KEY,
            .read = read_config2,
-           .can = one_window_size,
+           .can = model_has_one_window_size,
            .write = write_config2,
            .write_softmax_scale = write_scalar,
            .softmax_scale = stated_scale},
     .gguf = {.arch = "gemma2",
+             .since = "2024-06",
              .quirks = GGUF_NO_O_BIAS,
              .read = read_gguf2,
              .can = gguf_can2,
@@ -253,6 +247,7 @@ const Family family_gemma3 = {
               .k_norm = QK_NORM_HEAD},
     .window_base = true,
     .hf = {.model_type = "gemma3_text",
+           .since = "4.50",
            .architecture = "Gemma3ForCausalLM",
            .keys = gemma_keys,
            .quirks = HF_ATTENTION_BIAS_KEY,
@@ -262,6 +257,7 @@ const Family family_gemma3 = {
            .write_softmax_scale = write_scalar,
            .softmax_scale = stated_scale},
     .gguf = {.arch = "gemma3",
+             .since = "2025-03",
              .quirks = GGUF_NO_O_BIAS,
              .read = read_gguf3,
              .can = can3,

@@ -1,8 +1,12 @@
 /* GPT-OSS: experts whose gate and up lie in pairs, in columns, with biases and a clipped activation;
  * attention sinks; windows in every other layer; YaRN. */
 #include "formats/json.h"
-#include "surgery/carrier.h"
+#include "surgery/arch_keys.h"
+#include "surgery/arch_write.h"
+#include "surgery/config_read.h"
+#include "surgery/config_write.h"
 #include "surgery/families/tensors.h"
+#include "surgery/model_traits.h"
 
 #define HALF(role, hf, gguf, transposed)                                                                     \
     {                                                                                                        \
@@ -39,19 +43,20 @@ static const RopeScaling usual_scaling = {
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window = 128;
     bool scaled = json_object_get(config, "rope_scaling") || json_object_get(config, "rope_parameters");
-    if (!config_window(config, "sliding_window", &window, e)) return false;
+    if (!config_read_window(config, "sliding_window", &window, e)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         m->spec.layers[i].activation = ACT_CLIPPED; /* whatever hidden_act says */
         if (!scaled) m->spec.layers[i].scaling = usual_scaling;
     }
-    set_window_pattern(m, window, 2);
-    return read_layer_types(m, config, window, e) && config_experts(m, config, "num_local_experts", e);
+    spec_set_windows(&m->spec, window, 2);
+    return config_read_layer_types(m, config, window, e) &&
+           config_read_experts(m, config, "num_local_experts", e);
 }
 
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint32_t window = 0;
-    if (!gguf_window(c, &window, e)) return false;
-    return read_gguf_window_pattern(m, c, window >= GGUF_NO_WINDOW ? 0 : window, 2, e);
+    if (!arch_read_window(c, &window, e)) return false;
+    return arch_read_window_pattern(&m->spec, c, window >= GGUF_NO_WINDOW ? 0 : window, 2, e);
 }
 
 /* Its biases are there, though a GGUF may lack some. */
@@ -61,22 +66,22 @@ static bool has_biases(const Model *m) {
 }
 
 static bool can(const Model *m, char *why, size_t size) {
-    if (!has_biases(m)) return cannot(why, size, "has biases in attention, router and experts");
-    return one_window_size(m, why, size);
+    if (!has_biases(m)) return refuse_because(why, size, "has biases in attention, router and experts");
+    return model_has_one_window_size(m, why, size);
 }
 
 static void write_config(const Model *m, json_t *config) {
-    write_layer_types(m, config, 128);
-    write_experts(m, config, "num_local_experts");
+    config_set_layer_types(m, config, 128);
+    config_set_experts(m, config, "num_local_experts");
 }
 
 static bool gguf_can(const Model *m, char *why, size_t size) {
-    if (!layer_by_window(m, false)) return cannot(why, size, "needs a layer without a window");
+    if (!model_layer_by_window(m, false)) return refuse_because(why, size, "needs a layer without a window");
     return can(m, why, size);
 }
 
 static void write_gguf(const Model *m, Checkpoint *out) {
-    write_gguf_window_pattern(m, out);
+    arch_set_window_pattern(m, out);
 }
 
 const Family family_gpt_oss = {
@@ -97,11 +102,13 @@ const Family family_gpt_oss = {
               .n_experts = 128,
               .top_k = 4},
     .hf = {.model_type = "gpt_oss",
+           .since = "4.55",
            .architecture = "GptOssForCausalLM",
            .read = read_config,
            .can = can,
            .write = write_config},
     .gguf = {.arch = "gpt-oss",
+             .since = "2025-08",
              .quirks = GGUF_NEEDS_HEAD | GGUF_EXPERT_FFN_KEY | GGUF_ROUNDED_YARN,
              .read = read_gguf,
              .can = gguf_can,

@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "formats/json.h"
-#include "formats/meta.h"
-#include "surgery/carrier.h"
+#include "surgery/arch_keys.h"
+#include "surgery/config_read.h"
+#include "surgery/config_write.h"
 #include "surgery/families/tensors.h"
+#include "surgery/model_traits.h"
 
 #define FFN "model.layers.%d.feed_forward."
 /* All experts' gate or up in one tensor, transposed; HF has the columns of gate, then those of up. */
@@ -77,13 +79,13 @@ static bool read_chunks(Model *m, const json_t *config, const bool *rotates, uin
 static bool read_mixtures(Model *m, const json_t *config, Error *e) {
     uint32_t step = 1, dense = 16384, n = m->spec.n_layers;
     bool *mixture = arena_alloc(&m->arena, n * sizeof *mixture);
-    if (!config_count(config, "interleave_moe_layer_step", 1, INT32_MAX, &step, e) ||
-        !config_count(config, "intermediate_size_mlp", 1, 1 << 22, &dense, e) ||
-        !config_experts(m, config, "num_local_experts", e))
+    if (!config_read_u32(config, "interleave_moe_layer_step", 1, INT32_MAX, &step, e) ||
+        !config_read_u32(config, "intermediate_size_mlp", 1, 1 << 22, &dense, e) ||
+        !config_read_experts(m, config, "num_local_experts", e))
         return false;
     for (uint32_t i = 0; i < n; i++)
         mixture[i] = (i + 1) % step == 0;
-    if (!config_layers(m, config, "moe_layers", mixture, e)) return false;
+    if (!config_read_layer_list(m, config, "moe_layers", mixture, e)) return false;
     for (uint32_t i = 0; i < n; i++)
         if (!mixture[i]) make_dense(&m->spec.layers[i], dense);
     return true;
@@ -94,11 +96,12 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     bool norm = true, temper = true;
     bool *rotates = arena_alloc(&m->arena, m->spec.n_layers * sizeof *rotates);
     double scale = temperature_scale, length = CHUNK;
-    if (!config_flag(config, "use_qk_norm", &norm, e) ||
-        !config_flag(config, "attn_temperature_tuning", &temper, e) ||
-        !config_real(config, "attn_scale", &scale, e) || !config_real(config, "floor_scale", &length, e) ||
-        !config_window(config, "attention_chunk_size", &chunk, e) ||
-        !read_no_rope_layers(m, config, rotates, e) || !read_chunks(m, config, rotates, chunk, e) ||
+    if (!config_read_bool(config, "use_qk_norm", &norm, e) ||
+        !config_read_bool(config, "attn_temperature_tuning", &temper, e) ||
+        !config_read_real(config, "attn_scale", &scale, e) ||
+        !config_read_real(config, "floor_scale", &length, e) ||
+        !config_read_window(config, "attention_chunk_size", &chunk, e) ||
+        !config_read_no_rope_layers(m, config, rotates, e) || !read_chunks(m, config, rotates, chunk, e) ||
         !read_mixtures(m, config, e))
         return false;
     if (!(length >= 1 && length <= 1 << 30 && length == floor(length)))
@@ -110,13 +113,11 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
 
 /* A window of 0 makes llama.cpp's last layer alone go unrotated, which no model means. */
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
-    char key[128];
     uint64_t step = 1, dense = 0, window;
-    if (meta_u64(c, arch_key(key, c, "attention.sliding_window"), &window) && window == 0)
-        return error_set(e, ERR_INPUT, "%s: key '%s' is 0: models without chunks are not supported", c->path,
-                         key);
-    meta_u64(c, arch_key(key, c, "interleave_moe_layer_step"), &step);
-    meta_u64(c, arch_key(key, c, "feed_forward_length"), &dense);
+    if (arch_get_u64(c, "attention.sliding_window", &window) && window == 0)
+        return arch_error(e, c, "attention.sliding_window", " is 0: models without chunks are not supported");
+    arch_get_u64(c, "interleave_moe_layer_step", &step);
+    arch_get_u64(c, "feed_forward_length", &dense);
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
         as_it_rotates(l, !every_fourth(i), l->n_experts != WITHOUT_NORM, temperature_scale, CHUNK);
@@ -139,13 +140,13 @@ static bool can(const Model *m, char *why, size_t size) {
         const LayerSpec *l = &m->spec.layers[i], **first = l->position == POSITION_NOPE ? &still : &rotating;
         if (!*first) *first = l;
         if (l->q_norm != (*first)->q_norm || l->temperature_scale != (*first)->temperature_scale)
-            return cannot(why, size,
-                          "norms and scales queries in all layers that rotate alike, and in the others");
+            return refuse_because(
+                why, size, "norms and scales queries in all layers that rotate alike, and in the others");
         if (l->position == POSITION_NOPE && l->q_norm != QK_NORM_NONE)
-            return cannot(why, size, "norms queries and keys in layers that rotate only");
+            return refuse_because(why, size, "norms queries and keys in layers that rotate only");
         if (l->position != POSITION_NOPE && l->temperature_scale)
-            return cannot(why, size, "scales queries by position in layers that do not rotate only");
-        if (l->window && !l->chunked) return cannot(why, size, "has chunks, not windows");
+            return refuse_because(why, size, "scales queries by position in layers that do not rotate only");
+        if (l->window && !l->chunked) return refuse_because(why, size, "has chunks, not windows");
     }
     return true;
 }
@@ -169,18 +170,18 @@ static bool is_tempered(const LayerSpec *l) {
 }
 
 static void write_config(const Model *m, json_t *config) {
-    const LayerSpec *mixture = mixture_layer(m), *dense = find(m, is_dense), *tempered = find(m, is_tempered),
-                    *chunked = layer_by_window(m, true);
+    const LayerSpec *mixture = model_moe_layer(m), *dense = find(m, is_dense),
+                    *tempered = find(m, is_tempered), *chunked = model_layer_by_window(m, true);
     json_t *types = json_array(), *moe = json_array();
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         json_array_append_new(types, json_string(l->window ? "chunked_attention" : "full_attention"));
         if (l->n_experts) json_array_append_new(moe, json_integer(i));
     }
-    write_no_rope_layers(m, config);
+    config_set_no_rope_layers(m, config);
     json_object_set_new(config, "layer_types", types);
     json_object_set_new(config, "moe_layers", moe);
-    write_experts(m, config, "num_local_experts");
+    config_set_experts(m, config, "num_local_experts");
     if (mixture->n_experts) json_object_set_new(config, "intermediate_size", json_integer(mixture->ffn_dim));
     if (dense) json_object_set_new(config, "intermediate_size_mlp", json_integer(dense->ffn_dim));
     json_object_set_new(config, "use_qk_norm", json_boolean(find(m, is_normed) != NULL));
@@ -205,29 +206,28 @@ static bool gguf_can(const Model *m, char *why, size_t size) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->n_experts) n_experts = l->n_experts;
         if ((l->n_experts > 0) != ((i + 1) % step == 0))
-            return cannot(why, size, "has experts in every nth layer");
+            return refuse_because(why, size, "has experts in every nth layer");
     }
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         bool whole = every_fourth(i);
         if (whole ? !layer_is_global(m, l) : l->window != CHUNK || !l->chunked)
-            return cannot(why, size, "has chunks of %d tokens in all but every fourth layer", CHUNK);
+            return refuse_because(why, size, "has chunks of %d tokens in all but every fourth layer", CHUNK);
         if (is_normed(l) != (!whole && n_experts != WITHOUT_NORM))
-            return cannot(why, size,
-                          "norms queries and keys in all but every fourth layer, and not with %d experts",
-                          WITHOUT_NORM);
+            return refuse_because(
+                why, size, "norms queries and keys in all but every fourth layer, and not with %d experts",
+                WITHOUT_NORM);
         if (whole ? (float)l->temperature_scale != 0.1f || l->temperature_floor != CHUNK
                   : l->temperature_scale != 0)
-            return cannot(why, size, "scales queries by 0.1 and %d in every fourth layer", CHUNK);
+            return refuse_because(why, size, "scales queries by 0.1 and %d in every fourth layer", CHUNK);
     }
-    return n_experts > 0 || cannot(why, size, "has experts");
+    return n_experts > 0 || refuse_because(why, size, "has experts");
 }
 
 static void write_gguf(const Model *m, Checkpoint *out) {
-    char key[128];
     const LayerSpec *dense = find(m, is_dense);
-    meta_set_u32(out, arch_key(key, out, "interleave_moe_layer_step"), moe_step(m));
-    if (dense) meta_set_u32(out, arch_key(key, out, "feed_forward_length"), dense->ffn_dim);
+    arch_set_u32(out, "interleave_moe_layer_step", moe_step(m));
+    if (dense) arch_set_u32(out, "feed_forward_length", dense->ffn_dim);
 }
 
 const Family family_llama4 = {
@@ -246,6 +246,7 @@ const Family family_llama4 = {
     .rotates = rotates,
     .rotates_where = "all but every fourth layer",
     .hf = {.model_type = "llama4_text",
+           .since = "4.51",
            .architecture = "Llama4ForCausalLM",
            .quirks = HF_INTERLEAVED_ROPE | HF_NO_ROPE_LAYERS_KEY,
            .rope_scalings = 1u << ROPE_SCALING_LLAMA3,
@@ -253,6 +254,7 @@ const Family family_llama4 = {
            .can = can,
            .write = write_config},
     .gguf = {.arch = "llama4",
+             .since = "2025-04",
              .quirks = GGUF_INTERLEAVED_ROPE | GGUF_NO_O_BIAS | GGUF_EXPERT_FFN_KEY,
              .rope_scalings = 1u << ROPE_SCALING_LLAMA3,
              .read = read_gguf,

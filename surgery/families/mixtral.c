@@ -1,7 +1,9 @@
 /* Mixtral: Mistral's block with experts, of which a token passes two, weighted by a softmax over the two. */
 #include "formats/json.h"
-#include "surgery/carrier.h"
+#include "surgery/config_read.h"
+#include "surgery/config_write.h"
 #include "surgery/families/tensors.h"
+#include "surgery/model_traits.h"
 
 #define OF_EXPERT(role, hf, gguf)                                                                            \
     TENSOR_OF_EXPERTS(role, "model.layers.%d.block_sparse_moe.experts.%e." hf ".weight",                     \
@@ -22,15 +24,15 @@ static const TensorName tensors[] = {
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window = 0;
-    if (!config_window(config, "sliding_window", &window, e)) return false;
-    set_window_pattern(m, window, 0);
-    return config_experts(m, config, "num_local_experts", e);
+    if (!config_read_window(config, "sliding_window", &window, e)) return false;
+    spec_set_windows(&m->spec, window, 0);
+    return config_read_experts(m, config, "num_local_experts", e);
 }
 
 static void write_config(const Model *m, json_t *config) {
     uint32_t window = m->spec.layers[0].window;
     json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());
-    write_experts(m, config, "num_local_experts");
+    config_set_experts(m, config, "num_local_experts");
 }
 
 const Family family_mixtral = {
@@ -39,9 +41,13 @@ const Family family_mixtral = {
     .model = {.norm_eps = 1e-5, .context = 131072},
     .layer = {.rope_base = 1000000, .n_kv_heads = 8, .n_experts = 8, .top_k = 2},
     .hf = {.model_type = "mixtral",
+           .since = "4.36",
            .architecture = "MixtralForCausalLM",
            .read = read_config,
-           .can = one_window_for_all,
+           .can = model_has_one_window,
            .write = write_config},
-    .gguf = {.arch = "llama", .quirks = GGUF_INTERLEAVED_ROPE, .rope_scalings = 1u << ROPE_SCALING_LLAMA3},
+    .gguf = {.arch = "llama",
+             .since = "2023-12",
+             .quirks = GGUF_INTERLEAVED_ROPE,
+             .rope_scalings = 1u << ROPE_SCALING_LLAMA3},
 };

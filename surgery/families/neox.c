@@ -1,8 +1,8 @@
 /* LayerNorm families with biases and partial rotation: GPT-NeoX (Pythia), StableLM 2, Falcon. */
 #include "formats/json.h"
-#include "formats/meta.h"
-#include "surgery/carrier.h"
+#include "surgery/arch_keys.h"
 #include "surgery/families/tensors.h"
+#include "surgery/model_traits.h"
 
 /* ---- GPT-NeoX: attention and MLP side by side, each behind its own norm; q, k, v per head ---- */
 
@@ -47,10 +47,9 @@ static bool read_neox(Model *m, const json_t *config, Error *e) {
 }
 
 static bool read_neox_gguf(Model *m, const Checkpoint *c, Error *e) {
-    char key[128];
     bool parallel;
-    if (!meta_bool(c, arch_key(key, c, "use_parallel_residual"), &parallel))
-        return error_set(e, ERR_INPUT, "%s: key '%s' is missing", c->path, key);
+    if (!arch_get_bool(c, "use_parallel_residual", &parallel))
+        return arch_error(e, c, "use_parallel_residual", " is missing");
     set_wiring(m, parallel ? RESIDUAL_PARALLEL : RESIDUAL_SEQUENTIAL);
     return true;
 }
@@ -60,8 +59,8 @@ static bool is_parallel(const Model *m) {
 }
 
 static bool neox_gguf_can(const Model *m, char *why, size_t size) {
-    if (!m->spec.layers[0].q_bias) return cannot(why, size, "needs biases in attention");
-    return all_layers(m, layer_is_global) || cannot(why, size, "has no windows per layer");
+    if (!m->spec.layers[0].q_bias) return refuse_because(why, size, "needs biases in attention");
+    return model_all_layers(m, layer_is_global) || refuse_because(why, size, "has no windows per layer");
 }
 
 static void write_parallel(const Model *m, json_t *config) {
@@ -69,8 +68,7 @@ static void write_parallel(const Model *m, json_t *config) {
 }
 
 static void write_gguf_parallel(const Model *m, Checkpoint *out) {
-    char key[128];
-    meta_set_bool(out, arch_key(key, out, "use_parallel_residual"), is_parallel(m));
+    arch_set_bool(out, "use_parallel_residual", is_parallel(m));
 }
 
 const Family family_gpt_neox = {
@@ -88,12 +86,14 @@ const Family family_gpt_neox = {
               .mlp_bias = true},
     .rotary_part = 0.25,
     .hf = {.model_type = "gpt_neox",
+           .since = "4.20",
            .architecture = "GPTNeoXForCausalLM",
            .keys = neox_keys,
            .quirks = HF_PARTIAL_ROTARY_KEY | HF_ATTENTION_BIAS_KEY,
            .read = read_neox,
            .write = write_parallel},
     .gguf = {.arch = "gptneox",
+             .since = "2024-05",
              .quirks = GGUF_NEEDS_HEAD,
              .read = read_neox_gguf,
              .can = neox_gguf_can,
@@ -138,11 +138,13 @@ const Family family_stablelm = {
     .layer = {.rope_base = 10000, .n_kv_heads = 32},
     .rotary_part = 0.25,
     .hf = {.model_type = "stablelm",
+           .since = "4.38",
            .architecture = "StableLmForCausalLM",
            .quirks = HF_PARTIAL_ROTARY_KEY | HF_NO_O_BIAS,
            .read = read_stablelm,
            .write = write_stablelm},
     .gguf = {.arch = "stablelm",
+             .since = "2024-01",
              .quirks = GGUF_NEEDS_HEAD,
              .read = read_stablelm_gguf,
              .write = write_gguf_parallel},
@@ -214,9 +216,9 @@ static void write_falcon(const Model *m, json_t *config) {
 
 static bool falcon_gguf_can(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
-    if (!is_parallel(m)) return cannot(why, size, "has attention and MLP side by side");
-    if (l->q_bias || l->mlp_bias) return cannot(why, size, "has no biases");
-    return all_layers(m, layer_is_global) || cannot(why, size, "has no windows per layer");
+    if (!is_parallel(m)) return refuse_because(why, size, "has attention and MLP side by side");
+    if (l->q_bias || l->mlp_bias) return refuse_because(why, size, "has no biases");
+    return model_all_layers(m, layer_is_global) || refuse_because(why, size, "has no windows per layer");
 }
 
 const Family family_falcon = {
@@ -228,10 +230,11 @@ const Family family_falcon = {
               .activation = ACT_GELU,
               .no_gate = true},
     .hf = {.model_type = "falcon",
+           .since = "4.31",
            .architecture = "FalconForCausalLM",
            .keys = falcon_keys,
            .quirks = HF_FFN_DEFAULT_4X,
            .read = read_falcon,
            .write = write_falcon},
-    .gguf = {.arch = "falcon", .read = read_falcon_gguf, .can = falcon_gguf_can},
+    .gguf = {.arch = "falcon", .since = "2023-08", .read = read_falcon_gguf, .can = falcon_gguf_can},
 };

@@ -2,37 +2,44 @@
  * together; in OLMo 3 some layers have a window, and nothing scales their rotation. Exaone 4: per head, and
  * where there are windows the layers without one do not rotate. */
 #include "formats/json.h"
-#include "surgery/carrier.h"
+#include "surgery/arch_keys.h"
+#include "surgery/arch_write.h"
+#include "surgery/config_read.h"
+#include "surgery/config_write.h"
+#include "surgery/families/tensors.h"
+#include "surgery/model_traits.h"
 
 static bool read_olmo3(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
-    if (!config_window(config, "sliding_window", &window, e)) return false;
-    set_window_pattern(m, window, 4);
-    if (!read_layer_types(m, config, window, e)) return false;
-    unscale_windowed(m);
+    if (!config_read_window(config, "sliding_window", &window, e)) return false;
+    spec_set_windows(&m->spec, window, 4);
+    if (!config_read_layer_types(m, config, window, e)) return false;
+    spec_unscale_windowed(&m->spec);
     return true;
 }
 
 static bool read_olmo_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint32_t window = 0;
-    if (!gguf_window(c, &window, e)) return false;
+    if (!arch_read_window(c, &window, e)) return false;
     if (window >= GGUF_NO_WINDOW) window = 0;
-    if (window && !read_gguf_window_pattern(m, c, window, 4, e)) return false;
-    unscale_windowed(m);
+    if (window && !arch_read_window_pattern(&m->spec, c, window, 4, e)) return false;
+    spec_unscale_windowed(&m->spec);
     return true;
 }
 
 static bool gguf_can_olmo(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
-        if (l->window && (l->scaling.kind != ROPE_SCALING_NONE || l->rope_base != scaled_layer(m)->rope_base))
-            return cannot(why, size, "has one rope base, and scales it in layers without a window only");
+        if (l->window &&
+            (l->scaling.kind != ROPE_SCALING_NONE || l->rope_base != model_scaled_layer(m)->rope_base))
+            return refuse_because(why, size,
+                                  "has one rope base, and scales it in layers without a window only");
     }
-    return one_window_size(m, why, size);
+    return model_has_one_window_size(m, why, size);
 }
 
 static void write_olmo_gguf(const Model *m, Checkpoint *out) {
-    if (window_size(m)) write_gguf_window_pattern(m, out);
+    if (model_window(m)) arch_set_window_pattern(m, out);
 }
 
 const Family family_olmo2 = {
@@ -46,10 +53,12 @@ const Family family_olmo2 = {
               .k_norm = QK_NORM_FULL},
     .window_base = true,
     .hf = {.model_type = "olmo2",
+           .since = "4.47",
            .architecture = "Olmo2ForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY | HF_OLD_ROPE_TYPE_KEY,
            .rope_scalings = 1u << ROPE_SCALING_LINEAR | 1u << ROPE_SCALING_DYNAMIC},
     .gguf = {.arch = "olmo2",
+             .since = "2024-11",
              .quirks = GGUF_NO_O_BIAS | GGUF_NEEDS_HEAD,
              .read = read_olmo_gguf,
              .can = gguf_can_olmo,
@@ -67,18 +76,20 @@ const Family family_olmo3 = {
               .k_norm = QK_NORM_FULL},
     .window_base = true,
     .hf = {.model_type = "olmo3",
+           .since = "4.57",
            .architecture = "Olmo3ForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY,
            .carrier = "olmo3",
            .read = read_olmo3},
     .gguf = {.arch = "olmo2",
+             .since = "2025-09",
              .quirks = GGUF_NO_O_BIAS | GGUF_NEEDS_HEAD,
              .can = gguf_can_olmo,
              .write = write_olmo_gguf},
 };
 
 static bool has_windows(const Model *m) {
-    return !all_layers(m, layer_is_global);
+    return !model_all_layers(m, layer_is_global);
 }
 
 /* Where there are windows, rotation goes with them. */
@@ -95,9 +106,9 @@ static bool read_exaone4(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     uint64_t every = 4;
     json_get_u64(config, "sliding_window_pattern", &every);
-    if (!config_window(config, "sliding_window", &window, e)) return false;
-    if (window) set_window_pattern(m, window, every);
-    if (!read_layer_types(m, config, window, e)) return false;
+    if (!config_read_window(config, "sliding_window", &window, e)) return false;
+    if (window) spec_set_windows(&m->spec, window, every);
+    if (!config_read_layer_types(m, config, window, e)) return false;
     for (uint32_t i = 0; window && i < m->spec.n_layers; i++)
         if (!m->spec.layers[i].window) layer_drop_rope(&m->spec.layers[i]);
     return true;
@@ -107,23 +118,24 @@ static bool read_exaone4(Model *m, const json_t *config, Error *e) {
 static bool read_exaone4_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint32_t window = 4096;
     if (m->spec.n_layers != 64) return true;
-    if (!gguf_window(c, &window, e) || !read_gguf_window_pattern(m, c, window, 4, e)) return false;
+    if (!arch_read_window(c, &window, e) || !arch_read_window_pattern(&m->spec, c, window, 4, e))
+        return false;
     drop_in_others(m);
     return true;
 }
 
 static bool gguf_can_exaone4(const Model *m, char *why, size_t size) {
     if (has_windows(m) != (m->spec.n_layers == 64))
-        return cannot(why, size, "has windows if there are 64 layers, and only then");
-    return one_window_size(m, why, size);
+        return refuse_because(why, size, "has windows if there are 64 layers, and only then");
+    return model_has_one_window_size(m, why, size);
 }
 
 static void write_exaone4(const Model *m, json_t *config) {
-    write_layer_types(m, config, 0);
+    config_set_layer_types(m, config, 0);
 }
 
 static void write_gguf_exaone4(const Model *m, Checkpoint *out) {
-    if (has_windows(m)) write_gguf_window_pattern(m, out);
+    if (has_windows(m)) arch_set_window_pattern(m, out);
 }
 
 const Family family_exaone4 = {
@@ -139,11 +151,13 @@ const Family family_exaone4 = {
     .rotates = rotates,
     .rotates_where = "layers with a window only, or in all if there are none",
     .hf = {.model_type = "exaone4",
+           .since = "4.54",
            .architecture = "Exaone4ForCausalLM",
            .read = read_exaone4,
-           .can = one_window_size,
+           .can = model_has_one_window_size,
            .write = write_exaone4},
     .gguf = {.arch = "exaone4",
+             .since = "2025-07",
              .rope_scalings = 1u << ROPE_SCALING_LLAMA3,
              .read = read_exaone4_gguf,
              .can = gguf_can_exaone4,

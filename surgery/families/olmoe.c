@@ -1,21 +1,18 @@
 /* OLMoE: Llama's block with norms over all queries and all keys, and experts. With one expert it is the only
  * stock architecture that has those norms before a plain block (carriers/olmoe.c). */
 #include "formats/json.h"
+#include "surgery/config_read.h"
 #include "surgery/families/tensors.h"
-
-const TensorName olmoe_tensors[] = {
-    EMBED_AND_HEAD, INPUT_NORM, ATTENTION_TENSORS, POST_ATTENTION_FFN_NORM,
-    EXPERT_TENSORS, FINAL_NORM, TENSORS_END,
-};
+#include "surgery/model_traits.h"
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     const json_t *clip = json_object_get(config, "clip_qkv");
     if (clip && !json_is_null(clip)) return error_set(e, ERR_INPUT, "config.json: clip_qkv is not supported");
     bool among_chosen = false;
-    if (!config_flag(config, "norm_topk_prob", &among_chosen, e)) return false;
+    if (!config_read_bool(config, "norm_topk_prob", &among_chosen, e)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].routing = among_chosen ? ROUTING_OF_CHOSEN : ROUTING_OF_ALL;
-    return config_experts(m, config, "num_experts", e);
+    return config_read_experts(m, config, "num_experts", e);
 }
 
 const Family family_olmoe = {
@@ -29,9 +26,10 @@ const Family family_olmoe = {
               .top_k = 8,
               .routing = ROUTING_OF_ALL},
     .hf = {.model_type = "olmoe",
+           .since = "4.45",
            .architecture = "OlmoeForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY,
            .carrier = "olmoe",
            .read = read_config},
-    .gguf = {.arch = "olmoe", .carrier = "olmoe"},
+    .gguf = {.arch = "olmoe", .since = "2024-09", .carrier = "olmoe"},
 };

@@ -1,9 +1,10 @@
 /* Phi-2: attention and MLP side by side behind one LayerNorm, biases everywhere, half of each head rotates.
  * Phi-3, 3.5, 4: Llama's block with q, k, v in one tensor and gate, up in another; LongRoPE. */
 #include "formats/json.h"
-#include "formats/meta.h"
-#include "surgery/carrier.h"
+#include "surgery/arch_keys.h"
+#include "surgery/config_read.h"
 #include "surgery/families/tensors.h"
+#include "surgery/model_traits.h"
 
 static const TensorName phi_tensors[] = {
     EMBED_AND_HEAD,
@@ -40,10 +41,11 @@ const Family family_phi = {
               .mlp_bias = true},
     .rotary_part = 0.5,
     .hf = {.model_type = "phi",
+           .since = "4.36",
            .architecture = "PhiForCausalLM",
            .quirks = HF_PARTIAL_ROTARY_KEY,
            .read = read_phi},
-    .gguf = {.arch = "phi2", .quirks = GGUF_NEEDS_HEAD},
+    .gguf = {.arch = "phi2", .since = "2023-12", .quirks = GGUF_NEEDS_HEAD},
 };
 
 #define PHI3_QKV(role)                                                                                       \
@@ -70,8 +72,8 @@ static const TensorName phi3_tensors[] = {
 
 static bool read_phi3(Model *m, const json_t *config, Error *e) {
     uint32_t window = 0;
-    if (!config_window(config, "sliding_window", &window, e)) return false;
-    set_window_pattern(m, window, 0);
+    if (!config_read_window(config, "sliding_window", &window, e)) return false;
+    spec_set_windows(&m->spec, window, 0);
     return true;
 }
 
@@ -83,16 +85,15 @@ static void write_config3(const Model *m, json_t *config) {
 }
 
 static bool gguf_can3(const Model *m, char *why, size_t size) {
-    if (!all_layers(m, layer_is_global))
-        return cannot(why, size, "ignores Phi-3's window (--sliding-window 0:all drops it)");
-    return one_window_for_all(m, why, size);
+    if (!model_all_layers(m, layer_is_global))
+        return refuse_because(why, size, "ignores Phi-3's window (--sliding-window 0:all drops it)");
+    return model_has_one_window(m, why, size);
 }
 
 /* 0 tells llama.cpp that there is none. */
 static void write_gguf3(const Model *m, Checkpoint *out) {
-    char key[128];
     (void)m;
-    meta_set_u32(out, arch_key(key, out, "attention.sliding_window"), 0);
+    arch_set_u32(out, "attention.sliding_window", 0);
 }
 
 const Family family_phi3 = {
@@ -101,13 +102,15 @@ const Family family_phi3 = {
     .model = {.norm_eps = 1e-5, .context = 4096},
     .layer = {.rope_base = 10000},
     .hf = {.model_type = "phi3",
+           .since = "4.41",
            .architecture = "Phi3ForCausalLM",
            .quirks = HF_PARTIAL_ROTARY_KEY,
            .rope_scalings = 1u << ROPE_SCALING_LONGROPE,
            .read = read_phi3,
-           .can = one_window_for_all,
+           .can = model_has_one_window,
            .write = write_config3},
     .gguf = {.arch = "phi3",
+             .since = "2024-04",
              .rope_scalings = 1u << ROPE_SCALING_LONGROPE,
              .can = gguf_can3,
              .write = write_gguf3},

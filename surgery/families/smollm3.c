@@ -1,21 +1,23 @@
 /* SmolLM3: no rotation where no_rope_layers is 0 (every fourth layer by default), windows where layer_types
  * says so. llama.cpp's architecture of this name knows only the default pattern. */
 #include "formats/json.h"
-#include "surgery/family.h"
+#include "surgery/config_read.h"
+#include "surgery/families/tensors.h"
+#include "surgery/model_traits.h"
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
     uint32_t window = 0;
     bool use_window = false, *rotates = arena_alloc(&m->arena, s->n_layers * sizeof *rotates);
     json_get_bool(config, "use_sliding_window", &use_window);
-    if (use_window && !config_window(config, "sliding_window", &window, e)) return false;
-    if (!read_no_rope_layers(m, config, rotates, e)) return false;
+    if (use_window && !config_read_window(config, "sliding_window", &window, e)) return false;
+    if (!config_read_no_rope_layers(m, config, rotates, e)) return false;
     for (uint32_t i = 0; i < s->n_layers; i++) {
         if (rotates[i]) continue;
         layer_drop_rope(&s->layers[i]);
         s->layers[i].window = window; /* the default, odd as it is */
     }
-    return read_layer_types(m, config, window, e);
+    return config_read_layer_types(m, config, window, e);
 }
 
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
@@ -38,8 +40,9 @@ const Family family_smollm3 = {
     .rotates = rotates,
     .rotates_where = "all but every fourth layer, whatever the file says",
     .hf = {.model_type = "smollm3",
+           .since = "4.53",
            .architecture = "SmolLM3ForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY | HF_MLP_BIAS_KEY,
            .read = read_config},
-    .gguf = {.arch = "smollm3", .quirks = GGUF_INTERLEAVED_ROPE, .read = read_gguf},
+    .gguf = {.arch = "smollm3", .since = "2025-07", .quirks = GGUF_INTERLEAVED_ROPE, .read = read_gguf},
 };

@@ -1,4 +1,6 @@
-/* Rows that most families have in common. A table may name more than a model has: role_shape decides. */
+/* Rows of tensor tables that many families have in common, and whole tables that several families or carriers
+ * share. A table may have rows for tensors that a model lacks (biases, norms of queries and keys): which
+ * tensors a model has to have is decided by role_shape from the spec. */
 #ifndef DEROPE_SURGERY_FAMILIES_TENSORS_H
 #define DEROPE_SURGERY_FAMILIES_TENSORS_H
 
@@ -35,7 +37,7 @@
         WITH_BIAS(ROLE_UP, ROLE_UP_BIAS, "model.layers.%d.mlp.up_proj", "blk.%d.ffn_up"),                    \
         WITH_BIAS(ROLE_DOWN, ROLE_DOWN_BIAS, "model.layers.%d.mlp.down_proj", "blk.%d.ffn_down")
 
-/* Of layers with experts, each expert's apart. */
+/* Of layers with experts: in HF's files each expert has tensors of its own. */
 #define EXPERT_TENSORS                                                                                       \
     TENSOR(ROLE_ROUTER, "model.layers.%d.mlp.gate.weight", "blk.%d.ffn_gate_inp.weight"),                    \
         TENSOR_OF_EXPERTS(ROLE_GATE, "model.layers.%d.mlp.experts.%e.gate_proj.weight",                      \
@@ -46,5 +48,13 @@
                           "blk.%d.ffn_down_exps.weight")
 
 #define FINAL_NORM WITH_BIAS(ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, "model.norm", "output_norm")
+
+/* ---- whole tables (tensors.c) ---- */
+
+extern const TensorName llama_tensors[]; /* Llama's block: most families */
+extern const TensorName
+    sandwich_tensors[];                  /* norms after attention and MLP too: Gemma 2 and 3, OLMo 2 and 3 */
+extern const TensorName olmoe_tensors[]; /* every layer has experts, each with tensors of its own: OLMoE */
+extern const TensorName granite_swa_tensors[]; /* Granite SWA, with experts or without */
 
 #endif

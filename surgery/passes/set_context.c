@@ -1,6 +1,7 @@
 /* What the output says it can read: max_position_embeddings, model_max_length, context_length. Of all
  * arithmetic only dynamic NTK and LongRoPE depend on it, and would be others with another context. */
 #include "surgery/pass.h"
+#include "surgery/rope_frequencies.h"
 
 static const Option parameters[] = {
     {.name = "tokens",
@@ -25,7 +26,7 @@ static const PassFlag flags[] = {
 static bool apply(Model *m, const json_t *args, Error *e) {
     json_int_t n = json_integer_value(json_object_get(args, "tokens"));
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (rope_counts_from_context(&m->spec.layers[i].scaling) && n != m->spec.context)
+        if (rope_depends_on_context(&m->spec.layers[i].scaling) && n != m->spec.context)
             return error_set(
                 e, ERR_USAGE, "layer %u has %s scaling, which counts from the stated context of %u", i,
                 m->spec.layers[i].scaling.kind == ROPE_SCALING_DYNAMIC ? "dynamic NTK" : "LongRoPE",

@@ -1,5 +1,6 @@
 /* A config.json without weights. */
 #include "surgery/model.h"
+#include "surgery/spec_json.h"
 #include "tests/fuzz/container.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {

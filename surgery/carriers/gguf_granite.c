@@ -1,0 +1,101 @@
+/* GGUF carriers of Granite's architectures, which say which layers rotate. They express blocks like Llama's,
+ * whatever family the block came from. */
+#include "surgery/arch_write.h"
+#include "surgery/carrier.h"
+#include "surgery/families/tensors.h"
+#include "surgery/model_traits.h"
+
+/* ---- granite: no rotation in any layer ----
+ *
+ * llama.cpp's architecture "granite" (src/models/granite.cpp) takes rope.scaling.finetuned = false for "this
+ * model has no rotary embeddings". It has a key for the softmax scale, and multipliers, which are 1 here. */
+
+static bool granite_can(const Model *m, char *why, size_t size) {
+    if (!model_has_standard_dense_layers(m, why, size)) return false;
+    if (!model_all_layers(m, layer_is_nope))
+        return refuse_because(why, size, "rotates in all layers or in none");
+    if (!model_all_layers(m, layer_is_global)) return refuse_because(why, size, "has no windows");
+    if (!model_has_one_softmax_scale(m))
+        return refuse_because(why, size, "has one softmax scale for all layers");
+    if (model_has_sinks(m)) return refuse_because(why, size, "has no attention sinks");
+    if (model_has_qk_norm(m)) return refuse_because(why, size, "has no norms on queries and keys");
+    return true;
+}
+
+static void granite_write(const Model *m, Checkpoint *out) {
+    LayerSpec l = m->spec.layers[0];
+    l.scaling = (RopeScaling){0};
+    l.rotary_dim = l.head_dim;
+    arch_set_rope(m, out, &l);
+    arch_set_bool(out, "rope.scaling.finetuned", false);
+    arch_set_multipliers(m, out);
+}
+
+const Carrier carrier_gguf_granite = {
+    .name = "granite",
+    .format = FORMAT_GGUF,
+    .says = "rope.scaling.finetuned = false means no rotation at all",
+    .tensors = llama_tensors,
+    .since = "2025-05",
+    .holds_scale = true,
+    .interleaved = RULE_ALWAYS,
+    .can = granite_can,
+    .write_gguf = granite_write,
+    .arch = "granite",
+};
+
+/* ---- granite_swa: rotation and windows per layer ----
+ *
+ * The architecture has two lists: attention.rope_pattern, with 1 for each layer that rotates, and
+ * attention.sliding_window_pattern. Attention sinks cannot be left out. */
+
+static bool swa_can(const Model *m, char *why, size_t size) {
+    bool block = model_moe_layer(m)->n_experts
+                     ? model_has_standard_layers(m, why, size) && model_has_uniform_experts(m, why, size)
+                     : model_has_standard_dense_layers(m, why, size);
+    if (!block || !arch_can_scale_rope(m, why, size)) return false;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->position == POSITION_PARTIAL) return refuse_because(why, size, "rotates whole heads only");
+        if (l->scaling.kind == ROPE_SCALING_LLAMA3)
+            return refuse_because(why, size, "has no Llama 3 frequency bands");
+        if (l->scaling.kind == ROPE_SCALING_LONGROPE) return refuse_because(why, size, "has no LongRoPE");
+    }
+    if (!model_has_one_window_size(m, why, size)) return false;
+    if (!model_has_one_softmax_scale(m))
+        return refuse_because(why, size, "has one softmax scale for all layers");
+    if (model_has_qk_norm(m)) return refuse_because(why, size, "has no norms on queries and keys");
+    /* llama.cpp stops on inputs that no layer reads */
+    if (model_all_layers(m, layer_is_nope)) return refuse_because(why, size, "needs a layer that rotates");
+    if (!model_layer_by_window(m, false))
+        return refuse_because(why, size, "needs a layer without a window (--sliding-window 0:LAYERS)");
+    return true;
+}
+
+static void swa_write(const Model *m, Checkpoint *out) {
+    const LayerSpec *rotating = NULL;
+    model_has_one_rotation(m, &rotating);
+    LayerSpec l = rotating ? *rotating : m->spec.layers[0];
+    if (!rotating) l.rotary_dim = l.head_dim;
+    arch_set_rope(m, out, &l);
+    uint32_t n = m->spec.n_layers, *rotates = arena_alloc(&out->arena, n * sizeof *rotates);
+    for (uint32_t i = 0; i < n; i++)
+        rotates[i] = m->spec.layers[i].position != POSITION_NOPE;
+    arch_set_window_pattern(m, out);
+    arch_set_array(out, "attention.rope_pattern", META_U32, rotates, n);
+    arch_set_multipliers(m, out);
+}
+
+const Carrier carrier_gguf_granite_swa = {
+    .name = "granite_swa",
+    .format = FORMAT_GGUF,
+    .says = "attention.rope_pattern and attention.sliding_window_pattern say it of each layer",
+    .tensors = granite_swa_tensors,
+    .since = "2026-09",
+    .holds_scale = true,
+    .needs_sinks = true,
+    .interleaved = RULE_ALWAYS,
+    .can = swa_can,
+    .write_gguf = swa_write,
+    .arch = "granite_swa",
+};

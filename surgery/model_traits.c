@@ -1,0 +1,196 @@
+#include "surgery/model_traits.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "surgery/rope_frequencies.h"
+
+bool refuse_because(char *why, size_t size, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(why, size, fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+bool model_all_layers(const Model *m, bool (*test)(const Model *m, const LayerSpec *l)) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (!test(m, &m->spec.layers[i])) return false;
+    return true;
+}
+
+bool layer_rotates(const Model *m, const LayerSpec *l) {
+    (void)m;
+    return l->position == POSITION_ROPE;
+}
+
+bool layer_is_nope(const Model *m, const LayerSpec *l) {
+    (void)m;
+    return l->position == POSITION_NOPE;
+}
+
+const LayerSpec *model_moe_layer(const Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].n_experts) return &m->spec.layers[i];
+    return &m->spec.layers[0];
+}
+
+bool layer_is_global(const Model *m, const LayerSpec *l) {
+    uint64_t context = m->new_context > m->spec.context ? m->new_context : m->spec.context;
+    return l->window == 0 || l->window >= context;
+}
+
+bool model_has_one_rotation(const Model *m, const LayerSpec **found) {
+    const LayerSpec *first = NULL;
+    bool same = true;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->position == POSITION_NOPE) continue;
+        if (!first) first = l;
+        same &= layer_rope_equal(l, first);
+    }
+    if (found) *found = first;
+    return same;
+}
+
+const LayerSpec *model_layer_by_window(const Model *m, bool windowed) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if ((m->spec.layers[i].window != 0) == windowed) return &m->spec.layers[i];
+    return NULL;
+}
+
+uint32_t model_window(const Model *m) {
+    const LayerSpec *l = model_layer_by_window(m, true);
+    return l ? l->window : 0;
+}
+
+bool model_has_one_window_size(const Model *m, char *why, size_t size) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].window && m->spec.layers[i].window != model_window(m))
+            return refuse_because(why, size, "has one window size for all windowed layers");
+    return true;
+}
+
+bool model_has_one_window(const Model *m, char *why, size_t size) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].window != m->spec.layers[0].window)
+            return refuse_because(why, size, "has a window in all layers or in none");
+    return true;
+}
+
+bool model_has_one_softmax_scale(const Model *m) {
+    for (uint32_t i = 1; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].softmax_scale != m->spec.layers[0].softmax_scale) return false;
+    return true;
+}
+
+bool model_has_no_multipliers(const Model *m) {
+    return m->spec.embedding_scale == 1 && m->spec.residual_scale == 1 && m->spec.logit_scale == 1;
+}
+
+bool model_has_sinks(const Model *m) {
+    return m->spec.layers[0].sinks && !m->neutral_sinks;
+}
+
+bool model_has_qk_norm(const Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].q_norm != QK_NORM_NONE || m->spec.layers[i].k_norm != QK_NORM_NONE) return true;
+    return false;
+}
+
+bool model_keeps_family_norms(const Model *m, char *why, size_t size) {
+    const LayerSpec *own = &m->family->layer;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->q_norm == own->q_norm && l->k_norm == own->k_norm) continue;
+        if (own->q_norm == QK_NORM_UNIT) continue; /* it says so of each layer */
+        return refuse_because(why, size, "has %s norms on queries and keys",
+                              own->q_norm == QK_NORM_NONE ? "no" : "other");
+    }
+    return true;
+}
+
+bool model_keeps_family_rotation(const Model *m, char *why, size_t size) {
+    const Family *f = m->family;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (layer_is_nope(m, &m->spec.layers[i]) == (!f->rotates || f->rotates(m, i)))
+            return refuse_because(why, size, "rotates in %s",
+                                  f->rotates_where ? f->rotates_where : "every layer");
+    return true;
+}
+
+/* Layers with a window may have a base of their own, which nothing scales. */
+static bool is_scaled(const Model *m, const LayerSpec *l) {
+    return !(m->family->window_base && l->window);
+}
+
+bool model_rotation_can_be_scaled_away(const Model *m, char *why, size_t size) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        bool scaled = is_scaled(m, l);
+        if (!scaled && layer_is_nope(m, l))
+            return refuse_because(why, size, "does not scale the rotation of layers with a window");
+        if (scaled && !layer_is_nope(m, l))
+            return refuse_because(why, size, "stops the rotation of all layers%s or of none",
+                                  m->family->window_base ? " without a window" : "");
+    }
+    return true;
+}
+
+const LayerSpec *model_scaled_layer(const Model *m) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (is_scaled(m, &m->spec.layers[i])) return &m->spec.layers[i];
+    return &m->spec.layers[0];
+}
+
+bool model_has_one_main_rotation(const Model *m, const LayerSpec **found) {
+    *found = NULL;
+    bool same = true;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (l->position == POSITION_NOPE || !is_scaled(m, l)) continue;
+        if (!*found) *found = l;
+        same &= layer_rope_equal(l, *found);
+    }
+    return same;
+}
+
+bool model_has_standard_layers(const Model *m, char *why, size_t size) {
+    const ModelSpec *s = &m->spec;
+    if (s->norm != NORM_RMS || s->unit_offset_norm) return refuse_because(why, size, "has RMSNorm");
+    if (s->head_bias || s->logit_softcap > 0)
+        return refuse_because(why, size, "has neither a bias nor a soft cap on logits");
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        const LayerSpec *l = &s->layers[i];
+        if (l->no_pre_norms || l->post_norms || l->residual_layout != RESIDUAL_SEQUENTIAL)
+            return refuse_because(
+                why, size, "has one norm before attention and one before the MLP, one after the other");
+        if (l->no_gate || l->activation != ACT_SILU) return refuse_because(why, size, "has SwiGLU");
+        if (l->softcap > 0) return refuse_because(why, size, "has no soft cap on scores");
+        if (l->chunked && !layer_is_global(m, l)) return refuse_because(why, size, "has windows, not chunks");
+        if (l->temperature_scale)
+            return refuse_because(why, size, "does not scale queries by their position");
+    }
+    return true;
+}
+
+bool model_has_uniform_experts(const Model *m, char *why, size_t size) {
+    const LayerSpec *first = &m->spec.layers[0];
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const LayerSpec *l = &m->spec.layers[i];
+        if (!l->n_experts) return refuse_because(why, size, "has experts in every layer");
+        if (l->n_experts != first->n_experts || l->top_k != first->top_k)
+            return refuse_because(why, size, "has the same number of experts in every layer");
+        if (l->routing != ROUTING_OF_CHOSEN)
+            return refuse_because(why, size, "weights experts by a softmax over those chosen");
+        if (l->shared_expert || l->router_bias || l->mlp_bias)
+            return refuse_because(why, size, "has no shared expert and no biases in the MLP");
+    }
+    return true;
+}
+
+bool model_has_standard_dense_layers(const Model *m, char *why, size_t size) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].n_experts) return refuse_because(why, size, "has no experts");
+    return model_has_standard_layers(m, why, size);
+}

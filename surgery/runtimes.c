@@ -1,0 +1,109 @@
+#include "surgery/runtimes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/file_names.h"
+#include "formats/json.h"
+#include "formats/meta.h"
+
+const Runtime runtimes[] = {
+    {.name = "transformers 4.56", .format = FORMAT_HF, .version = "4.56", .legacy_rope_only = true},
+    {.name = "transformers 5.23", .format = FORMAT_HF, .version = "5.23"},
+    {.name = "llama.cpp of October 2026", .format = FORMAT_GGUF, .version = "2026-10"},
+    {.name = NULL},
+};
+
+/* Versions are two numbers with a dot or a hyphen between them. True if `version` is `since` or later. */
+static bool is_at_least(const char *version, const char *since) {
+    char *v, *s;
+    long major = strtol(version, &v, 10), since_major = strtol(since, &s, 10);
+    if (major != since_major) return major > since_major;
+    return strtol(*v ? v + 1 : v, NULL, 10) >= strtol(*s ? s + 1 : s, NULL, 10);
+}
+
+void runtime_since_text(Format format, const char *since, char *out, size_t size) {
+    static const char *const months[] = {"January",   "February", "March",    "April",
+                                         "May",       "June",     "July",     "August",
+                                         "September", "October",  "November", "December"};
+    if (!since) {
+        snprintf(out, size, "no stock runtime");
+    } else if (format != FORMAT_GGUF) {
+        snprintf(out, size, "transformers from %s", since);
+    } else {
+        char *end;
+        long year = strtol(since, &end, 10), month = strtol(end + 1, NULL, 10);
+        snprintf(out, size, "llama.cpp from %s %ld", months[(month + 11) % 12], year);
+    }
+}
+
+static bool refuse(char *why, size_t size, const char *reason) {
+    snprintf(why, size, "%s", reason);
+    return false;
+}
+
+/* Whether the legacy keys rope_theta and rope_scaling say what rope_parameters, which transformers 5 reads,
+ * does. */
+static bool legacy_rope_agrees(const json_t *config) {
+    const json_t *now = json_object_get(config, "rope_parameters");
+    const char *type = json_get_string(now, "rope_type");
+    double then_base, now_base;
+    if (!json_is_object(now)) return true;
+    if (!json_get_f64(config, "rope_theta", &then_base)) return false;
+    /* transformers 5 takes rope_scaling where it is there, so both read the same */
+    if (json_object_size(json_object_get(config, "rope_scaling"))) return true;
+    if (type && strcmp(type, "default") != 0) return false;
+    return !json_get_f64(now, "rope_theta", &now_base) || now_base == then_base;
+}
+
+static bool transformers_runs(const Runtime *r, const Checkpoint *c, const char *since, char *why,
+                              size_t size) {
+    json_t *config = checkpoint_json(c, CONFIG_FILE, NULL);
+    const char *type = json_get_string(config, "model_type");
+    bool ok = true;
+    if (!type) {
+        ok = refuse(why, size, "config.json has no model_type");
+    } else if (!since) {
+        snprintf(why, size, "has no model_type %.40s: it is custom code", type);
+        ok = false;
+    } else if (!is_at_least(r->version, since)) {
+        snprintf(why, size, "runs this as intended from %s on only (model_type %.40s)", since, type);
+        ok = false;
+    } else if (r->legacy_rope_only && !legacy_rope_agrees(config)) {
+        ok = refuse(why, size,
+                    "reads rope_theta and rope_scaling, which do not say what rope_parameters does");
+    }
+    json_decref(config);
+    return ok;
+}
+
+static bool llama_cpp_runs(const Runtime *r, const Checkpoint *c, const char *since, char *why, size_t size) {
+    const char *tokenizer = meta_string(c, "tokenizer.ggml.model", NULL);
+    if (!since || !is_at_least(r->version, since))
+        return refuse(why, size, "does not have this architecture");
+    if (!tokenizer) return refuse(why, size, "needs the keys tokenizer.ggml.*, which are missing");
+    return strcmp(tokenizer, "none") != 0 ||
+           refuse(why, size, "would take token ids only: there is no tokenizer");
+}
+
+bool runtime_runs(const Runtime *r, const Checkpoint *c, const char *since, char *why, size_t why_size) {
+    bool gguf = c->format == FORMAT_GGUF;
+    if (why_size) *why = 0;
+    if (r->format != FORMAT_GGUF)
+        return gguf ? refuse(why, why_size, "reads GGUF by its own conversion, not checked")
+                    : transformers_runs(r, c, since, why, why_size);
+    return gguf ? llama_cpp_runs(r, c, since, why, why_size)
+                : refuse(why, why_size, "reads GGUF only (derope convert OUT OUT.gguf)");
+}
+
+json_t *runtimes_of(const Checkpoint *c, const char *since) {
+    json_t *list = json_array();
+    for (const Runtime *r = runtimes; r->name; r++) {
+        char why[200];
+        bool runs = runtime_runs(r, c, since, why, sizeof why);
+        json_array_append_new(list,
+                              json_pack("{s:s, s:b, s:s}", "runtime", r->name, "runs", runs, "why", why));
+    }
+    return list;
+}
