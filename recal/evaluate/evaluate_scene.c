@@ -34,20 +34,20 @@ static bool encode_prompt(const Tokenizer *t, const Buffer *text, TokenList *out
 
 /* The scene, with the needle of `q` inserted before the sentence at `depth`, and the text of the question
  * behind it. With `q` NULL the scene alone. */
-static Buffer prompt_text(const Run *a, const Question *q, double depth) {
+static Buffer prompt_text(const Run *r, const Question *q, double depth) {
     Buffer text = {0};
-    size_t n = a->s->sentences.n, at = (size_t)lround(depth * (double)n);
+    size_t n = r->s->sentences.n, at = (size_t)lround(depth * (double)n);
     for (size_t i = 0; i <= n; i++) {
         if (q && q->needle && i == at) buffer_append(&text, q->needle, strlen(q->needle));
-        if (i < n) buffer_append(&text, a->s->sentences.texts[i], strlen(a->s->sentences.texts[i]));
+        if (i < n) buffer_append(&text, r->s->sentences.texts[i], strlen(r->s->sentences.texts[i]));
     }
     if (q) buffer_append(&text, q->text, strlen(q->text));
     return text;
 }
 
-static bool make_prompt(const Run *a, const Question *q, double depth, TokenList *out, Error *e) {
-    Buffer text = prompt_text(a, q, depth);
-    bool ok = encode_prompt(a->t, &text, out, e);
+static bool make_prompt(const Run *r, const Question *q, double depth, TokenList *out, Error *e) {
+    Buffer text = prompt_text(r, q, depth);
+    bool ok = encode_prompt(r->t, &text, out, e);
     buffer_free(&text);
     return ok;
 }
@@ -64,33 +64,33 @@ static size_t common_prefix(const TokenList *a, const TokenList *b) {
 /* A logits sink of net_run: keeps the logits of the last token of the chunk. */
 static bool keep_last(void *context, size_t first, size_t count, float *logits, Error *e) {
     (void)first, (void)e;
-    Run *a = context;
-    size_t vocab = a->n->spec->vocab;
-    memcpy(a->last, logits + (count - 1) * vocab, vocab * sizeof *logits);
+    Run *r = context;
+    size_t vocab = r->n->spec->vocab;
+    memcpy(r->last, logits + (count - 1) * vocab, vocab * sizeof *logits);
     return true;
 }
 
-/* Runs the tokens behind those in the cache; `a->last` then has the logits of the last one. */
-static bool run_tokens(Run *a, const int32_t *ids, size_t n, Error *e) {
-    return n == 0 || net_run(a->n, a->kv, ids, n, n - 1, keep_last, a, e);
+/* Runs the tokens behind those in the cache; `r->last` then has the logits of the last one. */
+static bool run_tokens(Run *r, const int32_t *ids, size_t n, Error *e) {
+    return n == 0 || net_run(r->n, r->kv, ids, n, n - 1, keep_last, r, e);
 }
 
-/* The negative log-likelihood of a token under the logits in `a->last`. */
-static double token_nll(Run *a, int32_t token) {
+/* The negative log-likelihood of a token under the logits in `r->last`. */
+static double token_nll(Run *r, int32_t token) {
     float nll;
-    cross_entropy(a->n->pool, &nll, a->last, &token, 0, 1, a->n->spec->vocab);
+    cross_entropy(r->n->pool, &nll, r->last, &token, 0, 1, r->n->spec->vocab);
     return nll;
 }
 
 /* The tokens of " text" where it follows the question. Question and text are encoded together and the tokens
  * that they share with the question alone are left out, because the border between two texts need not be one
  * between tokens. */
-static bool continuation_tokens(const Run *a, const Question *q, const char *text, TokenList *out, Error *e) {
+static bool continuation_tokens(const Run *r, const Question *q, const char *text, TokenList *out, Error *e) {
     TokenList before = {0}, after = {0};
     Buffer whole = {0};
     buffer_printf(&whole, "%s %s", q->text, text);
-    bool ok = tokenizer_encode(a->t, q->text, strlen(q->text), false, &before, e) &&
-              tokenizer_encode(a->t, (const char *)whole.data, whole.size, false, &after, e);
+    bool ok = tokenizer_encode(r->t, q->text, strlen(q->text), false, &before, e) &&
+              tokenizer_encode(r->t, (const char *)whole.data, whole.size, false, &after, e);
     for (size_t i = common_prefix(&before, &after); ok && i < after.n; i++)
         token_append(out, after.ids[i]);
     token_list_free(&before);
@@ -102,7 +102,7 @@ static bool continuation_tokens(const Run *a, const Question *q, const char *tex
 /* The rank of the right candidate by likelihood, 1 being the likeliest. A wrong candidate that is exactly as
  * likely counts as likelier, so that a model which gives all the same probability is not rewarded. `end` is
  * the snapshot at the end of the prompt and `row` (vocab) the logits there. */
-static bool rank_candidates(Run *a, const Question *q, const KvSnapshot *end, const float *row, size_t *rank,
+static bool rank_candidates(Run *r, const Question *q, const KvSnapshot *end, const float *row, size_t *rank,
                             Error *e) {
     double right = 0;
     bool ok = true;
@@ -110,13 +110,16 @@ static bool rank_candidates(Run *a, const Question *q, const KvSnapshot *end, co
     for (size_t c = 0; ok && c < q->candidates.n; c++) {
         TokenList ids = {0};
         double nll = 0;
-        ok = continuation_tokens(a, q, q->candidates.texts[c], &ids, e);
-        memcpy(a->last, row, a->n->spec->vocab * sizeof *row);
+        /* The first token is judged by the logits at the end of the prompt, each further one by those behind
+         * the token before it, which has to run for that. Afterwards the cache is put back to the end of the
+         * prompt. */
+        ok = continuation_tokens(r, q, q->candidates.texts[c], &ids, e);
+        memcpy(r->last, row, r->n->spec->vocab * sizeof *row);
         for (size_t i = 0; ok && i < ids.n; i++) {
-            nll += token_nll(a, ids.ids[i]);
-            if (i + 1 < ids.n) ok = run_tokens(a, &ids.ids[i], 1, e);
+            nll += token_nll(r, ids.ids[i]);
+            if (i + 1 < ids.n) ok = run_tokens(r, &ids.ids[i], 1, e);
         }
-        if (ids.n > 1) kv_restore(a->kv, end);
+        if (ids.n > 1) kv_restore(r->kv, end);
         if (c == 0) right = nll;
         *rank += c && !(nll > right); /* also counts NaN against the model */
         token_list_free(&ids);
@@ -135,44 +138,46 @@ static bool contains_word(const char *text, const char *word) {
 }
 
 /* Tokens that the model gets for its answer: those of all answers, and two for what separates them. */
-static size_t answer_room(const Run *a, const Question *q) {
+static size_t answer_room(const Run *r, const Question *q) {
     size_t n = 0;
     for (size_t i = 0; i < q->answers.n; i++)
-        n += tokenizer_count(a->t, q->answers.texts[i]) + 2;
+        n += tokenizer_count(r->t, q->answers.texts[i]) + 2;
     return n;
 }
 
-static void report_answer(const Run *a, const Question *q, double depth, const char *said, size_t found,
+static void report_answer(const Run *r, const Question *q, double depth, const char *said, size_t found,
                           size_t rank) {
-    if (!a->how->on_answer) return;
-    Buffer prompt = prompt_text(a, q, depth);
+    if (!r->how->on_answer) return;
+    Buffer prompt = prompt_text(r, q, depth);
     TranscriptEntry entry = {.prompt = buffer_string(&prompt),
                              .continuation = said,
                              .question = q,
                              .depth = depth,
                              .answers_found = found,
                              .rank = q->candidates.n ? rank : 0};
-    a->how->on_answer(a->how->context, &entry);
+    r->how->on_answer(r->how->context, &entry);
     buffer_free(&prompt);
 }
 
 /* The model's own continuation of the prompt, greedily: always the likeliest token that the tokenizer knows.
  * (The embedding of many models has more rows than their tokenizer has tokens.) `row` holds the logits at the
  * prompt's end. */
-static bool continue_greedily(Run *a, const Question *q, const float *row, Buffer *text, Error *e) {
+static bool continue_greedily(Run *r, const Question *q, const float *row, Buffer *text, Error *e) {
     TokenList said = {0};
-    size_t room = answer_room(a, q), vocab = a->n->spec->vocab, known = tokenizer_vocab_size(a->t);
+    size_t room = answer_room(r, q), vocab = r->n->spec->vocab, known = tokenizer_vocab_size(r->t);
     bool ok = true;
-    memcpy(a->last, row, vocab * sizeof *row);
+    memcpy(r->last, row, vocab * sizeof *row);
     while (ok && said.n < room) {
+        /* Take the likeliest token, the first of equal ones. EOS ends the answer; otherwise the token runs,
+         * unless it is the last one that there is room for. */
         size_t best = 0;
         for (size_t i = 1; i < vocab && i < known; i++)
-            if (a->last[i] > a->last[best]) best = i;
-        if ((int32_t)best == tokenizer_eos(a->t)) break;
+            if (r->last[i] > r->last[best]) best = i;
+        if ((int32_t)best == tokenizer_eos(r->t)) break;
         token_append(&said, (int32_t)best);
-        if (said.n < room) ok = run_tokens(a, &said.ids[said.n - 1], 1, e);
+        if (said.n < room) ok = run_tokens(r, &said.ids[said.n - 1], 1, e);
     }
-    ok = ok && tokenizer_decode(a->t, said.ids, said.n, false, text, e);
+    ok = ok && tokenizer_decode(r->t, said.ids, said.n, false, text, e);
     token_list_free(&said);
     return ok;
 }
@@ -184,20 +189,22 @@ static size_t count_found(const Question *q, const char *said) {
     return found;
 }
 
-/* Scores one question. The cache stands at the end of its prompt, and `a->last` has the logits there. */
-static bool score_question(Run *a, const Question *q, double depth, TaskScore *score, Error *e) {
-    size_t vocab = a->n->spec->vocab, rank;
+/* Scores one question. The cache stands at the end of its prompt, and `r->last` has the logits there. */
+static bool score_question(Run *r, const Question *q, double depth, TaskScore *score, Error *e) {
+    size_t vocab = r->n->spec->vocab, rank;
     float *row = xmalloc(vocab * sizeof *row);
     Buffer said = {0};
-    memcpy(row, a->last, vocab * sizeof *row);
-    KvSnapshot *end = kv_snapshot(a->kv, e);
-    bool ok = end && rank_candidates(a, q, end, row, &rank, e) && continue_greedily(a, q, row, &said, e);
+    /* Both ways of scoring start from the end of the prompt, so its logits and the state of the cache are
+     * kept. */
+    memcpy(row, r->last, vocab * sizeof *row);
+    KvSnapshot *end = kv_snapshot(r->kv, e);
+    bool ok = end && rank_candidates(r, q, end, row, &rank, e) && continue_greedily(r, q, row, &said, e);
     if (ok) {
         size_t found = count_found(q, buffer_string(&said));
         score->answers_found += found;
         score->answers += q->answers.n;
         score->trials++;
-        report_answer(a, q, depth, buffer_string(&said), found, rank);
+        report_answer(r, q, depth, buffer_string(&said), found, rank);
     }
     if (ok && q->candidates.n) {
         score->ranked++;
@@ -225,21 +232,21 @@ typedef struct Prompts {
 /* Texts are counted in parts when a scene is made; as one text they may take a few tokens more. */
 enum { COUNTING_SLACK = 64 };
 
-static bool make_prompts(const Run *a, Prompts *p, Error *e) {
-    const double *depths = a->how->depths;
-    size_t n_depths = a->how->n_depths, length = a->how->length;
-    *p = (Prompts){.n_depths = n_depths, .n_questions = a->s->n_questions};
+static bool make_prompts(const Run *r, Prompts *p, Error *e) {
+    const double *depths = r->how->depths;
+    size_t n_depths = r->how->n_depths, length = r->how->length;
+    *p = (Prompts){.n_depths = n_depths, .n_questions = r->s->n_questions};
     p->each = xcalloc(n_depths * p->n_questions + 1, sizeof *p->each);
     p->shared = xcalloc(n_depths + 1, sizeof *p->shared);
     p->snapshots = xcalloc(n_depths + 1, sizeof(KvSnapshot *));
-    if (!make_prompt(a, NULL, 0, &p->plain, e)) return false;
+    if (!make_prompt(r, NULL, 0, &p->plain, e)) return false;
     for (size_t d = 0; d < n_depths; d++) {
         p->shared[d] = p->plain.n;
         for (size_t i = 0; i < p->n_questions; i++) {
-            const Question *q = &a->s->questions[i];
+            const Question *q = &r->s->questions[i];
             TokenList *ids = &p->each[d * p->n_questions + i];
-            if (!make_prompt(a, q, depths[d], ids, e)) return false;
-            size_t same = common_prefix(&p->plain, ids), room = answer_room(a, q);
+            if (!make_prompt(r, q, depths[d], ids, e)) return false;
+            size_t same = common_prefix(&p->plain, ids), room = answer_room(r, q);
             if (same >= ids->n) same = ids->n - 1; /* at least one token has to run to give logits */
             if (same < p->shared[d]) p->shared[d] = same;
             if (ids->n + room > length + COUNTING_SLACK)
@@ -266,14 +273,14 @@ static void free_prompts(Prompts *p) {
     free(p->snapshots);
 }
 
-static bool ask_all_questions(Run *a, Prompts *p, TaskScore *scores, Error *e) {
+static bool ask_all_questions(Run *r, Prompts *p, TaskScore *scores, Error *e) {
     /* 1. Read the plain scene once, and take a snapshot of the cache where the prompts of each depth leave
      * it. */
     for (size_t d = 0, at = 0; d < p->n_depths; at = p->shared[d++]) {
         if (p->shared[d] > at &&
-            !net_run(a->n, a->kv, p->plain.ids + at, p->shared[d] - at, p->shared[d] - at, NULL, NULL, e))
+            !net_run(r->n, r->kv, p->plain.ids + at, p->shared[d] - at, p->shared[d] - at, NULL, NULL, e))
             return false;
-        if (!(p->snapshots[d] = kv_snapshot(a->kv, e))) return false;
+        if (!(p->snapshots[d] = kv_snapshot(r->kv, e))) return false;
     }
     /* 2. Ask from the deepest snapshot back to the first. Of layers without a window a snapshot stores only
      * the number of tokens: their keys and values stay in the cache, where whatever runs after a restore
@@ -282,9 +289,9 @@ static bool ask_all_questions(Run *a, Prompts *p, TaskScore *scores, Error *e) {
     for (size_t d = p->n_depths; d-- > 0;)
         for (size_t i = 0; i < p->n_questions; i++) {
             const TokenList *ids = &p->each[d * p->n_questions + i];
-            kv_restore(a->kv, p->snapshots[d]);
-            if (!run_tokens(a, ids->ids + p->shared[d], ids->n - p->shared[d], e) ||
-                !score_question(a, &a->s->questions[i], a->how->depths[d], &scores[d], e))
+            kv_restore(r->kv, p->snapshots[d]);
+            if (!run_tokens(r, ids->ids + p->shared[d], ids->n - p->shared[d], e) ||
+                !score_question(r, &r->s->questions[i], r->how->depths[d], &scores[d], e))
                 return false;
         }
     return true;
@@ -292,12 +299,12 @@ static bool ask_all_questions(Run *a, Prompts *p, TaskScore *scores, Error *e) {
 
 /* Tokens of the longest candidate, which may take more than the room that a prompt leaves for the right
  * answer. */
-static size_t longest_candidate(const Run *a) {
+static size_t longest_candidate(const Run *r) {
     size_t most = 0;
-    for (size_t i = 0; i < a->s->n_questions; i++) {
-        const TextList *c = &a->s->questions[i].candidates;
+    for (size_t i = 0; i < r->s->n_questions; i++) {
+        const TextList *c = &r->s->questions[i].candidates;
         for (size_t k = 0; k < c->n; k++) {
-            size_t n = tokenizer_count(a->t, c->texts[k]) + 2;
+            size_t n = tokenizer_count(r->t, c->texts[k]) + 2;
             if (n > most) most = n;
         }
     }
@@ -305,18 +312,18 @@ static size_t longest_candidate(const Run *a) {
 }
 
 bool evaluate_scene(const SceneEvaluation *how, const Scene *s, TaskScore *scores, Error *e) {
-    Run a = {.how = how, .n = how->net, .t = how->tokenizer, .s = s};
+    Run r = {.how = how, .n = how->net, .t = how->tokenizer, .s = s};
     Prompts p;
-    bool ok = make_prompts(&a, &p, e);
-    if (ok) a.kv = kv_new(a.n, how->length + 2 * COUNTING_SLACK + longest_candidate(&a), e);
-    a.last = big_alloc(a.n->spec->vocab, sizeof *a.last, "logits", e);
-    ok = ok && a.kv && a.last;
+    bool ok = make_prompts(&r, &p, e);
+    if (ok) r.kv = kv_new(r.n, how->length + 2 * COUNTING_SLACK + longest_candidate(&r), e);
+    r.last = big_alloc(r.n->spec->vocab, sizeof *r.last, "logits", e);
+    ok = ok && r.kv && r.last;
     if (ok) {
-        kv_watch(a.kv, how->stop);
-        ok = ask_all_questions(&a, &p, scores, e);
+        kv_watch(r.kv, how->stop);
+        ok = ask_all_questions(&r, &p, scores, e);
     }
-    free(a.last);
-    kv_free(a.kv);
+    free(r.last);
+    kv_free(r.kv);
     free_prompts(&p);
     return ok;
 }

@@ -1,4 +1,5 @@
-/* Scenes and their questions: memory and token counts. */
+/* Scenes and their questions: memory, and how many tokens a question needs. The texts belong to the scene's
+ * arena; the arrays of the lists grow while a scene is made, so they are allocated by themselves. */
 #include "recal/evaluate/scene.h"
 
 #include <stdlib.h>

@@ -56,6 +56,7 @@ enum { LEAST_KEYS = 16 };    /* the tasks ask for that many different ones at on
 enum { LEAST_VALUES = 10 };  /* a question is ranked among ten candidates */
 enum { MAX_FILE = 1 << 20 }; /* bytes of a wording file */
 
+/* The texts stay in the JSON value, which the wording keeps. */
 static bool read_wording(const char *path, Wording *w, Error *e) {
     Buffer text = {0};
     if (file_read(path, MAX_FILE, &text, e)) w->json = json_parse(path, text.data, text.size, e);
@@ -70,6 +71,7 @@ static bool read_wording(const char *path, Wording *w, Error *e) {
            has_placeholders(path, "questions", w->questions, false, e);
 }
 
+/* On an error whatever was read so far is freed. */
 bool wording_open(const char *path, Wording *out, Error *e) {
     *out = path ? (Wording){0} : builtin;
     if (!path || read_wording(path, out, e)) return true;

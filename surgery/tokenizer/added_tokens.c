@@ -58,6 +58,7 @@ bool added_tokens_index(AddedTokens *a, const NormalizerList *normalizers, Error
         if (token->len > MAX_TOKEN_LENGTH)
             return error_set(e, ERR_INPUT, "added token %d is %u bytes long, more than %d", token->id,
                              token->len, MAX_TOKEN_LENGTH);
+        /* A token that is searched in normalised text can only be found in its normalised form. */
         Buffer text = {0};
         buffer_append(&text, token->text, token->len);
         bool ok = !token->normalized || !normalizers || normalizers_apply(normalizers, &text, false, e);

@@ -60,26 +60,33 @@ static void decode_markers(const char *s, size_t n, bool drop, Buffer *out) {
     }
 }
 
+/* The steps of HF's decoders in their usual order: ByteFallback turns <0xXX> into a byte; ByteLevel or
+ * Metaspace turn the alphabet of the vocabulary back into text; Replace changes what is left, mostly markers
+ * into spaces. Text of added tokens is not in the byte-level alphabet and is copied. */
 void decode_token(const Tokenizer *t, int32_t id, bool first, Buffer *out) {
     const char *s = t->text[id];
     size_t n = t->len[id], start = out->size;
+    /* 1. A token of byte fallback is one byte, and nothing else happens to it. */
     int byte = t->decode_bytes ? byte_of(s, n) : -1;
     if (byte >= 0) {
         buffer_byte(out, (uint8_t)byte);
         return;
     }
+    /* 2. From the alphabet of the vocabulary to text. */
     if (t->byte_level && !t->is_added[id])
         decode_printable(s, n, out);
     else if (t->decode_markers)
         decode_markers(s, n, first && t->drop_first_markers, out);
     else
         buffer_append(out, s, n);
+    /* 3. Replacements. Most tokens have nothing to replace, so it is looked for before anything is copied. */
     for (size_t i = 0; i < t->n_replacements; i++)
         if (memmem(out->data + start, out->size - start, t->replacements[i].from,
                    strlen(t->replacements[i].from)))
             replace_all(&t->replacements[i], out, start);
 }
 
+/* HF's decoder Strip: it removes the space that encoding put in front of the text. */
 void decode_strip_ends(const Tokenizer *t, Buffer *out, size_t start) {
     size_t from = start;
     for (uint32_t i = 0; i < t->strip_start && from < out->size && out->data[from] == ' '; i++)

@@ -31,6 +31,7 @@ void tokenizer_ids_to_config(const Checkpoint *c, json_t *config) {
     }
 }
 
+/* The texts of all tokens. JSON and C strings cannot hold a NUL, so a token with one is an error. */
 static bool read_tokens(Source *s, Arena *a, Error *e) {
     const MetaEntry *m = meta_find(s->c, "tokenizer.ggml.tokens");
     s->n = m->count;
@@ -69,6 +70,7 @@ static json_t *added_tokens(const Source *s) {
     return list;
 }
 
+/* {text: id}. Of several tokens with one text the last one stays, since an object has each key once. */
 static json_t *vocabulary(const Source *s) {
     json_t *v = json_object();
     for (size_t i = 0; i < s->n; i++)
@@ -111,10 +113,13 @@ static int by_score(const void *a, const void *b) {
     return x->right < y->right ? -1 : x->right > y->right;
 }
 
+/* ["left right", ...]. Only normal tokens are merged; control tokens are never made from text, and byte
+ * tokens stand for characters that have no other. */
 static json_t *merges_from_scores(const Source *s, const json_t *vocab) {
     const MetaEntry *scores = meta_find(s->c, "tokenizer.ggml.scores");
     Merge *merges = NULL;
     size_t n = 0, capacity = 0;
+    /* 1. Collect every split of every token into two known ones. */
     for (size_t i = 0; scores && i < s->n; i++) {
         const char *t = s->tokens[i];
         double score = 0;
@@ -133,6 +138,7 @@ static json_t *merges_from_scores(const Source *s, const json_t *vocab) {
                                   (uint32_t)json_integer_value(b), t, cut};
         }
     }
+    /* 2. Order them; the place in the list is the rank. */
     if (n) qsort(merges, n, sizeof *merges, by_score);
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++)
@@ -149,6 +155,7 @@ static json_t *byte_level(bool use_regex) {
                      "use_regex", use_regex);
 }
 
+/* A Split whose matches are pieces of their own. */
 static json_t *split_at(const char *expression) {
     return json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", expression, "behavior",
                      "Isolated", "invert", 0);
@@ -195,6 +202,7 @@ static void set_spm_parts(const Source *s, json_t *root) {
     bool prefix = true;
     meta_bool(s->c, "tokenizer.ggml.add_space_prefix", &prefix);
     json_t *normalizers = json_array(), *decoders = json_array();
+    /* Encoding: Prepend "▁", then Replace " " by "▁". There is no pre-tokenizer. */
     if (prefix)
         json_array_append_new(normalizers,
                               json_pack("{s:s, s:s}", "type", "Prepend", "prepend", space_marker));
@@ -203,6 +211,8 @@ static void set_spm_parts(const Source *s, json_t *root) {
     json_object_set_new(root, "normalizer",
                         json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", normalizers));
     json_object_set_new(root, "pre_tokenizer", json_null());
+    /* Decoding: "▁" becomes " ", <0xXX> become bytes, tokens are joined, and the space in front is removed.
+     */
     json_array_append_new(decoders, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String",
                                               space_marker, "content", " "));
     json_array_append_new(decoders, json_pack("{s:s}", "type", "ByteFallback"));
@@ -314,6 +324,7 @@ static json_t *build_config(const Source *s, const ConversionTarget *to, json_t 
     return c;
 }
 
+/* Writes a JSON value as a side file and releases it. */
 static void set_file(Checkpoint *out, const char *name, json_t *value, int indent) {
     Buffer text = {0};
     json_print(value, indent, &text);

@@ -1,4 +1,5 @@
-/* The vocabulary of a GGUF, and keys that both ways to it write. */
+/* The vocabulary of a GGUF while it is put together, and the keys that both conversions to a GGUF write: from
+ * tokenizer.json (hf_to_gguf.c) and from tokenizer.model (sentencepiece_to_gguf.c). */
 #include "surgery/tokenizer/gguf_vocabulary.h"
 
 #include <stdlib.h>
@@ -36,6 +37,8 @@ void gguf_vocabulary_fill_gaps(GgufVocabulary *v, Arena *a) {
         }
 }
 
+/* The result is never longer than the text, so the copy is changed in place: a marker of three bytes becomes
+ * one space. */
 const char *marker_to_space(const char *text, size_t n, Arena *a) {
     char *out = arena_strndup(a, text, n), *to = out;
     for (const char *s = out; *s; to++)
@@ -59,6 +62,9 @@ static bool id_of(const GgufVocabulary *v, const char *text, uint32_t *id) {
     return false;
 }
 
+/* llama.cpp ends a generation at EOS and begins a text with BOS by these keys. A token that
+ * tokenizer_config.json names by text may not be in the vocabulary, and config.json may name a list of ids or
+ * one that is out of range; then no key is written. */
 void gguf_write_special_ids(const GgufVocabulary *v, const json_t *tokenizer_config, const json_t *config,
                             Checkpoint *out) {
     for (size_t i = 0; i < N_SPECIAL_ROLES; i++) {
@@ -73,6 +79,8 @@ void gguf_write_special_ids(const GgufVocabulary *v, const json_t *tokenizer_con
     }
 }
 
+/* Recent versions of transformers save the template as a file of its own, older ones within
+ * tokenizer_config.json. */
 void gguf_write_chat_template(const Checkpoint *source, const json_t *tokenizer_config, Checkpoint *out) {
     const SideFile *jinja = checkpoint_file(source, "chat_template.jinja");
     const char *text = json_get_string(tokenizer_config, "chat_template");

@@ -21,6 +21,7 @@
 
 /* ---- vocabulary ---- */
 
+/* Sets the token of an id, which has to be a row of the model's embedding. */
 static bool set_token(GgufVocabulary *v, const char *text, json_int_t id, int32_t type, const char *where,
                       Error *e) {
     if (id < 0 || (size_t)id >= v->n)
@@ -51,6 +52,7 @@ static bool read_vocab(GgufVocabulary *v, const json_t *root, bool spm, Arena *a
         if (!set_token(v, text, json_is_integer(id) ? json_integer_value(id) : -1, type, where, e))
             return false;
     }
+    /* Added tokens come second, so that their types replace those of the same ids above. */
     for (size_t i = 0; i < json_array_size(added); i++) {
         const json_t *t = json_array_get(added, i);
         const char *content = json_get_string(t, "content");

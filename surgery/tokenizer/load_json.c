@@ -56,6 +56,8 @@ static json_int_t largest_id(const json_t *vocab, const json_t *added) {
     return top;
 }
 
+/* "model.vocab" of BPE: {text: id}. Added tokens that are not in it follow in load_added, so room is made for
+ * their ids. */
 static bool load_vocab(const Loader *l, const json_t *root) {
     Tokenizer *t = l->t;
     const json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab"),
@@ -114,6 +116,7 @@ static bool load_unigram(const Loader *l, const json_t *root) {
                          (long long)top);
     /* Added tokens may have ids behind the vocabulary. */
     tokenizer_allocate(t, top >= (json_int_t)n ? (size_t)top + 1 : n);
+    /* HF sums scores in double precision. */
     t->unigram = unigram_new(t->vocab_size, false);
     double least = INFINITY;
     for (size_t i = 0; i < n; i++) {
@@ -140,6 +143,8 @@ static bool load_model(const Loader *l, const json_t *root) {
     if (tokenizer_json_is(model, "Unigram")) return load_unigram(l, root);
     if (json_object_get(model, "type") && !tokenizer_json_is(model, "BPE"))
         return refuse(l, "a model", json_get_string(model, "type"));
+    /* WordPiece-like marks on parts of words, and merges that are left out at random during training, are not
+     * implemented. */
     const char *prefix = json_get_string(model, "continuing_subword_prefix"),
                *suffix = json_get_string(model, "end_of_word_suffix");
     if ((prefix && *prefix) || (suffix && *suffix))
@@ -223,6 +228,7 @@ static void apply_llama_class(Tokenizer *t, const json_t *tokenizer_config, bool
         t->suffix[t->n_suffix++] = t->eos;
 }
 
+/* BOS and EOS. Both files may be missing, but not damaged. */
 static bool load_ids(Tokenizer *t, const Checkpoint *c, bool has_template, Error *e) {
     Error damaged = {0};
     json_t *tokenizer_config = checkpoint_json(c, TOKENIZER_CONFIG_FILE, &damaged);

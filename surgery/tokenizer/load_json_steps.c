@@ -79,6 +79,7 @@ static bool load_unicode(const Loader *l, const json_t *o, const Step *row) {
                            l->where, l->e);
 }
 
+/* The functions below read one type each. Members that are missing have HF's defaults. */
 static bool load_lowercase(const Loader *l, const json_t *o, const Step *row) {
     (void)o, (void)row;
     return normalizers_add(&l->t->normalizers, (Normalizer){.apply = normalize_lowercase}, l->where, l->e);
@@ -119,7 +120,7 @@ static int base64_digit(char c) {
 
 /* False if a character is not in the alphabet. Padding may be missing. */
 static bool decode_base64(const char *s, Buffer *out) {
-    uint32_t bits = 0;
+    uint32_t bits = 0; /* the last four digits, 6 bits each */
     size_t n = strlen(s), digits = 0;
     while (n && s[n - 1] == '=')
         n--;
@@ -175,6 +176,7 @@ static bool add_step(const Loader *l, Splitter s) {
     return splitters_add(&l->t->splitters, s, l->where, l->e);
 }
 
+/* A type that always cuts by the same expression. */
 static bool load_pattern(const Loader *l, const json_t *o, const Step *row) {
     (void)o;
     Splitter s = {.apply = split_by_pattern, .behavior = row->behavior, .invert = row->invert};
@@ -195,6 +197,7 @@ static bool load_behavior(const Loader *l, const json_t *o, SplitBehavior *out) 
     return refuse(l, "a split with behavior", name);
 }
 
+/* Split: by an expression or a text of the file. */
 static bool load_split(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     Splitter s = {.apply = split_by_pattern, .invert = tokenizer_json_flag(o, "invert", false)};
@@ -203,6 +206,7 @@ static bool load_split(const Loader *l, const json_t *o, const Step *row) {
     return s.pattern && add_step(l, s);
 }
 
+/* Punctuation: each character is a piece, unless "behavior" says otherwise. */
 static bool load_punctuation(const Loader *l, const json_t *o, const Step *row) {
     Splitter s = {.apply = split_by_pattern, .behavior = SPLIT_ISOLATED};
     if (json_object_get(o, "behavior") && !load_behavior(l, o, &s.behavior)) return false;
@@ -210,6 +214,7 @@ static bool load_punctuation(const Loader *l, const json_t *o, const Step *row) 
     return s.pattern && add_step(l, s);
 }
 
+/* CharDelimiterSplit: cuts at a character and drops it. */
 static bool load_delimiter(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     const char *delimiter = json_get_string(o, "delimiter");
@@ -230,6 +235,8 @@ static bool load_digits(const Loader *l, const json_t *o, const Step *row) {
     return s.pattern && add_step(l, s);
 }
 
+/* ByteLevel: a space in front, a cut by GPT-2's expression, then the byte-level alphabet. The first two can
+ * be switched off. */
 static bool load_byte_level(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     if (l->t->byte_level) return refuse(l, "a second pre_tokenizer", "ByteLevel");
@@ -261,6 +268,7 @@ static PrependScheme prepend_scheme(const json_t *o) {
                                           : PREPEND_ALWAYS;
 }
 
+/* Metaspace: marks spaces, which also is a way to cut. Behind ByteLevel there are no spaces left to mark. */
 static bool load_metaspace(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     Splitter s = {.apply = split_metaspace,
@@ -361,6 +369,7 @@ static bool load_decoder_bytes(const Loader *l, const json_t *o, const Step *row
     return true;
 }
 
+/* Replace, by a text; an expression could match over several tokens. */
 static bool load_decoder_replace(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     Tokenizer *t = l->t;
@@ -372,6 +381,7 @@ static bool load_decoder_replace(const Loader *l, const json_t *o, const Step *r
     return true;
 }
 
+/* Strip: "start" and "stop" are how many spaces are removed at either end of the whole text. */
 static bool load_decoder_strip(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     const char *content = json_get_string(o, "content");

@@ -20,6 +20,8 @@ static struct TextSlot *text_slot(const TextMap *m, const char *key, size_t len)
 }
 
 void text_map_put(TextMap *m, const char *key, uint32_t len, int32_t value) {
+    /* Grow before the table is more than half full: every entry moves to its place in one of twice the size.
+     */
     if (2 * (m->n + 1) > m->capacity) {
         TextMap bigger = {.capacity = m->capacity ? 2 * m->capacity : FIRST_CAPACITY};
         bigger.slots = xcalloc(bigger.capacity, sizeof *bigger.slots);
@@ -35,7 +37,7 @@ void text_map_put(TextMap *m, const char *key, uint32_t len, int32_t value) {
 }
 
 int32_t text_map_get(const TextMap *m, const char *key, size_t len) {
-    if (!m->n) return -1;
+    if (!m->n) return -1; /* an empty map has no slots to search */
     const struct TextSlot *s = text_slot(m, key, len);
     return s->key ? s->value : -1;
 }
@@ -55,6 +57,7 @@ static struct MergeSlot *merge_slot(const MergeMap *m, uint64_t pair) {
 }
 
 void merge_map_put(MergeMap *m, int32_t left, int32_t right, uint32_t rank, int32_t merged, bool replace) {
+    /* Grow as text_map_put does. */
     if (2 * (m->n + 1) > m->capacity) {
         MergeMap bigger = {.capacity = m->capacity ? 2 * m->capacity : FIRST_CAPACITY};
         bigger.slots = xcalloc(bigger.capacity, sizeof *bigger.slots);

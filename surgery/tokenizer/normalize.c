@@ -62,7 +62,7 @@ static bool map_run(const char *run, size_t n, int form, Buffer *out, Error *e) 
  * that HF leaves alone ends a run and is copied as it is, since nothing composes across it there. */
 bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e) {
     const char *s = (char *)text->data;
-    size_t n = text->size, done = 0;
+    size_t n = text->size, done = 0; /* up to `done` the text has been copied to `out` */
     Buffer out = {0};
     for (size_t i = 0, len; i < n;) {
         if ((uint8_t)s[i] < 0x80) {
@@ -85,7 +85,7 @@ bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e) {
         }
         done = i;
     }
-    if (!out.size) return true;
+    if (!out.size) return true; /* all ASCII: the text stays as it is */
     buffer_append(&out, s + done, n - done);
     replace_text(text, &out);
     return true;
@@ -93,6 +93,8 @@ bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e) {
 
 /* ---- other steps ---- */
 
+/* Character by character, as HF does it; rules that depend on neighbours, such as the Greek final sigma, do
+ * not apply. */
 bool normalize_lowercase(const Normalizer *z, Buffer *text, Error *e) {
     (void)z, (void)e;
     Buffer out = {0};
@@ -108,6 +110,8 @@ bool normalize_lowercase(const Normalizer *z, Buffer *text, Error *e) {
     return true;
 }
 
+/* HF's Prepend, and SentencePiece's add_dummy_prefix: it makes a word at the start of a text the same token
+ * as elsewhere. */
 bool normalize_prepend(const Normalizer *z, Buffer *text, Error *e) {
     (void)e;
     if (!text->size) return true;
@@ -118,6 +122,7 @@ bool normalize_prepend(const Normalizer *z, Buffer *text, Error *e) {
     return true;
 }
 
+/* llama.cpp puts no space in front of a unigram's text that has no words. */
 bool normalize_prepend_words(const Normalizer *z, Buffer *text, Error *e) {
     for (size_t i = 0; i < text->size; i++)
         if (text->data[i] != ' ') return normalize_prepend(z, text, e);
@@ -145,6 +150,7 @@ bool normalize_replace(const Normalizer *z, Buffer *text, Error *e) {
     return true;
 }
 
+/* HF's Strip, at either or both ends, in place. */
 bool normalize_strip(const Normalizer *z, Buffer *text, Error *e) {
     (void)e;
     const char *s = (char *)text->data;
@@ -168,7 +174,7 @@ bool normalize_strip_end(const Normalizer *z, Buffer *text, Error *e) {
 
 bool normalize_squeeze(const Normalizer *z, Buffer *text, Error *e) {
     (void)z, (void)e;
-    size_t n = 0;
+    size_t n = 0; /* bytes kept so far; the text is shortened in place */
     for (size_t i = 0; i < text->size; i++)
         if (text->data[i] != ' ' || (n && text->data[n - 1] != ' ')) text->data[n++] = text->data[i];
     while (n && text->data[n - 1] == ' ')

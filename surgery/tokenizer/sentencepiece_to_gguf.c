@@ -18,14 +18,14 @@
 /* The scores that llama.cpp's converter gives to ids without a piece, and to added tokens. */
 static const float no_score = -10000, added_score = -1000;
 
+/* ---- vocabulary ---- */
+
 static void put_piece(GgufVocabulary *v, size_t id, const char *text, PieceType type, float score) {
     v->text[id] = text;
     v->len[id] = strlen(text);
     v->type[id] = type;
     v->score[id] = score;
 }
-
-/* ---- vocabulary ---- */
 
 /* Whether a text begins and ends so; without `end` whether it is `start`. */
 static bool has_form(const char *s, const char *start, const char *end) {
@@ -48,10 +48,12 @@ static bool looks_special(const char *s) {
     return false;
 }
 
-/* Calls `each` for the tokens of added_tokens.json and then for those of tokenizer_config.json. The latter
- * also says which are special, so it comes second and wins. */
+/* Receives an added token. Returning false ends the walk. */
 typedef bool (*AddedSink)(void *context, uint64_t id, const char *text, bool special, Error *e);
 
+/* Calls `each` for the tokens of added_tokens.json, {text: id}, and then for those of tokenizer_config.json,
+ * "added_tokens_decoder": {"id": {"content", "special"}}. The latter also says which are special, so it comes
+ * second and overrides the former. */
 static bool each_added(const json_t *added, const json_t *tokenizer_config, AddedSink each, void *context,
                        Error *e) {
     const char *key;
@@ -68,26 +70,27 @@ static bool each_added(const json_t *added, const json_t *tokenizer_config, Adde
         if (end == key || *end || !text || !*text)
             return error_set(
                 e, ERR_INPUT,
-                "tokenizer_config.json: added_tokens_decoder: '%.60s' is no id, or has no content", key);
+                "tokenizer_config.json: added_tokens_decoder: '%.60s' is not an id, or has no content", key);
         bool special = json_is_true(json_object_get(value, "special"));
         if (!each(context, id, text, special || looks_special(text), e)) return false;
     }
     return true;
 }
 
-/* The sink's context when added tokens are put into the vocabulary, */
+/* Context of put_added. */
 typedef struct Putting {
     GgufVocabulary *v;
     Arena *a; /* for their texts */
 } Putting;
 
-/* and when it is counted how large the vocabulary has to be. */
+/* Context of count_added. */
 typedef struct Counting {
     size_t n;      /* largest id + 1 so far */
     size_t pieces; /* of tokenizer.model */
 } Counting;
 
-/* Memory is needed for the largest id, so a file may not name one far behind its pieces. */
+/* Finds how large a vocabulary with all added tokens is. Memory is needed for the largest id, so a file may
+ * not name one far behind its pieces. */
 static bool count_added(void *context, uint64_t id, const char *text, bool special, Error *e) {
     (void)special;
     Counting *c = context;
@@ -99,6 +102,7 @@ static bool count_added(void *context, uint64_t id, const char *text, bool speci
     return true;
 }
 
+/* Puts an added token into the vocabulary. It replaces a piece of the same id. */
 static bool put_added(void *context, uint64_t id, const char *text, bool special, Error *e) {
     Putting *x = context;
     if (id >= x->v->n)
@@ -134,6 +138,8 @@ static void write_default_id(Checkpoint *out, const char *key, int32_t id) {
     if (id >= 0 && !meta_find(out, key)) meta_set_u32(out, key, (uint32_t)id);
 }
 
+/* All keys but the chat template. Without other word from tokenizer_config.json, BPE models put BOS in front
+ * of a text and unigram models (T5) EOS behind it. */
 static void write_pieces(const SentencePiece *sp, const GgufVocabulary *v, const json_t *tokenizer_config,
                          const json_t *config, Checkpoint *out) {
     bool unigram = sp->model == PIECES_UNIGRAM, bos = !unigram, eos = unigram;

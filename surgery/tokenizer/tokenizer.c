@@ -1,4 +1,6 @@
-/* The public interface: opening a tokenizer from its source, encoding and decoding whole texts. */
+/* The public interface: opening a tokenizer from its source, encoding and decoding whole texts. The work is
+ * done elsewhere: the three loaders fill a struct Tokenizer (tokenizer_state.h), encode.c takes a text
+ * through its steps, and decode.c turns single tokens back into bytes. */
 #include "surgery/tokenizer/tokenizer.h"
 
 #include <stdlib.h>
@@ -13,6 +15,8 @@
 #include "surgery/tokenizer/piece.h"
 #include "surgery/tokenizer/unigram.h"
 
+/* A folder may have several sources. tokenizer.json comes first because it is what transformers uses;
+ * tokenizer.model often  lies beside it as the file that it was made from. */
 static bool load(Tokenizer *t, const Checkpoint *c, const char *path, Error *e) {
     if (checkpoint_file(c, TOKENIZER_FILE)) return tokenizer_load_json(t, c, e);
     if (c->format == FORMAT_GGUF) return tokenizer_load_gguf(t, c, e);
@@ -23,7 +27,7 @@ static bool load(Tokenizer *t, const Checkpoint *c, const char *path, Error *e) 
 Tokenizer *tokenizer_open(const Checkpoint *c, Error *e) {
     Tokenizer *t = xcalloc(1, sizeof *t);
     const char *path = c->path ? c->path : "checkpoint";
-    t->unk = t->bos = t->eos = -1;
+    t->unk = t->bos = t->eos = -1; /* none, until the loader finds them */
     bool ok = load(t, c, path, e);
     if (ok && t->vocab.n == 0) ok = error_set(e, ERR_INPUT, "%s: the tokenizer's vocabulary is empty", path);
     /* The sentencepiece library searches its user-defined symbols as they are; HF normalises added tokens
@@ -35,11 +39,13 @@ Tokenizer *tokenizer_open(const Checkpoint *c, Error *e) {
         tokenizer_close(t);
         return NULL;
     }
+    /* What follows from the vocabulary can only be computed now that it is complete. */
     tokenizer_derive(t);
     t->cache = piece_cache_new();
     return t;
 }
 
+/* Also closes a tokenizer whose loading failed half-way: whatever was not reached is NULL. */
 void tokenizer_close(Tokenizer *t) {
     if (!t) return;
     splitters_free(&t->splitters);
@@ -64,7 +70,7 @@ bool tokenizer_encode(const Tokenizer *t, const char *text, size_t n, bool add_s
 bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool keep_special, Buffer *out,
                       Error *e) {
     size_t start = out->size;
-    bool first = true;
+    bool first = true; /* no token has been decoded yet; special tokens that are left out do not count */
     for (size_t i = 0; i < n; i++) {
         int32_t id = ids[i];
         if (id < 0 || (uint32_t)id >= t->vocab_size || !t->text[id])
@@ -77,6 +83,8 @@ bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool kee
     if (out->size > start) decode_strip_ends(t, out, start);
     return true;
 }
+
+/* ---- questions ---- */
 
 size_t tokenizer_count(const Tokenizer *t, const char *text) {
     TokenList ids = {0};

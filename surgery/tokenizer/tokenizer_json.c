@@ -1,4 +1,6 @@
-/* Small questions about tokenizer.json. */
+/* Small questions about tokenizer.json, shared by the loader and by the conversion to GGUF. jansson's
+ * look-ups return NULL for a missing member and for a value that is no object, so none of these functions
+ * needs a check of its own. */
 #include "surgery/tokenizer/tokenizer_json.h"
 
 #include <string.h>
@@ -22,12 +24,14 @@ const char *tokenizer_json_content(const json_t *token) {
 bool tokenizer_json_merge(const json_t *merge, MergePair *out) {
     if (json_is_string(merge)) {
         out->left = json_string_value(merge);
+        /* A space inside of a token is written as "Ġ" or a marker, so the first one separates the two. */
         const char *space = strchr(out->left, ' ');
         if (!space) return false;
         out->left_len = (size_t)(space - out->left);
         out->right = space + 1;
         return true;
     }
+    /* Files of tokenizers 0.20 and later have arrays of two texts. */
     out->left = json_string_value(json_array_get(merge, 0));
     out->right = json_string_value(json_array_get(merge, 1));
     if (!out->left || !out->right) return false;

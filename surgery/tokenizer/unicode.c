@@ -53,6 +53,8 @@ static const struct {
           "\\x{1fae8}-\\x{1fae9}\\x{1faf7}-\\x{1faf8}\\x{1fbcb}-\\x{1fbef}"},
 };
 
+/* ---- look-ups in the tables ---- */
+
 const char *property_additions(const char *name, size_t n) {
     for (size_t i = 0; i < sizeof additions / sizeof *additions; i++)
         if (strlen(additions[i].property) == n && memcmp(additions[i].property, name, n) == 0)
@@ -91,6 +93,7 @@ static const struct {
     {0x1fbf0, 0x1fbf9},
 };
 
+/* By binary search, since every character beyond ASCII of a text that is normalised asks. */
 bool is_unnormalized(int32_t code) {
     size_t from = 0, to = sizeof unnormalized / sizeof *unnormalized;
     while (from < to) {
@@ -116,6 +119,7 @@ static const struct {
     {0x10d50, 0x10d65, 0x20}, {0x16ea0, 0x16eb8, 0x1b},
 };
 
+/* The table comes first, because utf8proc leaves a capital that it does not know as it is. */
 int32_t lower_char(int32_t code) {
     for (size_t i = 0; i < sizeof lowered / sizeof *lowered; i++)
         if (code >= lowered[i].from && code <= lowered[i].to) return code + lowered[i].distance;
@@ -128,7 +132,7 @@ const char space_marker[] = "\xe2\x96\x81";
 
 int32_t next_char(const char *text, size_t n, size_t *len) {
     uint8_t first = (uint8_t)text[0];
-    if (first < 0x80) {
+    if (first < 0x80) { /* ASCII, the most frequent case, needs no library */
         *len = 1;
         return first;
     }
@@ -138,6 +142,7 @@ int32_t next_char(const char *text, size_t n, size_t *len) {
     return l > 0 ? code : -1;
 }
 
+/* Goes back over continuation bytes (10xxxxxx) to the first byte of the character. */
 int32_t previous_char(const char *text, size_t at, size_t *len) {
     size_t start = at;
     while (start > 0 && ((uint8_t)text[--start] & 0xc0) == 0x80) {}
