@@ -293,7 +293,7 @@ static void refuses_what_is_not_supported_by_name(void **state) {
     open_refused(llama, "added_tokens.json", "{\"<n>\":99999999}",
                  "token '<n>' has id 99999999 in a vocabulary of 11");
     open_refused(llama, "tokenizer_config.json", "{\"added_tokens_decoder\":{\"1x\":{\"content\":\"a\"}}}",
-                 "added_tokens_decoder: '1x' is no id");
+                 "added_tokens_decoder: '1x' is not an id");
     open_refused(llama, "tokenizer_config.json", "{", "tokenizer_config.json:1:");
 }
 
