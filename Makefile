@@ -117,7 +117,7 @@ check-peers: peers
 	@$(MAKE) --no-print-directory all tools
 	$(PYTEST) -m "not long" tests/peers
 
-# README's table of families, from what the comparisons find.
+# The table of families in surgery/README.md, from what the comparisons find; and that of carriers.
 families: peers
 	@$(MAKE) --no-print-directory all tools
 	DEROPE_MATRIX=$(abspath tests/peers/families.json) $(PYTEST) $(patsubst %,tests/peers/test_%.py,families gradients transformers5) -k "not readme"

@@ -1,16 +1,19 @@
-"""README's table of families, made of what `make families` found (families.json).
+"""Two tables of surgery/README.md: families, made of what `make families` found (families.json), and carriers, made of what the
+program says (tests/tool_runtimes.c).
 
-  python tests/peers/matrix.py        writes it into README.md
+  DEROPE=build/derope python tests/peers/matrix.py        writes both into surgery/README.md
 """
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "tests" / "peers" / "families.json"
 COLUMNS = ["logits", "gradients", "GGUF", "dropped: HF", "in transformers 5", "dropped: GGUF", "some layers: HF", "some layers: GGUF"]
-START, END = "<!-- families -->\n", "<!-- /families -->"
+README = ROOT / "surgery" / "README.md"
 
 
 class Matrix:
@@ -44,10 +47,25 @@ def table(data):
     return "\n".join(lines) + "\n"
 
 
-def readme_with(text):
-    readme = (ROOT / "README.md").read_text()
-    return re.sub(re.escape(START) + ".*?" + re.escape(END), lambda _: START + text + END, readme, flags=re.S)
+def carrier_table(facts):
+    lines = ["| format | carrier | runs in | how it says it |", "|---|---|---|---|"]
+    for c in facts["carriers"]:
+        lines.append(f"| {c['format']} | `{c['name']}` | {c['runtimes']} | {c['says']} |")
+    return "\n".join(lines) + "\n"
+
+
+def put(text, name, table_text):
+    """`text` with what lies between <!-- NAME --> and <!-- /NAME --> replaced."""
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    assert start in text and end in text, name
+    return re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _: start + table_text + end, text, flags=re.S)
+
+
+def with_tables(text, results, facts):
+    return put(put(text, "families", table(json.loads(results.read_text()))), "carriers", carrier_table(facts))
 
 
 if __name__ == "__main__":
-    (ROOT / "README.md").write_text(readme_with(table(json.loads(RESULTS.read_text()))))
+    build = Path(os.environ.get("DEROPE", ROOT / "build" / "derope")).resolve().parent
+    told = json.loads(subprocess.run([build / "tests" / "tool_runtimes"], capture_output=True, check=True, text=True).stdout)
+    README.write_text(with_tables(README.read_text(), RESULTS, told))

@@ -4,6 +4,7 @@ replaced by the identity and chosen layers limited to a window; and how both sid
 import json
 
 import numpy
+import pytest
 import torch
 import transformers
 from conftest import run_derope, run_tf5
@@ -126,6 +127,20 @@ def load_stock(folder, tmp, ids=IDS):
     """The same in whichever of the two has the class, the older if both do."""
     here = json.loads((folder / "config.json").read_text())["model_type"] in transformers.CONFIG_MAPPING
     return load_here(folder, ids) if here else load_tf5(run_tf5, folder, ids, tmp)
+
+
+def claims(out):
+    """{runtime: whether it runs an output as intended} by `derope verify`."""
+    return {r["runtime"]: r["runs"] for r in json.loads(run_derope("verify", out, "--json").stdout)["runtimes"]}
+
+
+def check_claim_here(folder, expected, tolerance):
+    """What `derope verify` says of transformers 4.56 is true: it computes the same logits, or it does not know the class."""
+    if claims(folder)["transformers 4.56"]:
+        assert apart(load_here(folder), expected) < tolerance
+    else:
+        with pytest.raises(ValueError, match="does not recognize this architecture"):
+            load_here(folder)
 
 
 def own_logits(model, tmp_path, *flags, ids=IDS):

@@ -9,7 +9,7 @@ import transformers
 from conftest import run_derope
 from gguf_file import without_our_keys
 from llama import compare_llama
-from reference import IDS, byte_tokenizer, load_here, logits, own_logits, save, tiny
+from reference import IDS, byte_tokenizer, check_claim_here, claims, load_here, logits, own_logits, save, tiny
 from safetensors.torch import load_file, save_file
 
 LOAD_MANY = """
@@ -62,9 +62,13 @@ def test_cases(family, tf5, tmp_path):
         want = reference(model)
         compare_llama(tmp_path / f"{name}.gguf", want, IDS, 1e-2, (2, 40, 100))
         for folder in (tmp_path / name, tmp_path / f"{name}-back", tmp_path / f"{name}-plain"):
-            if json.loads((folder / "config.json").read_text())["model_type"] != "granite_swa":  # transformers 5 alone has it
+            if claims(folder)["transformers 4.56"]:
                 difference = (load_here(folder) - want).abs().max()
                 assert difference < 2e-3, (folder.name, difference)
+            else:
+                assert json.loads((folder / "config.json").read_text())["model_type"] == "granite_swa"
+                check_claim_here(folder, want, 0)
+            assert claims(folder)["transformers 5.23"]
             folders.append(str(folder))
             expected[str(folder)] = want
             run_derope("verify", folder)
@@ -98,8 +102,7 @@ def test_saved_by_transformers5(tmp_path):
     assert (load_here(tmp_path / "upper") - logits(model, IDS, (2, 3))).abs().max() < 2e-3
     run_derope("convert", source, tmp_path / "plain")
     assert (tmp_path / "plain" / "config.json").read_bytes() == (source / "config.json").read_bytes()
-    runtimes = {r["runtime"]: r["runs"] for r in json.loads(run_derope("verify", tmp_path / "plain", "--json").stdout)["runtimes"]}
-    assert runtimes == {"transformers 4.56": False, "transformers 5.23": True, "llama.cpp of October 2026": False}
+    assert claims(tmp_path / "plain") == {"transformers 4.56": False, "transformers 5.23": True, "llama.cpp of October 2026": False}
 
 
 def normed(model, which):
@@ -235,8 +238,12 @@ MADE = {
 
 
 def everywhere(folder, gguf, expected, tf5, tmp_path):
-    """A folder in transformers 5, its GGUF in llama.cpp, both here, and the way back from the GGUF, with our keys and without."""
+    """A folder in transformers 5, its GGUF in llama.cpp, both here, and the way back from the GGUF, with our keys and without.
+    transformers 4.56 does not have the class, and `verify` says so."""
     run_derope("convert", gguf, tmp_path / "back")
+    assert claims(tmp_path / "back") == {"transformers 4.56": False, "transformers 5.23": True, "llama.cpp of October 2026": False}
+    check_claim_here(tmp_path / "back", expected, 0)
+    assert claims(gguf) == {"transformers 4.56": False, "transformers 5.23": False, "llama.cpp of October 2026": True}
     run_derope("convert", without_our_keys(gguf, tmp_path / "plain.gguf"), tmp_path / "plain")
     folders = [str(f) for f in (folder, tmp_path / "back", tmp_path / "plain")]
     tf5(LOAD_MANY, json.dumps(folders), json.dumps(IDS), tmp_path / "logits.pt")

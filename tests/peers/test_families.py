@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT, run_derope
 from gguf_file import without_our_keys
 from llama import compare_llama
-from reference import IDS, SIZES, apart, class_logits, hashes, load_here, load_stock, own_logits, save, tiny
+from reference import IDS, SIZES, apart, check_claim_here, claims, class_logits, hashes, load_here, load_stock, own_logits, save, tiny
 from safetensors.torch import load_file
 
 TYPES = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
@@ -282,8 +282,11 @@ def check_dropped(case, layers, what, tmp_path, record_property):
         assert done.returncode == 0, done.stderr
         assert apart(own_logits(out, tmp_path), expected) < 1e-4
         if out.suffix:
+            assert claims(out)["llama.cpp of October 2026"]
             assert_llama_agrees(out, expected, case)
             continue
+        assert claims(out)["transformers 5.23"]
+        check_claim_here(out, expected, 1e-4)
         theirs = load_stock(out, tmp_path)
         assert apart(theirs, expected) < 1e-4
 
@@ -316,7 +319,7 @@ def test_recalibrated(case, tmp_path):
 def test_readme_says_what_was_found():
     """The table of families is that of families.json, which `make families` writes, and it has every family that is built in."""
     data = json.loads(matrix.RESULTS.read_text())
-    assert matrix.readme_with(matrix.table(data)) == (ROOT / "README.md").read_text()
+    assert matrix.put(matrix.README.read_text(), "families", matrix.table(data)) == matrix.README.read_text()
     families = [family for family, _ in CASES.values()]
     assert data.keys() == set(families)
     for family in data:

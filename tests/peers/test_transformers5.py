@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from conftest import run_derope
-from reference import IDS, class_logits, load_here
+from reference import IDS, claims, class_logits, load_here
 from test_families import ALL, CASES, made, without_rotation
 
 LOAD_ALL = """
@@ -43,6 +43,8 @@ def results(tf5, tmp_path_factory):
             if (way == "dropped" and case not in DROPPED) or (way == "scaled" and case in UNWEIGHTED):
                 continue
             run_derope("convert", source, tmp_path / way, *flags)
+            told = claims(tmp_path / way)
+            assert told["transformers 5.23"] and (told["transformers 4.56"] or way == "dropped"), (case, way)
             folders[case, way], expected[case, way] = str(tmp_path / way), reference()
     out = tmp_path_factory.mktemp("logits") / "all.pt"
     tf5(LOAD_ALL, json.dumps(list(folders.values())), json.dumps(IDS), out)
