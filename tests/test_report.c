@@ -1,4 +1,5 @@
-/* The report: what it escapes, shows, leaves out, and survives. */
+/* Reports: escaping of hostile text, the sections and sentences of the page, CSV, model card and pictures,
+ * and that no JSON, however wrong, breaks them. tests/peers/test_report.py looks at the page in a browser. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,7 +45,7 @@ static const char small[] =
     "1.0,"
     "   'low': 0.72, 'high': 1.0, 'candidates': 10}]}";
 
-/* JSON with ' for ". */
+/* Parses JSON that is written with ' instead of ", which C strings would have to escape. */
 static json_t *parse(const char *text) {
     Error e = {0};
     char *copy = xstrdup(text);
@@ -64,7 +65,8 @@ static void assert_lacks(Buffer *b, const char *part) {
     if (strstr(buffer_string(b), part)) fail_msg("'%s' is in the output", part);
 }
 
-/* Start and end tags match; what stands between < and > is a tag, a declaration or an empty element. */
+/* Fails unless every start tag has its end tag, in proper nesting. Declarations (<!...>) and empty elements
+ * (<.../>) need none. */
 static void assert_balanced(Buffer *b) {
     const char *open[256];
     size_t lengths[256], depth = 0;
@@ -360,7 +362,8 @@ static void everything(const json_t *r, const json_t *front) {
     buffer_free(&b);
 }
 
-/* A value of the wrong kind in every place, one after the other. `at` counts places down to 0. */
+/* Puts `odd` into the place number *at of `v`, counting places depth first; false if there are fewer places.
+ */
 static bool spoil(json_t *v, const json_t *odd, size_t *at) {
     const char *key;
     json_t *item;

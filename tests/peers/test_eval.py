@@ -1,5 +1,5 @@
-"""`derope eval` against independent computations by transformers, on the embedded model: perplexity as it is and under each
-way of stretching its rotation, and a grid of needles, every prompt answered again."""
+"""`derope eval` against computations by transformers, on the embedded model: perplexity of the unchanged model and under each
+context-extension method, and a grid of needles, in which transformers answers every prompt of the transcript again."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def made(tmp_path_factory):
 
 
 def stretched(method, length):
-    """The embedded model with transformers' own configuration of a method, at a length's own factor."""
+    """The embedded model under transformers' own implementation of a method, with the factor that the length needs."""
     config = transformers.AutoConfig.from_pretrained(EMBEDDED / "model")
     factor = length / CONTEXT
     if factor > 1:
@@ -61,7 +61,7 @@ def test_perplexity_under_each_method(made):
 
 @torch.no_grad()
 def answer(model, tokenizer, line):
-    """Greedy words of the length that was said, and the place of the right candidate."""
+    """The greedy continuation, as long as the recorded one, and the rank of the right candidate."""
     ids = tokenizer(line["prompt"], return_tensors="pt")["input_ids"]
     row = torch.log_softmax(model(ids).logits[0, -1], -1)
     firsts = [tokenizer(" " + c)["input_ids"] for c in line["candidates"]]

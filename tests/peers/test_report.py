@@ -1,4 +1,5 @@
-"""The report in a browser, under an XML parser and as the hub reads its card.
+"""Reports in a browser (nothing overflows, both palettes work, printing shows the tables), under an XML parser, and as
+huggingface_hub reads the model card.
 
 Needs Debian's `chromium` (.ci/setup ci installs it); without it the tests that look at the page skip.
 """
@@ -232,7 +233,7 @@ def test_light_and_dark(report):
 
 @needs_chromium
 def test_paper_shows_the_tables(report, tmp_path):
-    """What the tables hold takes pages, so printing without it takes fewer."""
+    """The closed tables are opened on paper: without them the same page takes fewer sheets."""
     case, _, page = report
     if case != "usual":
         pytest.skip("one case is enough")
