@@ -138,7 +138,7 @@ bench: peers
 
 # ---- other ways to build and look ----
 
-# libFuzzer on every reader, FUZZ_SECONDS each. A crash leaves its input in build/fuzz.
+# libFuzzer on every reader, FUZZ_SECONDS each, as many at once as -j says. A crash leaves its input in build/fuzz.
 FUZZ_SECONDS ?= 10
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
@@ -147,21 +147,36 @@ fuzz:
 	    SANITIZE="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined"
 
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libderope.a
-	$(LINK) -fsanitize=fuzzer
+	$(Q)$(LINK) -fsanitize=fuzzer
 
-fuzz-run: $(FUZZERS)
-	@for f in $(FUZZERS); do kind=$${f#*/fuzz_}; mkdir -p $(BUILD)/corpus/$$kind; \
-	$$f -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=2048 -artifact_prefix=$(BUILD)/ \
-	    $(BUILD)/corpus/$$kind tests/fuzz/seeds/$$kind >$(BUILD)/$$kind.log 2>&1 || \
-	    { echo "$$kind:"; tail -40 $(BUILD)/$$kind.log; exit 1; }; \
-	echo "$$kind: $$(tail -1 $(BUILD)/$$kind.log)"; done
+fuzz-run: $(FUZZERS:%=%.fuzz)
+
+$(BUILD)/fuzz_%.fuzz: $(BUILD)/fuzz_%
+	@mkdir -p $(BUILD)/corpus/$*
+	@$< -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=2048 -artifact_prefix=$(BUILD)/ \
+	    $(BUILD)/corpus/$* tests/fuzz/seeds/$* >$(BUILD)/$*.log 2>&1 || { echo "$*:"; tail -40 $(BUILD)/$*.log; exit 1; }
+	@echo "  $*: $$(tail -1 $(BUILD)/$*.log)"
 
 check-sanitize:
 	@$(MAKE) --no-print-directory test BUILD=build/sanitize \
 	    SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" CFLAGS="-O1 -g"
 
 check-clang:
-	@$(MAKE) --no-print-directory tests BUILD=build/clang CC=clang
+	@$(MAKE) --no-print-directory test BUILD=build/clang CC=clang
+
+# The programs that use several threads, under the thread sanitizer. It needs the usual addresses: setarch turns their randomisation off.
+THREADED := threads layers net train optimizer perplexity generate experts
+check-tsan:
+	@TSAN_OPTIONS="suppressions=$(abspath tests/tsan.supp) exitcode=66" $$(setarch -R true 2>/dev/null && echo setarch -R) \
+	$(MAKE) --no-print-directory test BUILD=build/tsan TESTS="$(THREADED:%=build/tsan/tests/test_%)" SANITIZE="-fsanitize=thread" CFLAGS="-O1 -g"
+
+# Lines of each folder that the cmocka programs run, by gcov.
+coverage:
+	@rm -rf build/coverage/*.gcda && find build/coverage -name '*.gcda' -delete 2>/dev/null; \
+	$(MAKE) --no-print-directory test BUILD=build/coverage CC=gcc SANITIZE=--coverage CFLAGS="-O0 -g"
+	@find build/coverage -name '*.gcda' -not -path '*/tests/*' | xargs gcov -n -r 2>/dev/null | awk -f tests/coverage.awk
+
+# ---- what reads the source without running it ----
 
 FORMATTED := $(SOURCES) $(sort $(wildcard tests/*.c tests/*.h tests/*/*.c formats/*.h surgery/*.h surgery/*/*.h recal/*.h recal/*/*.h cmd/*.h cmd/*/*.h examples/*/*.c))
 # The layout is clang-format 14's; other versions disagree with it in details.
@@ -173,12 +188,48 @@ check-style:
 check-structure: tests
 	@python3 tests/structure.py $(BUILD)
 
+# clang-tidy (.clang-tidy says which checks), gcc -fanalyzer and cppcheck; the warnings of every build are above. A file is looked at
+# again when it or one of its headers has changed, which is when its object is compiled again.
+lint: $(patsubst %.c,$(BUILD)/lint/%.tidy,$(SOURCES)) $(patsubst %.c,$(BUILD)/lint/%.analyzed,$(SOURCES)) $(BUILD)/lint/cppcheck
+	@echo "lint: $(words $(SOURCES)) source files, nothing found"
+
+$(BUILD)/lint/%.tidy: %.c $(BUILD)/%.o .clang-tidy
+	@mkdir -p $(@D)
+	@echo "  TIDY $<"
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(filter-out -MMD -MP,$(call FLAGS_OF,$<)) >$@.log 2>&1 || { cat $@.log; exit 1; }
+	@touch $@
+
+# Without optimisation: inlined code has gcc 12 report values that it cannot name. And not for uninitialised values, because it takes
+# each memcpy of a float into an integer of its size for one; the compilers and clang-tidy look for those.
+$(BUILD)/lint/%.analyzed: %.c $(BUILD)/%.o
+	@mkdir -p $(@D)
+	@echo "  ANALYZE $<"
+	$(Q)gcc $(filter-out -MMD -MP,$(call FLAGS_OF,$<)) -O0 -fanalyzer -Wno-analyzer-use-of-uninitialized-value -S -o /dev/null $<
+	@touch $@
+
+$(BUILD)/lint/cppcheck: $(LIB_OBJECTS) .ci/cppcheck-suppressions
+	@mkdir -p $(@D)
+	@echo "  CPPCHECK"
+	$(Q)cppcheck -j2 --quiet --std=c11 --enable=warning,performance,portability --suppressions-list=.ci/cppcheck-suppressions \
+	    --inline-suppr --error-exitcode=1 -D_GNU_SOURCE -I. '-Djson_array_foreach(a,i,v)=for(i=0;v=json_array_get(a,i);i++)' \
+	    '-Djson_object_foreach(o,k,v)=for(;(v=json_next(o,&k));)' formats surgery recal cmd
+	@touch $@
+
+# For editors and other tools that ask how a file is compiled; clangd finds it in build/.
+compile_commands.json: $(BUILD)/compile_commands.json
+$(BUILD)/compile_commands.json: Makefile
+	@mkdir -p $(@D)
+	@{ echo '['; $(foreach f,$(SOURCES) $(wildcard tests/*.c tests/fuzz/*.c),echo '{"directory": "$(CURDIR)", "file": "$(f)", "command": "$(CC) $(filter-out -MMD -MP,$(call FLAGS_OF,$(f))) -c $(f)"},';) } \
+	    | sed '$$s/,$$/\n]/' >$@
+	@echo "$@"
+
 format:
 	clang-format -i $(FORMATTED)
 
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all look-at-flags missing-libraries tools tests test check demo install uninstall peers check-peers families check-long bench check-sanitize fuzz fuzz-run check-clang check-style check-structure format clean
+.PHONY: all look-at-flags missing-libraries tools tests test check demo install uninstall peers check-peers families check-long bench fuzz fuzz-run
+.PHONY: check-sanitize check-clang check-tsan coverage check-style check-structure lint compile_commands.json format clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
