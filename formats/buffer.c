@@ -44,13 +44,13 @@ void *big_alloc(size_t count, size_t size, const char *what, Error *e) {
 void *big_alloc_unset(size_t count, size_t size, const char *what, Error *e) {
     uint64_t n;
     if (!mul_u64(count, size, &n) || n > SIZE_MAX - 64) {
-        error_set(e, ERR_FAILED, "%s: %zu x %zu bytes is more than an address can reach", what, count, size);
+        error_set(e, ERR_FAILED, "%s: %zu x %zu bytes do not fit in the address space", what, count, size);
         return NULL;
     }
     n = (n + 63) / 64 * 64;
     void *p = aligned_alloc(64, n ? n : 64);
     if (!p) {
-        error_set(e, ERR_FAILED, "%s: no memory for %.1f MB", what, (double)n / 1e6);
+        error_set(e, ERR_FAILED, "%s: not enough memory, %.1f MB are needed", what, (double)n / 1e6);
         return NULL;
     }
     return p;

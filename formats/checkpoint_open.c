@@ -31,7 +31,7 @@ static bool read_config(Checkpoint *c, const char *path, Error *e) {
     if (stat(path, &st) != 0 || S_ISDIR(st.st_mode)) return hf_read_side_files(c, path, e);
     if (!container_kind(path, &kind, e)) return false;
     return kind == CONTAINER_ZIP ? checkpoint_read_zip(c, path, true, e)
-                                 : error_set(e, ERR_INPUT, "%s: not a folder, or a zip of one", path);
+                                 : error_set(e, ERR_INPUT, "%s: neither a folder nor a zip of one", path);
 }
 
 Checkpoint *checkpoint_open_config(const char *path, bool without_weights, Error *e) {

@@ -31,11 +31,11 @@ static bool refuse(const char *path, const uint8_t *first, ssize_t n, Error *e) 
     } known[] = {
         /* @ */
         {"version ", "a Git LFS pointer, not the weights themselves; fetch them (git lfs pull)"},
-        {"ggjt", "a GGML file older than GGUF, which is not read"},
-        {"tjgg", "a GGML file older than GGUF, which is not read"},
-        {"lmgg", "a GGML file older than GGUF, which is not read"},
-        {"\x89HDF", "an HDF5 file, which is not read"},
-        {"{", "a JSON file; name the folder that holds it"},
+        {"ggjt", "a GGML file older than GGUF, which is not supported"},
+        {"tjgg", "a GGML file older than GGUF, which is not supported"},
+        {"lmgg", "a GGML file older than GGUF, which is not supported"},
+        {"\x89HDF", "an HDF5 file, which is not supported"},
+        {"{", "a JSON file; give the path of the folder that holds it"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         size_t len = strlen(known[i].start);
@@ -45,7 +45,7 @@ static bool refuse(const char *path, const uint8_t *first, ssize_t n, Error *e) 
     if (n >= 2 && first[0] == 0x80 && first[1] <= 5)
         return error_set(
             e, ERR_INPUT,
-            "%s: a bare pickle (PyTorch's format before 1.6), which is not read; load it once in "
+            "%s: a bare pickle (PyTorch's format before 1.6), which is not supported; load it once in "
             "PyTorch and torch.save it again",
             path);
     char begins[3 * 8 + 1] = "";

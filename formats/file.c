@@ -33,7 +33,7 @@ bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e) {
         if (n <= 0) break;
         out->size += (size_t)n;
         if (out->size - start > limit) {
-            ok = error_set(e, ERR_INPUT, "%s: larger than the %llu bytes such a file may have", path,
+            ok = error_set(e, ERR_INPUT, "%s: larger than %llu bytes, the limit for such a file", path,
                            (unsigned long long)limit);
             break;
         }

@@ -40,7 +40,7 @@ static bool bad(const Cursor *c, const char *fmt, ...) {
 /* Takes `n` bytes. NULL, with an error that names `what`, if the file ends before. */
 static const uint8_t *take(Cursor *c, uint64_t n, const char *what) {
     if (n > c->file->size - c->at) {
-        bad(c, "%s needs %llu bytes, the file ends after %llu", what, (unsigned long long)n,
+        bad(c, "%s takes %llu bytes, but the file ends after %llu", what, (unsigned long long)n,
             (unsigned long long)(c->file->size - c->at));
         return NULL;
     }
@@ -309,7 +309,7 @@ static bool parse(Checkpoint *ck, const ByteSource *file, Error *e) {
         c.at = 4;
         uint32_t swapped = __builtin_bswap32(ck->gguf_version);
         if (swapped == 2 || swapped == 3) return bad(&c, "a big-endian GGUF, which is not supported");
-        return bad(&c, "GGUF version %u; versions 2 and 3 are read", ck->gguf_version);
+        return bad(&c, "GGUF version %u; versions 2 and 3 are supported", ck->gguf_version);
     }
     if (!take_u64(&c, "the number of tensors", &n_tensors) ||
         !take_u64(&c, "the number of key-values", &n_meta) || !read_meta(&c, ck, n_meta) ||
@@ -325,8 +325,8 @@ static uint64_t split_count(const Checkpoint *ck) {
 
 bool gguf_parse(Checkpoint *ck, const ByteSource *file, Error *e) {
     if (!parse(ck, file, e)) return false;
-    return split_count(ck) <= 1 || error_set(e, ERR_INPUT, "%s: one part of a GGUF split in %llu", file->path,
-                                             (unsigned long long)split_count(ck));
+    return split_count(ck) <= 1 || error_set(e, ERR_INPUT, "%s: one of %llu parts of a split GGUF",
+                                             file->path, (unsigned long long)split_count(ck));
 }
 
 /* ---- split files: NAME-00001-of-00003.gguf and so on (llama-gguf-split) ---- */
@@ -351,7 +351,7 @@ static bool add_part(Checkpoint *ck, const char *path, uint64_t number, uint64_t
     bool ok = file && parse(part, file, e) && is_part(part, path, number, count, e);
     for (size_t i = 0; ok && i < part->n_tensors; i++) {
         if (checkpoint_find(ck, part->tensors[i].name))
-            ok = error_set(e, ERR_INPUT, "%s: tensor '%s' is in an earlier part too", path,
+            ok = error_set(e, ERR_INPUT, "%s: tensor '%s' occurs in an earlier part too", path,
                            part->tensors[i].name);
         else
             checkpoint_add_tensor(ck, &part->tensors[i]);
@@ -369,7 +369,8 @@ static bool read_split(Checkpoint *ck, const char *path, Error *e) {
     if (count <= MAX_SPLITS) snprintf(tail, sizeof tail, "-00001-of-%05u.gguf", (unsigned)count);
     if (n < SPLIT_TAIL || n >= sizeof name || strcmp(path + n - SPLIT_TAIL, tail) != 0 || count > MAX_SPLITS)
         return error_set(e, ERR_INPUT,
-                         "%s: one part of a GGUF split in %llu; name the first, NAME-00001-of-%05llu.gguf",
+                         "%s: one of %llu parts of a split GGUF; give the path of the first one, "
+                         "NAME-00001-of-%05llu.gguf",
                          path, (unsigned long long)count, (unsigned long long)count);
     if (!is_part(ck, path, 0, count, e)) return false;
     for (uint64_t i = 1; i < count; i++) {
@@ -378,7 +379,8 @@ static bool read_split(Checkpoint *ck, const char *path, Error *e) {
         if (!add_part(ck, arena_strdup(&ck->arena, name), i, count, e)) return false;
     }
     if (meta_u64(ck, "split.tensors.count", &all) && all != ck->n_tensors)
-        return error_set(e, ERR_INPUT, "%s: %llu tensors in %llu parts are claimed, %zu are there", path,
+        return error_set(e, ERR_INPUT,
+                         "%s: split.tensors.count states %llu tensors, but the %llu parts have %zu", path,
                          (unsigned long long)all, (unsigned long long)count, ck->n_tensors);
     meta_remove(ck, "split.no");
     meta_remove(ck, "split.count");

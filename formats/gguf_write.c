@@ -58,10 +58,10 @@ static bool put_tensor_table(Buffer *b, const Checkpoint *c, Error *e) {
             return error_set(e, ERR_FAILED, "tensor '%s': a GGUF cannot hold elements of type %s", t->name,
                              d->name);
         if (t->rank > 4)
-            return error_set(e, ERR_FAILED, "tensor '%s': rank %u, a GGUF holds 4", t->name, t->rank);
+            return error_set(e, ERR_FAILED, "tensor '%s': rank %u, at most 4 in a GGUF", t->name, t->rank);
         if (strlen(t->name) >= 64)
-            return error_set(e, ERR_FAILED, "tensor '%s': its name is longer than the 63 bytes ggml reads",
-                             t->name);
+            return error_set(e, ERR_FAILED,
+                             "tensor '%s': its name is longer than 63 bytes, the limit of ggml", t->name);
         put_string(b, t->name, strlen(t->name));
         put_u32(b, t->rank);
         for (uint32_t r = t->rank; r; r--)

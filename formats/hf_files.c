@@ -212,7 +212,7 @@ static bool list_side_files(HfFiles *f, const Checkpoint *c, bool manifest, Erro
             return error_set(e, ERR_INPUT, "side file '%.100s': not a plain file name", from->name);
         for (size_t j = 0; j < f->n; j++)
             if (strcmp(f->files[j].name, from->name) == 0)
-                return error_set(e, ERR_INPUT, "side file '%.100s': weights go under that name", from->name);
+                return error_set(e, ERR_INPUT, "side file '%.100s': the weights use this name", from->name);
         HfFile *file = append(f, from->name);
         file->bytes = from->bytes;
         file->n_bytes = from->size;

@@ -94,7 +94,8 @@ bool hf_read(Checkpoint *c, const char *folder, Error *e) {
 static bool read_weights(Checkpoint *c, const Folder *f, const char *name, Error *e) {
     if (!f->read_weights(f, c, name, e)) return false;
     if (c->format == FORMAT_GGUF)
-        return error_set(e, ERR_INPUT, "%s/%s: a GGUF file; name it itself, not its folder", f->path, name);
+        return error_set(e, ERR_INPUT, "%s/%s: a GGUF file; give the path of the file, not of its folder",
+                         f->path, name);
     return true;
 }
 

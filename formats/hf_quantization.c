@@ -23,7 +23,7 @@ static Tensor over_source(Arena *a, const ByteSource *s, const char *name, DType
 static bool misfit(const Tensor *t, const Tensor *of, Error *e) {
     char shape[SHAPE_TEXT];
     shape_text(t->rank, t->shape, shape);
-    return error_set(e, ERR_INPUT, "tensor '%s': shape %s does not go with that of '%s'", t->name, shape,
+    return error_set(e, ERR_INPUT, "tensor '%s': shape %s does not fit that of '%s'", t->name, shape,
                      of->name);
 }
 

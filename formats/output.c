@@ -102,7 +102,7 @@ bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
         if (!force)
             ok = error_set(e, ERR_FAILED, "%s: exists already; --force replaces it", path);
         else if (S_ISDIR(st.st_mode) != is_folder)
-            ok = error_set(e, ERR_FAILED, "%s: is a %s, and a %s is to be written there", path,
+            ok = error_set(e, ERR_FAILED, "%s: is a %s, but a %s is to be written there", path,
                            is_folder ? "file" : "folder", is_folder ? "folder" : "file");
         else
             ok = !is_folder || may_replace(plain, e);
@@ -217,7 +217,7 @@ static bool replace_folder(const Output *o, Error *e) {
     remove_tree(old);
     bool had = rename(o->path, old) == 0;
     bool ok = (had || errno == ENOENT) && rename(o->temp, o->path) == 0;
-    if (!ok) error_errno(e, "%s: cannot be put in place", o->path);
+    if (!ok) error_errno(e, "%s: cannot be renamed to its final name", o->path);
     if (!ok && had && rename(old, o->path) != 0) error_place(e, "the former output is now %s", old);
     if (ok && had) remove_tree(old);
     free(old);
@@ -230,11 +230,13 @@ bool output_commit(Output *o, Error *e) {
     bool ok = o->is_folder ? sync_folder(o->temp, e) : sync_path(o->temp, e);
     struct stat st;
     if (ok && !o->force && lstat(o->path, &st) == 0)
-        ok = error_set(e, ERR_FAILED, "%s: appeared while it was being written", o->path);
+        ok = error_set(e, ERR_FAILED, "%s: was created by another process while it was being written",
+                       o->path);
     if (ok && o->is_folder)
         ok = replace_folder(o, e);
     else if (ok)
-        ok = rename(o->temp, o->path) == 0 || error_errno(e, "%s: cannot be put in place", o->path);
+        ok = rename(o->temp, o->path) == 0 ||
+             error_errno(e, "%s: cannot be renamed to its final name", o->path);
     if (!ok) return false;
     ok = sync_parent(o->path, e);
     forget_output(o);

@@ -74,8 +74,8 @@ static const PickleGlobal globals[] = {
 static const struct {
     const char *module, *name, *why;
 } known_refusals[] = {
-    {"torch._utils", "_rebuild_qtensor", "a quantised torch tensor, which is not read"},
-    {"torch._utils", "_rebuild_sparse_tensor", "a sparse tensor, which is not read"},
+    {"torch._utils", "_rebuild_qtensor", "a quantised torch tensor, which is not supported"},
+    {"torch._utils", "_rebuild_sparse_tensor", "a sparse tensor, which is not supported"},
     {"torch._utils", "_rebuild_meta_tensor_no_storage", "a tensor on the meta device, which has no values"},
     {"torch.nn", NULL, "a whole module, not its state dict; save model.state_dict() instead"},
     {"transformers", NULL, "a whole model or its training arguments; save model.state_dict() instead"},
@@ -163,7 +163,8 @@ const PickleStorage *pickle_storage(Arena *a, const PickleValue *id, char *why, 
         return because(why, why_size, "'%s.%s' is not a type of storage", type->module, type->name);
     const PickleValue *key = id->items[2];
     if (key->n > 255 || memchr(key->text, 0, key->n))
-        return because(why, why_size, "a storage key of %u bytes, or with a NUL", key->n);
+        return because(why, why_size, "a storage key of %u bytes (at most 255) or with a zero byte in it",
+                       key->n);
     PickleStorage *s = arena_alloc(a, sizeof *s);
     s->key = arena_strndup(a, key->text, key->n);
     s->typed = type->role == ROLE_STORAGE;
@@ -243,7 +244,8 @@ static PickleValue *build_tensor(Arena *a, const PickleGlobal *f, const PickleVa
     t->offset = (uint64_t)x[1]->integer;
     t->rank = x[2]->n;
     if (!read_dims(x[2], t->shape) || !read_dims(x[3], t->stride))
-        return because(why, why_size, "a tensor's shape or strides hold what is not a number from 0 on");
+        return because(why, why_size,
+                       "a tensor's shape or strides contain something other than integers from 0 on");
     if (!check_extent(t, why, why_size)) return NULL;
     blank->kind = PICKLE_TENSOR;
     blank->tensor = t;
@@ -254,7 +256,7 @@ static PickleValue *build_tensor(Arena *a, const PickleGlobal *f, const PickleVa
 PickleValue *pickle_build(Arena *a, const PickleGlobal *f, const PickleValue *arguments, PickleValue *blank,
                           char *why, size_t why_size) {
     if (f->role == ROLE_STORAGE || f->role == ROLE_UNTYPED_STORAGE || f->role == ROLE_DTYPE)
-        return because(why, why_size, "calls '%s.%s', which is no function", f->module, f->name);
+        return because(why, why_size, "calls '%s.%s', which is not a function", f->module, f->name);
     if (arguments->n < f->min_arguments || arguments->n > f->max_arguments)
         return because(why, why_size, "calls '%s.%s' with %u arguments, which no state dict needs; refused",
                        f->module, f->name, arguments->n);

@@ -135,7 +135,7 @@ static bool check_layout(const Header *h, const Entry *entries, size_t n) {
 static bool add_tensors(const Header *h, const Entry *entries, size_t n) {
     for (size_t i = 0; i < n; i++) {
         Tensor t = entries[i].tensor;
-        if (checkpoint_find(h->c, t.name)) return bad_tensor(h, t.name, "is in another shard too");
+        if (checkpoint_find(h->c, t.name)) return bad_tensor(h, t.name, "occurs in another shard too");
         TensorPart part = {.source = h->file, .offset = h->data + entries[i].begin, .n_rows = t.n_rows};
         t.parts = &part;
         t.n_parts = 1;
@@ -194,13 +194,14 @@ bool safetensors_parse(Checkpoint *c, const ByteSource *file, Error *e) {
     const char *path = file->path;
     uint64_t n = 0;
     if (h.file->size < 8)
-        return error_set(e, ERR_INPUT, "%s: %llu bytes, a safetensors file has at least 8", path,
+        return error_set(e, ERR_INPUT, "%s: %llu bytes, but a safetensors file has at least 8", path,
                          (unsigned long long)h.file->size);
     memcpy(&n, h.file->map, sizeof n);
     if (n > MAX_HEADER || n > h.file->size - 8)
-        return error_set(e, ERR_INPUT,
-                         "%s: offset 0: a header of %llu bytes is claimed, the file has %llu (limit %d)",
-                         path, (unsigned long long)n, (unsigned long long)(h.file->size - 8), MAX_HEADER);
+        return error_set(
+            e, ERR_INPUT,
+            "%s: offset 0: the header is said to have %llu bytes, but the file has %llu (limit %d)", path,
+            (unsigned long long)n, (unsigned long long)(h.file->size - 8), MAX_HEADER);
     h.data = 8 + n;
     h.data_size = h.file->size - h.data;
     if (n == 0 || h.file->map[8] != '{')

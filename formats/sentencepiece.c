@@ -87,7 +87,7 @@ static bool next_field(Message *m, Field *f) {
     uint64_t key;
     *f = (Field){.at = m->at};
     if (!read_varint(m, &key)) return false;
-    if (key >> 3 == 0 || key >> 3 > 0x1fffffff) return refuse(m, f->at, "no protobuf field has this number");
+    if (key >> 3 == 0 || key >> 3 > 0x1fffffff) return refuse(m, f->at, "an invalid protobuf field number");
     f->number = (uint32_t)(key >> 3);
     f->wire = (Wire)(key & 7);
     switch (f->wire) {
@@ -143,7 +143,7 @@ static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, 
         } else if (f.number == 3) {
             if (!expect(&in, &f, WIRE_VARINT, "a piece's type")) return false;
             if (f.value < PIECE_NORMAL || f.value > PIECE_BYTE)
-                return error_set(in.e, ERR_INPUT, "%s: offset %zu: piece %zu has type %llu, there are 1 to 6",
+                return error_set(in.e, ERR_INPUT, "%s: offset %zu: piece %zu has type %llu, types are 1 to 6",
                                  in.where, (size_t)(f.at - in.start), m->n, (unsigned long long)f.value);
             p.type = (PieceType)f.value;
         }
@@ -151,11 +151,11 @@ static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, 
     if (in.e->code) return false;
     if (!p.text || !is_text((const uint8_t *)p.text, p.len))
         return error_set(in.e, ERR_INPUT,
-                         "%s: offset %zu: the text of piece %zu is missing, too long or no UTF-8", in.where,
-                         (size_t)(field->at - in.start), m->n);
+                         "%s: offset %zu: the text of piece %zu is missing, too long or not valid UTF-8",
+                         in.where, (size_t)(field->at - in.start), m->n);
     if (!isfinite(p.score))
-        return error_set(in.e, ERR_INPUT, "%s: offset %zu: the score of piece %zu is no number", in.where,
-                         (size_t)(field->at - in.start), m->n);
+        return error_set(in.e, ERR_INPUT, "%s: offset %zu: the score of piece %zu is not a finite number",
+                         in.where, (size_t)(field->at - in.start), m->n);
     if (m->n == *capacity) {
         *capacity = 2 * *capacity + 1024;
         m->pieces = xrealloc(m->pieces, *capacity * sizeof *m->pieces);
@@ -178,7 +178,7 @@ static bool read_trainer(SentencePiece *m, const Message *file, const Field *fie
         if (known && !expect(&in, &f, WIRE_VARINT, "a setting of trainer_spec")) return false;
         if (f.number == 3) {
             if (f.value < PIECES_UNIGRAM || f.value > PIECES_CHAR)
-                return refuse(&in, f.at, "a model_type that is none of unigram, bpe, word, char");
+                return refuse(&in, f.at, "the model_type is not one of unigram, bpe, word, char");
             m->model = (PieceModel)f.value;
         }
         if (f.number == 24) m->space_behind = f.value != 0;
@@ -239,7 +239,7 @@ static bool read_model(SentencePiece *m, Message *file) {
         if (!ok) return false;
     }
     if (file->e->code) return false;
-    if (m->n == 0) return error_set(file->e, ERR_INPUT, "%s: holds no pieces", file->where);
+    if (m->n == 0) return error_set(file->e, ERR_INPUT, "%s: contains no pieces", file->where);
     int32_t *ids[] = {&m->unk, &m->bos, &m->eos, &m->pad};
     for (int i = 0; i < 4; i++)
         if (*ids[i] >= 0 && (size_t)*ids[i] >= m->n) *ids[i] = -1;

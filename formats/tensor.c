@@ -135,8 +135,8 @@ static bool read_storage(const Tensor *t, uint64_t first, uint64_t n, uint8_t *o
         n -= take;
         first = 0;
     }
-    return !n ||
-           error_set(e, ERR_FAILED, "tensor '%s': %llu rows beyond its last", t->name, (unsigned long long)n);
+    return !n || error_set(e, ERR_FAILED, "tensor '%s': %llu rows past its end were requested", t->name,
+                           (unsigned long long)n);
 }
 
 /* Copies rows [first, first + n) of the view in the storage type: one copy where the order is that of the

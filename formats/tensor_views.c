@@ -11,7 +11,7 @@
 bool tensor_split_elements(Arena *a, Tensor *t, Error *e) {
     if (t->row_elems == 1) return true;
     if (dtype_info(t->storage_dtype)->block_elems != 1 || t->row_index || t->row_scale)
-        return error_set(e, ERR_INPUT, "tensor '%s': elements of %s cannot be moved one by one", t->name,
+        return error_set(e, ERR_INPUT, "tensor '%s': elements of %s cannot be permuted one by one", t->name,
                          dtype_info(t->storage_dtype)->name);
     TensorPart *parts = arena_alloc(a, t->n_parts * sizeof *parts);
     for (uint32_t i = 0; i < t->n_parts; i++) {

@@ -99,7 +99,7 @@ static bool add_tensor(TorchZip *z, const PickleValue *key, const PickleTensor *
                 .scale = 1};
     t.name = arena_strndup(&z->c->arena, key->text, key->n);
     if (checkpoint_find(z->c, t.name))
-        return error_set(z->e, ERR_INPUT, "%s: tensor '%.200s' is there twice", z->path, t.name);
+        return error_set(z->e, ERR_INPUT, "%s: tensor '%.200s' occurs twice", z->path, t.name);
     uint64_t elems = 1;
     for (uint32_t d = 0; d < t.rank; d++)
         elems *= t.shape[d] = from->shape[d];
@@ -159,8 +159,8 @@ static const PickleValue *find_state_dict(TorchZip *z, const PickleValue *top) {
         if (!top->items[i + 1]->holds_tensors) continue;
         if (found) {
             error_set(z->e, ERR_INPUT,
-                      "%s: both %s and its entry %s hold tensors; save the one that is meant by itself",
-                      z->path, where, shown(z, top->items[i]));
+                      "%s: both %s and its entry %s hold tensors; save the intended one alone", z->path,
+                      where, shown(z, top->items[i]));
             return NULL;
         }
         found = top->items[i + 1];
@@ -210,12 +210,11 @@ static bool find_prefix(TorchZip *z) {
         z->prefix = arena_strndup(&z->c->arena, name, strlen(name) - strlen("data.pkl"));
     }
     if (!z->prefix)
-        return error_set(z->e, ERR_INPUT, "%s: a zip file without NAME/data.pkl, so not one of torch.save",
-                         z->path);
+        return error_set(z->e, ERR_INPUT,
+                         "%s: a zip file without NAME/data.pkl, so not written by torch.save", z->path);
     const char *script = arena_printf(&z->c->arena, "%sconstants.pkl", z->prefix);
     return !zip_map_has(z->zip, script) ||
-           error_set(z->e, ERR_INPUT, "%s: a TorchScript program; torch.save its state_dict() instead",
-                     z->path);
+           error_set(z->e, ERR_INPUT, "%s: a TorchScript program; save its state_dict() instead", z->path);
 }
 
 /* PyTorch writes NAME/byteorder since version 2.1; before, all files were written in the byte order of the

@@ -71,13 +71,13 @@ static uint32_t stack_floor(const Unpickler *u) {
 /* Checks that there are `n` values above the last mark. */
 static bool need(const Unpickler *u, uint32_t n) {
     return u->depth - stack_floor(u) >= n ||
-           bad(u, "takes %u values from a stack of %u", n, u->depth - stack_floor(u));
+           bad(u, "takes %u values, but the stack has %u", n, u->depth - stack_floor(u));
 }
 
 /* Removes the last mark and the values above it. They stay in memory above the new depth, where `*items`
  * points, until the next push. */
 static bool to_mark(Unpickler *u, PickleValue ***items, uint32_t *n) {
-    if (!u->n_marks) return bad(u, "wants a mark, and there is none");
+    if (!u->n_marks) return bad(u, "needs a mark, but none is set");
     uint32_t floor = u->marks[--u->n_marks];
     *items = u->stack + floor;
     *n = u->depth - floor;
@@ -90,7 +90,8 @@ static bool to_mark(Unpickler *u, PickleValue ***items, uint32_t *n) {
 /* Takes `n` bytes of the pickle. */
 static bool take(Unpickler *u, uint64_t n, const uint8_t **p) {
     if (n > u->size - u->at)
-        return bad(u, "needs %llu bytes more, the pickle has %u", (unsigned long long)n, u->size - u->at);
+        return bad(u, "needs %llu more bytes, but the pickle has only %u", (unsigned long long)n,
+                   u->size - u->at);
     *p = u->bytes + u->at;
     u->at += (uint32_t)n;
     return true;
@@ -119,8 +120,8 @@ static bool op_proto(Unpickler *u, int width) {
 static bool op_frame(Unpickler *u, int width) {
     uint64_t n = 0;
     if (!take_number(u, width, &n)) return false;
-    return n <= u->size - u->at ||
-           bad(u, "a frame of %llu bytes, the pickle has %u more", (unsigned long long)n, u->size - u->at);
+    return n <= u->size - u->at || bad(u, "a frame of %llu bytes, but the pickle has only %u more",
+                                       (unsigned long long)n, u->size - u->at);
 }
 
 /* NONE, EMPTY_TUPLE, EMPTY_LIST, EMPTY_DICT: a new value without content. */
@@ -150,7 +151,7 @@ static bool op_long(Unpickler *u, int width) {
     uint64_t n = 0;
     const uint8_t *p = NULL;
     if (!take_number(u, width, &n)) return false;
-    if (n > 8) return bad(u, "an integer of %d bytes, at most 8 are read", (int)n);
+    if (n > 8) return bad(u, "an integer of %d bytes, at most 8 are supported", (int)n);
     if (!take(u, n, &p)) return false;
     PickleValue *v = new_value(u, PICKLE_INT);
     v->integer = n && p[n - 1] & 0x80 ? -1 : 0;
@@ -302,7 +303,7 @@ static bool extend(Unpickler *u, int kind, PickleValue **items, uint32_t n) {
     if (!need(u, 1)) return false;
     PickleValue *v = u->stack[u->depth - 1];
     if ((int)v->kind != kind)
-        return bad(u, "adds to %s as if it were %s", pickle_kind_name(v->kind),
+        return bad(u, "adds items to %s as if it were %s", pickle_kind_name(v->kind),
                    pickle_kind_name((PickleKind)kind));
     if (kind == PICKLE_DICT && n % 2) return bad(u, "a key without a value");
     if (n > v->capacity - v->n) {
@@ -355,7 +356,7 @@ static bool push_global(Unpickler *u, const char *module, uint32_t n_module, con
 static bool take_line(Unpickler *u, const char **line, uint32_t *n) {
     *line = (const char *)u->bytes + u->at;
     const char *end = memchr(*line, '\n', u->size - u->at);
-    if (!end) return bad(u, "the name it imports does not end");
+    if (!end) return bad(u, "an imported name has no end");
     *n = (uint32_t)(end - *line);
     u->at += *n + 1;
     return true;
@@ -377,7 +378,7 @@ static bool op_stack_global(Unpickler *u, int unused) {
     u->depth -= 2;
     const PickleValue *module = u->stack[u->depth], *name = u->stack[u->depth + 1];
     if (module->kind != PICKLE_STRING || name->kind != PICKLE_STRING)
-        return bad(u, "imports by what are not two strings");
+        return bad(u, "module and name of an import are not two strings");
     return push_global(u, module->text, module->n, name->text, name->n);
 }
 
@@ -471,7 +472,8 @@ static const struct {
 
 /* Runs the opcodes up to STOP ("."), which has to be the last byte and to leave exactly one value. */
 static bool run(Unpickler *u) {
-    if (u->size < 2 || u->bytes[0] != 0x80) return bad(u, "a pickle begins with its protocol (80 02)");
+    if (u->size < 2 || u->bytes[0] != 0x80)
+        return bad(u, "a pickle has to begin with its protocol version (80 02)");
     while (u->at < u->size) {
         u->op = u->at;
         uint8_t code = u->bytes[u->at++];
@@ -485,13 +487,13 @@ static bool run(Unpickler *u) {
         if (!opcodes[code].run(u, opcodes[code].operand)) return false;
     }
     u->op = u->at;
-    return bad(u, "the pickle ends without a stop");
+    return bad(u, "the pickle ends without a STOP opcode");
 }
 
 const PickleValue *unpickle(Arena *a, const char *where, const uint8_t *bytes, uint64_t n, Error *e) {
     Unpickler u = {.arena = a, .where = where, .bytes = bytes, .e = e};
     if (n > PICKLE_LIMIT) {
-        error_set(e, ERR_INPUT, "%s: a pickle of %llu bytes, at most %d are read", where,
+        error_set(e, ERR_INPUT, "%s: a pickle of %llu bytes, at most %d are supported", where,
                   (unsigned long long)n, PICKLE_LIMIT);
         return NULL;
     }

@@ -92,7 +92,7 @@ ZipMap *zip_map_open(Checkpoint *c, const ByteSource *file, Error *e) {
     zip_source_t *source = zip_source_function_create(window_command, &z->window, &why);
     z->zip = source ? zip_open_from_source(source, ZIP_RDONLY, &why) : NULL;
     if (!z->zip) {
-        error_set(e, ERR_INPUT, "%s: not a whole zip file: %s", file->path, zip_error_strerror(&why));
+        error_set(e, ERR_INPUT, "%s: not a complete zip file: %s", file->path, zip_error_strerror(&why));
         if (source) zip_source_free(source);
     } else {
         z->n_entries = (uint64_t)zip_get_num_entries(z->zip, 0);
@@ -142,7 +142,7 @@ bool zip_entry_check(ZipEntry *x, Error *e) {
     if (x->checked || !x->crc) return true;
     uint32_t crc = (uint32_t)crc32_z(0, x->bytes, x->source.size);
     if (crc != x->crc)
-        return error_set(e, ERR_INPUT, "%s: %.300s: its checksum is %08x, and the zip says %08x: damaged",
+        return error_set(e, ERR_INPUT, "%s: %.300s: its checksum is %08x, but the zip states %08x: damaged",
                          x->source.path, x->name, crc, x->crc);
     x->checked = true;
     return true;
@@ -170,8 +170,8 @@ static bool find_bytes(ZipMap *z, uint64_t number, uint64_t size, uint64_t *at) 
 }
 
 static bool outside(const ZipMap *z, const char *name, uint64_t size, Error *e) {
-    return error_set(e, ERR_INPUT, "%s: %.300s: its %llu bytes do not lie in the file's %llu", z->file->path,
-                     name, (unsigned long long)size, (unsigned long long)z->file->size);
+    return error_set(e, ERR_INPUT, "%s: %.300s: its %llu bytes do not lie within the %llu bytes of the file",
+                     z->file->path, name, (unsigned long long)size, (unsigned long long)z->file->size);
 }
 
 /* A stored entry is used where its bytes lie in the mapped file. */
@@ -192,8 +192,10 @@ static void free_unpacked(Mapping *m) {
 static bool unpack(ZipMap *z, ZipEntry *x, uint64_t number, uint64_t size, Error *e) {
     uint64_t limit = z->file->size * MAX_EXPANSION;
     if (size > limit || z->unpacked > limit - size)
-        return error_set(e, ERR_INPUT, "%s: %.300s: unpacks to %llu bytes, over %d times the file: refused",
-                         z->file->path, x->name, (unsigned long long)size, MAX_EXPANSION);
+        return error_set(
+            e, ERR_INPUT,
+            "%s: %.300s: would unpack to %llu bytes, more than %d times the size of the file; refused",
+            z->file->path, x->name, (unsigned long long)size, MAX_EXPANSION);
     uint8_t *bytes = big_alloc(size, 1, x->source.path, e);
     if (!bytes) return false;
     ByteSource owner = {.path = x->source.path, .size = size, .context = bytes};
@@ -232,7 +234,8 @@ ZipEntry *zip_map_entry(ZipMap *z, const char *name, Error *e) {
     else if (st.comp_method == ZIP_CM_DEFLATE)
         ok = unpack(z, x, (uint64_t)number, st.size, e);
     else
-        ok = error_set(e, ERR_INPUT, "%s: %.300s: packed by method %u; stored and deflated are read",
+        ok = error_set(e, ERR_INPUT,
+                       "%s: %.300s: compressed by method %u; only stored and deflated entries are supported",
                        z->file->path, name, st.comp_method);
     return ok ? z->entries[number] = x : NULL;
 }
@@ -272,7 +275,7 @@ static bool check_extents(const ZipMap *z, Extent *x, uint64_t n, Error *e) {
             return error_set(e, ERR_INPUT, "%s: entry '%.300s': not a name within a folder", z->file->path,
                              x[i].name);
         if (i && strcmp(x[i].name, x[i - 1].name) == 0)
-            return error_set(e, ERR_INPUT, "%s: entry '%.300s' is there twice", z->file->path, x[i].name);
+            return error_set(e, ERR_INPUT, "%s: entry '%.300s' occurs twice", z->file->path, x[i].name);
     }
     qsort(x, n, sizeof *x, by_place);
     const Extent *last = NULL;

@@ -1,5 +1,5 @@
-/* Reading files in pieces: plain, gzip and zstd by their names, damaged and cut ones, and files that would decompress to
- * far more than they hold. */
+/* Reading files in pieces: plain, gzip and zstd by their names, damaged and cut ones, and files that would
+ * decompress to far more than they hold. */
 #include <sys/resource.h>
 #include <zlib.h>
 #include <zstd.h>

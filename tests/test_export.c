@@ -504,7 +504,7 @@ static void keys_of_others_come_back(void **state) {
     ExportOptions to_gguf = {.format = FORMAT_GGUF};
     assert_null(model_export(bad.m, &to_gguf, NULL, &e));
     assert_int_equal(e.code, ERR_INPUT);
-    assert_non_null(strstr(e.message, GGUF_KEYS_FILE ": offset 4: the version needs 4 bytes"));
+    assert_non_null(strstr(e.message, GGUF_KEYS_FILE ": offset 4: the version takes 4 bytes"));
     end(&bad);
 }
 

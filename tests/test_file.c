@@ -140,7 +140,7 @@ static void reads_small_files_whole(void **state) {
     b.size = 0;
     assert_false(file_read(path, 199999, &b, &e));
     assert_int_equal(e.code, ERR_INPUT);
-    assert_non_null(strstr(e.message, "text: larger than the 199999 bytes such a file may have"));
+    assert_non_null(strstr(e.message, "text: larger than 199999 bytes, the limit for such a file"));
     b.size = 0;
     assert_true(file_read(scratch_file("none", "", 0), 0, &b, &e));
     assert_int_equal(b.size, 0);
@@ -199,7 +199,7 @@ static void a_file_appears_when_it_is_whole(void **state) {
     assert_file("f/out", "whole", 5);
     assert_int_equal(entries_in("f"), 1);
     assert_refused_output("f/out", false, false, "f/out: exists already; --force replaces it");
-    assert_refused_output("f/out", true, true, "f/out: is a file, and a folder is to be written there");
+    assert_refused_output("f/out", true, true, "f/out: is a file, but a folder is to be written there");
     begin(&o, "f/out", false, true);
     put(o.temp, "other");
     assert_file("f/out", "whole", 5);
@@ -231,7 +231,7 @@ static void a_folder_appears_when_it_is_whole(void **state) {
     assert_non_null(strstr(last, "\nd/.out.tmp -> d/out\nsync d\n"));
     assert_file("d/out/weights", "one", 3);
     assert_refused_output("d/out", true, false, "d/out: exists already; --force replaces it");
-    assert_refused_output("d/out", false, true, "d/out: is a folder, and a file is to be written there");
+    assert_refused_output("d/out", false, true, "d/out: is a folder, but a file is to be written there");
     begin(&o, "d/out", true, true); /* what is replaced is replaced as a whole */
     put_in(&o, "weights", "three");
     assert_true(output_commit(&o, &e));
@@ -268,15 +268,18 @@ static void trouble_leaves_what_was_there(void **state) {
     scratch_folder("s");
     scratch_text("s/out", "old");
     assert_survives("sync s/.out.tmp", false, "cannot be flushed to disk: Input/output error");
-    assert_survives("s/.out.tmp -> s/out", false, "s/out: cannot be put in place: Input/output error");
+    assert_survives("s/.out.tmp -> s/out", false,
+                    "s/out: cannot be renamed to its final name: Input/output error");
     assert_int_equal(unlink(scratch_path("s/out")), 0);
     scratch_folder("s/out");
     scratch_text("s/out/part", "old");
     scratch_text("s/out/derope.json", "{}");
     assert_survives("sync s/.out.tmp/part", true, "cannot be flushed to disk: Input/output error");
     assert_survives("sync s/.out.tmp", true, "cannot be flushed to disk: Input/output error");
-    assert_survives("s/out -> s/.out.old", true, "s/out: cannot be put in place: Input/output error");
-    assert_survives("s/.out.tmp -> s/out", true, "s/out: cannot be put in place: Input/output error");
+    assert_survives("s/out -> s/.out.old", true,
+                    "s/out: cannot be renamed to its final name: Input/output error");
+    assert_survives("s/.out.tmp -> s/out", true,
+                    "s/out: cannot be renamed to its final name: Input/output error");
 }
 
 static void what_appears_meanwhile_is_kept(void **state) {
@@ -287,7 +290,7 @@ static void what_appears_meanwhile_is_kept(void **state) {
     scratch_text("m/out", "another's");
     Error e = {0};
     assert_false(output_commit(&o, &e));
-    assert_non_null(strstr(e.message, "m/out: appeared while it was being written"));
+    assert_non_null(strstr(e.message, "m/out: was created by another process while it was being written"));
     output_discard(&o);
     assert_file("m/out", "another's", 9);
     assert_int_equal(entries_in("m"), 1);

@@ -272,9 +272,9 @@ static void leaves_nothing_when_it_cannot_write(void **state) {
         const char *says;
     } cases[] = {
         {"u", DTYPE_U8, 1, "tensor 'u': a GGUF cannot hold elements of type u8"},
-        {"r", DTYPE_F32, 5, "tensor 'r': rank 5, a GGUF holds 4"},
+        {"r", DTYPE_F32, 5, "tensor 'r': rank 5, at most 4 in a GGUF"},
         {"a name that takes sixty-four bytes, one more than what GGML read", DTYPE_F32, 1,
-         "its name is longer than the 63 bytes"},
+         "its name is longer than 63 bytes"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Checkpoint *n = checkpoint_new(FORMAT_GGUF);
@@ -340,7 +340,7 @@ static void refuses_other_versions(void **state) {
         uint32_t version;
         const char *says;
     } cases[] = {
-        {1, "offset 4: GGUF version 1; versions 2 and 3 are read"},
+        {1, "offset 4: GGUF version 1; versions 2 and 3 are supported"},
         {4, "GGUF version 4"},
         {0, "GGUF version 0"},
         {3u << 24, "a big-endian GGUF, which is not supported"},
@@ -405,7 +405,7 @@ static void refuses_wrong_metadata(void **state) {
         put_key(&b, "key", META_U32), put_u32(&b, 1);
     assert_bytes_refused(&b, "key 'key' appears twice");
     put_start(&b, 3, 0, 1), put_key(&b, "split.count", META_U16), buffer_append(&b, "\3", 2);
-    assert_bytes_refused(&b, "one part of a GGUF split in 3");
+    assert_bytes_refused(&b, "one of 3 parts of a split GGUF");
     const uint32_t alignments[] = {0, 3, 48, 1u << 21, 1u << 31};
     for (size_t i = 0; i < sizeof alignments / sizeof *alignments; i++) {
         put_start(&b, 3, 0, 1), put_key(&b, "general.alignment", META_U32), put_u32(&b, alignments[i]);

@@ -151,7 +151,7 @@ static void refuses_folders_without_usable_weights(void **state) {
     scratch_text("bare/model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:00\n");
     assert_refused(scratch_path("bare"), "bare/model.safetensors: a Git LFS pointer");
     scratch_file("bare/model.safetensors", "GGUF\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
-    assert_refused(scratch_path("bare"), "a GGUF file; name it itself, not its folder");
+    assert_refused(scratch_path("bare"), "a GGUF file; give the path of the file, not of its folder");
 }
 
 static void survives_every_damage_of_the_index(void **state) {
@@ -300,7 +300,7 @@ static void leaves_nothing_when_it_cannot_write(void **state) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         checkpoint_set_file(c, names[i], "x", 1);
         assert_false(hf_write(c, out, &(WriteOptions){0}, &e));
-        assert_non_null(strstr(e.message, i < 6 ? "not a plain file name" : "weights go under that name"));
+        assert_non_null(strstr(e.message, i < 6 ? "not a plain file name" : "the weights use this name"));
         assert_int_equal(entries_in("parent"), 0);
         checkpoint_remove_file(c, names[i]);
     }

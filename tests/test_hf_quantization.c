@@ -104,11 +104,11 @@ static void scales_that_do_not_fit_are_refused(void **state) {
         uint32_t rank;
         uint64_t shape[3];
         const char *text;
-    } scales[] = {{2, {3, 2}, "tensor 'w_scale': shape [3, 2] does not go with that of 'w'"},
-                  {2, {6, 4}, "tensor 'w_scale': shape [6, 4] does not go"},
-                  {1, {4}, "tensor 'w_scale': shape [4] does not go"},
-                  {3, {1, 3, 1}, "tensor 'w_scale': shape [1, 3, 1] does not go"},
-                  {2, {0, 1}, "tensor 'w_scale': shape [0, 1] does not go"}};
+    } scales[] = {{2, {3, 2}, "tensor 'w_scale': shape [3, 2] does not fit that of 'w'"},
+                  {2, {6, 4}, "tensor 'w_scale': shape [6, 4] does not fit"},
+                  {1, {4}, "tensor 'w_scale': shape [4] does not fit"},
+                  {3, {1, 3, 1}, "tensor 'w_scale': shape [1, 3, 1] does not fit"},
+                  {2, {0, 1}, "tensor 'w_scale': shape [0, 1] does not fit"}};
     Tensor w = numbers(&a, SHAPE(6, 4)), t;
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
         Error e = {0};
@@ -168,8 +168,7 @@ static void mxfp4_is_regrouped(void **state) {
     for (size_t i = 0; i < 3; i++) {
         Tensor w = tensor_over(&a, "x_blocks", DTYPE_U8, wrong[i].rank, wrong[i].shape, codes);
         assert_false(hf_mxfp4_tensor(&a, "x", &w, &s, &t, &e));
-        assert_string_equal(e.message,
-                            "tensor 'x_scales': shape [2, 3, 2] does not go with that of 'x_blocks'");
+        assert_string_equal(e.message, "tensor 'x_scales': shape [2, 3, 2] does not fit that of 'x_blocks'");
     }
     b.dtype = DTYPE_I8;
     assert_false(hf_mxfp4_tensor(&a, "x", &b, &s, &t, &e));
@@ -245,7 +244,7 @@ static void what_is_wrong_is_said(void **state) {
          "fp8: tensor 'model.layers.0.mlp.up_proj.weight': f8_e4m3, and there is no "
          "'model.layers.0.mlp.up_proj.weight_scale_inv' or 'model.layers.0.mlp.up_proj.weight_scale'"},
         {"{\"quant_method\": \"fp8\"}", false,
-         "fp8: tensor 'model.layers.0.mlp.up_proj.weight_scale_inv': shape [3, 2] does not go with that of "
+         "fp8: tensor 'model.layers.0.mlp.up_proj.weight_scale_inv': shape [3, 2] does not fit that of "
          "'model.layers.0.mlp.up_proj.weight'"},
         {"{\"quant_method\": \"fp8\", \"weight_block_size\": [8]}", false,
          "fp8: config.json: weight_block_size: expected two sizes, as [128, 128]"},

@@ -74,7 +74,8 @@ static void companions_may_be_deflated_and_weights_not(void **state) {
     static uint8_t zeros[1 << 20];
     assert_refused(
         WRITE({"tokenizer.json", zeros, sizeof zeros, ZIP_CM_DEFLATE}, WEIGHTS("model.safetensors")),
-        "x.zip: tokenizer.json: unpacks to 1048576 bytes, over 100 times the file: refused");
+        "x.zip: tokenizer.json: would unpack to 1048576 bytes, more than 100 times the size of the file; "
+        "refused");
 }
 
 /* ---- refused ---- */
@@ -126,18 +127,18 @@ static void entries_that_overlap_or_lie_are_refused(void **state) {
 #define BOTH                                                                                                 \
     WRITE(CONFIG("config.json"), WEIGHTS("model.safetensors"), {"aa", "1234567", 7, 0},                      \
           {"ab", "12345678", 8, 0})
-    assert_refused(patched(BOTH, "ab", "aa", 2), "x.zip: entry 'aa' is there twice");
+    assert_refused(patched(BOTH, "ab", "aa", 2), "x.zip: entry 'aa' occurs twice");
     /* 42: where its local header is; that of the third at the second's place */
     assert_refused(with_field(BOTH, 0, 42, 30 + 11 + 8),
                    "x.zip: entries 'config.json' and 'model.safetensors' overlap");
     enum { COMPRESSED = 20, SIZE = 24 };
     with_field(BOTH, 1, COMPRESSED, 1 << 20);
     assert_refused(with_field(scratch_path("x.zip"), 1, SIZE, 1 << 20),
-                   "x.zip: model.safetensors: its 1048576 bytes do not lie in the file's 480");
+                   "x.zip: model.safetensors: its 1048576 bytes do not lie within the 480 bytes of the file");
     with_field(BOTH, 2, COMPRESSED, 60);
     assert_refused(with_field(scratch_path("x.zip"), 2, SIZE, 60), "x.zip: entries 'aa' and 'ab' overlap");
     static const char nothing[] = "PK\3\4 and no more";
-    assert_refused(scratch_file("x.zip", nothing, sizeof nothing - 1), "x.zip: not a whole zip file: ");
+    assert_refused(scratch_file("x.zip", nothing, sizeof nothing - 1), "x.zip: not a complete zip file: ");
     assert_refused(WRITE({"readme.txt", "x", 1, 0}),
                    "x.zip: a zip file without NAME/data.pkl (PyTorch), and");
     assert_refused(WRITE(CONFIG("config.json")), "x.zip: no weights here (expected model.safetensors, ");

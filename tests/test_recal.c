@@ -160,7 +160,7 @@ static void refused_before_training(void **state) {
         {"recal in x --carrier own --drop-rope" RUN, 1, "own"},
         {"recal in missing/x" RUN, 1, "missing/x: cannot write there: No such file or directory"},
         {"recal in train.txt" RUN, 1, "train.txt: exists already"},
-        {"recal in train.txt --force" RUN, 1, "train.txt: is a file, and a folder is to be written there"},
+        {"recal in train.txt --force" RUN, 1, "train.txt: is a file, but a folder is to be written there"},
         {"recal in in --force" RUN, 2, "in: the source is there"},
         {"recal in x --data nowhere.txt --tokens 1k --context 32", 3, "nowhere.txt: No such file"},
         {"recal in x --data train.txt --tokens 1k --context 9k", 3,

@@ -141,12 +141,13 @@ static void refuses_lengths_that_are_not_there(void **state) {
     const uint64_t claims[] = {b.size - 7, 100 * 1000 * 1000 + 1, 100ull << 30, UINT64_MAX, UINT64_MAX - 7};
     for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
         memcpy(b.data, &claims[i], sizeof claims[i]);
-        assert_refused(scratch_file("x.safetensors", b.data, b.size), "offset 0: a header of");
+        assert_refused(scratch_file("x.safetensors", b.data, b.size), "offset 0: the header is said to have");
     }
     memcpy(b.data, &claims[1], sizeof claims[1]); /* the bytes are there, but no header is that long */
     const char *path = scratch_file("sparse.safetensors", b.data, b.size);
     assert_int_equal(truncate(path, 200 * 1000 * 1000), 0);
-    assert_refused(path, "a header of 100000001 bytes is claimed, the file has 199999992 (limit 100000000)");
+    assert_refused(
+        path, "the header is said to have 100000001 bytes, but the file has 199999992 (limit 100000000)");
     uint64_t none = 0;
     memcpy(b.data, &none, sizeof none);
     assert_refused(scratch_file("x.safetensors", b.data, b.size), "offset 8: the header does not begin with");
@@ -175,7 +176,7 @@ static void tells_what_a_file_is_instead(void **state) {
         {"version https://git-lfs.github.com/spec/v1\n", 43, "a Git LFS pointer"},
         {"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20", 10, "a bare pickle"},
         {"tjgg\3\0\0\0", 8, "older than GGUF"},
-        {"{\"a\": 1}", 8, "a JSON file; name the folder that holds it"},
+        {"{\"a\": 1}", 8, "a JSON file; give the path of the folder that holds it"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_refused(scratch_file("x.safetensors", cases[i].bytes, cases[i].n), cases[i].says);

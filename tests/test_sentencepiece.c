@@ -115,7 +115,7 @@ static void refuses_damage_by_its_offset(void **state) {
         size_t n;
         const char *says;
     } rows[] = {
-        {"", 0, "x: holds no pieces"},
+        {"", 0, "x: contains no pieces"},
         {"\x0a", 1, "x: offset 1: a number is cut off"},
         {"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 11, "offset 1: a number of more than 64 bits"},
         {"\x0a\x7f"
@@ -123,12 +123,12 @@ static void refuses_damage_by_its_offset(void **state) {
          4, "offset 0: field 1 has 127 bytes, its message has 2 left"},
         {"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11, "has 18446744073709551615 bytes"},
         {"\x0b", 1, "offset 0: wire type 3, which protobuf 3 does not have"},
-        {"\x02\x00", 2, "offset 0: no protobuf field has this number"},
+        {"\x02\x00", 2, "offset 0: an invalid protobuf field number"},
         {"\x08\x01", 2, "offset 0: a part of the model has wire type 0, expected 2"},
-        {"\x0a\x00", 2, "the text of piece 0 is missing, too long or no UTF-8"},
+        {"\x0a\x00", 2, "the text of piece 0 is missing, too long or not valid UTF-8"},
         {"\x0a\x02\x0a\x00", 4, "the text of piece 0 is missing"},
-        {"\x0a\x03\x0a\x01\xff", 5, "the text of piece 0 is missing, too long or no UTF-8"},
-        {"\x0a\x03\x0a\x01\x00", 5, "the text of piece 0 is missing, too long or no UTF-8"},
+        {"\x0a\x03\x0a\x01\xff", 5, "the text of piece 0 is missing, too long or not valid UTF-8"},
+        {"\x0a\x03\x0a\x01\x00", 5, "the text of piece 0 is missing, too long or not valid UTF-8"},
         {"\x0a\x02\x08\x01", 4, "offset 2: a piece's text has wire type 0, expected 2"},
         {"\x0a\x05\x0a\x01"
          "a"
@@ -137,7 +137,7 @@ static void refuses_damage_by_its_offset(void **state) {
         {"\x0a\x08\x0a\x01"
          "a"
          "\x15\x00\x00\xc0\x7f",
-         10, "the score of piece 0 is no number"},
+         10, "the score of piece 0 is not a finite number"},
         {"\x0a\x05\x0a\x01"
          "a"
          "\x15\x00",
@@ -145,8 +145,8 @@ static void refuses_damage_by_its_offset(void **state) {
         {"\x0a\x05\x0a\x01"
          "a"
          "\x18\x07",
-         7, "offset 5: piece 0 has type 7, there are 1 to 6"},
-        {"\x12\x02\x18\x09", 4, "offset 2: a model_type that is none of unigram, bpe, word, char"},
+         7, "offset 5: piece 0 has type 7, types are 1 to 6"},
+        {"\x12\x02\x18\x09", 4, "offset 2: the model_type is not one of unigram, bpe, word, char"},
         {"\x12\x03\x1a\x01"
          "a",
          5, "offset 2: a setting of trainer_spec has wire type 2, expected 0"},

@@ -127,7 +127,7 @@ static void biases_are_permuted_by_element(void **state) {
     assert_memory_equal(got, ((float[]){2, 3, 0, 1}), sizeof got);
     Tensor blocks = tensor_over(&a, "q", DTYPE_Q8_0, 1, (uint64_t[]){64}, v); /* blocks stay whole */
     assert_false(tensor_split_rows(&a, &blocks, &e));
-    assert_string_equal(e.message, "tensor 'q': elements of q8_0 cannot be moved one by one");
+    assert_string_equal(e.message, "tensor 'q': elements of q8_0 cannot be permuted one by one");
     assert_int_equal(blocks.n_rows, 1);
     arena_free(&a);
 }

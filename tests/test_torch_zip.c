@@ -86,8 +86,9 @@ static void unpacks_deflated_entries(void **state) {
     assert_floats(c, "w", six, 6);
     checkpoint_close(c);
     static uint8_t zeros[1 << 20];
-    assert_refused(WRITE(PICKLE("m/data.pkl", "}."), {"m/byteorder", zeros, sizeof zeros, ZIP_CM_DEFLATE}),
-                   "m/byteorder: unpacks to 1048576 bytes, over 100 times the file: refused");
+    assert_refused(
+        WRITE(PICKLE("m/data.pkl", "}."), {"m/byteorder", zeros, sizeof zeros, ZIP_CM_DEFLATE}),
+        "m/byteorder: would unpack to 1048576 bytes, more than 100 times the size of the file; refused");
 }
 
 static void finds_the_state_dict_within(void **state) {
@@ -117,7 +118,7 @@ static void finds_the_state_dict_within(void **state) {
         {PICKLE("m/data.pkl", "}(" TEXT("\5", "state") "}" TEXT("\1", "g") "]K\1Nu."),
          "state dict (keys: 'state', 'g', 1)"},
         {PICKLE("m/data.pkl", "}(" TEXT("\1", "a") MODEL TEXT("\1", "b") MODEL "u."),
-         "both its entry 'a' and its entry 'b' hold tensors; save the one that is meant by itself"},
+         "both its entry 'a' and its entry 'b' hold tensors; save the intended one alone"},
         {PICKLE("m/data.pkl", MODEL TEXT("\1", "b") MODEL "s."), "both its top level and its entry 'b' hold"},
         {PICKLE("m/data.pkl", FLOATS("\0", ")", ")") "."), "holds a tensor, not a state dict"},
         {PICKLE("m/data.pkl", "]" FLOATS("\0", ")", ")") "a."), "holds a list, not a state dict"},
@@ -125,8 +126,7 @@ static void finds_the_state_dict_within(void **state) {
         {PICKLE("m/data.pkl", "}K\1" FLOATS("\0", ")", ")") "s."), "a tensor's name is not UTF-8 text"},
         {PICKLE("m/data.pkl", "}" TEXT("\1", "\xff") FLOATS("\0", ")", ")") "s."), "name is not UTF-8 text"},
         {PICKLE("m/data.pkl", "}" TEXT("\1", "\0") FLOATS("\0", ")", ")") "s."), "name is not UTF-8 text"},
-        {PICKLE("m/data.pkl", MODEL TEXT("\1", "w") FLOATS("\0", ")", ")") "s."),
-         "tensor 'w' is there twice"},
+        {PICKLE("m/data.pkl", MODEL TEXT("\1", "w") FLOATS("\0", ")", ")") "s."), "tensor 'w' occurs twice"},
         {PICKLE("m/data.pkl", "cos\nsystem\n" TEXT("\2", "ls") "\x85R."),
          "x.bin: data.pkl: offset 2: imports 'os.system', which no state dict needs; refused"},
     };
@@ -150,9 +150,9 @@ static void refuses_other_zips(void **state) {
                    "tensor 'w': m/data/0 has 20 bytes, its storage takes 24");
     assert_refused(WRITE(pickle, {"m/data/0", six, 0, 0}), "m/data/0 has 0 bytes, its storage takes 24");
     assert_refused(WRITE(pickle, {"m/data/0", six, sizeof six, ZIP_CM_BZIP2}),
-                   "m/data/0: packed by method 12");
-    assert_refused(WRITE({"m/data.pkl", "", 0, 0}), "data.pkl: offset 0: a pickle begins with its protocol");
-    assert_refused(scratch_text("x.bin", "PK\3\4 and no more"), "not a whole zip file: ");
+                   "m/data/0: compressed by method 12");
+    assert_refused(WRITE({"m/data.pkl", "", 0, 0}), "data.pkl: offset 0: a pickle has to begin with its protocol");
+    assert_refused(scratch_text("x.bin", "PK\3\4 and no more"), "not a complete zip file: ");
 }
 
 /* The whole of a shard, found from an index. */

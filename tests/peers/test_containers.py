@@ -165,7 +165,7 @@ def test_split_gguf(tmp_path):
     assert [p.name for p in parts] == [f"x-0000{i}-of-00003.gguf" for i in (1, 2, 3)]
     assert {k: v for k, v in dump(parts[0]).items() if k != "path"} == {k: v for k, v in dump(tmp_path / "whole.gguf").items() if k != "path"}
     p = run_derope("inspect", parts[1], ok=False)
-    assert p.returncode == 3 and "one part of a GGUF split in 3; name the first, NAME-00001-of-00003.gguf" in p.stderr
+    assert p.returncode == 3 and "one of 3 parts of a split GGUF; give the path of the first one, NAME-00001-of-00003.gguf" in p.stderr
     parts[2].write_bytes(parts[1].read_bytes())
     p = run_derope("inspect", parts[0], ok=False)
     assert p.returncode == 3 and "x-00003-of-00003.gguf: expected part 3 of 3 of a split GGUF, found part 2 of 3" in p.stderr

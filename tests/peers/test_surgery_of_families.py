@@ -192,5 +192,5 @@ def test_biases_in_blocks(family, changes, bias, tmp_path):
                     ["logits", plain, "--ids", tmp_path / "ids", "--out", tmp_path / "x.f32"]):
         done = run_derope(*command, ok=False)
         assert done.returncode == 3, (done.returncode, done.stderr)
-        assert f"q8.gguf: tensor 'blk.0.{bias}': elements of q8_0 cannot be moved one by one" in done.stderr
+        assert f"q8.gguf: tensor 'blk.0.{bias}': elements of q8_0 cannot be permuted one by one" in done.stderr
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.gguf").exists()

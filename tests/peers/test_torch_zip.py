@@ -151,6 +151,6 @@ def test_what_is_no_state_dict(tmp_path):
     torch.jit.script(module).save(tmp_path / "script.pt")
     assert "a TorchScript program" in refusal(tmp_path / "script.pt")
     torch.save({"w": w}, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
-    assert "a bare pickle (PyTorch's format before 1.6), which is not read; load it" in refusal(tmp_path / "old.bin")
+    assert "a bare pickle (PyTorch's format before 1.6), which is not supported; load it" in refusal(tmp_path / "old.bin")
     (tmp_path / "raw.pkl").write_bytes(pickle.dumps({"w": 1}))
     assert "a bare pickle" in refusal(tmp_path / "raw.pkl")
