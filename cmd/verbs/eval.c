@@ -10,6 +10,7 @@
 #include "cmd/eval_request.h"
 #include "cmd/evaluate/eval_grid.h"
 #include "cmd/evaluate/eval_state.h"
+#include "cmd/evaluate/eval_text.h"
 #include "cmd/model_card.h"
 #include "cmd/output.h"
 #include "cmd/report/report_csv.h"
@@ -69,7 +70,8 @@ static const OptionGroup groups[] = {
 
 /* ---- arguments ---- */
 
-/* Enough for a window of the longest length that is asked for. */
+/* How many tokens of the text to read if nothing was said: 65536, and at least one window of the longest
+ * length. */
 static uint64_t default_tokens(const EvalOptions *o) {
     uint64_t tokens = 65536;
     for (size_t i = 0; i < o->n_lengths; i++)
@@ -77,6 +79,7 @@ static uint64_t default_tokens(const EvalOptions *o) {
     return tokens;
 }
 
+/* Parses the command line and completes the options. A card goes into one of the models that are measured. */
 static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *e) {
     EvalOptions *o = &a->request.options;
     if (!command_line_parse(self, argc, argv, a, operands_take, e)) return false;
@@ -90,52 +93,9 @@ static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *
     return eval_options_complete(o, e);
 }
 
-/* ---- what is printed ---- */
+/* ---- where results go ---- */
 
-static void print_perplexity(const json_t *results) {
-    size_t i;
-    const json_t *row, *models = json_object_get(results, "models");
-    if (json_array_size(json_object_get(results, "perplexity")))
-        printf("%-28s %-12s %8s %12s   95 %% interval\n", "perplexity", "method", "length", "");
-    json_array_foreach(json_object_get(results, "perplexity"), i, row) {
-        double low = 0, high = 0, x = 0;
-        json_int_t model = json_integer_value(json_object_get(row, "model"));
-        bool has = json_get_f64(row, "low", &low) && json_get_f64(row, "high", &high);
-        json_get_f64(row, "perplexity", &x);
-        printf("%-28.28s %-12s %8lld %12.4f", json_get_string(json_array_get(models, (size_t)model), "name"),
-               json_get_string(row, "method"), (long long)json_integer_value(json_object_get(row, "length")),
-               x);
-        if (has) printf("   %.4f - %.4f", low, high);
-        putchar('\n');
-    }
-}
-
-/* Depths side by side. */
-static void print_tasks(const json_t *results) {
-    size_t i;
-    const json_t *row, *models = json_object_get(results, "models"), *before = NULL;
-    json_array_foreach(json_object_get(results, "tasks"), i, row) {
-        static const char *const same[] = {"model", "method", "task", "length"};
-        bool goes_on = before != NULL;
-        for (int k = 0; k < 4; k++)
-            goes_on = goes_on && json_equal(json_object_get(row, same[k]), json_object_get(before, same[k]));
-        json_int_t model = json_integer_value(json_object_get(row, "model"));
-        if (!before) printf("%-28s %-12s %8s %-18s share found, by depth\n", "tasks", "method", "length", "");
-        if (before && !goes_on) putchar('\n');
-        if (!goes_on)
-            printf(
-                "%-28.28s %-12s %8lld %-18s", json_get_string(json_array_get(models, (size_t)model), "name"),
-                json_get_string(row, "method"), (long long)json_integer_value(json_object_get(row, "length")),
-                json_get_string(row, "task"));
-        double score = 0;
-        json_get_f64(row, "score", &score);
-        printf(" %5.2f", score);
-        before = row;
-    }
-    if (before) putchar('\n');
-}
-
-/* Every file that will be written, but for a card's; the caller frees each. */
+/* The paths of all files that will be written, without those of a card; the caller frees each. */
 static size_t written_files(const Arguments *a, char *out[REPORT_FILES + 2]) {
     size_t n = 0;
     for (size_t i = 0; a->request.report && i < REPORT_FILES; i++)
@@ -145,7 +105,7 @@ static size_t written_files(const Arguments *a, char *out[REPORT_FILES + 2]) {
     return n;
 }
 
-/* Texts and words are not written to, --force or not. */
+/* Refuses outputs that are a text or a wording that is read, with --force too. */
 static bool texts_spared(const Arguments *a, char *const *outputs, size_t n, Error *e) {
     json_t *files = json_array(), *file;
     bool ok = true;
@@ -153,14 +113,16 @@ static bool texts_spared(const Arguments *a, char *const *outputs, size_t n, Err
     for (i = 0; ok && i < a->request.options.n_texts; i++)
         ok = text_data_list(a->request.options.texts[i], files, e);
     if (a->request.options.wording) json_array_append_new(files, json_text(a->request.options.wording));
-    json_array_foreach(files, i, file) for (size_t k = 0; ok && k < n;
-                                            k++) if (same_file(outputs[k], json_string_value(file))) ok =
-        cmd_usage(e, "%s is read from, and cannot be written to", outputs[k]);
+    json_array_foreach(files, i, file) {
+        for (size_t k = 0; ok && k < n; k++)
+            if (same_file(outputs[k], json_string_value(file)))
+                ok = cmd_usage(e, "%s is read from, and cannot be written to", outputs[k]);
+    }
     json_decref(files);
     return ok;
 }
 
-/* Nor are models. */
+/* Refuses outputs that are a file of a model that is measured. */
 static bool model_spared(const char *path, char *const *outputs, size_t n, Error *e) {
     Checkpoint *c = checkpoint_open(path, e);
     bool ok = c != NULL;
@@ -170,7 +132,7 @@ static bool model_spared(const char *path, char *const *outputs, size_t n, Error
     return ok;
 }
 
-/* Whatever is wrong with models and places shows before the first measurement. */
+/* Checks models and outputs, so that what is wrong with them shows before the first measurement. */
 static bool check_places(const Arguments *a, Error *e) {
     char *outputs[REPORT_FILES + 2];
     size_t n = written_files(a, outputs);
@@ -185,6 +147,33 @@ static bool check_places(const Arguments *a, Error *e) {
            (!a->request.options.state || eval_state_may_begin(a->request.options.state, a->force, e));
 }
 
+/* Prints the results in the form that was asked for. */
+static void print_results(const Arguments *a, const json_t *results) {
+    if (a->json) {
+        cmd_print_json(results);
+    } else if (a->csv) {
+        Buffer text = {0};
+        report_csv(results, &text);
+        fwrite(text.data, 1, text.size, stdout);
+        buffer_free(&text);
+    } else {
+        eval_text_print(results);
+    }
+}
+
+/* Writes the report, the transcript and the model card, as far as they were asked for. */
+static bool write_results(const Arguments *a, const json_t *results, const Buffer *transcript, Error *e) {
+    if (a->request.report && !report_write(a->request.report, results, a->force, e)) return false;
+    if (a->transcript && !file_write(a->transcript, transcript->data, transcript->size, a->force, e))
+        return false;
+    if (!a->card) return true;
+    if (!model_card_write(a->card, a->card, a->request.base_model, results, e)) return false;
+    cmd_note("wrote the model card of %s", a->card);
+    return true;
+}
+
+/* ---- the verb ---- */
+
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.json = false};
     char *command = command_line_text(argc, argv), *state = NULL;
@@ -196,29 +185,15 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     ok = v != NULL;
     for (size_t i = 0; ok && i < a.models.n; i++)
         ok = eval_grid_add_checkpoint(v, a.models.list[i], e);
-    const json_t *results = ok ? eval_grid_results(v) : NULL;
-    if (ok && a.json) {
-        cmd_print_json(results);
-    } else if (ok && a.csv) {
-        Buffer text = {0};
-        report_csv(results, &text);
-        fwrite(text.data, 1, text.size, stdout);
-        buffer_free(&text);
-    } else if (ok) {
-        print_perplexity(results);
-        print_tasks(results);
-    }
-    ok = ok && (!a.request.report || report_write(a.request.report, results, a.force, e));
-    if (ok && a.transcript) {
-        const Buffer *lines = eval_grid_transcript(v);
-        ok = file_write(a.transcript, lines->data, lines->size, a.force, e);
-    }
-    if (ok && a.card) {
-        ok = model_card_write(a.card, a.card, a.request.base_model, results, e);
-        if (ok) cmd_note("wrote the model card of %s", a.card);
+    if (ok) {
+        const json_t *results = eval_grid_results(v);
+        print_results(&a, results);
+        ok = write_results(&a, results, eval_grid_transcript(v), e);
     }
     if (e->code == ERR_INTERRUPTED && a.request.options.state) cmd_advise(e, "; run it again to go on");
-    if (ok && state) unlink(state); /* all of it is in the report's JSON */
+    /* A state that the report named after itself has done its duty: everything in it is in the report's JSON.
+     */
+    if (ok && state) unlink(state);
     eval_grid_free(v);
     free(command);
     free(state);
@@ -229,13 +204,13 @@ const Verb verb_eval = {
     .name = "eval",
     .summary = "perplexity, needles and other tasks by length, side by side",
     .operands = "MODEL...",
-    .about = VERB_MODEL_IS "\n\nMeasures each model at each length, under each context-extension method that "
-                           "--against names. A greedy "
-                           "answer counts as found if each value stands in the continuation; \"first\" is "
-                           "the share of questions whose "
-                           "right value is the likeliest of ten. Intervals are 95 %, by Student's t over "
-                           "windows for perplexity and by "
-                           "Wilson's formula for shares.",
+    .about = VERB_MODEL_IS
+    "\n\nMeasures each model at each length, under each context-extension method that --against names. A "
+    "greedy "
+    "answer counts as found if each value stands in the continuation; \"first\" is the share of questions "
+    "whose right value is the likeliest of ten. Intervals are 95 %, by Student's t over windows for "
+    "perplexity "
+    "and by Wilson's formula for shares.",
     .groups = groups,
     .examples = "  derope eval model out/partial --text held-out.txt --against none,pi,ntk,yarn --report "
                 "report.html\n",
