@@ -6,7 +6,7 @@
 
 #include "cmd/recipe/recipe_sections.h"
 #include "cmd/verb_table.h"
-#include "surgery/pass.h"
+#include "surgery/passes/passes.h"
 #include "surgery/version.h"
 
 /* Columns: the longest line, and where descriptions of flags and of recipe keys begin. */

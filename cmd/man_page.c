@@ -7,7 +7,7 @@
 
 #include "cmd/recipe/recipe_sections.h"
 #include "cmd/verb_table.h"
-#include "surgery/pass.h"
+#include "surgery/passes/passes.h"
 #include "surgery/version.h"
 
 /* ---- roff ---- */

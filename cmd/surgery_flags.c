@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "surgery/options.h"
+#include "surgery/passes/passes.h"
 
 const PassFlag *surgery_flag_by_name(const char *name, const Pass **pass) {
     char flag[64];

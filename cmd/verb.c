@@ -2,7 +2,7 @@
  * and this one none. */
 #include "cmd/verb.h"
 
-#include "surgery/pass.h"
+#include "surgery/passes/passes.h"
 
 /* main.c takes these out of the command line before a verb sees it. They stand here for help and completions.
  */

@@ -1,7 +1,7 @@
 /* A pass: one change to a model, such as dropping the rotary embeddings of some layers. Recipes name passes
  * in their `surgery` list, and `derope convert` and other verbs have a flag for most of them; names,
- * arguments and flags all come from the Pass itself. Adding one is a file in surgery/passes/ and two lines in
- * surgery/passes/passes.c, which defines the functions declared here (model_cast is in cast.c). */
+ * arguments and flags all come from the Pass itself. The table of all passes, and their application, is in
+ * surgery/passes/passes.h. */
 #ifndef DEROPE_SURGERY_PASS_H
 #define DEROPE_SURGERY_PASS_H
 
@@ -35,25 +35,12 @@ typedef struct Pass {
     bool (*apply)(Model *m, const json_t *args, Error *e);
 } Pass;
 
-/* In the order in which flags are applied; NULL-terminated. */
-extern const Pass *const passes[];
-/* NULL if there is none of that name. */
-const Pass *pass_by_name(const char *name);
 /* Checks `args` against the pass's parameters: names, types, ranges and choices (ERR_USAGE). The message
  * names the parameter, and suggests the nearest where the name is unknown. */
 bool pass_check(const Pass *p, const json_t *args, Error *e);
-/* Checks the arguments, applies the pass, and records it in m->passes, from which the manifest is written. */
-bool pass_apply(Model *m, const char *name, const json_t *args, Error *e);
-
-/* Applies the passes of a JSON array [{"pass": name, arguments...}] in order; NULL is none. */
-bool passes_apply(const json_t *list, Model *m, Error *e);
 
 /* Gives every weight matrix the type `to` on its way out, which is also what an output's dtype asks for.
  * Norms, biases and other vectors follow only from one plain type to another. */
 bool model_cast(Model *m, DType to, Error *e);
-
-/* Reads a set of layers: "all", "3", "0,3,7", "10-29", "0,4-7", "every:4" (layers i with (i+1) % 4 == 0), an
- * integer, or an array of these. Sets picked[i] for the layers named and leaves the others as they are. */
-bool layers_parse(const json_t *value, uint32_t n_layers, bool *picked, Error *e);
 
 #endif

@@ -9,7 +9,7 @@
 #include "surgery/carriers/carriers.h"
 #include "surgery/derope_keys.h"
 #include "surgery/gguf_keys.h"
-#include "surgery/pass.h"
+#include "surgery/passes/passes.h"
 #include "tests/tiny_model.h"
 
 /* A model, and what became of it. */

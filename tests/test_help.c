@@ -12,7 +12,7 @@
 #include "cmd/man_page.h"
 #include "cmd/recipe/recipe_sections.h"
 #include "cmd/verb_table.h"
-#include "surgery/pass.h"
+#include "surgery/passes/passes.h"
 #include "surgery/version.h"
 #include "tests/tiny_model.h"
 

@@ -1,7 +1,7 @@
 /* `derope logits` from the outside: what it writes, what it refuses, what it leaves behind. */
 #include "formats/file.h"
 #include "recal/inference.h"
-#include "surgery/pass.h"
+#include "surgery/passes/passes.h"
 #include "tests/tiny_model.h"
 
 static const int32_t ids[] = {3, 1, 4, 1, 5, 9, 2, 6, 5, 39, 0, 17};

@@ -3,8 +3,9 @@
 
 #include "formats/floats.h"
 #include "formats/json.h"
+#include "surgery/layer_set.h"
 #include "surgery/nearest_name.h"
-#include "surgery/pass.h"
+#include "surgery/passes/passes.h"
 #include "tests/small_model.h"
 
 #define LLAMA "\"model_type\": \"llama\", \"rope_theta\": 10000"

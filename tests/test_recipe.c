@@ -12,7 +12,7 @@
 
 #include "cmd/recipe/recipe.h"
 #include "cmd/recipe/recipe_sections.h"
-#include "surgery/pass.h"
+#include "surgery/passes/passes.h"
 
 static char folder[] = "/tmp/derope-recipe-XXXXXX";
 static char path[64];

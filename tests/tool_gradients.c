@@ -10,7 +10,7 @@
 #include "formats/checkpoint_open.h"
 #include "formats/file.h"
 #include "recal/train_batch.h"
-#include "surgery/pass.h"
+#include "surgery/passes/passes.h"
 
 static void put(FILE *f, const char *name, const float *values, uint64_t n) {
     fprintf(f, "%s\n", name);

@@ -23,7 +23,7 @@
 #include "recal/evaluate/eval_tasks.h"
 #include "recal/kv_cache.h"
 #include "recal/memory.h"
-#include "surgery/pass.h"
+#include "surgery/passes/passes.h"
 #include "surgery/version.h"
 
 struct EvalGrid {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "cmd/recipe/recipe_read.h"
-#include "surgery/pass.h"
+#include "surgery/passes/passes.h"
 
 /* One argument; `context` is the pass. */
 static json_t *read_argument(RecipeReader *r, const yaml_node_t *name, const yaml_node_t *value,

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "surgery/pass.h"
+#include "surgery/passes/passes.h"
 
 static bool apply_rope_scaling(Model *m, const char *type, double factor, Error *e) {
     json_t *args = json_pack("{s:s, s:f}", "type", type, "factor", factor);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "surgery/family.h"
+#include "surgery/layer_set.h"
 #include "surgery/pass.h"
 
 static const Option parameters[] = {

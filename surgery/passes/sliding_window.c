@@ -1,6 +1,7 @@
 /* Attention of the picked layers sees the token itself and the size - 1 before it. */
 #include <stdlib.h>
 
+#include "surgery/layer_set.h"
 #include "surgery/pass.h"
 
 static const Option parameters[] = {

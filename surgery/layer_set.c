@@ -1,0 +1,51 @@
+#include "surgery/layer_set.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Picks the layers from..to, both included. */
+static bool pick(unsigned long from, unsigned long to, uint32_t n, bool *picked, Error *e) {
+    if (from > to) return error_set(e, ERR_USAGE, "layers: %lu-%lu runs backwards", from, to);
+    if (to >= n) return error_set(e, ERR_USAGE, "layers: there is no layer %lu, the last is %u", to, n - 1);
+    for (unsigned long i = from; i <= to; i++)
+        picked[i] = true;
+    return true;
+}
+
+/* "all", "every:4", or a list of layers and ranges with commas between. */
+static bool parse_text(const char *text, uint32_t n, bool *picked, Error *e) {
+    if (strcmp(text, "all") == 0) return pick(0, n - 1, n, picked, e);
+    char *end;
+    if (strncmp(text, "every:", 6) == 0) {
+        unsigned long step = strtoul(text + 6, &end, 10);
+        if (!isdigit((unsigned char)text[6]) || *end || step == 0 || step > n)
+            return error_set(e, ERR_USAGE, "layers: '%.60s': every:N wants a number from 1 to %u", text, n);
+        for (unsigned long i = step - 1; i < n; i += step)
+            picked[i] = true;
+        return true;
+    }
+    const char *p = text;
+    for (;;) {
+        if (!isdigit((unsigned char)*p)) break;
+        unsigned long from = strtoul(p, &end, 10), to = from;
+        if (*end == '-' && isdigit((unsigned char)end[1])) to = strtoul(end + 1, &end, 10);
+        if (*end && *end != ',') break;
+        if (!pick(from, to, n, picked, e)) return false;
+        if (!*end) return true;
+        p = end + 1;
+    }
+    return error_set(e, ERR_USAGE, "layers: '%.60s' is not all, 3, 0,3,7, 10-29 or every:4", text);
+}
+
+bool layers_parse(const json_t *value, uint32_t n, bool *picked, Error *e) {
+    if (json_is_string(value)) return parse_text(json_string_value(value), n, picked, e);
+    if (json_is_integer(value) && json_integer_value(value) >= 0)
+        return pick((unsigned long)json_integer_value(value), (unsigned long)json_integer_value(value), n,
+                    picked, e);
+    if (!json_is_array(value)) return error_set(e, ERR_USAGE, "layers: neither text nor a number nor a list");
+    if (json_array_size(value) == 0) return error_set(e, ERR_USAGE, "layers: the list is empty");
+    for (size_t i = 0; i < json_array_size(value); i++)
+        if (!layers_parse(json_array_get(value, i), n, picked, e)) return false;
+    return true;
+}
