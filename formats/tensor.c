@@ -176,7 +176,7 @@ static bool read_decoded(const Tensor *t, uint64_t first, uint64_t n, uint8_t *s
  * scales, so the bound has the largest factor of the inner scale as well. Searches for the best scale may
  * exceed the plain one, but by less than a factor of two, which the bounds of those types allow for. The
  * bounds need not be exact, because weights are nowhere near them. */
-static float reach_of(DType d) {
+static float largest_finite(DType d) {
     static const float most = 0x1.ffdffep15f;
     switch (d) {
     case DTYPE_F16:
@@ -209,9 +209,9 @@ static float reach_of(DType d) {
     }
 }
 
-/* The bits of |f|. Magnitudes of floats are ordered like these bits, which lets check_reach compare integers
+/* The bits of |f|. Magnitudes of floats are ordered like these bits, which lets check_finite compare integers
  * in a loop that vectorises. */
-static uint32_t bits_of(float f) {
+static uint32_t magnitude_bits(float f) {
     uint32_t bits;
     memcpy(&bits, &f, sizeof bits);
     return bits & 0x7fffffff;
@@ -220,14 +220,14 @@ static uint32_t bits_of(float f) {
 /* Fails if writing would make a finite value infinite. Values that are infinite or NaN in the source pass:
  * the source is not ours to judge. In bits, the offending range is [first, bits of infinity), and the
  * subtraction wraps for smaller values, so one unsigned comparison tests both ends. */
-static bool check_reach(const Tensor *t, const float *values, uint64_t n, Error *e) {
-    uint32_t first = bits_of(reach_of(t->dtype)) + 1, range = bits_of(INFINITY) - first;
+static bool check_finite(const Tensor *t, const float *values, uint64_t n, Error *e) {
+    uint32_t first = magnitude_bits(largest_finite(t->dtype)) + 1, range = magnitude_bits(INFINITY) - first;
     uint32_t beyond = 0;
 #pragma omp simd reduction(| : beyond)
     for (uint64_t i = 0; i < n; i++)
-        beyond |= bits_of(values[i]) - first < range;
+        beyond |= magnitude_bits(values[i]) - first < range;
     if (!beyond) return true;
-    while (bits_of(*values) - first >= range)
+    while (magnitude_bits(*values) - first >= range)
         values++;
     return error_set(e, ERR_FAILED, "tensor '%s': a value of %g is too large for %s; choose another --dtype",
                      t->name, *values, dtype_info(t->dtype)->name);
@@ -254,7 +254,7 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
     for (uint64_t i = 0; ok && i < n; i += step) {
         uint64_t rows = n - i < step ? n - i : step;
         ok = read_decoded(t, first + i, rows, stored, values, e) &&
-             check_reach(t, values, rows * t->row_elems, e);
+             check_finite(t, values, rows * t->row_elems, e);
         if (ok) to->encode(values, rows * t->row_elems, p);
         p += rows * tensor_row_bytes(t);
     }
