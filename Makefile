@@ -113,9 +113,10 @@ peers:
 
 PYTEST = DEROPE=$(abspath $(BUILD)/derope) PEERS=$(abspath $(PEERS)) $(PEERS)/venv/bin/python -m pytest -q -rs -p no:cacheprovider
 
+# Two at once: most of them wait for one thread of Python. Long ones run alone, because they measure time.
 check-peers: peers
 	@$(MAKE) --no-print-directory all tools
-	$(PYTEST) -m "not long" tests/peers
+	$(PYTEST) -n 2 --dist loadfile -m "not long" tests/peers
 
 # The table of families in surgery/README.md, from what the comparisons find; and that of carriers.
 families: peers
