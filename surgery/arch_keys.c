@@ -1,3 +1,6 @@
+/* Look-up and writing of the keys that begin with the architecture's name. arch_keys.h explains when to use
+ * which function. spec_gguf.c and the families read by these functions, arch_write.c, families and carriers
+ * write by them. */
 #include "surgery/arch_keys.h"
 
 #include <math.h>
@@ -32,6 +35,8 @@ const MetaEntry *arch_find(const Checkpoint *c, const char *suffix) {
     return NULL;
 }
 
+/* The getters of formats/meta.h look the whole key up once more; a GGUF has a few dozen keys outside its
+ * tokenizer. */
 bool arch_get_u64(const Checkpoint *c, const char *suffix, uint64_t *out) {
     const MetaEntry *m = arch_find(c, suffix);
     return m && meta_u64(c, m->key, out);
@@ -53,6 +58,7 @@ const char *arch_get_string(const Checkpoint *c, const char *suffix, size_t *len
 
 /* ---- reading with errors ---- */
 
+/* The architecture is cut at 60 bytes: in a damaged file it may be anything. */
 bool arch_error(Error *e, const Checkpoint *c, const char *suffix, const char *fmt, ...) {
     char text[300];
     size_t n;
@@ -64,7 +70,8 @@ bool arch_error(Error *e, const Checkpoint *c, const char *suffix, const char *f
     return error_set(e, ERR_INPUT, "%s: key '%.*s.%s'%s", c->path, n < 60 ? (int)n : 60, arch, suffix, text);
 }
 
-/* True if the key holds a list of equal numbers. */
+/* True if the key holds a list of equal numbers, which becomes `*out`. Numbers are at most 1e9, because a
+ * double that is larger than 2^64 has no defined conversion. */
 static bool equal_list(const MetaEntry *list, uint64_t *out) {
     double first, v;
     if (!list || list->type != META_ARRAY || !meta_array_f64(list, 0, &first) || !(first >= 0 && first < 1e9))
@@ -103,6 +110,7 @@ bool arch_read_window(const Checkpoint *c, uint32_t *out, Error *e) {
     return !arch_find(c, suffix) || arch_read_u32(c, suffix, 0, INT32_MAX, out, e);
 }
 
+/* Elements beyond the last layer are ignored; a list that is too short is an error. */
 bool arch_read_window_pattern(ModelSpec *s, const Checkpoint *c, uint32_t window, uint64_t every, Error *e) {
     static const char suffix[] = "attention.sliding_window_pattern";
     const MetaEntry *list = arch_find(c, suffix);
@@ -120,7 +128,7 @@ bool arch_read_window_pattern(ModelSpec *s, const Checkpoint *c, uint32_t window
 
 /* ---- writing ---- */
 
-/* The whole key, in the memory of the checkpoint that it goes into. */
+/* "ARCH.SUFFIX", in the memory of the checkpoint that it goes into. */
 static const char *whole_key(Checkpoint *out, const char *suffix) {
     size_t n;
     const char *arch = architecture(out, &n);
@@ -132,6 +140,7 @@ void arch_set_u32(Checkpoint *out, const char *suffix, uint32_t v) {
     if (!arch_get_u64(out, suffix, &there) || there != v) meta_set_u32(out, whole_key(out, suffix), v);
 }
 
+/* The comparison is made in float, the type in which the key is stored. */
 void arch_set_f32(Checkpoint *out, const char *suffix, double v) {
     double there;
     if (!arch_get_f64(out, suffix, &there) || (float)there != (float)v)
@@ -151,6 +160,7 @@ void arch_set_array(Checkpoint *out, const char *suffix, MetaType elem, const vo
     meta_set_array(out, whole_key(out, suffix), elem, values, n);
 }
 
+/* An absent key needs no removal. */
 void arch_remove(Checkpoint *out, const char *suffix) {
     const MetaEntry *there = arch_find(out, suffix);
     if (there) meta_remove(out, there->key);

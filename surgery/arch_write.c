@@ -1,15 +1,21 @@
+/* Keys of rotation, windows and multipliers for a GGUF. Which family or carrier needs which of them is
+ * decided by the hooks in surgery/families/ and surgery/carriers/; what llama.cpp makes of the keys is in its
+ * src/llama-model.cpp and src/models/. */
 #include "surgery/arch_write.h"
 
 #include "surgery/model_traits.h"
 #include "surgery/rope_frequencies.h"
 
-/* The two numbers of LongRoPE that are keys. Its tables are tensors (export_tensors.c). */
+/* The two numbers of LongRoPE that are keys. Its tables of divisors are tensors, which export_tensors.c
+ * writes. */
 static void set_longrope(Checkpoint *out, const RopeScaling *r) {
     arch_set_u32(out, "rope.scaling.original_context_length", (uint32_t)r->original_context);
     arch_set_f32(out, "rope.scaling.attn_factor",
                  r->attention_factor > 0 ? r->attention_factor : rope_default_attention_factor(r));
 }
 
+/* rope.dimension_count is left alone where it says the same, and becomes head_dim where nothing rotates, which is
+ * also what llama.cpp takes where the key is absent. */
 void arch_set_rope(const Model *m, Checkpoint *out, const LayerSpec *l) {
     static const char *const scaling_keys[] = {"rope.scaling.type",
                                                "rope.scaling.factor",
@@ -43,6 +49,8 @@ void arch_set_rope(const Model *m, Checkpoint *out, const LayerSpec *l) {
                      r->attention_factor > 0 ? r->attention_factor / rope_default_attention_factor(r) : 1);
 }
 
+/* llama.cpp's rotary embedding (ggml_rope_ext) has parameters for linear scaling and YaRN; other scalings are
+ * divisors in tensors. Nothing there depends on the length of the text, so dynamic NTK cannot be said. */
 bool arch_can_scale_rope(const Model *m, char *why, size_t size) {
     const LayerSpec *l = NULL;
     if (!model_has_one_main_rotation(m, &l))
@@ -66,6 +74,7 @@ void arch_set_window_pattern(const Model *m, Checkpoint *out) {
     arch_set_array(out, "attention.sliding_window_pattern", META_BOOL, windowed, n);
 }
 
+/* llama.cpp divides logits by logit_scale here, while the spec has the factor they are multiplied by. */
 void arch_set_multipliers(const Model *m, Checkpoint *out) {
     arch_set_f32(out, "embedding_scale", m->spec.embedding_scale);
     arch_set_f32(out, "residual_scale", m->spec.residual_scale);

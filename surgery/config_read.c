@@ -1,3 +1,5 @@
+/* Typed look-ups in a config.json, and the lists that several families have. config_read.h says what absent
+ * and null keys mean. */
 #include "surgery/config_read.h"
 
 #include <stdlib.h>
@@ -5,6 +7,7 @@
 
 #include "formats/json.h"
 
+/* The value that was found is printed as JSON and cut at 60 bytes: it may be a list of a thousand numbers. */
 bool config_unexpected(const json_t *config, const char *key, const char *expected, Error *e) {
     const json_t *found = json_object_get(config, key);
     char *text = found ? json_dumps(found, JSON_ENCODE_ANY) : NULL;
@@ -14,11 +17,13 @@ bool config_unexpected(const json_t *config, const char *key, const char *expect
     return false;
 }
 
+/* transformers writes null for most keys that have no value, so null counts as absent. */
 bool config_has(const json_t *config, const char *key) {
     const json_t *v = json_object_get(config, key);
     return v && !json_is_null(v);
 }
 
+/* The tables have at most five entries, so a plain search does. */
 const char *config_key(const Family *f, const char *usual) {
     for (const KeyName *k = f->hf.keys; k && k->usual; k++)
         if (strcmp(k->usual, usual) == 0) return k->own;
@@ -27,6 +32,8 @@ const char *config_key(const Family *f, const char *usual) {
 
 /* ---- single values ---- */
 
+/* The bounds are far beyond real models. They keep products of two sizes within 64 bits, and allocations
+ * sane, whatever a file says. */
 bool config_need_u32(const json_t *config, const char *key, uint32_t low, uint32_t high, uint32_t *out,
                      Error *e) {
     uint64_t v;
@@ -56,6 +63,7 @@ bool config_read_bool(const json_t *config, const char *key, bool *out, Error *e
     return true;
 }
 
+/* Null is not the same as absent here: absent means the default of the class, null means no window. */
 bool config_read_window(const json_t *config, const char *key, uint32_t *out, Error *e) {
     if (json_is_null(json_object_get(config, key))) *out = 0;
     return config_read_u32(config, key, 1, INT32_MAX, out, e);
@@ -77,6 +85,8 @@ bool config_read_layer_list(const Model *m, const json_t *config, const char *ke
     return true;
 }
 
+/* Only the two types that this spec can express are accepted. Llama 4 has "chunked_attention" and reads its
+ * list by itself. */
 bool config_read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e) {
     const json_t *types = json_object_get(config, "layer_types");
     if (!json_is_array(types)) return true;
@@ -96,6 +106,8 @@ bool config_read_layer_types(Model *m, const json_t *config, uint32_t window, Er
     return true;
 }
 
+/* The name is misleading, but transformers means it so: 1 stands for a layer that rotates, 0 for one that
+ * does not. A list may be longer than the model, and its elements may be booleans. */
 bool config_read_no_rope_layers(const Model *m, const json_t *config, bool *rotates, Error *e) {
     uint32_t every = 4, n = m->spec.n_layers;
     const json_t *list = json_object_get(config, "no_rope_layers");
@@ -112,6 +124,7 @@ bool config_read_no_rope_layers(const Model *m, const json_t *config, bool *rota
     return true;
 }
 
+/* The number of experts is bounded because layers with experts keep a tensor name for each. */
 bool config_read_experts(Model *m, const json_t *config, const char *key, Error *e) {
     enum { MOST = 4096 };
     LayerSpec l = m->spec.layers[0];

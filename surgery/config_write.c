@@ -1,3 +1,6 @@
+/* Keys of class, rotation, windows, experts and multipliers for a config.json. Which of them a class needs is
+ * decided by the hooks in surgery/families/ and surgery/carriers/. The keys are the legacy ones, which
+ * transformers 4 and 5 both read. */
 #include "surgery/config_write.h"
 
 #include <math.h>
@@ -9,17 +12,21 @@
 
 /* ---- which class ---- */
 
+/* Both keys name the class: AutoModel goes by model_type, other programs by architectures. */
 void config_set_class(json_t *config, const char *architecture, const char *model_type) {
     json_object_set_new(config, "architectures", json_pack("[s]", architecture));
     json_object_set_new(config, "model_type", json_string(model_type));
 }
 
+/* Null keeps a key from falling back to the default of the class, which may lie outside a small vocabulary.
+ */
 void config_set_token_ids(json_t *config) {
     static const char *const keys[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
     for (int i = 0; i < 3; i++)
         if (!json_object_get(config, keys[i])) json_object_set_new(config, keys[i], json_null());
 }
 
+/* A key that moves to its usual name keeps its value; where both are there, the family's own counted. */
 void config_leave_family(const Family *f, json_t *config) {
     for (const char *const *key = f->hf.private_keys; key && *key; key++)
         json_object_del(config, *key);
@@ -33,6 +40,7 @@ void config_leave_family(const Family *f, json_t *config) {
 
 /* ---- rotation ---- */
 
+/* Numbers are written in the shortest form that reads back the same (formats/json.h). */
 static json_t *number_list(const double *values, uint32_t n) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < n; i++)
@@ -64,7 +72,8 @@ static json_t *longrope_mapping(const Family *f, json_t *config, const RopeScali
     return o;
 }
 
-/* rope_scaling for every other kind. */
+/* rope_scaling for linear, dynamic, YaRN and llama3. A key is written only where its kind reads it:
+ * transformers warns of others. OLMo 2 checks for the older name of the type. */
 static json_t *scaling_mapping(const Family *f, const RopeScaling *r) {
     const char *type_key = f->hf.quirks & HF_OLD_ROPE_TYPE_KEY ? "type" : "rope_type";
     json_t *o = json_pack("{s:s, s:f}", type_key, rope_scaling_name(r->kind), "factor", r->factor);
@@ -85,6 +94,9 @@ static json_t *scaling_mapping(const Family *f, const RopeScaling *r) {
     return o;
 }
 
+/* rope_parameters, which transformers 5 writes, would win over nothing and contradict the legacy keys, so it
+ * goes. partial_rotary_factor is written where part of a head rotates, or where the class would otherwise
+ * rotate a part by default. */
 void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double base_if_none) {
     json_object_del(config, "rope_parameters");
     json_object_set_new(config, config_key(f, "rope_theta"), json_real(l ? l->rope_base : base_if_none));
@@ -105,6 +117,8 @@ void config_set_no_rope_layers(const Model *m, json_t *config) {
     json_object_set_new(config, "no_rope_layers", list);
 }
 
+/* Some classes read sliding_window even if no layer has one, and stop at null; they give a number for
+ * `if_none`. */
 void config_set_layer_types(const Model *m, json_t *config, uint32_t if_none) {
     uint32_t window = model_window(m);
     json_t *types = json_array();
@@ -118,12 +132,14 @@ void config_set_layer_types(const Model *m, json_t *config, uint32_t if_none) {
 
 /* ---- the block ---- */
 
+/* The first layer with experts stands for all: architectures have one number. */
 void config_set_experts(const Model *m, json_t *config, const char *key) {
     const LayerSpec *l = model_moe_layer(m);
     json_object_set_new(config, key, json_integer(l->n_experts));
     json_object_set_new(config, "num_experts_per_tok", json_integer(l->top_k));
 }
 
+/* logits_scaling divides, while the spec has the factor that logits are multiplied by. */
 void config_set_multipliers(const Model *m, json_t *config) {
     json_object_set_new(config, "embedding_multiplier", json_real(m->spec.embedding_scale));
     json_object_set_new(config, "residual_multiplier", json_real(m->spec.residual_scale));

@@ -1,3 +1,5 @@
+/* What architectures ask of a model. Each function looks at the spec alone, or compares it with what the
+ * family or the source was; none changes anything. */
 #include "surgery/model_traits.h"
 
 #include <stdarg.h>
@@ -13,6 +15,7 @@ bool refuse_because(char *why, size_t size, const char *fmt, ...) {
     return false;
 }
 
+/* Tests have the signature of layer_rotates and its neighbours; a family may bring one of its own. */
 bool model_all_layers(const Model *m, bool (*test)(const Model *m, const LayerSpec *l)) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (!test(m, &m->spec.layers[i])) return false;
@@ -29,17 +32,22 @@ bool layer_is_nope(const Model *m, const LayerSpec *l) {
     return l->position == POSITION_NOPE;
 }
 
+/* Layers without experts have an MLP of another size, so sizes of experts are read from a layer that has
+ * some. */
 const LayerSpec *model_moe_layer(const Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].n_experts) return &m->spec.layers[i];
     return &m->spec.layers[0];
 }
 
+/* What matters is the context that the output will state: set_context may raise it above the trained one, and
+ * a window that hid nothing before may then hide something. */
 bool layer_is_global(const Model *m, const LayerSpec *l) {
     uint64_t context = m->new_context > m->spec.context ? m->new_context : m->spec.context;
     return l->window == 0 || l->window >= context;
 }
 
+/* Layers without rotation do not take part: their base and scaling have no effect. */
 bool model_has_one_rotation(const Model *m, const LayerSpec **found) {
     const LayerSpec *first = NULL;
     bool same = true;
@@ -53,6 +61,7 @@ bool model_has_one_rotation(const Model *m, const LayerSpec **found) {
     return same;
 }
 
+/* Families state a window once, and read it from the first layer that has one. */
 const LayerSpec *model_layer_by_window(const Model *m, bool windowed) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if ((m->spec.layers[i].window != 0) == windowed) return &m->spec.layers[i];
@@ -64,6 +73,7 @@ uint32_t model_window(const Model *m) {
     return l ? l->window : 0;
 }
 
+/* Lists like layer_types say which layers have a window; its size is a single key in every architecture. */
 bool model_has_one_window_size(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].window && m->spec.layers[i].window != model_window(m))
@@ -78,6 +88,8 @@ bool model_has_one_window(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* A key like attention_multiplier holds one scale for all layers. A model whose layers differ (after
+ * scale_attention on some of them) cannot use it. */
 bool model_has_one_softmax_scale(const Model *m) {
     for (uint32_t i = 1; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].softmax_scale != m->spec.layers[0].softmax_scale) return false;
@@ -88,6 +100,8 @@ bool model_has_no_multipliers(const Model *m) {
     return m->spec.embedding_scale == 1 && m->spec.residual_scale == 1 && m->spec.logit_scale == 1;
 }
 
+/* m->neutral_sinks is set where all sinks are so low (-1e4) that exp(sink) is 0: dropping them changes no
+ * output, so carriers without sinks can write such a model. */
 bool model_has_sinks(const Model *m) {
     return m->spec.layers[0].sinks && !m->neutral_sinks;
 }
@@ -98,6 +112,9 @@ bool model_has_qk_norm(const Model *m) {
     return false;
 }
 
+/* DroPE's custom code has norms on queries and keys under model types whose stock classes have none. Llama 4
+ * is left out because its spec says of each layer whether it norms (QK_NORM_UNIT), and its own hook checks
+ * that. */
 bool model_keeps_family_norms(const Model *m, char *why, size_t size) {
     const LayerSpec *own = &m->family->layer;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
@@ -110,6 +127,8 @@ bool model_keeps_family_norms(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* Some families never rotate certain layers, which a class then does by itself: dropping the rotation of just
+ * those layers is no change. Without a `rotates` hook every layer rotates. */
 bool model_keeps_family_rotation(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
@@ -119,11 +138,14 @@ bool model_keeps_family_rotation(const Model *m, char *why, size_t size) {
     return true;
 }
 
-/* Layers with a window may have a base of their own, which nothing scales. */
+/* Whether a rope scaling reaches the layer. In Gemma 3 and OLMo 3 layers with a window have a base of their
+ * own that is never scaled. */
 static bool is_scaled(const Model *m, const LayerSpec *l) {
     return !(m->family->window_base && l->window);
 }
 
+/* A scaling by 1e30 is one key for all layers that are scaled. So it fits if those layers have no rotation
+ * and all others have it. */
 bool model_rotation_can_be_scaled_away(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
@@ -137,6 +159,7 @@ bool model_rotation_can_be_scaled_away(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* Its base is what a configuration states as rope_theta. */
 const LayerSpec *model_scaled_layer(const Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (is_scaled(m, &m->spec.layers[i])) return &m->spec.layers[i];
@@ -155,6 +178,7 @@ bool model_has_one_main_rotation(const Model *m, const LayerSpec **found) {
     return same;
 }
 
+/* The order of the questions is that of the block, so that the first reason given is the most telling one. */
 bool model_has_standard_layers(const Model *m, char *why, size_t size) {
     const ModelSpec *s = &m->spec;
     if (s->norm != NORM_RMS || s->unit_offset_norm) return refuse_because(why, size, "has RMSNorm");
@@ -174,6 +198,8 @@ bool model_has_standard_layers(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* Granite SWA's mixture: transformers has one number of experts for all layers and a softmax over the chosen
+ * ones. */
 bool model_has_uniform_experts(const Model *m, char *why, size_t size) {
     const LayerSpec *first = &m->spec.layers[0];
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {

@@ -1,9 +1,13 @@
+/* Rotary frequencies. inv_freq[i] is the angle in radians by which dimension pair i turns from one position
+ * to the next; unscaled it is base^(-2i / rotary_dim) (RoFormer, arXiv 2104.09864). Everything is computed in
+ * double, as the tables of cos and sin are made once and read for every token. */
 #include "surgery/rope_frequencies.h"
 
 #include <math.h>
 
 /* ---- scalings as values ---- */
 
+/* LongRoPE's two tables of divisors. */
 static bool same_factors(const RopeScaling *a, const RopeScaling *b) {
     if (a->n_factors != b->n_factors) return false;
     for (uint32_t i = 0; i < a->n_factors; i++)
@@ -12,6 +16,7 @@ static bool same_factors(const RopeScaling *a, const RopeScaling *b) {
     return true;
 }
 
+/* Fields that a kind does not use are 0 or its defaults, so comparing all of them is right for every kind. */
 bool rope_scaling_equal(const RopeScaling *a, const RopeScaling *b) {
     if (a->kind != b->kind) return false;
     if (a->kind == ROPE_SCALING_NONE) return true;

@@ -1,3 +1,6 @@
+/* The releases of runtimes that are tested, and what keeps one of them from running a checkpoint. New
+ * releases are added to the table here and to the installation in tests/peers/; the first release of an
+ * architecture is data of its family or carrier. */
 #include "surgery/runtimes.h"
 
 #include <stdio.h>
@@ -8,6 +11,8 @@
 #include "formats/json.h"
 #include "formats/meta.h"
 
+/* The releases that `make peers` installs (tests/peers/requirements*.txt), and the llama.cpp inside the
+ * package xllamacpp. test_runtime_claims.py checks that they are the installed ones. */
 const Runtime runtimes[] = {
     {.name = "transformers 4.56", .format = FORMAT_HF, .version = "4.56", .legacy_rope_only = true},
     {.name = "transformers 5.23", .format = FORMAT_HF, .version = "5.23"},
@@ -15,7 +20,8 @@ const Runtime runtimes[] = {
     {.name = NULL},
 };
 
-/* Versions are two numbers with a dot or a hyphen between them. True if `version` is `since` or later. */
+/* Versions are two numbers with a dot or a hyphen between them: 4.56, 2026-10. They are compared as numbers,
+ * because 4.9 comes before 4.56. */
 static bool is_at_least(const char *version, const char *since) {
     char *v, *s;
     long major = strtol(version, &v, 10), since_major = strtol(since, &s, 10);
@@ -23,6 +29,7 @@ static bool is_at_least(const char *version, const char *since) {
     return strtol(*v ? v + 1 : v, NULL, 10) >= strtol(*s ? s + 1 : s, NULL, 10);
 }
 
+/* llama.cpp numbers every commit, so a month says more than its version. */
 void runtime_since_text(Format format, const char *since, char *out, size_t size) {
     static const char *const months[] = {"January",   "February", "March",    "April",
                                          "May",       "June",     "July",     "August",
@@ -38,6 +45,7 @@ void runtime_since_text(Format format, const char *since, char *out, size_t size
     }
 }
 
+/* Writes the reason and returns false. */
 static bool refuse(char *why, size_t size, const char *reason) {
     snprintf(why, size, "%s", reason);
     return false;
@@ -57,6 +65,8 @@ static bool legacy_rope_agrees(const json_t *config) {
     return !json_get_f64(now, "rope_theta", &now_base) || now_base == then_base;
 }
 
+/* The order of the questions is from general to particular: a folder that is no model, a class that the
+ * release does not have, keys that it does not read. */
 static bool transformers_runs(const Runtime *r, const Checkpoint *c, const char *since, char *why,
                               size_t size) {
     json_t *config = checkpoint_json(c, CONFIG_FILE, NULL);
@@ -78,6 +88,8 @@ static bool transformers_runs(const Runtime *r, const Checkpoint *c, const char 
     return ok;
 }
 
+/* llama.cpp loads a model without a tokenizer, but then takes nothing but token ids, which is not what people
+ * mean by running it. */
 static bool llama_cpp_runs(const Runtime *r, const Checkpoint *c, const char *since, char *why, size_t size) {
     const char *tokenizer = meta_string(c, "tokenizer.ggml.model", NULL);
     if (!since || !is_at_least(r->version, since))
@@ -87,6 +99,8 @@ static bool llama_cpp_runs(const Runtime *r, const Checkpoint *c, const char *si
            refuse(why, size, "would take token ids only: there is no tokenizer");
 }
 
+/* transformers can load some GGUFs by converting them; nobody has compared the results, so no claim is made.
+ */
 bool runtime_runs(const Runtime *r, const Checkpoint *c, const char *since, char *why, size_t why_size) {
     bool gguf = c->format == FORMAT_GGUF;
     if (why_size) *why = 0;

@@ -1,3 +1,5 @@
+/* Changes of a spec that several families and passes make, and the names of its enum values. Printing a spec
+ * is in spec_json.c, the arithmetic of rotation in rope_frequencies.c. */
 #include "surgery/spec.h"
 
 #include <stddef.h>
@@ -7,17 +9,22 @@
 
 /* ---- changing a spec ---- */
 
+/* DroPE (arXiv 2512.12167): the rotation becomes the identity. What belongs to it goes with it, so that two
+ * layers without rotation compare equal. */
 void layer_drop_rope(LayerSpec *l) {
     l->position = POSITION_NOPE;
     l->rotary_dim = 0;
     l->scaling = (RopeScaling){0};
 }
 
+/* Families count layers from 1 for this: "every fourth layer sees everything" means layers 3, 7, 11, ... */
 void spec_set_windows(ModelSpec *s, uint32_t window, uint64_t every) {
     for (uint32_t i = 0; i < s->n_layers; i++)
         s->layers[i].window = every && (i + 1) % every == 0 ? 0 : window;
 }
 
+/* The reader gave every layer the one scaling that the file states; this takes it back where the family does
+ * not apply it. */
 void spec_unscale_windowed(ModelSpec *s) {
     for (uint32_t i = 0; i < s->n_layers; i++) {
         LayerSpec *l = &s->layers[i];
@@ -40,6 +47,7 @@ bool spec_is_uniform(const ModelSpec *s) {
 
 /* ---- names ---- */
 
+/* An MLP with a gate and SiLU is known as SwiGLU, with GELU as GeGLU (arXiv 2002.05202). */
 const ActivationInfo *activation_info(Activation a) {
     static const ActivationInfo infos[ACT_COUNT] = {
         [ACT_SILU] = {"silu", {"silu", "swish"}, "SiLU", "SwiGLU"},
@@ -54,6 +62,7 @@ const ActivationInfo *activation_info(Activation a) {
     return &infos[a];
 }
 
+/* The first activation with the name is taken, so "silu" is never ACT_CLIPPED; GPT-OSS's hook sets that. */
 bool activation_from_hf(const char *name, Activation *out) {
     for (int a = 0; a < ACT_COUNT; a++) {
         const ActivationInfo *info = activation_info((Activation)a);
@@ -66,11 +75,13 @@ bool activation_from_hf(const char *name, Activation *out) {
     return false;
 }
 
+/* In the order of the enum Position. */
 const char *position_name(Position p) {
     static const char *const names[] = {"rope", "partial", "nope"};
     return names[p];
 }
 
+/* In the order of the enum RopeScalingKind. The reader of rope_type searches this list too. */
 const char *rope_scaling_name(RopeScalingKind k) {
     static const char *const names[] = {"none", "linear", "dynamic", "yarn", "llama3", "longrope"};
     return names[k];

@@ -1,3 +1,5 @@
+/* The registry of carriers, what their rules mean for a certain family, and the choice of the first one that
+ * can express a model. */
 #include "surgery/carriers/carriers.h"
 
 #include <math.h>
@@ -33,6 +35,7 @@ CARRIERS(DECLARED)
 
 const Carrier *const carriers[] = {CARRIERS(LISTED) NULL};
 
+/* Names are unique within a format. */
 const Carrier *carrier_by_name(Format format, const char *name) {
     for (const Carrier *const *c = carriers; *c; c++)
         if ((*c)->format == format && strcmp((*c)->name, name) == 0) return *c;
@@ -41,6 +44,7 @@ const Carrier *carrier_by_name(Format format, const char *name) {
 
 /* ---- what a carrier means for a model of a certain family ---- */
 
+/* Carriers without an architecture of their own keep the family's. */
 const char *carrier_arch(const Carrier *c, const Model *m) {
     return c->arch ? c->arch : m->family->gguf.arch;
 }
@@ -52,11 +56,14 @@ bool carrier_is_interleaved(const Carrier *c, const Model *m) {
                                     : f->hf.quirks & HF_INTERLEAVED_ROPE;
 }
 
+/* Qwen2's class has biases for q, k and v alone. Other classes have one key for all four, so a bias of zeros
+ * is added for o. */
 bool carrier_needs_o_bias(const Carrier *c, const Model *m) {
     if (c->needs_o_bias != RULE_BY_FAMILY) return c->needs_o_bias == RULE_ALWAYS;
     return !(family_stock(m->family)->hf.quirks & HF_NO_O_BIAS);
 }
 
+/* Behind DroPE's custom code stands a stock class, which is the one that outputs name. */
 const char *carrier_since(const Carrier *c, const Family *f) {
     const Family *stock = family_stock(f);
     return c->since ? c->since : c->format == FORMAT_GGUF ? stock->gguf.since : stock->hf.since;
@@ -81,6 +88,7 @@ static bool scale_has_place(const Model *m) {
     return true;
 }
 
+/* The general question about the softmax scale first, then the carrier's own. */
 static bool carrier_can(const Carrier *c, const Model *m, char *why, size_t size) {
     if (!c->holds_scale && !scale_has_place(m))
         return refuse_because(why, size,
@@ -88,6 +96,8 @@ static bool carrier_can(const Carrier *c, const Model *m, char *why, size_t size
     return c->can(m, why, size);
 }
 
+/* "own: has no windows per layer; smollm3: has no experts": every carrier that could not, for an error
+ * message. */
 static void list_reasons(const Model *m, Format format, Buffer *out) {
     for (const Carrier *const *c = carriers; *c; c++) {
         char why[200] = "";
@@ -96,6 +106,7 @@ static void list_reasons(const Model *m, Format format, Buffer *out) {
     }
 }
 
+/* All carriers of a format, with their answers, for `plan`. */
 static json_t *explain_all(const Model *m, Format format) {
     json_t *list = json_array();
     for (const Carrier *const *c = carriers; *c; c++) {
@@ -110,6 +121,7 @@ static json_t *explain_all(const Model *m, Format format) {
     return list;
 }
 
+/* Only those before `chosen` in the table: the others were not asked. */
 json_t *carrier_because(const Model *m, const Carrier *chosen) {
     json_t *reasons = json_object();
     for (const Carrier *const *c = carriers; *c != chosen; c++) {
@@ -121,6 +133,7 @@ json_t *carrier_because(const Model *m, const Carrier *chosen) {
     return reasons;
 }
 
+/* With a name only that carrier is asked. Otherwise the table is gone through in its order. */
 const Carrier *carrier_pick(const Model *m, Format format, const char *name, json_t **explain, Error *e) {
     if (explain) *explain = explain_all(m, format);
     bool known = false;

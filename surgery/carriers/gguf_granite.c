@@ -10,6 +10,7 @@
  * llama.cpp's architecture "granite" (src/models/granite.cpp) takes rope.scaling.finetuned = false for "this
  * model has no rotary embeddings". It has a key for the softmax scale, and multipliers, which are 1 here. */
 
+/* No layer rotates and none has a window; multipliers and the softmax scale have keys. */
 static bool granite_can(const Model *m, char *why, size_t size) {
     if (!model_has_standard_dense_layers(m, why, size)) return false;
     if (!model_all_layers(m, layer_is_nope))
@@ -22,6 +23,7 @@ static bool granite_can(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* The keys of rotation are written all the same, without a scaling; nothing is computed from them. */
 static void granite_write(const Model *m, Checkpoint *out) {
     LayerSpec l = m->spec.layers[0];
     l.scaling = (RopeScaling){0};
@@ -49,6 +51,8 @@ const Carrier carrier_gguf_granite = {
  * The architecture has two lists: attention.rope_pattern, with 1 for each layer that rotates, and
  * attention.sliding_window_pattern. Attention sinks cannot be left out. */
 
+/* llama.cpp refuses a model of this architecture in which no layer rotates, or in which every layer has a
+ * window, because a tensor that it prepares for each case is then read by no layer. */
 static bool swa_can(const Model *m, char *why, size_t size) {
     bool block = model_moe_layer(m)->n_experts
                      ? model_has_standard_layers(m, why, size) && model_has_uniform_experts(m, why, size)
@@ -72,6 +76,7 @@ static bool swa_can(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* Base and scaling are those of the first layer that rotates; all that rotate agree. */
 static void swa_write(const Model *m, Checkpoint *out) {
     const LayerSpec *rotating = NULL;
     model_has_one_rotation(m, &rotating);

@@ -32,6 +32,7 @@ static bool own_block(const Model *m, char *why, size_t size) {
     return model_all_layers(m, layer_is_global) || refuse_because(why, size, "has no windows per layer");
 }
 
+/* Architectures whose rows of q and k are interleaved rotate whole heads only. */
 static bool own_can(const Model *m, char *why, size_t size) {
     if (!arch_can_scale_rope(m, why, size) || !knows_scaling_tables(m, why, size) || !own_block(m, why, size))
         return false;
@@ -41,6 +42,7 @@ static bool own_can(const Model *m, char *why, size_t size) {
     return model_keeps_family_rotation(m, why, size);
 }
 
+/* Keys of rotation are written where some layer rotates; windows and the like by the family's hook. */
 static void own_write(const Model *m, Checkpoint *out) {
     const LayerSpec *l = NULL;
     if (model_has_one_main_rotation(m, &l) && l) arch_set_rope(m, out, l);
@@ -69,6 +71,8 @@ const Carrier carrier_gguf_own = {
 
 /* ---- linear-1e30: the architecture of the family, whose rope scaling divides all angles by 1e30 ---- */
 
+/* The architecture has to have a key for everything but the rotation, and no layer may keep a rotation that a
+ * scaling would reach. */
 static bool linear_can(const Model *m, char *why, size_t size) {
     if (!model_rotation_can_be_scaled_away(m, why, size)) return false;
     if (model_has_sinks(m) && !m->family->layer.sinks)
@@ -76,6 +80,7 @@ static bool linear_can(const Model *m, char *why, size_t size) {
     return own_block(m, why, size);
 }
 
+/* rope.dimension_count must not be 0, so it states the whole head, whose angles are all 0 then. */
 static void linear_write(const Model *m, Checkpoint *out) {
     LayerSpec l = *model_scaled_layer(m);
     l.rotary_dim = l.head_dim;

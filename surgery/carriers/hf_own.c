@@ -13,6 +13,7 @@ static double stated_base(const Model *m) {
     return model_scaled_layer(m)->rope_base;
 }
 
+/* Whether passes left alone which layers rotate and which have a window. */
 static bool same_layers_as_source(const Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *now = &m->spec.layers[i], *then = &m->source_spec.layers[i];
@@ -21,6 +22,7 @@ static bool same_layers_as_source(const Model *m) {
     return true;
 }
 
+/* Whether passes left alone base and scaling of every layer. */
 static bool same_rotation_as_source(const Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *now = &m->spec.layers[i], *then = &m->source_spec.layers[i];
@@ -101,6 +103,7 @@ static void start_config(const Model *m, json_t *config) {
     follow_softmax_scale(m, config);
 }
 
+/* config.json is edited, not made anew: keys that nothing here knows stay as they are. */
 static void own_write(const Model *m, json_t *config) {
     const LayerSpec *l = NULL;
     start_config(m, config);
@@ -134,12 +137,14 @@ static bool can_without_rotation(const Model *m, char *why, size_t size) {
     return kept || refuse_because(why, size, "says nothing of windows per layer");
 }
 
+/* Only some classes read partial_rotary_factor. */
 static bool partial_can(const Model *m, char *why, size_t size) {
     if (!(m->family->hf.quirks & HF_PARTIAL_ROTARY_KEY))
         return refuse_because(why, size, "has no partial_rotary_factor");
     return can_without_rotation(m, why, size);
 }
 
+/* No layer rotates, so there is no scaling to state either. */
 static void partial_write(const Model *m, json_t *config) {
     start_config(m, config);
     config_set_rope(m->family, config, NULL, stated_base(m));
@@ -158,6 +163,7 @@ const Carrier carrier_hf_partial = {
 
 /* ---- linear-1e30: the family's own class, whose rope scaling divides all angles by 1e30 ---- */
 
+/* In classes with a rope base for windowed layers (Gemma 3, OLMo 3) the hook knows what else has to hold. */
 static bool linear_can(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
     if (!can_without_rotation(m, why, size)) return false;

@@ -13,6 +13,7 @@
  * SmolLM3's class (transformers' modeling_smollm3.py) is Llama's with two lists: no_rope_layers, which has 1
  * for each layer that rotates, and layer_types. */
 
+/* One rope base for all layers, whole heads, and nothing that Llama's block lacks. */
 static bool smollm3_can(const Model *m, char *why, size_t size) {
     if (!model_has_standard_dense_layers(m, why, size)) return false;
     if (!model_has_one_rotation(m, NULL))
@@ -91,10 +92,12 @@ static bool swa_attention(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* Layers without experts; those with experts go to granitemoe_swa. */
 static bool swa_can(const Model *m, char *why, size_t size) {
     return model_has_standard_dense_layers(m, why, size) && swa_attention(m, why, size);
 }
 
+/* SmolLM3's settings with other lists: both classes derive from Llama's. */
 static void swa_write(const Model *m, json_t *config) {
     smollm3_write(m, config);
     json_object_del(config, "no_rope_layers");
@@ -126,11 +129,14 @@ const Carrier carrier_hf_granite_swa = {
 
 /* ---- granitemoe_swa: granite_swa with experts in every layer ---- */
 
+/* Every layer has the same mixture, without a shared expert. */
 static bool moe_swa_can(const Model *m, char *why, size_t size) {
     return model_has_standard_layers(m, why, size) && model_has_uniform_experts(m, why, size) &&
            swa_attention(m, why, size);
 }
 
+/* intermediate_size is the width of an expert here. shared_intermediate_size 0 says that there is no shared
+ * expert. */
 static void moe_swa_write(const Model *m, json_t *config) {
     swa_write(m, config);
     config_set_class(config, "GraniteMoeSWAForCausalLM", "granitemoe_swa");

@@ -1,5 +1,6 @@
-/* OLMo 3, for blocks that are normed on their way out, with norms over all queries and all keys: the rotation
- * of its layers without a window may be scaled, and so stopped, apart from that of the others. */
+/* The HF carrier olmo3, for blocks that are normed on their way out. transformers 5's class scales the
+ * rotation of layers without a window apart from that of the others (rope_parameters has a mapping for each
+ * type of layer); a scaling by 1e30 there turns the rotation of just those layers off. */
 #include "formats/json.h"
 #include "surgery/carrier.h"
 #include "surgery/config_write.h"
@@ -8,6 +9,8 @@
 #include "surgery/model_traits.h"
 #include "surgery/rope_frequencies.h"
 
+/* OLMo 2's and OLMo 3's block: no norm in front of attention and MLP, but one behind each; RMSNorms over all
+ * queries and all keys; SwiGLU. */
 static bool block(const Model *m, char *why, size_t size) {
     if (m->spec.norm != NORM_RMS || m->spec.unit_offset_norm) return refuse_because(why, size, "has RMSNorm");
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
@@ -23,6 +26,8 @@ static bool block(const Model *m, char *why, size_t size) {
            refuse_because(why, size, "has no embedding, residual and logit multipliers");
 }
 
+/* Layers with a window always rotate, unscaled. The others rotate all, by one frequency table, or none of
+ * them does. */
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *global = NULL;
     if (!block(m, why, size)) return false;
@@ -40,8 +45,8 @@ static bool can(const Model *m, char *why, size_t size) {
     return true;
 }
 
-/* The rotation is said in rope_scaling and in rope_parameters: transformers 5 forgets rope_theta for one of
- * the two types. */
+/* The rotation is stated twice: in rope_scaling, and in rope_parameters for each type of layer, because
+ * transformers 5 otherwise loses rope_theta for one of the two types. */
 static void write(const Model *m, json_t *config) {
     const Family *olmo3 = family_by_model_type("olmo3");
     const LayerSpec *windowed = model_layer_by_window(m, true);

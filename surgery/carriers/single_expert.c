@@ -1,6 +1,10 @@
-/* OLMoE; with one expert, a carrier of norms over all queries and all keys: its router has no choice, so the
- * expert is the MLP. llama.cpp's wants keys normed at full width: key/value heads are repeated, which leaves
- * their mean square as it was. */
+/* The carriers olmoe, of both formats. OLMoE (arXiv 2409.02060) is Llama's block with experts and with
+ * RMSNorms over all queries and over all keys. With a single expert, whose router has no choice, it is the
+ * only stock architecture with such norms in front of a plain MLP, so it carries what DroPE trained with
+ * qk_norm.
+ *
+ * llama.cpp's architecture norms keys at full width: there have to be as many key/value heads as query heads.
+ * Repeating the heads leaves the mean square, and so the norm, as it was. */
 #include "formats/json.h"
 #include "formats/tensor_views.h"
 #include "surgery/arch_write.h"
@@ -11,6 +15,8 @@
 #include "surgery/model_traits.h"
 #include "surgery/rope_frequencies.h"
 
+/* OLMoE's class takes no windows, no multipliers and no attention sinks; heads make up the whole hidden size.
+ * A model of another family has to have plain MLPs, which become experts. */
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
     bool own = m->family->tensors == olmoe_tensors;
@@ -31,7 +37,7 @@ static bool can(const Model *m, char *why, size_t size) {
            refuse_because(why, size, "has heads that make up the width");
 }
 
-/* Without rotation: angles divided by 1e30. */
+/* The rotation that is written: the model's, or one that divides all angles by 1e30. */
 static LayerSpec rotation(const Model *m) {
     LayerSpec l = m->spec.layers[0];
     if (l.position != POSITION_NOPE) return l;
@@ -40,6 +46,7 @@ static LayerSpec rotation(const Model *m) {
     return l;
 }
 
+/* head_dim and the other keys that are deleted would mean something else to this class, or nothing. */
 static void write_hf(const Model *m, json_t *config) {
     static const char *const foreign[] = {"head_dim",       "mlp_bias",           "pretraining_tp",
                                           "sliding_window", "use_sliding_window", "max_window_layers",
@@ -76,6 +83,8 @@ const Carrier carrier_hf_olmoe = {
 
 /* ---- GGUF ---- */
 
+/* llama.cpp's architecture weights experts by a softmax over all of them, which for a single expert is 1
+ * either way. */
 static bool can_gguf(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
     if (l->o_bias) return refuse_because(why, size, "has no bias after attention");
@@ -84,11 +93,14 @@ static bool can_gguf(const Model *m, char *why, size_t size) {
     return can(m, why, size);
 }
 
+/* What has rows per key/value head. */
 static bool is_kv(TensorRole role) {
     return role == ROLE_K || role == ROLE_V || role == ROLE_K_BIAS || role == ROLE_V_BIAS ||
            role == ROLE_K_NORM;
 }
 
+/* Makes every query head's key/value head a row block of its own, as views of the same rows: row i of head h
+ * comes from head h / group. Nothing is copied until the tensor is written. */
 static bool repeat_heads(const LayerSpec *l, Arena *a, Tensor *t, Error *e) {
     uint64_t d = l->head_dim, n = l->n_heads * d, group = l->n_heads / l->n_kv_heads;
     if (group == 1) return true;
@@ -103,10 +115,12 @@ static bool repeat_heads(const LayerSpec *l, Arena *a, Tensor *t, Error *e) {
     return true;
 }
 
+/* Called for every tensor on its way out. */
 static bool adapt(const Model *m, Arena *a, TensorRole role, int layer, Tensor *t, Error *e) {
     return !is_kv(role) || repeat_heads(&m->spec.layers[layer], a, t, e);
 }
 
+/* A plain MLP is stated as a mixture of one expert, of which one is used. */
 static void write_gguf(const Model *m, Checkpoint *out) {
     LayerSpec l = rotation(m);
     arch_set_rope(m, out, &l);

@@ -1,5 +1,7 @@
-/* Cohere2 (Command R7B): attention and MLP side by side behind one LayerNorm; three layers with a window and
- * rotation, then one with neither. Its rows of q and k are interleaved everywhere. */
+/* Cohere2 (Command R7B; transformers' modeling_cohere2.py, llama.cpp's cohere2): attention and MLP side by
+ * side behind one LayerNorm without a bias. Three layers with a window that rotate, then one that sees
+ * everything and does not rotate. Rows of q and k are interleaved in HF's files too. Logits are multiplied by
+ * logit_scale. */
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
 #include "surgery/arch_write.h"
@@ -8,15 +10,19 @@
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
+/* A layer rotates if it has a window. */
 static bool rotates(const Model *m, uint32_t layer) {
     return m->spec.layers[layer].window != 0;
 }
 
+/* The class decides by the window, whatever a file says of rotation. */
 static void drop_in_global_layers(Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (!rotates(m, i)) layer_drop_rope(&m->spec.layers[i]);
 }
 
+/* Three layers with a window, one without, unless layer_types says otherwise. logit_scale multiplies the
+ * logits. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     uint64_t every = 4;
@@ -31,6 +37,8 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
+/* A window longer than any text (GGUF_NO_WINDOW) is how a model without windowed layers is written. The
+ * pattern still decides which layers rotate; the windows are removed after that. */
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint32_t window = 0;
     double scale = 0;
@@ -45,12 +53,14 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
+/* The architecture has no biases, and demands at least one layer with a window. */
 static bool gguf_can(const Model *m, char *why, size_t size) {
     if (m->spec.layers[0].o_bias) return refuse_because(why, size, "has no biases");
     if (!model_window(m)) return refuse_because(why, size, "needs a layer with a window");
     return model_has_one_window_size(m, why, size);
 }
 
+/* The class stops without a number for the window, so its default stands where no layer has one. */
 static void write_config(const Model *m, json_t *config) {
     config_set_layer_types(m, config, 4096); /* without a number its class stops */
     json_object_set_new(config, "logit_scale", json_real(m->spec.logit_scale));

@@ -1,6 +1,6 @@
-/* What DroPE's own code writes (arXiv 2512.12167): Llama or Qwen2 under a model type of its own, no rotation
- * in any layer, maybe another softmax scale, maybe norms over all queries or all keys. It runs with remote
- * code only; every output is for stock runtimes. */
+/* What DroPE's own code writes (arXiv 2512.12167): Llama or Qwen2 under a model type of its own, without
+ * rotation in any layer, with a softmax scale that may differ, and with norms over all queries, all keys,
+ * both or neither. It runs with remote code only, so every output is written for stock classes. */
 #include <math.h>
 #include <string.h>
 
@@ -9,6 +9,8 @@
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
+/* No layer rotates. attention_type says which norms were added, over all heads together, and softmax_scale
+ * replaces 1/sqrt(head_dim). */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     static const struct {
         const char *name;

@@ -1,3 +1,5 @@
+/* The registry of families, and look-ups by what a file says of itself. A model type belongs to one family;
+ * an architecture of llama.cpp may belong to several. */
 #include "surgery/families/families.h"
 
 #include <string.h>
@@ -47,6 +49,7 @@ const Family *family_by_model_type(const char *model_type) {
     return NULL;
 }
 
+/* DroPE's families are called as the stock family that they derive from. */
 const Family *family_stock(const Family *f) {
     const Family *stock = f->hf.quirks & HF_CUSTOM_CODE ? family_by_model_type(f->name) : f;
     return stock ? stock : f;
@@ -56,6 +59,8 @@ bool family_has_arch(const Family *f, const char *arch) {
     return f->gguf.arch && strcmp(f->gguf.arch, arch) == 0;
 }
 
+/* llama.cpp uses one architecture for several families (Llama, Mistral, Mixtral). Their tensors agree but for
+ * experts, so these decide; whatever else differs is in the keys. */
 const Family *family_by_gguf_arch(const char *arch, bool experts) {
     const Family *found = NULL;
     for (const Family *const *f = families; *f; f++) {

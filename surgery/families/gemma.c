@@ -1,6 +1,8 @@
-/* Gemma 1, 2, 3 (text): embeddings times sqrt(width), norms that multiply by 1 + weight, GeGLU. From 2 on
- * norms after attention and MLP too, and windows in between; 2 has soft caps, 3 has norms of queries and keys
- * and a rope base of its own in the windowed layers. */
+/* Gemma 1, 2 and 3 (text; transformers' modeling_gemma*.py, arXiv 2403.08295, 2408.00118, 2503.19786).
+ * Embeddings are multiplied by sqrt(hidden_size), norms multiply by 1 + weight in HF's files (llama.cpp's
+ * have the 1 added), the MLP is a GeGLU. From 2 on there are norms behind attention and MLP too, and windows
+ * in some layers. Gemma 2 has soft caps on scores and logits; Gemma 3 has norms on each query and key, and a
+ * rope base of its own in layers with a window. */
 #include <math.h>
 
 #include "formats/json.h"
@@ -12,6 +14,7 @@
 #include "surgery/model_traits.h"
 #include "surgery/rope_frequencies.h"
 
+/* Embeddings are multiplied by sqrt(hidden_size); no key says so. */
 static bool scale_embeddings(Model *m) {
     m->spec.embedding_scale = sqrt(m->spec.hidden_size);
     return true;
@@ -27,6 +30,8 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return scale_embeddings(m);
 }
 
+/* Soft caps are null where there are none, and have defaults where the key is absent. The softmax scale is
+ * 1/sqrt(query_pre_attn_scalar), which need not be head_dim. */
 static bool read_softcaps(Model *m, const json_t *config, double attention, double logits, Error *e) {
     double scalar = 256;
     const json_t *a = json_object_get(config, "attn_logit_softcapping"),
@@ -48,6 +53,7 @@ static bool read_softcaps(Model *m, const json_t *config, double attention, doub
     return scale_embeddings(m);
 }
 
+/* Every `every`-th layer sees everything, unless layer_types says otherwise. */
 static bool read_windows(Model *m, const json_t *config, uint64_t every, Error *e) {
     uint32_t window = 4096;
     json_get_u64(config, "sliding_window_pattern", &every);
@@ -60,13 +66,15 @@ static bool read_config2(Model *m, const json_t *config, Error *e) {
     return read_softcaps(m, config, 50, 30, e) && read_windows(m, config, 2, e);
 }
 
-/* Windowed layers rotate by a base of their own, unscaled. */
+/* Layers with a window rotate by a base of their own, unscaled. */
 static void set_local_base(Model *m, double base) {
     spec_unscale_windowed(&m->spec);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].window) m->spec.layers[i].rope_base = base;
 }
 
+/* rope_parameters of transformers 5 has a mapping for each type of layer, which the common reader has taken
+ * already; otherwise rope_local_base_freq is the base of layers with a window. */
 static bool read_config3(Model *m, const json_t *config, Error *e) {
     double local = 10000;
     const json_t *per_type = json_object_get(json_object_get(config, "rope_parameters"), "sliding_attention");
@@ -78,7 +86,8 @@ static bool read_config3(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* llama.cpp knows the 27B models by their number of layers, and scales those by the width. */
+/* llama.cpp recognises the 27B models by their number of layers and scales those by hidden_size / n_heads; a
+ * key for the scale does not exist. */
 static double gguf_softmax_scale(const ModelSpec *s, uint32_t layers_of_27b) {
     const LayerSpec *l = &s->layers[0];
     return 1 / sqrt(s->n_layers == layers_of_27b ? s->hidden_size / l->n_heads : l->head_dim);
@@ -92,6 +101,7 @@ static double gemma3_scale(const ModelSpec *s) {
     return gguf_softmax_scale(s, 62);
 }
 
+/* What Gemma 2 and 3 have in common as GGUFs. */
 static bool read_gguf_windows(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, double scale,
                               Error *e) {
     if (!arch_read_window(c, &window, e)) return false;
@@ -124,7 +134,8 @@ static bool read_gguf3(Model *m, const Checkpoint *c, Error *e) {
 
 /* ---- writing ---- */
 
-/* Transformers 5 takes whole numbers only. */
+/* The softmax scale that query_pre_attn_scalar will hold. transformers 5 takes whole numbers only, so the
+ * nearest one is written, and queries are multiplied by the rest; what the source stated is kept. */
 static double stated_scale(const Model *m) {
     double scale = m->spec.layers[0].softmax_scale;
     if (m->config && scale == m->source_spec.layers[0].softmax_scale) return scale; /* as it stands there */
@@ -138,6 +149,7 @@ static void write_scalar(const Model *m, json_t *config) {
                         is_whole ? json_integer((json_int_t)whole) : json_real(scalar));
 }
 
+/* null stands for no soft cap. */
 static void set_cap(json_t *config, const char *key, double cap) {
     json_object_set_new(config, key, cap > 0 ? json_real(cap) : json_null());
 }
@@ -149,12 +161,14 @@ static void write_config2(const Model *m, json_t *config) {
     set_cap(config, "final_logit_softcapping", m->spec.logit_softcap);
 }
 
+/* A model without any windowed layer keeps the base that the source states. */
 static void write_config3(const Model *m, json_t *config) {
     const LayerSpec *windowed = model_layer_by_window(m, true);
     write_config2(m, config);
     if (windowed) json_object_set_new(config, "rope_local_base_freq", json_real(windowed->rope_base));
 }
 
+/* llama.cpp applies both soft caps in every Gemma 2. */
 static bool gguf_can2(const Model *m, char *why, size_t size) {
     if (m->spec.logit_softcap <= 0 || m->spec.layers[0].softcap <= 0)
         return refuse_because(why, size, "always has soft caps");
@@ -168,6 +182,8 @@ static void write_gguf2(const Model *m, Checkpoint *out) {
     arch_set_window_pattern(m, out);
 }
 
+/* Both formats have two bases, one for layers with a window and one for the others, and scale the latter
+ * only. */
 static bool can3(const Model *m, char *why, size_t size) {
     const LayerSpec *windowed = model_layer_by_window(m, true), *global = model_layer_by_window(m, false);
     if (!model_has_one_window_size(m, why, size)) return false;
@@ -183,6 +199,7 @@ static bool can3(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* Without a windowed layer there are no keys of windows. */
 static void write_gguf3(const Model *m, Checkpoint *out) {
     const LayerSpec *windowed = model_layer_by_window(m, true);
     if (m->spec.logit_softcap > 0) arch_set_f32(out, "final_logit_softcapping", m->spec.logit_softcap);

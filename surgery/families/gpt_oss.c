@@ -1,4 +1,5 @@
-/* GPT-OSS: experts whose gate and up lie in pairs, in columns, with biases and a clipped activation;
+/* GPT-OSS (transformers' modeling_gpt_oss.py, arXiv 2508.10925): a mixture of experts in every layer, whose
+ * gate and up projections lie in pairs of columns of one tensor, with biases and a clipped activation;
  * attention sinks; windows in every other layer; YaRN. */
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
@@ -40,6 +41,8 @@ static const TensorName tensors[] = {
 static const RopeScaling usual_scaling = {
     .kind = ROPE_SCALING_YARN, .factor = 32, .beta_fast = 32, .beta_slow = 1, .original_context = 4096};
 
+/* Every other layer has a window, unless layer_types says which. The class computes its clipped activation
+ * whatever hidden_act says, and takes YaRN where nothing is said of scaling. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window = 128;
     bool scaled = json_object_get(config, "rope_scaling") || json_object_get(config, "rope_parameters");
@@ -59,7 +62,7 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return arch_read_window_pattern(&m->spec, c, window >= GGUF_NO_WINDOW ? 0 : window, 2, e);
 }
 
-/* Its biases are there, though a GGUF may lack some. */
+/* The class has all of them. A GGUF may lack some, because llama.cpp does not ask for them. */
 static bool has_biases(const Model *m) {
     const LayerSpec *l = &m->spec.layers[0];
     return l->q_bias && l->k_bias && l->v_bias && l->o_bias && l->router_bias && l->mlp_bias;
@@ -75,6 +78,7 @@ static void write_config(const Model *m, json_t *config) {
     config_set_experts(m, config, "num_local_experts");
 }
 
+/* llama.cpp refuses the architecture if every layer has a window. */
 static bool gguf_can(const Model *m, char *why, size_t size) {
     if (!model_layer_by_window(m, false)) return refuse_because(why, size, "needs a layer without a window");
     return can(m, why, size);

@@ -1,5 +1,6 @@
-/* Granite 3: Llama with four multipliers; granite_swa, which adds windows, a rope base per layer (0: none)
- * and attention sinks; and granitemoe_swa, the same with experts. */
+/* Granite 3 (transformers' modeling_granite.py): Llama's block with four multipliers. Granite SWA
+ * (modeling_granite_swa.py) adds windows, a rope base for each layer and attention sinks, and granitemoe_swa
+ * has experts too; llama.cpp runs both as granite_swa. */
 #include <math.h>
 
 #include "formats/json.h"
@@ -10,6 +11,7 @@
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
+/* The four multipliers. logits_scaling divides; attention_multiplier is the softmax scale itself. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
     double divisor = 1, softmax_scale = 1;
@@ -25,6 +27,8 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
+/* The same four as keys of a GGUF, where logit_scale divides and has to be there. In the others llama.cpp
+ * takes 0 for absent. */
 static bool read_gguf_scales(Model *m, const Checkpoint *c, Error *e) {
     ModelSpec *s = &m->spec;
     double embedding = 0, residual = 0, divisor = 0, softmax_scale = 0;
@@ -71,6 +75,8 @@ const Family family_granite = {
              .write = arch_set_multipliers},
 };
 
+/* layer_rope_theta has a base for each layer, of which 0 is a layer without rotation. Without layer_types
+ * every fourth layer, from the first on, sees everything. */
 static bool read_swa_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
     uint32_t window = 128;
@@ -95,6 +101,7 @@ static bool read_swa_config(Model *m, const json_t *config, Error *e) {
     return config_read_layer_types(m, config, window, e);
 }
 
+/* Two lists with a number for each layer: which have the window, and which rotate (absent: all). */
 static bool read_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
     ModelSpec *s = &m->spec;
     uint64_t window;
@@ -136,6 +143,7 @@ const Family family_granite_swa = {
              .read = read_swa_gguf},
 };
 
+/* The class can have a shared expert beside the others, which nothing here computes. */
 static bool read_moe_swa(Model *m, const json_t *config, Error *e) {
     uint64_t shared = 0;
     json_get_u64(config, "shared_intermediate_size", &shared);

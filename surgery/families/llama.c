@@ -1,6 +1,5 @@
-/* Llama, and what is published in its shape: SmolLM, TinyLlama, Yi, ...; Mistral, which adds a window; and
- * Ministral, which may have it in some layers only. */
-
+/* Llama (arXiv 2302.13971; transformers' modeling_llama.py) and what is published in its shape: SmolLM,
+ * TinyLlama, Yi and others. Mistral (arXiv 2310.06825) adds a window to all layers, Ministral to some. */
 #include "surgery/config_read.h"
 #include "surgery/config_write.h"
 #include "surgery/families/tensors.h"
@@ -21,7 +20,8 @@ const Family family_llama = {
              .rope_scalings = 1u << ROPE_SCALING_LLAMA3},
 };
 
-/* A window in every layer; a Llama config's key of that name is ignored everywhere. */
+/* All layers have the window. A key of that name in a Llama's configuration is ignored, as transformers
+ * ignores it. */
 static bool read_mistral(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
@@ -29,7 +29,8 @@ static bool read_mistral(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* The same family under another model type, which has defaults of its own. */
+/* llama.cpp runs it as "llama", and a GGUF does not tell the two apart, so they have one name; the class has
+ * defaults of its own. */
 const Family family_mistral = {
     .name = "llama",
     .tensors = llama_tensors,
@@ -46,6 +47,7 @@ const Family family_mistral = {
              .rope_scalings = 1u << ROPE_SCALING_LLAMA3},
 };
 
+/* layer_types may take the window away from some layers. */
 static bool read_ministral(Model *m, const json_t *config, Error *e) {
     return read_mistral(m, config, e) && config_read_layer_types(m, config, m->spec.layers[0].window, e);
 }

@@ -1,6 +1,8 @@
-/* Llama 4's text model: three layers out of four rotate, see a chunk and norm each head of queries and keys
- * without a weight; the others see all, unrotated, and scale queries by their position. Layers with experts
- * have one more that all tokens pass. */
+/* Llama 4's text model (transformers' modeling_llama4.py, llama.cpp's llama4). Three layers of four rotate,
+ * see only their own chunk of the text, and norm each head of queries and keys without a weight, after the
+ * rotation. Each fourth layer sees everything, does not rotate, and multiplies queries by a temperature that
+ * grows with their position. Layers with experts have one more expert, which all tokens pass; the router's
+ * sigmoid multiplies an expert's input. */
 #include <math.h>
 #include <string.h>
 
@@ -35,14 +37,17 @@ static const TensorName tensors[] = {
     TENSORS_END,
 };
 
-/* llama.cpp's constants, whatever a file says. */
+/* llama.cpp's architecture has these numbers as constants and reads no keys for them: the chunk, which layers
+ * see everything, and the number of experts of Maverick (128), which has no norms on queries and keys. */
 enum { CHUNK = 8192, EVERY = 4, WITHOUT_NORM = 128 };
 static const double temperature_scale = 0.1;
 
+/* Layers 3, 7, 11, ... see everything and do not rotate. */
 static bool every_fourth(uint32_t layer) {
     return (layer + 1) % EVERY == 0;
 }
 
+/* A layer without experts has an MLP of another width and no shared expert. */
 static void make_dense(LayerSpec *l, uint32_t ffn) {
     l->n_experts = l->top_k = 0;
     l->routing = ROUTING_OF_CHOSEN;
@@ -50,14 +55,15 @@ static void make_dense(LayerSpec *l, uint32_t ffn) {
     l->ffn_dim = ffn;
 }
 
-/* A layer's norms and tempering come with its rotation. */
-static void as_it_rotates(LayerSpec *l, bool rotates, bool norm, double scale, double length) {
+/* Layers that rotate norm queries and keys; the others scale queries by their position. */
+static void set_position(LayerSpec *l, bool rotates, bool norm, double scale, double length) {
     l->q_norm = l->k_norm = rotates && norm ? QK_NORM_UNIT : QK_NORM_NONE;
     l->temperature_scale = rotates ? 0 : scale;
     l->temperature_floor = length;
     if (!rotates) layer_drop_rope(l);
 }
 
+/* layer_types says "chunked_attention" or "full_attention"; without it, layers that rotate are chunked. */
 static bool read_chunks(Model *m, const json_t *config, const bool *rotates, uint32_t chunk, Error *e) {
     const json_t *types = json_object_get(config, "layer_types");
     if (json_is_array(types) && json_array_size(types) != m->spec.n_layers)
@@ -75,7 +81,7 @@ static bool read_chunks(Model *m, const json_t *config, const bool *rotates, uin
     return true;
 }
 
-/* Layers with experts: those of moe_layers, else every `step`-th. */
+/* Layers with experts are those of moe_layers; without it, every `step`-th. */
 static bool read_mixtures(Model *m, const json_t *config, Error *e) {
     uint32_t step = 1, dense = 16384, n = m->spec.n_layers;
     bool *mixture = arena_alloc(&m->arena, n * sizeof *mixture);
@@ -93,11 +99,11 @@ static bool read_mixtures(Model *m, const json_t *config, Error *e) {
 
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t chunk = CHUNK;
-    bool norm = true, temper = true;
+    bool norm = true, tuning = true;
     bool *rotates = arena_alloc(&m->arena, m->spec.n_layers * sizeof *rotates);
     double scale = temperature_scale, length = CHUNK;
     if (!config_read_bool(config, "use_qk_norm", &norm, e) ||
-        !config_read_bool(config, "attn_temperature_tuning", &temper, e) ||
+        !config_read_bool(config, "attn_temperature_tuning", &tuning, e) ||
         !config_read_real(config, "attn_scale", &scale, e) ||
         !config_read_real(config, "floor_scale", &length, e) ||
         !config_read_window(config, "attention_chunk_size", &chunk, e) ||
@@ -107,7 +113,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     if (!(length >= 1 && length <= 1 << 30 && length == floor(length)))
         return error_set(e, ERR_INPUT, "config.json: floor_scale is %g, not a number of tokens", length);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        as_it_rotates(&m->spec.layers[i], rotates[i], norm, temper ? scale : 0, length);
+        set_position(&m->spec.layers[i], rotates[i], norm, tuning ? scale : 0, length);
     return true;
 }
 
@@ -120,7 +126,7 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     arch_get_u64(c, "feed_forward_length", &dense);
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
-        as_it_rotates(l, !every_fourth(i), l->n_experts != WITHOUT_NORM, temperature_scale, CHUNK);
+        set_position(l, !every_fourth(i), l->n_experts != WITHOUT_NORM, temperature_scale, CHUNK);
         l->window = every_fourth(i) ? 0 : CHUNK;
         l->chunked = !every_fourth(i);
         if (!step || (i + 1) % step) make_dense(l, (uint32_t)dense);
@@ -128,12 +134,14 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
+/* As published; a configuration may say otherwise. */
 static bool rotates(const Model *m, uint32_t layer) {
     (void)m;
     return !every_fourth(layer);
 }
 
-/* HF's class norms queries and keys in all layers that rotate, and tempers queries in all others. */
+/* The class norms queries and keys in all layers that rotate or in none (use_qk_norm), and scales queries by
+ * position in all others or in none (attn_temperature_tuning). */
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *rotating = NULL, *still = NULL;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
@@ -151,6 +159,7 @@ static bool can(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* The first layer that passes a test; NULL if none does. */
 static const LayerSpec *find(const Model *m, bool (*is)(const LayerSpec *l)) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (is(&m->spec.layers[i])) return &m->spec.layers[i];
@@ -165,13 +174,14 @@ static bool is_normed(const LayerSpec *l) {
     return l->q_norm != QK_NORM_NONE;
 }
 
-static bool is_tempered(const LayerSpec *l) {
+static bool has_temperature(const LayerSpec *l) {
     return l->temperature_scale != 0;
 }
 
+/* What read_config reads. Settings of layers are taken from the first layer that has them. */
 static void write_config(const Model *m, json_t *config) {
     const LayerSpec *mixture = model_moe_layer(m), *dense = find(m, is_dense),
-                    *tempered = find(m, is_tempered), *chunked = model_layer_by_window(m, true);
+                    *with_temperature = find(m, has_temperature), *chunked = model_layer_by_window(m, true);
     json_t *types = json_array(), *moe = json_array();
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
@@ -185,14 +195,16 @@ static void write_config(const Model *m, json_t *config) {
     if (mixture->n_experts) json_object_set_new(config, "intermediate_size", json_integer(mixture->ffn_dim));
     if (dense) json_object_set_new(config, "intermediate_size_mlp", json_integer(dense->ffn_dim));
     json_object_set_new(config, "use_qk_norm", json_boolean(find(m, is_normed) != NULL));
-    json_object_set_new(config, "attn_temperature_tuning", json_boolean(tempered != NULL));
-    if (tempered) {
-        json_object_set_new(config, "attn_scale", json_real(tempered->temperature_scale));
-        json_object_set_new(config, "floor_scale", json_integer((json_int_t)tempered->temperature_floor));
+    json_object_set_new(config, "attn_temperature_tuning", json_boolean(with_temperature != NULL));
+    if (with_temperature) {
+        json_object_set_new(config, "attn_scale", json_real(with_temperature->temperature_scale));
+        json_object_set_new(config, "floor_scale",
+                            json_integer((json_int_t)with_temperature->temperature_floor));
     }
     json_object_set_new(config, "attention_chunk_size", json_integer(chunked ? chunked->window : CHUNK));
 }
 
+/* The first layer with experts tells the step: layers step - 1, 2 step - 1, ... have some. */
 static uint32_t moe_step(const Model *m) {
     uint32_t step = 0;
     while (step < m->spec.n_layers && !m->spec.layers[step].n_experts)
@@ -200,6 +212,7 @@ static uint32_t moe_step(const Model *m) {
     return step + 1;
 }
 
+/* Everything that llama.cpp computes by constants has to be so in the model. */
 static bool gguf_can(const Model *m, char *why, size_t size) {
     uint32_t step = moe_step(m), n_experts = 0;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
@@ -224,6 +237,7 @@ static bool gguf_can(const Model *m, char *why, size_t size) {
     return n_experts > 0 || refuse_because(why, size, "has experts");
 }
 
+/* feed_forward_length is the width of layers without experts here. */
 static void write_gguf(const Model *m, Checkpoint *out) {
     const LayerSpec *dense = find(m, is_dense);
     arch_set_u32(out, "interleave_moe_layer_step", moe_step(m));

@@ -1,4 +1,5 @@
-/* Mixtral: Mistral's block with experts, of which a token passes two, weighted by a softmax over the two. */
+/* Mixtral (arXiv 2401.04088; transformers' modeling_mixtral.py): Mistral's block with experts in every layer,
+ * of which each token passes two, weighted by a softmax over the two. llama.cpp runs it as "llama". */
 #include "formats/json.h"
 #include "surgery/config_read.h"
 #include "surgery/config_write.h"
@@ -9,6 +10,7 @@
     TENSOR_OF_EXPERTS(role, "model.layers.%d.block_sparse_moe.experts.%e." hf ".weight",                     \
                       "blk.%d." gguf "_exps.weight")
 
+/* w1, w3 and w2 are gate, up and down. */
 static const TensorName tensors[] = {
     EMBED_AND_HEAD,
     INPUT_NORM,
@@ -22,6 +24,7 @@ static const TensorName tensors[] = {
     TENSORS_END,
 };
 
+/* The window is one for all layers, or none (null, which the published models have). */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window = 0;
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
@@ -29,6 +32,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return config_read_experts(m, config, "num_local_experts", e);
 }
 
+/* Only asked where layers changed, or where there is no config.json. */
 static void write_config(const Model *m, json_t *config) {
     uint32_t window = m->spec.layers[0].window;
     json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());

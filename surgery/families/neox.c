@@ -1,4 +1,6 @@
-/* LayerNorm families with biases and partial rotation: GPT-NeoX (Pythia), StableLM 2, Falcon. */
+/* Families with LayerNorm, biases and rotation of a part of each head: GPT-NeoX and Pythia (arXiv
+ * 2204.06745), StableLM 2 (arXiv 2402.17834) and Falcon (arXiv 2311.16867), after transformers'
+ * modeling_gpt_neox.py, modeling_stablelm.py and modeling_falcon.py. */
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
 #include "surgery/families/tensors.h"
@@ -33,7 +35,7 @@ static const TensorName neox_tensors[] = {
 static const KeyName neox_keys[] = {
     {"rope_theta", "rotary_emb_base"}, {"partial_rotary_factor", "rotary_pct"}, {NULL, NULL}};
 
-static void set_wiring(Model *m, ResidualLayout residual_layout) {
+static void set_residual_layout(Model *m, ResidualLayout residual_layout) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].residual_layout = residual_layout;
 }
@@ -42,18 +44,20 @@ static bool read_neox(Model *m, const json_t *config, Error *e) {
     (void)e;
     bool parallel = true;
     json_get_bool(config, "use_parallel_residual", &parallel);
-    set_wiring(m, parallel ? RESIDUAL_PARALLEL : RESIDUAL_SEQUENTIAL);
+    set_residual_layout(m, parallel ? RESIDUAL_PARALLEL : RESIDUAL_SEQUENTIAL);
     return true;
 }
 
+/* llama.cpp demands the key. */
 static bool read_neox_gguf(Model *m, const Checkpoint *c, Error *e) {
     bool parallel;
     if (!arch_get_bool(c, "use_parallel_residual", &parallel))
         return arch_error(e, c, "use_parallel_residual", " is missing");
-    set_wiring(m, parallel ? RESIDUAL_PARALLEL : RESIDUAL_SEQUENTIAL);
+    set_residual_layout(m, parallel ? RESIDUAL_PARALLEL : RESIDUAL_SEQUENTIAL);
     return true;
 }
 
+/* Attention and MLP side by side, with one norm or with two. */
 static bool is_parallel(const Model *m) {
     return m->spec.layers[0].residual_layout != RESIDUAL_SEQUENTIAL;
 }
@@ -102,6 +106,7 @@ const Family family_gpt_neox = {
 
 /* ---- StableLM 2 ---- */
 
+/* A parallel layout has one norm for both branches. */
 static bool read_stablelm(Model *m, const json_t *config, Error *e) {
     bool bias = false, parallel = false, qk_norm = false;
     json_get_bool(config, "use_qkv_bias", &bias);
@@ -110,7 +115,7 @@ static bool read_stablelm(Model *m, const json_t *config, Error *e) {
     if (qk_norm)
         return error_set(e, ERR_INPUT,
                          "config.json: qk_layernorm: a norm of its own for every head is not supported");
-    set_wiring(m, parallel ? RESIDUAL_PARALLEL_SHARED_NORM : RESIDUAL_SEQUENTIAL);
+    set_residual_layout(m, parallel ? RESIDUAL_PARALLEL_SHARED_NORM : RESIDUAL_SEQUENTIAL);
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
         l->q_bias = l->k_bias = l->v_bias = bias;
@@ -118,11 +123,12 @@ static bool read_stablelm(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* llama.cpp goes by whether there is a norm before the MLP. */
+/* No key says whether the branches are parallel: llama.cpp goes by whether there is a norm in front of the
+ * MLP. */
 static bool read_stablelm_gguf(Model *m, const Checkpoint *c, Error *e) {
     (void)e;
-    set_wiring(m, checkpoint_find(c, "blk.0.ffn_norm.weight") ? RESIDUAL_SEQUENTIAL
-                                                              : RESIDUAL_PARALLEL_SHARED_NORM);
+    set_residual_layout(m, checkpoint_find(c, "blk.0.ffn_norm.weight") ? RESIDUAL_SEQUENTIAL
+                                                                       : RESIDUAL_PARALLEL_SHARED_NORM);
     return true;
 }
 
@@ -172,6 +178,8 @@ static const KeyName falcon_keys[] = {{"layer_norm_eps", "layer_norm_epsilon"},
                                       {"intermediate_size", "ffn_hidden_size"},
                                       {NULL, NULL}};
 
+/* The older decoder has one key/value head (multi_query) or as many as queries; the newer one has groups, and
+ * one or two norms in front of its parallel branches. */
 static bool read_falcon(Model *m, const json_t *config, Error *e) {
     bool alibi = false, grouped = false, multi_query = true, parallel = true, bias = false;
     uint64_t norms = 0;
@@ -195,14 +203,16 @@ static bool read_falcon(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
+/* llama.cpp goes by whether there is a second norm. */
 static bool read_falcon_gguf(Model *m, const Checkpoint *c, Error *e) {
     (void)e;
-    set_wiring(m, checkpoint_find(c, "blk.0.attn_norm_2.weight") ? RESIDUAL_PARALLEL
-                                                                 : RESIDUAL_PARALLEL_SHARED_NORM);
+    set_residual_layout(m, checkpoint_find(c, "blk.0.attn_norm_2.weight") ? RESIDUAL_PARALLEL
+                                                                          : RESIDUAL_PARALLEL_SHARED_NORM);
     return true;
 }
 
-/* Without a config.json to keep: as the grouped kind, which can say all of them that are parallel. */
+/* Used only where there is no config.json to keep. The newer decoder can say every Falcon whose branches are
+ * parallel. The class has no key head_dim: it takes hidden_size / n_heads. */
 static void write_falcon(const Model *m, json_t *config) {
     if (m->config) return;
     bool two = m->spec.layers[0].residual_layout == RESIDUAL_PARALLEL;
@@ -214,6 +224,7 @@ static void write_falcon(const Model *m, json_t *config) {
     json_object_set_new(config, "bias", json_boolean(m->spec.layers[0].q_bias));
 }
 
+/* llama.cpp has parallel branches only, and no biases. */
 static bool falcon_gguf_can(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
     if (!is_parallel(m)) return refuse_because(why, size, "has attention and MLP side by side");

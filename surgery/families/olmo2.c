@@ -1,6 +1,7 @@
-/* Blocks that are normed on their way out only, with norms of queries and keys. OLMo 2 and 3: over all heads
- * together; in OLMo 3 some layers have a window, and nothing scales their rotation. Exaone 4: per head, and
- * where there are windows the layers without one do not rotate. */
+/* Blocks whose norms stand behind attention and MLP only, with norms on queries and keys. OLMo 2 (arXiv
+ * 2501.00656) and OLMo 3 norm all heads together; in OLMo 3 some layers have a window, whose rotation is
+ * never scaled. EXAONE 4 (arXiv 2507.11407) norms each head, and where there are windows the layers without
+ * one do not rotate. transformers' modeling_olmo2.py, modeling_olmo3.py, modeling_exaone4.py. */
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
 #include "surgery/arch_write.h"
@@ -9,6 +10,8 @@
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
+/* Three layers with a window, then one without, unless layer_types says otherwise. The scaling of a long-
+ * context model reaches only layers without a window. */
 static bool read_olmo3(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
@@ -18,6 +21,7 @@ static bool read_olmo3(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
+/* llama.cpp's architecture olmo2 has the windows of OLMo 3 as well. */
 static bool read_olmo_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint32_t window = 0;
     if (!arch_read_window(c, &window, e)) return false;
@@ -27,6 +31,7 @@ static bool read_olmo_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
+/* There is one base for all layers, and a scaling that leaves layers with a window alone. */
 static bool gguf_can_olmo(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
@@ -88,11 +93,12 @@ const Family family_olmo3 = {
              .write = write_olmo_gguf},
 };
 
+/* Windows that hide something within the context. */
 static bool has_windows(const Model *m) {
     return !model_all_layers(m, layer_is_global);
 }
 
-/* Where there are windows, rotation goes with them. */
+/* In a model with windows, layers without one do not rotate; in a model without windows all do. */
 static bool rotates(const Model *m, uint32_t layer) {
     return m->spec.layers[layer].window || !has_windows(m);
 }
@@ -102,6 +108,7 @@ static void drop_in_others(Model *m) {
         if (!rotates(m, i)) layer_drop_rope(&m->spec.layers[i]);
 }
 
+/* sliding_window null stands for a model without windows, in which all layers rotate. */
 static bool read_exaone4(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     uint64_t every = 4;
@@ -114,7 +121,7 @@ static bool read_exaone4(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* llama.cpp knows the one with windows by its 64 layers. */
+/* llama.cpp has no key for this: it takes a model of 64 layers for the one with windows. */
 static bool read_exaone4_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint32_t window = 4096;
     if (m->spec.n_layers != 64) return true;

@@ -1,10 +1,13 @@
-/* OLMoE: Llama's block with norms over all queries and all keys, and experts. With one expert it is the only
- * stock architecture that has those norms before a plain block (carriers/olmoe.c). */
+/* OLMoE (arXiv 2409.02060; transformers' modeling_olmoe.py): Llama's block with norms over all queries and
+ * over all keys, and experts in every layer. Its carriers, which also express other models, are in
+ * surgery/carriers/single_expert.c. */
 #include "formats/json.h"
 #include "surgery/config_read.h"
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
+/* norm_topk_prob says whether the weights of the chosen experts add up to 1, which is a softmax over the
+ * chosen. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     const json_t *clip = json_object_get(config, "clip_qkv");
     if (clip && !json_is_null(clip)) return error_set(e, ERR_INPUT, "config.json: clip_qkv is not supported");

@@ -1,11 +1,13 @@
-/* Phi-2: attention and MLP side by side behind one LayerNorm, biases everywhere, half of each head rotates.
- * Phi-3, 3.5, 4: Llama's block with q, k, v in one tensor and gate, up in another; LongRoPE. */
+/* Phi-2 (transformers' modeling_phi.py): attention and MLP side by side behind one LayerNorm, biases
+ * everywhere, half of each head rotates. Phi-3, 3.5 and 4 (modeling_phi3.py, arXiv 2404.14219): Llama's block
+ * with q, k and v in one tensor and gate and up in another, windows, LongRoPE. */
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
 #include "surgery/config_read.h"
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
+/* The table has no row for a gate: the MLP is fc2(gelu(fc1(x))). */
 static const TensorName phi_tensors[] = {
     EMBED_AND_HEAD,
     INPUT_NORM,
@@ -17,6 +19,7 @@ static const TensorName phi_tensors[] = {
     TENSORS_END,
 };
 
+/* The norms of qk_layernorm are LayerNorms with biases, which the spec does not have. */
 static bool read_phi(Model *m, const json_t *config, Error *e) {
     (void)m;
     bool qk_norm = false;
@@ -70,6 +73,7 @@ static const TensorName phi3_tensors[] = {
     TENSORS_END,
 };
 
+/* One window for all layers, or none. */
 static bool read_phi3(Model *m, const json_t *config, Error *e) {
     uint32_t window = 0;
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
@@ -77,6 +81,7 @@ static bool read_phi3(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
+/* Without LongRoPE both contexts are the same. The default of the key would be 4096. */
 static void write_config3(const Model *m, json_t *config) {
     uint32_t window = m->spec.layers[0].window;
     json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());
@@ -84,6 +89,7 @@ static void write_config3(const Model *m, json_t *config) {
         json_object_set_new(config, "original_max_position_embeddings", json_integer(m->spec.context));
 }
 
+/* llama.cpp reads the key of the window and then computes without one. */
 static bool gguf_can3(const Model *m, char *why, size_t size) {
     if (!model_all_layers(m, layer_is_global))
         return refuse_because(why, size, "ignores Phi-3's window (--sliding-window 0:all drops it)");

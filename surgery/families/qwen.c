@@ -1,5 +1,6 @@
-/* Qwen2, Qwen2.5: q/k/v biases. Qwen3: none, but norms of each query and key. In both a window from layer
- * max_window_layers on, if use_sliding_window says so. Qwen3-MoE: experts, though not in all layers. */
+/* Qwen2 and 2.5 (arXiv 2407.10671, 2412.15115): biases on q, k and v. Qwen3 (arXiv 2505.09388): none, but
+ * norms of each query and key. Both may have a window from some layer on. Qwen3-MoE: experts, though not in
+ * all layers. transformers' modeling_qwen2.py, modeling_qwen3.py, modeling_qwen3_moe.py. */
 #include "formats/json.h"
 #include "surgery/config_read.h"
 #include "surgery/config_write.h"
@@ -14,6 +15,7 @@ static bool read_window(const json_t *config, uint32_t *window, Error *e) {
     return !use || config_read_window(config, "sliding_window", window, e);
 }
 
+/* Layers from max_window_layers on have the window, unless layer_types says otherwise. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window, from = 28;
     if (!read_window(config, &window, e)) return false;
@@ -83,6 +85,7 @@ static bool read_moe(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
+/* The width of experts has a key of its own; intermediate_size is that of layers without experts. */
 static void write_moe(const Model *m, json_t *config) {
     const LayerSpec *l = model_moe_layer(m);
     config_set_experts(m, config, "num_experts");
@@ -90,11 +93,13 @@ static void write_moe(const Model *m, json_t *config) {
     json_object_set_new(config, "norm_topk_prob", json_boolean(l->routing == ROUTING_OF_CHOSEN));
 }
 
+/* For model_all_layers. */
 static bool has_experts(const Model *m, const LayerSpec *l) {
     (void)m;
     return l->n_experts > 0;
 }
 
+/* llama.cpp has experts in every layer and always lets the weights of the chosen add up to 1. */
 static bool gguf_can_moe(const Model *m, char *why, size_t size) {
     if (!model_all_layers(m, layer_is_global)) return refuse_because(why, size, "has no windows per layer");
     if (!model_all_layers(m, has_experts)) return refuse_because(why, size, "has experts in every layer");

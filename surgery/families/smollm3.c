@@ -1,10 +1,14 @@
-/* SmolLM3: no rotation where no_rope_layers is 0 (every fourth layer by default), windows where layer_types
- * says so. llama.cpp's architecture of this name knows only the default pattern. */
+/* SmolLM3 (transformers' modeling_smollm3.py): Llama's block in which no_rope_layers says of each layer
+ * whether it rotates (by default every fourth does not) and layer_types whether it has a window. llama.cpp's
+ * architecture of this name knows only the default pattern. The HF class is also a carrier:
+ * surgery/carriers/hf_per_layer.c. */
 #include "formats/json.h"
 #include "surgery/config_read.h"
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
+/* no_rope_layers has 1 for layers that rotate. Without layer_types the class gives the window to just the
+ * layers that do not rotate, which is odd but what it does. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
     uint32_t window = 0;
@@ -20,6 +24,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return config_read_layer_types(m, config, window, e);
 }
 
+/* No key says which layers rotate. */
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     (void)c, (void)e;
     for (uint32_t i = 3; i < m->spec.n_layers; i += 4)
@@ -27,6 +32,7 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
+/* As llama.cpp has it: all but layers 3, 7, 11, ... */
 static bool rotates(const Model *m, uint32_t layer) {
     (void)m;
     return (layer + 1) % 4 != 0;

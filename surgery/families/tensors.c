@@ -1,10 +1,14 @@
+/* Tables of tensor names that several families or carriers share. The rows are macros of tensors.h. */
 #include "surgery/families/tensors.h"
 
+/* Tensors that a model lacks (biases, norms of queries and keys, sinks) are not missed: role_shape decides
+ * what has to be there. */
 const TensorName llama_tensors[] = {
     EMBED_AND_HEAD, INPUT_NORM, ATTENTION_TENSORS, POST_ATTENTION_FFN_NORM,
     MLP_TENSORS,    FINAL_NORM, TENSORS_END,
 };
 
+/* OLMo 2 has no norm in front of attention and MLP; its rows for them are then not asked for. */
 const TensorName sandwich_tensors[] = {
     EMBED_AND_HEAD,
     INPUT_NORM,
@@ -19,6 +23,7 @@ const TensorName sandwich_tensors[] = {
     TENSORS_END,
 };
 
+/* OLMoE has no plain MLP in any layer. */
 const TensorName olmoe_tensors[] = {
     EMBED_AND_HEAD, INPUT_NORM, ATTENTION_TENSORS, POST_ATTENTION_FFN_NORM,
     EXPERT_TENSORS, FINAL_NORM, TENSORS_END,
@@ -31,6 +36,8 @@ const TensorName olmoe_tensors[] = {
         .hf_fused = FUSED_GATE_UP, .gguf_fused = (gguf_fused_), .experts = true                              \
     }
 
+/* Rows for gate and up stand twice: a GGUF has them in one tensor or in two, and whichever is there counts.
+ */
 const TensorName granite_swa_tensors[] = {
     EMBED_AND_HEAD,
     INPUT_NORM,
