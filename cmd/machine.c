@@ -24,6 +24,7 @@ static void cpu_name(char out[128]) {
     if (f) fclose(f);
 }
 
+/* Only the instruction sets that derope has fast paths for are named. */
 json_t *machine_json(void) {
     char cpu[128];
     cpu_name(cpu);

@@ -232,6 +232,7 @@ bool model_card_write(const char *folder, const char *path, const char *base_mod
         checkpoint_close(c);
         return false;
     }
+    /* Step 1: what the existing card says, before it is overwritten. */
     json_t *front = front_matter(checkpoint_file(c, "README.md")),
            *files = json_object_get(manifest, "files");
     Buffer card = {0}, text = {0}, place = {0};
@@ -242,8 +243,10 @@ bool model_card_write(const char *folder, const char *path, const char *base_mod
     json_object_set_new(manifest, CARD_KEY, json_string(key));
     json_object_set_new(front, "model", json_integer(index_of(results, path)));
     json_object_set_new(front, "title", json_text(name));
+    /* Step 2: the new card and its pictures. */
     report_card(results, front, &card);
     bool ok = put_file(folder, "README.md", &card, files, e) && put_pictures(folder, results, files, e);
+    /* Step 3: the manifest, which now lists them with their hashes. */
     json_print(manifest, 2, &text);
     buffer_byte(&text, '\n');
     buffer_printf(&place, "%s/%s", folder, MANIFEST_FILE);

@@ -51,6 +51,7 @@ bool token_ids_read(const char *path, TokenList *out, Error *e) {
     return ok;
 }
 
+/* The whole text is one piece: special tokens such as BOS are added once. */
 bool text_file_tokens(const Checkpoint *c, const char *path, TokenList *out, Error *e) {
     Buffer text = {0};
     Tokenizer *t = text_file_read(path, &text, e) ? tokenizer_open(c, e) : NULL;

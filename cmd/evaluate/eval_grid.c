@@ -92,6 +92,7 @@ static json_t *measure_cell(EvalGrid *g, const EvalSetting *s, const EvalTask *t
     Net *weights = ok ? subject->net(subject->context, e) : NULL;
     json_t *value = NULL;
     if (weights) {
+        /* The weights are shared; only the spec is this cell's own. */
         Net under = net_under(weights, &m->spec);
         g->setting = s;
         g->task = task;
@@ -114,6 +115,7 @@ static void cell_key(const EvalGrid *g, const EvalSetting *s, const char *suite,
                                                   (json_int_t)o->seed, "wording", g->wording_key)
                                       : json_pack("{s:b, s:I, s:I}", "search", o->search_scale, "score",
                                                   (json_int_t)o->score, "tokens", (json_int_t)o->max_tokens));
+    /* The program's version is part of the key, because another version may compute something else. */
     Hash *h = hash_new();
     Buffer text = {0};
     json_print(what, 0, &text);
@@ -137,6 +139,7 @@ static json_t *find_cell(EvalGrid *g, const EvalSetting *s, const char *suite, c
                  (unsigned long long)s->length);
     value = measure_cell(g, s, task, measure, e);
     if (!value) return NULL;
+    /* Keep the cell before anything else happens: an interruption must not lose it. */
     g->n_measured++;
     return eval_state_put(&g->state, key, value, e) ? value : NULL;
 }
@@ -163,6 +166,7 @@ static bool search_scale(EvalGrid *g, EvalSetting *s, Error *e) {
 
 typedef bool (*AtSetting)(EvalGrid *g, EvalSetting *s, Error *e);
 
+/* A perplexity gives one row. */
 static bool perplexity_at(EvalGrid *g, EvalSetting *s, Error *e) {
     const json_t *value = find_cell(g, s, "perplexity", NULL, eval_measure_perplexity, e);
     if (value) eval_results_add_row(g->results, s, NULL, value);
@@ -212,6 +216,8 @@ static bool measure_subject(EvalGrid *g, bool stretchable, Error *e) {
                             stretchable, tasks_at, e));
 }
 
+/* The model is opened once here for its spec and description. Each cell that has to be measured opens it
+ * again, because a method changes the spec. */
 bool eval_grid_add_subject(EvalGrid *g, const EvalSubject *s, Error *e) {
     Model *m = s->model(s->context, e);
     if (!m) return false;
@@ -264,6 +270,7 @@ EvalGrid *eval_grid_new(const EvalOptions *options, const char *command, Error *
     return NULL;
 }
 
+/* The subjects are the callers'. */
 void eval_grid_free(EvalGrid *g) {
     if (!g) return;
     wording_close(&g->inputs.wording);
@@ -277,6 +284,7 @@ size_t eval_grid_n_measured(const EvalGrid *g) {
     return g->n_measured;
 }
 
+/* "seconds" counts from eval_grid_new to now. */
 json_t *eval_grid_results(EvalGrid *g) {
     json_object_set_new(g->results, "seconds", json_real((double)(int64_t)(clock_seconds() - g->started)));
     return g->results;

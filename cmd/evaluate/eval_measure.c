@@ -13,6 +13,8 @@
 
 enum { MAX_HAYSTACK_BYTES = 1 << 22 };
 
+/* The text is tokenized only for perplexity, the haystack only for tasks; neither is opened for a subject
+ * whose cells all lie in the state. */
 bool eval_inputs_open(EvalInputs *in, Checkpoint *source, Error *e) {
     const EvalOptions *o = in->options;
     if (in->tokenizer) return true;
@@ -25,6 +27,7 @@ bool eval_inputs_open(EvalInputs *in, Checkpoint *source, Error *e) {
                                                         in->tokenizer, &in->haystack, e));
 }
 
+/* The next subject may have another tokenizer. */
 void eval_inputs_close(EvalInputs *in) {
     haystack_close(&in->haystack);
     token_list_free(&in->text);
@@ -42,6 +45,7 @@ enum { MAX_CURVE_POINTS = 32 }; /* of a curve of loss by position */
  * position of a mean, counted from 1. */
 static json_t *loss_curve(const double *sums, size_t windows, size_t first, size_t context) {
     json_t *list = json_array();
+    /* The last position predicts a token outside the window, so it is not scored. */
     size_t scored = context - 1 - first, points = scored < MAX_CURVE_POINTS ? scored : MAX_CURVE_POINTS;
     for (size_t i = 0; i < points; i++) {
         size_t from = first + scored * i / points, to = first + scored * (i + 1) / points;
@@ -87,6 +91,7 @@ json_t *eval_measure_perplexity(const EvalInputs *in, Net *n, uint64_t length, c
     return measure_range(in, n, length, validation_tokens(in, length), in->text.n, e);
 }
 
+/* Only called if a scale is searched; a text of a single window leaves nothing to validate on. */
 json_t *eval_measure_validation(const EvalInputs *in, Net *n, uint64_t length, const EvalTask *task,
                                 Error *e) {
     (void)task;
@@ -152,6 +157,8 @@ static bool ask_until_done(const EvalInputs *in, const SceneEvaluation *how, con
     return true;
 }
 
+/* Depths run from 0 (the needle stands before the scene) to 1 (behind it). A task without a needle is
+ * measured once, at a depth of 0.5 that means nothing. */
 json_t *eval_measure_task(const EvalInputs *in, Net *n, uint64_t length, const EvalTask *task, Error *e) {
     double depths[EVAL_MAX_ITEMS] = {0};
     size_t n_depths = task->has_depth ? in->options->n_depths : 1;

@@ -82,6 +82,7 @@ static size_t drop_repeated(uint64_t *list, size_t n) {
     return kept;
 }
 
+/* Order matters: the suites decide what else is needed, and defaults are filled in last. */
 bool eval_options_complete(EvalOptions *o, Error *e) {
     /* Without --suite: needles, and perplexity if there is a text. */
     if (!o->perplexity && !eval_options_has_tasks(o)) {
@@ -103,6 +104,7 @@ bool eval_options_complete(EvalOptions *o, Error *e) {
     return true;
 }
 
+/* Called when the first model is known; later models are measured at the same lengths. */
 void eval_options_default_lengths(EvalOptions *o, uint64_t context) {
     if (o->n_lengths) return;
     /* Powers of two around the context, which have round ticks in a chart. */

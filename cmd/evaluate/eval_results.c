@@ -65,6 +65,7 @@ static json_t *describe_model(const EvalSubject *s, const Model *m) {
                      passes, "recalibration", json_object_get(s->manifest, "recalibration"));
 }
 
+/* The index is what rows refer to. */
 size_t eval_results_add_model(json_t *results, const EvalSubject *s, const Model *m) {
     json_t *models = json_object_get(results, "models");
     json_array_append_new(models, describe_model(s, m));
@@ -111,6 +112,7 @@ static void join_texts_and_settings(json_t *all, const json_t *other) {
     }
 }
 
+/* Works on a deep copy, because the results of one recipe are still used after they were joined. */
 void eval_results_join(json_t *all, const json_t *results, const char *prefix) {
     static const char *const tables[] = {"perplexity", "tasks"};
     json_t *copy = json_deep_copy(results), *row;
@@ -127,6 +129,7 @@ void eval_results_join(json_t *all, const json_t *results, const char *prefix) {
     for (size_t t = 0; t < 2; t++)
         json_array_foreach(json_object_get(copy, tables[t]), i, row) json_object_set_new(
             row, "model", json_integer(before + json_integer_value(json_object_get(row, "model"))));
+    /* The first results are taken whole, with machine, version and command. */
     if (!json_object_size(all)) {
         json_object_update(all, copy);
     } else {

@@ -33,6 +33,7 @@ static void drop_tasks(json_t *cells) {
     json_object_foreach_safe(cells, next, key, value) if (json_is_array(value)) json_object_del(cells, key);
 }
 
+/* Anything that is not a JSON object counts as no cells. */
 void eval_state_open(EvalState *s, const char *path, bool discard, bool discard_tasks) {
     *s = (EvalState){.path = path, .cells = path && !discard ? read_json(path) : NULL};
     if (!json_is_object(s->cells)) {
@@ -70,6 +71,7 @@ static bool is_task_rows(const json_t *value) {
     return fits;
 }
 
+/* A key is a hash, so finding it means that everything the cell depends on is the same. */
 json_t *eval_state_get(const EvalState *s, const char *key, bool is_task) {
     json_t *value = json_object_get(s->cells, key);
     return (is_task ? is_task_rows(value) : is_perplexity(value)) ? value : NULL;

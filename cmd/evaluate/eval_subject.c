@@ -43,6 +43,7 @@ static void hash_sources(const Model *m, char out[33]) {
     json_decref(sources);
 }
 
+/* The callbacks get the EvalCheckpoint itself as their context. */
 bool eval_checkpoint_open(EvalCheckpoint *c, const char *path, int threads, Error *e) {
     Error ignored = {0};
     *c = (EvalCheckpoint){.source = checkpoint_open(path, e), .threads = threads};
@@ -63,6 +64,7 @@ bool eval_checkpoint_open(EvalCheckpoint *c, const char *path, int threads, Erro
     return true;
 }
 
+/* In the reverse order of opening: the net borrows from the model, the model from the checkpoint. */
 void eval_checkpoint_close(EvalCheckpoint *c) {
     json_decref(c->manifest);
     net_close(c->net);

@@ -181,6 +181,7 @@ static void print_rows(const json_t *table, bool several, const char *title, con
     free(lengths);
 }
 
+/* The tasks follow in the order of the table of tasks, whatever the order of the recipes. */
 void eval_table_print(const json_t *table, bool several) {
     print_rows(table, several, "perplexity", NULL);
     for (const EvalTask *const *t = eval_tasks; *t; t++) {

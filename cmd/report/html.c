@@ -4,6 +4,7 @@
 #include "cmd/report/report_text.h"
 #include "formats/json.h"
 
+/* Bytes are counted from the start of the page: the buffer may already hold something else. */
 bool html_room(Page *p, size_t limit) {
     bool room = p->out->size - p->start < limit;
     p->left_out = p->left_out || !room;
@@ -70,6 +71,7 @@ void html_row_head(Page *p, const char *label) {
     text_put(p->out, "</th>");
 }
 
+/* For tables of words, whose cells may wrap. */
 void html_text_row(Page *p, const char *first, const char **rest, size_t n) {
     text_put(p->out, "<tr><th scope=\"row\">");
     text_xml(first, p->out);
@@ -82,6 +84,7 @@ void html_text_row(Page *p, const char *first, const char **rest, size_t n) {
     text_put(p->out, "</tr>\n");
 }
 
+/* Reals are rounded to six digits: they are settings, not measurements. */
 const char *html_scalar(Page *p, const json_t *v) {
     if (json_is_string(v)) return json_string_value(v);
     if (json_is_object(v) || json_is_array(v)) return "";

@@ -14,6 +14,7 @@ size_t html_shown_series(Page *p) {
     return p->d.n_series < PAGE_SERIES ? p->d.n_series : PAGE_SERIES;
 }
 
+/* Like series, lengths beyond the limit are in the CSV alone. */
 size_t html_shown_columns(Page *p, size_t n) {
     if (n > PAGE_COLUMNS) p->left_out = true;
     return n < PAGE_COLUMNS ? n : PAGE_COLUMNS;
@@ -60,6 +61,7 @@ void html_value_cell(Page *p, const Estimate *e, bool strong, const char *(*show
     text_put(p->out, "</td>");
 }
 
+/* The dash keeps an unmeasured number apart from a zero. */
 void html_number_cell(Page *p, double v, const char *(*show)(Arena *a, double v)) {
     buffer_printf(p->out, "<td>%s</td>", isnan(v) ? "\xe2\x80\x93" : show(&p->d.arena, v));
 }

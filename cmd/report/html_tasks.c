@@ -14,6 +14,7 @@ enum { MAX_TASKS = 12 };
 
 /* ---- metrics ---- */
 
+/* The heading of a metric, also used in captions. */
 static const char *metric_name(int metric) {
     return metric == METRIC_SCORE ? "Exact answers" : "Right answer ranked first";
 }

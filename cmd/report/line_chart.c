@@ -78,11 +78,13 @@ static Frame frame_of(Arena *a, const LineChart *c, int width) {
     range_of(c, &x0, &x1, &y0, &y1);
     for (size_t i = 0; i < c->n_lines; i++)
         labels = fmax(labels, label_width(a, c->lines[i].label));
+    /* On the left there must be room for "100 %" and for the numbers of a logarithmic axis. */
     f.left = 50;
     f.right = width - (f.direct ? labels + 28 : 12);
     f.top = 46;
     f.bottom = f.top + (width >= 600 ? 270 : 190);
     f.height = f.bottom + (c->times ? 54 : 40);
+    /* The legend below makes the chart taller by its own height. */
     if (!f.direct) f.height += 12 + legend(a, c, 0, 0, width - 8, NULL);
     f.x = scale_fit(x0, x1, f.left + 8, f.right - 6, c->x_log && x0 > 0, false);
     f.y = scale_fit(y0, y1, f.bottom, f.top, wants_log(c, y0, y1), true);
@@ -106,6 +108,7 @@ static void y_axis(Arena *a, const Frame *f, Buffer *out) {
     }
 }
 
+/* Labels of ticks are left out where they would touch; the tick itself is always drawn. */
 static void x_axis(Arena *a, const Frame *f, Buffer *out) {
     const LineChart *c = f->c;
     double own[MAX_TICKS], last = -INFINITY;

@@ -160,6 +160,7 @@ static void write_front_matter(Card *c) {
             perplexity = perplexity || c->d.perplexity[i].series == c->series;
         for (size_t i = 0; i < c->d.n_task_rows; i++)
             accuracy = accuracy || c->d.task_rows[i].series == c->series;
+        /* A list of metrics that `front` has was written with its other keys. */
         if (!json_object_get(c->front, "metrics"))
             buffer_printf(c->out, "metrics:\n%s%s", perplexity ? "- perplexity\n" : "",
                           accuracy ? "- accuracy\n" : "");
@@ -203,6 +204,7 @@ static void choose_model(Card *c) {
 /* The heading, and a sentence on what was changed from which model. */
 static void write_title(Card *c) {
     const ReportModel *m = &c->d.models[c->model];
+    /* base_model may be a string or a list; the sentence names the first. */
     const json_t *base = json_object_get(c->front, "base_model"),
                  *passes = json_object_get(m->json, "passes");
     Buffer *out = c->out;
@@ -366,6 +368,7 @@ static void write_method(Card *c) {
     text_put(c->out, "## How it was measured\n\n");
     if (*command) text_markdown_block(text_clip(a, command, 8000), c->out);
     if (*command) text_put(c->out, "\n");
+    /* A sentence of those parts that results have: version, processor, cores, time. */
     Buffer b = {0};
     if (*version) buffer_printf(&b, "derope %s", text_clip(a, version, 40));
     if (*cpu) buffer_printf(&b, "%s%s", b.size ? ", on " : "On ", text_clip(a, cpu, 100));
@@ -381,6 +384,7 @@ static void write_method(Card *c) {
         "Intervals cover 95\xc2\xa0%. Perplexities compare only between models that share a tokenizer.\n");
 }
 
+/* Every section writes nothing if it has no data, so a card of empty results is a heading and a sentence. */
 void report_card(const json_t *results, const json_t *front, Buffer *out) {
     Card c = {.front = json_is_object(front) ? front : NULL, .out = out};
     rows_read(results, &c.d);

@@ -133,6 +133,7 @@ static const char *machine_text(Page *p) {
 static void facts(Page *p) {
     Arena *a = &p->d.arena;
     double *lengths, tokens = 0, trials = 0, seconds = rows_number(p->d.results, "seconds");
+    /* Each fact is left out if results do not have it. */
     size_t n = lookup_perplexity_lengths(&p->d, &lengths);
     for (size_t i = 0; i < p->d.n_perplexity; i++)
         tokens += p->d.perplexity[i].tokens > 0 ? p->d.perplexity[i].tokens : 0;
@@ -162,6 +163,7 @@ static void header(Page *p) {
                  arena_printf(a, "derope %s%s%s", text_clip(a, version, 20), *started ? " \xc2\xb7 " : "",
                               strlen(started) > 10 && started[10] == 'T' ? arena_strndup(a, started, 10)
                                                                          : text_clip(a, started, 30)));
+    /* The title names the models, at most three of them. */
     const char *of = p->d.n_models ? arena_printf(a, ": %s", model_names(p)) : "";
     html_element(p, "h1", NULL, arena_printf(a, "Long-context evaluation%s", of));
     const char *sentences[16];
@@ -224,6 +226,7 @@ static void method(Page *p) {
     if (rows_number(r, "seconds") >= 0)
         html_fact(p, "Time", text_seconds(&p->d.arena, rows_number(r, "seconds")));
     html_fact(p, "Machine", machine_text(p));
+    /* Settings are listed as they are, at most MAX_SETTINGS. */
     size_t n = 0;
     json_object_foreach((json_t *)settings, key, v) {
         if (n++ < MAX_SETTINGS && !json_is_null(v))

@@ -42,6 +42,7 @@ static const char *at_length(ReportData *d, double length) {
                         text_times(&d->arena, length / d->context));
 }
 
+/* Whether x is better than y. */
 static bool beats(const Contest *c, double x, double y) {
     return c->high_wins ? x > y : x < y;
 }
@@ -52,6 +53,7 @@ static void find_best(Contest *c) {
         if (beats(c, c->entries[i].e.value, c->entries[c->best].e.value)) c->best = i;
 }
 
+/* A value with its unit. */
 static const char *show(const Contest *c, double v) {
     return arena_printf(&c->d->arena, "%s%s", c->show(&c->d->arena, v), c->unit);
 }
@@ -92,6 +94,7 @@ static const char *list_names(const Contest *c, const bool *in) {
  * open. */
 static const char *certainty(const Contest *c) {
     Arena *a = &c->d->arena;
+    /* Which other entries have an interval that meets the best one's, and which is the next best. */
     bool *meets = arena_alloc(a, c->n + 1), unbounded = false;
     size_t n_meets = 0, next = c->n;
     const Estimate *best = &c->entries[c->best].e;
@@ -251,6 +254,7 @@ static const char *say_recalibration(ReportData *d, const ReportModel *m) {
                         text_count(a, tokens), in, how, loss);
 }
 
+/* The order is that of importance: the comparison, each model by itself, the tasks, the training. */
 size_t report_summary(ReportData *d, const char **out, size_t max) {
     size_t n = 0, models = 0;
     const char *s = say_perplexity(d);

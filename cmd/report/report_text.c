@@ -80,6 +80,7 @@ void text_csv(const char *s, Buffer *out) {
     buffer_byte(out, '"');
 }
 
+/* Everything that starts markup is escaped with a backslash or as an entity; line breaks become spaces. */
 void text_markdown(const char *s, Buffer *out) {
     while (*s) {
         uint32_t c = next_code(&s);
@@ -191,6 +192,7 @@ const char *text_clip(Arena *a, const char *s, size_t columns) {
 
 /* ---- numbers ---- */
 
+/* Digits are grouped from the right, from five digits on. */
 const char *text_count(Arena *a, double n) {
     char digits[48], grouped[160];
     if (!(fabs(n) < 1e15)) return arena_printf(a, "%.3g", n);

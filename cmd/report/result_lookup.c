@@ -81,6 +81,7 @@ static Estimate wilson_estimate(double right, double trials) {
     return e;
 }
 
+/* See result_lookup.h. A row without depth already covers all depths and ends the search. */
 bool lookup_pooled(const ReportData *d, size_t task, size_t series, double length, int metric, Estimate *out,
                    double *trials) {
     /* Sum right answers and trials over the depths; keep the sum of shares for rows that do not say their

@@ -83,6 +83,7 @@ static const char *method_name(const char *method) {
     return method;
 }
 
+/* Results may leave the method out; that means the unchanged model, like "none". */
 static bool is_unchanged(const char *method) {
     return !*method || !strcmp(method, "none");
 }
@@ -228,6 +229,7 @@ static void number_methods(ReportData *d) {
     }
 }
 
+/* Arrays are allocated for the case that every row can be used. */
 void rows_read(const json_t *results, ReportData *d) {
     *d = (ReportData){.results = results};
     /* Each row creates one series at most. */

@@ -63,6 +63,7 @@ size_t scale_ticks(const Scale *s, size_t target, double *out, size_t max) {
     return n;
 }
 
+/* Very large and very finely spaced values are written with an exponent. */
 const char *scale_label(Arena *a, const double *ticks, size_t n, size_t i) {
     /* The number of decimals follows from the smallest distance of two ticks. */
     double largest = 0, step = INFINITY;

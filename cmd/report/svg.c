@@ -101,6 +101,8 @@ void svg_band(Buffer *out, const double *xs, const double *low, const double *hi
     text_put(out, "\"/>\n");
 }
 
+/* Circle, square, triangle, diamond, ring, hollow square, triangle upside down; each about 8 pixels wide
+ * around its point. */
 void svg_marker(Buffer *out, double x, double y, size_t marker) {
     /* Markers differ in shape as well as in fill, so that they can be told apart without colour. */
     switch (marker % SVG_MARKERS) {

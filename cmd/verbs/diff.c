@@ -173,6 +173,7 @@ static Checkpoint *hf_view(const Model *m) {
 static bool max_difference(const Tensor *a, const Tensor *b, double *out, Error *e) {
     Tensor x = *a, y = *b;
     x.dtype = y.dtype = DTYPE_F32;
+    /* Whole rows at a time, about CHUNK elements, so that memory does not grow with the tensor. */
     uint64_t cols = a->row_elems, step = cols && cols < CHUNK ? CHUNK / cols : 1;
     float *p = big_alloc(step * cols, sizeof *p, a->name, e),
           *q = p ? big_alloc(step * cols, sizeof *q, b->name, e) : NULL;
@@ -201,6 +202,7 @@ static json_t *describe(const Tensor *t, const char *hash) {
     return o;
 }
 
+/* Whether two tensors have the same shape. */
 static bool same_layout(const Tensor *a, const Tensor *b) {
     return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
 }
@@ -214,6 +216,7 @@ static bool compare_pair(const Tensor *a, const Tensor *b, json_t *row, Error *e
     json_object_set_new(row, "a", describe(a, x));
     json_object_set_new(row, "b", describe(b, y));
     const char *status = "changed";
+    /* Step by step from the cheapest comparison: shape, then type and hash, then values. */
     if (!same_layout(a, b)) {
         status = "reshaped";
     } else if (a->dtype == b->dtype && strcmp(x, y) == 0) {

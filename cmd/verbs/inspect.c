@@ -189,6 +189,7 @@ static void print_carrier(const Model *m) {
     json_decref(manifest);
 }
 
+/* What a person wants to know first: where the model is from, how large it is, and how it reads text. */
 static void print_text(const Model *m) {
     const ModelSpec *s = &m->spec;
     const LayerSpec *l = &s->layers[0];
