@@ -66,6 +66,7 @@ static bool read_zstd(Decompressor *u, Buffer *out, Error *e) {
     buffer_reserve(out, PIECE);
     ZSTD_outBuffer piece = {out->data + out->size, PIECE, 0};
     while (!piece.pos) {
+        /* Read more when all compressed bytes are used up. */
         if (u->compressed.pos == u->compressed.size) {
             ssize_t n = read_file(u, u->input, e);
             if (n < 0) return false;

@@ -43,6 +43,7 @@ static bool read_text(const Reading *r, const char *path, Decompressor *u, Error
     return ok;
 }
 
+/* Hands on the text of a JSONL object. */
 static bool read_object(const Reading *r, const char *where, const json_t *o, Error *e) {
     const json_t *v = json_object_get(o, r->field);
     if (!json_is_object(o)) return error_set(e, ERR_INPUT, "%s: not an object", where);
@@ -73,15 +74,20 @@ static bool read_lines(const Reading *r, const char *path, Decompressor *u, Erro
     size_t line = 1, searched = 0;
     bool ok = true, end = false;
     while (ok && !end) {
+        /* 1. Append the next piece to the incomplete line of the one before. `at` is where the current line
+         * begins. */
         size_t before = text.size, at = 0;
         ok = decompressor_read(u, &text, e);
         end = text.size == before;
+        /* 2. Hand on all complete lines; at the end of the file also the last one, which need not have a
+         * newline. */
         const char *p = (const char *)text.data, *stop;
         while (ok && (stop = memchr(p + searched, '\n', text.size - searched))) {
             ok = read_line(r, path, line++, p + at, (size_t)(stop - p) - at, e);
             at = searched = (size_t)(stop - p) + 1;
         }
         if (ok && end) ok = read_line(r, path, line, p + at, text.size - at, e);
+        /* 3. Keep the rest for the next piece. */
         memmove(text.data, text.data + at, text.size - at);
         text.size -= at;
         searched = text.size;
@@ -99,10 +105,12 @@ static bool is_jsonl(const char *path) {
 
 /* ---- files and folders ---- */
 
+/* Lists of files are kept as JSON, which cannot hold a name that is not UTF-8. Returns false. */
 static bool not_a_name(const char *path, Error *e) {
     return error_set(e, ERR_INPUT, "%s: the name is not UTF-8", path);
 }
 
+/* Reads one file, or only notes its name. */
 static bool read_file(Reading *r, const char *path, Error *e) {
     r->files++;
     if (r->list) return json_array_append_new(r->list, json_string(path)) == 0 || not_a_name(path, e);

@@ -1,4 +1,5 @@
-/* Texts that come in parts give the tokens of the whole, for tokenizers of every kind. */
+/* Texts that come in parts have the tokens of the whole text, for tokenizers of every kind, with added tokens
+ * and normalisers that reach over the places where a text would be cut. */
 #include "formats/meta.h"
 #include "recal/random.h"
 #include "surgery/tokenizer/text_stream.h"
@@ -16,7 +17,7 @@ static Tokenizer *from_json(const char *text) {
     return t;
 }
 
-/* Added tokens that reach over spaces, take those beside them, or are sought in normalised text. */
+/* Added tokens that contain a space, take the spaces beside them, or are searched in normalised text. */
 #define ADDED                                                                                                \
     "\"added_tokens\":[{\"id\":90,\"content\":\"<end>\",\"special\":true},"                                  \
     "{\"id\":91,\"content\":\"ab ba\",\"normalized\":false},"                                                \
@@ -24,7 +25,8 @@ static Tokenizer *from_json(const char *text) {
     "{\"id\":94,\"content\":\"bab\",\"single_word\":true,\"normalized\":false},"                             \
     "{\"id\":95,\"content\":\"caa cab\",\"normalized\":true}],"
 
-/* GPT-2's bytes: \u0120 a space, \u010a a newline. Newlines merge with each other, as GPT-2's do. */
+/* A byte-level vocabulary: \u0120 stands for a space, \u010a for a newline. Newlines merge with each other,
+ * as in GPT-2's. */
 #define BYTES                                                                                                \
     "\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"vocab\":{\"?\":0,\"a\":1,\"b\":2,\"c\":3,"            \
     "\"\\u0120\":4,\"\\u010a\":5,\"\\u010a\\u010a\":6,\"ab\":7,\"\\u0120a\":8,\"\\u0120ab\":9,\"1\":10,"     \
@@ -33,7 +35,7 @@ static Tokenizer *from_json(const char *text) {
     "\"merges\":[\"\\u010a \\u010a\",\"\\u0120 a\",\"a b\",\"\\u0120a b\",\"1 2\",\"\\u0120 \\u0120\","      \
     "\". \\u010a\",\"b a\",\"\\u010a \\u0120\"]}"
 
-/* SentencePiece's, as tokenizer.json has them. */
+/* A vocabulary of SentencePiece's BPE, in the form of tokenizer.json. */
 #define PIECES(more, merge)                                                                                  \
     "\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"fuse_unk\":true,\"unk_token\":\"<unk>\","          \
     "\"vocab\":{\"<unk>\":0,\"a\":1,\"b\":2,\"c\":3,\"" BAR "\":4,\"" BAR "a\":5,\"ab\":6,\"" BAR            \

@@ -1,5 +1,7 @@
-/* Tokenizers made by hand, of both kinds and from both sources; texts that are nasty; files that are wrong.
- */
+/* The tokenizer against small tokenizers that are made by hand, so that every id can be checked by eye:
+ * tokenizer.json and GGUF keys, byte-level BPE, SentencePiece's BPE and unigram, added tokens, normalisation
+ * and decoding. Then files that are damaged or not supported, which have to be refused with an exact message.
+ * Real tokenizers are compared with HF, llama.cpp and sentencepiece in tests/peers. */
 #include "formats/meta.h"
 #include "tests/scratch.h"
 

@@ -1,12 +1,13 @@
-/* The tiny Llama with a tokenizer, texts in its alphabet, and what a script asks of the program's files. */
+/* The tiny Llama of tiny_model.h with a tokenizer, and texts that it can read: for tests of verbs that take
+ * text. */
 #ifndef DEROPE_TESTS_TEXT_MODEL_H
 #define DEROPE_TESTS_TEXT_MODEL_H
 
 #include "formats/json.h"
 #include "tests/tiny_model.h"
 
-/* Lower-case letters, a full stop, space and newline, and a few merges: 38 of the 40 rows of the embedding.
- */
+/* A byte-level tokenizer.json: lower-case letters, a full stop, space, newline, and four merges. It has 36
+ * tokens, fewer than the 40 rows of the model's embedding, as it is with many real models. */
 static inline Buffer text_tokenizer(void) {
     static const char *const more[] = {".", "\xc4\xa0", "\xc4\x8a", "th", "the", "an", "in"};
     Buffer b = {0};
@@ -23,7 +24,7 @@ static inline Buffer text_tokenizer(void) {
     return b;
 }
 
-/* An HF folder that can read and write text. */
+/* Writes the model with its tokenizer as an HF folder of that name and returns its path. */
 static inline const char *text_folder(const char *name) {
     static const char config[] = "{\"bos_token\": \"<s>\", \"eos_token\": \"</s>\"}\n";
     Checkpoint *c = tiny_checkpoint(tiny_config, false);
@@ -34,7 +35,8 @@ static inline const char *text_folder(const char *name) {
     return tiny_write(c, name);
 }
 
-/* `words` words drawn from a seed, as a file. */
+/* Writes a file of `words` random words, a dozen to a sentence, and returns its path. The same seed gives the
+ * same file. */
 static inline const char *text_file(const char *name, uint32_t seed, int words) {
     static const char *const list[] = {"the", "an", "inn", "thin", "sea", "was", "there", "and", "in"};
     Buffer b = {0};

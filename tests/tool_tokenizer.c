@@ -1,8 +1,7 @@
-/* The tokenizer of a model, for comparison with other tokenizers. Texts go in and come out as a 32-bit
- * length and bytes, ids as lines.
- *   tool_tokenizer encode MODEL [--no-special] < TEXTS    a line of ids a text, or "! message"
- *   tool_tokenizer decode MODEL < LINES                   a text a line
- *   tool_tokenizer bench MODEL FILE                       seconds of the best of three encodings */
+/* A helper of tests/peers: runs the tokenizer of a model on many texts, for comparison with other tokenizers.
+ * A text is a 32-bit length and that many bytes; ids are a line of numbers. tool_tokenizer encode MODEL
+ * [--no-special] < TEXTS    a line of ids a text, or "! message" tool_tokenizer decode MODEL < LINES a text a
+ * line tool_tokenizer bench MODEL FILE                       seconds of the best of three encodings */
 #include <stdlib.h>
 #include <string.h>
 

@@ -45,6 +45,7 @@ static bool collect(void *context, const char *path, const char *text, size_t n,
     return c->text.size < c->max;
 }
 
+/* Whether a text has nothing but white space. */
 static bool is_blank(const char *s, size_t n) {
     size_t i = 0;
     while (i < n && isspace((unsigned char)s[i]))

@@ -116,6 +116,29 @@ static bool load_merges(Tokenizer *t, const Checkpoint *c, Error *e) {
     return ok;
 }
 
+/* ---- gpt2: the pre-tokenizer ---- */
+
+/* llama.cpp's expressions cut one after the other: each cuts the pieces that the one before made, and both
+ * matches and what lies between them are pieces. */
+static bool add_pattern(Tokenizer *t, const char *pattern, const char *where, Error *e) {
+    Splitter s = {
+        .apply = split_by_pattern, .behavior = SPLIT_ISOLATED, .pattern = pattern_compile(pattern, where, e)};
+    return s.pattern && splitters_add(&t->splitters, s, where, e);
+}
+
+/* The expressions that llama.cpp has for the name in tokenizer.ggml.pre. `*adds_bos`: whether BOS is the
+ * default there. */
+static bool load_pre(Tokenizer *t, const Checkpoint *c, bool *adds_bos, Error *e) {
+    const char *name = meta_string(c, "tokenizer.ggml.pre", NULL);
+    const PreTokenizer *pre = pre_tokenizer_named(name);
+    if (!pre) return error_set(e, ERR_INPUT, "%s: pre-tokenizer '%.40s' is not supported", c->path, name);
+    *adds_bos = pre->adds_bos;
+    t->ignore_merges = pre->llama_ignores_merges;
+    for (const char *const *expression = pre->cut->llama; *expression; expression++)
+        if (!add_pattern(t, *expression, c->path, e)) return false;
+    return true;
+}
+
 /* ---- llama: merges from scores ---- */
 
 /* SentencePiece has no list of merges: it merges the two neighbours that form the token of the highest score.
@@ -180,27 +203,6 @@ static bool load_scores(Tokenizer *t, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* ---- gpt2: the pre-tokenizer ---- */
-
-static bool add_pattern(Tokenizer *t, const char *pattern, const char *where, Error *e) {
-    Splitter s = {
-        .apply = split_by_pattern, .behavior = SPLIT_ISOLATED, .pattern = pattern_compile(pattern, where, e)};
-    return s.pattern && splitters_add(&t->splitters, s, where, e);
-}
-
-/* The expressions that llama.cpp has for the name in tokenizer.ggml.pre. `*adds_bos`: whether BOS is the
- * default there. */
-static bool load_pre(Tokenizer *t, const Checkpoint *c, bool *adds_bos, Error *e) {
-    const char *name = meta_string(c, "tokenizer.ggml.pre", NULL);
-    const PreTokenizer *pre = pre_tokenizer_named(name);
-    if (!pre) return error_set(e, ERR_INPUT, "%s: pre-tokenizer '%.40s' is not supported", c->path, name);
-    *adds_bos = pre->adds_bos;
-    t->ignore_merges = pre->llama_ignores_merges;
-    for (const char *const *expression = pre->cut->llama; *expression; expression++)
-        if (!add_pattern(t, *expression, c->path, e)) return false;
-    return true;
-}
-
 /* ---- t5: unigram ---- */
 
 /* The score of a user-defined symbol in the library: scores of other tokens are negative, so this one, which
@@ -209,6 +211,8 @@ static double user_score(size_t len) {
     return (float)(0.1 * ((double)len - 1));
 }
 
+/* Scores are log-probabilities. Control, unknown and byte tokens are not candidates for text; llama.cpp lets
+ * pieces of the type "unused" be candidates, the library does not. */
 static bool load_unigram(Tokenizer *t, const Checkpoint *c, Error *e) {
     const MetaEntry *scores = find_scores(t, c, e), *types = meta_find(c, "tokenizer.ggml.token_type");
     if (!scores) return false;
@@ -269,6 +273,8 @@ static bool load_normalizers(Tokenizer *t, const Checkpoint *c, Error *e) {
     return normalizers_add(&t->normalizers, end, c->path, e);
 }
 
+/* What BPE and unigram models of SentencePiece have in common, then the model itself and its normalisation.
+ */
 static bool load_sentencepiece(Tokenizer *t, const Checkpoint *c, bool unigram, Error *e) {
     t->decode_bytes = true;
     t->byte_fallback = !unigram || t->like_sentencepiece; /* llama.cpp's unigram has no byte fallback */
@@ -279,6 +285,7 @@ static bool load_sentencepiece(Tokenizer *t, const Checkpoint *c, bool unigram, 
 
 /* ---- the whole ---- */
 
+/* The id that a key names; -1 if it is missing or out of range. */
 static int32_t special_id(const Tokenizer *t, const Checkpoint *c, const char *key) {
     uint64_t id;
     return meta_u64(c, key, &id) && id < t->vocab_size ? (int32_t)id : -1;
@@ -287,7 +294,8 @@ static int32_t special_id(const Tokenizer *t, const Checkpoint *c, const char *k
 bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e) {
     const char *model = meta_string(c, "tokenizer.ggml.model", NULL);
     bool unigram = model && strcmp(model, "t5") == 0, spm = unigram || (model && strcmp(model, "llama") == 0);
-    bool bos = spm && !unigram, eos = unigram;
+    bool bos = spm && !unigram,
+         eos = unigram; /* whether they are put around a text, unless keys say otherwise */
     if (!model || (!spm && strcmp(model, "gpt2") != 0))
         return error_set(e, ERR_INPUT, "%s: tokenizer model '%.40s' is not supported (gpt2, llama, t5)",
                          c->path, model ? model : "(none)");
@@ -298,7 +306,6 @@ bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e) {
     t->byte_level = !spm;
     if (!(spm ? load_sentencepiece(t, c, unigram, e) : load_pre(t, c, &bos, e) && load_merges(t, c, e)))
         return false;
-    /* So far `bos` and `eos` are llama.cpp's defaults for this kind; keys override them. */
     meta_bool(c, "tokenizer.ggml.add_bos_token", &bos);
     meta_bool(c, "tokenizer.ggml.add_eos_token", &eos);
     if (bos && t->bos >= 0) t->prefix[t->n_prefix++] = t->bos;

@@ -131,6 +131,7 @@ static bool load_unigram(const Loader *l, const json_t *root) {
         least = fmin(least, json_number_value(score));
     }
     unigram_set_unknown(t->unigram, isfinite(least) ? least : 0);
+    /* A unigram model names its unknown token by id, BPE by text. */
     uint64_t unk;
     t->unk = json_get_u64(model, "unk_id", &unk) && unk < n ? (int32_t)unk : -1;
     t->byte_fallback = tokenizer_json_flag(model, "byte_fallback", false);
@@ -154,6 +155,7 @@ static bool load_model(const Loader *l, const json_t *root) {
         return error_set(l->e, ERR_INPUT, "%s: a model with dropout does not give the same tokens twice",
                          l->where);
     if (!json_is_array(merges)) return error_set(l->e, ERR_INPUT, "%s: model.merges is not a list", l->where);
+    /* The vocabulary first: merges and the unknown token are named by text. */
     if (!load_vocab(l, root)) return false;
     l->t->byte_fallback = tokenizer_json_flag(model, "byte_fallback", false);
     l->t->ignore_merges = tokenizer_json_flag(model, "ignore_merges", false);

@@ -21,8 +21,8 @@
  * ASCII_FOLDED  contractions in any case of ASCII
  * WORD          letters, with one character before them that is neither letter, digit nor line break
  * OTHERS        punctuation and symbols, with a space before them and line breaks behind
- * SPACES        line breaks with the space before them, white space except the last character before a word,
- * other white space
+ * SPACES        line breaks with the space before them; white space except for its last character, which
+ * belongs to the word behind it; other white space
  */
 #define FOLDED "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define ASCII_FOLDED "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
@@ -40,6 +40,8 @@
     "|"
 #define ASCII_UPPER "(?:(?![a-z])\\p{L})"
 #define ASCII_LOWER "(?:(?![A-Z])\\p{L})"
+
+/* ---- the cuts ---- */
 
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 #define LLAMA3 "|" WORD "|\\p{N}{1,3}|" OTHERS "|" SPACES

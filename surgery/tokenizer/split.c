@@ -93,6 +93,8 @@ bool split_by_pattern(const Splitter *s, const Cutter *c, size_t step, const cha
     Joiner j = {.c = c, .step = step, .text = p, .behavior = s->behavior, .first = first};
     size_t at = 0, end = 0, span[2];
     int found;
+    /* Every match is preceded by a stretch without one, which may be empty; the last stretch follows the
+     * loop. */
     while ((found = pattern_find(s->pattern, p, n, at, span, c->e)) > 0) {
         if (!join(&j, (Stretch){end, span[0], s->invert}) ||
             !join(&j, (Stretch){span[0], span[1], !s->invert}))
@@ -134,6 +136,7 @@ bool split_metaspace(const Splitter *s, const Cutter *c, size_t step, const char
     return ok;
 }
 
+/* Every piece gets the space, as in HF, where ByteLevel may stand behind other steps. */
 bool split_prefix_space(const Splitter *s, const Cutter *c, size_t step, const char *p, size_t n,
                         bool first) {
     (void)s;

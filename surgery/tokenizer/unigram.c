@@ -44,6 +44,8 @@ void unigram_free(Unigram *u) {
     free(u);
 }
 
+/* Follows the text through the trie, adding what is missing. Of several tokens with one text the last one
+ * stays. */
 void unigram_add(Unigram *u, const char *text, size_t n, int32_t id, double score) {
     int32_t node = 0;
     for (size_t i = 0; i < n; i++) {
@@ -68,9 +70,8 @@ void unigram_set_unknown(Unigram *u, double least_score) {
 typedef struct Best {
     double score;   /* sum over its tokens */
     uint32_t start; /* where its last token begins */
-    uint32_t
-        next;   /* filled in afterwards, on the best way to the end: where the token that begins here ends */
-    int32_t id; /* of its last token, or one of the two below */
+    uint32_t next;  /* set afterwards, on the best way: where the token that begins here ends */
+    int32_t id;     /* of its last token, or one of the two below */
 } Best;
 
 enum { UNKNOWN = -1 }; /* the last token is an unknown character */
