@@ -24,19 +24,16 @@ static size_t edit_distance(const char *a, const char *b) {
 }
 
 const char *nearest_name(const char *word, const char *const *candidates, size_t n) {
-    const char *best = NULL;
     /* One mistake in every three characters, and one more, still is the same word to a person. */
-    size_t limit = strlen(word) / 3 + 1, length = strlen(word);
+    size_t length = strlen(word), least = length / 3 + 2, nearest = n;
     for (size_t i = 0; i < n; i++) {
         size_t d = edit_distance(word, candidates[i]);
-        if (d <= limit) {
-            best = candidates[i];
-            limit = d ? d - 1 : 0; /* only a nearer one replaces it: of equals the first stays */
-            if (d == 0) break;
-        }
+        if (d >= least) continue; /* of candidates that are equally near the first one counts */
+        least = d;
+        nearest = i;
     }
     /* An abbreviation is far from the whole word, and yet says which one is meant. */
-    for (size_t i = 0; i < n && !best && length > 1; i++)
-        if (strncmp(candidates[i], word, length) == 0) best = candidates[i];
-    return best;
+    for (size_t i = 0; nearest == n && length > 1 && i < n; i++)
+        if (strncmp(candidates[i], word, length) == 0) nearest = i;
+    return nearest < n ? candidates[nearest] : NULL;
 }
