@@ -12,6 +12,8 @@ static void out_of_memory(size_t n) {
     exit(ERR_FAILED);
 }
 
+/* malloc(0) may return NULL, which would look like a failure, so at least one byte is allocated here and in
+ * the two functions below. */
 void *xmalloc(size_t n) {
     void *p = malloc(n ? n : 1);
     if (!p) out_of_memory(n);
@@ -35,6 +37,8 @@ char *xstrdup(const char *s) {
     return memcpy(xmalloc(n), s, n);
 }
 
+/* Fresh pages from the kernel are zero already, but aligned_alloc may reuse memory, so the block is
+ * cleared. */
 void *big_alloc(size_t count, size_t size, const char *what, Error *e) {
     void *p = big_alloc_unset(count, size, what, e);
     return p ? memset(p, 0, count * size) : NULL;
@@ -61,7 +65,7 @@ void *big_alloc_unset(size_t count, size_t size, const char *what, Error *e) {
 void buffer_reserve(Buffer *b, size_t more) {
     if (more <= b->capacity - b->size) return;
     if (more > SIZE_MAX / 2 - b->size) out_of_memory(more);
-    size_t cap = b->capacity ? b->capacity : 256;
+    size_t cap = b->capacity ? b->capacity : 256; /* bytes of the first allocation */
     while (cap < b->size + more)
         cap *= 2;
     b->data = xrealloc(b->data, cap);
@@ -95,6 +99,7 @@ void buffer_printf(Buffer *b, const char *fmt, ...) {
     va_end(again);
 }
 
+/* The zero byte lies in the reserved space; the next append overwrites it. */
 char *buffer_string(Buffer *b) {
     buffer_reserve(b, 1);
     b->data[b->size] = 0;
@@ -141,6 +146,7 @@ void *arena_alloc(Arena *a, size_t n) {
     return memset(p, 0, n);
 }
 
+/* arena_alloc returns zeroed memory, so the byte after the copy is the terminating zero. */
 char *arena_strndup(Arena *a, const char *s, size_t n) {
     char *p = arena_alloc(a, n + 1);
     memcpy(p, s, n);

@@ -21,6 +21,7 @@ Checkpoint *checkpoint_new(Format format) {
     return c;
 }
 
+/* Mappings are closed first: their structs lie in the arena. */
 void checkpoint_close(Checkpoint *c) {
     if (!c) return;
     for (Mapping *m = c->mappings; m; m = m->next)
@@ -41,6 +42,7 @@ static void unmap(Mapping *m) {
     if (m->source.size) munmap((void *)m->source.map, m->source.size);
 }
 
+/* New mappings go to the front of the list; their order has no meaning. */
 Mapping *checkpoint_add_mapping(Checkpoint *c, const ByteSource *s, void (*close_mapping)(Mapping *)) {
     Mapping *m = arena_alloc(&c->arena, sizeof *m);
     m->source = *s;
@@ -106,6 +108,7 @@ static void index_grow(Checkpoint *c) {
 
 /* The parts are copied because callers build them on the stack. */
 Tensor *checkpoint_add_tensor(Checkpoint *c, const Tensor *t) {
+    /* The table stays at most half full. */
     if (2 * (c->n_tensors + 1) > c->index_capacity) index_grow(c);
     if (c->n_tensors == c->tensor_capacity) {
         c->tensor_capacity = c->tensor_capacity ? 2 * c->tensor_capacity : 64;
@@ -114,9 +117,11 @@ Tensor *checkpoint_add_tensor(Checkpoint *c, const Tensor *t) {
     Tensor *added = &c->tensors[c->n_tensors];
     *added = *t;
     added->name = arena_strdup(&c->arena, t->name);
+    /* Copy what `t` points to. */
     TensorPart *parts = arena_alloc(&c->arena, t->n_parts * sizeof *parts);
     memcpy(parts, t->parts, t->n_parts * sizeof *parts);
     added->parts = parts;
+    /* Enter the name, unless an earlier tensor has it. */
     size_t *slot = index_slot(c, added->name);
     c->n_tensors++;
     if (!*slot) *slot = c->n_tensors;
@@ -131,8 +136,8 @@ const Tensor *checkpoint_find(const Checkpoint *c, const char *name) {
 
 /* ---- side files, sorted by name ---- */
 
-/* Binary search: the position of `name` among the sorted files, or the position where it has to be inserted.
- */
+/* Binary search: the position of `name` among the sorted files, or the position where it has to be
+ * inserted. */
 static size_t file_position(const Checkpoint *c, const char *name, bool *found) {
     size_t low = 0, high = c->n_files;
     while (low < high) {
@@ -157,6 +162,7 @@ const SideFile *checkpoint_file(const Checkpoint *c, const char *name) {
     return found ? &c->files[at] : NULL;
 }
 
+/* A new file is inserted at its position in the sorted list; an existing one only gets other bytes. */
 void checkpoint_add_file(Checkpoint *c, const char *name, const uint8_t *bytes, uint64_t size) {
     bool found;
     size_t at = file_position(c, name, &found);
@@ -182,6 +188,7 @@ void checkpoint_remove_file(Checkpoint *c, const char *name) {
     memmove(c->files + at, c->files + at + 1, (c->n_files - at) * sizeof *c->files);
 }
 
+/* Messages name the file as "CHECKPOINT/NAME". */
 json_t *checkpoint_json(const Checkpoint *c, const char *name, Error *e) {
     if (e) e->code = ERR_NONE;
     const SideFile *f = checkpoint_file(c, name);

@@ -14,6 +14,7 @@
 #include "formats/hf_zip.h"
 #include "formats/torch_zip.h"
 
+/* The ZipMap is needed only while entries are being found; their bytes lie in the mapping, which `c` owns. */
 bool checkpoint_read_zip(Checkpoint *c, const char *path, bool without_weights, Error *e) {
     const ByteSource *file = checkpoint_map(c, path, e);
     ZipMap *zip = file ? zip_map_open(c, file, e) : NULL;
@@ -63,6 +64,7 @@ static bool read_file(Checkpoint *c, const char *path, Error *e) {
     return (zip && c->n_files) || read_companions(c, path, e); /* a folder in a zip has its own */
 }
 
+/* stat is called first for the sake of the message: a path that does not exist is the most common mistake. */
 Checkpoint *checkpoint_open(const char *path, Error *e) {
     struct stat st;
     if (stat(path, &st) != 0) {

@@ -9,10 +9,10 @@
 #include "formats/checkpoint.h"
 
 /* Opens a GGUF file, a Hugging Face folder (safetensors or PyTorch weights), a zip of such a folder, a
- * .safetensors file or a PyTorch zip file. A single weights file brings the configuration and tokenizer files
- * that lie beside it. Tensor data is mapped, not read. NULL with an error: ERR_INPUT for whatever is wrong
- * with the input, ERR_FAILED for trouble of the machine. The caller closes the result with checkpoint_close.
- */
+ * .safetensors file or a PyTorch zip file. A single weights file brings the configuration and tokenizer
+ * files that lie beside it. Tensor data is mapped, not read. NULL with an error: ERR_INPUT for whatever is
+ * wrong with the input, ERR_FAILED for trouble of the machine. The caller closes the result with
+ * checkpoint_close. */
 Checkpoint *checkpoint_open(const char *path, Error *e);
 
 /* Does the same, or, if `without_weights`, reads only configuration and tokenizer of a folder or a zip of

@@ -29,7 +29,6 @@ static bool refuse(const char *path, const uint8_t *first, ssize_t n, Error *e) 
     static const struct {
         const char *start, *what;
     } known[] = {
-        /* @ */
         {"version ", "a Git LFS pointer, not the weights themselves; fetch them (git lfs pull)"},
         {"ggjt", "a GGML file older than GGUF, which is not supported"},
         {"tjgg", "a GGML file older than GGUF, which is not supported"},
@@ -42,12 +41,14 @@ static bool refuse(const char *path, const uint8_t *first, ssize_t n, Error *e) 
         if ((size_t)n >= len && memcmp(first, known[i].start, len) == 0)
             return error_set(e, ERR_INPUT, "%s: %s", path, known[i].what);
     }
+    /* A pickle begins with the opcode PROTO (0x80) and the version of its protocol. */
     if (n >= 2 && first[0] == 0x80 && first[1] <= 5)
         return error_set(
             e, ERR_INPUT,
             "%s: a bare pickle (PyTorch's format before 1.6), which is not supported; load it once in "
             "PyTorch and torch.save it again",
             path);
+    /* Unknown: show the first bytes. */
     char begins[3 * 8 + 1] = "";
     for (ssize_t i = 0; i < n && i < 8; i++)
         snprintf(begins + 3 * i, 4, " %02x", first[i]);

@@ -78,6 +78,7 @@ const DType *dtype_encodable(size_t *n) {
     return list;
 }
 
+/* Both lists keep the order of dtype_encodable. */
 void dtype_list_names(bool blocks, Buffer *out) {
     size_t n;
     const DType *list = dtype_encodable(&n);
@@ -86,6 +87,7 @@ void dtype_list_names(bool blocks, Buffer *out) {
             buffer_printf(out, "%s%s", named++ ? ", " : "", table[list[i]].name);
 }
 
+/* Linear searches: the table has 49 rows, and names are looked up once for each tensor. */
 bool dtype_from_name(const char *name, DType *out) {
     for (int i = 0; i < DTYPE_COUNT; i++)
         if (strcasecmp(table[i].name, name) == 0) {

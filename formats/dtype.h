@@ -111,10 +111,10 @@ bool dtype_widens(DType from, DType to);
  * encoder. */
 DType dtype_written(DType t);
 
-/* The type in which rows of `row_elems` elements are written when `wanted` is asked for: `wanted` if a row is
- * a whole number of its blocks, else the type of similar size with blocks of 32 that llama.cpp's quantizer
- * falls back to (llama-quant.cpp, llama_tensor_get_type). False if rows are not whole blocks of that either.
- */
+/* The type in which rows of `row_elems` elements are written when `wanted` is asked for: `wanted` if a row
+ * is a whole number of its blocks, else the type of similar size with blocks of 32 that llama.cpp's
+ * quantizer falls back to (llama-quant.cpp, llama_tensor_get_type). False if rows are not whole blocks of
+ * that either. */
 bool dtype_for_rows(DType wanted, uint64_t row_elems, DType *out);
 
 #endif

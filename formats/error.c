@@ -29,6 +29,7 @@ bool error_errno(Error *e, const char *fmt, ...) {
     return false;
 }
 
+/* The message is copied first, because it cannot be both source and destination of snprintf. */
 bool error_place(Error *e, const char *fmt, ...) {
     if (!e) return false;
     char old[sizeof e->message];

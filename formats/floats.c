@@ -108,6 +108,7 @@ PLAIN_DECODE(u8_decode, uint8_t, (float)x)
 
 PLAIN_DECODE(f16_decode, uint16_t, half_value(x))
 
+/* The loops that writers spend most time in are marked for vectorisation. */
 void f16_encode(const float *src, uint64_t n, void *dst) {
 #pragma omp simd
     for (uint64_t i = 0; i < n; i++) {

@@ -14,8 +14,8 @@ uint16_t f32_to_f16(float f); /* overflow gives infinity; a NaN keeps the upper 
 float bf16_to_f32(uint16_t h);
 uint16_t f32_to_bf16(float f); /* a NaN stays a NaN */
 
-/* Decoders: `n` little-endian elements at any alignment become floats. Integers and f64 are rounded to float.
- */
+/* Decoders: `n` little-endian elements at any alignment become floats. Integers and f64 are rounded to
+ * float. */
 void f64_decode(const void *src, uint64_t n, float *dst);
 void f32_decode(const void *src, uint64_t n, float *dst);
 void bf16_decode(const void *src, uint64_t n, float *dst);

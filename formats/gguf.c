@@ -95,9 +95,12 @@ static const char *take_name(Cursor *c, Checkpoint *ck, uint64_t limit, const ch
  * left in the file before it is used. */
 static bool take_array(Cursor *c, MetaEntry *m) {
     uint32_t elem;
+    /* Type and number of the elements. */
     if (!take_u32(c, m->key, &elem) || !take_u64(c, m->key, &m->count)) return false;
     if (elem == META_ARRAY) return bad(c, "key '%s': an array of arrays, which is not supported", m->key);
     if (elem >= META_TYPE_COUNT) return bad(c, "key '%s': array elements of unknown type %u", m->key, elem);
+    /* Elements of a fixed size are stepped over at once, strings one by one. A string takes at least the 8
+     * bytes of its length, which bounds the loop. */
     m->elem_type = (MetaType)elem;
     m->bytes = c->file->map + c->at;
     uint64_t start = c->at, length, size = elem == META_STRING ? 8 : meta_type_size(m->elem_type);
@@ -125,6 +128,7 @@ static bool take_value(Cursor *c, MetaEntry *m) {
             return false;
         m->size = c->at - start;
     }
+    /* A boolean, or an array of them. */
     if ((m->type == META_ARRAY ? m->elem_type : m->type) != META_BOOL) return true;
     for (uint64_t i = 0; i < m->size; i++)
         if (m->bytes[i] > 1)
@@ -133,7 +137,6 @@ static bool take_value(Cursor *c, MetaEntry *m) {
 }
 
 static bool read_meta(Cursor *c, Checkpoint *ck, uint64_t count) {
-    /* @ */
     /* A key-value takes at least a length of 8 bytes, a key of 1, a type of 4 and a value of 1. */
     if (count > (c->file->size - c->at) / 14)
         return bad(c, "%llu key-values do not fit in the file", (unsigned long long)count);
@@ -170,6 +173,7 @@ static bool refuse_duplicate_keys(Cursor *c, const Checkpoint *ck) {
 /* Reads one row of the tensor table: name, dimensions (fastest first), type, and offset relative to the data,
  * which goes to `*offset`. Fills all of `t` but its parts. */
 static bool read_tensor_info(Cursor *c, Checkpoint *ck, uint64_t i, Tensor *t, uint64_t *offset) {
+    /* Name and dimensions. */
     char what[64];
     snprintf(what, sizeof what, "the name of tensor %llu", (unsigned long long)i);
     uint32_t type;
@@ -185,11 +189,13 @@ static bool read_tensor_info(Cursor *c, Checkpoint *ck, uint64_t i, Tensor *t, u
         if (!mul_u64(elems, ne, &elems) || elems > INT64_MAX)
             return bad(c, "tensor '%s': the product of its dimensions does not fit in 63 bits", t->name);
     }
+    /* Type and offset. */
     if (!take_u32(c, t->name, &type) || !take_u64(c, t->name, offset)) return false;
     if (!dtype_from_ggml(type, &t->dtype))
         return bad(c, "tensor '%s': unknown element type %u", t->name, type);
     t->storage_dtype = t->exact_dtype = t->dtype;
     t->scale = 1;
+    /* Rows: blocks must not cross their ends. */
     t->row_elems = t->rank ? t->shape[t->rank - 1] : 1;
     uint64_t bytes;
     if (!dtype_bytes(t->dtype, t->row_elems, &bytes))
@@ -262,7 +268,6 @@ static bool place_tensors(Cursor *c, Checkpoint *ck, uint64_t data) {
 /* Reads the tensor table. Offsets in the table are relative to the data, which begins at the next multiple of
  * the alignment and is only known after the table; place_tensors then makes them offsets in the file. */
 static bool read_tensors(Cursor *c, Checkpoint *ck, uint64_t count) {
-    /* @ */
     /* A row takes at least a length of 8 bytes, a name of 1, a rank of 4, a type of 4 and an offset of 8. */
     if (count > (c->file->size - c->at) / 25)
         return bad(c, "%llu tensors do not fit in the file", (unsigned long long)count);
@@ -282,8 +287,8 @@ static bool read_tensors(Cursor *c, Checkpoint *ck, uint64_t count) {
     return place_tensors(c, ck, data) && check_layout(c, ck, data);
 }
 
-/* Reads general.alignment. The specification asks for a multiple of 8; ggml itself accepts any power of two.
- */
+/* Reads general.alignment. The specification asks for a multiple of 8; ggml itself accepts any power of
+ * two. */
 static bool read_alignment(Cursor *c, Checkpoint *ck) {
     if (!meta_find(ck, "general.alignment")) return true;
     uint64_t a;
@@ -297,6 +302,7 @@ static bool read_alignment(Cursor *c, Checkpoint *ck) {
 static bool parse(Checkpoint *ck, const ByteSource *file, Error *e) {
     ck->format = FORMAT_GGUF;
     Cursor c = {.file = file, .e = e};
+    /* Magic and version. A file in the other byte order shows its version byte-swapped. */
     const uint8_t *magic = take(&c, 4, "the magic");
     uint64_t n_tensors, n_meta;
     if (!magic) return false;
@@ -311,6 +317,7 @@ static bool parse(Checkpoint *ck, const ByteSource *file, Error *e) {
         if (swapped == 2 || swapped == 3) return bad(&c, "a big-endian GGUF, which is not supported");
         return bad(&c, "GGUF version %u; versions 2 and 3 are supported", ck->gguf_version);
     }
+    /* Counts, key-values, tensors. */
     if (!take_u64(&c, "the number of tensors", &n_tensors) ||
         !take_u64(&c, "the number of key-values", &n_meta) || !read_meta(&c, ck, n_meta) ||
         !refuse_duplicate_keys(&c, ck) || !read_alignment(&c, ck))
@@ -318,6 +325,7 @@ static bool parse(Checkpoint *ck, const ByteSource *file, Error *e) {
     return read_tensors(&c, ck, n_tensors);
 }
 
+/* The number of parts of a split model; 1 if the model is whole. */
 static uint64_t split_count(const Checkpoint *ck) {
     uint64_t n = 1;
     return meta_u64(ck, "split.count", &n) ? n : 1;
@@ -363,6 +371,7 @@ static bool add_part(Checkpoint *ck, const char *path, uint64_t number, uint64_t
 /* Reads the other parts of a split model. The path has to end as llama-gguf-split names the first part,
  * because the other names are derived from it. */
 static bool read_split(Checkpoint *ck, const char *path, Error *e) {
+    /* The path of the first part has to end in "-00001-of-COUNT.gguf". */
     uint64_t count = split_count(ck), all;
     char tail[SPLIT_TAIL + 1] = "", name[PATH_MAX];
     size_t n = strlen(path);
@@ -372,12 +381,15 @@ static bool read_split(Checkpoint *ck, const char *path, Error *e) {
                          "%s: one of %llu parts of a split GGUF; give the path of the first one, "
                          "NAME-00001-of-%05llu.gguf",
                          path, (unsigned long long)count, (unsigned long long)count);
+    /* Each part is opened under its own name and has to be the part that its name says. */
     if (!is_part(ck, path, 0, count, e)) return false;
     for (uint64_t i = 1; i < count; i++) {
         snprintf(name, sizeof name, "%.*s-%05u-of-%05u.gguf", (int)(n - SPLIT_TAIL), path, (unsigned)i + 1,
                  (unsigned)count);
         if (!add_part(ck, arena_strdup(&ck->arena, name), i, count, e)) return false;
     }
+    /* Together they have as many tensors as the whole model; without the keys of the split, the result
+     * equals it. */
     if (meta_u64(ck, "split.tensors.count", &all) && all != ck->n_tensors)
         return error_set(e, ERR_INPUT,
                          "%s: split.tensors.count states %llu tensors, but the %llu parts have %zu", path,

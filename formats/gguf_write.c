@@ -73,6 +73,7 @@ static bool put_tensor_table(Buffer *b, const Checkpoint *c, Error *e) {
     return true;
 }
 
+/* The part of the header before the tensor table. */
 static void put_keys(Buffer *b, const Checkpoint *c) {
     buffer_append(b, "GGUF", 4);
     put_u32(b, 3);
@@ -111,12 +112,14 @@ static bool write_all(TensorWriter *d, Checkpoint *c, Error *e) {
     Buffer header = {0};
     bool ok =
         build_header(&header, c, d->options, e) && fd_write(d->fd, header.data, header.size, d->path, e);
+    /* The data of each tensor, padded to the alignment. This fills the hashes. */
     size_t first_size = header.size;
     for (size_t i = 0; ok && i < c->n_tensors; i++) {
         Tensor *t = &c->tensors[i];
         uint64_t bytes = tensor_bytes(t);
         ok = tensor_writer_add(d, t, e) && tensor_writer_pad(d, aligned(bytes, c->alignment) - bytes, e);
     }
+    /* The header again, now with the real hashes. */
     if (ok && d->options->manifest) {
         ok = build_header(&header, c, d->options, e);
         if (ok && header.size != first_size)
@@ -139,6 +142,7 @@ static void settle_alignment(Checkpoint *c) {
         meta_set_u32(c, "general.alignment", c->alignment);
 }
 
+/* output_discard also after success: then it only frees. */
 bool gguf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) {
     Output out;
     if (!output_begin(&out, path, false, o->force, e)) return false;

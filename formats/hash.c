@@ -1,5 +1,5 @@
-/* XXH3-128 through libxxhash: see formats/hash.h. The algorithm is specified in xxHash's doc/xxhash_spec.md.
- */
+/* XXH3-128 through libxxhash: see formats/hash.h. The algorithm is specified in xxHash's
+ * doc/xxhash_spec.md. */
 #include "formats/hash.h"
 
 #include <errno.h>
@@ -26,6 +26,7 @@ static void to_hex(XXH128_hash_t digest, char out[33]) {
     out[32] = 0;
 }
 
+/* The state of XXH3 needs an alignment of 64 bytes, so libxxhash allocates it. */
 Hash *hash_new(void) {
     Hash *h = xmalloc(sizeof *h);
     h->state = XXH3_createState();

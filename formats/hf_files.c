@@ -106,6 +106,7 @@ static json_t *metadata_of(const Checkpoint *c) {
 static bool build_header(const Checkpoint *c, const Layout *l, size_t which, Buffer *out, Error *e) {
     json_t *header = json_object();
     json_object_set_new(header, "__metadata__", metadata_of(c));
+    /* Offsets count from the beginning of the data of this shard. */
     uint64_t offset = 0;
     for (size_t i = 0; i < l->n; i++) {
         const Tensor *t = l->tensors[i];
@@ -187,6 +188,7 @@ static bool list_shards(HfFiles *f, const Checkpoint *c, const Layout *l, Error 
         char name[64];
         Buffer header = {0}, text = {0};
         if (!build_header(c, l, s, &header, e)) return false;
+        /* The file begins with the length of the header as a little-endian u64. */
         uint64_t n = header.size;
         buffer_append(&text, &n, sizeof n);
         buffer_append(&text, header.data, header.size);
@@ -194,6 +196,7 @@ static bool list_shards(HfFiles *f, const Checkpoint *c, const Layout *l, Error 
         shard_name(name, sizeof name, s, l->n_shards);
         HfFile *file = append(f, name);
         set_text(f, file, &text);
+        /* The shards are consecutive ranges of the table of tensors. */
         file->tensors = l->tensors + i;
         for (; i < l->n && l->shard[i] == s; i++, file->n_tensors++)
             file->tensor_bytes += tensor_bytes(l->tensors[i]);

@@ -53,6 +53,7 @@ bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e) {
     return ok;
 }
 
+/* The functions of struct Folder for a folder on disk. */
 static bool disk_side_files(const Folder *f, Checkpoint *c, Error *e) {
     return hf_read_side_files(c, f->path, e);
 }
@@ -112,6 +113,7 @@ static bool plain_name(const char *s) {
 /* Reads one shard and checks that the index names it for each of its tensors. */
 static bool read_shard(Checkpoint *c, const Folder *f, const char *index, const json_t *map,
                        const char *shard, Error *e) {
+    /* The tensors that this shard adds are those from `first` on. */
     size_t first = c->n_tensors;
     if (!read_weights(c, f, shard, e)) return false;
     for (size_t i = first; i < c->n_tensors; i++) {
@@ -155,6 +157,7 @@ static const char **shard_names(const char *index, const json_t *map, Error *e) 
         }
         shards[n++] = s;
     }
+    /* Sort, and keep one of each. */
     qsort(shards, n, sizeof *shards, by_text);
     for (size_t i = 0; i < n; i++)
         if (i == 0 || strcmp(shards[i], shards[distinct - 1]) != 0) shards[distinct++] = shards[i];
@@ -169,10 +172,12 @@ static bool read_shards(Checkpoint *c, const Folder *f, const char *index_name, 
     const char *index = file ? file->path : "";
     if (file && file->size > MAX_INDEX)
         return error_set(e, ERR_INPUT, "%s: larger than the %d bytes such a file may have", index, MAX_INDEX);
+    /* Parse the index. */
     json_t *root = file ? json_parse(index, file->map, file->size, e) : NULL;
     if (!root) return false;
     json_t *map = json_object_get(root, "weight_map");
     bool ok = json_is_object(map) || error_set(e, ERR_INPUT, "%s: has no weight_map", index);
+    /* Read its shards, then look for tensors that none of them had. */
     const char **shards = ok ? shard_names(index, map, e) : NULL;
     ok = shards != NULL;
     for (size_t i = 0; ok && shards[i]; i++)

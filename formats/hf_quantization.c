@@ -56,6 +56,8 @@ static bool read_scaled(const ByteSource *s, uint64_t offset, size_t n, void *ou
     bool ok = stored != NULL;
     for (uint64_t at = offset / sizeof *row, left = n / sizeof *row; ok && left;) {
         uint64_t first = at % columns, take = columns - first < left ? columns - first : left;
+        /* Read and decode one row, multiply each element by the factor of its block of columns, and copy the
+         * part that was asked for. */
         const float *factors = factors_of_row(x, at / columns);
         ok = tensor_read_rows(&x->weight, at / columns, 1, stored, e);
         if (ok) d->decode(stored, columns, row);
@@ -76,24 +78,27 @@ static uint64_t blocks_in(uint64_t n, uint64_t block) {
     return n / block + (n % block != 0);
 }
 
-/* Finds which of the three forms of hf_quantization.h `scale` has, and fills the sizes. False if it has none.
- */
+/* Finds which of the three forms of hf_quantization.h `scale` has, and fills the sizes. False if it has
+ * none. */
 static bool fit_blocks(Scaled *x, const Tensor *scale, uint64_t block_rows, uint64_t block_cols) {
     const Tensor *w = &x->weight;
     uint32_t leading = w->rank - 2;
     uint64_t columns = w->row_elems;
     x->rows = w->shape[leading];
+    /* One factor for everything. */
     if (tensor_elems(scale) == 1 && w->n_rows) {
         x->rows = x->block_rows = w->n_rows; /* all matrices are treated as one with a single block */
         x->block_cols = columns;
         x->factor_rows = x->factor_cols = 1;
         return true;
     }
+    /* The leading dimensions, such as experts, have to agree. */
     if (scale->rank < leading + 1 || scale->rank > w->rank ||
         memcmp(scale->shape, w->shape, leading * sizeof *w->shape) != 0)
         return false;
     x->factor_rows = scale->shape[leading];
     x->factor_cols = scale->rank == w->rank ? scale->shape[leading + 1] : 1;
+    /* One factor for each row, or one for each block. */
     bool by_row = x->factor_rows == x->rows && x->factor_cols == 1;
     x->block_rows = by_row ? 1 : block_rows;
     x->block_cols = by_row ? columns : block_cols;
@@ -121,8 +126,8 @@ bool hf_dequantized(Arena *a, const Tensor *weight, const Tensor *scale, uint64_
 
 /* ---- MXFP4 ---- */
 
-/* OCP Microscaling Formats 1.0: a block has 32 elements with one scale. In ggml the scale precedes the codes.
- */
+/* OCP Microscaling Formats 1.0: a block has 32 elements with one scale. In ggml the scale precedes the
+ * codes. */
 enum { MX_VALUES = 32, MX_CODES = MX_VALUES / 2, MX_BLOCK = 1 + MX_CODES };
 
 typedef struct Mxfp4 {

@@ -43,10 +43,12 @@ static bool write_folder(Checkpoint *c, const HfFiles *f, const char *folder, co
     return true;
 }
 
+/* A path that is only ".zip" is a hidden folder. */
 bool hf_is_zip(const char *path) {
     return strlen(path) > 4 && text_ends_with(path, ".zip");
 }
 
+/* The list of files is the same for a folder and for a zip. */
 bool hf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) {
     Output out;
     bool zip = hf_is_zip(path);

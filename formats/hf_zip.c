@@ -100,6 +100,8 @@ static char *common_folder(const ZipMap *zip) {
     size_t n = 0;
     for (uint64_t i = 0; i < zip_map_count(zip); i++) {
         const char *name = zip_map_name(zip, i), *slash = strchr(name, '/');
+        /* An entry outside any folder, or in another folder than the first one, means that there is no
+         * common folder. */
         if (is_litter(name)) continue;
         if (!slash || (first && strncmp(first, name, n) != 0)) return xstrdup("");
         first = name;
@@ -116,6 +118,7 @@ static bool holds_weights(const ZipFolder *p) {
     return false;
 }
 
+/* The zip is checked as a whole before any name of it is used. */
 bool hf_zip_parse(Checkpoint *c, ZipMap *zip, bool without_weights, Error *e) {
     if (!zip_map_check(zip, e)) return false;
     ZipFolder p = {.zip = zip, .prefix = common_folder(zip)};

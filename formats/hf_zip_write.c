@@ -86,6 +86,7 @@ static bool next_piece(Entry *x) {
         w->done += x->left;
         if (x->left && w->options->progress)
             w->options->progress(w->options->progress_context, w->done, w->total);
+        /* The tensor has ended. */
         if (x->left) continue;
         tensor_stream_close(&x->stream);
         x->tensor++;
@@ -147,6 +148,7 @@ static zip_int64_t stdio_result(ZipWrite *w, bool ok) {
     return failed(w);
 }
 
+/* libzip seeks back to fill in sizes and checksums of a local header once they are known. */
 static zip_int64_t seek_file(ZipWrite *w, void *data, zip_uint64_t n) {
     zip_source_args_seek_t *to = ZIP_SOURCE_GET_ARGS(zip_source_args_seek_t, data, n, &w->error);
     return to ? stdio_result(w, fseeko(w->out, to->offset, to->whence) == 0) : -1;
@@ -201,6 +203,7 @@ static uint64_t padding_for(uint64_t at) {
     return n && n < 6 ? n + ALIGNMENT : n;
 }
 
+/* The content of the field is the alignment as u16 and zeros; libzip writes its 4 bytes of header. */
 static bool add_padding(zip_t *z, zip_uint64_t i, uint64_t n) {
     uint8_t field[2 * ALIGNMENT] = {ALIGNMENT};
     return !n || zip_file_extra_field_set(z, i, PADDING, ZIP_EXTRA_FIELD_NEW, field, (zip_uint16_t)(n - 4),
@@ -259,11 +262,13 @@ bool hf_zip_write(Checkpoint *c, const HfFiles *files, const char *temp, const c
     w.out = fopen(temp, "r+b");
     if (!w.out) return error_errno(e, "%s", path);
     setvbuf(w.out, NULL, _IOFBF, BUFFERED);
+    /* Open the zip on our file, add the entries, write it. */
     zip_source_t *file = zip_source_function_create(file_command, &w, &w.error);
     zip_t *z = file ? zip_open_from_source(file, ZIP_CREATE | ZIP_TRUNCATE, &w.error) : NULL;
     Entry *entries = xcalloc(files->n, sizeof *entries);
     bool ok = z ? write_entries(&w, z, entries, files)
                 : error_set(&reason, ERR_FAILED, "%s: %s", path, zip_error_strerror(&w.error));
+    /* A source belongs to the zip once that is open, and to us before. */
     if (!z && file) zip_source_free(file);
     for (size_t i = 0; i < files->n; i++)
         buffer_free(&entries[i].manifest);

@@ -80,8 +80,8 @@ json_t *json_parse(const char *where, const void *bytes, size_t n, Error *e) {
     return json_parse_line(where, 1, bytes, n, e);
 }
 
-/* Control characters are escaped as RFC 8259, section 7, requires; all other characters are written as UTF-8.
- */
+/* Control characters are escaped as RFC 8259, section 7, requires; all other characters are written as
+ * UTF-8. */
 static void print_string(const char *s, size_t n, Buffer *out) {
     buffer_byte(out, '"');
     for (size_t i = 0; i < n; i++) {
@@ -129,6 +129,7 @@ static void print_real(double x, Buffer *out) {
         if (strtod(text, NULL) == x) break;
     }
     snprintf(text, sizeof text, "%.*e", digits - 1, x);
+    /* The decimal exponent decides between positional and scientific notation. */
     const char *exponent = strchr(text, 'e');
     int power = exponent ? atoi(exponent + 1) : 0;
     if (exponent && power >= -4 && power < 16) {
@@ -143,6 +144,7 @@ static void newline(int indent, int depth, Buffer *out) {
     if (indent) buffer_printf(out, "\n%*s", indent * depth, "");
 }
 
+/* Nested values are printed recursively; jansson limits the depth of what it parses to 2048. */
 static void print_value(const json_t *v, int indent, int depth, Buffer *out) {
     switch (json_typeof(v)) {
     case JSON_OBJECT: {

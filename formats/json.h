@@ -27,8 +27,8 @@ void json_print(const json_t *value, int indent, Buffer *out);
 json_t *json_text(const char *s);
 
 /* The value of a key. False, with `out` unchanged, if it is absent, null or of another type. json_get_f64
- * accepts integers too; json_get_u64 does not accept negative numbers. The string is borrowed from `object`.
- */
+ * accepts integers too; json_get_u64 does not accept negative numbers. The string is borrowed from
+ * `object`. */
 bool json_get_u64(const json_t *object, const char *key, uint64_t *out);
 bool json_get_f64(const json_t *object, const char *key, double *out);
 bool json_get_bool(const json_t *object, const char *key, bool *out);

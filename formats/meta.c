@@ -14,6 +14,7 @@ uint32_t meta_type_size(MetaType t) {
     return sizes[t];
 }
 
+/* The entry of a key, to be changed by the functions of this file. */
 static MetaEntry *find(const Checkpoint *c, const char *key) {
     for (size_t i = 0; i < c->n_meta; i++)
         if (strcmp(c->meta[i].key, key) == 0) return &c->meta[i];
@@ -123,6 +124,7 @@ bool meta_bool(const Checkpoint *c, const char *key, bool *out) {
     return true;
 }
 
+/* The 8 bytes before the text are its length. */
 const char *meta_string(const Checkpoint *c, const char *key, size_t *len) {
     const MetaEntry *m = find(c, key);
     if (!m || m->type != META_STRING) return NULL;
@@ -141,6 +143,7 @@ bool meta_array_string(const MetaEntry *m, uint64_t *cursor, const char **s, siz
     return true;
 }
 
+/* meta_type_size of the elements is not 0, because strings and arrays are excluded. */
 bool meta_array_f64(const MetaEntry *m, uint64_t i, double *out) {
     if (m->type != META_ARRAY || i >= m->count || m->elem_type == META_STRING) return false;
     return load_f64(m->elem_type, m->bytes + i * meta_type_size(m->elem_type), out);

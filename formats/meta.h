@@ -28,8 +28,8 @@ bool meta_array_string(const MetaEntry *m, uint64_t *cursor, const char **s, siz
 /* Element `i` of an array of numbers or booleans. False if there is none. */
 bool meta_array_f64(const MetaEntry *m, uint64_t i, double *out);
 
-/* Appends an entry without copying it or looking for its key. For readers, whose bytes live as long as `c`.
- */
+/* Appends an entry without copying it or looking for its key. For readers, whose bytes live as long as
+ * `c`. */
 void meta_append(Checkpoint *c, const MetaEntry *m);
 
 /* Each of the following replaces the value of the key in its place, or appends it. Values are copied. */

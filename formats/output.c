@@ -23,6 +23,7 @@
  * given a pointer. It is volatile because the handler may run between any two instructions. */
 static Output *volatile open_outputs;
 
+/* Takes an output from the list, if it is on it. */
 static void forget_output(const Output *o) {
     for (Output *volatile *p = &open_outputs; *p; p = &(*p)->next)
         if (*p == o) {
@@ -42,6 +43,7 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
     return remove(path);
 }
 
+/* Removes a file, or a folder with all that is in it. Symbolic links are removed and not followed. */
 static void remove_tree(const char *path) {
     nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
@@ -96,6 +98,7 @@ static bool may_replace(const char *folder, Error *e) {
 bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
     struct stat st;
     if (!*path) return error_set(e, ERR_USAGE, "the output's name is empty");
+    /* What is there? */
     char *plain = without_end_slashes(path), parent[PATH_MAX];
     bool ok = true;
     if (lstat(plain, &st) == 0) {
@@ -107,6 +110,7 @@ bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
         else
             ok = !is_folder || may_replace(plain, e);
     }
+    /* May a file be created beside it? */
     parent_of(plain, parent);
     if (ok && access(parent, W_OK | X_OK) != 0) ok = error_errno(e, "%s: cannot write there", path);
     free(plain);
@@ -227,6 +231,7 @@ static bool replace_folder(const Output *o, Error *e) {
 /* The final name was free or replaceable when the output was begun; it is checked again, because another
  * process may have created it since. */
 bool output_commit(Output *o, Error *e) {
+    /* Make sure that the content is on disk before the name is. */
     bool ok = o->is_folder ? sync_folder(o->temp, e) : sync_path(o->temp, e);
     struct stat st;
     if (ok && !o->force && lstat(o->path, &st) == 0)
@@ -238,6 +243,7 @@ bool output_commit(Output *o, Error *e) {
         ok = rename(o->temp, o->path) == 0 ||
              error_errno(e, "%s: cannot be renamed to its final name", o->path);
     if (!ok) return false;
+    /* The rename itself reaches the disk when the folder is flushed. */
     ok = sync_parent(o->path, e);
     forget_output(o);
     free(o->temp);

@@ -27,6 +27,8 @@ typedef struct PickleGlobal {
     uint32_t min_arguments, max_arguments;
 } PickleGlobal;
 
+/* All names that torch.save uses for state dicts. Names that occur twice were moved between modules from one
+ * version of PyTorch to another. */
 static const PickleGlobal globals[] = {
     {"collections", "OrderedDict", ROLE_ORDERED_DICT, 0, 0, 0},
     {"torch._utils", "_rebuild_tensor", ROLE_TENSOR, 0, 4, 4},
@@ -120,8 +122,8 @@ static bool within(const char *text, uint32_t n, const char *module) {
     return n >= m && memcmp(text, module, m) == 0 && (n == m || text[m] == '.');
 }
 
-/* A name from a hostile file for messages: characters that a terminal could interpret become question marks.
- */
+/* A name from a hostile file for messages: characters that a terminal could interpret become question
+ * marks. */
 static void printable(char *out, size_t size, const char *text, uint32_t n) {
     size_t k = 0;
     for (uint32_t i = 0; i < n && k + 1 < size; i++)
@@ -152,6 +154,7 @@ static bool is_count(const PickleValue *v) {
     return v->kind == PICKLE_INT && v->integer >= 0;
 }
 
+/* The location ("cpu", "cuda:0") is ignored: the bytes are the same. */
 const PickleStorage *pickle_storage(Arena *a, const PickleValue *id, char *why, size_t why_size) {
     if (id->kind != PICKLE_TUPLE || id->n != 5 || id->items[0]->kind != PICKLE_STRING ||
         !is(id->items[0]->text, id->items[0]->n, "storage") || id->items[1]->kind != PICKLE_GLOBAL ||
@@ -224,6 +227,7 @@ static PickleValue *build_tensor(Arena *a, const PickleGlobal *f, const PickleVa
                                  PickleValue *blank, char *why, size_t why_size) {
     PickleValue *const *x = arguments->items;
     bool typed = f->role == ROLE_TENSOR_TYPED;
+    /* The arguments have the expected kinds. */
     if (x[0]->kind != PICKLE_STORAGE || !is_count(x[1]) || x[2]->kind != PICKLE_TUPLE ||
         x[3]->kind != PICKLE_TUPLE || x[2]->n != x[3]->n ||
         (typed && (x[6]->kind != PICKLE_GLOBAL || x[6]->global->role != ROLE_DTYPE)))
@@ -238,6 +242,7 @@ static PickleValue *build_tensor(Arena *a, const PickleGlobal *f, const PickleVa
         return because(why, why_size,
                        "a tensor that is a conjugated or negated view; save it resolved "
                        "(resolve_conj(), resolve_neg())");
+    /* An untyped storage leaves the element type to the tensor. */
     PickleTensor *t = arena_alloc(a, sizeof *t);
     t->storage = x[0]->storage;
     t->dtype = typed ? x[6]->global->dtype : t->storage->dtype;

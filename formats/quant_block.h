@@ -30,8 +30,8 @@ static inline void store_f16(uint8_t *p, float f) {
     memcpy(p, &h, sizeof h);
 }
 
-/* The value of largest magnitude among `n`, with its sign; the first one of several; 0 if all are 0 or NaN.
- */
+/* The value of largest magnitude among `n`, with its sign; the first one of several; 0 if all are 0 or
+ * NaN. */
 static inline float extreme_of(const float *x, int n) {
     float peak = 0, extreme = 0;
     for (int i = 0; i < n; i++)

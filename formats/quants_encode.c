@@ -165,8 +165,8 @@ ALWAYS_INLINE void fit_affine(const AffineSearch *s, AffineFit *b) {
     quantize_candidate(s, b, &t);
     measure_candidate(s, b, &t);
     keep_better(s, b, &t, best);
-    /* The others stretch or shrink the range a little, and fit scale and minimum to the levels that result.
-     */
+    /* The others stretch or shrink the range a little, and fit scale and minimum to the levels that
+     * result. */
     for (int i = 0; i < s->tries; i++) {
         for (int lane = 0; lane < s->lanes; lane++)
             t.inverse[lane] =
@@ -460,9 +460,8 @@ void q6_k_encode(const float *src, uint64_t n, void *dst) {
             const uint8_t *l = levels + i / 64 * 128 + i % 64;
             p[i] = (uint8_t)((l[0] & 15) | (l[64] & 15) << 4);
         }
-        /* Each 32 bytes hold the upper bits of 128 levels: byte i has those of levels i, i + 32, i + 64 and i
-         * + 96.
-         */
+        /* Each 32 bytes hold the upper bits of 128 levels: byte i has those of levels i, i + 32, i + 64 and
+         * i + 96. */
         for (int i = 0; i < 64; i++) {
             const uint8_t *l = levels + i / 32 * 128 + i % 32;
             p[128 + i] = (uint8_t)(l[0] >> 4 | l[32] >> 4 << 2 | l[64] >> 4 << 4 | l[96] >> 4 << 6);

@@ -76,8 +76,8 @@ static float half_ue4m3(uint8_t x) {
     return __builtin_ldexpf(m, (exponent ? exponent : 1) - 7) * 0.5f;
 }
 
-/* 36 bytes for 64 elements: 4 scales, one for each sub-block of 16; then 8 bytes of codes for each sub-block.
- */
+/* 36 bytes for 64 elements: 4 scales, one for each sub-block of 16; then 8 bytes of codes for each
+ * sub-block. */
 void nvfp4_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= 64, p += 36)
         for (int sub = 0; sub < 4; sub++, dst += 16)

@@ -82,12 +82,14 @@ static bool read_range(const Header *h, const char *name, const json_t *range, E
 /* Reads one entry of the header. */
 static bool read_tensor(const Header *h, const char *name, const json_t *info, Entry *entry) {
     if (!json_is_object(info)) return bad_tensor(h, name, "its entry is not an object");
+    /* Type. */
     const char *dtype = json_get_string(info, "dtype");
     Tensor *t = &entry->tensor;
     *t = (Tensor){.name = name, .scale = 1};
     if (!dtype || !dtype_from_safetensors(dtype, &t->dtype))
         return bad_tensor(h, name, "unknown dtype '%.40s'", dtype ? dtype : "(none)");
     t->storage_dtype = t->exact_dtype = t->dtype;
+    /* Shape and range, which have to agree on the size. */
     uint64_t elems = 0, bytes = 0;
     if (!read_shape(h, name, json_object_get(info, "shape"), t, &elems) ||
         !read_range(h, name, json_object_get(info, "data_offsets"), entry))
@@ -189,6 +191,7 @@ bool safetensors_read(Checkpoint *c, const char *path, Error *e) {
     return file && safetensors_parse(c, file, e);
 }
 
+/* Only the header is parsed here; the data is not touched. */
 bool safetensors_parse(Checkpoint *c, const ByteSource *file, Error *e) {
     Header h = {.c = c, .file = file, .e = e};
     const char *path = file->path;
@@ -196,12 +199,15 @@ bool safetensors_parse(Checkpoint *c, const ByteSource *file, Error *e) {
     if (h.file->size < 8)
         return error_set(e, ERR_INPUT, "%s: %llu bytes, but a safetensors file has at least 8", path,
                          (unsigned long long)h.file->size);
+    /* The length of the header. */
     memcpy(&n, h.file->map, sizeof n);
     if (n > MAX_HEADER || n > h.file->size - 8)
         return error_set(
             e, ERR_INPUT,
             "%s: offset 0: the header is said to have %llu bytes, but the file has %llu (limit %d)", path,
             (unsigned long long)n, (unsigned long long)(h.file->size - 8), MAX_HEADER);
+    /* The header itself. The reference implementation requires the brace, so that no other file passes for
+     * safetensors. */
     h.data = 8 + n;
     h.data_size = h.file->size - h.data;
     if (n == 0 || h.file->map[8] != '{')

@@ -124,8 +124,8 @@ static bool is_text(const uint8_t *p, size_t n) {
     return n > 0 && text_is_utf8(p, n) && !memchr(p, 0, n);
 }
 
-/* ModelProto.SentencePiece: 1 piece, 2 score, 3 type. The text is required; the other fields have defaults.
- */
+/* ModelProto.SentencePiece: 1 piece, 2 score, 3 type. The text is required; the other fields have
+ * defaults. */
 static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, const Field *field) {
     enum { MAX_PIECE = 1 << 16 };
     Message in = inside(file, field);
@@ -149,6 +149,7 @@ static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, 
         }
     }
     if (in.e->code) return false;
+    /* All fields are read; is the piece usable? */
     if (!p.text || !is_text((const uint8_t *)p.text, p.len))
         return error_set(in.e, ERR_INPUT,
                          "%s: offset %zu: the text of piece %zu is missing, too long or not valid UTF-8",

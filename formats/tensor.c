@@ -18,6 +18,7 @@
  * second-level cache. */
 enum { CHUNK = 1 << 20 };
 
+/* The last dimension is a row; a tensor without dimensions has one element. */
 Tensor tensor_over(Arena *a, const char *name, DType dtype, uint32_t rank, const uint64_t *shape,
                    const void *bytes) {
     Tensor t = {.name = arena_strdup(a, name),
@@ -112,6 +113,7 @@ const char *tensor_status_name(TensorStatus s) {
 
 /* ---- reading ---- */
 
+/* Reads a range of a source, mapped or not. */
 static bool read_source(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     if (s->map) {
         memcpy(out, s->map + offset, n);
@@ -177,7 +179,8 @@ static bool read_decoded(const Tensor *t, uint64_t first, uint64_t n, uint8_t *s
  * exceed the plain one, but by less than a factor of two, which the bounds of those types allow for. The
  * bounds need not be exact, because weights are nowhere near them. */
 static float largest_finite(DType d) {
-    static const float most = 0x1.ffdffep15f;
+    /* Largest finite half-precision number. */
+    static const float most = 0x1.ffdffep15f; /* below 65520, from where halves round to infinity */
     switch (d) {
     case DTYPE_F16:
     case DTYPE_Q4_1:
@@ -226,6 +229,7 @@ static bool check_finite(const Tensor *t, const float *values, uint64_t n, Error
 #pragma omp simd reduction(| : beyond)
     for (uint64_t i = 0; i < n; i++)
         beyond |= magnitude_bits(values[i]) - first < range;
+    /* Only now look for the value, for the message. */
     if (!beyond) return true;
     while (magnitude_bits(*values) - first >= range)
         values++;
@@ -246,6 +250,7 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
     const DTypeInfo *to = dtype_info(t->dtype);
     if (!to->encode)
         return error_set(e, ERR_FAILED, "tensor '%s': values cannot be written as %s", t->name, to->name);
+    /* Chunk by chunk: read and decode, check, encode. */
     uint64_t step = rows_per_chunk(t);
     uint8_t *stored = big_alloc(step, tensor_storage_row_bytes(t), t->name, e);
     float *values = stored ? big_alloc(step * t->row_elems, sizeof *values, t->name, e) : NULL;
@@ -263,6 +268,7 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
     return ok;
 }
 
+/* The decoded values go straight to `out`, so one buffer, for the encoded rows, is enough. */
 bool tensor_read_f32(const Tensor *t, float *out, Error *e) {
     if (!tensor_elems(t)) return true;
     uint64_t step = rows_per_chunk(t);

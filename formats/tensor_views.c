@@ -1,7 +1,7 @@
 /* Tensors made of other tensors without reading them: see formats/tensor_views.h. The first half edits the
  * description (parts, order of rows). The second half makes tensors whose bytes are computed when they are
- * read: their single part has a source with a `read` function, whose context remembers the original tensor.
- */
+ * read: their single part has a source with a `read` function, whose context remembers the original
+ * tensor. */
 #include "formats/tensor_views.h"
 
 #include <stdlib.h>
@@ -69,8 +69,8 @@ Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n) {
     return out;
 }
 
-/* True if one description (type, scales, shape) suits both tensors, which may differ in where their rows lie.
- */
+/* True if one description (type, scales, shape) suits both tensors, which may differ in where their rows
+ * lie. */
 static bool same_layout(const Tensor *a, const Tensor *b) {
     return a->storage_dtype == b->storage_dtype && a->dtype == b->dtype && a->rank == b->rank &&
            a->scale == b->scale && a->add == b->add && a->row_elems == b->row_elems &&
@@ -103,6 +103,7 @@ static const uint32_t *stacked_index(Arena *a, const Tensor *const *tensors, uin
     return index;
 }
 
+/* Storage rows of all members follow each other in the parts of the stack. */
 bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *out, Error *e) {
     uint32_t n_parts = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -123,6 +124,7 @@ bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *ou
     out->n_parts = n_parts;
     out->row_index = stacked_index(a, tensors, n, out->n_rows);
     out->n_rows *= n;
+    /* The new dimension comes first. */
     memmove(out->shape + 1, out->shape, out->rank * sizeof *out->shape);
     out->shape[0] = n;
     out->rank++;
@@ -162,6 +164,7 @@ static bool read_view(const ByteSource *s, uint64_t offset, size_t n, void *out,
     return tensor_read_rows(t, offset / row, n / row, out, e);
 }
 
+/* The original is copied into the arena, where the source finds it. */
 Tensor tensor_of_view(Arena *a, const Tensor *t) {
     Tensor *inner = arena_alloc(a, sizeof *inner);
     *inner = *t;
@@ -195,6 +198,7 @@ static inline void transpose_by(uint8_t *to, const uint8_t *from, uint64_t rows,
                     memcpy(to + (c * rows + r) * size, from + (r * cols + c) * size, size);
 }
 
+/* Selects the loop for the size of an element. */
 static void transpose(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols, size_t size) {
     switch (size) {
     case 1:
@@ -224,6 +228,7 @@ static bool cache_matrix(const Transposed *t, uint64_t matrix, Error *e) {
         if (!cache->bytes) return false;
         cache->capacity = bytes;
     }
+    /* A mapped matrix is transposed from where it lies; another one is read first. */
     const uint8_t *map = tensor_map(&t->inner);
     uint8_t *read = map ? NULL : big_alloc_unset(rows, cols * size, t->inner.name, e);
     bool ok = map || (read && tensor_read_rows(&t->inner, matrix * rows, rows, read, e));
@@ -274,6 +279,7 @@ static const Transposed *transposed_before(const Tensor *t) {
                : NULL;
 }
 
+/* Either the original comes back, or a source that transposes when it is read. */
 bool tensor_transposed(Arena *a, TransposeCache *cache, const Tensor *t, Tensor *out, Error *e) {
     const Transposed *before = transposed_before(t);
     *out = *t;

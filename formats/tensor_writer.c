@@ -39,6 +39,7 @@ TensorStream tensor_stream(Tensor *t) {
     return (TensorStream){.tensor = t, .hash = hash_new()};
 }
 
+/* A hash that was not finished is finished to free it. */
 void tensor_stream_close(TensorStream *s) {
     char unused[33];
     if (s->hash) hash_finish(s->hash, unused);

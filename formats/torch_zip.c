@@ -43,6 +43,7 @@ static bool read_strided(const ByteSource *s, uint64_t offset, size_t n, void *o
     const Strided *v = s->context;
     const PickleTensor *t = &v->tensor;
     if (!zip_entry_check(v->entry, e)) return false;
+    /* Position of the first element: the digits of its number in the mixed base of the shape. */
     uint64_t index[TENSOR_MAX_RANK], rest = offset / v->item, at = t->offset;
     for (uint32_t d = t->rank; d-- > 0; rest /= t->shape[d]) {
         index[d] = rest % t->shape[d];
@@ -107,12 +108,14 @@ static bool add_tensor(TorchZip *z, const PickleValue *key, const PickleTensor *
     if (elems == 0) t.row_elems = 0; /* the other dimensions of an empty tensor may be any numbers */
     t.n_rows = elems ? elems / t.row_elems : 0;
 
+    /* The storage, which several tensors may share (tied embeddings). */
     ZipEntry *x = open_entry(z, arena_printf(&z->c->arena, "data/%s", from->storage->key));
     if (!x) return false;
     if (x->source.size != from->storage->size)
         return error_set(
             z->e, ERR_INPUT, "%s: tensor '%.200s': %.300s has %llu bytes, its storage takes %llu", z->path,
             t.name, x->name, (unsigned long long)x->source.size, (unsigned long long)from->storage->size);
+    /* Contiguous tensors are ranges of the storage; others are gathered. */
     TensorPart part = {.source = &x->source, .n_rows = t.n_rows};
     if (elems && is_contiguous(from))
         part.offset = from->offset * dtype_info(t.dtype)->block_bytes;
@@ -133,8 +136,8 @@ static const char *shown(TorchZip *z, const PickleValue *key) {
     return arena_printf(&z->c->arena, "'%.*s'", key->n < 80 ? (int)key->n : 80, key->text);
 }
 
-/* Reports that no state dict was found, and the first keys of the dict, which usually show what the file is.
- */
+/* Reports that no state dict was found, and the first keys of the dict, which usually show what the file
+ * is. */
 static const PickleValue *no_tensors(TorchZip *z, const PickleValue *top) {
     Buffer keys = {0};
     for (uint32_t i = 0; i < top->n && i < 12; i += 2)
@@ -198,8 +201,8 @@ static bool is_pickle(const char *name) {
     return text_ends_with(name, "/data.pkl") && strchr(name, '/') == strrchr(name, '/');
 }
 
-/* Finds the one NAME/data.pkl. A TorchScript program has a NAME/constants.pkl too and needs an interpreter.
- */
+/* Finds the one NAME/data.pkl. A TorchScript program has a NAME/constants.pkl too and needs an
+ * interpreter. */
 static bool find_prefix(TorchZip *z) {
     for (uint64_t i = 0; i < zip_map_count(z->zip); i++) {
         const char *name = zip_map_name(z->zip, i);

@@ -47,6 +47,7 @@ static bool bad(const Unpickler *u, const char *fmt, ...) {
 
 /* ---- the stack: as deep as the pickle is long, at most ---- */
 
+/* A value without content, made by the current opcode. */
 static PickleValue *new_value(Unpickler *u, PickleKind kind) {
     PickleValue *v = arena_alloc(u->arena, sizeof *v);
     v->kind = kind;
@@ -342,8 +343,8 @@ static bool op_extend(Unpickler *u, int kind) {
 
 /* ---- opcodes: names and what is built from them ---- */
 
-/* Pushes an imported name, if it is one of those that state dicts use (pickle_values.c). Nothing is imported.
- */
+/* Pushes an imported name, if it is one of those that state dicts use (pickle_values.c). Nothing is
+ * imported. */
 static bool push_global(Unpickler *u, const char *module, uint32_t n_module, const char *name,
                         uint32_t n_name) {
     PickleValue *v = new_value(u, PICKLE_GLOBAL);
@@ -490,6 +491,7 @@ static bool run(Unpickler *u) {
     return bad(u, "the pickle ends without a STOP opcode");
 }
 
+/* Stack, marks and memo are needed only while the opcodes run; the values stay in the arena. */
 const PickleValue *unpickle(Arena *a, const char *where, const uint8_t *bytes, uint64_t n, Error *e) {
     Unpickler u = {.arena = a, .where = where, .bytes = bytes, .e = e};
     if (n > PICKLE_LIMIT) {

@@ -24,6 +24,7 @@ typedef struct Window {
     zip_error_t error;
 } Window;
 
+/* Copies from the mapping and remembers where. */
 static zip_int64_t window_read(Window *w, void *out, zip_uint64_t n) {
     if (n > w->size - w->at) n = w->size - w->at;
     memcpy(out, w->map + w->at, n);
@@ -81,6 +82,7 @@ struct ZipMap {
     uint64_t unpacked; /* bytes that deflated entries take in memory */
 };
 
+/* libzip reads the central directory here. It frees the source if it opens the zip; otherwise we have to. */
 ZipMap *zip_map_open(Checkpoint *c, const ByteSource *file, Error *e) {
     ZipMap *z = xcalloc(1, sizeof *z);
     z->c = c;
@@ -148,8 +150,8 @@ bool zip_entry_check(ZipEntry *x, Error *e) {
     return true;
 }
 
-/* ByteSource.read of an entry. The checksum covers the whole entry, so the first read goes through all of it.
- */
+/* ByteSource.read of an entry. The checksum covers the whole entry, so the first read goes through all of
+ * it. */
 static bool read_entry(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     ZipEntry *x = s->context;
     if (!zip_entry_check(x, e)) return false;
@@ -198,6 +200,7 @@ static bool unpack(ZipMap *z, ZipEntry *x, uint64_t number, uint64_t size, Error
             z->file->path, x->name, (unsigned long long)size, MAX_EXPANSION);
     uint8_t *bytes = big_alloc(size, 1, x->source.path, e);
     if (!bytes) return false;
+    /* The checkpoint frees the memory when it is closed. */
     ByteSource owner = {.path = x->source.path, .size = size, .context = bytes};
     checkpoint_add_mapping(z->c, &owner, free_unpacked);
     z->unpacked += size;
@@ -222,6 +225,7 @@ ZipEntry *zip_map_entry(ZipMap *z, const char *name, Error *e) {
         return NULL;
     }
     if (z->entries[number]) return z->entries[number];
+    /* How the bytes are found depends on how the entry is compressed. */
     ZipEntry *x = arena_alloc(&z->c->arena, sizeof *x);
     x->name = arena_strdup(&z->c->arena, name);
     x->crc = st.crc;
