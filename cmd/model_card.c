@@ -167,8 +167,10 @@ static json_t *manifest_of(const Checkpoint *c, const char *folder, Error *e) {
     if (json_is_array(json_object_get(manifest, "files"))) return manifest;
     json_decref(manifest);
     if (e->code == ERR_NONE)
-        error_set(e, ERR_INPUT, "%s: a card goes into an HF folder that derope wrote; this has no %s", folder,
-                  MANIFEST_FILE);
+        error_set(e, ERR_INPUT,
+                  "%s: a model card can only be written into an HF folder that derope wrote, and this one "
+                  "has no %s",
+                  folder, MANIFEST_FILE);
     return NULL;
 }
 

@@ -699,7 +699,8 @@ static void a_card_is_part_of_the_output(void **state) {
         "--quiet eval for-card --suite perplexity --text hay.txt --tokens 1000 --lengths 32 --card for-card");
     assert_false(file_has("for-card/README.md", "base_model"));
     assert_fails("eval model --suite perplexity --text hay.txt --lengths 32 --card model", 3,
-                 "model: a card goes into an HF folder that derope wrote; this has no derope.json");
+                 "model: a model card can only be written into an HF folder that derope wrote, and this one "
+                 "has no derope.json");
     assert_fails("eval model --card carded", 2, "--card: 'carded' is not among the models");
 }
 
@@ -811,8 +812,8 @@ static void wrong_command_lines(void **state) {
         {"eval model --lengths 64,,128", 2, "--lengths: '64,,128' is not a list a,b,..."},
         {"eval model --trials 0", 2, "--trials: 0 is out of range; expected 1 to 100000"},
         {"eval model --depths 65", 2, "--depths: 65 is out of range; expected 1 to 64"},
-        {"eval model --softmax-scale 0", 2, "--softmax-scale: 0 is not above 0, to 100"},
-        {"eval model --softmax-scale search", 2, "a search for the softmax scale goes by perplexity"},
+        {"eval model --softmax-scale 0", 2, "--softmax-scale: 0 is not a number above 0 and up to 100"},
+        {"eval model --softmax-scale search", 2, "searching the softmax scale needs perplexity"},
         {"eval model --score most", 2, "--score: 'most' is not all or half"},
         {"eval model --wording nowhere", 3, "nowhere: No such file or directory"},
         {"eval model --wording hay.txt", 3, "hay.txt:1:3: not valid JSON"},

@@ -227,7 +227,9 @@ bool eval_grid_add_subject(EvalGrid *g, const EvalSubject *s, Error *e) {
     g->model = eval_results_add_model(g->results, s, m);
     eval_options_default_lengths(&g->options, m->spec.context);
     if (s->under_methods && !stretchable && g->options.n_extensions > 1)
-        cmd_note("%s: no layer rotates over all of the text, so it is measured as it is", s->name);
+        cmd_note("%s: context-extension methods do not apply, because no layer has both RoPE and attention "
+                 "to the whole text",
+                 s->name);
     model_close(m);
     bool ok = measure_subject(g, stretchable, e);
     cmd_progress_end();

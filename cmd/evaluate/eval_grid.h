@@ -3,7 +3,8 @@
  *
  * How the files of cmd/evaluate fit together: eval_options says what to measure, eval_subject what is
  * measured, eval_measure does one measurement (a cell), eval_state keeps finished cells in a file,
- * eval_results is the JSON that comes out, and eval_grid goes through all combinations. */
+ * eval_results is the JSON that comes out, and eval_grid goes through all combinations. eval_text prints
+ * results of `derope eval`, eval_table those of `derope run`. */
 #ifndef DEROPE_CMD_EVALUATE_EVAL_GRID_H
 #define DEROPE_CMD_EVALUATE_EVAL_GRID_H
 

@@ -97,7 +97,8 @@ json_t *eval_measure_validation(const EvalInputs *in, Net *n, uint64_t length, c
     (void)task;
     size_t end = validation_tokens(in, length);
     if (end) return measure_range(in, n, length, 0, end, e);
-    error_set(e, ERR_INPUT, "the text has %zu tokens, too few to search a softmax scale at %llu", in->text.n,
+    error_set(e, ERR_INPUT,
+              "the text has %zu tokens, too few to search the softmax scale at a length of %llu", in->text.n,
               (unsigned long long)length);
     return NULL;
 }
@@ -151,7 +152,7 @@ static bool ask_until_done(const EvalInputs *in, const SceneEvaluation *how, con
         bool can = task->make(&input, &r, &made, &cannot);
         bool ok = !can || evaluate_scene(how, &made, scores, e);
         scene_free(&made);
-        if (!can) cmd_note("%s is left out: %s", task->name, cannot.message);
+        if (!can) cmd_note("task %s is left out: %s", task->name, cannot.message);
         if (!can || !ok) return ok;
     }
     return true;

@@ -47,7 +47,8 @@ bool eval_options_set_scale(EvalOptions *o, const char *text, Error *e) {
     o->search_scale = strcmp(text, "search") == 0;
     if (o->search_scale) return true;
     if (!option_parse_real("the scale", text, &o->scale, e)) return false;
-    return (o->scale > 0 && o->scale <= 100) || cmd_usage(e, "%s is not above 0, to 100", text);
+    return (o->scale > 0 && o->scale <= 100) ||
+           cmd_usage(e, "%s is not a number above 0 and up to 100", text);
 }
 
 /* Perplexity is not a task: it has its own flag. */
@@ -93,7 +94,7 @@ bool eval_options_complete(EvalOptions *o, Error *e) {
         return cmd_usage(e, "perplexity needs a text: --text FILE, or a recipe's text: FILE");
     if (o->search_scale && !o->perplexity)
         return cmd_usage(
-            e, "a search for the softmax scale goes by perplexity: --suite perplexity,... and --text FILE");
+            e, "searching the softmax scale needs perplexity: --suite perplexity,... and --text FILE");
     o->n_lengths = drop_repeated(o->lengths, o->n_lengths);
     o->n_task_lengths = drop_repeated(o->task_lengths, o->n_task_lengths);
     /* Half of a window of 2 tokens is one token, which has no token before it inside that half. */
