@@ -56,10 +56,12 @@ static bool flush_output(Error *e) {
 
 /* ---- options that do not belong to a verb ---- */
 
+/* -h is no flag of any verb, and is what people try first. */
 static bool is_help(const char *word) {
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
+/* Whether the words after the verb ask for its help; after "--" they are operands. */
 static bool asks_for_help(int argc, char **argv) {
     for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
         if (is_help(argv[i])) return true;
@@ -79,6 +81,7 @@ static int take_quiet(int argc, char **argv) {
     return n;
 }
 
+/* The help of a verb, or with NULL the list of verbs. */
 static void print_help(const Verb *v, FILE *f) {
     Buffer text = {0};
     if (v)

@@ -1,3 +1,5 @@
+/* Loading goes in this order: the file is read into JSON section by section, --set replaces values in the
+ * JSON, and only then is it checked that nothing required is missing, because --set may bring it. */
 #include "cmd/recipe/recipe.h"
 
 #include <limits.h>
@@ -15,11 +17,13 @@ enum { MAX_RECIPE = 1 << 20 }; /* bytes */
 
 /* ---- sections ---- */
 
+/* A RecipeReadItem for a list of mappings; the context is the section. */
 static json_t *read_output(RecipeReader *r, const yaml_node_t *n, const void *section, const char *what,
                            Error *e) {
     return recipe_read_options(r, n, ((const RecipeSection *)section)->groups, what, e);
 }
 
+/* A section by its kind. */
 static json_t *read_section(RecipeReader *r, const yaml_node_t *n, const RecipeSection *s, Error *e) {
     static const Option path = {.name = "path", .type = OPTION_PATH};
     switch (s->kind) {
@@ -44,6 +48,7 @@ static size_t section_names(const char *names[64]) {
     return n;
 }
 
+/* A RecipeReadMember for the recipe itself. */
 static json_t *read_named_section(RecipeReader *r, const yaml_node_t *name, const yaml_node_t *value,
                                   const void *context, const char *what, Error *e) {
     (void)context, (void)what;
@@ -113,6 +118,7 @@ static bool find_place(json_t *root, const char *dotted, SetPlace *place, char p
     return false;
 }
 
+/* The error for a dotted name that leads nowhere, with the nearest key if only its last part is wrong. */
 static bool no_such_place(const char *dotted, const SetPlace *p, Error *e) {
     const char *names[64], *near = NULL;
     size_t n = 0;
@@ -172,6 +178,7 @@ static bool is_missing(const RecipeReader *r, const yaml_node_t *n, const char *
              : error_set(e, ERR_RECIPE, "--set: %s needs '%s': %s", what, name, help);
 }
 
+/* Whether one mapping has all that its options require. */
 static bool check_options(const RecipeReader *r, const yaml_node_t *n, const json_t *map,
                           const RecipeSection *s, Error *e) {
     for (const OptionGroup *g = s->groups; g->options; g++)
@@ -230,6 +237,7 @@ static const char *same_path(const json_t *outputs, size_t i) {
     return NULL;
 }
 
+/* Refuses two outputs of one path, with the place of the second. */
 static bool check_outputs(const char *path, const char *const *sets, size_t n_sets, const json_t *recipe,
                           Error *e) {
     const json_t *outputs = json_object_get(recipe, "outputs");

@@ -30,6 +30,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
+/* The input, then the output. */
 static bool take_operand(void *arguments, const char *operand, Error *e) {
     Arguments *a = arguments;
     if (!a->input)
@@ -42,6 +43,7 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
     return true;
 }
 
+/* The depfile is checked before the work and written after it. */
 static bool convert(const Arguments *a, Error *e) {
     Checkpoint *source = checkpoint_open(a->input, e);
     Model *m = source ? model_open(source, e) : NULL;

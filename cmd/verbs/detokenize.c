@@ -22,6 +22,7 @@ static const Option own_options[] = {
 
 static const OptionGroup groups[] = {{NULL, own_options, 0}, {0}};
 
+/* The bytes go to standard output as they are: they may end inside a character, and may hold NUL. */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.special = false};
     if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;

@@ -47,6 +47,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
+/* The model, then the prompt. */
 static bool take_operand(void *arguments, const char *operand, Error *e) {
     Arguments *a = arguments;
     if (!a->model)

@@ -53,6 +53,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
+/* The model. */
 static bool take_operand(void *arguments, const char *operand, Error *e) {
     Arguments *a = arguments;
     if (a->model) return cmd_usage(e, "one model, not '%s' as well", operand);
@@ -114,6 +115,7 @@ static bool spares_inputs(const Arguments *a, const Checkpoint *source, Error *e
     return output_spares_source(source, a->out, e);
 }
 
+/* Surgery is done before the outputs are checked, so that a mistake in a flag shows first. */
 static bool compute(const Arguments *a, Error *e) {
     Checkpoint *source = checkpoint_open(a->model, e);
     Model *m = source ? model_open(source, e) : NULL;

@@ -14,6 +14,7 @@
 #include "recal/memory.h"
 #include "recal/perplexity.h"
 
+/* The most lengths and texts on one command line; a folder is one text. */
 enum { MAX_CONTEXTS = 32, MAX_TEXTS = 256 };
 
 typedef struct Arguments {
@@ -21,12 +22,14 @@ typedef struct Arguments {
     const char *model, *field;
     const char *texts[MAX_TEXTS];
     size_t n_texts, n_contexts;
-    uint64_t contexts[MAX_CONTEXTS], tokens;
+    uint64_t contexts[MAX_CONTEXTS]; /* window lengths in tokens */
+    uint64_t tokens;                 /* of the text to read at most; 0: all */
     int threads;
     Score score;
     bool json;
 } Arguments;
 
+/* --score is stored as an enum. */
 static bool set_score(void *options, const char *text, Error *e) {
     Arguments *a = options;
     return perplexity_score_parse(text, &a->score, e);
@@ -74,6 +77,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
+/* The model, then texts. */
 static bool take_operand(void *arguments, const char *operand, Error *e) {
     Arguments *a = arguments;
     if (!a->model)
@@ -108,6 +112,7 @@ static json_t *measure(const Arguments *a, Net *n, const TokenList *tokens, int3
     return list;
 }
 
+/* Opens the model, reads the text and measures. The key/value cache is as long as the longest window. */
 static bool compute(const Arguments *a, Error *e) {
     Checkpoint *source = checkpoint_open(a->model, e);
     Model *m = source ? model_open(source, e) : NULL;

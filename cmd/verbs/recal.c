@@ -24,6 +24,7 @@ typedef struct Arguments {
     bool json;
 } Arguments;
 
+/* `resume` is no hyper-parameter: it does not belong to the key of the state. */
 static const Option resume_options[] = {
     {.name = "resume",
      .type = OPTION_BOOL,
@@ -33,6 +34,7 @@ static const Option resume_options[] = {
     {0},
 };
 
+/* Group by group as help prints them; some share a heading. */
 static const OptionGroup groups[] = {
     {"text:", recal_text_options, offsetof(Arguments, recal)},
     {"training:", train_options, offsetof(Arguments, recal.train)},
@@ -44,6 +46,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
+/* The input, then the output. */
 static bool take_operand(void *arguments, const char *operand, Error *e) {
     Arguments *a = arguments;
     if (!a->input)
@@ -55,6 +58,7 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
     return true;
 }
 
+/* TrainOptions also has fields that no option sets, so it starts from train_defaults. */
 static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *e) {
     a->recal.train = train_defaults();
     if (!command_line_parse(self, argc, argv, a, take_operand, e)) return false;
