@@ -1,3 +1,6 @@
+/* getopt_long is not used, because it takes abbreviations for flags, and because its table of flags would be
+ * a second one beside the options. A verb's flags are searched one after the other: there are at most some
+ * dozens. */
 #include "cmd/command_line.h"
 
 #include <stddef.h>
@@ -81,10 +84,13 @@ static bool take_rest(Parser *p, const Option *o, void *options, const char *lab
 /* Stores an option. `joined` is the text after "=", or NULL. */
 static bool take_option(Parser *p, const Option *o, void *options, const char *label, const char *joined,
                         Error *e) {
+    /* A flag without a value. */
     if (o->type == OPTION_BOOL) {
         if (joined) return cmd_usage(e, "%s takes no value, not '%.60s'", label, joined);
         return option_set(o, options, "true", label, e);
     }
+    /* A value is the next word whatever it begins with, as -1 may be a value; but a list of paths that begins
+     * with a flag has been forgotten. */
     if (!joined && p->at == p->argc) return needs_value(p, label, e);
     if (!joined && o->takes_rest && is_flag(p->argv[p->at])) return needs_value(p, label, e);
     if (!option_set(o, options, joined ? joined : p->argv[p->at++], label, e)) return false;
@@ -122,7 +128,7 @@ static bool take_flag(Parser *p, Error *e) {
 
 bool command_line_parse(const Verb *v, int argc, char **argv, void *arguments, TakeOperand take, Error *e) {
     Parser p = {.verb = v, .arguments = arguments, .argc = argc, .at = 1, .argv = argv};
-    bool only_operands = false;
+    bool only_operands = false; /* "--" was met */
     if (v->groups) options_default(v->groups, arguments);
     while (p.at < argc) {
         bool flag = !only_operands && is_flag(argv[p.at]);

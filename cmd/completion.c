@@ -48,6 +48,7 @@ static void verb_names(const char *separator, Buffer *out) {
 
 /* ---- bash ---- */
 
+/* A flag as a word to choose; one whose value is joined on is offered with "=" as well. */
 static void bash_flag(void *context, const char *title, const Option *o) {
     (void)title;
     Script *s = context;
@@ -93,6 +94,7 @@ static void bash(Buffer *out) {
                        "    case $verb:$prev in\n");
     for (const Verb *const *v = verbs; *v; v++)
         each_flag(*v, out, bash_value);
+    /* Which flags the verb has. */
     buffer_printf(out, "    esac\n    case $verb in\n");
     for (const Verb *const *v = verbs; *v; v++) {
         buffer_printf(out, "    %s) flags='", (*v)->name);
@@ -153,6 +155,7 @@ static void zsh_flag(void *context, const char *title, const Option *o) {
 /* _arguments does the work; the verb is removed from the words first, so that it counts operands from the
  * verb on. */
 static void zsh(Buffer *out) {
+    /* Verbs with their summaries, for the first word. */
     buffer_printf(out,
                   "#compdef derope\n# zsh completion for derope, made by `derope help --completion zsh`\n"
                   "_derope() {\n"

@@ -57,6 +57,7 @@ static bool set_score(void *options, const char *text, Error *e) {
 /* ---- the table ---- */
 
 const Option eval_request_options[] = {
+    /* Where: lengths and text. */
     {.name = "context",
      .flag = "lengths",
      .type = OPTION_U64,
@@ -98,6 +99,7 @@ const Option eval_request_options[] = {
      .value_name = "NAME",
      .offset = offsetof(EvalRequest, options.field),
      .help = "the member of a JSONL line that holds the text"},
+    /* What: suites, methods, and how much of each. */
     {.name = "suite",
      .type = OPTION_TEXT,
      .is_list = true,
@@ -164,6 +166,7 @@ const Option eval_request_options[] = {
      .help =
          "JSON file that says how facts are stated and asked for: {\"fact\", \"question\", \"questions\", "
          "\"keys\", \"values\"}, with {key} and {value} in them"},
+    /* What only a recipe has, because it knows what the source is and what came of it. */
     {.name = "source",
      .type = OPTION_BOOL,
      .fallback = "true",
@@ -176,6 +179,7 @@ const Option eval_request_options[] = {
      .scope = OPTION_RECIPE_ONLY,
      .offset = offsetof(EvalRequest, untrained),
      .help = "measure after surgery and before recalibration as well"},
+    /* What is written about it. */
     {.name = "report",
      .type = OPTION_PATH,
      .value_name = "OUT.html",

@@ -17,6 +17,7 @@ enum { WIDTH = 100, FLAG_COLUMN = 30, KEY_COLUMN = 22 };
 /* Prints words with line breaks, the lines after the first indented. `column` is where the first word begins.
  */
 static void wrap(const char *text, size_t n, size_t indent, size_t column, Buffer *out) {
+    /* Word by word: a word that would pass the width begins a new line, unless it is the first. */
     const char *end = text + n;
     bool first = true;
     while (text < end) {
@@ -100,6 +101,7 @@ static void print_flag(void *context, const char *title, const Option *o) {
     buffer_free(&text);
 }
 
+/* Usage, description, flags by group, common flags, examples. */
 void help_verb(const Verb *v, Buffer *out) {
     FlagPrinter p = {.out = out};
     buffer_printf(out, "usage: derope %s%s%s%s\n\n", v->name, *v->operands ? " " : "", v->operands,
@@ -151,6 +153,7 @@ static void print_passes(Buffer *out) {
     }
 }
 
+/* Sections in the order in which a run does them, each with its keys. */
 void help_recipe(Buffer *out) {
     wrap_paragraphs(
         "A recipe is a YAML file for `derope run` and `derope plan`. Relative paths are relative to the "

@@ -36,7 +36,7 @@ static void escaped_text(const char *text, Buffer *out) {
 
 /* Text laid out by hand: lines stay as they are, indented. */
 static void literal(const char *text, size_t n, Buffer *out) {
-    while (n && text[n - 1] == '\n')
+    while (n && text[n - 1] == '\n') /* the request .fi begins a line of its own */
         n--;
     buffer_printf(out, ".PP\n.nf\n");
     escaped(text, n, out);
@@ -147,6 +147,7 @@ static void recipe_section(Buffer *out) {
     }
 }
 
+/* The sections in the order of man-pages(7). */
 void man_page(Buffer *out) {
     buffer_printf(out, ".TH DEROPE 1 \"\" \"derope %s\" \"User Commands\"\n", DEROPE_VERSION);
     buffer_printf(out, ".nh\n"); /* no hyphenation: a hyphen inside a name would be copied with it */

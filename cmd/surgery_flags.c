@@ -54,7 +54,7 @@ static bool split_value(const PassFlag *f, const char *value, char first[64], co
 static json_t *parse_value(const Pass *pass, const PassFlag *f, const char *value, const char *label,
                            Error *e) {
     char first[64];
-    const char *parts[2] = {value, NULL};
+    const char *parts[2] = {value, NULL}; /* one for each parameter of the flag */
     if (f->parameters[1]) {
         if (!split_value(f, value, first, &parts[1])) {
             error_set(e, ERR_USAGE, "%s: '%.60s' is not %s, as %s", label, value, f->option.value_name,
@@ -96,7 +96,7 @@ bool surgery_flag_set(SurgeryFlags *f, const Pass *pass, const PassFlag *flag, c
     char name[64], label[72];
     option_flag_name(&flag->option, name);
     snprintf(label, sizeof label, "--%s", name);
-    if (!value) value = flag->alone;
+    if (!value) value = flag->alone; /* --drop-rope without a value is --drop-rope=all */
     json_t *before = json_object_get(f->given, pass->name);
     if (before && flag->repeat == PASS_ONCE) return given_before(pass, flag, value, e);
     json_t *args = parse_value(pass, flag, value, label, e);

@@ -4,6 +4,7 @@
 
 #include "surgery/nearest_name.h"
 
+/* Each is defined in the file of cmd/verbs/ that has its name. */
 extern const Verb verb_inspect, verb_convert, verb_recal, verb_run, verb_plan, verb_ppl, verb_eval,
     verb_generate, verb_logits, verb_tokenize, verb_detokenize, verb_diff, verb_verify, verb_help,
     verb_version;

@@ -29,6 +29,7 @@ static void list_objectives(Buffer *out) {
 }
 
 const Option train_options[] = {
+    /* The budget and the shape of a batch. */
     {.name = "tokens",
      .type = OPTION_U64,
      .required = true,
@@ -51,6 +52,8 @@ const Option train_options[] = {
      .set = set_objective,
      .print = print_objective,
      .help = "what to minimize"},
+    /* The schedule: linear warmup to lr, then a cosine to lr * min_lr_ratio (train_learning_rate in
+       recal/train.c). */
     {.name = "lr",
      .type = OPTION_REAL,
      .fallback = "3e-4",
@@ -69,6 +72,7 @@ const Option train_options[] = {
      .unit = "optimizer steps",
      .offset = offsetof(TrainOptions, warmup),
      .help = "time in which the learning rate rises linearly to lr"},
+    /* How an optimizer step is made up. */
     {.name = "batch",
      .type = OPTION_U32,
      .fallback = "8",
@@ -83,6 +87,7 @@ const Option train_options[] = {
      .most = MAX_SMALL,
      .offset = offsetof(TrainOptions, accumulate),
      .help = "run a batch in this many equal parts and add up their gradients, which saves memory"},
+    /* AdamW (arXiv 1711.05101). */
     {.name = "weight_decay",
      .type = OPTION_REAL,
      .fallback = "0.01",

@@ -17,6 +17,7 @@ static bool pick(unsigned long from, unsigned long to, uint32_t n, bool *picked,
 static bool parse_text(const char *text, uint32_t n, bool *picked, Error *e) {
     if (strcmp(text, "all") == 0) return pick(0, n - 1, n, picked, e);
     char *end;
+    /* every:4 picks layers 3, 7, 11, ...: with a pattern of four layers, the last of each. */
     if (strncmp(text, "every:", 6) == 0) {
         unsigned long step = strtoul(text + 6, &end, 10);
         if (!isdigit((unsigned char)text[6]) || *end || step == 0 || step > n)
@@ -25,6 +26,8 @@ static bool parse_text(const char *text, uint32_t n, bool *picked, Error *e) {
             picked[i] = true;
         return true;
     }
+    /* A list: each part is a number, or two with a dash between, and ends at a comma or at the end of the
+     * text. */
     const char *p = text;
     for (;;) {
         if (!isdigit((unsigned char)*p)) break;
@@ -43,6 +46,7 @@ bool layers_parse(const json_t *value, uint32_t n, bool *picked, Error *e) {
     if (json_is_integer(value) && json_integer_value(value) >= 0)
         return pick((unsigned long)json_integer_value(value), (unsigned long)json_integer_value(value), n,
                     picked, e);
+    /* A list may contain anything that is a set of layers by itself. */
     if (!json_is_array(value)) return error_set(e, ERR_USAGE, "layers: neither text nor a number nor a list");
     if (json_array_size(value) == 0) return error_set(e, ERR_USAGE, "layers: the list is empty");
     for (size_t i = 0; i < json_array_size(value); i++)

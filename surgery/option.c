@@ -1,3 +1,5 @@
+/* Texts about a single option. Messages, help, man page and completions all use these, so that an option is
+ * called the same everywhere. */
 #include "surgery/option.h"
 
 #include <math.h>
@@ -14,13 +16,14 @@ bool option_is_list(const Option *o) {
 
 /* Recipe keys have underscores, flags dashes. */
 void option_flag_name(const Option *o, char out[64]) {
-    bool none = o->scope == OPTION_RECIPE_ONLY;
+    bool none = o->scope == OPTION_RECIPE_ONLY; /* such an option has no flag */
     snprintf(out, 64, "%s", none ? "" : o->flag ? o->flag : o->name);
     for (char *p = out; *p; p++)
         if (*p == '_') *p = '-';
 }
 
 const char *option_value_name(const Option *o) {
+    /* By type, unless the table has a better word. */
     static const char *const by_type[] = {
         [OPTION_U32] = "N",     [OPTION_U64] = "N",     [OPTION_REAL] = "X",
         [OPTION_TEXT] = "TEXT", [OPTION_PATH] = "PATH", [OPTION_LAYERS] = "LAYERS"};
@@ -67,6 +70,7 @@ void option_range(const Option *o, char out[80]) {
 
 /* ---- choices ---- */
 
+/* The table's own spelling is returned, so that later comparisons can be exact. */
 const char *option_choice(const Option *o, const char *text) {
     const char *names[64];
     size_t n = o->choices(names, 64);

@@ -1,3 +1,6 @@
+/* A value passes through two gates. Text, from a flag or a default, is parsed, checked and stored by
+ * option_set. JSON, from a recipe, was parsed and checked when the recipe was read (cmd/recipe/recipe_read.h)
+ * and is only stored by options_from_json. Both store by the option's type at its offset, or by its `set`. */
 #include "surgery/options.h"
 
 #include <ctype.h>
@@ -32,7 +35,8 @@ const Option *option_in_groups(const OptionGroup *groups, const char *name, cons
 
 /* ---- text to numbers ---- */
 
-/* "Ki" -> 1024, "M" or "MB" -> 1000000; `*end` moves behind the unit. 0 if there is no such unit. */
+/* The value of the unit that `*end` points at: "Ki" -> 1024, "M" or "MB" -> 1000000; `*end` moves behind the
+ * unit. 0 if there is no such unit. */
 static uint64_t unit_value(const char **end) {
     static const char units[] = "kmgt";
     const char *u = strchr(units, tolower((unsigned char)**end));
@@ -64,6 +68,7 @@ bool option_parse_whole(const char *label, const char *text, uint64_t *out, Erro
            error_set(e, ERR_USAGE, "%s: '%s' is not a size", label, text);
 }
 
+/* strtod also reads "inf", "nan" and hexadecimal; the first two are no numbers to any option. */
 bool option_parse_real(const char *label, const char *text, double *out, Error *e) {
     char *end;
     errno = 0;
@@ -77,6 +82,7 @@ bool option_parse_real(const char *label, const char *text, double *out, Error *
 /* The place of the value, or of the next item where the option is a list; NULL with an error if the list is
  * full. */
 static void *next_place(const Option *o, void *options, const char *label, Error *e) {
+    /* A single value has one place; a list's next place is behind the values that it has. */
     char *first = (char *)options + o->offset;
     if (!o->capacity) return first;
     size_t *count = (size_t *)((char *)options + o->count_offset);
@@ -218,6 +224,8 @@ bool options_from_json(const OptionGroup *groups, void *base, const json_t *valu
             if (!set_json(o, options, value, o->name, e)) return false;
             continue;
         }
+        /* An error about an item of a list of names can point at the item; other lists were checked item by
+         * item. */
         json_array_foreach(value, i, item) {
             if (o->set) snprintf(where, 64, "%s.%zu", o->name, i);
             if (!set_json(o, options, item, o->name, e)) return false;
@@ -228,7 +236,7 @@ bool options_from_json(const OptionGroup *groups, void *base, const json_t *valu
 
 /* ---- values that are stored ---- */
 
-/* The stored number of a single numeric option. */
+/* The stored number of a single numeric option, as a double: ranges are doubles, and exact up to 2^53. */
 static double stored_number(const Option *o, const void *values) {
     const char *place = (const char *)values + o->offset;
     return o->type == OPTION_U32   ? *(const uint32_t *)place

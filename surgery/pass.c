@@ -1,3 +1,5 @@
+/* Arguments come from a recipe, where each was checked with its place already, from flags, or from a test;
+ * here they are checked as a whole, so that a pass can rely on names, types and ranges. */
 #include "surgery/pass.h"
 
 #include "surgery/nearest_name.h"
@@ -68,6 +70,7 @@ bool pass_check(const Pass *p, const json_t *args, Error *e) {
         names[n++] = o->name;
         if (!check_argument(p, o, json_object_get(args, o->name), e)) return false;
     }
+    /* Then the other way round: whether every argument is a parameter. */
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)args, key, v) {

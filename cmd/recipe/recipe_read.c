@@ -66,6 +66,7 @@ static json_t *read_bool(const RecipeReader *r, const yaml_node_t *n, const char
 
 json_t *recipe_suggest(const RecipeReader *r, const yaml_node_t *n, const char *what, const char *word,
                        const char *const *names, size_t n_names, Error *e) {
+    /* The nearest name if there is one, else all of them. */
     const char *near = nearest_name(word, names, n_names);
     Buffer all = {0};
     for (size_t i = 0; i < n_names; i++)
@@ -147,6 +148,7 @@ static json_t *read_value(RecipeReader *r, const yaml_node_t *n, const Option *o
 
 json_t *recipe_read_list(RecipeReader *r, const yaml_node_t *n, RecipeReadItem read, const void *context,
                          const char *what, Error *e) {
+    /* Items are called "outputs.0", "outputs.1" in messages. */
     json_t *list = json_array(), *v;
     if (n->type != YAML_SEQUENCE_NODE) { /* a single item needs no brackets */
         v = read(r, n, context, what, e);
@@ -211,6 +213,7 @@ json_t *recipe_read_map(RecipeReader *r, const yaml_node_t *n, RecipeReadMember 
     json_t *map = json_object();
     bool ok = true;
     for (yaml_node_pair_t *p = n->data.mapping.pairs.start; ok && p < n->data.mapping.pairs.top; p++) {
+        /* A key is a scalar, and stands once; what it means is `read`'s to know. */
         yaml_node_t *name = recipe_node(r, p->key, e), *value = name ? recipe_node(r, p->value, e) : NULL;
         ok = value != NULL;
         if (ok && !recipe_scalar(name))

@@ -1,3 +1,5 @@
+/* libyaml does the parsing. What it leaves to its users is done here: bounds on depth and size, and a stream
+ * that holds one document and nothing else. */
 #include "cmd/recipe/recipe_yaml.h"
 
 #include <stdarg.h>
@@ -9,6 +11,7 @@ enum { MAX_DEPTH = 16, MAX_NODES = 100000 };
 
 /* ---- parsing ---- */
 
+/* libyaml's own error, with its place. */
 static bool not_yaml(const yaml_parser_t *p, const char *place, Error *e) {
     return error_set(e, ERR_RECIPE, "%s:%zu:%zu: not valid YAML: %s", place, p->problem_mark.line + 1,
                      p->problem_mark.column + 1, p->problem ? p->problem : "unreadable");
@@ -84,6 +87,7 @@ bool recipe_wrong(const RecipeReader *r, const yaml_node_t *n, Error *e, const c
                      n->start_mark.column + 1, text);
 }
 
+/* Counting every node that is visited bounds aliases, because each visit through an alias counts again. */
 yaml_node_t *recipe_node(RecipeReader *r, int index, Error *e) {
     yaml_node_t *n = yaml_document_get_node(r->document, index);
     if (++r->visited > MAX_NODES) {

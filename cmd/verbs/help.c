@@ -33,6 +33,7 @@ static const Option options[] = {
 
 static const OptionGroup groups[] = {{NULL, options, 0}, {0}};
 
+/* Appends what was asked for to `out`; --man and --completion come before a topic. */
 static bool print(const Arguments *a, Buffer *out, Error *e) {
     const char *topic = a->operands.n ? a->operands.list[0] : NULL;
     if (a->man) {

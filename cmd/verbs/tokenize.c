@@ -35,6 +35,7 @@ static json_t *tokens_json(const char *path, const Buffer *text, const TokenList
     return json_pack("{s:o, s:I, s:o}", "file", json_text(path), "bytes", (json_int_t)text->size, "ids", ids);
 }
 
+/* A line of ids. */
 static void print_tokens(const TokenList *tokens) {
     for (size_t i = 0; i < tokens->n; i++)
         printf(i ? " %d" : "%d", tokens->ids[i]);

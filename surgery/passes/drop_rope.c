@@ -40,6 +40,7 @@ static bool apply(Model *m, const json_t *args, Error *e) {
     uint32_t n = m->spec.n_layers;
     bool *picked = xcalloc(n, sizeof *picked);
     json_t *all = json_string("all");
+    /* `keep` picks the layers that stay as they are, `layers` those that change. */
     bool ok = layers_parse(keep ? keep : layers ? layers : all, n, picked, e);
     for (uint32_t i = 0; ok && i < n; i++)
         if (picked[i] != (keep != NULL)) layer_drop_rope(&m->spec.layers[i]);

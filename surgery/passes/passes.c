@@ -1,3 +1,5 @@
+/* The table is the order of application where flags are concerned: dropping rotation comes before stretching
+ * what is left of it, and the stated context after everything that is computed from it. */
 #include "surgery/passes/passes.h"
 
 #include <string.h>
@@ -26,6 +28,7 @@ bool pass_apply(Model *m, const char *name, const json_t *args, Error *e) {
     if (!p) return error_set(e, ERR_USAGE, "unknown pass '%.60s'", name);
     if (!pass_check(p, args, e)) return false;
     if (!p->apply(m, args, e)) return error_place(e, "%s", name);
+    /* The manifest records passes with their arguments, so that a recipe can be read off an output. */
     json_t *note = json_object();
     json_object_set_new(note, "pass", json_string(name));
     json_object_update(note, (json_t *)args);
@@ -35,6 +38,7 @@ bool pass_apply(Model *m, const char *name, const json_t *args, Error *e) {
 
 bool passes_apply(const json_t *list, Model *m, Error *e) {
     for (size_t i = 0; i < json_array_size(list); i++) {
+        /* pass_check knows no argument of the name "pass". */
         json_t *args = json_copy(json_array_get(list, i));
         const char *name = json_string_value(json_object_get(json_array_get(list, i), "pass"));
         json_object_del(args, "pass");

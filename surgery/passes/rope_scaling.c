@@ -78,7 +78,7 @@ static const PassFlag flags[] = {
     {.option = {0}},
 };
 
-/* The argument, or the default that the table gives it. */
+/* A real argument, or the default that the table gives it. */
 static double number(const json_t *args, const char *name) {
     const json_t *v = json_object_get(args, name);
     double fallback = 0;
@@ -86,6 +86,7 @@ static double number(const json_t *args, const char *name) {
     return v ? json_number_value(v) : fallback;
 }
 
+/* The kind of scaling that a type is to a model; none for ntk and for what is no type. */
 static RopeScalingKind kind_of(const char *type) {
     for (int i = 0; i < N_TYPES; i++)
         if (strcmp(types[i].name, type) == 0) return types[i].kind;
@@ -108,6 +109,8 @@ static bool apply(Model *m, const json_t *args, Error *e) {
         .attention_factor = json_number_value(attention_factor), /* 0 where it is absent: by the formula */
         .truncate = true,
     };
+    /* Relations between arguments, which the table's ranges cannot say. llama3 interpolates between two
+     * wavelengths, and yarn ramps between two numbers of turns. */
     if (!(r.high_freq_factor > r.low_freq_factor) || !(r.low_freq_factor > 0) || !(r.original_context > 0))
         return error_set(e, ERR_USAGE, "bands %g to %g over a context of %g", r.low_freq_factor,
                          r.high_freq_factor, r.original_context);
@@ -117,6 +120,9 @@ static bool apply(Model *m, const json_t *args, Error *e) {
     if (r.kind == ROPE_SCALING_DYNAMIC && m->new_context && m->new_context != m->spec.context)
         return error_set(e, ERR_USAGE,
                          "dynamic NTK counts from the stated context, which set_context made another one");
+    /* Every layer that still rotates is stretched, whatever scaling it had. NTK-aware scaling raises the base
+     * so that the slowest dimension pair, which turns by base^(-(d-2)/d), turns `factor` times more slowly.
+     */
     uint32_t rotating = 0;
     const RopeScaling *replaced = NULL;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {

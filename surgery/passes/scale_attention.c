@@ -23,6 +23,7 @@ static const PassFlag flags[] = {
     {.option = {0}},
 };
 
+/* The range was checked by pass_check, so that nothing can fail here. */
 static bool apply(Model *m, const json_t *args, Error *e) {
     (void)e;
     double factor = json_number_value(json_object_get(args, "factor"));

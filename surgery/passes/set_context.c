@@ -23,6 +23,8 @@ static const PassFlag flags[] = {
     {.option = {0}},
 };
 
+/* Scalings that are computed from the stated context (dynamic NTK and LongRoPE) would become others with
+ * another one, so they are refused. */
 static bool apply(Model *m, const json_t *args, Error *e) {
     json_int_t n = json_integer_value(json_object_get(args, "tokens"));
     for (uint32_t i = 0; i < m->spec.n_layers; i++)

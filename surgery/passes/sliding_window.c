@@ -1,4 +1,7 @@
-/* Attention of the picked layers sees the token itself and the size - 1 before it. */
+/* Limits the attention of some layers to a sliding window: a query at position i attends to positions i -
+ * size + 1 to i. SWAN-GPT (arXiv 2504.08719) keeps RoPE in layers with such windows, which never see a
+ * distance that they were not trained on, and drops it in the others. A window of 0 is full causal attention.
+ */
 #include <stdlib.h>
 
 #include "surgery/layer_set.h"
@@ -28,6 +31,7 @@ static const PassFlag flags[] = {
     {.option = {0}},
 };
 
+/* Layers without an argument are all layers, as the table's default says. */
 static bool apply(Model *m, const json_t *args, Error *e) {
     json_int_t size = json_integer_value(json_object_get(args, "size"));
     uint32_t n = m->spec.n_layers;
@@ -38,7 +42,7 @@ static bool apply(Model *m, const json_t *args, Error *e) {
     for (uint32_t i = 0; ok && i < n; i++)
         if (picked[i]) {
             m->spec.layers[i].window = (uint32_t)size;
-            m->spec.layers[i].chunked = false;
+            m->spec.layers[i].chunked = false; /* Llama 4's chunks are another kind of limit */
         }
     json_decref(all);
     free(picked);
