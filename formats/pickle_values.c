@@ -76,7 +76,7 @@ static const PickleGlobal globals[] = {
 static const struct {
     const char *module, *name, *why;
 } known_refusals[] = {
-    {"torch._utils", "_rebuild_qtensor", "a quantised torch tensor, which is not supported"},
+    {"torch._utils", "_rebuild_qtensor", "a quantized torch tensor, which is not supported"},
     {"torch._utils", "_rebuild_sparse_tensor", "a sparse tensor, which is not supported"},
     {"torch._utils", "_rebuild_meta_tensor_no_storage", "a tensor on the meta device, which has no values"},
     {"torch.nn", NULL, "a whole module, not its state dict; save model.state_dict() instead"},

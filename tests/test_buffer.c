@@ -1,4 +1,5 @@
-/* Bytes that grow, the arena, and sizes that do not wrap. */
+/* Tests of formats/buffer.h: growing buffers, the arena, allocation that fails, and size arithmetic that
+ * reports overflow. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +13,8 @@
 
 #include "formats/buffer.h"
 
-/* A sanitised build returns NULL too where there is no memory, instead of stopping. */
+/* AddressSanitizer ends the program when an allocation fails. With this option it returns NULL, as the C
+ * library does, so that the tests below run in a sanitized build too. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void) {
     return "allocator_may_return_null=1";
@@ -129,7 +131,8 @@ static void arithmetic_does_not_wrap(void **state) {
     assert_false(add_u64(UINT64_MAX, 1, &x));
 }
 
-/* The exit status and message of a child that does `what`. */
+/* Asserts that `what`, run in a child process, ends it with exit status 1 and the message of out_of_memory.
+ */
 static void assert_gives_up(void (*what)(void)) {
     int pipes[2], status;
     assert_int_equal(pipe(pipes), 0);

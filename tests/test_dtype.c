@@ -1,4 +1,5 @@
-/* Element types: every pattern of the small floats, rounding at every midpoint, the table. */
+/* Tests of formats/dtype.h and formats/floats.h: all bit patterns of the small floats, rounding at all
+ * midpoints, and the table of types against independent copies of the specifications. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,8 +24,8 @@ static float from_bits(uint32_t bits) {
     return f;
 }
 
-/* A small float spelled out: sign, `e` exponent bits of bias 2^(e-1) - 1, `m` mantissa bits; IEEE's
- * infinities and NaNs. */
+/* The value of a small float by its definition: a sign, `e` exponent bits with bias 2^(e-1) - 1, `m` mantissa
+ * bits, with infinities and NaNs as in IEEE 754. */
 static double spelled(uint32_t x, int e, int m) {
     int exponent = (int)(x >> m & ((1u << e) - 1)), bias = (1 << (e - 1)) - 1;
     double mantissa = (double)(x & ((1u << m) - 1)) / (1 << m);
@@ -38,7 +39,8 @@ static void assert_value(const char *what, uint32_t pattern, float got, double e
     if (!same) fail_msg("%s %#x: %.9g, expected %.9g", what, pattern, got, expected);
 }
 
-/* All 65536 patterns: their value, and back to the same pattern; a NaN comes back quiet, its payload kept. */
+/* Decodes all 65536 patterns and encodes them again. Each gives the value of its definition and comes back as
+ * the same pattern; a NaN comes back quiet, with the rest of its payload. */
 static void every_pattern_of(const char *what, int e, int m, float (*decode)(uint16_t),
                              uint16_t (*encode)(float)) {
     for (uint32_t h = 0; h < 65536; h++) {
@@ -55,8 +57,9 @@ static void assert_encodes(const char *what, uint16_t (*encode)(float), float f,
     if (encode(-f) != (expected | 0x8000)) fail_msg("%a becomes %s %#x", -f, what, encode(-f));
 }
 
-/* Between every two neighbours: the middle goes to the even one, what lies beside it to the nearer. The last
- * middle is that between the largest number and where the next would be: from there on it is infinity. */
+/* Encodes floats around the midpoint of each two neighbours: the midpoint itself goes to the neighbour with
+ * an even mantissa, values beside it to the nearer one. The last midpoint is the one between the largest
+ * number and the next power of two; from there on the result is infinity. */
 static void every_midpoint_of(const char *what, int e, int m, uint16_t (*encode)(float)) {
     uint32_t infinity = ((1u << e) - 1) << m;
     for (uint32_t h = 0; h < infinity; h++) {
@@ -89,7 +92,8 @@ static void bf16_is_the_upper_half_of_f32(void **state) {
     assert_int_equal(bits_of(bf16_to_f32(0x8001)), 0x80010000);
 }
 
-/* The functions of the table, which writers and readers use, on memory that is not aligned. */
+/* The conversion functions of the table, which work on arrays, agree with those for single values, also on
+ * memory that is not aligned. */
 static void arrays_convert_as_single_values(void **state) {
     (void)state;
     enum { N = 65536 };
@@ -160,7 +164,8 @@ static void whole_numbers(void **state) {
     assert_true(decoded(DTYPE_F64, &(double){1e300}) == INFINITY);
 }
 
-/* safetensors' dtypes and ggml's types as their documents give them. */
+/* The types as the documents of safetensors and ggml list them: name, name in safetensors, number in ggml,
+ * elements and bytes of a block. */
 static const struct {
     DType type;
     const char *name, *safetensors;
@@ -241,7 +246,8 @@ static void every_type_is_in_the_table(void **state) {
     }
 }
 
-/* Each type with an encoder is listed once, and no other; the names come in two lists. */
+/* dtype_encodable lists each type with an encoder once and no other type. The names of plain types and of
+ * block types are separate lists. */
 static void what_can_be_written_is_listed(void **state) {
     (void)state;
     size_t n, times[DTYPE_COUNT] = {0};
@@ -271,7 +277,7 @@ static void unknown_names_are_not_found(void **state) {
         assert_false(dtype_from_ggml(absent[i], &t));
 }
 
-/* Whoever says that a type widens promises that every value survives the way there and back. */
+/* Where dtype_widens says yes, each value of the narrower type survives the conversion there and back. */
 static void what_widens_is_undone(void **state) {
     (void)state;
     for (DType from = 0; from < DTYPE_COUNT; from++)
@@ -295,7 +301,8 @@ static void what_widens_is_undone(void **state) {
     assert_false(dtype_widens(DTYPE_F32, DTYPE_BF16) || dtype_widens(DTYPE_F32, DTYPE_F32));
 }
 
-/* Blocks of what no weight should be: defined, decoded again without trouble, and of nothing else's bytes. */
+/* Encoders are given infinities, NaNs and huge values: the blocks decode without undefined behaviour, and
+ * nothing is written past their end. */
 static void blocks_of_nonsense(void **state) {
     (void)state;
     static const float nonsense[] = {NAN, INFINITY, -INFINITY, 0x1.fffffep127f, -0x1.fffffep127f, 0x1p-149f};
@@ -326,7 +333,8 @@ static void blocks_of_nonsense(void **state) {
     }
 }
 
-/* Of a normal-looking block each type keeps as much as its bits let it, and of a constant one nearly all. */
+/* On normally distributed values each type has an error that its number of bits allows; on constant values
+ * nearly none. */
 static void blocks_come_back_closely(void **state) {
     (void)state;
     static const struct {

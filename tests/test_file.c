@@ -1,4 +1,5 @@
-/* Files in and out: what cannot be mapped, and outputs that appear whole or not at all. */
+/* Tests of formats/file.h, formats/output.h and checkpoint_map: paths that cannot be opened or mapped, and
+ * outputs that appear complete or not at all. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
@@ -31,7 +32,8 @@ static int tell(const char *call) {
     return -1;
 }
 
-/* These stand before the C library's. */
+/* These functions replace those of the C library in this program: they record the order of calls and can be
+ * made to fail. */
 int fsync(int fd) {
     char link[64], path[PATH_MAX] = "", name[300], call[320];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
@@ -104,7 +106,8 @@ static void maps_nothing_else(void **state) {
     assert_not_mapped("file/below", ERR_INPUT, "Not a directory");
 }
 
-/* Root may read and write anything: the test goes on as nobody where it can. False: it cannot. */
+/* Root may read and write any file, so the tests of permissions continue as the user nobody. False if that is
+ * not possible. */
 static bool become_nobody(void) {
     return geteuid() != 0 || (chmod(scratch(), 0755) == 0 && seteuid(65534) == 0);
 }
@@ -241,7 +244,8 @@ static void a_folder_appears_when_it_is_whole(void **state) {
     assert_int_equal(entries_in("d"), 1);
 }
 
-/* Whatever the disk refuses: an error that names the output, what was there before, and nothing else. */
+/* Whichever system call fails, the result is an error that names the output, what was there before is
+ * unchanged, and no temporary file is left. */
 static void assert_survives(const char *call, bool is_folder, const char *says) {
     Output o;
     begin(&o, "s/out", is_folder, true);
@@ -296,7 +300,8 @@ static void what_appears_meanwhile_is_kept(void **state) {
     assert_int_equal(entries_in("m"), 1);
 }
 
-/* Killed processes leave their parts behind, one perhaps under our number; others are still at work. */
+/* Killed processes leave temporary files behind, one of them perhaps with our process id. They are removed;
+ * those of processes that are still writing stay. */
 static void what_killed_processes_left_is_removed(void **state) {
     (void)state;
     char ours[64];
@@ -340,7 +345,7 @@ static void what_killed_processes_left_is_removed(void **state) {
     assert_int_equal(entries_in("l/out"), 0);
 }
 
-/* What a signal handler does, however many there are. */
+/* output_discard_all, which the handler of a fatal signal calls, removes all open outputs. */
 static void all_can_be_discarded_at_once(void **state) {
     (void)state;
     enum { MANY = 40 };

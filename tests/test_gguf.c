@@ -1,4 +1,5 @@
-/* GGUF files, right and wrong, read and written. */
+/* Tests of formats/gguf.h and formats/gguf_write.h: valid files, each way in which a file can be wrong, and
+ * what the writer produces. */
 #include "formats/gguf_write.h"
 #include "formats/meta.h"
 #include "tests/scratch.h"
@@ -54,7 +55,8 @@ static void put_data(Buffer *b, size_t n) {
         buffer_byte(b, (uint8_t)(i * 7 + 3));
 }
 
-/* Every value type, arrays of strings, bools and nothing, alignment 64, three tensors. */
+/* A GGUF with each type of value, arrays of strings, of booleans and of no elements, alignment 64, and three
+ * tensors. */
 static Buffer full_file(uint32_t version) {
     Buffer b = {0};
     put_start(&b, version, 3, 18);
@@ -195,7 +197,7 @@ static void setters_replace_in_place_or_append(void **state) {
     checkpoint_close(c);
 }
 
-/* The hashes of all tensors, and `*calls` counted. */
+/* A manifest that lists the hashes of all tensors. `*calls` counts how often it is asked for. */
 static bool hashes(void *calls, const Checkpoint *out, Buffer *text, Error *e) {
     (void)e;
     ++*(int *)calls;

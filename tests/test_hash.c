@@ -1,8 +1,8 @@
-/* XXH3-128 against the values xxHash publishes, and pieces against the whole. */
+/* Tests of formats/hash.h: the values that xxHash publishes, and streams against whole inputs. */
 #include "formats/hash.h"
 #include "tests/scratch.h"
 
-/* The buffer that xxHash's own sanity checks hash the beginnings of. */
+/* Fills the buffer that the sanity checks of xxHash use (cli/xsum_sanity_check.c). */
 static void fill(uint8_t *bytes, size_t n) {
     uint64_t generator = 2654435761u;
     for (size_t i = 0; i < n; i++) {
@@ -13,7 +13,7 @@ static void fill(uint8_t *bytes, size_t n) {
 
 enum { LONGEST = 2367 };
 
-/* Seed 0; canonical order puts the high half first. */
+/* Digests with seed 0, in canonical order, the high half first. */
 static const struct {
     size_t n;
     const char *hex;

@@ -1,4 +1,5 @@
-/* Hugging Face folders, right and wrong, read and written. */
+/* Tests of formats/hf_folder.h and formats/hf_write.h: folders with one file of weights or with shards,
+ * folders that contradict themselves, and what the writer produces. */
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -6,7 +7,8 @@
 #include "formats/json.h"
 #include "tests/scratch.h"
 
-/* A safetensors file of U8 tensors of two bytes each, named by the characters of `names`. */
+/* Writes a safetensors file of U8 tensors with two bytes each, one for each character of `names`, which is
+ * its name. */
 static void shard(const char *path, const char *names) {
     Buffer header = {0}, file = {0};
     for (size_t i = 0; names[i]; i++)
@@ -23,7 +25,7 @@ static void shard(const char *path, const char *names) {
     buffer_free(&file);
 }
 
-/* Folder `name` with two shards: "ab" and "c". */
+/* Makes the folder `name` with two shards: tensors a and b in the first, c in the second. */
 static void sharded(const char *name, const char *index) {
     char path[200];
     scratch_folder(name);
@@ -270,7 +272,7 @@ static void writes_the_manifest_last(void **state) {
     checkpoint_set_file(c, "derope.json", "of the source", 13);
     assert_true(hf_write(c, scratch_path("out5"), &(WriteOptions){.manifest = hashes}, &e));
     checkpoint_close(c);
-    /* XXH3-128 of nothing, as published */
+    /* XXH3-128 of the empty input, as xxHash publishes it. */
     assert_file("out5/derope.json", "99aa06d3014798d86001c324468d497f\n", 33);
 }
 
@@ -330,7 +332,7 @@ static void leaves_nothing_when_it_cannot_write(void **state) {
     checkpoint_close(c);
 }
 
-/* --force deletes what it replaces. */
+/* --force deletes the folder that it replaces, so it only accepts an empty one or one that holds a model. */
 static void replaces_no_folder_but_a_models(void **state) {
     (void)state;
     Checkpoint *c = checkpoint_new(FORMAT_HF);

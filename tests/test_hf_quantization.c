@@ -1,5 +1,5 @@
-/* Weights in two tensors, numbers and scales: what they are served as, and a quantization_config as a model
- * meets it. */
+/* Tests of formats/hf_quantization.h: block-scaled weights and MXFP4 as tensors, and checkpoints with a
+ * quantization_config as surgery/ opens them. */
 #include <math.h>
 
 #include "formats/floats.h"
@@ -11,7 +11,7 @@
 
 static const uint8_t one = 0x38; /* of E4M3, and what follows by eighths: 1.125, 1.25, ... */
 
-/* Eighths from 1 to 1.875, over and over. */
+/* fp8 codes of 1, 1.125, ... 1.875, repeated. */
 static Tensor numbers(Arena *a, uint32_t rank, const uint64_t *shape) {
     uint64_t n = 1;
     for (uint32_t i = 0; i < rank; i++)
@@ -26,7 +26,7 @@ static float number(uint64_t i) {
     return 1 + (float)(i % 8) / 8;
 }
 
-/* Factors 1, 2, 3, ... */
+/* Factors 1, 2, 3, ... as F32. */
 static Tensor factors(Arena *a, uint32_t rank, const uint64_t *shape) {
     uint64_t n = 1;
     for (uint32_t i = 0; i < rank; i++)
@@ -87,7 +87,7 @@ static void a_factor_counts_for_a_row_or_for_all(void **state) {
         for (uint64_t j = 0; j < 24; j++)
             assert_int_equal(got[j], f32_to_bf16(number(j) * (float)(scales[i].all ? 1 : j / 4 + 1)));
     }
-    /* two matrices, 2 x 2 factors each */
+    /* A stack of two matrices with 2 x 2 factors each. */
     Tensor stack = numbers(&a, SHAPE(2, 4, 6)), s = factors(&a, SHAPE(2, 2, 2));
     float got[48];
     assert_true(hf_dequantized(&a, &stack, &s, 3, 4, DTYPE_F32, &t, &e));
@@ -120,7 +120,7 @@ static void scales_that_do_not_fit_are_refused(void **state) {
     arena_free(&a);
 }
 
-/* Too large for the type that is asked for: said as of any tensor. */
+/* A dequantized value that is too large for the view type gives the same error as in any other tensor. */
 static void products_too_large_for_their_type_are_refused(void **state) {
     (void)state;
     Arena a = {0};
@@ -177,7 +177,7 @@ static void mxfp4_is_regrouped(void **state) {
 
 /* ---- a model ---- */
 
-/* tiny_checkpoint with every up_proj in fp8, its factors beside it unless `bare`. */
+/* tiny_checkpoint with each up_proj in fp8 and its factors beside it; without the factors if `bare`. */
 static const char *fp8_folder(const char *quantization, bool bare) {
     char config[1200];
     snprintf(config, sizeof config, "%.*s, \"quantization_config\": %s}", (int)strlen(tiny_config) - 1,

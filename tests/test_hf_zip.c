@@ -1,4 +1,5 @@
-/* Hugging Face folders in one zip: written, read, and refused. */
+/* Tests of formats/hf_zip.h, formats/zip_map.h and formats/hf_zip_write.h: folders in a zip that are read,
+ * refused and written. */
 #include "formats/file.h"
 #include "formats/hf_write.h"
 #include "tests/made_zip.h"
@@ -7,7 +8,7 @@
 #define WRITE(...)                                                                                           \
     write_zip("x.zip", (const Item[]){__VA_ARGS__}, sizeof((const Item[]){__VA_ARGS__}) / sizeof(Item))
 
-/* One tensor, w = 1 2 3 4. */
+/* A safetensors file with one tensor, w = [1, 2, 3, 4]. */
 static const char weights[] =
     "\x37\0\0\0\0\0\0\0{\"w\":{\"dtype\":\"U8\",\"shape\":[2,2],\"data_offsets\":[0,4]}}\1\2\3\4";
 #define WEIGHTS(name)                                                                                        \
@@ -59,7 +60,7 @@ static void reads_shards_by_their_index(void **state) {
         "name");
 }
 
-/* Companions may be packed, weights are read where they lie. */
+/* Side files may be deflated; weights have to be stored, because they are read in place. */
 static void companions_may_be_deflated_and_weights_not(void **state) {
     (void)state;
     Item config = CONFIG("config.json"), packed = WEIGHTS("model.safetensors");
@@ -80,7 +81,7 @@ static void companions_may_be_deflated_and_weights_not(void **state) {
 
 /* ---- refused ---- */
 
-/* Every occurrence of `from` in the file becomes `to`, of the same length. */
+/* Replaces each occurrence of `from` in the file by `to`, which has the same length. */
 static const char *patched(const char *path, const char *from, const char *to, size_t n) {
     Buffer b = {0};
     Error e = {0};
@@ -97,7 +98,8 @@ static const char *patched(const char *path, const char *from, const char *to, s
     return out;
 }
 
-/* A little-endian field of central directory entry `which`, at `offset` of it. */
+/* Sets a little-endian field of entry number `which` of the central directory, at `offset` within the
+ * entry. */
 static const char *with_field(const char *path, int which, size_t offset, uint32_t value) {
     Buffer b = {0};
     Error e = {0};
@@ -128,7 +130,8 @@ static void entries_that_overlap_or_lie_are_refused(void **state) {
     WRITE(CONFIG("config.json"), WEIGHTS("model.safetensors"), {"aa", "1234567", 7, 0},                      \
           {"ab", "12345678", 8, 0})
     assert_refused(patched(BOTH, "ab", "aa", 2), "x.zip: entry 'aa' occurs twice");
-    /* 42: where its local header is; that of the third at the second's place */
+    /* Offset 42 of a directory entry is where its local header lies: that of the third entry is pointed to
+     * the place of the second. */
     assert_refused(with_field(BOTH, 0, 42, 30 + 11 + 8),
                    "x.zip: entries 'config.json' and 'model.safetensors' overlap");
     enum { COMPRESSED = 20, SIZE = 24 };
@@ -214,7 +217,7 @@ static void written_to_be_read_in_place(void **state) {
     checkpoint_close(folder);
 }
 
-/* The same verbs, the same answers. */
+/* The verbs of the program give the same answers for a folder and for the zip of it. */
 static void goes_wherever_a_model_goes(void **state) {
     (void)state;
     const char *words;

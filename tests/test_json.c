@@ -1,4 +1,5 @@
-/* JSON: what jansson refuses and people publish, and numbers that come out as they went in. */
+/* Tests of formats/json.h: integers beyond 64 bits, which jansson refuses but published files contain, and
+ * numbers that are printed as they were read. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -104,7 +105,7 @@ static void assert_text(const char *bytes, const char *expected) {
     json_decref(text);
 }
 
-/* File names are bytes. */
+/* File names are bytes and need not be valid UTF-8. */
 static void any_bytes_become_text(void **state) {
     (void)state;
     assert_text("", "");

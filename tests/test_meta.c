@@ -1,8 +1,9 @@
-/* GGUF's key-values in memory: what goes in comes out as its own kind and as no other. */
+/* Tests of formats/meta.h: values that are set come back through the getter of their kind and through no
+ * other. */
 #include "formats/meta.h"
 #include "tests/scratch.h"
 
-/* Sets `key` to the scalar of `bytes` in type `t`. */
+/* Sets `key` to a scalar of type `t` with these bytes. */
 static void set(Checkpoint *c, const char *key, MetaType t, const void *bytes) {
     meta_set_raw(c,
                  &(MetaEntry){.key = key, .type = t, .count = 1, .bytes = bytes, .size = meta_type_size(t)});
@@ -15,13 +16,13 @@ static void sizes_of_types(void **state) {
         assert_int_equal(meta_type_size((MetaType)t), sizes[t]);
 }
 
-/* Every integer type serves meta_u64 (unless it is negative) and nothing else does. */
+/* meta_u64 accepts each integer type with values from 0 on, and nothing else. */
 static void integers(void **state) {
     (void)state;
     static const struct {
         MetaType type;
         int64_t value;
-        bool serves;
+        bool accepted;
     } cases[] = {
         {META_U8, 200, true},         {META_I8, 100, true},  {META_I8, -1, false},
         {META_U16, 60000, true},      {META_I16, 300, true}, {META_I16, -300, false},
@@ -35,8 +36,8 @@ static void integers(void **state) {
         double d;
         bool b;
         set(c, "k", cases[i].type, &cases[i].value);
-        assert_int_equal(meta_u64(c, "k", &v), cases[i].serves);
-        assert_int_equal(v, cases[i].serves ? (uint64_t)cases[i].value : 77);
+        assert_int_equal(meta_u64(c, "k", &v), cases[i].accepted);
+        assert_int_equal(v, cases[i].accepted ? (uint64_t)cases[i].value : 77);
         assert_int_equal(meta_f64(c, "k", &d), cases[i].type == META_F32 || cases[i].type == META_F64);
         assert_int_equal(meta_bool(c, "k", &b), cases[i].type == META_BOOL);
         assert_null(meta_string(c, "k", NULL));
@@ -139,7 +140,8 @@ static void arrays_of_strings(void **state) {
     checkpoint_close(c);
 }
 
-/* Order is kept; a key is set where it stands, whatever its new kind; callers may reuse their memory. */
+/* Keys keep their order; a key that is set again keeps its place, whatever its new type; callers may reuse
+ * the memory of what they passed. */
 static void keys_keep_their_places(void **state) {
     (void)state;
     Checkpoint *c = checkpoint_new(FORMAT_GGUF);
@@ -168,7 +170,7 @@ static void keys_keep_their_places(void **state) {
     assert_string_equal(meta_string(c, "key.50", NULL), "fifty");
     uint64_t u;
     assert_true(meta_u64(c, "key.98", &u) && u == 98);
-    /* an entry of the table itself, given back to it */
+    /* meta_set_raw accepts an entry that lies in the table itself. */
     MetaEntry same = *meta_find(c, "key.50");
     meta_set_raw(c, &same);
     assert_string_equal(meta_string(c, "key.50", NULL), "fifty");

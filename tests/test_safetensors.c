@@ -1,7 +1,7 @@
-/* safetensors files, right and wrong. */
+/* Tests of formats/safetensors.h: valid files, and each way in which a header can be wrong. */
 #include "tests/scratch.h"
 
-/* u64 header length, header, `n` data bytes 0, 1, 2, ... */
+/* Writes a safetensors file: the length of the header, the header, and `n` data bytes 0, 1, 2, ... */
 static Buffer file_of(const char *header, size_t n) {
     Buffer b = {0};
     uint64_t size = strlen(header);

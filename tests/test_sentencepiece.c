@@ -1,4 +1,5 @@
-/* tokenizer.model: what is read from it, the tokens that it makes, and bytes that are none. */
+/* Tests of formats/sentencepiece.h and of the tokenizers made from such files: what is read, which tokens
+ * result, and files that are damaged. */
 #include "formats/sentencepiece.h"
 #include "surgery/tokenizer/tokenizer.h"
 #include "tests/scratch.h"
@@ -179,7 +180,7 @@ static const char *ids_of(const Tokenizer *t, const char *text) {
     return line;
 }
 
-/* text, tokens, text, tokens, ..., NULL */
+/* Checks tokenizations: text, tokens, text, tokens, ..., NULL. */
 static void check_tokens(Settings s, const char *const *pairs) {
     Buffer b = some_model(s);
     Checkpoint *c = folder_of(&b);
@@ -209,8 +210,8 @@ static void makes_tokens_as_the_library(void **state) {
     check_tokens(s, PAIRS("", "2", "abab", "9 8 2", " a  xx", "5 6 5 0 2"));
 }
 
-/* A double array that turns 'x' into "ab": the root's children at 1, that of 'x' at 1 ^ 'x', its value at
- * that ^ 2. */
+/* A charsmap that turns "x" into "ab". It is a double array: the children of the root are at 1, the unit of
+ * "x" is at 1 ^ 'x', and its value at that ^ 2. */
 static void charsmaps_replace_text_and_stay_in_bounds(void **state) {
     (void)state;
     enum { UNITS = 256, X = 1 ^ 'x' };
@@ -243,7 +244,7 @@ static void charsmaps_replace_text_and_stay_in_bounds(void **state) {
     tokenizer_close(writes_ff);
     checkpoint_close(broken);
     buffer_free(&bad);
-    /* whatever the units say, nothing beyond is read */
+    /* Whatever the units of the double array say, nothing past its end is read. */
     for (size_t i = 0; i < UNITS; i++)
         ((uint32_t *)b.data)[1 + i] = 0xffffffffu << (i % 32);
     Buffer model = some_model(s);
@@ -297,7 +298,8 @@ static void refuses_what_is_not_supported_by_name(void **state) {
     open_refused(llama, "tokenizer_config.json", "{", "tokenizer_config.json:1:");
 }
 
-/* Every cut, every bit flipped: opened and usable, or refused as bad input. */
+/* Files cut at each length and with each bit flipped are either opened and usable, or refused as wrong
+ * input. */
 static void every_damage_is_usable_or_bad_input(void **state) {
     (void)state;
     Buffer b = some_model(llama);

@@ -1,4 +1,4 @@
-/* Tensors as descriptions of bytes: which bytes they serve, in which order and type. */
+/* Tests of formats/tensor.h and formats/tensor_views.h: which bytes a view has, in which order and type. */
 #include <float.h>
 #include <math.h>
 
@@ -13,8 +13,8 @@ static const ByteSource *memory(Arena *a, const void *bytes, size_t n) {
     return s;
 }
 
-/* A source that has to be asked, and says no behind its end. */
-static bool serve(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
+/* A source without a map, which fails for requests past its end. */
+static bool read_asked(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     if (offset + n > s->size) return error_set(e, ERR_INPUT, "%s: cut short", s->path);
     memcpy(out, (const uint8_t *)s->context + offset, n);
     return true;
@@ -22,11 +22,11 @@ static bool serve(const ByteSource *s, uint64_t offset, size_t n, void *out, Err
 
 static const ByteSource *asked(Arena *a, const void *bytes, size_t n) {
     ByteSource *s = arena_alloc(a, sizeof *s);
-    *s = (ByteSource){.path = "asked", .size = n, .read = serve, .context = (void *)bytes};
+    *s = (ByteSource){.path = "asked", .size = n, .read = read_asked, .context = (void *)bytes};
     return s;
 }
 
-/* 0, 1, 2, ... as F32. */
+/* The numbers 0, 1, 2, ... as F32. */
 static float *counting(Arena *a, size_t n) {
     float *v = arena_alloc(a, n * sizeof *v);
     for (size_t i = 0; i < n; i++)
@@ -55,7 +55,7 @@ static void shapes(void **state) {
     arena_free(&a);
 }
 
-/* Rows that lie in three places, one of which has to be asked, served from any row on and in any order. */
+/* A tensor of three parts, one of them without a map, is read from each row on and in any order. */
 static void rows_in_parts(void **state) {
     (void)state;
     enum { ROWS = 11, COLS = 3 };
@@ -103,7 +103,7 @@ static void permutations_compose(void **state) {
     assert_memory_equal(got, ((float[]){1, 2, 3, 4, 0}), sizeof got);
     assert_int_equal(tensor_status(&t), TENSOR_PERMUTED);
     assert_null(tensor_map(&t));
-    tensor_permute(&a, &t, swap); /* of what is served now */
+    tensor_permute(&a, &t, swap); /* of the present view */
     assert_true(tensor_read_f32(&t, got, &e));
     assert_memory_equal(got, ((float[]){2, 1, 3, 4, 0}), sizeof got);
     static const uint32_t undo[] = {4, 1, 0, 2, 3};
@@ -132,7 +132,8 @@ static void biases_are_permuted_by_element(void **state) {
     arena_free(&a);
 }
 
-/* Larger than the pieces in which values are converted: many rows, and rows that are larger alone. */
+/* Tensors larger than the chunks in which values are converted: many rows, and rows that are larger than a
+ * chunk by themselves. */
 static void types_change_on_the_way(void **state) {
     (void)state;
     static const uint64_t shapes[][2] = {{200000, 3}, {3, 200000}, {1, 1}};
@@ -197,7 +198,7 @@ static void statuses(void **state) {
     arena_free(&a);
 }
 
-/* The hash is that of the served bytes, however they come to be. */
+/* The hash is that of the bytes of the view, whether they are mapped or computed. */
 static void hashes_are_of_what_is_served(void **state) {
     (void)state;
     enum { ROWS = 3000, COLS = 300 }; /* several pieces */
@@ -253,7 +254,8 @@ static void what_cannot_be_converted_is_named(void **state) {
     arena_free(&a);
 }
 
-/* Infinite values are the source's own and stay; finite ones must not become infinite on the way. */
+/* Infinite values of the source stay as they are, but finite values must not become infinite when they are
+ * written. */
 static void what_is_too_large_for_a_type_is_named(void **state) {
     (void)state;
     static const struct {
@@ -321,7 +323,7 @@ static void a_source_that_fails_is_heard(void **state) {
     arena_free(&a);
 }
 
-/* A header may claim any number of rows of nothing; they must not keep us busy. */
+/* A header may claim any number of empty rows; reading them must take no time. */
 static void empty_rows_take_no_time(void **state) {
     (void)state;
     Arena a = {0};

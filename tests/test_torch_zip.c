@@ -1,9 +1,10 @@
-/* PyTorch zip checkpoints, right and wrong, built by libzip. */
+/* Tests of formats/torch_zip.h: PyTorch checkpoints, valid and wrong, which the tests build with libzip. */
 #include "formats/checkpoint_open.h"
 #include "formats/file.h"
 #include "tests/made_zip.h"
 
-/* Pieces of pickles. A literal each, so that no escape runs into the next character. */
+/* Pieces of pickles. Each is a string literal of its own, so that no escape sequence runs into the next
+ * character. */
 #define TEXT(length, text) "X" length "\0\0\0" text
 #define TENSOR(type, key, elements, offset, shape, strides)                                                  \
     "ctorch._utils\n_rebuild_tensor_v2\n((" TEXT("\7", "storage") "ctorch\n" type "\n" TEXT("\1", key)       \
@@ -151,11 +152,12 @@ static void refuses_other_zips(void **state) {
     assert_refused(WRITE(pickle, {"m/data/0", six, 0, 0}), "m/data/0 has 0 bytes, its storage takes 24");
     assert_refused(WRITE(pickle, {"m/data/0", six, sizeof six, ZIP_CM_BZIP2}),
                    "m/data/0: compressed by method 12");
-    assert_refused(WRITE({"m/data.pkl", "", 0, 0}), "data.pkl: offset 0: a pickle has to begin with its protocol");
+    assert_refused(WRITE({"m/data.pkl", "", 0, 0}),
+                   "data.pkl: offset 0: a pickle has to begin with its protocol");
     assert_refused(scratch_text("x.bin", "PK\3\4 and no more"), "not a complete zip file: ");
 }
 
-/* The whole of a shard, found from an index. */
+/* Shards in PyTorch form, found through an index. */
 static void reads_shards(void **state) {
     (void)state;
     scratch_folder("sharded");
@@ -182,9 +184,9 @@ static void reads_shards(void **state) {
     assert_refused(scratch_path("sharded"), "'../b.bin', is not a file name");
 }
 
-/* Every tensor of an accepted file reads, or is refused as bad input: a checksum speaks up when bytes are
- * first served. True if all read. */
-static bool serves(const char *path) {
+/* True if the file is accepted and each of its tensors can be read. A tensor that cannot be read has to be
+ * refused as wrong input: checksums are compared when bytes are first read. */
+static bool can_be_read(const char *path) {
     Error e = {0};
     Checkpoint *c = checkpoint_open(path, &e);
     bool ok = c != NULL;
@@ -209,21 +211,21 @@ static void survives_every_damage(void **state) {
         Buffer b = {0};
         Error e = {0};
         assert_true(file_read(write_zip("whole.bin", items, 2), 1 << 20, &b, &e));
-        assert_true(serves(scratch_path("whole.bin")));
+        assert_true(can_be_read(scratch_path("whole.bin")));
         for (size_t cut = 0; cut < b.size; cut++)
-            assert_false(serves(scratch_file("x.bin", b.data, cut)));
+            assert_false(can_be_read(scratch_file("x.bin", b.data, cut)));
         for (size_t i = 0; i < b.size; i++)
             for (int bit = 0; bit < 9; bit++) {
                 uint8_t kept = b.data[i];
                 b.data[i] ^= bit < 8 ? (uint8_t)(1 << bit) : 0xff;
-                serves(scratch_file("x.bin", b.data, b.size));
+                can_be_read(scratch_file("x.bin", b.data, b.size));
                 b.data[i] = kept;
             }
         buffer_free(&b);
     }
 }
 
-/* A flipped bit in the weights themselves is found by the entry's checksum. */
+/* A flipped bit in the weights is found by the checksum of the zip entry. */
 static void finds_damaged_weights(void **state) {
     (void)state;
     Buffer b = {0};

@@ -1,4 +1,5 @@
-/* Pickles of state dicts, and those that are none. */
+/* Tests of formats/unpickle.h and formats/pickle_values.h: pickles of state dicts, and pickles that are
+ * refused. */
 #include "formats/unpickle.h"
 #include "tests/scratch.h"
 
@@ -7,7 +8,8 @@ typedef struct Pickle {
     size_t n;
 } Pickle;
 
-/* Pieces of pickles. A literal each, so that no escape runs into the next character. */
+/* Pieces of pickles. Each is a string literal of its own, so that no escape sequence runs into the next
+ * character. */
 #define RAW(bytes)                                                                                           \
     { bytes, sizeof(bytes) - 1 }
 #define PICKLE(ops) ((Pickle)RAW("\x80\002" ops))
@@ -135,7 +137,7 @@ static void refuses_to_import(void **state) {
          "imports 'torch.nn.modules.linear.Linear': a whole module, not its state dict; save "
          "model.state_dict() instead"},
         {RAW("\x80\2ctorch.nnx\nf\n."), "imports 'torch.nnx.f', which no state dict needs"},
-        {RAW("\x80\2ctorch._utils\n_rebuild_qtensor\n."), "a quantised torch tensor"},
+        {RAW("\x80\2ctorch._utils\n_rebuild_qtensor\n."), "a quantized torch tensor"},
         {RAW("\x80\2cos"), "offset 2: an imported name has no end"},
         {RAW("\x80\2cos\nsystem"), "an imported name has no end"},
         {RAW("\x80\4K\1K\2\x93."), "module and name of an import are not two strings"},
@@ -257,7 +259,8 @@ static void refuses_impossible_tensors(void **state) {
         assert_pickle_refused(cases[i].pickle, cases[i].says);
 }
 
-/* Nesting costs no stack of ours: neither a tower of tuples nor one of marks. */
+/* Nested values need no recursion: neither many tuples within each other nor many marks exhaust the stack of
+ * the process. */
 static void survives_towers(void **state) {
     (void)state;
     enum { HIGH = 1 << 20 };

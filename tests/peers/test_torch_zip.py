@@ -137,7 +137,7 @@ def test_what_is_no_state_dict(tmp_path):
         (module, "torch.nn.modules.linear.Linear': a whole module, not its state dict; save model.state_dict()"),
         (w, "holds a tensor, not a state dict"),
         ([w, w], "holds a list, not a state dict"),
-        ({"q": torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)}, "a quantised torch tensor"),
+        ({"q": torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)}, "a quantized torch tensor"),
         ({"s": torch.eye(2).to_sparse()}, "a sparse tensor"),
         ({"m": torch.zeros(2, device="meta")}, "a tensor on the meta device"),
         ({"c": torch.zeros(2, dtype=torch.complex64).conj()}, "a conjugated or negated view"),
