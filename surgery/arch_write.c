@@ -14,8 +14,8 @@ static void set_longrope(Checkpoint *out, const RopeScaling *r) {
                  r->attention_factor > 0 ? r->attention_factor : rope_default_attention_factor(r));
 }
 
-/* rope.dimension_count is left alone where it says the same, and becomes head_dim where nothing rotates, which is
- * also what llama.cpp takes where the key is absent. */
+/* rope.dimension_count is left alone where it says the same, and becomes head_dim where nothing rotates,
+ * which is also what llama.cpp takes where the key is absent. */
 void arch_set_rope(const Model *m, Checkpoint *out, const LayerSpec *l) {
     static const char *const scaling_keys[] = {"rope.scaling.type",
                                                "rope.scaling.factor",
@@ -54,7 +54,7 @@ void arch_set_rope(const Model *m, Checkpoint *out, const LayerSpec *l) {
 bool arch_can_scale_rope(const Model *m, char *why, size_t size) {
     const LayerSpec *l = NULL;
     if (!model_has_one_main_rotation(m, &l))
-        return refuse_because(why, size, "has one rope base for all layers");
+        return refuse_because(why, size, "supports only one rope base for all layers");
     if (l && l->scaling.kind == ROPE_SCALING_DYNAMIC)
         return refuse_because(why, size, "has no dynamic NTK scaling");
     if (l && l->scaling.kind == ROPE_SCALING_YARN &&

@@ -77,14 +77,14 @@ uint32_t model_window(const Model *m) {
 bool model_has_one_window_size(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].window && m->spec.layers[i].window != model_window(m))
-            return refuse_because(why, size, "has one window size for all windowed layers");
+            return refuse_because(why, size, "supports only one window size");
     return true;
 }
 
 bool model_has_one_window(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].window != m->spec.layers[0].window)
-            return refuse_because(why, size, "has a window in all layers or in none");
+            return refuse_because(why, size, "supports a window in all layers or in none");
     return true;
 }
 
@@ -181,17 +181,18 @@ bool model_has_one_main_rotation(const Model *m, const LayerSpec **found) {
 /* The order of the questions is that of the block, so that the first reason given is the most telling one. */
 bool model_has_standard_layers(const Model *m, char *why, size_t size) {
     const ModelSpec *s = &m->spec;
-    if (s->norm != NORM_RMS || s->unit_offset_norm) return refuse_because(why, size, "has RMSNorm");
+    if (s->norm != NORM_RMS || s->unit_offset_norm) return refuse_because(why, size, "supports RMSNorm only");
     if (s->head_bias || s->logit_softcap > 0)
         return refuse_because(why, size, "has neither a bias nor a soft cap on logits");
     for (uint32_t i = 0; i < s->n_layers; i++) {
         const LayerSpec *l = &s->layers[i];
         if (l->no_pre_norms || l->post_norms || l->residual_layout != RESIDUAL_SEQUENTIAL)
             return refuse_because(
-                why, size, "has one norm before attention and one before the MLP, one after the other");
-        if (l->no_gate || l->activation != ACT_SILU) return refuse_because(why, size, "has SwiGLU");
+                why, size, "requires one norm before attention and one before the MLP, one after the other");
+        if (l->no_gate || l->activation != ACT_SILU) return refuse_because(why, size, "supports SwiGLU only");
         if (l->softcap > 0) return refuse_because(why, size, "has no soft cap on scores");
-        if (l->chunked && !layer_is_global(m, l)) return refuse_because(why, size, "has windows, not chunks");
+        if (l->chunked && !layer_is_global(m, l))
+            return refuse_because(why, size, "supports sliding windows, not chunks");
         if (l->temperature_scale)
             return refuse_because(why, size, "does not scale queries by their position");
     }
@@ -204,9 +205,9 @@ bool model_has_uniform_experts(const Model *m, char *why, size_t size) {
     const LayerSpec *first = &m->spec.layers[0];
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
-        if (!l->n_experts) return refuse_because(why, size, "has experts in every layer");
+        if (!l->n_experts) return refuse_because(why, size, "requires experts in every layer");
         if (l->n_experts != first->n_experts || l->top_k != first->top_k)
-            return refuse_because(why, size, "has the same number of experts in every layer");
+            return refuse_because(why, size, "requires the same number of experts in every layer");
         if (l->routing != ROUTING_OF_CHOSEN)
             return refuse_because(why, size, "weights experts by a softmax over those chosen");
         if (l->shared_expert || l->router_bias || l->mlp_bias)

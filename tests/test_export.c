@@ -632,9 +632,9 @@ static void what_nothing_carries_is_refused_with_reasons(void **state) {
     ExportOptions o = {.format = FORMAT_GGUF};
     assert_no_export(&c, &o, ERR_FAILED, "own: has no windows per layer");
     assert_no_export(&c, &o, ERR_FAILED, "granite: rotates in all layers or in none");
-    assert_no_export(&c, &o, ERR_FAILED, "granite_swa: has one window size for all windowed layers");
+    assert_no_export(&c, &o, ERR_FAILED, "granite_swa: supports only one window size");
     o.format = FORMAT_HF;
-    assert_no_export(&c, &o, ERR_FAILED, "smollm3: has one window size for all windowed layers");
+    assert_no_export(&c, &o, ERR_FAILED, "smollm3: supports only one window size");
     o.carrier = "granit";
     assert_no_export(&c, &o, ERR_USAGE,
                      "there is no HF carrier 'granit' (own, smollm3, granite_swa, granitemoe_swa, partial-0, "

@@ -392,7 +392,7 @@ static void plan_touches_nothing_and_tells_all(void **state) {
         ("evaluate: source; after surgery, untrained; after recalibration; perplexity at 16, 32; about 1260 "
          "tokens"),
         "output out/hf (hf, ",
-        "  carrier smollm3: transformers from 4.53\n    not own: says nothing of rotation",
+        "  carrier smollm3: transformers from 4.53\n    not own: has no keys for rotation",
         "  tensors: 38 changed\n",
         "  key model_type: \"llama\" -> \"smollm3\"\n",
         "  key no_rope_layers: absent -> [1, 1, 0, 0]\n",
@@ -485,7 +485,7 @@ static void mistakes_that_the_model_shows(void **state) {
         {HEAD "outputs:\n  - {path: new/o, carrier: granite}\n", "",
          "r.yaml:3:5: there is no HF carrier 'granite'"},
         {HEAD TAIL "surgery: [drop_rope]\n", "--set outputs.0.carrier=own",
-         "r.yaml:2:10: the carrier own cannot express this: it says nothing of rotation"},
+         "r.yaml:2:10: the carrier own cannot express this: it has no keys for rotation"},
         {HEAD "outputs: {path: in}\n", "", "r.yaml:2:10: in: the source is there"},
         {HEAD "outputs: {path: .}\n", "--force", "r.yaml:2:10: .: the source is there"},
         {HEAD TAIL "recalibrate: {data: train, tokens: 1, context: 8, batch: 8, accumulate: 3}\n", "",

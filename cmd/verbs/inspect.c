@@ -7,7 +7,7 @@
 #include "cmd/command_line.h"
 #include "formats/checkpoint_open.h"
 #include "formats/json.h"
-#include "surgery/family.h"
+#include "surgery/carriers/carriers.h"
 #include "surgery/rope_frequencies.h"
 #include "surgery/spec_json.h"
 
@@ -71,6 +71,8 @@ static void print_json(const Model *m) {
     for (size_t i = 0; i < sizeof told / sizeof *told; i++)
         if (json_object_get(manifest, told[i]))
             json_object_set(o, told[i], json_object_get(manifest, told[i]));
+    json_object_set_new(o, "runtimes",
+                        carrier_runtimes_of(m->source, json_get_string(manifest, "carrier"), m->family));
     json_decref(manifest);
     cmd_print_json(o);
     json_decref(o);
@@ -140,10 +142,8 @@ static void print_experts(const ModelSpec *s) {
 /* The structure of a layer in one line: norms, residual layout, MLP, and norms and caps in attention. Layer 0
  * stands for all: the supported families do not mix structures. */
 static void print_block(const ModelSpec *s) {
-    static const char *const gated[] = {"SwiGLU", "GeGLU", "GeGLU (tanh)", "clipped SwiGLU"},
-                             *const plain[] = {"SiLU", "GELU", "GELU (tanh)"},
-                             *const norms[] = {"", " normed per head", " normed over all heads",
-                                               " normed per head, without a weight"};
+    static const char *const norms[] = {"", " normed per head", " normed over all heads",
+                                        " normed per head, without a weight"};
     const LayerSpec *l = &s->layers[0];
     printf("block      %s%s %s%s, %s", s->norm == NORM_LAYER ? "LayerNorm" : "RMSNorm",
            s->unit_offset_norm ? " of 1 + weight" : "",
@@ -154,7 +154,7 @@ static void print_block(const ModelSpec *s) {
            : l->residual_layout == RESIDUAL_PARALLEL_SHARED_NORM
                ? " attention and MLP side by side, one norm for both"
                : " attention and MLP side by side",
-           l->no_gate ? plain[l->activation] : gated[l->activation]);
+           l->no_gate ? activation_info(l->activation)->mlp : activation_info(l->activation)->gated_mlp);
     print_experts(s);
     if (l->q_norm != QK_NORM_NONE)
         printf(", queries%s%s", l->k_norm == l->q_norm ? " and keys" : "", norms[l->q_norm]);
@@ -176,6 +176,18 @@ static void print_types(const Model *m) {
     printf("\n");
 }
 
+/* Those of the tested runtimes that run the checkpoint as it is. */
+static void print_runtimes(const Model *m, const char *carrier) {
+    json_t *list = carrier_runtimes_of(m->source, carrier, m->family), *row;
+    Buffer names = {0};
+    size_t i;
+    json_array_foreach(list, i, row) if (json_is_true(json_object_get(row, "runs")))
+        buffer_printf(&names, "%s%s", names.size ? ", " : "", json_get_string(row, "runtime"));
+    printf("runtimes   %s\n", names.size ? buffer_string(&names) : "none of those tested (--json says why)");
+    buffer_free(&names);
+    json_decref(list);
+}
+
 /* The stock architecture that an output of derope was written as, what in it expresses the missing rotation,
  * and why each preferred carrier was rejected. */
 static void print_carrier(const Model *m) {
@@ -186,6 +198,7 @@ static void print_carrier(const Model *m) {
     if (name) printf("carrier    %s%s%s\n", name, says ? ": " : "", says ? says : "");
     json_object_foreach(json_object_get(manifest, "carrier_because"), other, why)
         printf("           not %s: %s\n", other, json_is_string(why) ? json_string_value(why) : "");
+    print_runtimes(m, name);
     json_decref(manifest);
 }
 
@@ -233,8 +246,9 @@ const Verb verb_inspect = {
     .about = VERB_MODEL_IS "\n\n--json prints .format, .family, .context, .spec (sizes; "
                            ".spec.layers[i].position is \"rope\", \"partial\" or "
                            "\"nope\", .window a number of tokens or null, .rope the base, rotary_dim and "
-                           "scaling) and .tensors[] (name, role, "
-                           "dtype, shape, bytes); and, if derope made it, .passes, .carrier, .carrier_says "
+                           "scaling), .tensors[] (name, role, "
+                           "dtype, shape, bytes) and .runtimes[] (runtime, runs, why); and, if derope made "
+                           "it, .passes, .carrier, .carrier_says "
                            "and .carrier_because: which stock "
                            "architecture carries it, how, and why those preferred could not.",
     .groups = json_arguments_groups,

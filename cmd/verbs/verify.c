@@ -11,7 +11,6 @@
 #include "formats/text.h"
 #include "surgery/carriers/carriers.h"
 #include "surgery/derope_keys.h"
-#include "surgery/runtimes.h"
 
 /* What was found; every problem is one line for a person and one string in the JSON. */
 typedef struct Report {
@@ -177,18 +176,6 @@ static void check_model(Report *r) {
     model_close(m);
 }
 
-/* ---- who runs it ---- */
-
-/* The first release that runs the output: by the carrier that wrote it, and for a family's own architecture
- * by the family as the output is read again. NULL: no stock runtime, or the output is not a model. */
-static const char *since(const Report *r) {
-    const char *name = json_get_string(r->manifest, "carrier");
-    const Carrier *carrier = name ? carrier_by_name(r->c->format, name) : NULL;
-    if (!r->family) return carrier ? carrier->since : NULL;
-    if (carrier) return carrier_since(carrier, r->family);
-    return r->c->format == FORMAT_GGUF ? r->family->gguf.since : r->family->hf.since;
-}
-
 /* ---- the verb ---- */
 
 static json_t *to_json(const Report *r) {
@@ -197,7 +184,7 @@ static json_t *to_json(const Report *r) {
     return json_pack("{s:o, s:b, s:s, s:s, s:I, s:O, s:o}", "path", json_text(r->c->path), "ok",
                      json_array_size(r->problems) == 0, "carrier", carrier ? carrier : "", "carried_by",
                      by ? by : "", "tensors_verified", (json_int_t)r->n_tensors, "problems", r->problems,
-                     "runtimes", runtimes_of(r->c, since(r)));
+                     "runtimes", carrier_runtimes_of(r->c, carrier, r->family));
 }
 
 static void print_text(const json_t *report) {

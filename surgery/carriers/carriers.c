@@ -69,6 +69,14 @@ const char *carrier_since(const Carrier *c, const Family *f) {
     return c->since ? c->since : c->format == FORMAT_GGUF ? stock->gguf.since : stock->hf.since;
 }
 
+json_t *carrier_runtimes_of(const Checkpoint *c, const char *carrier, const Family *f) {
+    const Carrier *named = carrier ? carrier_by_name(c->format, carrier) : NULL;
+    const Carrier *by = named ? named : c->format == FORMAT_GGUF ? &carrier_gguf_own : &carrier_hf_own;
+    /* A source with custom code is not what its stock family is; an output of it names the stock class. */
+    bool custom = f && !named && c->format != FORMAT_GGUF && f->hf.quirks & HF_CUSTOM_CODE;
+    return runtimes_of(c, custom ? NULL : f ? carrier_since(by, f) : by->since);
+}
+
 void carrier_runtimes(const Carrier *c, const Family *f, char *out, size_t size) {
     char since[100];
     runtime_since_text(c->format, carrier_since(c, f), since, sizeof since);

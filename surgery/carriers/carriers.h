@@ -31,7 +31,11 @@ bool carrier_needs_o_bias(const Carrier *c, const Model *m);
 /* The first release of a runtime that runs a result as intended, as Carrier.since has it. `f` is the family
  * of the source, or of the result as it is read again. NULL: no stock runtime. */
 const char *carrier_since(const Carrier *c, const Family *f);
-/* The same in words, with the carrier's caveat: "transformers from 4.53". */
+/* Which runtimes run a checkpoint (surgery/runtimes.h: [{"runtime", "runs", "why"}]), by the carrier that its
+ * manifest names and the family that it is read as. `carrier` NULL or unknown: the family's own class or
+ * architecture. `f` NULL: it cannot be read as a model. New reference. */
+json_t *carrier_runtimes_of(const Checkpoint *c, const char *carrier, const Family *f);
+/* The first release in words, with the carrier's caveat: "transformers from 4.53". */
 void carrier_runtimes(const Carrier *c, const Family *f, char *out, size_t size);
 
 #endif

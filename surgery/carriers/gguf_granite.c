@@ -17,7 +17,7 @@ static bool granite_can(const Model *m, char *why, size_t size) {
         return refuse_because(why, size, "rotates in all layers or in none");
     if (!model_all_layers(m, layer_is_global)) return refuse_because(why, size, "has no windows");
     if (!model_has_one_softmax_scale(m))
-        return refuse_because(why, size, "has one softmax scale for all layers");
+        return refuse_because(why, size, "supports only one softmax scale for all layers");
     if (model_has_sinks(m)) return refuse_because(why, size, "has no attention sinks");
     if (model_has_qk_norm(m)) return refuse_because(why, size, "has no norms on queries and keys");
     return true;
@@ -67,7 +67,7 @@ static bool swa_can(const Model *m, char *why, size_t size) {
     }
     if (!model_has_one_window_size(m, why, size)) return false;
     if (!model_has_one_softmax_scale(m))
-        return refuse_because(why, size, "has one softmax scale for all layers");
+        return refuse_because(why, size, "supports only one softmax scale for all layers");
     if (model_has_qk_norm(m)) return refuse_because(why, size, "has no norms on queries and keys");
     /* llama.cpp stops on inputs that no layer reads */
     if (model_all_layers(m, layer_is_nope)) return refuse_because(why, size, "needs a layer that rotates");

@@ -24,7 +24,7 @@ static bool own_block(const Model *m, char *why, size_t size) {
     if (f->gguf.carrier) return refuse_because(why, size, "is written by the carrier %s", f->gguf.carrier);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].activation != f->layer.activation)
-            return refuse_because(why, size, "has one activation, whatever the configuration says");
+            return refuse_because(why, size, "supports only one activation, whatever the configuration says");
     if ((f->gguf.quirks & GGUF_NO_O_BIAS) && m->spec.layers[0].o_bias)
         return refuse_because(why, size, "has no bias after attention");
     if (!model_keeps_family_norms(m, why, size)) return false;

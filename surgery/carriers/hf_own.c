@@ -42,7 +42,8 @@ static bool uniform_can(const Model *m, char *why, size_t size) {
             layer_is_nope(m, &m->spec.layers[i]))
             return refuse_because(why, size, "rotates every layer alike");
     if (!model_all_layers(m, layer_is_global)) return refuse_because(why, size, "has no windows per layer");
-    return model_has_one_rotation(m, NULL) || refuse_because(why, size, "has one rope base for all layers");
+    return model_has_one_rotation(m, NULL) ||
+           refuse_because(why, size, "supports only one rope base for all layers");
 }
 
 /* A source with auto_map names a class of custom code. Code is not kept, so the stock class of its model type
@@ -58,13 +59,13 @@ static void name_stock_class(json_t *config) {
 static bool takes_scaling(const Model *m, const Family *f, char *why, size_t size) {
     const LayerSpec *l = NULL;
     if (!model_has_one_main_rotation(m, &l))
-        return refuse_because(why, size, "has one rope base for all layers");
+        return refuse_because(why, size, "supports only one rope base for all layers");
     if (!l || l->scaling.kind == ROPE_SCALING_NONE || !f->hf.rope_scalings) return true;
     if (!(f->hf.rope_scalings >> l->scaling.kind & 1))
         return refuse_because(why, size, "has no rope scaling of the type %s",
                               rope_scaling_name(l->scaling.kind));
     return l->scaling.kind != ROPE_SCALING_LONGROPE || l->scaling.attention_factor == 0 ||
-           refuse_because(why, size, "has LongRoPE's own attention factor");
+           refuse_because(why, size, "computes LongRoPE's attention factor by itself");
 }
 
 /* Where neither layers nor rotation changed, config.json is kept as it is, whatever it says. Otherwise the
@@ -82,7 +83,7 @@ static bool own_can(const Model *m, char *why, size_t size) {
         return ((f->hf.quirks & HF_NO_ROPE_LAYERS_KEY) || model_keeps_family_rotation(m, why, size)) &&
                f->hf.can(m, why, size);
     if (!m->config) return uniform_can(m, why, size);
-    return layers || refuse_because(why, size, "says nothing of rotation or windows per layer");
+    return layers || refuse_because(why, size, "has no keys for rotation or windows per layer");
 }
 
 /* Where the family has a key for the softmax scale and the model's changed. */
@@ -134,7 +135,7 @@ static bool can_without_rotation(const Model *m, char *why, size_t size) {
     bool kept = m->config || m->family->hf.write || model_all_layers(m, layer_is_global);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         kept &= m->spec.layers[i].window == m->source_spec.layers[i].window;
-    return kept || refuse_because(why, size, "says nothing of windows per layer");
+    return kept || refuse_because(why, size, "has no key for windows per layer");
 }
 
 /* Only some classes read partial_rotary_factor. */

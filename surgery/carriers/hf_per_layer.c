@@ -17,7 +17,7 @@
 static bool smollm3_can(const Model *m, char *why, size_t size) {
     if (!model_has_standard_dense_layers(m, why, size)) return false;
     if (!model_has_one_rotation(m, NULL))
-        return refuse_because(why, size, "has one rope base for all layers");
+        return refuse_because(why, size, "supports only one rope base for all layers");
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].position == POSITION_PARTIAL)
             return refuse_because(why, size, "rotates whole heads only");
@@ -83,11 +83,11 @@ static bool swa_attention(const Model *m, char *why, size_t size) {
         if (l->position == POSITION_NOPE) continue;
         if (!first) first = l;
         if (!rope_scaling_equal(&l->scaling, &first->scaling))
-            return refuse_because(why, size, "has one rope scaling for all layers");
+            return refuse_because(why, size, "supports only one rope scaling for all layers");
     }
     if (!model_has_one_window_size(m, why, size)) return false;
     if (!model_has_one_softmax_scale(m))
-        return refuse_because(why, size, "has one softmax scale for all layers");
+        return refuse_because(why, size, "supports only one softmax scale for all layers");
     if (model_has_qk_norm(m)) return refuse_because(why, size, "has no norms on queries and keys");
     return true;
 }

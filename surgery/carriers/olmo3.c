@@ -12,15 +12,16 @@
 /* OLMo 2's and OLMo 3's block: no norm in front of attention and MLP, but one behind each; RMSNorms over all
  * queries and all keys; SwiGLU. */
 static bool block(const Model *m, char *why, size_t size) {
-    if (m->spec.norm != NORM_RMS || m->spec.unit_offset_norm) return refuse_because(why, size, "has RMSNorm");
+    if (m->spec.norm != NORM_RMS || m->spec.unit_offset_norm)
+        return refuse_because(why, size, "supports RMSNorm only");
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (!l->no_pre_norms || !l->post_norms || l->residual_layout != RESIDUAL_SEQUENTIAL)
-            return refuse_because(why, size, "has norms after attention and after the MLP");
+            return refuse_because(why, size, "requires norms after attention and after the MLP");
         if (l->q_norm != QK_NORM_FULL || l->k_norm != QK_NORM_FULL)
-            return refuse_because(why, size, "has norms over all queries and over all keys");
+            return refuse_because(why, size, "requires norms over all queries and over all keys");
         if (l->no_gate || l->activation != ACT_SILU || l->n_experts || l->mlp_bias)
-            return refuse_because(why, size, "has SwiGLU without experts and biases");
+            return refuse_because(why, size, "supports SwiGLU only, without experts and biases");
     }
     return model_has_no_multipliers(m) ||
            refuse_because(why, size, "has no embedding, residual and logit multipliers");

@@ -23,18 +23,18 @@ static bool can(const Model *m, char *why, size_t size) {
     if (!(own ? model_has_standard_layers : model_has_standard_dense_layers)(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].q_norm != QK_NORM_FULL || m->spec.layers[i].k_norm != QK_NORM_FULL)
-            return refuse_because(why, size, "has norms over all queries and over all keys");
+            return refuse_because(why, size, "requires norms over all queries and over all keys");
     if (!model_all_layers(m, layer_is_global)) return refuse_because(why, size, "has no windows");
     if (!model_all_layers(m, layer_is_nope) && !model_all_layers(m, layer_rotates))
         return refuse_because(why, size, "rotates in all layers or in none");
     if (!model_has_one_rotation(m, NULL))
-        return refuse_because(why, size, "has one rope base for all layers");
+        return refuse_because(why, size, "supports only one rope base for all layers");
     if (!model_has_no_multipliers(m))
         return refuse_because(why, size, "has no embedding, residual and logit multipliers");
     if (model_has_sinks(m)) return refuse_because(why, size, "has no attention sinks");
     if (l->mlp_bias) return refuse_because(why, size, "has no biases in the MLP");
     return l->n_heads * l->head_dim == m->spec.hidden_size ||
-           refuse_because(why, size, "has heads that make up the width");
+           refuse_because(why, size, "requires n_heads * head_dim to be the hidden size");
 }
 
 /* The rotation that is written: the model's, or one that divides all angles by 1e30. */

@@ -192,7 +192,8 @@ static bool can3(const Model *m, char *why, size_t size) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->position == POSITION_NOPE) continue;
         if (!layer_rope_equal(l, l->window ? windowed : global))
-            return refuse_because(why, size, "has one rope base for windowed layers and one for the others");
+            return refuse_because(why, size,
+                                  "supports one rope base for layers with a window and one for the others");
         if (l->window && l->scaling.kind != ROPE_SCALING_NONE)
             return refuse_because(why, size, "scales the rotation of layers without a window only");
     }

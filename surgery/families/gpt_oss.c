@@ -69,7 +69,7 @@ static bool has_biases(const Model *m) {
 }
 
 static bool can(const Model *m, char *why, size_t size) {
-    if (!has_biases(m)) return refuse_because(why, size, "has biases in attention, router and experts");
+    if (!has_biases(m)) return refuse_because(why, size, "requires biases in attention, router and experts");
     return model_has_one_window_size(m, why, size);
 }
 

@@ -154,7 +154,8 @@ static bool can(const Model *m, char *why, size_t size) {
             return refuse_because(why, size, "norms queries and keys in layers that rotate only");
         if (l->position != POSITION_NOPE && l->temperature_scale)
             return refuse_because(why, size, "scales queries by position in layers that do not rotate only");
-        if (l->window && !l->chunked) return refuse_because(why, size, "has chunks, not windows");
+        if (l->window && !l->chunked)
+            return refuse_because(why, size, "supports chunks, not sliding windows");
     }
     return true;
 }
@@ -219,13 +220,14 @@ static bool gguf_can(const Model *m, char *why, size_t size) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->n_experts) n_experts = l->n_experts;
         if ((l->n_experts > 0) != ((i + 1) % step == 0))
-            return refuse_because(why, size, "has experts in every nth layer");
+            return refuse_because(why, size, "requires experts in every nth layer");
     }
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         bool whole = every_fourth(i);
         if (whole ? !layer_is_global(m, l) : l->window != CHUNK || !l->chunked)
-            return refuse_because(why, size, "has chunks of %d tokens in all but every fourth layer", CHUNK);
+            return refuse_because(why, size, "requires chunks of %d tokens in all but every fourth layer",
+                                  CHUNK);
         if (is_normed(l) != (!whole && n_experts != WITHOUT_NORM))
             return refuse_because(
                 why, size, "norms queries and keys in all but every fourth layer, and not with %d experts",
@@ -234,7 +236,7 @@ static bool gguf_can(const Model *m, char *why, size_t size) {
                   : l->temperature_scale != 0)
             return refuse_because(why, size, "scales queries by 0.1 and %d in every fourth layer", CHUNK);
     }
-    return n_experts > 0 || refuse_because(why, size, "has experts");
+    return n_experts > 0 || refuse_because(why, size, "requires experts");
 }
 
 /* feed_forward_length is the width of layers without experts here. */

@@ -227,7 +227,7 @@ static void write_falcon(const Model *m, json_t *config) {
 /* llama.cpp has parallel branches only, and no biases. */
 static bool falcon_gguf_can(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
-    if (!is_parallel(m)) return refuse_because(why, size, "has attention and MLP side by side");
+    if (!is_parallel(m)) return refuse_because(why, size, "requires attention and MLP side by side");
     if (l->q_bias || l->mlp_bias) return refuse_because(why, size, "has no biases");
     return model_all_layers(m, layer_is_global) || refuse_because(why, size, "has no windows per layer");
 }

@@ -133,7 +133,7 @@ static bool read_exaone4_gguf(Model *m, const Checkpoint *c, Error *e) {
 
 static bool gguf_can_exaone4(const Model *m, char *why, size_t size) {
     if (has_windows(m) != (m->spec.n_layers == 64))
-        return refuse_because(why, size, "has windows if there are 64 layers, and only then");
+        return refuse_because(why, size, "has windows in models of 64 layers, and in no others");
     return model_has_one_window_size(m, why, size);
 }
 

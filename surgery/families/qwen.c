@@ -99,10 +99,11 @@ static bool has_experts(const Model *m, const LayerSpec *l) {
     return l->n_experts > 0;
 }
 
-/* llama.cpp has experts in every layer and always lets the weights of the chosen add up to 1. */
+/* llama.cpp requires experts in every layer and always lets the weights of the chosen add up to 1. */
 static bool gguf_can_moe(const Model *m, char *why, size_t size) {
     if (!model_all_layers(m, layer_is_global)) return refuse_because(why, size, "has no windows per layer");
-    if (!model_all_layers(m, has_experts)) return refuse_because(why, size, "has experts in every layer");
+    if (!model_all_layers(m, has_experts))
+        return refuse_because(why, size, "requires experts in every layer");
     return m->spec.layers[0].routing == ROUTING_OF_CHOSEN ||
            refuse_because(why, size, "weights experts by a softmax over those chosen");
 }

@@ -140,7 +140,7 @@ def test_dropes_own_checkpoints(family, kind, tf5, tmp_path):
     if norms in ("q", "k"):  # no stock architecture has the norm of one side
         for out in tmp_path / "out", tmp_path / "out.gguf":
             p = run_derope("convert", source, out, ok=False)
-            assert p.returncode == 1 and "olmoe: has norms over all queries and over all keys" in p.stderr
+            assert p.returncode == 1 and "olmoe: requires norms over all queries and over all keys" in p.stderr
         return
     run_derope("convert", source, tmp_path / "out")
     assert (load_here(tmp_path / "out") - want).abs().max() < 2e-3

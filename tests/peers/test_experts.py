@@ -117,8 +117,8 @@ def rewritten(path, out, drop=(), **keys):
     ("qwen3_moe", {"expert_count": None}, (), 3, "key 'qwen3moe.expert_count': expected a whole number, found nothing"),
     ("qwen3_moe", {"expert_feed_forward_length": 48}, (), 3, "tensor 'blk.0.ffn_gate_exps.weight': shape [6, 40, 64], the configuration says [6, 48, 64]"),
     ("gpt_oss", {}, ("ffn_gate_exps.bias",), 3, "tensor 'blk.0.ffn_gate_exps.bias' is missing, but other biases of the MLP are there"),
-    ("gpt_oss", {}, ("exps.bias",), 1, "own: has biases in attention, router and experts"),
-    ("gpt_oss", {}, ("ffn_gate_inp.bias",), 1, "own: has biases in attention, router and experts"),
+    ("gpt_oss", {}, ("exps.bias",), 1, "own: requires biases in attention, router and experts"),
+    ("gpt_oss", {}, ("ffn_gate_inp.bias",), 1, "own: requires biases in attention, router and experts"),
     ("llama4", {"interleave_moe_layer_step": 1}, (), 3, "tensor 'blk.0.ffn_gate_inp.weight' is missing"),
 ])
 def test_damaged_gguf(case, keys, drop, code, message, tmp_path):

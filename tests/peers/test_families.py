@@ -129,17 +129,17 @@ REFUSED = {
     "qwen3, windows": "has no windows per layer",
     "olmo2, biases": "has no bias after attention",
     "gpt_neox, sequential": "needs biases in attention",
-    "gemma, gelu": "has one activation",
+    "gemma, gelu": "supports only one activation",
     "gemma2, no caps": "always has soft caps",
     "cohere2, types": "has no biases",
-    "exaone4": "if there are 64 layers",
+    "exaone4": "in models of 64 layers",
     "mixtral, windows": "has no windows per layer",
-    "qwen3_moe, some layers": "has experts in every layer",
+    "qwen3_moe, some layers": "requires experts in every layer",
     "qwen3_moe, biases": "has no bias after attention",
     "olmoe, among chosen": "has no bias after attention",
-    "llama4, chunks": "has chunks of 8192 tokens",
+    "llama4, chunks": "requires chunks of 8192 tokens",
     "llama4, plain": "norms queries and keys in all but every fourth layer",
-    "llama4, lists": "has experts in every nth layer",
+    "llama4, lists": "requires experts in every nth layer",
     "phi3": "ignores Phi-3's window",
     "falcon, one norm": "has no biases",
     "falcon, heads": "has no biases",
@@ -248,7 +248,7 @@ GLOBAL = {"gemma3": (1, 3), "gemma3, scaled": (0, 3)}
 
 ALL = {case: (None, REFUSED.get(case)) for case in CASES}
 SOME = {case: (None, None) if family in LLAMA_BLOCK else
-        (OWN_ROTATION.get(family, "says nothing of rotation or windows per layer"), "stops the rotation of all layers or of none")
+        (OWN_ROTATION.get(family, "has no keys for rotation or windows per layer"), "stops the rotation of all layers or of none")
         for case, (family, _) in CASES.items()}
 ALL["gemma3"] = ALL["gemma3, scaled"] = 2 * ("does not scale the rotation of layers with a window",)
 for name in ("qwen2, windows", "qwen2, types", "smollm3, windows", "smollm3, lists"):

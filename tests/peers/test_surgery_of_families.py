@@ -171,7 +171,7 @@ def test_windows_taken_away(case, tmp_path):
     assert (load_here(tmp_path / "out") - expected).abs().max() < 5e-4
 
 
-@pytest.mark.parametrize("family,why", [("gemma3", "has one rope base for all layers"), ("cohere2", "rotates in layers with a window and in no others")])
+@pytest.mark.parametrize("family,why", [("gemma3", "supports only one rope base for all layers"), ("cohere2", "rotates in layers with a window and in no others")])
 def test_windows_that_rotation_goes_with(family, why, tmp_path):
     done = run_derope("convert", save(tiny(family), tmp_path / "model"), tmp_path / "out", "--sliding-window", "0:all", ok=False)
     assert done.returncode == 1 and f"own: {why}" in done.stderr and not (tmp_path / "out").exists(), done.stderr
