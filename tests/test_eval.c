@@ -238,7 +238,7 @@ static void no_room(void **state) {
         Error e = {0};
         assert_false(make(f, *t, 8, 5, &s, &e));
         assert_int_equal(e.code, ERR_INPUT);
-        assert_non_null(strstr(e.message, "have no room for"));
+        assert_non_null(strstr(e.message, "has no room for"));
         scene_free(&s);
     }
 }
@@ -819,7 +819,7 @@ static void wrong_command_lines(void **state) {
         {"eval model --wording hay.txt", 3, "hay.txt:1:3: not valid JSON"},
         {"eval nowhere --lengths 64", 3, "nowhere: No such file or directory"},
         {"eval model --lengths 16 --wording wording.json", 0,
-         "needle is left out: 16 tokens have no room for facts and a question of"},
+         "needle is left out: a length of 16 tokens has no room for facts and a question, which take"},
         {"eval model --report nowhere/r.html", 1, "nowhere"},
         {"eval model --text hay.txt --suite perplexity --lengths 1M", 3, "fewer than one window of 1000000"},
     };

@@ -52,6 +52,7 @@ static bool make_prompt(const Run *r, const Question *q, double depth, TokenList
     return ok;
 }
 
+/* The number of tokens that two lists begin with alike. */
 static size_t common_prefix(const TokenList *a, const TokenList *b) {
     size_t n = 0;
     while (n < a->n && n < b->n && a->ids[n] == b->ids[n])
@@ -182,6 +183,7 @@ static bool continue_greedily(Run *r, const Question *q, const float *row, Buffe
     return ok;
 }
 
+/* How many of a question's answers occur in what the model said. */
 static size_t count_found(const Question *q, const char *said) {
     size_t found = 0;
     for (size_t i = 0; i < q->answers.n; i++)
@@ -232,6 +234,8 @@ typedef struct Prompts {
 /* Texts are counted in parts when a scene is made; as one text they may take a few tokens more. */
 enum { COUNTING_SLACK = 64 };
 
+/* Encodes all prompts and finds how much of the scene they share. False with an error if a prompt with its
+ * answer is longer than the length at hand. */
 static bool make_prompts(const Run *r, Prompts *p, Error *e) {
     const double *depths = r->how->depths;
     size_t n_depths = r->how->n_depths, length = r->how->length;
@@ -250,8 +254,9 @@ static bool make_prompts(const Run *r, Prompts *p, Error *e) {
             if (same >= ids->n) same = ids->n - 1; /* at least one token has to run to give logits */
             if (same < p->shared[d]) p->shared[d] = same;
             if (ids->n + room > length + COUNTING_SLACK)
-                return error_set(e, ERR_INPUT, "a prompt of %zu tokens and an answer of %zu pass %zu", ids->n,
-                                 room, length);
+                return error_set(e, ERR_INPUT,
+                                 "a prompt of %zu tokens and an answer of %zu exceed the length of %zu",
+                                 ids->n, room, length);
         }
     }
     /* By chance a needle may begin like the sentence that it is inserted before, which lets a prompt share

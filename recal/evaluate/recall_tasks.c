@@ -34,8 +34,8 @@ static bool add_facts(const EvalTaskInput *in, Random *r, Scene *s, TextList *ke
         }
         text_list_add(&s->sentences, fact);
     }
-    return keys->n ||
-           error_set(e, ERR_INPUT, "%zu tokens have no room for a fact and a question", in->length);
+    return keys->n || error_set(e, ERR_INPUT, "a length of %zu tokens has no room for a fact and a question",
+                                in->length);
 }
 
 /* Makes `q` ask for one of the facts, chosen at random. */

@@ -31,5 +31,7 @@ size_t question_tokens(const Tokenizer *t, const Question *q) {
 
 bool scene_check_room(size_t length, size_t used, Error *e) {
     if (used <= length) return true;
-    return error_set(e, ERR_INPUT, "%zu tokens have no room for facts and a question of %zu", length, used);
+    return error_set(e, ERR_INPUT,
+                     "a length of %zu tokens has no room for facts and a question, which take %zu", length,
+                     used);
 }

@@ -89,6 +89,7 @@ void wording_close(Wording *w) {
 /* ---- filling in and drawing ---- */
 
 const char *wording_fill(Arena *a, const char *template, const char *key, const char *value) {
+    /* Copy the template, and at each placeholder its replacement instead. */
     Buffer out = {0};
     for (const char *p = template; *p;) {
         bool is_key = strncmp(p, "{key}", 5) == 0, is_value = strncmp(p, "{value}", 7) == 0;

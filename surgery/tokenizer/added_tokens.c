@@ -24,6 +24,7 @@ static uint32_t child_of(const Trie *trie, uint32_t node, uint8_t byte) {
     return c;
 }
 
+/* Appends a node and returns its number. Numbers stay valid when the array moves; pointers would not. */
 static uint32_t add_node(Trie *trie, struct TrieNode node) {
     if (trie->n == trie->capacity) {
         trie->capacity = trie->capacity ? 2 * trie->capacity : 64;

@@ -25,6 +25,7 @@ static size_t char_length(uint8_t first) {
     return first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
 }
 
+/* Appends a symbol. Its next neighbour is the one that will follow; first_symbols corrects the last one. */
 static void add_symbol(Symbol *s, size_t *n, int32_t id) {
     s[*n] = (Symbol){id, (int32_t)*n - 1, (int32_t)*n + 1};
     ++*n;
@@ -44,8 +45,11 @@ static bool add_bytes(const Tokenizer *t, const char *p, size_t n, Symbol *s, si
  * none it is left out, as HF `tokenizers` does. */
 static size_t first_symbols(const Tokenizer *t, const char *piece, size_t n, Symbol *s) {
     size_t count = 0;
-    bool unk_open = false;
+    bool unk_open =
+        false; /* the character before this one had no token, so that fuse_unk joins this one to it */
     for (size_t i = 0, len; i < n; i += len) {
+        /* Byte-level vocabularies have a token for each byte, which is looked up in a table; others one for
+         * most characters. */
         len = t->byte_level ? 1 : char_length((uint8_t)piece[i]);
         int32_t id = t->byte_level ? t->byte_id[(uint8_t)piece[i]] : text_map_get(&t->vocab, piece + i, len);
         bool known = id >= 0 || (t->byte_fallback && add_bytes(t, piece + i, len, s, &count));
@@ -105,6 +109,7 @@ static bool before(const Candidate *a, const Candidate *b) {
     return a->rank != b->rank ? a->rank < b->rank : a->left < b->left;
 }
 
+/* Starts at the end and moves parents down as long as the new item goes before them. */
 static void heap_push(Heap *h, Candidate c) {
     if (h->n == h->capacity)
         h->items = xrealloc(h->items, (h->capacity = 2 * h->capacity + 64) * sizeof *h->items);
@@ -114,6 +119,8 @@ static void heap_push(Heap *h, Candidate c) {
     h->items[i] = c;
 }
 
+/* Takes the first item. The last one replaces it: from the top, the child that goes first moves up until the
+ * last item fits. */
 static Candidate heap_pop(Heap *h) {
     Candidate top = h->items[0], last = h->items[--h->n];
     size_t i = 0;
@@ -177,6 +184,7 @@ bool bpe_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out,
         token_append(out, whole);
         return true;
     }
+    /* Otherwise spell the piece, merge, and read the tokens off the list. */
     Symbol few[STACK_SYMBOLS],
         *s = n <= STACK_SYMBOLS ? few : big_alloc(n, sizeof *s, "symbols of a text", e);
     if (!s) return false;

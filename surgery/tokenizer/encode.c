@@ -75,6 +75,7 @@ static bool encode_segment(void *context, const char *text, size_t n, bool first
         return true;
     }
     x->first = first && !x->continues;
+    /* Normalisers change text in place, so the segment is copied first. */
     if (x->t->normalizers.n) {
         x->normal.size = 0;
         buffer_append(&x->normal, text, n);

@@ -150,6 +150,8 @@ static json_t *merges_from_scores(const Source *s, const json_t *vocab) {
 
 /* ---- tokenizer.json: steps around the model ---- */
 
+/* The step or decoder ByteLevel. trim_offsets only concerns positions in the text, and is what HF writes by
+ * default. */
 static json_t *byte_level(bool use_regex) {
     return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
                      "use_regex", use_regex);

@@ -58,6 +58,7 @@ static bool read_vocab(GgufVocabulary *v, const json_t *root, bool spm, Arena *a
         const char *content = json_get_string(t, "content");
         uint64_t n;
         if (!content || !json_get_u64(t, "id", &n)) continue;
+        /* llama.cpp searches control and user-defined tokens in text, and never shows control tokens. */
         bool special = json_is_true(json_object_get(t, "special"));
         int32_t type =
             special ? (spm && strcmp(content, "<unk>") == 0 ? PIECE_UNKNOWN : PIECE_CONTROL) : PIECE_USER;
@@ -117,6 +118,7 @@ static bool template_adds_special(const json_t *post, bool at_end) {
     const json_t *list = json_object_get(post, "processors"), *single = json_object_get(post, "single");
     for (size_t i = 0; i < json_array_size(list); i++)
         if (template_adds_special(json_array_get(list, i), at_end)) return true;
+    /* A TemplateProcessing: its first or last entry is a special token. */
     size_t last = json_array_size(single);
     return last > 0 && json_object_get(json_array_get(single, at_end ? last - 1 : 0), "SpecialToken") != NULL;
 }

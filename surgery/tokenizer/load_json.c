@@ -20,6 +20,7 @@ typedef struct Loader {
     Error *e;
 } Loader;
 
+/* Sets the error for a part of a type that is not supported. Returns false. */
 static bool refuse(const Loader *l, const char *part, const char *type) {
     return error_set(l->e, ERR_INPUT, "%s: %s of type '%.60s' is not supported", l->where, part,
                      type ? type : "(none)");

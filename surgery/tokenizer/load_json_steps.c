@@ -35,6 +35,7 @@ typedef struct Part {
     const Step *steps;   /* the supported types, ended by one without a name */
 } Part;
 
+/* Sets the error for something that is not supported. Returns false. */
 static bool refuse(const Loader *l, const char *what, const char *value) {
     return error_set(l->e, ERR_INPUT, "%s: %s '%.60s' is not supported", l->where, what,
                      value ? value : "(none)");
@@ -55,6 +56,7 @@ static bool load_part(const Loader *l, const json_t *o, const Part *part) {
     return refuse(l, part->name, type);
 }
 
+/* Texts of the file live as long as the tokenizer. */
 static char *copy_text(const Loader *l, const char *text) {
     return arena_strdup(&l->t->arena, text);
 }

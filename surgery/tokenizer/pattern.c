@@ -168,6 +168,7 @@ Pattern *pattern_compile(const char *text, const char *where, Error *e) {
     return p;
 }
 
+/* PCRE2_LITERAL: no character has a meaning of its own, so nothing has to be escaped. */
 Pattern *pattern_literal(const char *text, const char *where, Error *e) {
     return compile(text, strlen(text), PCRE2_LITERAL, where, e);
 }

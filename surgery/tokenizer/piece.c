@@ -32,6 +32,8 @@ void piece_cache_free(struct PieceCache *c) {
     free(c);
 }
 
+/* The only slot in which a piece may be. The cache is not part of what a tokenizer means, so it may be
+ * written through a const tokenizer. */
 static CacheSlot *cache_slot(const Tokenizer *t, const char *piece, size_t n) {
     return &t->cache->slots[XXH3_64bits(piece, n) % CACHE_SLOTS];
 }
@@ -43,6 +45,7 @@ bool piece_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *ou
             token_append(out, slot->ids[i]);
         return true;
     }
+    /* Not in the cache: encode it, and keep the result if it is short enough. */
     size_t start = out->n;
     if (!(t->unigram ? unigram_encode : bpe_encode)(t, piece, n, out, e)) return false;
     if (slot && out->n - start <= CACHED_TOKENS) {

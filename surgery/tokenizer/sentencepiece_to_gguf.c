@@ -154,6 +154,7 @@ static void write_pieces(const SentencePiece *sp, const GgufVocabulary *v, const
     write_default_id(out, "tokenizer.ggml.eos_token_id", sp->eos);
     write_default_id(out, "tokenizer.ggml.unknown_token_id", sp->unk);
     write_default_id(out, "tokenizer.ggml.padding_token_id", sp->pad);
+    /* The flags are only set for tokens that exist. */
     json_get_bool(tokenizer_config, "add_bos_token", &bos);
     json_get_bool(tokenizer_config, "add_eos_token", &eos);
     meta_set_bool(out, "tokenizer.ggml.add_bos_token", bos && meta_find(out, "tokenizer.ggml.bos_token_id"));

@@ -95,6 +95,8 @@ static bool encode_up_to_cut(TextStream *s, TokenList *out, Error *e) {
 
 bool text_stream_add(TextStream *s, const char *text, size_t n, TokenList *out, Error *e) {
     while (n) {
+        /* Take as much of the part as is missing until the next search for a place to cut, so that a long
+         * part does not have to fit into the buffer at once. */
         if (!s->wanted) s->wanted = s->piece ? s->piece : DEFAULT_PIECE;
         size_t room = s->waiting.size < s->wanted ? s->wanted - s->waiting.size : 0;
         size_t part = n < room ? n : room;
@@ -106,6 +108,7 @@ bool text_stream_add(TextStream *s, const char *text, size_t n, TokenList *out, 
     return true;
 }
 
+/* BOS is also put in front of a text without any parts, as tokenizer_encode does with an empty text. */
 bool text_stream_end(TextStream *s, TokenList *out, Error *e) {
     bool ok = encode_waiting(s, s->waiting.size, out, e);
     if (ok && s->add_special) encode_suffix(s->t, out);

@@ -19,6 +19,7 @@ struct Unigram {
     bool single;         /* sums are taken in single precision, as in the sentencepiece library */
 };
 
+/* Adds a node without a token and returns its number. */
 static int32_t new_node(Unigram *u) {
     if (u->n == u->capacity) {
         u->capacity = u->capacity ? 2 * u->capacity : 4096;
@@ -32,7 +33,7 @@ Unigram *unigram_new(uint32_t vocab_size, bool single) {
     Unigram *u = xcalloc(1, sizeof *u);
     u->score = xcalloc(vocab_size ? vocab_size : 1, sizeof *u->score);
     u->single = single;
-    new_node(u);
+    new_node(u); /* the root */
     return u;
 }
 
