@@ -42,7 +42,7 @@ bool arch_get_u64(const Checkpoint *c, const char *suffix, uint64_t *out) {
     return m && meta_u64(c, m->key, out);
 }
 
-bool arch_get_f64(const Checkpoint *c, const char *suffix, double *out) {
+static bool get_f64(const Checkpoint *c, const char *suffix, double *out) {
     const MetaEntry *m = arch_find(c, suffix);
     return m && meta_f64(c, m->key, out);
 }
@@ -100,7 +100,7 @@ bool arch_read_u32(const Checkpoint *c, const char *suffix, uint32_t low, uint32
 bool arch_read_real(const Checkpoint *c, const char *suffix, double *out, Error *e) {
     double v;
     if (!arch_find(c, suffix)) return true;
-    if (!arch_get_f64(c, suffix, &v) || !isfinite(v)) return arch_error(e, c, suffix, ": expected a number");
+    if (!get_f64(c, suffix, &v) || !isfinite(v)) return arch_error(e, c, suffix, ": expected a number");
     *out = v;
     return true;
 }
@@ -143,7 +143,7 @@ void arch_set_u32(Checkpoint *out, const char *suffix, uint32_t v) {
 /* The comparison is made in float, the type in which the key is stored. */
 void arch_set_f32(Checkpoint *out, const char *suffix, double v) {
     double there;
-    if (!arch_get_f64(out, suffix, &there) || (float)there != (float)v)
+    if (!get_f64(out, suffix, &there) || (float)there != (float)v)
         meta_set_f32(out, whole_key(out, suffix), (float)v);
 }
 

@@ -18,7 +18,6 @@
 
 const MetaEntry *arch_find(const Checkpoint *c, const char *suffix);
 bool arch_get_u64(const Checkpoint *c, const char *suffix, uint64_t *out); /* any integer type */
-bool arch_get_f64(const Checkpoint *c, const char *suffix, double *out);   /* float or double */
 bool arch_get_bool(const Checkpoint *c, const char *suffix, bool *out);
 /* The bytes of a string, inside the file: they are not terminated. */
 const char *arch_get_string(const Checkpoint *c, const char *suffix, size_t *len);

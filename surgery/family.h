@@ -1,21 +1,24 @@
-/* A family: how one kind of checkpoint names its tensors and its settings. The head of
- * surgery/families/families.c tells how to add one. */
+/* A family: how one kind of checkpoint names its tensors and its settings, in transformers and in llama.cpp.
+ * Everything here is data and hooks of one constant for each family, `family_NAME` in
+ * surgery/families/NAME.c; surgery/families/families.c lists them, and surgery/README.md tells how to add
+ * one. Nothing outside a family, and the carriers that write other families' architectures, asks which family
+ * a model is of. */
 #ifndef DEROPE_SURGERY_FAMILY_H
 #define DEROPE_SURGERY_FAMILY_H
 
 #include "surgery/fused.h"
 #include "surgery/model.h"
 
-/* One row per tensor of the family. "%d" stands for the layer, "%e" for the expert where each has a tensor of
- * its own. */
+/* One row for each tensor of the family. In the names "%d" stands for the layer and "%e" for the expert,
+ * where each expert has a tensor of its own. */
 typedef struct TensorName {
-    TensorRole role;
+    TensorRole role;  /* what the tensor does; its shape follows from this and the spec (surgery/role.h) */
     const char *hf;   /* "model.layers.%d.self_attn.q_proj.weight" */
-    const char *gguf; /* "blk.%d.attn_q.weight" */
-    /* Several rows may name the same tensor: then this says how they lie in it. */
+    const char *gguf; /* "blk.%d.attn_q.weight"; "": the architecture has no such tensor */
+    /* Where several rows name one tensor, that tensor holds all of them; this says how they lie in it. */
     Fused hf_fused, gguf_fused;
-    bool experts; /* for layers with experts; rows of an MLP's tensors that lack it are for the others */
-    bool hf_transposed; /* HF has columns where we have rows */
+    bool experts; /* MLP tensors of layers with experts; rows without it are for layers with a plain MLP */
+    bool hf_transposed; /* HF's file has [in, out] where linear layers have [out, in] */
 } TensorName;
 
 #define TENSOR(role_, hf_, gguf_)                                                                            \

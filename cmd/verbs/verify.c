@@ -1,3 +1,5 @@
+/* derope verify: holds an output against the manifest that was written with it (surgery/manifest.c), and says
+ * which stock runtimes run it (surgery/runtimes.h). */
 #include <math.h>
 #include <string.h>
 
@@ -21,6 +23,7 @@ typedef struct Report {
     size_t n_tensors;     /* that are as promised */
 } Report;
 
+/* Adds a problem. Names come from files and may be anything, so the text is cut and made valid UTF-8. */
 static void problem(Report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void problem(Report *r, const char *fmt, ...) {
     va_list ap;
@@ -31,6 +34,8 @@ static void problem(Report *r, const char *fmt, ...) {
     va_end(ap);
 }
 
+/* The manifest, new reference. A checkpoint without one was not written by derope, or lost it; there is
+ * nothing to verify. */
 static json_t *read_manifest(const Checkpoint *c, Error *e) {
     json_t *manifest = manifest_read(c, e);
     if (!manifest && e->code == ERR_NONE)
@@ -46,6 +51,7 @@ static json_t *read_manifest(const Checkpoint *c, Error *e) {
 
 /* ---- tensors, files, keys ---- */
 
+/* Sizes in the manifest are those of the file, outermost first. */
 static bool same_shape(const Tensor *t, const json_t *shape) {
     if (json_array_size(shape) != t->rank) return false;
     for (uint32_t i = 0; i < t->rank; i++)
@@ -53,6 +59,8 @@ static bool same_shape(const Tensor *t, const json_t *shape) {
     return true;
 }
 
+/* Type and shape are compared before the hash, because they say more about what happened. False only if the
+ * file cannot be read. */
 static bool check_tensor(Report *r, const json_t *row, Error *e) {
     const char *name = json_get_string(row, "name"), *dtype = json_get_string(row, "dtype");
     const char *promised = json_get_string(row, "xxh3_128");
@@ -76,6 +84,7 @@ static bool check_tensor(Report *r, const json_t *row, Error *e) {
     return true;
 }
 
+/* All tensors of the manifest; and a tensor that it does not list was added by somebody. */
 static bool check_tensors(Report *r, Error *e) {
     const json_t *list = json_object_get(r->manifest, "tensors");
     size_t n = json_array_size(list);
@@ -88,6 +97,7 @@ static bool check_tensors(Report *r, Error *e) {
     return true;
 }
 
+/* Side files of an HF folder. Code is a problem even if its hash is right: derope writes none. */
 static void check_files(Report *r) {
     size_t i;
     json_t *row;
@@ -109,6 +119,7 @@ static void check_files(Report *r) {
     }
 }
 
+/* One hash covers all keys of a GGUF but the manifest itself. */
 static void check_keys(Report *r) {
     char hash[33];
     const char *promised = json_get_string(r->manifest, "keys_xxh3_128");
@@ -119,12 +130,14 @@ static void check_keys(Report *r) {
 
 /* ---- what it says when it is read again ---- */
 
+/* A GGUF stores floats, so numbers that went through one differ from the seventh digit on. */
 static bool close_enough(const json_t *a, const json_t *b) {
     if (!json_is_number(a) || !json_is_number(b)) return json_equal((json_t *)a, (json_t *)b);
     double x = json_number_value(a), y = json_number_value(b);
     return fabs(x - y) <= 1e-6 * fabs(x);
 }
 
+/* The numbers of a rotation that both formats hold. */
 static bool same_rope(const json_t *a, const json_t *b) {
     static const char *const keys[] = {"base", "rotary_dim", "scaling", "factor"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -140,12 +153,15 @@ static json_int_t window_of(const json_t *layer, uint64_t context) {
     return (uint64_t)w >= context ? 0 : w;
 }
 
+/* A layer without rotation has no rope mapping in either. */
 static bool same_layer(const json_t *a, const json_t *b, uint32_t context) {
     return json_equal(json_object_get(a, "position"), json_object_get(b, "position")) &&
            window_of(a, context) == window_of(b, context) &&
            same_rope(json_object_get(a, "rope"), json_object_get(b, "rope"));
 }
 
+/* Reads the output as any checkpoint is read, and compares how position enters in each layer with what was
+ * written. This finds errors of our own writers too. */
 static void check_layers(Report *r, const Model *m) {
     const json_t *promised = json_object_get(r->manifest, "layers");
     json_t *read = manifest_layers(&m->spec);
@@ -164,6 +180,7 @@ static void check_layers(Report *r, const Model *m) {
     json_decref(read);
 }
 
+/* An output that cannot be opened as a model is a problem, not an error of verify. */
 static void check_model(Report *r) {
     Error reason = {0};
     Model *m = model_open((Checkpoint *)r->c, &reason);

@@ -20,12 +20,12 @@ static bool scale_embeddings(Model *m) {
     return true;
 }
 
-static bool read_config(Model *m, const json_t *config, Error *e) {
+static bool read_gemma(Model *m, const json_t *config, Error *e) {
     (void)config, (void)e;
     return scale_embeddings(m);
 }
 
-static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
+static bool read_gemma_gguf(Model *m, const Checkpoint *c, Error *e) {
     (void)c, (void)e;
     return scale_embeddings(m);
 }
@@ -62,7 +62,8 @@ static bool read_windows(Model *m, const json_t *config, uint64_t every, Error *
     return config_read_layer_types(m, config, window, e);
 }
 
-static bool read_config2(Model *m, const json_t *config, Error *e) {
+/* By default soft caps of 50 and 30, and a window in every other layer. */
+static bool read_gemma2(Model *m, const json_t *config, Error *e) {
     return read_softcaps(m, config, 50, 30, e) && read_windows(m, config, 2, e);
 }
 
@@ -75,7 +76,7 @@ static void set_local_base(Model *m, double base) {
 
 /* rope_parameters of transformers 5 has a mapping for each type of layer, which the common reader has taken
  * already; otherwise rope_local_base_freq is the base of layers with a window. */
-static bool read_config3(Model *m, const json_t *config, Error *e) {
+static bool read_gemma3(Model *m, const json_t *config, Error *e) {
     double local = 10000;
     const json_t *per_type = json_object_get(json_object_get(config, "rope_parameters"), "sliding_attention");
     if (!read_softcaps(m, config, 0, 0, e) || !read_windows(m, config, 6, e) ||
@@ -112,7 +113,9 @@ static bool read_gguf_windows(Model *m, const Checkpoint *c, uint32_t window, ui
     return arch_read_real(c, "final_logit_softcapping", &m->spec.logit_softcap, e) && scale_embeddings(m);
 }
 
-static bool read_gguf2(Model *m, const Checkpoint *c, Error *e) {
+/* llama.cpp's defaults are those of config.json: soft caps of 50 and 30, a window of 4096 in every other
+ * layer. */
+static bool read_gemma2_gguf(Model *m, const Checkpoint *c, Error *e) {
     double cap = 50;
     m->spec.logit_softcap = 30;
     if (!arch_read_real(c, "attn_logit_softcapping", &cap, e) ||
@@ -123,7 +126,8 @@ static bool read_gguf2(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-static bool read_gguf3(Model *m, const Checkpoint *c, Error *e) {
+/* Where no window is stated, all layers see everything. */
+static bool read_gemma3_gguf(Model *m, const Checkpoint *c, Error *e) {
     double local = 10000;
     if (!read_gguf_windows(m, c, 0, 6, gemma3_scale(&m->spec), e) ||
         !arch_read_real(c, "rope.freq_base_swa", &local, e))
@@ -142,6 +146,8 @@ static double stated_scale(const Model *m) {
     return 1 / sqrt(fmax(round(1 / (scale * scale)), 1));
 }
 
+/* query_pre_attn_scalar is the inverse square of the softmax scale. A whole number is written as one, without
+ * a point. */
 static void write_scalar(const Model *m, json_t *config) {
     double scale = stated_scale(m), scalar = 1 / (scale * scale), whole = round(scalar);
     bool is_whole = fabs(scalar - whole) < 1e-9 * whole;
@@ -154,7 +160,9 @@ static void set_cap(json_t *config, const char *key, double cap) {
     json_object_set_new(config, key, cap > 0 ? json_real(cap) : json_null());
 }
 
-static void write_config2(const Model *m, json_t *config) {
+/* The class stops without a number for the window, so its default of 4096 is stated where no layer has one.
+ */
+static void write_gemma2(const Model *m, json_t *config) {
     write_scalar(m, config);
     config_set_layer_types(m, config, 4096); /* without a number its class stops */
     set_cap(config, "attn_logit_softcapping", m->spec.layers[0].softcap);
@@ -162,21 +170,22 @@ static void write_config2(const Model *m, json_t *config) {
 }
 
 /* A model without any windowed layer keeps the base that the source states. */
-static void write_config3(const Model *m, json_t *config) {
+static void write_gemma3(const Model *m, json_t *config) {
     const LayerSpec *windowed = model_layer_by_window(m, true);
-    write_config2(m, config);
+    write_gemma2(m, config);
     if (windowed) json_object_set_new(config, "rope_local_base_freq", json_real(windowed->rope_base));
 }
 
 /* llama.cpp applies both soft caps in every Gemma 2. */
-static bool gguf_can2(const Model *m, char *why, size_t size) {
+static bool gemma2_gguf_can(const Model *m, char *why, size_t size) {
     if (m->spec.logit_softcap <= 0 || m->spec.layers[0].softcap <= 0)
         return refuse_because(why, size, "always has soft caps");
     if (!model_layer_by_window(m, true)) return refuse_because(why, size, "needs a layer with a window");
     return model_has_one_window_size(m, why, size);
 }
 
-static void write_gguf2(const Model *m, Checkpoint *out) {
+/* llama.cpp's defaults differ from a model that was changed, so both soft caps are stated. */
+static void write_gemma2_gguf(const Model *m, Checkpoint *out) {
     arch_set_f32(out, "attn_logit_softcapping", m->spec.layers[0].softcap);
     arch_set_f32(out, "final_logit_softcapping", m->spec.logit_softcap);
     arch_set_window_pattern(m, out);
@@ -184,7 +193,7 @@ static void write_gguf2(const Model *m, Checkpoint *out) {
 
 /* Both formats have two bases, one for layers with a window and one for the others, and scale the latter
  * only. */
-static bool can3(const Model *m, char *why, size_t size) {
+static bool gemma3_can(const Model *m, char *why, size_t size) {
     const LayerSpec *windowed = model_layer_by_window(m, true), *global = model_layer_by_window(m, false);
     if (!model_has_one_window_size(m, why, size)) return false;
     if (m->spec.layers[0].softcap > 0) return refuse_because(why, size, "has no soft cap on scores");
@@ -201,7 +210,7 @@ static bool can3(const Model *m, char *why, size_t size) {
 }
 
 /* Without a windowed layer there are no keys of windows. */
-static void write_gguf3(const Model *m, Checkpoint *out) {
+static void write_gemma3_gguf(const Model *m, Checkpoint *out) {
     const LayerSpec *windowed = model_layer_by_window(m, true);
     if (m->spec.logit_softcap > 0) arch_set_f32(out, "final_logit_softcapping", m->spec.logit_softcap);
     if (!windowed) return;
@@ -218,8 +227,8 @@ const Family family_gemma = {
            .since = "4.38",
            .architecture = "GemmaForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY,
-           .read = read_config},
-    .gguf = {.arch = "gemma", .since = "2024-02", .quirks = GGUF_NO_O_BIAS, .read = read_gguf},
+           .read = read_gemma},
+    .gguf = {.arch = "gemma", .since = "2024-02", .quirks = GGUF_NO_O_BIAS, .read = read_gemma_gguf},
 };
 
 static const KeyName gemma_keys[] = {{"hidden_act", "hidden_activation"}, {NULL, NULL}};
@@ -238,17 +247,17 @@ const Family family_gemma2 = {
            .architecture = "Gemma2ForCausalLM",
            .keys = gemma_keys,
            .quirks = HF_ATTENTION_BIAS_KEY,
-           .read = read_config2,
+           .read = read_gemma2,
            .can = model_has_one_window_size,
-           .write = write_config2,
+           .write = write_gemma2,
            .write_softmax_scale = write_scalar,
            .softmax_scale = stated_scale},
     .gguf = {.arch = "gemma2",
              .since = "2024-06",
              .quirks = GGUF_NO_O_BIAS,
-             .read = read_gguf2,
-             .can = gguf_can2,
-             .write = write_gguf2,
+             .read = read_gemma2_gguf,
+             .can = gemma2_gguf_can,
+             .write = write_gemma2_gguf,
              .softmax_scale = gemma2_scale},
 };
 
@@ -269,16 +278,16 @@ const Family family_gemma3 = {
            .architecture = "Gemma3ForCausalLM",
            .keys = gemma_keys,
            .quirks = HF_ATTENTION_BIAS_KEY,
-           .read = read_config3,
-           .can = can3,
-           .write = write_config3,
+           .read = read_gemma3,
+           .can = gemma3_can,
+           .write = write_gemma3,
            .write_softmax_scale = write_scalar,
            .softmax_scale = stated_scale},
     .gguf = {.arch = "gemma3",
              .since = "2025-03",
              .quirks = GGUF_NO_O_BIAS,
-             .read = read_gguf3,
-             .can = can3,
-             .write = write_gguf3,
+             .read = read_gemma3_gguf,
+             .can = gemma3_can,
+             .write = write_gemma3_gguf,
              .softmax_scale = gemma3_scale},
 };

@@ -56,6 +56,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
            config_read_experts(m, config, "num_local_experts", e);
 }
 
+/* llama.cpp lets every other layer have the window where no pattern is stated. */
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint32_t window = 0;
     if (!arch_read_window(c, &window, e)) return false;
@@ -73,6 +74,7 @@ static bool can(const Model *m, char *why, size_t size) {
     return model_has_one_window_size(m, why, size);
 }
 
+/* The class needs a number for the window; 128 is its default. */
 static void write_config(const Model *m, json_t *config) {
     config_set_layer_types(m, config, 128);
     config_set_experts(m, config, "num_local_experts");
@@ -84,6 +86,7 @@ static bool gguf_can(const Model *m, char *why, size_t size) {
     return can(m, why, size);
 }
 
+/* The list says of each layer whether it has the window. */
 static void write_gguf(const Model *m, Checkpoint *out) {
     arch_set_window_pattern(m, out);
 }

@@ -47,7 +47,7 @@ static bool read_gguf_scales(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* llama.cpp reads rope.scaling.finetuned = false as "no rotation at all". */
+/* llama.cpp reads rope.scaling.finetuned = false as "no rotation at all" (the carrier granite). */
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     bool rotated = true;
     if (arch_get_bool(c, "rope.scaling.finetuned", &rotated) && !rotated)
@@ -154,6 +154,7 @@ static bool read_moe_swa(Model *m, const json_t *config, Error *e) {
     return read_swa_config(m, config, e) && config_read_experts(m, config, "num_local_experts", e);
 }
 
+/* expert_shared_feed_forward_length is how a GGUF states a shared expert. */
 static bool read_moe_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint64_t shared = 0;
     if (arch_get_u64(c, "expert_shared_feed_forward_length", &shared) && shared)
@@ -162,6 +163,7 @@ static bool read_moe_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
     return read_swa_gguf(m, c, e);
 }
 
+/* llama.cpp has one architecture for both; experts in a file tell them apart (family_by_gguf_arch). */
 const Family family_granitemoe_swa = {
     .name = "granitemoe_swa",
     .tensors = granite_swa_tensors,

@@ -35,11 +35,13 @@ static const TensorName neox_tensors[] = {
 static const KeyName neox_keys[] = {
     {"rope_theta", "rotary_emb_base"}, {"partial_rotary_factor", "rotary_pct"}, {NULL, NULL}};
 
+/* The layout is one for all layers. */
 static void set_residual_layout(Model *m, ResidualLayout residual_layout) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].residual_layout = residual_layout;
 }
 
+/* use_parallel_residual is true by default, in which case both branches read the layer's input. */
 static bool read_neox(Model *m, const json_t *config, Error *e) {
     (void)e;
     bool parallel = true;
@@ -62,15 +64,18 @@ static bool is_parallel(const Model *m) {
     return m->spec.layers[0].residual_layout != RESIDUAL_SEQUENTIAL;
 }
 
+/* llama.cpp asks for the biases of attention. */
 static bool neox_gguf_can(const Model *m, char *why, size_t size) {
     if (!m->spec.layers[0].q_bias) return refuse_because(why, size, "needs biases in attention");
     return model_all_layers(m, layer_is_global) || refuse_because(why, size, "has no windows per layer");
 }
 
+/* For config.json. */
 static void write_parallel(const Model *m, json_t *config) {
     json_object_set_new(config, "use_parallel_residual", json_boolean(is_parallel(m)));
 }
 
+/* For a GGUF, where the key has the same name. */
 static void write_gguf_parallel(const Model *m, Checkpoint *out) {
     arch_set_bool(out, "use_parallel_residual", is_parallel(m));
 }
@@ -132,6 +137,7 @@ static bool read_stablelm_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
+/* Beside the layout, whether q, k and v have biases. */
 static void write_stablelm(const Model *m, json_t *config) {
     write_parallel(m, config);
     json_object_set_new(config, "use_qkv_bias", json_boolean(m->spec.layers[0].q_bias));

@@ -43,6 +43,7 @@ static bool gguf_can_olmo(const Model *m, char *why, size_t size) {
     return model_has_one_window_size(m, why, size);
 }
 
+/* Without windows there are no keys of windows, as in OLMo 2's own files. */
 static void write_olmo_gguf(const Model *m, Checkpoint *out) {
     if (model_window(m)) arch_set_window_pattern(m, out);
 }
@@ -70,6 +71,7 @@ const Family family_olmo2 = {
              .write = write_olmo_gguf},
 };
 
+/* llama.cpp runs it as olmo2, and a plain GGUF is read as OLMo 2, whose table of tensors is the same. */
 const Family family_olmo3 = {
     .name = "olmo3",
     .tensors = sandwich_tensors,
@@ -103,6 +105,7 @@ static bool rotates(const Model *m, uint32_t layer) {
     return m->spec.layers[layer].window || !has_windows(m);
 }
 
+/* Takes the rotation from layers that see everything, in models that have windows. */
 static void drop_in_others(Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (!rotates(m, i)) layer_drop_rope(&m->spec.layers[i]);
@@ -131,16 +134,19 @@ static bool read_exaone4_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
+/* llama.cpp decides by the number of layers, so the model has to agree with it. */
 static bool gguf_can_exaone4(const Model *m, char *why, size_t size) {
     if (has_windows(m) != (m->spec.n_layers == 64))
         return refuse_because(why, size, "has windows in models of 64 layers, and in no others");
     return model_has_one_window_size(m, why, size);
 }
 
+/* sliding_window becomes null where no layer has one, which says that all layers rotate. */
 static void write_exaone4(const Model *m, json_t *config) {
     config_set_layer_types(m, config, 0);
 }
 
+/* The pattern is stated where there are windows. */
 static void write_gguf_exaone4(const Model *m, Checkpoint *out) {
     if (has_windows(m)) arch_set_window_pattern(m, out);
 }

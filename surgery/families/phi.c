@@ -82,7 +82,7 @@ static bool read_phi3(Model *m, const json_t *config, Error *e) {
 }
 
 /* Without LongRoPE both contexts are the same. The default of the key would be 4096. */
-static void write_config3(const Model *m, json_t *config) {
+static void write_phi3(const Model *m, json_t *config) {
     uint32_t window = m->spec.layers[0].window;
     json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());
     if (m->spec.layers[0].scaling.kind != ROPE_SCALING_LONGROPE)
@@ -90,14 +90,14 @@ static void write_config3(const Model *m, json_t *config) {
 }
 
 /* llama.cpp reads the key of the window and then computes without one. */
-static bool gguf_can3(const Model *m, char *why, size_t size) {
+static bool phi3_gguf_can(const Model *m, char *why, size_t size) {
     if (!model_all_layers(m, layer_is_global))
         return refuse_because(why, size, "ignores Phi-3's window (--sliding-window 0:all drops it)");
     return model_has_one_window(m, why, size);
 }
 
-/* 0 tells llama.cpp that there is none. */
-static void write_gguf3(const Model *m, Checkpoint *out) {
+/* A window of 0 tells llama.cpp that there is none; where the key is absent it may take one for granted. */
+static void write_phi3_gguf(const Model *m, Checkpoint *out) {
     (void)m;
     arch_set_u32(out, "attention.sliding_window", 0);
 }
@@ -114,10 +114,10 @@ const Family family_phi3 = {
            .rope_scalings = 1u << ROPE_SCALING_LONGROPE,
            .read = read_phi3,
            .can = model_has_one_window,
-           .write = write_config3},
+           .write = write_phi3},
     .gguf = {.arch = "phi3",
              .since = "2024-04",
              .rope_scalings = 1u << ROPE_SCALING_LONGROPE,
-             .can = gguf_can3,
-             .write = write_gguf3},
+             .can = phi3_gguf_can,
+             .write = write_phi3_gguf},
 };

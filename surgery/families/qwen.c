@@ -39,6 +39,7 @@ const Family family_qwen2 = {
     .gguf = {.arch = "qwen2", .since = "2024-01"},
 };
 
+/* The key attention_bias may bring biases, which llama.cpp has for q, k and v only. */
 const Family family_qwen3 = {
     .name = "qwen3",
     .tensors = llama_tensors,
@@ -56,6 +57,7 @@ const Family family_qwen3 = {
     .gguf = {.arch = "qwen3", .since = "2025-04", .quirks = GGUF_NO_O_BIAS},
 };
 
+/* Layers without experts have the rows of a plain MLP, layers with experts those of EXPERT_TENSORS. */
 static const TensorName moe_tensors[] = {
     EMBED_AND_HEAD, INPUT_NORM,     ATTENTION_TENSORS, POST_ATTENTION_FFN_NORM,
     MLP_TENSORS,    EXPERT_TENSORS, FINAL_NORM,        TENSORS_END,
