@@ -13,6 +13,9 @@
 #include "formats/quants_k.h"
 #include "formats/quants_legacy.h"
 
+/* Columns: name; elements and bytes of a block; name in safetensors; number in ggml; decoder; encoder. The
+ * bytes of a block are those of the struct in ggml-common.h: a Q4_K block, for example, has two
+ * half-precision factors (4 bytes), 12 bytes of scales and 256 levels of 4 bits (128 bytes). */
 static const DTypeInfo table[DTYPE_COUNT] = {
     [DTYPE_F64] = {"f64", 1, 8, "F64", 28, f64_decode, NULL},
     [DTYPE_F32] = {"f32", 1, 4, "F32", 0, f32_decode, f32_encode},

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A message that does not fit is cut off by vsnprintf. */
 bool error_set(Error *e, ErrorCode code, const char *fmt, ...) {
     if (!e) return false;
     e->code = code;
@@ -16,6 +17,7 @@ bool error_set(Error *e, ErrorCode code, const char *fmt, ...) {
     return false;
 }
 
+/* errno is saved first, because formatting may change it. */
 bool error_errno(Error *e, const char *fmt, ...) {
     int saved = errno;
     if (!e) return false;

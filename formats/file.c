@@ -13,6 +13,7 @@ bool file_error(const char *path, Error *e) {
     return false;
 }
 
+/* O_CLOEXEC: no child process should inherit an open model. */
 int file_open(const char *path, int flags, Error *e) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     if (fd < 0) file_error(path, e);

@@ -44,6 +44,7 @@ void hash_finish(Hash *h, char out[33]) {
     free(h);
 }
 
+/* The whole input is at hand, so no state is needed. */
 void hash_bytes(const void *bytes, size_t n, char out[33]) {
     to_hex(XXH3_128bits(bytes, n), out);
 }

@@ -140,6 +140,7 @@ static void print_real(double x, Buffer *out) {
     }
 }
 
+/* A line break and the indentation of level `depth`; nothing if the output is to be one line. */
 static void newline(int indent, int depth, Buffer *out) {
     if (indent) buffer_printf(out, "\n%*s", indent * depth, "");
 }
@@ -218,6 +219,7 @@ json_t *json_text(const char *s) {
     return text ? text : json_string("");
 }
 
+/* jansson keeps integers as int64_t, so values above 2^63 - 1 have become reals and are refused here. */
 bool json_get_u64(const json_t *object, const char *key, uint64_t *out) {
     const json_t *v = json_object_get(object, key);
     if (!json_is_integer(v) || json_integer_value(v) < 0) return false;

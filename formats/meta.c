@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Sizes as the specification gives them; the types that are missing here vary in size. */
 uint32_t meta_type_size(MetaType t) {
     static const uint8_t sizes[META_TYPE_COUNT] = {
         [META_U8] = 1,  [META_I8] = 1,   [META_U16] = 2, [META_I16] = 2, [META_U32] = 4, [META_I32] = 4,
@@ -151,6 +152,7 @@ bool meta_array_f64(const MetaEntry *m, uint64_t i, double *out) {
 
 /* ---- writing ---- */
 
+/* The table doubles when it is full. */
 void meta_append(Checkpoint *c, const MetaEntry *m) {
     if (c->n_meta == c->meta_capacity) {
         c->meta_capacity = c->meta_capacity ? 2 * c->meta_capacity : 32;
@@ -175,6 +177,7 @@ void meta_set_raw(Checkpoint *c, const MetaEntry *entry) {
     meta_append(c, &copy);
 }
 
+/* `bytes` are those of a value of type `t`; the processor is little-endian, as the file is. */
 static void set_scalar(Checkpoint *c, const char *key, MetaType t, const void *bytes) {
     meta_set_raw(c,
                  &(MetaEntry){.key = key, .type = t, .count = 1, .bytes = bytes, .size = meta_type_size(t)});
@@ -216,6 +219,7 @@ void meta_set_array(Checkpoint *c, const char *key, MetaType elem, const void *v
                                  .size = count * meta_type_size(elem)});
 }
 
+/* Strings follow each other in the encoding of the file; the array's count is their number. */
 void meta_set_string_array(Checkpoint *c, const char *key, const char *const *s, const size_t *len,
                            uint64_t count) {
     Buffer b = {0};
@@ -230,6 +234,7 @@ void meta_set_string_array(Checkpoint *c, const char *key, const char *const *s,
     buffer_free(&b);
 }
 
+/* The entries after it move up by one, so that the order stays. */
 void meta_remove(Checkpoint *c, const char *key) {
     MetaEntry *m = find(c, key);
     if (!m) return;

@@ -112,7 +112,7 @@ static void *because(char *why, size_t size, const char *fmt, ...) {
 }
 
 /* True if the `n` characters of `text` are the string `s`. */
-static bool is(const char *text, uint32_t n, const char *s) {
+static bool equals(const char *text, uint32_t n, const char *s) {
     return strlen(s) == n && memcmp(text, s, n) == 0;
 }
 
@@ -135,13 +135,14 @@ static void printable(char *out, size_t size, const char *text, uint32_t n) {
 const PickleGlobal *pickle_global(const char *module, uint32_t n_module, const char *name, uint32_t n_name,
                                   char *why, size_t why_size) {
     for (size_t i = 0; i < sizeof globals / sizeof *globals; i++)
-        if (is(module, n_module, globals[i].module) && is(name, n_name, globals[i].name)) return &globals[i];
+        if (equals(module, n_module, globals[i].module) && equals(name, n_name, globals[i].name))
+            return &globals[i];
     char shown_module[100], shown_name[100];
     printable(shown_module, sizeof shown_module, module, n_module);
     printable(shown_name, sizeof shown_name, name, n_name);
     for (size_t i = 0; i < sizeof known_refusals / sizeof *known_refusals; i++)
         if (within(module, n_module, known_refusals[i].module) &&
-            (!known_refusals[i].name || is(name, n_name, known_refusals[i].name)))
+            (!known_refusals[i].name || equals(name, n_name, known_refusals[i].name)))
             return because(why, why_size, "imports '%s.%s': %s", shown_module, shown_name,
                            known_refusals[i].why);
     return because(why, why_size, "imports '%s.%s', which no state dict needs; refused", shown_module,
@@ -157,7 +158,7 @@ static bool is_count(const PickleValue *v) {
 /* The location ("cpu", "cuda:0") is ignored: the bytes are the same. */
 const PickleStorage *pickle_storage(Arena *a, const PickleValue *id, char *why, size_t why_size) {
     if (id->kind != PICKLE_TUPLE || id->n != 5 || id->items[0]->kind != PICKLE_STRING ||
-        !is(id->items[0]->text, id->items[0]->n, "storage") || id->items[1]->kind != PICKLE_GLOBAL ||
+        !equals(id->items[0]->text, id->items[0]->n, "storage") || id->items[1]->kind != PICKLE_GLOBAL ||
         id->items[2]->kind != PICKLE_STRING || !is_count(id->items[4]))
         return because(why, why_size,
                        "a persistent id that is not ('storage', type, key, location, elements)");

@@ -137,7 +137,8 @@ typedef bool ReadBytes(const ByteSource *s, uint64_t offset, size_t n, void *out
 
 /* A tensor with the shape and view type of `t` whose storage, in rows of `row_elems`, is what `read` returns.
  * It inherits the history of the view, because row order and scales of `t` are no longer visible in it. */
-static Tensor over_read(Arena *a, const Tensor *t, uint64_t row_elems, ReadBytes *read, void *context) {
+static Tensor tensor_over_read(Arena *a, const Tensor *t, uint64_t row_elems, ReadBytes *read,
+                               void *context) {
     ByteSource *source = arena_alloc(a, sizeof *source);
     TensorPart *part = arena_alloc(a, sizeof *part);
     *source = (ByteSource){.path = t->name, .size = tensor_bytes(t), .read = read, .context = context};
@@ -168,7 +169,7 @@ static bool read_view(const ByteSource *s, uint64_t offset, size_t n, void *out,
 Tensor tensor_of_view(Arena *a, const Tensor *t) {
     Tensor *inner = arena_alloc(a, sizeof *inner);
     *inner = *t;
-    return over_read(a, t, t->row_elems, read_view, inner);
+    return tensor_over_read(a, t, t->row_elems, read_view, inner);
 }
 
 /* ---- transposed ---- */
@@ -302,7 +303,7 @@ bool tensor_transposed(Arena *a, TransposeCache *cache, const Tensor *t, Tensor 
                              dtype_info(t->dtype)->name);
         Transposed *transposed = arena_alloc(a, sizeof *transposed);
         *transposed = (Transposed){.inner = *t, .cache = cache, .number = ++cache->n_made};
-        *out = over_read(a, t, t->shape[t->rank - 2], read_transposed, transposed);
+        *out = tensor_over_read(a, t, t->shape[t->rank - 2], read_transposed, transposed);
         tensor_raise_status(out, TENSOR_PERMUTED);
     }
     out->shape[t->rank - 2] = t->row_elems;

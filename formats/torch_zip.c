@@ -130,7 +130,7 @@ static bool add_tensor(TorchZip *z, const PickleValue *key, const PickleTensor *
 /* ---- the state dict ---- */
 
 /* A key of a dict as text for messages. */
-static const char *shown(TorchZip *z, const PickleValue *key) {
+static const char *key_text(TorchZip *z, const PickleValue *key) {
     if (key->kind == PICKLE_INT) return arena_printf(&z->c->arena, "%lld", (long long)key->integer);
     if (!valid_name(key)) return pickle_kind_name(key->kind);
     return arena_printf(&z->c->arena, "'%.*s'", key->n < 80 ? (int)key->n : 80, key->text);
@@ -141,7 +141,7 @@ static const char *shown(TorchZip *z, const PickleValue *key) {
 static const PickleValue *no_tensors(TorchZip *z, const PickleValue *top) {
     Buffer keys = {0};
     for (uint32_t i = 0; i < top->n && i < 12; i += 2)
-        buffer_printf(&keys, "%s%s", i ? ", " : "", shown(z, top->items[i]));
+        buffer_printf(&keys, "%s%s", i ? ", " : "", key_text(z, top->items[i]));
     error_set(z->e, ERR_INPUT, "%s: neither its dict nor an entry of it is a state dict (keys: %s%s)",
               z->path, keys.size ? buffer_string(&keys) : "none", top->n > 12 ? ", ..." : "");
     buffer_free(&keys);
@@ -163,11 +163,11 @@ static const PickleValue *find_state_dict(TorchZip *z, const PickleValue *top) {
         if (found) {
             error_set(z->e, ERR_INPUT,
                       "%s: both %s and its entry %s hold tensors; save the intended one alone", z->path,
-                      where, shown(z, top->items[i]));
+                      where, key_text(z, top->items[i]));
             return NULL;
         }
         found = top->items[i + 1];
-        where = arena_printf(&z->c->arena, "its entry %s", shown(z, top->items[i]));
+        where = arena_printf(&z->c->arena, "its entry %s", key_text(z, top->items[i]));
     }
     return found && found->kind == PICKLE_DICT ? found : no_tensors(z, top);
 }
@@ -179,7 +179,7 @@ static void leave_out(TorchZip *z, const PickleValue *key) {
     const char *before = z->c->left_out;
     if (z->n_left_out++ > NAMED) return;
     z->c->left_out = arena_printf(&z->c->arena, "%s%s%s", before ? before : "", before ? ", " : "",
-                                  z->n_left_out > NAMED ? "..." : shown(z, key));
+                                  z->n_left_out > NAMED ? "..." : key_text(z, key));
 }
 
 /* Adds the tensors of `dict` and records what is left out, there and at the top level. */

@@ -263,7 +263,7 @@ static int by_place(const void *a, const void *b) {
 
 /* True if the name stays within a folder: no "..", no root, no drive letter, no backslash, which Windows
  * takes as a separator. */
-static bool tame(const char *name) {
+static bool stays_in_folder(const char *name) {
     if (!*name || *name == '/' || strchr(name, '\\') || strchr(name, ':')) return false;
     for (const char *p = name; p; p = strchr(p, '/') ? strchr(p, '/') + 1 : NULL)
         if (p[0] == '.' && p[1] == '.' && (!p[2] || p[2] == '/')) return false;
@@ -275,7 +275,7 @@ static bool tame(const char *name) {
 static bool check_extents(const ZipMap *z, Extent *x, uint64_t n, Error *e) {
     qsort(x, n, sizeof *x, by_name);
     for (uint64_t i = 0; i < n; i++) {
-        if (!tame(x[i].name))
+        if (!stays_in_folder(x[i].name))
             return error_set(e, ERR_INPUT, "%s: entry '%.300s': not a name within a folder", z->file->path,
                              x[i].name);
         if (i && strcmp(x[i].name, x[i - 1].name) == 0)
