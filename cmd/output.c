@@ -13,6 +13,9 @@
 #include "formats/output.h"
 #include "formats/text.h"
 #include "surgery/carriers/carriers.h"
+#include "surgery/export.h"
+#include "surgery/manifest.h"
+#include "surgery/notices.h"
 #include "surgery/pass.h"
 
 Format format_of_path(const char *path) {
@@ -25,7 +28,7 @@ bool folder_of_path(const char *path) {
 
 typedef struct ManifestContext {
     const Model *m;
-    const Carrier *carrier;
+    const ExportReport *report;
     json_t *sources;
     const json_t *extra;
     bool compact;
@@ -34,7 +37,7 @@ typedef struct ManifestContext {
 static bool print_manifest(void *context, const Checkpoint *out, Buffer *text, Error *e) {
     (void)e;
     const ManifestContext *c = context;
-    json_t *manifest = manifest_build(c->m, c->carrier, out, c->sources, c->extra);
+    json_t *manifest = manifest_build(c->m, c->report, out, c->sources, c->extra);
     json_print(manifest, c->compact ? 0 : 2, text);
     json_decref(manifest);
     return true;
@@ -45,20 +48,13 @@ static void show_progress(void *context, uint64_t done, uint64_t total) {
                  (double)total / 1e6);
 }
 
-/* Those of opening the model and of the passes too; each once, however many outputs there are. */
-static void print_notices(Model *m) {
-    for (; m->told < json_array_size(m->notices); m->told++)
-        cmd_note("%s", json_string_value(json_array_get(m->notices, m->told)));
-}
-
-static void note_context(Model *m) {
-    if (m->new_context || json_array_size(m->passes) == 0) return;
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        if (m->spec.layers[i].position != m->source_spec.layers[i].position) {
-            model_notice(m, "the stated context stays %u tokens; --set-context N states another",
-                         m->spec.context);
-            return;
-        }
+/* The notices of one output. The model's own, with which the list begins, are printed with the first output
+ * only. */
+static void print_notices(const Model *m, const OutputRequest *r, const json_t *notices) {
+    size_t of_model = json_array_size(m->notices);
+    for (size_t i = 0; i < json_array_size(notices); i++)
+        if (i >= of_model || i >= r->notices_told)
+            cmd_note("%s", json_string_value(json_array_get(notices, i)));
 }
 
 bool output_spares_source(const Checkpoint *source, const char *path, Error *e) {
@@ -105,20 +101,38 @@ bool output_check(const Model *m, const OutputRequest *r, Error *e) {
            output_spares_source(m->source, r->path, e);
 }
 
-bool output_write(Model *m, const OutputRequest *r, Error *e) {
+/* Dropping the rotation is done to read longer texts, but the stated context, by which runtimes limit them,
+ * stays. */
+static void note_context(const Model *m, json_t *notices) {
+    if (m->new_context || json_array_size(m->passes) == 0) return;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        if (m->spec.layers[i].position != m->source_spec.layers[i].position) {
+            json_array_insert_new(
+                notices, json_array_size(m->notices),
+                json_sprintf("the stated context stays %u tokens; --set-context N states another",
+                             m->spec.context));
+            return;
+        }
+}
+
+Checkpoint *output_export(const Model *m, const OutputRequest *r, ExportReport *report, Error *e) {
     ExportOptions o;
-    if (!output_options(r, &o, e) || !output_spares_source(m->source, r->path, e)) return false;
-    const Carrier *carrier;
-    note_context(m);
-    Checkpoint *out = model_export(m, &o, &carrier, e);
-    if (!out) return false;
-    if (o.format == FORMAT_HF && m->dequantised)
-        model_notice(m, "quantised weights were written as f32; --dtype bf16 halves the output");
-    ManifestContext context = {.m = m,
-                               .carrier = carrier,
-                               .extra = r->extra,
-                               .compact = o.format == FORMAT_GGUF,
-                               .sources = manifest_sources(m)};
+    *report = (ExportReport){0};
+    if (!output_options(r, &o, e)) return NULL;
+    Checkpoint *out = model_export(m, &o, report, e);
+    if (!out) return NULL;
+    note_context(m, report->notices);
+    if (report->dequantized)
+        notice_add(report->notices, "quantised weights were written as f32; --dtype bf16 halves the output");
+    return out;
+}
+
+bool output_write(const Model *m, const OutputRequest *r, Error *e) {
+    ExportReport report = {0};
+    if (!output_spares_source(m->source, r->path, e)) return false;
+    Checkpoint *out = output_export(m, r, &report, e);
+    bool ok = out != NULL, gguf = format_of_path(r->path) == FORMAT_GGUF;
+    ManifestContext context = {.m = m, .report = &report, .extra = r->extra, .compact = gguf};
     WriteOptions w = {.force = r->force,
                       .max_shard_size = r->max_shard_size,
                       .manifest = print_manifest,
@@ -126,11 +140,15 @@ bool output_write(Model *m, const OutputRequest *r, Error *e) {
                       .progress = show_progress,
                       .progress_context = (void *)r->path,
                       .stop = &cmd_stop};
-    bool ok = o.format == FORMAT_GGUF ? gguf_write(out, r->path, &w, e) : hf_write(out, r->path, &w, e);
-    cmd_progress_end();
-    if (ok) print_notices(m);
+    if (ok) {
+        context.sources = manifest_sources(m);
+        ok = gguf ? gguf_write(out, r->path, &w, e) : hf_write(out, r->path, &w, e);
+        cmd_progress_end();
+    }
+    if (ok) print_notices(m, r, report.notices);
     json_decref(context.sources);
     checkpoint_close(out);
+    export_report_free(&report);
     return ok;
 }
 

@@ -2,6 +2,7 @@
 #ifndef DEROPE_CMD_OUTPUT_H
 #define DEROPE_CMD_OUTPUT_H
 
+#include "surgery/export.h"
 #include "surgery/model.h"
 
 typedef struct OutputRequest {
@@ -9,8 +10,9 @@ typedef struct OutputRequest {
     const char *dtype;   /* NULL: as in the source */
     const char *carrier; /* NULL: the plainest that can */
     uint64_t max_shard_size;
-    bool force;
+    bool force;          /* replace what is there */
     const json_t *extra; /* members for the manifest; may be NULL */
+    size_t notices_told; /* so many of the model's notices were printed with an earlier output of it */
 } OutputRequest;
 
 /* The format that a path's name asks for. */
@@ -21,8 +23,12 @@ bool folder_of_path(const char *path);
 bool output_options(const OutputRequest *r, ExportOptions *o, Error *e);
 /* What output_write would refuse about type, carrier and place, before the work whose result it writes. */
 bool output_check(const Model *m, const OutputRequest *r, Error *e);
-/* Exports, writes with its manifest, and prints the model's notices. */
-bool output_write(Model *m, const OutputRequest *r, Error *e);
+/* The export that output_write writes and `plan` describes, so that what is promised is what is done. The
+ * report's notices include what concerns the command line alone; the caller frees it with export_report_free.
+ */
+Checkpoint *output_export(const Model *m, const OutputRequest *r, ExportReport *report, Error *e);
+/* Exports, writes with its manifest, and prints the notices. */
+bool output_write(const Model *m, const OutputRequest *r, Error *e);
 /* Whether a depfile may be written to `path`, which is no target and no input; for asking before the work. */
 bool depfile_check(const char *path, const char *const *targets, size_t n_targets, const Checkpoint *source,
                    const json_t *more, Error *e);

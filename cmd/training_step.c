@@ -8,6 +8,7 @@
 #include "formats/checkpoint.h"
 #include "recal/memory.h"
 #include "recal/text_data.h"
+#include "surgery/model_open.h"
 #include "surgery/options.h"
 
 const Option recal_text_options[] = {

@@ -31,6 +31,7 @@ void checkpoint_close(Checkpoint *c) {
     free(c->tensor_index);
     free(c->meta);
     free(c->files);
+    transpose_cache_free(&c->transpose_cache);
     arena_free(&c->arena);
     free(c);
 }

@@ -9,7 +9,7 @@
 
 #include <jansson.h>
 
-#include "formats/tensor.h"
+#include "formats/tensor_views.h"
 
 /* Types of GGUF values. The numbers are those of the file (ggml docs/gguf.md, gguf_metadata_value_type). */
 typedef enum MetaType {
@@ -82,8 +82,9 @@ typedef struct Checkpoint {
     const char
         *left_out; /* PyTorch: names of what was saved beside the tensors and is not read; NULL: nothing */
 
-    Arena arena;       /* owns names, parts and values */
-    Mapping *mappings; /* owns mapped files and unpacked zip entries */
+    Arena arena;                    /* owns names, parts and values */
+    Mapping *mappings;              /* owns mapped files and unpacked zip entries */
+    TransposeCache transpose_cache; /* for those of its tensors that were transposed when it was made */
 } Checkpoint;
 
 /* An empty checkpoint. It is closed with checkpoint_close. Running out of memory ends the program. */

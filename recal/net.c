@@ -11,6 +11,7 @@
 #include "formats/json.h"
 #include "recal/random.h"
 #include "recal/workspace.h"
+#include "surgery/notices.h"
 #include "surgery/quantized.h"
 
 /* Appends a parameter if the model has it. `w` counts the block: a parameter's offset is what was counted
@@ -62,7 +63,7 @@ static Net *lay_out(const ModelSpec *s, Error *e) {
 static Net *start(const Model *m, int n_threads, Error *e) {
     if (m->quantized_config) {
         error_set(e, ERR_INPUT, "%s: has a quantization_config (%s), whose packed weights cannot be run",
-                  m->source->path, quantized_kind(m));
+                  m->source->path, quantized_kind(m->config));
         return NULL;
     }
     Net *n = lay_out(&m->spec, e);
@@ -169,5 +170,6 @@ void net_update_model(const Net *n, Model *m) {
         t.status = TENSOR_CHANGED;
         model_set_tensor(m, p->role, p->layer, &t);
     }
-    if (as_q8) model_notice(m, "%zu trained tensors become q8_0: their own type cannot be written", as_q8);
+    if (as_q8)
+        notice_add(m->notices, "%zu trained tensors become q8_0: their own type cannot be written", as_q8);
 }

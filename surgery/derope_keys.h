@@ -1,14 +1,21 @@
-/* The GGUF keys in which travels what GGUF has no place for, so that HF -> GGUF -> HF loses nothing. Written
- * by export.c, read by model.c. */
+/* The keys of a GGUF in which travels what GGUF has no place for, so that a folder that becomes a GGUF and a
+ * folder again loses nothing. llama.cpp ignores keys that it does not know. Written by export_gguf.c,
+ * export_tensors.c and export_other.c; read by model_open.c, export_hf.c and export_other.c. The manifest's
+ * key is in formats/file_names.h. */
 #ifndef DEROPE_SURGERY_DEROPE_KEYS_H
 #define DEROPE_SURGERY_DEROPE_KEYS_H
 
-#define DEROPE_CONFIG "derope.config.json" /* string: config.json, verbatim where no pass changed it */
-#define DEROPE_FILE_PREFIX                                                                                   \
-    "derope.file."                    /* + name: a side file, verbatim; a string, or u8 array if no text */
-#define DEROPE_DTYPES "derope.dtypes" /* string: JSON object, HF tensor name -> type before widening */
-#define DEROPE_ST_METADATA "derope.safetensors.metadata" /* string: JSON object, __metadata__ */
-#define DEROPE_TENSOR_PREFIX "derope.tensor." /* + HF name: u8 array, a tensor llama.cpp would refuse */
-#define DEROPE_TENSORS "derope.tensors" /* string: JSON object, HF name -> {"dtype", "shape"} of those */
+/* String: config.json of the folder, or of an HF output of the same model. */
+#define DEROPE_CONFIG "derope.config.json"
+/* + file name: a side file, byte for byte. A string if it is text, else an array of u8. */
+#define DEROPE_FILE_PREFIX "derope.file."
+/* String: JSON object, HF tensor name -> the type that the tensor had before it was widened to F32. */
+#define DEROPE_DTYPES "derope.dtypes"
+/* String: JSON object, the __metadata__ of the safetensors files. */
+#define DEROPE_ST_METADATA "derope.safetensors.metadata"
+/* + HF tensor name: array of u8, the bytes of a tensor for which llama.cpp would refuse the file. */
+#define DEROPE_TENSOR_PREFIX "derope.tensor."
+/* String: JSON object, HF tensor name -> {"dtype": "F32", "shape": [2, 3]} of those tensors. */
+#define DEROPE_TENSORS "derope.tensors"
 
 #endif

@@ -1,26 +1,48 @@
-/* Between the files that build an output checkpoint (model_export): its tensors, and all that stands beside
- * them.
- */
+/* Export: a model becomes a checkpoint of a format, ready to be written.
+ *
+ * The way of one tensor through the program, from the mapped file to the output:
+ *   1. checkpoint_open (formats/) maps the file. A Tensor says where its rows lie and in which type; nothing
+ * is decoded, then or later, until step 6.
+ *   2. model_open (surgery/model_open.h) finds the tensor's role by the family's table of names, and brings
+ * it into the one layout that all families share: projections apart instead of fused, experts stacked, q and
+ * k rows in halves. Row orders, scales and types are fields of the Tensor, so this costs no memory either.
+ *   3. Passes (surgery/pass.h) change the model's spec. Most touch no tensor at all.
+ *   4. model_export picks a carrier (surgery/carrier.h), the stock architecture that the result is written
+ * as, and copies the table of tensors in the output's types (surgery/cast.h).
+ *   5. export_tensors gives each tensor the carrier's name and layout: the softmax scale goes into q_proj
+ * where no key holds it, rows are interleaved, parts are fused, experts separated; export_added.c adds what
+ * the carrier needs beside them. export_hf.c or export_gguf.c writes the configuration: config.json, or the
+ * keys.
+ *   6. hf_write or gguf_write (formats/) asks for the rows, one chunk after the other. A tensor that nobody
+ * touched is copied byte for byte; the hash of every tensor goes into the manifest (surgery/manifest.h). */
 #ifndef DEROPE_SURGERY_EXPORT_H
 #define DEROPE_SURGERY_EXPORT_H
 
-#include "surgery/carrier.h"
+#include "surgery/model.h"
 
-typedef struct Export {
-    Model *m;
-    const Carrier *carrier;
-    Checkpoint *out;
-    json_t *dtypes;  /* GGUF: what was widened */
-    json_t *carried; /* GGUF: tensors that travel in keys */
-    bool packed;     /* HF: packed weights go on as the source has them */
-    Error *e;
-} Export;
+struct Carrier; /* surgery/carrier.h */
 
-/* False with an error where the softmax scale would have to go into packed weights. */
-bool export_check_scale(const Export *x);
-/* True where HF's own form of packed weights can be kept: nothing changed them, or their names. */
-bool export_keeps_packed(const Export *x, const ExportOptions *o);
-/* All tensors into x->out, as the carrier names and lays them out. */
-bool export_tensors(Export *x);
+typedef struct ExportOptions {
+    Format format;       /* FORMAT_HF or FORMAT_GGUF */
+    const char *carrier; /* its name; NULL: the first that can express the model */
+    bool has_dtype;      /* the output has a type of its own: `dtype` (norms and biases stay F32 in a GGUF) */
+    DType dtype;
+} ExportOptions;
+
+/* What an export tells beside the checkpoint. Zero-initialise it, and free it with export_report_free. */
+typedef struct ExportReport {
+    const struct Carrier *carrier; /* the one that was chosen */
+    json_t *notices;               /* array of strings: a copy of the model's, then those of this export */
+    size_t n_reencoded; /* tensors in blocks whose values change, so that they are rounded once more */
+    bool dequantized;   /* HF: ggml's blocks, which safetensors cannot hold, become F32 */
+} ExportReport;
+
+/* Builds the output checkpoint: tensors (still undecoded, over the source's bytes), configuration or keys,
+ * the tokenizer in the form that the format has, and the keys derope.* of a GGUF. The checkpoint borrows from
+ * the model, which has to outlive it. The model is not changed: any number of exports in any order give the
+ * same bytes. The report (may be NULL) is filled as far as the export came, also on failure, which returns
+ * NULL. */
+Checkpoint *model_export(const Model *m, const ExportOptions *o, ExportReport *report, Error *e);
+void export_report_free(ExportReport *report);
 
 #endif

@@ -19,6 +19,7 @@ size_t fused_roles(Fused how, TensorRole role, TensorRole roles[FUSED_MOST]) {
     return n;
 }
 
+/* Rows of one role, of one expert where experts are stacked. */
 static uint64_t role_rows(const LayerSpec *l, TensorRole role) {
     switch (role) {
     case ROLE_Q:
@@ -40,55 +41,61 @@ uint64_t fused_rows(const LayerSpec *l, Fused how) {
 }
 
 /* Where row i of a role lies in the whole. */
-static uint64_t place(const LayerSpec *l, Fused how, TensorRole role, uint64_t i) {
+static uint64_t whole_row(const LayerSpec *l, Fused how, TensorRole role, uint64_t i) {
     uint64_t d = l->head_dim, q = l->n_heads * d, kv = l->n_kv_heads * d;
     uint64_t group = l->n_heads / l->n_kv_heads;
     bool is_q = role == ROLE_Q || role == ROLE_Q_BIAS, is_k = role == ROLE_K || role == ROLE_K_BIAS,
          is_up = role == ROLE_UP || role == ROLE_UP_BIAS;
-    if (how == FUSED_GATE_UP_PAIRS) return 2 * i + is_up; /* experts follow each other in both */
+    /* Experts follow each other in the part as in the whole, so row i counts through all of them. */
+    if (how == FUSED_GATE_UP_PAIRS) return 2 * i + is_up;
     if (how == FUSED_GATE_UP) return i + (i / l->ffn_dim + is_up) * l->ffn_dim;
     if (how == FUSED_QKV) return is_q ? i : is_k ? q + i : q + kv + i;
+    /* Groups: each has `group` query heads, a key head and a value head, of d rows each. */
     uint64_t head = i / d, in_head = i % d;
     if (is_q) return (head / group * (group + 2) + head % group) * d + in_head;
     return (head * (group + 2) + group + !is_k) * d + in_head;
 }
 
-/* Every expert's, where there are several. */
-static uint64_t times(const LayerSpec *l, TensorRole role, uint64_t rows) {
+/* Rows of all experts. */
+static uint64_t all_rows(const LayerSpec *l, TensorRole role, uint64_t rows) {
     return role_is_mlp(role) && l->n_experts ? rows * l->n_experts : rows;
 }
 
-/* The dimension of a shape that counts the rows. */
+/* The dimension of a shape that counts rows: experts are before it where they are stacked. */
 static uint32_t rows_dimension(const LayerSpec *l, TensorRole role) {
     return role_is_mlp(role) && l->n_experts ? 1 : 0;
 }
 
+/* A bias is stored as one row; its elements become rows, so that they can be moved. */
 static bool split(Arena *a, TensorRole role, Tensor *t, Error *e) {
     return !role_is_bias(role) || tensor_split_elements(a, t, e);
 }
 
-static uint32_t stored_row(const Tensor *t, uint64_t served) {
-    return t->row_index ? t->row_index[served] : (uint32_t)served;
+/* The stored row that a tensor serves as row i. */
+static uint32_t stored_row(const Tensor *t, uint64_t i) {
+    return t->row_index ? t->row_index[i] : (uint32_t)i;
 }
 
 bool fused_part(Arena *a, const LayerSpec *l, Fused how, TensorRole role, const Tensor *whole, Tensor *part,
                 Error *e) {
     *part = *whole;
     if (!split(a, role, part, e)) return false;
-    uint64_t n = times(l, role, role_rows(l, role));
+    uint64_t n = all_rows(l, role, role_rows(l, role));
     uint32_t *index = arena_alloc(a, n * sizeof *index);
     for (uint64_t i = 0; i < n; i++)
-        index[i] = stored_row(whole, place(l, how, role, i));
+        index[i] = stored_row(whole, whole_row(l, how, role, i));
     part->row_index = index;
     part->n_rows = n;
     part->shape[rows_dimension(l, role)] = role_rows(l, role);
     return true;
 }
 
+/* True if two tensors are views of the same stored rows: parts of one fused tensor. */
 static bool same_bytes(const Tensor *a, const Tensor *b) {
     return a->n_parts == 1 && b->n_parts == 1 && part_same(a->parts, b->parts);
 }
 
+/* A matrix of one type, with rows of one length, is all that a tensor can be. */
 static bool agree(const Tensor *a, const Tensor *b, Error *e) {
     if (a->dtype == b->dtype && a->row_elems == b->row_elems) return true;
     return error_set(e, ERR_FAILED,
@@ -104,7 +111,8 @@ static uint64_t stored_rows(const Tensor *t) {
     return n;
 }
 
-/* Parts of all, those that several share once; base[j]: the first stored row of member j. */
+/* Strings the stored parts of all members together. Those that several members share (they were taken from
+ * one tensor) are there once. base[j] is the row at which the storage of member j begins. */
 static void join_parts(Arena *a, const Tensor *members, size_t n, Tensor *whole, uint64_t *base) {
     uint32_t most = 0, n_parts = 0;
     for (size_t j = 0; j < n; j++)
@@ -128,21 +136,28 @@ static void join_parts(Arena *a, const Tensor *members, size_t n, Tensor *whole,
 bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles, const Tensor *parts,
                 size_t n, Tensor *whole, Error *e) {
     Tensor members[FUSED_MOST] = {0};
-    uint64_t base[FUSED_MOST], total = times(l, *roles, fused_rows(l, how));
+    uint64_t base[FUSED_MOST], total = all_rows(l, *roles, fused_rows(l, how));
     bool scaled = false, alike = true;
+    /* 1. Elements of biases become rows; types and lengths have to agree. */
     for (size_t j = 0; j < n; j++) {
         members[j] = parts[j];
         if (!split(a, roles[j], &members[j], e) || !agree(&members[0], &members[j], e)) return false;
         alike &= members[j].storage_dtype == members[0].storage_dtype && members[j].add == members[0].add;
     }
+    /* 2. One tensor has one storage type and one number that is added. Where the members differ, they are
+     * wrapped, so that what they serve is what is stored. Scales may differ: there is one for each row then.
+     */
     for (size_t j = 0; j < n; j++) {
         if (!alike) members[j] = tensor_of_view(a, &members[j]);
         scaled |= members[j].scale != members[0].scale;
     }
+    /* 3. The whole has the type of the members and rows of all of them. */
     *whole = members[0];
     whole->n_rows = total;
     whole->shape[rows_dimension(l, *roles)] = fused_rows(l, how);
     join_parts(a, members, n, whole, base);
+    /* 4. Every row of every member gets its place. If that is the order of the storage, as it is for a tensor
+     * that was only taken apart, no index is kept, and the bytes can be copied. */
     uint32_t *index = arena_alloc(a, total * sizeof *index);
     float *scales = scaled ? arena_alloc(a, total * sizeof *scales) : NULL;
     bool in_order = stored_rows(whole) == total;
@@ -150,7 +165,7 @@ bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles
         const Tensor *t = &members[j];
         tensor_raise_status(whole, t->status);
         for (uint64_t i = 0; i < t->n_rows; i++) {
-            uint64_t at = place(l, how, roles[j], i);
+            uint64_t at = whole_row(l, how, roles[j], i);
             index[at] = (uint32_t)base[j] + stored_row(t, i);
             in_order &= index[at] == at;
             if (scales) scales[at] = t->scale;

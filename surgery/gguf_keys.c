@@ -18,7 +18,9 @@ static bool contains(const char *const *names, const char *name) {
     return false;
 }
 
-/* What the configuration, the tensors or the tokenizer's files say again when a GGUF is made of them. */
+/* True for keys that are made anew when the folder becomes a GGUF again: those of the architecture, from
+ * config.json; those about types, from the tensors; and those of the tokenizer, if the folder has its files.
+ */
 static bool has_a_place(const char *key, const char *arch, bool tokenizer) {
     static const char *const described[] = {"general.architecture", "general.file_type",
                                             "general.quantization_version", NULL};

@@ -1,4 +1,5 @@
-/* derope.json: what was made from what, tensor by tensor. */
+#include "surgery/manifest.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@
 json_t *manifest_sources(const Model *m) {
     json_t *list = json_array();
     const char *last = "";
+    /* Mappings are in the reverse order of opening, and the entries of a zip have one path. */
     for (const Mapping *f = m->source->mappings; f; f = f->next) {
         char hash[33];
         if (!f->source.map || strcmp(f->source.path, last) == 0) continue;
@@ -29,6 +31,7 @@ json_t *manifest_sources(const Model *m) {
     return list;
 }
 
+/* One element of "tensors". */
 static json_t *tensor_row(const Tensor *t) {
     json_t *shape = json_array();
     for (uint32_t i = 0; i < t->rank; i++)
@@ -37,6 +40,7 @@ static json_t *tensor_row(const Tensor *t) {
                      "shape", shape, "status", tensor_status_name(tensor_status(t)), "xxh3_128", t->hash);
 }
 
+/* "files": name, size and hash of each file beside the weights, but for the manifest itself. */
 static json_t *side_files(const Checkpoint *out) {
     json_t *list = json_array();
     for (size_t i = 0; i < out->n_files; i++) {
@@ -84,16 +88,18 @@ json_t *manifest_layers(const ModelSpec *s) {
     return list;
 }
 
-json_t *manifest_build(const Model *m, const Carrier *carrier, const Checkpoint *out, const json_t *sources,
-                       const json_t *extra) {
+json_t *manifest_build(const Model *m, const ExportReport *report, const Checkpoint *out,
+                       const json_t *sources, const json_t *extra) {
+    const Carrier *carrier = report->carrier;
+    char runtimes[200];
+    carrier_runtimes(carrier, m->family, runtimes, sizeof runtimes);
+    /* Order matters to readers only, but it is kept, for the manifest's bytes are compared. */
     json_t *tensors = json_array();
     for (size_t i = 0; i < out->n_tensors; i++)
         json_array_append_new(tensors, tensor_row(&out->tensors[i]));
-    char runtimes[200];
-    carrier_runtimes(carrier, m->family, runtimes, sizeof runtimes);
     json_t *manifest = json_pack("{s:s, s:s, s:s, s:O, s:O, s:O, s:o}", "derope", DEROPE_VERSION, "carrier",
                                  carrier->name, "runtimes", runtimes, "sources", sources, "passes", m->passes,
-                                 "notices", m->notices, "layers", manifest_layers(&m->spec));
+                                 "notices", report->notices, "layers", manifest_layers(&m->spec));
     json_object_set_new(manifest, "carrier_says", json_string(carrier->says));
     json_object_set_new(manifest, "carrier_because", carrier_because(m, carrier));
     if (extra) json_object_update(manifest, (json_t *)extra);

@@ -1,6 +1,10 @@
-/* A checkpoint understood: its spec, and its tensors under HF names and in HF layout whatever file they
- * came from (q and k rows half-split, whatever the file has). Passes change the spec, the tensors'
- * descriptions and the configuration; export turns the result into a checkpoint of either format. */
+/* A model: a checkpoint that has been understood. It has a spec, which says layer by layer what the model
+ * computes, and its tensors, each with the role that it plays, in one layout for all families and containers:
+ * HF's names, q, k and v apart, experts stacked, rotated rows in halves. Passes (surgery/pass.h) change it,
+ * recal/ trains it, and surgery/export.h makes checkpoints of it.
+ *
+ * Neighbours: surgery/model_open.h makes a model of a checkpoint, surgery/model_bind.h finds its tensors,
+ * surgery/family.h says how they are called. */
 #ifndef DEROPE_SURGERY_MODEL_H
 #define DEROPE_SURGERY_MODEL_H
 
@@ -8,89 +12,70 @@
 #include "formats/tensor_views.h"
 #include "surgery/role.h"
 
-struct Carrier;    /* surgery/carrier.h */
+struct Family;     /* surgery/family.h */
 struct TensorName; /* surgery/family.h */
 
+/* One tensor. Its rows, columns and experts are those that role_shape says. */
 typedef struct ModelTensor {
     TensorRole role;
-    int layer;                    /* -1: not in a layer */
-    const struct TensorName *row; /* by which it was found; NULL if new or ROLE_OTHER */
-    Tensor tensor;                /* name and layout as HF has it; of all experts in one */
-    const Tensor *origin;         /* the source checkpoint's own tensor, the first expert's; NULL if new */
+    int layer; /* 0 to n_layers - 1; -1 for tensors outside the layers and for ROLE_OTHER */
+    const struct TensorName
+        *row;      /* the row of the family's table by which it was found; NULL: new, or no role */
+    Tensor tensor; /* under its HF name; "*" stands for the expert where all are stacked */
+    const Tensor
+        *origin; /* the tensor of Model.weights that it was made of, expert 0's of a stack; NULL: new */
 } ModelTensor;
 
 typedef struct Model {
-    Checkpoint *source;          /* borrowed; must outlive the model */
-    const struct Family *family; /* surgery/family.h */
-    ModelSpec spec;              /* what it is now */
-    ModelSpec source_spec;       /* what it was when opened */
-    json_t *config; /* HF config as passes changed it; from GGUF: rebuilt, or restored from derope.* */
-    ModelTensor *tensors;
-    size_t n_tensors;
-    uint64_t new_context;      /* set_context, 0: kept */
-    bool neutral_sinks;        /* its attention sinks do nothing: a carrier asked for them */
-    const Checkpoint *weights; /* the tensors that are bound: the source's, or `view`'s */
-    Checkpoint *view;          /* the source's with packed weights as plain ones; NULL: it packs none */
-    bool quantized_config; /* its quantization_config is of a kind that is not read: only metadata changes */
-    bool interleaved;      /* the q/k rows of the source are */
-    double *unfold;        /* per layer: what undoes the softmax scale in a GGUF's queries; NULL: none is */
-    bool dequantised;      /* an export to HF turned ggml's blocks into F32 */
+    /* ---- where it comes from ---- */
+    Checkpoint *source;        /* what was opened; borrowed, has to outlive the model */
+    const Checkpoint *weights; /* the tensors that are bound: the source's, or those of `view` */
+    Checkpoint *view;          /* the source with fp8 or mxfp4 weights as plain tensors; NULL: it has none */
+    const struct Family *family; /* how its tensors and settings are called */
+    json_t *config;        /* the source's config.json, also if a GGUF carried it in a key; NULL: none */
     bool config_only;      /* opened without weights, to be trained from random ones */
-    uint32_t *role_index;  /* model_tensor's table: (layer + 1, role) -> position + 1 */
+    bool quantized_config; /* packed in a way that is not read (GPTQ, ...): weights can be copied, not
+                              converted */
+    bool interleaved;      /* the source pairs rows 2i and 2i + 1 of a head of q and k */
+    double *unfold; /* GGUF, per layer: what queries are multiplied by to undo the scale that they were given,
+                     * if config.json and llama.cpp disagree about the softmax scale; NULL: nothing to undo */
+    ModelSpec source_spec; /* the spec as it was read; passes leave it alone */
+
+    /* ---- what it is now ---- */
+    ModelSpec spec;
+    uint64_t
+        new_context; /* tokens, set by the pass set_context: the length that outputs state; 0: the source's */
+    bool neutral_sinks;   /* it has attention sinks, but they are so small that they change no result */
+    ModelTensor *tensors; /* in the order of the source */
+    size_t n_tensors;
+    json_t *passes;  /* array of {"pass": name, arguments...}: what was applied, for the manifest */
+    json_t *notices; /* array of strings (surgery/notices.h): from opening and from passes */
+
+    /* ---- memory ---- */
+    uint32_t
+        *role_index; /* model_tensor's table, [n_layers + 1][ROLE_COUNT]: position in `tensors` + 1, or 0 */
     size_t tensor_capacity;
-    json_t *passes;  /* array: what was applied, with arguments, for the manifest */
-    json_t *notices; /* array of strings: what a person should know ("context kept at 2048 ...") */
-    size_t told;     /* how many of them a person has seen */
-    TransposeCache transpose_cache;
-    Arena arena;
+    TransposeCache transpose_cache; /* what tensors that HF has transposed are read through */
+    Arena arena;                    /* owns names, row orders, the layers of both specs */
 } Model;
 
-/* Reads the spec by the family's table and binds every tensor to its role, checking shapes against the spec.
- * Errors name the tensor or the key, what was found and what was expected. */
-Model *model_open(Checkpoint *source, Error *e);
-/* The same from a configuration alone: no tensors, for training from random weights. */
-Model *model_open_config(Checkpoint *source, Error *e);
 void model_close(Model *m);
-/* NULL if the model has none. `layer` -1 for EMBED, HEAD, FINAL_NORM. */
+
+/* The tensor of a role; NULL if the model has none. `layer` is -1 for roles outside the layers (ROLE_EMBED,
+ * ...). */
 ModelTensor *model_tensor(const Model *m, TensorRole role, int layer);
-/* Adds or replaces a tensor (it becomes TENSOR_NEW or CHANGED by its description). */
+/* Gives a role a tensor: replaces the one that is there, or adds one, whose status is then TENSOR_NEW. The
+ * name is set to the family's; the tensor's bytes have to outlive the model. */
 ModelTensor *model_set_tensor(Model *m, TensorRole role, int layer, const Tensor *t);
-/* A row's name in HF's or GGUF's way. `expert` matters where each has a tensor; -1: "*", for all. */
+/* Appends a tensor as it is (for surgery/model_bind.c). */
+ModelTensor *model_append_tensor(Model *m, const ModelTensor *t);
+/* Makes model_tensor's table anew, for n_layers layers, from `tensors`. */
+void model_index_tensors(Model *m);
+
+/* The name that a row of a family's table stands for, in the way of HF or GGUF. `expert` matters for rows
+ * that name a tensor of each expert; -1 puts "*" there, for all of them. */
 void tensor_name(const struct TensorName *row, int layer, int expert, Format format, char out[128]);
-/* The family's name for a role, in HF's or GGUF's way. */
+/* The family's name for a role; "" if it has none. */
 void model_tensor_name(const Model *m, TensorRole role, int layer, Format format, char out[128]);
-/* Reorders the rows of each head between halves and interleaved pairs. */
-bool model_permute_rows(Model *m, Tensor *t, TensorRole role, const LayerSpec *l, bool to_interleaved,
-                        Error *e);
-void model_notice(Model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-/* ---- export: model -> checkpoint of a format, by a carrier ---- */
-
-typedef struct ExportOptions {
-    Format format;       /* FORMAT_HF or FORMAT_GGUF */
-    const char *carrier; /* NULL: the first that can */
-    bool has_dtype;      /* convert 2-D weights (norms, biases, sinks stay F32 in GGUF) */
-    DType dtype;
-    bool plain; /* packed weights come out plain, even where HF's own form could be kept */
-} ExportOptions;
-
-/* Builds the output checkpoint: tensors (still lazy, over the source's bytes), configuration or metadata,
- * tokenizer in the form the target wants, derope.* keys. It borrows from the model. `*carrier` (may be NULL)
- * receives the carrier chosen. */
-Checkpoint *model_export(Model *m, const ExportOptions *o, const struct Carrier **carrier, Error *e);
-
-/* Name, size and XXH3-128 of every file the source was read from. New reference. */
-json_t *manifest_sources(const Model *m);
-/* Hash of a GGUF's keys, types and values in their order, the manifest's own key left out. */
-void manifest_keys_hash(const Checkpoint *c, char out[33]);
-/* The manifest that a checkpoint of ours carries; NULL, without an error, if it has none. New reference. */
-json_t *manifest_read(const Checkpoint *c, Error *e);
-/* Per layer {"position", "window", "rope"}: what an output must still say when it is read again. */
-json_t *manifest_layers(const ModelSpec *s);
-/* The manifest (derope.json): tool version, carrier, sources, passes, notices, layers, side files (HF) or the
- * hash of all keys (GGUF), per tensor dtype, shape, status and hash; the members of `extra` (tokens seen,
- * losses, recipe; may be NULL) beside them. `out`: by model_export, hashed by a writer. New reference. */
-json_t *manifest_build(const Model *m, const struct Carrier *carrier, const Checkpoint *out,
-                       const json_t *sources, const json_t *extra);
 
 #endif

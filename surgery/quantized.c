@@ -5,23 +5,30 @@
 #include "formats/hf_quantization.h"
 #include "formats/json.h"
 #include "formats/text.h"
+#include "surgery/notices.h"
 
-/* One of the kinds that are read. */
+/* What is at work while a view is made. */
+typedef struct View {
+    const Checkpoint *source;
+    const json_t *model;  /* config.json */
+    const json_t *config; /* its quantization_config */
+    json_t *notices;
+    Checkpoint *out;
+} View;
+
+/* A kind of packing that is read. */
 typedef struct Kind {
-    const char *method, *format; /* quant_method; and format, where that matters */
-    bool (*view)(Model *m, const json_t *config, Error *e);
+    const char *method; /* quant_method */
+    const char *format; /* "format", where the method has several; NULL: any */
+    bool (*view)(View *v, Error *e);
 } Kind;
 
-static const json_t *config_of(const Model *m) {
-    return json_object_get(m->config, "quantization_config");
-}
-
-const char *quantized_kind(const Model *m) {
-    const char *method = json_get_string(config_of(m), "quant_method");
+const char *quantized_kind(const json_t *config) {
+    const char *method = json_get_string(json_object_get(config, "quantization_config"), "quant_method");
     return method ? method : "of no kind";
 }
 
-/* "X" of "X_scales"; false if `name` does not end so. */
+/* Copies "X" of "X_scales" to `out`; false if `name` has another ending, or is longer than any tensor's. */
 static bool without(const char *name, const char *ending, char out[256]) {
     size_t n = strlen(name), m = strlen(ending);
     if (n <= m || n - m >= 256 || !text_ends_with(name, ending)) return false;
@@ -30,13 +37,13 @@ static bool without(const char *name, const char *ending, char out[256]) {
     return true;
 }
 
-static const Tensor *find_with(const Model *m, const char *name, const char *ending) {
+static const Tensor *find_with(const View *v, const char *name, const char *ending) {
     char full[400];
     snprintf(full, sizeof full, "%.300s%s", name, ending);
-    return checkpoint_find(m->source, full);
+    return checkpoint_find(v->source, full);
 }
 
-/* ---- fp8 ---- */
+/* ---- fp8: X, and X_scale_inv (DeepSeek) or X_scale (compressed-tensors) ---- */
 
 static const char *const scale_endings[] = {"_scale_inv", "_scale"};
 
@@ -44,21 +51,22 @@ static bool is_fp8(const Tensor *t) {
     return t && t->rank >= 2 && (t->dtype == DTYPE_F8_E4M3 || t->dtype == DTYPE_F8_E5M2);
 }
 
-static const Tensor *scale_of(const Model *m, const Tensor *t) {
+static const Tensor *scale_of(const View *v, const Tensor *t) {
     const Tensor *scale = NULL;
     for (size_t i = 0; i < 2 && !scale; i++)
-        scale = find_with(m, t->name, scale_endings[i]);
+        scale = find_with(v, t->name, scale_endings[i]);
     return scale;
 }
 
-static bool is_scale(const Model *m, const char *name) {
+static bool is_scale(const View *v, const char *name) {
     char base[256];
     for (size_t i = 0; i < 2; i++)
-        if (without(name, scale_endings[i], base) && is_fp8(checkpoint_find(m->source, base))) return true;
+        if (without(name, scale_endings[i], base) && is_fp8(checkpoint_find(v->source, base))) return true;
     return false;
 }
 
-/* What rounds activations or keys and values, which we do not round. */
+/* Scales by which a runtime rounds activations, or keys and values. Here these stay in fp32, so the scales
+ * have no use. */
 static bool is_activation_scale(const char *name) {
     static const char *const endings[] = {".input_scale", ".output_scale", ".k_scale", ".v_scale",
                                           ".q_scale"};
@@ -68,14 +76,16 @@ static bool is_activation_scale(const char *name) {
     return false;
 }
 
-/* The type that the weights had: what the configuration says. */
-static DType plain_type(const Model *m) {
-    const char *name = json_get_string(m->config, "dtype");
-    if (!name) name = json_get_string(m->config, "torch_dtype");
+/* The type that the weights had before they were packed, as config.json says it; BF16 if it does not. */
+static DType plain_type(const json_t *config) {
+    const char *name = json_get_string(config, "dtype");
+    if (!name) name = json_get_string(config, "torch_dtype");
     if (name && strcmp(name, "float16") == 0) return DTYPE_F16;
     return name && strcmp(name, "float32") == 0 ? DTYPE_F32 : DTYPE_BF16;
 }
 
+/* weight_block_size: rows and columns that share a scale. 128 x 128 where the key is absent, as in
+ * DeepSeek-V3. */
 static bool block_size(const json_t *config, uint64_t block[2], Error *e) {
     const json_t *size = json_object_get(config, "weight_block_size");
     block[0] = block[1] = 128;
@@ -90,64 +100,65 @@ static bool block_size(const json_t *config, uint64_t block[2], Error *e) {
     return true;
 }
 
-static bool add_fp8(Model *m, const Tensor *t, const uint64_t block[2], Error *e) {
-    const Tensor *scale = scale_of(m, t);
+/* Adds the plain tensor that serves t * scale. */
+static bool add_fp8(View *v, const Tensor *t, const uint64_t block[2], Error *e) {
+    const Tensor *scale = scale_of(v, t);
     Tensor plain;
     if (!scale)
         return error_set(e, ERR_INPUT, "tensor '%s': %s, and there is no '%s_scale_inv' or '%s_scale'",
                          t->name, dtype_info(t->dtype)->name, t->name, t->name);
-    if (!hf_dequantized(&m->view->arena, t, scale, block[0], block[1], plain_type(m), &plain, e))
+    if (!hf_dequantized(&v->out->arena, t, scale, block[0], block[1], plain_type(v->model), &plain, e))
         return false;
-    checkpoint_add_tensor(m->view, &plain);
+    checkpoint_add_tensor(v->out, &plain);
     return true;
 }
 
-static bool view_fp8(Model *m, const json_t *config, Error *e) {
+static bool view_fp8(View *v, Error *e) {
     uint64_t block[2];
     size_t packed = 0, left_out = 0;
-    if (!block_size(config, block, e)) return false;
-    for (size_t i = 0; i < m->source->n_tensors; i++) {
-        const Tensor *t = &m->source->tensors[i];
-        if (is_scale(m, t->name)) continue;
+    if (!block_size(v->config, block, e)) return false;
+    for (size_t i = 0; i < v->source->n_tensors; i++) {
+        const Tensor *t = &v->source->tensors[i];
+        if (is_scale(v, t->name)) continue;
         if (is_activation_scale(t->name))
             left_out++;
         else if (!is_fp8(t))
-            checkpoint_add_tensor(m->view, t);
-        else if (packed++, !add_fp8(m, t, block, e))
+            checkpoint_add_tensor(v->out, t);
+        else if (packed++, !add_fp8(v, t, block, e))
             return false;
     }
-    model_notice(m, "%zu weights in fp8 are read with their scales, as %s", packed,
-                 dtype_info(plain_type(m))->name);
+    notice_add(v->notices, "%zu weights in fp8 are read with their scales, as %s", packed,
+               dtype_info(plain_type(v->model))->name);
     if (left_out)
-        model_notice(m, "%zu scales of activations are left out: activations are not rounded here", left_out);
+        notice_add(v->notices, "%zu scales of activations are left out: activations are not rounded here",
+                   left_out);
     return true;
 }
 
-/* ---- mxfp4 ---- */
+/* ---- mxfp4: X_blocks and X_scales (GPT-OSS) ---- */
 
-static bool view_mxfp4(Model *m, const json_t *config, Error *e) {
-    (void)config;
+static bool view_mxfp4(View *v, Error *e) {
     size_t packed = 0;
     char base[256];
-    for (size_t i = 0; i < m->source->n_tensors; i++) {
-        const Tensor *t = &m->source->tensors[i], *scales;
+    for (size_t i = 0; i < v->source->n_tensors; i++) {
+        const Tensor *t = &v->source->tensors[i], *scales;
         Tensor whole;
-        if (without(t->name, "_scales", base) && find_with(m, base, "_blocks")) continue;
+        if (without(t->name, "_scales", base) && find_with(v, base, "_blocks")) continue;
         if (!without(t->name, "_blocks", base)) {
-            checkpoint_add_tensor(m->view, t);
+            checkpoint_add_tensor(v->out, t);
             continue;
         }
-        if (!(scales = find_with(m, base, "_scales")))
+        if (!(scales = find_with(v, base, "_scales")))
             return error_set(e, ERR_INPUT, "tensor '%s': there is no '%s_scales'", t->name, base);
-        if (!hf_mxfp4_tensor(&m->view->arena, base, t, scales, &whole, e)) return false;
-        checkpoint_add_tensor(m->view, &whole);
+        if (!hf_mxfp4_tensor(&v->out->arena, base, t, scales, &whole, e)) return false;
+        checkpoint_add_tensor(v->out, &whole);
         packed++;
     }
-    model_notice(m, "%zu weights in mxfp4 are read from their blocks and scales", packed);
+    notice_add(v->notices, "%zu weights in mxfp4 are read from their blocks and scales", packed);
     return true;
 }
 
-/* ---- any ---- */
+/* ---- the kinds ---- */
 
 static const Kind kinds[] = {
     {"fp8", NULL, view_fp8},
@@ -155,39 +166,28 @@ static const Kind kinds[] = {
     {"mxfp4", NULL, view_mxfp4},
 };
 
-bool quantized_open(Model *m, Error *e) {
-    const json_t *config = config_of(m);
+/* The kind that a quantization_config is of; NULL if it is one that is not read. */
+static const Kind *find_kind(const json_t *config, const char *method) {
     const char *format = json_get_string(config, "format");
-    m->weights = m->source;
-    if (m->config_only || m->source->format == FORMAT_GGUF || !json_is_object(config)) return true;
-    const Kind *kind = NULL;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !kind; i++)
-        if (strcmp(kinds[i].method, quantized_kind(m)) == 0 &&
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(kinds[i].method, method) == 0 &&
             (!kinds[i].format || (format && strcmp(kinds[i].format, format) == 0)))
-            kind = &kinds[i];
-    m->quantized_config = !kind;
+            return &kinds[i];
+    return NULL;
+}
+
+bool quantized_view(const Checkpoint *source, const json_t *config, json_t *notices, Checkpoint **view,
+                    bool *unreadable, Error *e) {
+    View v = {.source = source,
+              .model = config,
+              .config = json_object_get(config, "quantization_config"),
+              .notices = notices};
+    *view = NULL;
+    *unreadable = false;
+    if (!json_is_object(v.config)) return true;
+    const Kind *kind = find_kind(v.config, quantized_kind(config));
+    *unreadable = !kind;
     if (!kind) return true;
-    m->view = checkpoint_new(m->source->format);
-    m->weights = m->view;
-    return kind->view(m, config, e) || error_place(e, "%s", m->source->path);
-}
-
-bool quantized_untouched(const Model *m) {
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        const Tensor *now = &m->tensors[i].tensor, *then = m->tensors[i].origin;
-        bool was_packed = then && then->quantization;
-        if (!was_packed) continue;
-        /* its rows may be in our order, which an export undoes */
-        if (!now->quantization || now->dtype != then->dtype || now->scale != 1 || now->add != 0 ||
-            now->row_scale || now->status >= TENSOR_CHANGED)
-            return false;
-    }
-    return true;
-}
-
-void quantized_carry(const Model *m, Checkpoint *out) {
-    for (size_t i = 0; i < m->source->n_tensors; i++) {
-        const Tensor *t = &m->source->tensors[i], *seen = checkpoint_find(m->view, t->name);
-        if (!seen || seen->quantization) checkpoint_add_tensor(out, t);
-    }
+    *view = v.out = checkpoint_new(source->format);
+    return kind->view(&v, e) || error_place(e, "%s", source->path);
 }

@@ -1,25 +1,28 @@
-/* The weights of a checkpoint whose config.json has a quantization_config.
+/* Checkpoints whose config.json has a quantization_config: weights that are packed in small numbers, with
+ * scales in tensors of their own. Two kinds are read, "fp8" (quant_method "fp8", in blocks or whole, and
+ * compressed-tensors' "float-quantized") and "mxfp4" (GPT-OSS), by a view in which the packed weights are
+ * plain tensors:
  *
- * Of two kinds the packed weights are read as plain ones: "fp8" (quant_method "fp8" in blocks or whole, and
- * compressed-tensors' "float-quantized") and "mxfp4" (GPT-OSS). Where the checkpoint has
- *   X and X_scale_inv or X_scale     a model sees X, of the configuration's dtype (bf16 if it says none)
- *   X_blocks and X_scales            a model sees X, of DTYPE_MXFP4
- * X of an mxfp4 checkpoint is [experts, out, in] (gate_up_proj: [experts, 2 * ffn, hidden]), as
- * llama.cpp has it, while an unpacked GPT-OSS checkpoint has X transposed, [experts, in, out].
- * Everything else of the kinds (activation scales) is left out. Other kinds are carried as they are. */
+ *   the checkpoint has              the view has
+ *   X and X_scale_inv or X_scale    X of the configuration's dtype (BF16 if it states none)
+ *   X_blocks and X_scales           X of DTYPE_MXFP4, [experts, out, in] (gate_up_proj: [experts, 2 * ffn,
+ * hidden]) as in llama.cpp; GPT-OSS's unpacked checkpoints have X as [experts, in, out] scales of activations
+ * nothing: activations are not rounded here anything else                   the same
+ *
+ * No weight is unpacked before its rows are asked for (formats/hf_quantization.h). Weights of all other kinds
+ * (GPTQ, AWQ, bitsandbytes) can be copied, but neither run nor converted. */
 #ifndef DEROPE_SURGERY_QUANTIZED_H
 #define DEROPE_SURGERY_QUANTIZED_H
 
-#include "surgery/model.h"
+#include "formats/checkpoint.h"
 
-/* Sets m->weights and, for one of the two kinds, m->view, which the model owns; for another kind
- * m->quantized_config. False with an ERR_INPUT that names the tensor. */
-bool quantized_open(Model *m, Error *e);
-/* The kind's name for messages: "gptq". */
-const char *quantized_kind(const Model *m);
-/* True if no packed weight was changed since: then an HF output may carry them as they are. */
-bool quantized_untouched(const Model *m);
-/* Adds the source's packed weights and their scales to `out`. */
-void quantized_carry(const Model *m, Checkpoint *out);
+/* Makes the view of `source` for its config.json `config`. `*view` becomes NULL where nothing is packed, or
+ * packed in a way that is not read, which sets `*unreadable`; the caller closes it, also on failure. Appends
+ * to `notices` how many weights are packed. False with an ERR_INPUT that names a tensor without scales, or
+ * one whose scales do not fit. */
+bool quantized_view(const Checkpoint *source, const json_t *config, json_t *notices, Checkpoint **view,
+                    bool *unreadable, Error *e);
+/* The quant_method of a config.json, for messages: "gptq". */
+const char *quantized_kind(const json_t *config);
 
 #endif

@@ -1,5 +1,7 @@
 #include "surgery/role.h"
 
+/* Each of the functions below sets a shape and returns its rank, or 0 where the model has no such tensor. */
+
 static uint32_t matrix(uint64_t shape[3], uint64_t rows, uint64_t cols) {
     shape[0] = rows;
     shape[1] = cols;
@@ -29,10 +31,13 @@ static uint32_t outer_shape(const ModelSpec *s, TensorRole role, uint64_t shape[
     }
 }
 
+/* A norm on queries or keys: over one head, or over all heads together. The kind without a weight has no
+ * tensor. */
 static uint32_t norm_weight(uint64_t shape[3], QkNorm norm, uint64_t head, uint64_t all) {
     return vector(shape, norm == QK_NORM_HEAD || norm == QK_NORM_FULL, norm == QK_NORM_FULL ? all : head);
 }
 
+/* q and kv are the outputs of all heads together. */
 static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
     uint64_t q = (uint64_t)l->n_heads * l->head_dim, kv = (uint64_t)l->n_kv_heads * l->head_dim,
              w = s->hidden_size;
@@ -69,7 +74,7 @@ static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRo
     }
 }
 
-/* The shape of an MLP's tensor becomes that of all experts'. */
+/* Puts the number of experts before the shape of an MLP's tensor: [f, d] becomes [E, f, d]. */
 static uint32_t times_experts(const LayerSpec *l, uint64_t shape[3], uint32_t rank) {
     if (!l->n_experts || !rank) return rank;
     if (rank == 2) shape[2] = shape[1];
@@ -100,6 +105,7 @@ static uint32_t mlp_shape(const ModelSpec *s, const LayerSpec *l, TensorRole rol
 
 static uint32_t ffn_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
     uint64_t w = s->hidden_size;
+    /* Parallel layers with one norm for both use attention's. */
     bool normed = !l->no_pre_norms && l->residual_layout != RESIDUAL_PARALLEL_SHARED_NORM;
     switch (role) {
     case ROLE_FFN_NORM:

@@ -14,6 +14,7 @@
 #include "formats/checkpoint.h"
 #include "formats/meta.h"
 #include "surgery/family.h"
+#include "surgery/model_open.h"
 
 /* 4 layers of width 16: 4 heads of 4 dimensions over 2 key/value heads */
 enum { LAYERS = 4, WIDTH = 16, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 4, FFN = 24, VOCAB = 10 };

@@ -11,6 +11,7 @@
 #include "recal/evaluate/wilson_interval.h"
 #include "recal/inference.h"
 #include "recal/perplexity.h"
+#include "surgery/model_open.h"
 #include "tests/process.h"
 #include "tests/text_model.h"
 

@@ -5,6 +5,7 @@
 
 #include "formats/tensor_views.h"
 #include "recal/ops/experts.h"
+#include "surgery/export.h"
 #include "tests/small_model.h"
 
 /* ---- tensors ---- */

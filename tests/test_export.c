@@ -7,8 +7,11 @@
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "surgery/carriers/carriers.h"
+#include "surgery/cast.h"
 #include "surgery/derope_keys.h"
+#include "surgery/export.h"
 #include "surgery/gguf_keys.h"
+#include "surgery/model_open.h"
 #include "surgery/passes/passes.h"
 #include "tests/tiny_model.h"
 
@@ -16,6 +19,7 @@
 typedef struct Case {
     Checkpoint *source, *out;
     Model *m;
+    ExportReport report;
     json_t *config; /* HF */
 } Case;
 
@@ -36,9 +40,8 @@ static void apply(Case *c, const char *pass, const char *args) {
 
 static void export_with(Case *c, Format format, const char *carrier) {
     Error e = {0};
-    const Carrier *chosen;
     ExportOptions o = {.format = format, .carrier = carrier};
-    c->out = model_export(c->m, &o, &chosen, &e);
+    c->out = model_export(c->m, &o, &c->report, &e);
     if (!c->out) fail_msg("%s", e.message);
     if (format == FORMAT_HF) c->config = checkpoint_json(c->out, "config.json", &e);
 }
@@ -53,6 +56,7 @@ static Case exported(const char *path, Format format, const char *pass, const ch
 static void end(Case *c) {
     json_decref(c->config);
     checkpoint_close(c->out);
+    export_report_free(&c->report);
     model_close(c->m);
     checkpoint_close(c->source);
 }
@@ -201,7 +205,7 @@ static void custom_code_is_left_out(void **state) {
     json_decref(tokenizer);
     assert_null(checkpoint_file(c.out, "modeling_x.py"));
     assert_non_null(checkpoint_file(c.out, "notes.txt"));
-    assert_string_equal(json_string_value(json_array_get(c.m->notices, 0)),
+    assert_string_equal(json_string_value(json_array_get(c.report.notices, 0)),
                         "modeling_x.py is left out: stock runtimes need no code");
     end(&c);
 }
@@ -311,7 +315,7 @@ static void type_and_name_are_stated(void **state) {
     Case c = exported(scratch_path("typed/"), FORMAT_GGUF, NULL, NULL);
     assert_string_equal(meta_string(c.out, "general.name", NULL), "typed");
     Case again = begin(write_gguf(&c, "typed.gguf"));
-    assert_true(model_cast(again.m, DTYPE_F16, NULL));
+    assert_true(cast_tensors(again.m->tensors, again.m->n_tensors, DTYPE_F16, again.m->notices, NULL));
     export_with(&again, FORMAT_GGUF, NULL);
     assert_whole(again.out, "general.file_type", 1);
     assert_string_equal(meta_string(again.out, "general.name", NULL), "typed");
@@ -404,7 +408,7 @@ static void a_stated_type_holds_until_weights_change(void **state) {
     assert_memory_equal(checkpoint_file(back.out, "config.json")->bytes, config, strlen(config));
     end(&back);
     back = begin(scratch_path("stated.gguf"));
-    assert_true(model_cast(back.m, DTYPE_F16, NULL));
+    assert_true(cast_tensors(back.m->tensors, back.m->n_tensors, DTYPE_F16, back.m->notices, NULL));
     export_with(&back, FORMAT_HF, NULL);
     assert_member(&back, "torch_dtype", "\"float16\"");
     end(&back);
@@ -446,7 +450,7 @@ static void side_files_travel_as_text_where_they_are(void **state) {
     end(&c);
     scratch_text("filed/a\xff", "of no name that a key could have");
     Case named = exported(scratch_path("filed"), FORMAT_GGUF, NULL, NULL);
-    const json_t *last = json_array_get(named.m->notices, json_array_size(named.m->notices) - 1);
+    const json_t *last = json_array_get(named.report.notices, json_array_size(named.report.notices) - 1);
     assert_non_null(strstr(json_string_value(last), "its name is not UTF-8"));
     checkpoint_close(opened(write_gguf(&named, "filed.gguf")));
     end(&named);
@@ -532,7 +536,7 @@ static void keys_hold_over_the_config_they_carry(void **state) {
     Case back = exported(write_gguf(&c, "edited.gguf"), FORMAT_HF, NULL, NULL);
     assert_true(back.m->spec.layers[0].rope_base == 700);
     assert_member(&back, "rope_theta", "700.0");
-    assert_string_equal(json_string_value(json_array_get(back.m->notices, 0)),
+    assert_string_equal(json_string_value(json_array_get(back.report.notices, 0)),
                         "the GGUF's keys say otherwise than its derope.config.json; the keys are followed");
     end(&back);
     end(&c);
@@ -571,7 +575,7 @@ static void keys_restore_no_weights_and_no_paths(void **state) {
     assert_int_equal(checkpoint_file(back.out, "good.txt")->size, 4);
     assert_int_equal(back.out->n_tensors, c.source->n_tensors + 1);
     assert_non_null(checkpoint_find(back.out, "extra"));
-    assert_int_equal(json_array_size(back.m->notices), 4);
+    assert_int_equal(json_array_size(back.report.notices), 4);
     end(&back);
     end(&c);
 }

@@ -3,6 +3,7 @@
 
 #include "formats/meta.h"
 #include "surgery/derope_keys.h"
+#include "surgery/model_open.h"
 #include "surgery/spec_json.h"
 #include "tests/small_model.h"
 

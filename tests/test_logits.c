@@ -1,6 +1,7 @@
 /* `derope logits` from the outside: what it writes, what it refuses, what it leaves behind. */
 #include "formats/file.h"
 #include "recal/inference.h"
+#include "surgery/model_open.h"
 #include "surgery/passes/passes.h"
 #include "tests/tiny_model.h"
 

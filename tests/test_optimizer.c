@@ -1,6 +1,7 @@
 /* AdamW against a plain loop in double, and the learning rate at the corners of its schedule. */
 #include "recal/optimizer.h"
 #include "recal/train.h"
+#include "surgery/model_open.h"
 #include "tests/plain.h"
 
 /* Matrices and vectors, one of them larger than what a thread takes at a time. */

@@ -6,6 +6,7 @@
 #include "recal/inference.h"
 #include "recal/perplexity.h"
 #include "recal/random.h"
+#include "surgery/model_open.h"
 #include "tests/text_model.h"
 
 /* ---- in the library ---- */

@@ -2,6 +2,7 @@
 #include "formats/file.h"
 #include "formats/hash.h"
 #include "recal/state.h"
+#include "surgery/model_open.h"
 #include "tests/text_model.h"
 
 static const char config[] =

@@ -12,6 +12,7 @@
 
 #include "recal/perplexity.h"
 #include "recal/train.h"
+#include "surgery/model_open.h"
 
 static const char config[] =
     "{\"model_type\": \"llama\", \"vocab_size\": 40, \"hidden_size\": 32, \"intermediate_size\": 48,"

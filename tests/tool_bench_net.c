@@ -3,6 +3,7 @@
  *   tool_bench_net MODEL [B] [T] [REPEATS]      prints JSON; B sequences of T tokens */
 #include "formats/checkpoint_open.h"
 #include "recal/train_batch.h"
+#include "surgery/model_open.h"
 #include "tests/bench.h"
 
 /* Best of `repeats`. */

@@ -3,6 +3,7 @@
  *   tool_bench_prefill MODEL T [THREADS]      prints JSON */
 #include "formats/checkpoint_open.h"
 #include "recal/perplexity.h"
+#include "surgery/model_open.h"
 #include "tests/bench.h"
 
 static double prefill_rate(Net *n, const int32_t *ids, size_t T) {

@@ -10,6 +10,7 @@
 #include "formats/checkpoint_open.h"
 #include "formats/file.h"
 #include "recal/train_batch.h"
+#include "surgery/model_open.h"
 #include "surgery/passes/passes.h"
 
 static void put(FILE *f, const char *name, const float *values, uint64_t n) {

@@ -7,6 +7,7 @@
 #include "formats/file.h"
 #include "formats/json.h"
 #include "surgery/model.h"
+#include "surgery/model_open.h"
 #include "surgery/rope_frequencies.h"
 #include "surgery/spec_json.h"
 

@@ -11,6 +11,7 @@
 #include "formats/json.h"
 #include "recal/text_data.h"
 #include "surgery/family.h"
+#include "surgery/manifest.h"
 #include "surgery/version.h"
 
 /* "seconds" is filled in when the results are taken. */

@@ -9,6 +9,8 @@
 #include "formats/json.h"
 #include "formats/text.h"
 #include "recal/memory.h"
+#include "surgery/manifest.h"
+#include "surgery/model_open.h"
 
 /* Cuts slashes at the end, folders in front, and the ending .gguf. */
 void eval_subject_name(const char *path, char out[256]) {

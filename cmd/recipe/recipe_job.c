@@ -11,6 +11,7 @@
 #include "formats/checkpoint_open.h"
 #include "formats/json.h"
 #include "recal/text_data.h"
+#include "surgery/model_open.h"
 #include "surgery/passes/passes.h"
 
 bool recipe_job_open(RecipeJob *j, const char *path, const char *const *sets, size_t n_sets, Error *e) {

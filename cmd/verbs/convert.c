@@ -7,6 +7,7 @@
 #include "cmd/output_options.h"
 #include "cmd/surgery_flags.h"
 #include "formats/checkpoint_open.h"
+#include "surgery/model_open.h"
 
 typedef struct Arguments {
     SurgeryFlags surgery;

@@ -16,6 +16,7 @@
 #include "formats/meta.h"
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
+#include "surgery/model_open.h"
 #include "surgery/spec_json.h"
 
 enum {

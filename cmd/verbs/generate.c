@@ -11,6 +11,7 @@
 #include "recal/kv_cache.h"
 #include "recal/memory.h"
 #include "recal/sampling.h"
+#include "surgery/model_open.h"
 #include "surgery/tokenizer/tokenizer.h"
 
 typedef struct Arguments {

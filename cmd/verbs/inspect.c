@@ -8,6 +8,9 @@
 #include "formats/checkpoint_open.h"
 #include "formats/json.h"
 #include "surgery/carriers/carriers.h"
+#include "surgery/family.h"
+#include "surgery/manifest.h"
+#include "surgery/model_open.h"
 #include "surgery/rope_frequencies.h"
 #include "surgery/spec_json.h"
 

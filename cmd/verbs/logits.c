@@ -16,6 +16,7 @@
 #include "formats/output.h"
 #include "recal/inference.h"
 #include "recal/memory.h"
+#include "surgery/model_open.h"
 
 typedef struct Arguments {
     SurgeryFlags surgery;

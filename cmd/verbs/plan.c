@@ -16,6 +16,7 @@
 #include "recal/kv_cache.h"
 #include "recal/memory.h"
 #include "surgery/carriers/carriers.h"
+#include "surgery/export.h"
 #include "surgery/rope_frequencies.h"
 
 /* Arithmetic per second that an ordinary two-core machine sustains here, for the estimate of time alone. */
@@ -113,32 +114,27 @@ static json_t *plan_meta(const Model *m, const Checkpoint *out) {
     return list;
 }
 
-static json_t *plan_output(const RecipeJob *j, size_t i, Error *e) {
+static json_t *plan_output(const RecipeJob *j, const Model *m, size_t i, Error *e) {
     OutputRequest r;
-    Model *m = recipe_job_model(j, true, e);
+    ExportReport report = {0};
     json_t *explain = NULL, *plan = NULL;
-    Checkpoint *out = NULL;
-    const Carrier *carrier = NULL;
-    ExportOptions x;
-    if (m && recipe_job_output(j, i, m, &r, e) && output_options(&r, &x, e) &&
-        (carrier = carrier_pick(m, x.format, x.carrier, &explain, e)))
-        out = model_export(m, &x, NULL, e);
-    if (out) {
+    Checkpoint *out = recipe_job_output(j, i, m, &r, e) ? output_export(m, &r, &report, e) : NULL;
+    bool gguf = out && out->format == FORMAT_GGUF;
+    if (out && carrier_pick(m, out->format, r.carrier, &explain, e)) {
         uint64_t bytes = 0;
         char runtimes[200];
-        carrier_runtimes(carrier, m->family, runtimes, sizeof runtimes);
+        carrier_runtimes(report.carrier, m->family, runtimes, sizeof runtimes);
         for (size_t t = 0; t < out->n_tensors; t++)
             bytes += tensor_bytes(&out->tensors[t]);
         plan = json_pack("{s:s, s:s, s:s, s:s, s:O, s:I, s:o, s:o, s:O}", "path", r.path, "format",
-                         x.format == FORMAT_GGUF ? "gguf" : "hf", "carrier", carrier->name, "runtimes",
-                         runtimes, "carriers", explain, "bytes", (json_int_t)bytes, "tensors",
+                         gguf ? "gguf" : "hf", "carrier", report.carrier->name, "runtimes", runtimes,
+                         "carriers", explain, "bytes", (json_int_t)bytes, "tensors",
                          plan_tensors(out, recipe_job_section(j, "recalibrate") != NULL), "keys",
-                         x.format == FORMAT_GGUF ? plan_meta(m, out) : plan_config(m, out), "notices",
-                         m->notices);
+                         gguf ? plan_meta(m, out) : plan_config(m, out), "notices", report.notices);
     }
     json_decref(explain);
     checkpoint_close(out);
-    model_close(m);
+    export_report_free(&report);
     return plan;
 }
 
@@ -426,7 +422,7 @@ static bool fill_plan(const RecipeJob *j, json_t *plan, Error *e) {
     bool ok = m && add_step(j, m, "recalibrate", "recalibration", plan, plan_recalibration, e) &&
               (j->from_scratch || add_step(j, m, "evaluate", "evaluation", plan, plan_evaluation, e));
     for (size_t i = 0; ok && !j->from_scratch && i < recipe_job_n_outputs(j); i++) {
-        json_t *o = plan_output(j, i, e);
+        json_t *o = plan_output(j, m, i, e);
         ok = o && json_array_append_new(outputs, o) == 0;
     }
     json_object_set_new(plan, "outputs", outputs);

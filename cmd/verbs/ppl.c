@@ -13,6 +13,7 @@
 #include "recal/kv_cache.h"
 #include "recal/memory.h"
 #include "recal/perplexity.h"
+#include "surgery/model_open.h"
 
 /* The most lengths and texts on one command line; a folder is one text. */
 enum { MAX_CONTEXTS = 32, MAX_TEXTS = 256 };

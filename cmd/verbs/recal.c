@@ -15,6 +15,7 @@
 #include "formats/checkpoint_open.h"
 #include "formats/output.h"
 #include "formats/text.h"
+#include "surgery/model_open.h"
 
 typedef struct Arguments {
     SurgeryFlags surgery;

@@ -28,6 +28,7 @@
 #include "formats/json.h"
 #include "formats/output.h"
 #include "formats/text.h"
+#include "surgery/manifest.h"
 #include "surgery/version.h"
 
 enum { MAX_SETS = 64 };
@@ -51,7 +52,8 @@ typedef struct Run {
     Model *source_model, *model;
     Net *net, *source_net; /* once something needed them */
     char source_key[33], surgery_key[33], weights_key[33];
-    json_t *summary; /* of the recalibration */
+    json_t *summary;     /* of the recalibration */
+    size_t notices_told; /* notices of `model` that were printed with an output */
 } Run;
 
 /* ---- keys ---- */
@@ -278,7 +280,9 @@ static bool write_target(Run *r, Target *t, Error *e) {
     json_t *extra = json_pack("{s:s, s:O}", "run_key", t->key, "recipe", r->job.recipe);
     if (r->summary) json_object_update(extra, r->summary);
     t->request.extra = extra;
+    t->request.notices_told = r->notices_told;
     bool ok = output_write(r->model, &t->request, e);
+    r->notices_told = json_array_size(r->model->notices);
     json_decref(extra);
     if (ok) cmd_note("wrote %s", t->request.path);
     return ok;

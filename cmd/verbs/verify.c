@@ -13,6 +13,9 @@
 #include "formats/text.h"
 #include "surgery/carriers/carriers.h"
 #include "surgery/derope_keys.h"
+#include "surgery/manifest.h"
+#include "surgery/model_open.h"
+#include "surgery/runtimes.h"
 
 /* What was found; every problem is one line for a person and one string in the JSON. */
 typedef struct Report {

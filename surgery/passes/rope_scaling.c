@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "surgery/notices.h"
 #include "surgery/options.h"
 #include "surgery/pass.h"
 
@@ -136,8 +137,8 @@ static bool apply(Model *m, const json_t *args, Error *e) {
         l->scaling = r;
     }
     if (replaced && replaced->kind != ROPE_SCALING_NONE)
-        model_notice(m, "%s scaling by %g takes the place of the source's %s by %g", type, r.factor,
-                     rope_scaling_name(replaced->kind), replaced->factor);
+        notice_add(m->notices, "%s scaling by %g takes the place of the source's %s by %g", type, r.factor,
+                   rope_scaling_name(replaced->kind), replaced->factor);
     return rotating || error_set(e, ERR_USAGE, "no layer rotates, so there is nothing to scale");
 }
 

@@ -1,5 +1,6 @@
 /* A config.json without weights. */
 #include "surgery/model.h"
+#include "surgery/model_open.h"
 #include "surgery/spec_json.h"
 #include "tests/fuzz/container.h"
 

@@ -1,6 +1,7 @@
 /* A GGUF, as a container, as a model and as a tokenizer. */
 #include "formats/gguf.h"
 #include "surgery/model.h"
+#include "surgery/model_open.h"
 #include "surgery/spec_json.h"
 #include "surgery/tokenizer/tokenizer.h"
 #include "tests/fuzz/container.h"

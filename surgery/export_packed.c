@@ -1,0 +1,39 @@
+#include "surgery/export_packed.h"
+
+#include <string.h>
+
+#include "surgery/export_scale.h"
+#include "surgery/export_tensors.h"
+
+/* Nobody changed the values or the type. The order of rows may be the model's: the export undoes that. */
+static bool is_untouched(const Tensor *now, const Tensor *then) {
+    return now->quantization && now->dtype == then->dtype && now->scale == 1 && now->add == 0 &&
+           !now->row_scale && now->status < TENSOR_CHANGED;
+}
+
+bool export_keeps_packed(const Export *x, const ExportOptions *o) {
+    const Model *m = x->m;
+    if (!m->view || o->format != FORMAT_HF || o->has_dtype || x->carrier->adapt || x->carrier->repeats_kv)
+        return false;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const ModelTensor *t = &m->tensors[i];
+        char name[128] = "";
+        if (!t->origin || !t->origin->quantization) continue;
+        if (!is_untouched(&t->tensor, t->origin)) return false;
+        if (t->role == ROLE_OTHER) continue;
+        const TensorName *row = export_row(x, t->role, t->layer);
+        if (row) tensor_name(row, t->layer, 0, FORMAT_HF, name);
+        bool scaled = t->layer >= 0 && role_takes_scale(&m->spec.layers[t->layer], t->role) &&
+                      export_query_factor(x, t->layer) != 1;
+        if (scaled || strcmp(name, t->origin->name) != 0) return false;
+    }
+    return true;
+}
+
+void export_add_packed(Export *x) {
+    const Checkpoint *source = x->m->source;
+    for (size_t i = 0; i < source->n_tensors; i++) {
+        const Tensor *t = &source->tensors[i], *seen = checkpoint_find(x->m->view, t->name);
+        if (!seen || seen->quantization) checkpoint_add_tensor(x->out, t); /* a weight, or the scale of one */
+    }
+}

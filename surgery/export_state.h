@@ -1,0 +1,23 @@
+/* One export at work: what the files export.c, export_tensors.c, export_added.c, export_hf.c and
+ * export_gguf.c share while they build one output. A header of types only; callers of an export need
+ * surgery/export.h alone. */
+#ifndef DEROPE_SURGERY_EXPORT_STATE_H
+#define DEROPE_SURGERY_EXPORT_STATE_H
+
+#include "surgery/carrier.h"
+#include "surgery/export.h"
+
+typedef struct Export {
+    const Model *m;         /* never changed by an export */
+    const Carrier *carrier; /* the stock architecture that the output is written as */
+    Checkpoint *out;        /* what is being built; its arena holds all that the export makes */
+    ModelTensor *tensors;   /* a copy of m->tensors, index by index, in the types that this output has */
+    ExportReport *report;   /* its notices are appended to as things are found */
+    json_t *dtypes; /* GGUF: object, HF tensor name -> type before it was widened; becomes DEROPE_DTYPES */
+    json_t
+        *carried; /* GGUF: object, HF tensor name -> dtype and shape of those kept in keys: DEROPE_TENSORS */
+    bool keeps_packed; /* HF: fp8 or mxfp4 weights and their scales are copied as the source has them */
+    Error *e;
+} Export;
+
+#endif

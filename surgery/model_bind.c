@@ -1,0 +1,365 @@
+#include "surgery/model_bind.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/json.h"
+#include "formats/meta.h"
+#include "formats/tensor_views.h"
+#include "surgery/family.h"
+#include "surgery/notices.h"
+#include "surgery/quantized.h"
+#include "surgery/rotary_rows.h"
+
+/* ---- rows of the family's table ---- */
+
+static const char *row_name(const Model *m, const TensorName *row) {
+    return m->source->format == FORMAT_GGUF ? row->gguf : row->hf;
+}
+
+/* True if each expert has a tensor of its own under this name. */
+static bool by_expert(const Model *m, const TensorName *row) {
+    return strstr(row_name(m, row), "%e") != NULL;
+}
+
+static bool in_layers(const TensorName *row) {
+    return strstr(row->hf, "%d") != NULL;
+}
+
+/* The tensor that a row names; `expert` matters where each has one of its own. */
+static const Tensor *find_by_row(const Model *m, const TensorName *row, int layer, int expert) {
+    char name[128];
+    tensor_name(row, layer, expert, m->source->format, name);
+    return checkpoint_find(m->weights, name);
+}
+
+/* True if another row of the family names the same role, and its tensor is there. */
+static bool has_other_name(const Model *m, const TensorName *row, int layer) {
+    const LayerSpec *l = spec_layer(&m->spec, layer);
+    for (const TensorName *other = m->family->tensors; other->hf; other++)
+        if (other != row && other->role == row->role && row_fits(other, l) && find_by_row(m, other, layer, 0))
+            return true;
+    return false;
+}
+
+static bool missing(const Model *m, const TensorName *row, int layer, int expert, Error *e) {
+    char name[128];
+    tensor_name(row, layer, expert, m->source->format, name);
+    return error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, name);
+}
+
+/* ---- biases ---- */
+
+static bool *bias_flag(LayerSpec *l, TensorRole role) {
+    switch (role) {
+    case ROLE_Q_BIAS:
+        return &l->q_bias;
+    case ROLE_K_BIAS:
+        return &l->k_bias;
+    case ROLE_V_BIAS:
+        return &l->v_bias;
+    case ROLE_O_BIAS:
+        return &l->o_bias;
+    case ROLE_ROUTER_BIAS:
+        return &l->router_bias;
+    default:
+        return &l->mlp_bias;
+    }
+}
+
+/* Whether the spec asks for a tensor of this role. */
+static bool has_role(const Model *m, TensorRole role, int layer) {
+    uint64_t shape[3];
+    return role_shape(&m->spec, spec_layer(&m->spec, layer), role, shape) != 0;
+}
+
+/* A GGUF has no keys that say whether projections have biases: they are bound where the tensors are there. */
+static void forget_biases(ModelSpec *s) {
+    for (uint32_t i = 0; i < s->n_layers; i++)
+        for (int role = 0; role < ROLE_COUNT; role++)
+            if (role_is_bias((TensorRole)role)) *bias_flag(&s->layers[i], (TensorRole)role) = false;
+}
+
+/* ---- one tensor ---- */
+
+/* Gives a tensor of a GGUF of ours the type that it had before it was widened. */
+static void restore_dtype(const json_t *dtypes, Tensor *t) {
+    const char *name = json_get_string(dtypes, t->name);
+    DType before;
+    if (!name || !dtype_from_name(name, &before) || !dtype_widens(before, t->dtype)) return;
+    t->dtype = t->exact_dtype = before;
+}
+
+/* Whether the file has columns where the model has rows. Blocks (mxfp4) are along rows in any file, because
+ * they are multiplied along rows. */
+static bool lies_transposed(const Model *m, const TensorName *row, const Tensor *t) {
+    return row->hf_transposed && m->source->format != FORMAT_GGUF &&
+           dtype_info(t->storage_dtype)->block_elems == 1;
+}
+
+/* The shape has to be that of the role; of all parts together in a fused tensor; exchanged where it lies
+ * transposed. */
+static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int layer, const Tensor *t,
+                         Error *e) {
+    uint64_t want[3];
+    const LayerSpec *l = spec_layer(&m->spec, layer);
+    uint32_t rank = role_shape(&m->spec, l, row->role, want);
+    if (fused) want[role_is_mlp(row->role) && l->n_experts ? 1 : 0] = fused_rows(l, fused);
+    if (lies_transposed(m, row, t)) {
+        uint64_t rows = want[rank - 2];
+        want[rank - 2] = want[rank - 1];
+        want[rank - 1] = rows;
+    }
+    if (t->rank == rank && memcmp(t->shape, want, rank * sizeof *want) == 0) return true;
+    char found[SHAPE_TEXT], expected[SHAPE_TEXT];
+    shape_text(t->rank, t->shape, found);
+    shape_text(rank, want, expected);
+    return error_set(e, ERR_INPUT, "%s: tensor '%s': shape %s, the configuration says %s", m->source->path,
+                     t->name, found, expected);
+}
+
+/* From the file's layout to the model's. No byte is moved: each step changes the description of the tensor.
+ */
+static bool in_our_layout(Model *m, const TensorName *row, Fused fused, int layer, Tensor *t, Error *e) {
+    bool gguf = m->source->format == FORMAT_GGUF;
+    const LayerSpec *l = spec_layer(&m->spec, layer);
+    Tensor whole = *t;
+    /* 1. Rows and columns as the model has them. */
+    if (lies_transposed(m, row, t) && !tensor_transposed(&m->arena, &m->transpose_cache, t, &whole, e))
+        return false;
+    *t = whole;
+    /* 2. Of a fused tensor the rows of this role. */
+    if (fused && !fused_part(&m->arena, l, fused, row->role, &whole, t, e)) return false;
+    /* 3. Rotated rows in halves. */
+    if (m->interleaved && role_is_rotated(row->role) &&
+        !rotary_rows_permute(&m->arena, t, row->role, l, false, e))
+        return false;
+    /* 4. llama.cpp's norms multiply by w where Gemma's multiply by 1 + w, so a GGUF has 1 + w. */
+    if (gguf && m->spec.unit_offset_norm && role_is_norm(row->role)) t->add = -1;
+    /* 5. Queries without the softmax scale that the GGUF's architecture has no key for. */
+    if (l && m->unfold && role_takes_scale(l, row->role)) t->scale = (float)m->unfold[layer];
+    return true;
+}
+
+/* Notes that the row's tensors, one or one for each expert, have a role. */
+static void mark_bound(const Model *m, const TensorName *row, int layer, bool *bound) {
+    uint32_t n = by_expert(m, row) ? m->spec.layers[layer].n_experts : 1;
+    for (uint32_t i = 0; i < n; i++)
+        bound[find_by_row(m, row, layer, (int)i) - m->weights->tensors] = true;
+}
+
+/* One tensor [experts, ...] over the tensors of all experts, none of which is read. */
+static bool stack_experts(Model *m, const TensorName *row, int layer, Tensor *out, Error *e) {
+    uint32_t n = m->spec.layers[layer].n_experts;
+    const Tensor **each = xcalloc(n, sizeof *each);
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < n; i++) {
+        each[i] = find_by_row(m, row, layer, (int)i);
+        ok = each[i] || missing(m, row, layer, (int)i, e);
+    }
+    ok = ok && (tensor_stack(&m->arena, each, n, out, e) || error_place(e, "%s", m->source->path));
+    free(each);
+    return ok;
+}
+
+/* Binds the tensor of one row in one layer (-1: outside), if the spec asks for it and it is not bound yet. */
+static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *dtypes, bool *bound,
+                     Error *e) {
+    bool gguf = m->source->format == FORMAT_GGUF;
+    Fused fused = gguf ? row->gguf_fused : row->hf_fused;
+    if (!row_fits(row, spec_layer(&m->spec, layer))) return true;
+    const Tensor *origin = find_by_row(m, row, layer, 0);
+    /* 1. A GGUF's biases are in the spec because they are in the file. */
+    if (origin && gguf && role_is_bias(row->role)) *bias_flag(&m->spec.layers[layer], row->role) = true;
+    /* 2. A tensor that the spec does not ask for is carried as it is (bind_others), as runtimes pass over it.
+     * Two kinds are dropped: in a GGUF what its carrier added (neutral sinks), and norms that DroPE's code
+     * saves but does not use. */
+    if (!has_role(m, row->role, layer)) {
+        if (origin) bound[origin - m->weights->tensors] |= gguf || role_is_norm(row->role);
+        return true;
+    }
+    /* 3. It may be bound by another name, or be about to be. */
+    if (model_tensor(m, row->role, layer) || (!origin && has_other_name(m, row, layer))) return true;
+    /* 4. It has to be there with its shape. Where a quantization_config packs weights in a way that is not
+     * read, they have other names and shapes, and are carried as they are. */
+    if (!origin) return m->quantized_config || missing(m, row, layer, 0, e);
+    ModelTensor t = {.role = row->role, .layer = layer, .row = row, .tensor = *origin, .origin = origin};
+    if ((by_expert(m, row) && !stack_experts(m, row, layer, &t.tensor, e)) ||
+        !shape_agrees(m, row, fused, layer, &t.tensor, e))
+        return m->quantized_config;
+    /* 5. It becomes a tensor of the model. */
+    mark_bound(m, row, layer, bound);
+    char hf[128];
+    if (!in_our_layout(m, row, fused, layer, &t.tensor, e)) return error_place(e, "%s", m->source->path);
+    tensor_name(row, layer, -1, FORMAT_HF, hf);
+    t.tensor.name = arena_strdup(&m->arena, hf);
+    restore_dtype(dtypes, &t.tensor);
+    model_append_tensor(m, &t);
+    return true;
+}
+
+/* ---- tensors without a role ---- */
+
+/* Tensors that many files have and nobody needs a notice about: they hold what the configuration says anyway.
+ */
+static bool harmless(const Model *m, const char *name) {
+    static const char *const known[] = {"rotary_emb.inv_freq", "masked_bias", "rope_freqs.weight",
+                                        "rope_factors_long.weight", "rope_factors_short.weight"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strstr(name, known[i])) return true;
+    return m->spec.tied_head && strcmp(name, "lm_head.weight") == 0;
+}
+
+/* number_at("model.layers.7.mlp.up_proj.weight", "model.layers.%d.mlp.up_proj.weight", "%d") is 7; -1 where
+ * the name was not made by the pattern. */
+static long number_at(const char *name, const char *pattern, const char *hole) {
+    long found = -1;
+    while (*pattern) {
+        if (pattern[0] == '%') {
+            char *rest;
+            long n = strtol(name, &rest, 10);
+            if (rest == name) return -1;
+            if (strncmp(pattern, hole, 2) == 0) found = n;
+            name = rest;
+            pattern += 2;
+        } else if (*pattern++ != *name++) {
+            return -1;
+        }
+    }
+    return *name ? -1 : found;
+}
+
+/* A tensor of layer 12 in a model of 12 layers (or of expert 8 of 8) means that the configuration or the file
+ * is wrong; carrying it silently would make a wrong model. */
+static bool check_beyond(const Model *m, const char *name, Error *e) {
+    for (const TensorName *row = m->family->tensors; row->hf; row++) {
+        const char *pattern = row_name(m, row);
+        long layer = number_at(name, pattern, "%d"), expert = number_at(name, pattern, "%e");
+        if (layer >= (long)m->spec.n_layers)
+            return error_set(e, ERR_INPUT, "%s: tensor '%s' is of layer %ld, but %u layers are claimed",
+                             m->source->path, name, layer, m->spec.n_layers);
+        if (layer >= 0 && expert >= 0 && expert >= (long)m->spec.layers[layer].n_experts)
+            return error_set(e, ERR_INPUT, "%s: tensor '%s' is of expert %ld, but %u experts are claimed",
+                             m->source->path, name, expert, m->spec.layers[layer].n_experts);
+    }
+    return true;
+}
+
+/* Keeps the tensors that no row bound, and tells about them in one notice. */
+static bool bind_others(Model *m, const bool *bound, Error *e) {
+    const Checkpoint *c = m->weights;
+    size_t n = 0;
+    const char *first = NULL;
+    for (size_t i = 0; i < c->n_tensors; i++) {
+        const Tensor *t = &c->tensors[i];
+        if (bound[i]) continue;
+        if (!check_beyond(m, t->name, e)) return false;
+        model_append_tensor(m, &(ModelTensor){.role = ROLE_OTHER, .layer = -1, .tensor = *t, .origin = t});
+        if (harmless(m, t->name)) continue;
+        if (n++ == 0) first = t->name;
+    }
+    if (m->quantized_config)
+        notice_add(m->notices,
+                   "the source has a quantization_config (%s): its weights are carried as they are, only "
+                   "metadata can change",
+                   quantized_kind(m->config));
+    else if (n == 1)
+        notice_add(m->notices, "tensor '%s' is not one of the family %s; it is carried as it is", first,
+                   m->family->name);
+    else if (n > 1)
+        notice_add(m->notices,
+                   "%zu tensors (first '%s') are not of the family %s; they are carried as they are", n,
+                   first, m->family->name);
+    return true;
+}
+
+/* True if every attention sink is -1000 or less. A sink is a logit in the softmax's denominator: exp(-1000)
+ * is 0 in fp32, so these change no result. A carrier that cannot do without sinks has added them. */
+static bool sinks_are_neutral(const Model *m) {
+    enum { NEUTRAL = -1000 };
+    bool neutral = m->spec.layers[0].sinks;
+    for (size_t i = 0; neutral && i < m->n_tensors; i++) {
+        const Tensor *t = &m->tensors[i].tensor;
+        if (m->tensors[i].role != ROLE_SINKS) continue;
+        uint64_t n = tensor_elems(t);
+        float *values = xcalloc(n, sizeof *values);
+        neutral = tensor_read_f32(t, values, NULL);
+        for (uint64_t j = 0; neutral && j < n; j++)
+            neutral = values[j] <= NEUTRAL;
+        free(values);
+    }
+    return neutral;
+}
+
+/* ---- checks of the whole ---- */
+
+/* The spec may ask for a role (a bias, QK-norms) that the family has no name for; then the file is not what
+ * its configuration says. Layers are alike in this, so layer 0 stands for all. */
+static bool check_named(const Model *m, Error *e) {
+    for (int layer = -1; layer < 1; layer++)
+        for (int role = 0; role < ROLE_COUNT; role++) {
+            const TensorName *row = m->family->tensors;
+            while (row->hf && (row->role != (TensorRole)role || !row_fits(row, spec_layer(&m->spec, layer))))
+                row++;
+            if (has_role(m, (TensorRole)role, layer) && !row->hf)
+                return error_set(e, ERR_INPUT,
+                                 "%s: the configuration asks for %s, which the family %s does not have",
+                                 m->source->path, role_name((TensorRole)role), m->family->name);
+        }
+    return true;
+}
+
+/* An MLP has all of its biases or none: there is one flag for them. */
+static bool check_mlp_biases(const Model *m, int layer, Error *e) {
+    char name[128];
+    for (int role = ROLE_GATE_BIAS; role <= ROLE_DOWN_BIAS; role++) {
+        if (!has_role(m, (TensorRole)role, layer) || model_tensor(m, (TensorRole)role, layer)) continue;
+        model_tensor_name(m, (TensorRole)role, layer, m->source->format, name);
+        return error_set(e, ERR_INPUT, "%s: tensor '%s' is missing, but other biases of the MLP are there",
+                         m->source->path, name);
+    }
+    return true;
+}
+
+/* In a GGUF biases are found tensor by tensor; architectures have them in all layers or in none. */
+static bool check_biases(const Model *m, Error *e) {
+    for (uint32_t i = 0; i < m->spec.n_layers && !m->quantized_config; i++)
+        if (!check_mlp_biases(m, (int)i, e)) return false;
+    for (uint32_t i = 1; i < m->spec.n_layers; i++)
+        for (int role = 0; role < ROLE_COUNT; role++)
+            if (role_is_bias((TensorRole)role) &&
+                has_role(m, (TensorRole)role, (int)i) != has_role(m, (TensorRole)role, 0))
+                return error_set(e, ERR_INPUT, "%s: layers 0 and %u: only one of them has %s",
+                                 m->source->path, i, role_name((TensorRole)role));
+    return true;
+}
+
+/* The order of the source, which keeps outputs in the order of their inputs. Parts of one fused tensor have
+ * one origin and go by role. */
+static int by_origin(const void *a, const void *b) {
+    const ModelTensor *x = a, *y = b;
+    if (x->origin == y->origin) return (int)x->role - (int)y->role;
+    return x->origin < y->origin ? -1 : 1;
+}
+
+bool model_bind(Model *m, const json_t *dtypes, Error *e) {
+    const Checkpoint *c = m->weights;
+    bool *bound = xcalloc(c->n_tensors, sizeof *bound); /* tensors of `c` that have a role */
+    bool ok = true;
+    model_index_tensors(m);
+    if (m->source->format == FORMAT_GGUF) forget_biases(&m->spec);
+    for (const TensorName *row = m->family->tensors; ok && row->hf; row++) {
+        if (!in_layers(row))
+            ok = bind_one(m, row, -1, dtypes, bound, e);
+        else
+            for (uint32_t i = 0; ok && i < m->spec.n_layers; i++)
+                ok = bind_one(m, row, (int)i, dtypes, bound, e);
+    }
+    ok = ok && check_named(m, e) && check_biases(m, e) && bind_others(m, bound, e);
+    free(bound);
+    if (!ok) return false;
+    qsort(m->tensors, m->n_tensors, sizeof *m->tensors, by_origin);
+    model_index_tensors(m);
+    m->neutral_sinks = sinks_are_neutral(m);
+    return true;
+}

@@ -1,0 +1,201 @@
+#include "surgery/model_open.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/file_names.h"
+#include "formats/json.h"
+#include "formats/meta.h"
+#include "surgery/arch_keys.h"
+#include "surgery/derope_keys.h"
+#include "surgery/families/families.h"
+#include "surgery/model_bind.h"
+#include "surgery/notices.h"
+#include "surgery/quantized.h"
+#include "surgery/spec_config.h"
+#include "surgery/spec_gguf.h"
+
+/* ---- a GGUF's keys against the config.json that it carries ---- */
+
+static bool nearly(double a, double b) {
+    return fabs(a - b) <= 1e-6 * fabs(a);
+}
+
+/* The window, or 0 where it is no shorter than the context and so hides nothing. */
+static uint32_t window_within(const LayerSpec *l, uint32_t context) {
+    return l->window >= context ? 0 : l->window;
+}
+
+/* Whether two specs of one model compute the same, as far as other people edit the keys for it: rotation,
+ * windows, experts. */
+static bool same_layers(const ModelSpec *a, const ModelSpec *b) {
+    if (a->n_layers != b->n_layers) return false;
+    for (uint32_t i = 0; i < a->n_layers; i++) {
+        const LayerSpec *x = &a->layers[i], *y = &b->layers[i];
+        if (x->position != y->position || window_within(x, a->context) != window_within(y, a->context))
+            return false;
+        /* A carrier may write a plain MLP as the only one of its experts. */
+        if (x->n_experts && y->n_experts && x->top_k != y->top_k) return false;
+        if (x->position != POSITION_NOPE &&
+            (!nearly(x->rope_base, y->rope_base) || x->rotary_dim != y->rotary_dim ||
+             x->scaling.kind != y->scaling.kind || !nearly(x->scaling.factor, y->scaling.factor)))
+            return false;
+    }
+    return true;
+}
+
+/* The softmax scale of a layer, if config.json says one and the GGUF's keys another. In families whose
+ * config.json has a key for it while llama.cpp's architecture computes it, export multiplied the queries by
+ * the ratio; then the ratio is kept, to undo that when the tensors are bound. In all others the tensors go
+ * with what the keys say. */
+static void follow_softmax_scale(Model *m, uint32_t layer, double keys) {
+    double *ours = &m->spec.layers[layer].softmax_scale;
+    if (nearly(*ours, keys)) return;
+    if (!m->family->hf.write_softmax_scale || !m->family->gguf.softmax_scale) {
+        *ours = keys;
+        return;
+    }
+    if (!m->unfold) {
+        m->unfold = arena_alloc(&m->arena, m->spec.n_layers * sizeof *m->unfold);
+        for (uint32_t i = 0; i < m->spec.n_layers; i++)
+            m->unfold[i] = 1;
+    }
+    m->unfold[layer] = keys / *ours;
+}
+
+static bool has_experts(const Checkpoint *c) {
+    uint64_t n;
+    return arch_get_u64(c, "expert_count", &n) && n > 0;
+}
+
+/* A GGUF of ours carries the config.json of the same model. But llama.cpp runs what the GGUF's own keys say:
+ * where somebody has edited those since (gguf_set_metadata.py), they hold, and the config.json is dropped. */
+static void follow_keys(Model *m, const char *arch) {
+    Model keys = {.source = m->source, .family = family_by_gguf_arch(arch, has_experts(m->source))};
+    if (spec_from_gguf(&keys, m->source, NULL)) {
+        bool same = same_layers(&m->spec, &keys.spec);
+        if (!same) {
+            notice_add(m->notices, "the GGUF's keys say otherwise than its %s; the keys are followed",
+                       DEROPE_CONFIG);
+            json_decref(m->config);
+            m->config = NULL;
+            m->family = keys.family;
+            LayerSpec *layers = arena_alloc(&m->arena, keys.spec.n_layers * sizeof *layers);
+            memcpy(layers, keys.spec.layers, keys.spec.n_layers * sizeof *layers);
+            m->spec = keys.spec;
+            m->spec.layers = layers;
+        }
+        for (uint32_t i = 0; same && i < m->spec.n_layers; i++)
+            follow_softmax_scale(m, i, keys.spec.layers[i].softmax_scale);
+    }
+    arena_free(&keys.arena);
+}
+
+/* ---- the two ways to a spec ---- */
+
+static bool read_gguf(Model *m, Error *e) {
+    const Checkpoint *c = m->source;
+    const char *arch = meta_string(c, "general.architecture", NULL);
+    if (!arch) return error_set(e, ERR_INPUT, "%s: key 'general.architecture' is missing", c->path);
+    m->family = family_by_gguf_arch(arch, has_experts(c));
+    if (!m->family)
+        return error_set(e, ERR_INPUT, "%s: architecture '%.60s' is not one derope knows", c->path, arch);
+    m->interleaved = (m->family->gguf.quirks & GGUF_INTERLEAVED_ROPE) != 0;
+    size_t n;
+    const char *text = meta_string(c, DEROPE_CONFIG, &n);
+    if (!text) return spec_from_gguf(m, c, e);
+    m->config = json_parse(DEROPE_CONFIG, text, n, e);
+    if (!m->config) return error_place(e, "%s", c->path);
+    const char *type = json_get_string(m->config, "model_type");
+    const Family *f = type ? family_by_model_type(type) : NULL;
+    if (!f) return error_set(e, ERR_INPUT, "%s: %s: unknown model_type", c->path, DEROPE_CONFIG);
+    /* The carrier may be of another family than the config.json. If its tensors have other names, too, the
+     * keys are all that goes with them. */
+    if (!family_has_arch(f, arch) && f->tensors != m->family->tensors) {
+        json_decref(m->config);
+        m->config = NULL;
+        return spec_from_gguf(m, c, e);
+    }
+    m->family = f;
+    if (!spec_from_config(m, m->config, e)) return error_place(e, "%s", c->path);
+    follow_keys(m, arch);
+    return true;
+}
+
+static bool read_hf(Model *m, Error *e) {
+    const Checkpoint *c = m->source;
+    m->config = checkpoint_json(c, CONFIG_FILE, e);
+    if (!m->config)
+        return e->code ? false
+                       : error_set(e, ERR_INPUT, "%s: has no config.json, so its architecture is unknown",
+                                   c->path);
+    const char *type = json_get_string(m->config, "model_type");
+    m->family = type ? family_by_model_type(type) : NULL;
+    if (!m->family)
+        return error_set(e, ERR_INPUT, "%s: config.json: model_type '%.60s' is not one derope knows", c->path,
+                         type ? type : "(none)");
+    m->interleaved = (m->family->hf.quirks & HF_INTERLEAVED_ROPE) != 0;
+    return spec_from_config(m, m->config, e) || error_place(e, "%s", c->path);
+}
+
+/* Every layer has tensors. Checked before tables of n_layers rows are made, so that a file cannot ask for
+ * gigabytes by claiming four billion layers. */
+static bool check_layer_count(const Model *m, Error *e) {
+    if (m->config_only || m->spec.n_layers <= m->source->n_tensors) return true;
+    return error_set(e, ERR_INPUT, "%s: %u layers are claimed, but there are only %zu tensors",
+                     m->source->path, m->spec.n_layers, m->source->n_tensors);
+}
+
+/* ---- opening ---- */
+
+static bool bind(Model *m, Error *e) {
+    json_t *dtypes = NULL;
+    size_t n;
+    const char *text = m->source->format == FORMAT_GGUF ? meta_string(m->source, DEROPE_DTYPES, &n) : NULL;
+    bool ok = !text || (dtypes = json_parse(DEROPE_DTYPES, text, n, e)) != NULL;
+    ok = ok && model_bind(m, dtypes, e);
+    json_decref(dtypes);
+    return ok;
+}
+
+/* Weights packed by a quantization_config are seen through a view, if their kind is one that is read. */
+static bool open_quantized(Model *m, Error *e) {
+    m->weights = m->source;
+    if (m->config_only || m->source->format == FORMAT_GGUF) return true;
+    if (!quantized_view(m->source, m->config, m->notices, &m->view, &m->quantized_config, e)) return false;
+    if (m->view) m->weights = m->view;
+    return true;
+}
+
+static Model *open_model(Checkpoint *source, bool config_only, Error *e) {
+    Model *m = xcalloc(1, sizeof *m);
+    Error reason = {0};
+    if (!e) e = &reason;
+    m->source = source;
+    m->config_only = config_only;
+    m->passes = json_array();
+    m->notices = json_array();
+    if (source->left_out) notice_add(m->notices, "left out, being no tensors: %s", source->left_out);
+    bool ok = source->format == FORMAT_GGUF ? read_gguf(m, e) : read_hf(m, e);
+    ok = ok && open_quantized(m, e) && check_layer_count(m, e);
+    ok = ok && (config_only || bind(m, e));
+    if (!ok) {
+        model_close(m);
+        return NULL;
+    }
+    m->source_spec = m->spec;
+    m->source_spec.layers = arena_alloc(&m->arena, m->spec.n_layers * sizeof *m->spec.layers);
+    memcpy(m->source_spec.layers, m->spec.layers, m->spec.n_layers * sizeof *m->spec.layers);
+    return m;
+}
+
+Model *model_open(Checkpoint *source, Error *e) {
+    return open_model(source, false, e);
+}
+
+Model *model_open_config(Checkpoint *source, Error *e) {
+    Model *m = open_model(source, true, e);
+    if (m) model_index_tensors(m); /* training adds the tensors */
+    return m;
+}
