@@ -1,16 +1,19 @@
+/* Available memory, from /proc and /sys. */
 #include "recal/memory.h"
 
 #include <stdio.h>
 #include <string.h>
 
+/* The number in a file of /sys; 0 if there is no such file or no number in it. */
 static uint64_t read_number(const char *path) {
     FILE *f = fopen(path, "r");
     unsigned long long v = 0;
-    if (f && fscanf(f, "%llu", &v) != 1) v = 0; /* "max": no limit */
+    if (f && fscanf(f, "%llu", &v) != 1) v = 0; /* "max" means that there is no limit */
     if (f) fclose(f);
     return v;
 }
 
+/* MemAvailable: what the kernel estimates new work can have without swapping, page cache included. */
 static uint64_t mem_available(void) {
     FILE *f = fopen("/proc/meminfo", "r");
     char line[128];
@@ -23,6 +26,7 @@ static uint64_t mem_available(void) {
 
 uint64_t memory_available(void) {
     uint64_t available = mem_available();
+    /* The limit of a container (cgroup version 2), if there is one. */
     uint64_t limit = read_number("/sys/fs/cgroup/memory.max"),
              used = read_number("/sys/fs/cgroup/memory.current");
     uint64_t room = limit > used ? limit - used : 0;

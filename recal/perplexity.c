@@ -1,3 +1,4 @@
+/* Perplexity over windows, and its confidence interval. See perplexity.h. */
 #include "recal/perplexity.h"
 
 #include <math.h>
@@ -8,14 +9,17 @@
 #include "recal/inference.h"
 #include "recal/ops/losses.h"
 
+/* Scores one window; the context of score_rows. */
 typedef struct Scorer {
     Net *n;
-    const int32_t *targets; /* of the window */
-    double nll;
-    double *by_position; /* may be NULL */
-    size_t scored;
-    const volatile int *stop;
+    const int32_t *targets;   /* (T): the token after each position; -1 after the last */
+    double nll;               /* sum over the scored positions, in nats */
+    double *by_position;      /* (T): sums over windows; may be NULL */
+    size_t scored;            /* positions scored so far */
+    const volatile int *stop; /* may be NULL */
 } Scorer;
+
+/* A LogitSink: takes the NLL of each row's target into the sums. */
 
 static bool score_rows(void *context, size_t first, size_t count, float *logits, Error *e) {
     Scorer *s = context;
@@ -32,7 +36,8 @@ static bool score_rows(void *context, size_t first, size_t count, float *logits,
     return true;
 }
 
-/* Position i predicts token i + 1. llama-perplexity scores the predictions of positions T/2 to T-2. */
+/* The first position whose prediction counts. Position i predicts token i + 1, so the last one that counts is
+ * T - 2. */
 static size_t first_scored(size_t context, Score score) {
     return score == SCORE_HALF ? context / 2 : 0;
 }
@@ -55,10 +60,12 @@ bool perplexity_by_position(Net *n, const int32_t *ids, size_t n_ids, size_t con
     double sum = 0, squares = 0;
     bool ok = true;
     for (size_t w = 0; ok && w < windows; w++) {
+        /* Step 1: the window and its targets. */
         memcpy(window, ids + w * context, context * sizeof *window);
         memcpy(targets, window + 1, (context - 1) * sizeof *targets);
         targets[context - 1] = -1;
         if (score == SCORE_HALF && bos >= 0) window[0] = bos;
+        /* Step 2: its NLL, from an empty cache. */
         Scorer s = {.n = n, .targets = targets, .by_position = by_position, .stop = stop};
         kv_clear(kv);
         ok = net_run(n, kv, window, context, skip, score_rows, &s, e);
@@ -67,6 +74,7 @@ bool perplexity_by_position(Net *n, const int32_t *ids, size_t n_ids, size_t con
             ok = error_set(e, ERR_FAILED, "window %zu of %zu tokens: its mean loss is %g", w, context,
                            s.nll / (double)s.scored);
         if (!ok) break;
+        /* Step 3: sums over tokens for the mean, and over windows for its standard error. */
         out->nll += s.nll;
         out->tokens += s.scored;
         double mean = s.nll / (double)s.scored;
@@ -89,6 +97,8 @@ bool perplexity(Net *n, const int32_t *ids, size_t n_ids, size_t context, Score 
 }
 
 void perplexity_interval(const Perplexity *p, double *low, double *high) {
+    /* The 0.975 quantiles of Student's t with 1, 2, ... 20 degrees of freedom; beyond, 1.96 + 2.5 / df is
+     * within 0.002. */
     static const double t[] = {12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
                                2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086};
     size_t known = sizeof t / sizeof *t;

@@ -1,4 +1,9 @@
-/* Layout: magic, u64 header length, JSON header, then weights, m and v as raw fp32, then XXH3-128 of all. */
+/* Saving and loading the state of a training run. The file consists of
+ *     8 bytes   "derope-1"
+ *     8 bytes   length of the header, a little-endian integer
+ *     header    JSON: key, tokens, steps, seconds, first, last, adam_step, losses
+ *     fp32      the weights, then AdamW's first and second moments, n_weights floats each
+ *     32 bytes  XXH3-128 of all before it, in hexadecimal digits */
 #include "recal/state.h"
 
 #include <fcntl.h>
@@ -15,7 +20,7 @@
 
 static const char magic[8] = "derope-1";
 
-/* Its spec and its weights. */
+/* Takes a net's spec and weights into the hash. */
 static void hash_net(Hash *h, const Net *n) {
     Buffer b = {0};
     json_t *spec = spec_to_json(n->spec);
@@ -42,7 +47,8 @@ StateKey state_key(const Net *n, const Net *teacher, const int32_t *ids, size_t 
     return k;
 }
 
-static bool put(int fd, Hash *h, const void *bytes, size_t n, const char *path, Error *e) {
+/* Writes bytes to the file and takes them into its hash. */
+static bool write_part(int fd, Hash *h, const void *bytes, size_t n, const char *path, Error *e) {
     hash_update(h, bytes, n);
     return fd_write(fd, bytes, n, path, e);
 }
@@ -64,9 +70,10 @@ bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW
     Hash *h = hash_new();
     int fd = open(out.temp, O_WRONLY | O_CLOEXEC);
     bool ok = fd >= 0 || error_errno(e, "%s", path);
-    ok = ok && put(fd, h, magic, sizeof magic, path, e) && put(fd, h, &size, sizeof size, path, e) &&
-         put(fd, h, text.data, text.size, path, e) && put(fd, h, n->weights, bytes, path, e) &&
-         put(fd, h, o->m, bytes, path, e) && put(fd, h, o->v, bytes, path, e);
+    ok = ok && write_part(fd, h, magic, sizeof magic, path, e) &&
+         write_part(fd, h, &size, sizeof size, path, e) && write_part(fd, h, text.data, text.size, path, e) &&
+         write_part(fd, h, n->weights, bytes, path, e) && write_part(fd, h, o->m, bytes, path, e) &&
+         write_part(fd, h, o->v, bytes, path, e);
     hash_finish(h, digest);
     ok = ok && fd_write(fd, digest, 32, path, e);
     if (fd >= 0 && close(fd) != 0 && ok) ok = error_errno(e, "%s", path);
@@ -76,7 +83,7 @@ bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW
     return ok;
 }
 
-/* Where the parts of a state file lie. */
+/* Checks magic, size and hash of a state file for net `n`, and gives the length of its header. */
 static bool check_file(const ByteSource *f, const Net *n, uint64_t *header, Error *e) {
     uint64_t floats = 3 * (uint64_t)n->n_weights * sizeof(float);
     if (f->size < 16 || memcmp(f->map, magic, sizeof magic) != 0)
