@@ -18,7 +18,7 @@ bool config_read_real(const json_t *config, const char *key, double *out, Error 
 /* A whole number from `low` to `high`. */
 bool config_read_u32(const json_t *config, const char *key, uint32_t low, uint32_t high, uint32_t *out,
                      Error *e);
-/* The same for a key that has to be there. */
+/* A whole number from `low` to `high` that has to be there: an absent key is an error. */
 bool config_need_u32(const json_t *config, const char *key, uint32_t low, uint32_t high, uint32_t *out,
                      Error *e);
 /* true or false, or a number, which Python takes as one. */

@@ -39,8 +39,9 @@ bool model_has_one_window(const Model *m, char *why, size_t why_size);
 /* All layers that rotate agree on base, rotated dimensions and scaling. `*first` (may be NULL) becomes the
  * first of them either way; NULL if none rotates. */
 bool model_has_one_rotation(const Model *m, const LayerSpec **first);
-/* The same for the main rotation: in families whose windowed layers have a base of their own that is not
- * scaled (Family.window_base), those layers are left out. `first` must not be NULL. */
+/* All layers that rotate by the main rotation agree, as above. In families whose windowed layers have a base
+ * of their own that is not scaled (Family.window_base) those layers are left out; in all others every layer
+ * takes part. `first` must not be NULL. */
 bool model_has_one_main_rotation(const Model *m, const LayerSpec **first);
 /* The first layer whose rotation a scaling applies to; layer 0 if there is none. */
 const LayerSpec *model_scaled_layer(const Model *m);
@@ -62,7 +63,7 @@ bool model_has_no_multipliers(const Model *m);
 /* The layers are of the common kind: RMSNorms before attention and before the MLP, which come one after the
  * other, SwiGLU, no soft caps, no chunks, no attention temperature. They may have experts. */
 bool model_has_standard_layers(const Model *m, char *why, size_t why_size);
-/* The same, and no layer has experts. */
+/* The layers are of the common kind, as model_has_standard_layers has it, and none has experts. */
 bool model_has_standard_dense_layers(const Model *m, char *why, size_t why_size);
 /* Every layer has the same number of experts, weighted by a softmax over the chosen ones; there is no shared
  * expert, and no bias in router or experts. */

@@ -27,8 +27,8 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* The same four as keys of a GGUF, where logit_scale divides and has to be there. In the others llama.cpp
- * takes 0 for absent. */
+/* The four multipliers of a GGUF. logit_scale divides and has to be there; in the others llama.cpp takes 0
+ * for absent. */
 static bool read_gguf_scales(Model *m, const Checkpoint *c, Error *e) {
     ModelSpec *s = &m->spec;
     double embedding = 0, residual = 0, divisor = 0, softmax_scale = 0;
