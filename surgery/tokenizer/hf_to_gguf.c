@@ -58,7 +58,8 @@ static bool read_vocab(GgufVocabulary *v, const json_t *root, bool spm, Arena *a
         const char *content = json_get_string(t, "content");
         uint64_t n;
         if (!content || !json_get_u64(t, "id", &n)) continue;
-        /* llama.cpp searches control and user-defined tokens in text, and never shows control tokens. */
+        /* llama.cpp searches control and user-defined tokens in text, and leaves control tokens out of what
+         * it prints. */
         bool special = json_is_true(json_object_get(t, "special"));
         int32_t type =
             special ? (spm && strcmp(content, "<unk>") == 0 ? PIECE_UNKNOWN : PIECE_CONTROL) : PIECE_USER;
