@@ -57,6 +57,7 @@ def derope(tmp_path_factory):
         shutil.copytree(ROOT / folder, copy / folder)
         shutil.copytree(BUILD / folder, copy / "build" / folder)
     shutil.copy2(ROOT / "Makefile", copy)
+    shutil.copy2(BUILD / "flags", copy / "build")  # else make takes the objects for those of other flags
     (copy / "surgery" / "families" / "imaginary.c").write_text(FAMILY)
     table = copy / "surgery" / "families" / "families.c"
     lines = table.read_text().splitlines(keepends=True)
