@@ -1,0 +1,197 @@
+#include "cmd/recipe/plan_text.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/dtype.h"
+#include "formats/json.h"
+
+/* Neighbouring layers that change in the same way on one line. */
+static void print_layers(const json_t *layers) {
+    for (size_t i = 0, j; i < json_array_size(layers); i = j) {
+        const json_t *a = json_array_get(layers, i);
+        json_t *x = json_copy((json_t *)a);
+        json_object_del(x, "layer");
+        for (j = i + 1; j < json_array_size(layers); j++) {
+            json_t *y = json_copy(json_array_get(layers, j));
+            json_object_del(y, "layer");
+            bool same = json_equal(x, y);
+            json_decref(y);
+            if (!same) break;
+        }
+        json_decref(x);
+        printf("  layers %lld-%lld: %s -> %s, window %lld -> %lld\n",
+               json_integer_value(json_object_get(a, "layer")),
+               json_integer_value(json_object_get(json_array_get(layers, j - 1), "layer")),
+               json_string_value(json_object_get(a, "position_before")),
+               json_string_value(json_object_get(a, "position")),
+               json_integer_value(json_object_get(a, "window_before")),
+               json_integer_value(json_object_get(a, "window")));
+    }
+}
+
+/* "model.layers.17.mlp.up_proj.weight" as "model.layers.*.mlp.up_proj.weight" and 17; -1 without a number. */
+static int split_layer(const char *name, char pattern[128]) {
+    const char *p = name;
+    while (*p && !(isdigit((unsigned char)*p) && p > name && p[-1] == '.'))
+        p++;
+    char *end;
+    long layer = *p ? strtol(p, &end, 10) : -1;
+    if (*p)
+        snprintf(pattern, 128, "%.*s*%s", (int)(p - name), name, end);
+    else
+        snprintf(pattern, 128, "%s", name);
+    return (int)layer;
+}
+
+/* "q4_k -> scaled -> q4_k", "bf16 -> f32", "iq2_xs -> scaled -> q8_0: iq2_xs cannot be encoded"; "f32" where
+ * a plain type stays. */
+static void type_path(const json_t *row, char out[128]) {
+    const char *before = json_get_string(row, "dtype_before"), *now = json_get_string(row, "dtype"),
+               *change = json_get_string(row, "change"), *why = json_get_string(row, "why");
+    DType type;
+    bool plain = !before || (strcmp(before, now) == 0 && dtype_from_name(now, &type) &&
+                             dtype_info(type)->block_elems == 1);
+    if (plain || (!change && strcmp(before, now) == 0))
+        snprintf(out, 128, "%s", now);
+    else
+        snprintf(out, 128, "%s -> %s%s%s%s%s", before, change ? change : "", change ? " -> " : "", now,
+                 why ? ": " : "", why ? why : "");
+}
+
+/* Tensors that differ in nothing but their layer on one line: "changed: model.layers.*.mlp.up_proj.weight
+ * (q4_k -> scaled -> q4_k), * = 0-11,13". */
+static void print_tensors(const json_t *tensors) {
+    json_t *groups = json_object(), *row, *layers;
+    const char *label;
+    size_t i;
+    json_array_foreach(tensors, i, row) {
+        char pattern[128], key[320];
+        int layer = split_layer(json_get_string(row, "name"), pattern);
+        char types[128];
+        type_path(row, types);
+        snprintf(key, sizeof key, "%s: %s (%s)", json_get_string(row, "status"), pattern, types);
+        if (!json_object_get(groups, key)) json_object_set_new(groups, key, json_array());
+        if (layer >= 0) json_array_append_new(json_object_get(groups, key), json_integer(layer));
+    }
+    json_object_foreach(groups, label, layers) {
+        printf("    %s", label);
+        for (size_t a = 0, b; a < json_array_size(layers); a = b) {
+            json_int_t first = json_integer_value(json_array_get(layers, a)), last = first;
+            for (b = a + 1;
+                 b < json_array_size(layers) && json_integer_value(json_array_get(layers, b)) == last + 1;
+                 b++)
+                last++;
+            printf(a ? "," : ", * = ");
+            printf(last > first ? "%lld-%lld" : "%lld", (long long)first, (long long)last);
+        }
+        printf("\n");
+    }
+    json_decref(groups);
+}
+
+/* "key rope_theta: 5000 -> absent" */
+static void print_key(const json_t *k) {
+    const char *change = json_get_string(k, "change");
+    printf("  key %s: ", json_get_string(k, "key"));
+    if (change) {
+        printf("%s\n", change);
+        return;
+    }
+    const json_t *sides[] = {json_object_get(k, "before"), json_object_get(k, "after")};
+    for (int i = 0; i < 2; i++) {
+        Buffer text = {0};
+        if (sides[i]) json_print(sides[i], 0, &text);
+        if (!sides[i]) buffer_printf(&text, "absent");
+        printf("%s%.60s%s", i ? " -> " : "", buffer_string(&text), text.size > 60 ? "..." : "");
+        buffer_free(&text);
+    }
+    printf("\n");
+}
+
+/* One output: carrier and why not others, counts of tensors, changed tensors and keys, notices. */
+static void print_output(const json_t *o) {
+    printf("output %s (%s, %.1f MB)\n", json_get_string(o, "path"), json_get_string(o, "format"),
+           json_number_value(json_object_get(o, "bytes")) / 1e6);
+    printf("  carrier %s: %s\n", json_get_string(o, "carrier"), json_get_string(o, "runtimes"));
+    const char *status;
+    size_t i;
+    json_t *c, *n, *k, *notice;
+    json_array_foreach(json_object_get(o, "carriers"), i, c) {
+        const char *why = json_get_string(c, "why");
+        if (why && *why) printf("    not %s: %s\n", json_get_string(c, "carrier"), why);
+    }
+    const json_t *tensors = json_object_get(o, "tensors");
+    printf("  tensors: ");
+    const char *comma = "";
+    json_object_foreach(json_object_get(tensors, "count"), status, n) {
+        if (!json_integer_value(n)) continue;
+        printf("%s%lld %s", comma, (long long)json_integer_value(n), status);
+        comma = ", ";
+    }
+    printf("\n");
+    print_tensors(json_object_get(tensors, "not_untouched"));
+    json_array_foreach(json_object_get(o, "keys"), i, k) print_key(k);
+    json_array_foreach(json_object_get(o, "notices"), i, notice)
+        printf("  note: %s\n", json_string_value(notice));
+}
+
+static void print_recalibration(const json_t *r) {
+    printf("recalibrate: %lld tokens, %s, about %.0f s on two cores, %.2f GB of memory (%.1f GB available)\n",
+           (long long)json_integer_value(json_object_get(r, "tokens")), json_get_string(r, "objective"),
+           json_number_value(json_object_get(r, "seconds_estimated")),
+           json_number_value(json_object_get(r, "memory_bytes")) / 1e9,
+           json_number_value(json_object_get(r, "memory_available")) / 1e9);
+}
+
+/* " at 256, 1024" */
+static void print_lengths(const json_t *lengths) {
+    size_t i;
+    json_t *length;
+    printf(" at ");
+    json_array_foreach(lengths, i, length)
+        printf("%s%lld", i ? ", " : "", (long long)json_integer_value(length));
+}
+
+/* "perplexity at 256, 1024; needle, copy at 512": tasks may have lengths of their own. */
+static void print_suites(const json_t *v) {
+    const json_t *context = json_object_get(v, "context"), *own = json_object_get(v, "task_context");
+    size_t i;
+    json_t *suite;
+    bool apart = false;
+    json_array_foreach(json_object_get(v, "suite"), i, suite) {
+        bool text = strcmp(json_string_value(suite), "perplexity") == 0;
+        printf("%s%s", i && !apart ? ", " : "; ", json_string_value(suite));
+        apart = text && own;
+        if (apart) print_lengths(context);
+    }
+    if (!apart) print_lengths(own ? own : context);
+}
+
+static void print_evaluation(const json_t *v) {
+    size_t i;
+    json_t *model;
+    printf("evaluate:");
+    json_array_foreach(json_object_get(v, "models"), i, model)
+        printf("%s %s", i ? ";" : "", json_string_value(model));
+    print_suites(v);
+    printf("; about %lld tokens, %.0f s, %.2f GB of memory\n",
+           (long long)json_integer_value(json_object_get(v, "tokens_estimated")),
+           json_number_value(json_object_get(v, "seconds_estimated")),
+           json_number_value(json_object_get(v, "memory_bytes")) / 1e9);
+}
+
+void plan_print(const json_t *plan) {
+    const json_t *layers = json_object_get(plan, "layers"), *recal = json_object_get(plan, "recalibration"),
+                 *evaluation = json_object_get(plan, "evaluation");
+    printf("source %s\n", json_get_string(plan, "source"));
+    print_layers(layers);
+    if (!json_array_size(layers)) printf("  no layer changes\n");
+    if (recal) print_recalibration(recal);
+    if (evaluation) print_evaluation(evaluation);
+    size_t i;
+    json_t *o;
+    json_array_foreach(json_object_get(plan, "outputs"), i, o) print_output(o);
+}
