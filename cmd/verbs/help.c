@@ -58,7 +58,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;
     if (a.operands.n > 1) return cmd_usage(e, "one verb, not '%s' as well", a.operands.list[1]);
     bool ok = print(&a, &text, e);
-    fwrite(text.data, 1, text.size, stdout);
+    if (text.size) fwrite(text.data, 1, text.size, stdout);
     buffer_free(&text);
     return ok;
 }
