@@ -78,7 +78,8 @@ static bool transformers_runs(const Runtime *r, const Checkpoint *c, const char 
         snprintf(why, size, "has no model_type %.40s: it is custom code", type);
         ok = false;
     } else if (!is_at_least(r->version, since)) {
-        snprintf(why, size, "runs this as intended from %s on only (model_type %.40s)", since, type);
+        snprintf(why, size, "is too old: model_type %.40s runs as intended from transformers %s on", type,
+                 since);
         ok = false;
     } else if (r->legacy_rope_only && !legacy_rope_agrees(config)) {
         ok = refuse(why, size,

@@ -18,7 +18,7 @@ typedef struct Runtime {
 extern const Runtime runtimes[];
 
 /* True if `r` runs the checkpoint as intended; otherwise `why` receives the reason as the end of the sentence
- * "no, it ..." ("has no model_type olmo3 before 4.57"). `since` is the first release with the architecture,
+ * "no, it ..." ("is too old: ..."). `since` is the first release with the architecture,
  * as Carrier.since has it; NULL: no stock runtime has it. What is checked beside the release: that the
  * runtime reads the format, that the keys it knows say all there is to say, and that a GGUF has a tokenizer.
  */

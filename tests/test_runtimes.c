@@ -63,12 +63,15 @@ static void releases_are_compared_number_by_number(void **state) {
     } cases[] = {
         {"transformers 4.56", "4.9", true, ""},
         {"transformers 4.56", "4.56", true, ""},
-        {"transformers 4.56", "4.57", false, "runs this as intended from 4.57 on only (model_type x)"},
-        {"transformers 4.56", "5.0", false, "runs this as intended from 5.0 on only (model_type x)"},
+        {"transformers 4.56", "4.57", false,
+         "is too old: model_type x runs as intended from transformers 4.57 on"},
+        {"transformers 4.56", "5.0", false,
+         "is too old: model_type x runs as intended from transformers 5.0 on"},
         {"transformers 4.56", NULL, false, "has no model_type x: it is custom code"},
         {"transformers 5.23", "4.57", true, ""},
         {"transformers 5.23", "5.15", true, ""},
-        {"transformers 5.23", "5.24", false, "runs this as intended from 5.24 on only (model_type x)"},
+        {"transformers 5.23", "5.24", false,
+         "is too old: model_type x runs as intended from transformers 5.24 on"},
         {"llama.cpp of October 2026", "4.9", false, "reads GGUF only (derope convert OUT OUT.gguf)"},
     };
     Checkpoint *c = checkpoint_new(FORMAT_HF);
