@@ -61,7 +61,7 @@ static bool read_file(Checkpoint *c, const char *path, Error *e) {
     if (!container_kind(path, &kind, e)) return false;
     bool zip = kind == CONTAINER_ZIP;
     if (!(zip ? checkpoint_read_zip(c, path, false, e) : container_read(c, path, e))) return false;
-    return (zip && c->n_files) || read_companions(c, path, e); /* a folder in a zip has its own */
+    return (zip && c->n_files) || read_companions(c, path, e);
 }
 
 /* stat is called first for the sake of the message: a path that does not exist is the most common mistake. */

@@ -96,8 +96,7 @@ static json_t *metadata_of(const Checkpoint *c) {
     json_object_foreach(c->st_metadata, key, value) {
         if (json_is_string(value)) json_object_set(m, key, value);
     }
-    if (!json_object_get(m, "format"))
-        json_object_set_new(m, "format", json_string("pt")); /* transformers wants it */
+    if (!json_object_get(m, "format")) json_object_set_new(m, "format", json_string("pt"));
     return m;
 }
 

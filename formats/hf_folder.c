@@ -34,7 +34,8 @@ static int is_side_file(const struct dirent *d) {
 /* Maps the regular files of the folder. Directories and files whose path is too long are left out. */
 bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e) {
     struct dirent **list;
-    int n = scandir(folder, &list, is_side_file, alphasort); /* the same order on every disk */
+    int n =
+        scandir(folder, &list, is_side_file, alphasort); /* sorted, because the order on disk is arbitrary */
     if (n < 0) return error_errno(e, "%s", folder);
     bool ok = true;
     for (int i = 0; i < n; i++) {

@@ -281,6 +281,6 @@ PickleValue *pickle_build(Arena *a, const PickleGlobal *f, const PickleValue *ar
         blank->kind = PICKLE_DICT;
         return blank;
     default:
-        return blank; /* opaque already */
+        return blank; /* which the caller has made as an opaque value */
     }
 }

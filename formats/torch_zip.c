@@ -75,7 +75,7 @@ static const ByteSource *strided_source(TorchZip *z, const PickleTensor *t, ZipE
     v->source = (ByteSource){.path = z->path, .size = bytes, .read = read_strided, .context = v};
     v->entry = x;
     v->tensor = *t;
-    v->tensor.storage = NULL; /* lives no longer than the pickle */
+    v->tensor.storage = NULL; /* it belongs to the values of the pickle, which are freed */
     v->item = dtype_info(t->dtype)->block_bytes;
     return &v->source;
 }
@@ -224,7 +224,7 @@ static bool find_prefix(TorchZip *z) {
  * machine, in practice little-endian. */
 static bool check_byte_order(TorchZip *z) {
     const char *name = arena_printf(&z->c->arena, "%sbyteorder", z->prefix);
-    if (!zip_map_has(z->zip, name)) return true; /* torch before 2.1 */
+    if (!zip_map_has(z->zip, name)) return true; /* written before PyTorch 2.1 */
     const ZipEntry *x = open_entry(z, "byteorder");
     if (!x) return false;
     return (x->source.size == 6 && memcmp(x->bytes, "little", 6) == 0) ||

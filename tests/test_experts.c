@@ -97,13 +97,13 @@ static void as_served(void **state) {
     TransposeCache held = {0};
     float got[12], half[12];
     uint16_t bf16[12];
-    Tensor x = counting(&a, "x", 2, (uint64_t[]){4, 3}, 0), served, turned;
+    Tensor x = counting(&a, "x", 2, (uint64_t[]){4, 3}, 0), view, turned;
     x.scale = 2;
     tensor_permute(&a, &x, (uint32_t[]){3, 2, 1, 0});
-    served = tensor_of_view(&a, &x);
-    assert_true(served.scale == 1 && !served.row_index && served.n_rows == 4);
-    assert_int_equal(tensor_status(&served), TENSOR_CHANGED);
-    assert_true(tensor_read_f32(&x, got, &e) && tensor_read_f32(&served, half, &e));
+    view = tensor_of_view(&a, &x);
+    assert_true(view.scale == 1 && !view.row_index && view.n_rows == 4);
+    assert_int_equal(tensor_status(&view), TENSOR_CHANGED);
+    assert_true(tensor_read_f32(&x, got, &e) && tensor_read_f32(&view, half, &e));
     assert_memory_equal(got, half, sizeof got);
     for (int i = 0; i < 12; i++)
         bf16[i] = (uint16_t)(0x3f80 + i);
@@ -111,8 +111,8 @@ static void as_served(void **state) {
     wide.dtype = DTYPE_F32;
     assert_true(tensor_transposed(&a, &held, &wide, &turned, &e));
     assert_int_equal(tensor_status(&turned), TENSOR_WIDENED);
-    assert_true(tensor_transposed(&a, &held, &turned, &served, &e));
-    assert_true(served.storage_dtype == DTYPE_BF16 && tensor_status(&served) == TENSOR_WIDENED);
+    assert_true(tensor_transposed(&a, &held, &turned, &view, &e));
+    assert_true(view.storage_dtype == DTYPE_BF16 && tensor_status(&view) == TENSOR_WIDENED);
     transpose_cache_free(&held);
     arena_free(&a);
 }
