@@ -18,7 +18,8 @@
 #include "surgery/notices.h"
 #include "surgery/pass.h"
 
-Format format_of_path(const char *path) {
+/* The format that a path's name asks for. */
+static Format format_of_path(const char *path) {
     return strlen(path) > 5 && text_ends_with(path, ".gguf") ? FORMAT_GGUF : FORMAT_HF;
 }
 
@@ -26,6 +27,7 @@ bool folder_of_path(const char *path) {
     return format_of_path(path) == FORMAT_HF && !hf_is_zip(path);
 }
 
+/* What print_manifest needs when the writer calls it, once all hashes are known. */
 typedef struct ManifestContext {
     const Model *m;
     const ExportReport *report;
@@ -84,7 +86,8 @@ static bool refuse_dtype(const char *dtype, Format holder, Error *e) {
     return false;
 }
 
-bool output_options(const OutputRequest *r, ExportOptions *o, Error *e) {
+/* The request as model_export takes it. Refuses a type that the format cannot hold, and shards of a GGUF. */
+static bool output_options(const OutputRequest *r, ExportOptions *o, Error *e) {
     *o = (ExportOptions){
         .format = format_of_path(r->path), .carrier = r->carrier, .has_dtype = r->dtype != NULL};
     if (r->dtype && (!dtype_from_name(r->dtype, &o->dtype) || !dtype_info(o->dtype)->encode))

@@ -15,12 +15,8 @@ typedef struct OutputRequest {
     size_t notices_told; /* so many of the model's notices were printed with an earlier output of it */
 } OutputRequest;
 
-/* The format that a path's name asks for. */
-Format format_of_path(const char *path);
 /* Whether the output of that name is a folder: neither a .gguf nor a .zip. */
 bool folder_of_path(const char *path);
-/* The request as model_export takes it; refuses a type that the format cannot hold. */
-bool output_options(const OutputRequest *r, ExportOptions *o, Error *e);
 /* What output_write would refuse about type, carrier and place, before the work whose result it writes. */
 bool output_check(const Model *m, const OutputRequest *r, Error *e);
 /* The export that output_write writes and `plan` describes, so that what is promised is what is done. The

@@ -1,3 +1,5 @@
+/* The order of an export: carrier, types, tensors, then the keys or config.json, which depend on the tensors.
+ */
 #include "surgery/export.h"
 
 #include <stdlib.h>
@@ -90,6 +92,7 @@ Checkpoint *model_export(const Model *m, const ExportOptions *o, ExportReport *r
         export_report_free(&unasked);
         return out;
     }
+    /* The first carrier that can express the model; an error lists all of them with their reasons. */
     *report = (ExportReport){.notices = json_copy(m->notices)};
     report->carrier = carrier_pick(m, o->format, o->carrier, NULL, e);
     if (!report->carrier || !check_quantized(m, o, e)) return NULL;

@@ -1,3 +1,5 @@
+/* Keys and tensors of one name travel together: DEROPE_TENSORS lists types and shapes, and for each of its
+ * members there is a key DEROPE_TENSOR_PREFIX + name with the bytes. */
 #include "surgery/export_other.h"
 
 #include <stdio.h>
@@ -41,6 +43,8 @@ bool export_add_other(Export *x, const Tensor *t) {
         return true;
     }
     if (!from_gguf && to_gguf) return carry_in_key(x, t);
+    /* The format stays: a copy. A packed weight without a role (the head of another task) becomes plain in a
+     * folder whose packed weights are not kept. */
     Tensor other = *t;
     if (!to_gguf && t->quantization) {
         other.dtype = export_hf_dtype(t->dtype);

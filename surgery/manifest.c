@@ -59,6 +59,7 @@ void manifest_keys_hash(const Checkpoint *c, char out[33]) {
     for (size_t i = 0; i < c->n_meta; i++) {
         const MetaEntry *m = &c->meta[i];
         if (strcmp(m->key, MANIFEST_KEY) == 0) continue;
+        /* Name with its NUL, type, element type, value: no two lists of keys give the same bytes. */
         uint8_t kind[2] = {(uint8_t)m->type, m->type == META_ARRAY ? (uint8_t)m->elem_type : 0};
         hash_update(h, m->key, strlen(m->key) + 1);
         hash_update(h, kind, sizeof kind);
@@ -91,7 +92,7 @@ json_t *manifest_layers(const ModelSpec *s) {
 json_t *manifest_build(const Model *m, const ExportReport *report, const Checkpoint *out,
                        const json_t *sources, const json_t *extra) {
     const Carrier *carrier = report->carrier;
-    char runtimes[200];
+    char runtimes[200]; /* "transformers 4.53 and later", by the releases that have the architecture */
     carrier_runtimes(carrier, m->family, runtimes, sizeof runtimes);
     /* Order matters to readers only, but it is kept, for the manifest's bytes are compared. */
     json_t *tensors = json_array();
@@ -102,7 +103,9 @@ json_t *manifest_build(const Model *m, const ExportReport *report, const Checkpo
                                  "notices", report->notices, "layers", manifest_layers(&m->spec));
     json_object_set_new(manifest, "carrier_says", json_string(carrier->says));
     json_object_set_new(manifest, "carrier_because", carrier_because(m, carrier));
+    /* What the caller knows beside: the recipe, its key, losses. */
     if (extra) json_object_update(manifest, (json_t *)extra);
+    /* All that is no tensor: files one by one, keys together. */
     if (out->format == FORMAT_GGUF) {
         char hash[33];
         manifest_keys_hash(out, hash);

@@ -1,7 +1,20 @@
 /* A pass: one change to a model, such as dropping the rotary embeddings of some layers. Recipes name passes
  * in their `surgery` list, and `derope convert` and other verbs have a flag for most of them; names,
  * arguments and flags all come from the Pass itself. The table of all passes, and their application, is in
- * surgery/passes/passes.h. */
+ * surgery/passes/passes.h.
+ *
+ * How to add a pass:
+ *   1. Write surgery/passes/NAME.c, which defines `const Pass pass_NAME`. Its head says what the pass does to
+ * the model and which paper or runtime it follows. surgery/passes/scale_attention.c is the shortest example.
+ *   2. List its arguments as Options (surgery/option.h), with type, range, default and help. They are checked
+ *      before `apply` is called, so `apply` checks only what depends on the model.
+ *   3. In `apply` change m->spec, the description of what each layer computes. Leave the tensors alone if the
+ *      change can be said in metadata: how an output says it, or that no stock architecture can, is for the
+ * carriers (surgery/carrier.h) to find out. A pass that changes values sets the fields scale, add or dtype of
+ * a tensor. What a person should know goes to notice_add(m->notices, ...) (surgery/notices.h).
+ *   4. Declare it and put it into the table in surgery/passes/passes.c. Recipes, flags, help, man page,
+ * `plan` and the manifest then know it.
+ *   5. Add a test to tests/test_passes.c: what the spec is afterwards, and which arguments are refused. */
 #ifndef DEROPE_SURGERY_PASS_H
 #define DEROPE_SURGERY_PASS_H
 
@@ -38,9 +51,5 @@ typedef struct Pass {
 /* Checks `args` against the pass's parameters: names, types, ranges and choices (ERR_USAGE). The message
  * names the parameter, and suggests the nearest where the name is unknown. */
 bool pass_check(const Pass *p, const json_t *args, Error *e);
-
-/* Gives every weight matrix the type `to` on its way out, which is also what an output's dtype asks for.
- * Norms, biases and other vectors follow only from one plain type to another. */
-bool model_cast(Model *m, DType to, Error *e);
 
 #endif

@@ -1,3 +1,4 @@
+/* Conversion scripts call this "permute" (convert_hf_to_gguf.py, convert_llama_weights_to_hf.py). */
 #include "surgery/rotary_rows.h"
 
 #include <stdlib.h>
@@ -8,6 +9,7 @@ bool rotary_rows_permute(Arena *a, Tensor *t, TensorRole role, const LayerSpec *
                          Error *e) {
     uint32_t n_heads = role == ROLE_Q || role == ROLE_Q_BIAS ? l->n_heads : l->n_kv_heads;
     uint32_t head_dim = l->head_dim, half = head_dim / 2;
+    /* A bias is one stored row; its elements have to be rows to be moved. */
     if (!tensor_split_rows(a, t, e)) return false;
     if (t->n_rows != (uint64_t)n_heads * head_dim) return true;
     /* New row i is old row index[i]. Pair i of a head is rows 2i and 2i + 1 when interleaved, i and half + i

@@ -1,4 +1,5 @@
-/* The pass that gives the weights another element type. surgery/cast.c says which tensors follow. */
+/* Gives the weights another element type, for good: unlike --dtype, which is of one output, it holds for all
+ * outputs of a recipe. surgery/cast.h says which tensors follow. */
 #include "surgery/cast.h"
 #include "surgery/pass.h"
 #include "surgery/quantized.h"

@@ -1,5 +1,7 @@
-/* The softmax scale times a constant. The spec carries it; whether the output says it in metadata or in
- * q_proj is the carrier's matter (surgery/export.c). */
+/* Multiplies the softmax scale of every layer by a constant. Longer texts flatten the softmax; DroPE (arXiv
+ * 2512.12167) and YaRN (arXiv 2309.00071) sharpen it again by such a factor. Only the spec changes here: at
+ * export the carrier states the scale in a key if it has one, and otherwise the queries are multiplied
+ * (surgery/export_scale.c). */
 #include "surgery/pass.h"
 
 static const Option parameters[] = {

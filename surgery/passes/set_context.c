@@ -1,5 +1,7 @@
-/* What the output says it can read: max_position_embeddings, model_max_length, context_length. Of all
- * arithmetic only dynamic NTK and LongRoPE depend on it, and would be others with another context. */
+/* Changes the context length that outputs state: max_position_embeddings and model_max_length in a folder,
+ * context_length in a GGUF. Runtimes allocate by it and limit prompts to it. Weights stay as they are; but
+ * two kinds of rope scaling, dynamic NTK and LongRoPE, compute their frequencies from the stated length, so
+ * with these the pass is refused. */
 #include "surgery/pass.h"
 #include "surgery/rope_frequencies.h"
 
