@@ -202,7 +202,7 @@ static json_t *plan_evaluation(const RecipeJob *j, const Model *m, Error *e) {
     const json_t *section = recipe_job_section(j, "evaluate");
     EvalRequest request;
     if (!recipe_job_evaluation(j, &request, e)) return NULL;
-    const EvalOptions o = request.options;
+    const EvalOptions *o = &request.options;
     json_t *files = recipe_job_files(j, "evaluate", "text", e), *v;
     if (!files) return NULL;
     uint64_t tokens = 0, longest = 0;
@@ -210,22 +210,23 @@ static json_t *plan_evaluation(const RecipeJob *j, const Model *m, Error *e) {
     struct stat st;
     json_array_foreach(files, i, v) tokens +=
         stat(json_string_value(v), &st) == 0 ? (uint64_t)st.st_size / 4 : 0;
-    for (i = 0; i < o.n_lengths; i++)
-        if (o.lengths[i] > longest) longest = o.lengths[i];
-    for (i = 0; i < o.n_task_lengths; i++)
-        if (o.task_lengths[i] > longest) longest = o.task_lengths[i];
-    if (o.max_tokens && o.max_tokens < tokens) tokens = o.max_tokens;
+    for (i = 0; i < o->n_lengths; i++)
+        if (o->lengths[i] > longest) longest = o->lengths[i];
+    for (i = 0; i < o->n_task_lengths; i++)
+        if (o->task_lengths[i] > longest) longest = o->task_lengths[i];
+    if (o->max_tokens && o->max_tokens < tokens) tokens = o->max_tokens;
     json_t *rows = plan_rows(&request, recipe_job_section(j, "recalibrate") != NULL), *suites = json_array();
-    if (o.perplexity) json_array_append_new(suites, json_string("perplexity"));
+    if (o->perplexity) json_array_append_new(suites, json_string("perplexity"));
     for (i = 0; eval_tasks[i]; i++)
-        if (o.tasks[i]) json_array_append_new(suites, json_string(eval_tasks[i]->name));
-    double all = (double)json_array_size(rows) * row_tokens(&o, (double)tokens);
+        if (o->tasks[i]) json_array_append_new(suites, json_string(eval_tasks[i]->name));
+    uint64_t memory = 2 * net_weight_bytes(m) + kv_bytes(&m->spec, longest); /* the source and the result */
+    double all = (double)json_array_size(rows) * row_tokens(o, (double)tokens);
     json_decref(files);
     return json_pack("{s:o, s:O, s:O*, s:o, s:I, s:f, s:I}", "models", rows, "context",
                      json_object_get(section, "context"), "task_context",
                      json_object_get(section, "task_context"), "suite", suites, "tokens_estimated",
                      (json_int_t)all, "seconds_estimated", seconds_for(m, 1, all), "memory_bytes",
-                     (json_int_t)(2 * net_weight_bytes(m) + kv_bytes(&m->spec, longest)));
+                     (json_int_t)memory);
 }
 
 /* ---- the whole ---- */
