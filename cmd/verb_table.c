@@ -31,9 +31,9 @@ const Verb *const verbs[] = {
 /* clang-format on */
 
 const Verb *verb_by_name(const char *name, Error *e) {
-    const char *names[64];
+    const char *names[sizeof verbs / sizeof *verbs];
     size_t n = 0;
-    for (; verbs[n] && n < 64; n++) {
+    for (; verbs[n]; n++) {
         if (strcmp(verbs[n]->name, name) == 0) return verbs[n];
         names[n] = verbs[n]->name;
     }

@@ -149,7 +149,7 @@ void *arena_alloc(Arena *a, size_t n) {
 /* arena_alloc returns zeroed memory, so the byte after the copy is the terminating zero. */
 char *arena_strndup(Arena *a, const char *s, size_t n) {
     char *p = arena_alloc(a, n + 1);
-    memcpy(p, s, n);
+    if (n) memcpy(p, s, n); /* an empty buffer has no data: `s` may be NULL then */
     return p;
 }
 

@@ -88,20 +88,21 @@ static bool to_mark(Unpickler *u, PickleValue ***items, uint32_t *n) {
 
 /* ---- operands ---- */
 
-/* Takes `n` bytes of the pickle. */
-static bool take(Unpickler *u, uint64_t n, const uint8_t **p) {
-    if (n > u->size - u->at)
-        return bad(u, "needs %llu more bytes, but the pickle has only %u", (unsigned long long)n,
-                   u->size - u->at);
-    *p = u->bytes + u->at;
+/* Takes `n` bytes of the pickle; NULL if it has fewer. */
+static const uint8_t *take(Unpickler *u, uint64_t n) {
+    if (n > u->size - u->at) {
+        bad(u, "needs %llu more bytes, but the pickle has only %u", (unsigned long long)n, u->size - u->at);
+        return NULL;
+    }
+    const uint8_t *p = u->bytes + u->at;
     u->at += (uint32_t)n;
-    return true;
+    return p;
 }
 
 /* Takes a little-endian number of `width` bytes, unsigned. */
 static bool take_number(Unpickler *u, int width, uint64_t *out) {
-    const uint8_t *p = NULL;
-    if (!take(u, (uint64_t)width, &p)) return false;
+    const uint8_t *p = take(u, (uint64_t)width);
+    if (!p) return false;
     *out = 0;
     memcpy(out, p, (size_t)width);
     return true;
@@ -150,10 +151,10 @@ static bool op_int(Unpickler *u, int width) {
  * from the last byte. */
 static bool op_long(Unpickler *u, int width) {
     uint64_t n = 0;
-    const uint8_t *p = NULL;
     if (!take_number(u, width, &n)) return false;
     if (n > 8) return bad(u, "an integer of %d bytes, at most 8 are supported", (int)n);
-    if (!take(u, n, &p)) return false;
+    const uint8_t *p = take(u, n);
+    if (!p) return false;
     PickleValue *v = new_value(u, PICKLE_INT);
     v->integer = n && p[n - 1] & 0x80 ? -1 : 0;
     memcpy(&v->integer, p, n);
@@ -162,8 +163,8 @@ static bool op_long(Unpickler *u, int width) {
 
 /* BINFLOAT: a big-endian double, the one big-endian operand of the format. */
 static bool op_float(Unpickler *u, int width) {
-    const uint8_t *p = NULL;
-    if (!take(u, (uint64_t)width, &p)) return false;
+    const uint8_t *p = take(u, (uint64_t)width);
+    if (!p) return false;
     uint64_t bits = 0;
     for (int i = 0; i < width; i++)
         bits = bits << 8 | p[i];
@@ -175,8 +176,9 @@ static bool op_float(Unpickler *u, int width) {
 /* A string or bytes: its length in `width` bytes, then its bytes, which stay where they are. */
 static bool push_text(Unpickler *u, PickleKind kind, int width) {
     uint64_t n = 0;
-    const uint8_t *p = NULL;
-    if (!take_number(u, width, &n) || !take(u, n, &p)) return false;
+    if (!take_number(u, width, &n)) return false;
+    const uint8_t *p = take(u, n);
+    if (!p) return false;
     PickleValue *v = new_value(u, kind);
     v->text = (const char *)p;
     v->n = (uint32_t)n;

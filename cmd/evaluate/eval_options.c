@@ -21,7 +21,7 @@ bool eval_options_add_suite(EvalOptions *o, const char *name, Error *e) {
         return false;
     }
     o->perplexity |= ppl || all;
-    for (size_t i = 0; eval_tasks[i] && i < EVAL_MAX_ITEMS; i++)
+    for (size_t i = 0; i < EVAL_MAX_ITEMS && eval_tasks[i]; i++)
         o->tasks[i] |= all || eval_tasks[i] == t;
     return true;
 }

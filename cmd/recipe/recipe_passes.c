@@ -39,7 +39,7 @@ static const Pass *find_pass(const RecipeReader *r, const yaml_node_t *n, const 
     const char *names[64];
     size_t count = 0;
     const Pass *pass = pass_by_name(word);
-    for (; passes[count] && count < 64; count++)
+    for (; count < 64 && passes[count]; count++)
         names[count] = passes[count]->name;
     if (!pass) recipe_suggest(r, n, "pass", word, names, count, e);
     return pass;

@@ -42,9 +42,9 @@ static bool yaml_scalar(const json_t *v, Buffer *out) {
     return true;
 }
 
-/* NULL-safe: `s` is compared only if `v` is a string, and is then never NULL. */
+/* Whether `v` is a string and equals `s`; false if either is NULL. */
 static bool same_string(const json_t *v, const char *s) {
-    return json_is_string(v) && !strcmp(json_string_value(v), s);
+    return s && json_is_string(v) && !strcmp(json_string_value(v), s);
 }
 
 /* Writes a list under a key: the items of an array or a single value, and `added` (NULL: nothing) unless it

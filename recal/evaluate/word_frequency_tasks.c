@@ -47,7 +47,7 @@ static size_t draw_rank(Frequency f, Random *r) {
 
 static bool make_list(const EvalTaskInput *in, Random *r, Scene *s, Frequency f, size_t asked,
                       const char *question, Error *e) {
-    size_t word_of_rank[N_WORDS], tokens = 0;
+    size_t word_of_rank[N_WORDS] = {0}, tokens = 0;
     /* 1. Which word has which rank: a random permutation (Fisher-Yates shuffle, built from the front). */
     for (size_t i = 0; i < N_WORDS; i++) {
         size_t j = random_below(r, i + 1);

@@ -66,7 +66,7 @@ bool is_new_mark(int32_t code) {
     if (utf8proc_category(code) != UTF8PROC_CATEGORY_CN) return false;
     /* The table is read as it is written: "\x{from}-\x{to}" or "\x{one}". The number begins 3 bytes behind
      * the backslash. */
-    for (const char *p = property_additions("M", 1); *p;) {
+    for (const char *p = property_additions("M", 1); p && *p;) {
         char *end;
         long from = strtol(p + 3, &end, 16), to = from;
         if (end[1] == '-') to = strtol(end + 5, &end, 16);
