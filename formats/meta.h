@@ -33,7 +33,7 @@ bool meta_array_f64(const MetaEntry *m, uint64_t i, double *out);
 void meta_append(Checkpoint *c, const MetaEntry *m);
 
 /* Each of the following replaces the value of the key in its place, or appends it. Values are copied. */
-void meta_set_raw(Checkpoint *c, const MetaEntry *m);
+void meta_set_raw(Checkpoint *c, const MetaEntry *entry);
 void meta_set_u32(Checkpoint *c, const char *key, uint32_t v);
 void meta_set_f32(Checkpoint *c, const char *key, float v);
 void meta_set_bool(Checkpoint *c, const char *key, bool v);

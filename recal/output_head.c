@@ -5,7 +5,9 @@
 #include "recal/ops/elementwise.h"
 #include "recal/ops/softcap.h"
 
-float *head_matrix(const Net *n, float *block) {
+/* The head's matrix (vocabulary, C) in `block`, which is n->weights or laid out like it. With tied embeddings
+ * it is the embedding matrix, whose gradient then collects both uses. */
+static float *head_matrix(const Net *n, float *block) {
     return net_at(n, block, n->spec->tied_head ? ROLE_EMBED : ROLE_HEAD, -1);
 }
 

@@ -4,9 +4,6 @@
 
 #include "recal/net.h"
 
-/* The head's matrix (vocabulary, C) in `block`, which is n->weights or laid out like it. With tied embeddings
- * it is the embedding matrix, whose gradient then collects both uses. */
-float *head_matrix(const Net *n, float *block);
 /* logits (rows, vocabulary) of `normed` (rows, C), the final norm's output: times the head's matrix and
  * logit_scale, plus the bias, soft-capped, each where the model has it. */
 void head_logits(const Net *n, float *logits, const float *normed, size_t rows);

@@ -38,7 +38,7 @@ static void visible_keys(const Attention *a, size_t q0, size_t q1, size_t *from,
     /* The first query's window reaches furthest back, and the last query is the newest. */
     size_t last = a->first_query + q1 - 1, first = a->first_query + q0;
     size_t lowest = a->window && first + 1 > a->window ? first + 1 - a->window : 0;
-    if (a->chunked) lowest = first / a->window * a->window;
+    if (a->chunked && a->window) lowest = first / a->window * a->window;
     /* Positions become rows of k and v, limited to the rows that are there. */
     *from = lowest > a->first_key ? lowest - a->first_key : 0;
     *to = last + 1 - a->first_key;

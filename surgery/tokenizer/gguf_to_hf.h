@@ -12,6 +12,6 @@ bool tokenizer_from_gguf(const Checkpoint *source, const ConversionTarget *to, C
 
 /* Sets bos_token_id, eos_token_id and pad_token_id of a config.json from the keys of a GGUF; null where it
  * has none. */
-void tokenizer_ids_to_config(const Checkpoint *gguf, json_t *config);
+void tokenizer_ids_to_config(const Checkpoint *c, json_t *config);
 
 #endif
