@@ -1,4 +1,4 @@
-/* Zips written by libzip, for tests that read them. */
+/* Zip archives written by libzip, for the tests of our own zip reader. */
 #ifndef DEROPE_TESTS_MADE_ZIP_H
 #define DEROPE_TESTS_MADE_ZIP_H
 
@@ -6,14 +6,16 @@
 
 #include "tests/scratch.h"
 
+/* One member of an archive. */
 typedef struct Item {
-    const char *name;
-    const void *bytes;
-    size_t n;
-    int method; /* ZIP_CM_STORE if 0 */
+    const char *name;  /* path inside the archive */
+    const void *bytes; /* uncompressed content */
+    size_t n;          /* its length */
+    int method;        /* a compression method of libzip; 0: ZIP_CM_STORE */
 } Item;
 
-/* Into the scratch folder, always with the same time; of two items of one name the later stays. */
+/* Writes `n` items to scratch()/name and returns the path. All members get the same modification time, so the
+ * same items give the same bytes. Of two items with one name the later replaces the earlier. */
 static inline const char *write_zip(const char *name, const Item *items, size_t n) {
     const char *path = scratch_path(name);
     zip_t *z = zip_open(path, ZIP_CREATE | ZIP_TRUNCATE, NULL);

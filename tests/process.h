@@ -1,4 +1,5 @@
-/* The program as a script meets it: started and left running, sent signals, given a small disk. */
+/* The derope binary as a script meets it: started and left running, sent signals, given a disk that is full
+ * or cannot be written. tiny_model.h has the plain case, which runs it and waits. */
 #ifndef DEROPE_TESTS_PROCESS_H
 #define DEROPE_TESTS_PROCESS_H
 
@@ -11,7 +12,7 @@
 #include "formats/json.h"
 #include "tests/tiny_model.h"
 
-/* A shell command in scratch(); its exit status. */
+/* Runs a shell command in scratch() and returns its exit status. */
 static inline int run_shell(const char *command) {
     char line[2 * PATH_MAX];
     snprintf(line, sizeof line, "cd '%s' && { %s; }", scratch(), command);
@@ -29,14 +30,16 @@ static inline json_t *scratch_json(const char *name) {
     return v;
 }
 
-/* Starts `derope ARGUMENTS` in scratch(), its words going to scratch()/said. */
+/* Starts `derope ARGUMENTS` in scratch() and does not wait. What it prints on either stream goes to
+ * scratch()/said. */
 static inline pid_t start_derope(const char *arguments) {
     char command[4 * PATH_MAX], binary[PATH_MAX];
     const char *named = getenv("DEROPE");
     assert_non_null(realpath(named ? named : "build/derope", binary));
     snprintf(command, sizeof command, "cd '%s' && exec '%s' %s > said 2>&1", scratch(), binary, arguments);
     pid_t child = fork();
-    if (child == 0) { /* a shell that put the tests in the background has them ignore signals */
+    if (child ==
+        0) { /* tests that a shell started in the background ignore signals, and a child would inherit that */
         static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
         for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
             signal(signals[i], SIG_DFL);
@@ -47,7 +50,7 @@ static inline pid_t start_derope(const char *arguments) {
     return child;
 }
 
-/* What the program said, valid until the next call. */
+/* What the last started program printed; valid until the next call. */
 static inline const char *said(void) {
     static Buffer text;
     Error e = {0};
@@ -56,7 +59,21 @@ static inline const char *said(void) {
     return buffer_string(&text);
 }
 
-/* It ended by itself, with that status, and said that. */
+/* Waits for the child, which must end by itself with this exit status and have printed `text`. */ /* Waits
+                                                                                                      for the
+                                                                                                      child,
+                                                                                                      which
+                                                                                                      must end
+                                                                                                      by
+                                                                                                      itself
+                                                                                                      with
+                                                                                                      this
+                                                                                                      exit
+                                                                                                      status
+                                                                                                      and have
+                                                                                                      printed
+                                                                                                      `text`.
+                                                                                                    */
 static inline void assert_ends(pid_t child, int status, const char *text) {
     int found;
     assert_int_equal(waitpid(child, &found, 0), child);
@@ -64,7 +81,7 @@ static inline void assert_ends(pid_t child, int status, const char *text) {
         fail_msg("ended with %x, '%s'; expected exit %d and '%s'", (unsigned)found, said(), status, text);
 }
 
-/* Waits until `ready` says so; false if the child has ended before. */
+/* Waits until `ready` returns true for the child; false if the child ended before. */
 static inline bool wait_until(pid_t child, bool (*ready)(pid_t child)) {
     siginfo_t ended = {0};
     while (!ready(child)) {
@@ -75,7 +92,8 @@ static inline bool wait_until(pid_t child, bool (*ready)(pid_t child)) {
     return true;
 }
 
-/* Starts `derope ARGUMENTS`, sends `signal` once `ready`, and has it end with 5 and `text`. */
+/* Starts `derope ARGUMENTS`, sends it `signal` once it is `ready`, and asserts that it ends with status 5,
+ * which stands for an interruption, and prints `text`. */
 static inline void assert_interrupted(const char *arguments, bool (*ready)(pid_t child), int signal,
                                       const char *text) {
     pid_t child = start_derope(arguments);
@@ -83,7 +101,8 @@ static inline void assert_interrupted(const char *arguments, bool (*ready)(pid_t
     assert_ends(child, 5, text);
 }
 
-/* It catches SIGINT: a library may start threads before main() has installed its handlers. */
+/* Whether the child has installed its handler for SIGINT. Threads alone do not show that, because a library
+ * may start some before main() runs. */
 static inline bool catches_signals(pid_t child) {
     char path[64], line[256];
     unsigned long long caught = 0;
@@ -94,24 +113,26 @@ static inline bool catches_signals(pid_t child) {
     return caught >> (SIGINT - 1) & 1;
 }
 
-/* It has its worker threads, so the weights are read and work goes on. */
+/* Whether the child has started its worker threads, which it does after reading the weights. */
 static inline bool has_threads(pid_t child) {
     char path[64];
     struct stat st;
     snprintf(path, sizeof path, "/proc/%d/task", (int)child);
-    return stat(path, &st) == 0 && st.st_nlink > 3 /* ".", "..", one folder a thread */
+    return stat(path, &st) == 0 &&
+           st.st_nlink > 3 /* the links of a folder: ".", ".." and one for each thread */
            && catches_signals(child);
 }
 
-/* Mounts need a user namespace, which some machines deny. */
+/* Whether this machine lets an unprivileged user mount a file system in a namespace of their own. */
 static inline bool may_mount(void) {
     char command[PATH_MAX];
     snprintf(command, sizeof command, "unshare -rm mount -t tmpfs tmpfs '%s' > /dev/null 2>&1", scratch());
     return system(command) == 0;
 }
 
-/* `derope ARGUMENTS` where scratch()/disk is a tmpfs mounted with `options` (in a mount namespace that ends
- * with the command), which is then listed; its exit status. */
+/* Runs `derope ARGUMENTS` where scratch()/disk is a tmpfs mounted with `options`, such as a size, and returns
+ * its exit status. The mount exists only in a namespace that ends with the command, so the output ends with a
+ * list of the files that were left on it. */
 static inline int run_on_disk(const char *options, const char *arguments, const char **words) {
     static char text[1 << 14];
     char command[4 * PATH_MAX], binary[PATH_MAX];

@@ -1,4 +1,5 @@
-/* Files made and unmade by a test program, and what every damaged one must do. */
+/* A folder for the files of one test program, assertions about files, and the rule that every test of damaged
+ * input uses: a file is either read to its last byte or refused with a message that names it. */
 #ifndef DEROPE_TESTS_SCRATCH_H
 #define DEROPE_TESTS_SCRATCH_H
 
@@ -21,7 +22,7 @@
 #include "formats/file.h"
 #include "formats/meta.h"
 
-/* A folder of this process, made at the first call. */
+/* The folder of this process under /tmp, made by the first call. scratch_remove() takes it away. */
 static inline const char *scratch(void) {
     static char folder[64];
     if (!*folder) {
@@ -31,17 +32,19 @@ static inline const char *scratch(void) {
     return folder;
 }
 
+/* Called by nftw() for each entry, children before their folder. */
 static inline int scratch_unlink(const char *path, const struct stat *st, int type, struct FTW *at) {
     (void)st, (void)type, (void)at;
     return remove(path);
 }
 
+/* Removes the folder with everything in it; a group teardown of cmocka. */
 static inline int scratch_remove(void **state) {
     (void)state;
     return nftw(scratch(), scratch_unlink, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* scratch()/name; one of four buffers in turn. */
+/* The path scratch()/name. Four buffers take turns, so up to four paths are valid at once. */
 static inline const char *scratch_path(const char *name) {
     static char paths[4][PATH_MAX];
     static int turn;
@@ -50,9 +53,10 @@ static inline const char *scratch_path(const char *name) {
     return path;
 }
 
+/* Writes `n` bytes to scratch()/name and returns its path. */
 static inline const char *scratch_file(const char *name, const void *bytes, size_t n) {
     const char *path = scratch_path(name);
-    unlink(path); /* some file systems flush a file that is cut to nothing and written again */
+    unlink(path); /* replacing its content instead would make some file systems flush it to the disk */
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     assert_int_equal(fwrite(bytes, 1, n, f), n);
@@ -60,14 +64,17 @@ static inline const char *scratch_file(const char *name, const void *bytes, size
     return path;
 }
 
+/* Writes a string to scratch()/name and returns its path. */
 static inline const char *scratch_text(const char *name, const char *text) {
     return scratch_file(name, text, strlen(text));
 }
 
+/* Makes the folder scratch()/name. */
 static inline void scratch_folder(const char *name) {
     assert_int_equal(mkdir(scratch_path(name), 0777), 0);
 }
 
+/* The file scratch()/name holds exactly these bytes. */
 static inline void assert_file(const char *name, const void *bytes, size_t n) {
     Buffer b = {0};
     Error e = {0};
@@ -77,6 +84,7 @@ static inline void assert_file(const char *name, const void *bytes, size_t n) {
     buffer_free(&b);
 }
 
+/* Two files under scratch() hold the same bytes. */
 static inline void assert_same_file(const char *name, const char *other) {
     Buffer b = {0};
     Error e = {0};
@@ -85,7 +93,7 @@ static inline void assert_same_file(const char *name, const char *other) {
     buffer_free(&b);
 }
 
-/* The number of entries in scratch()/name, hidden ones too. */
+/* The number of entries of the folder scratch()/name, hidden ones included. */
 static inline int entries_in(const char *name) {
     char command[PATH_MAX + 32], line[16];
     snprintf(command, sizeof command, "ls -A '%s' | wc -l", scratch_path(name));
@@ -96,6 +104,7 @@ static inline int entries_in(const char *name) {
     return atoi(line);
 }
 
+/* Opens a checkpoint that must be readable. */
 static inline Checkpoint *opened(const char *path) {
     Error e = {0};
     Checkpoint *c = checkpoint_open(path, &e);
@@ -103,7 +112,7 @@ static inline Checkpoint *opened(const char *path) {
     return c;
 }
 
-/* Refused with ERR_INPUT, by a message that begins with the place and contains `text`. */
+/* The checkpoint is refused with ERR_INPUT, and the message begins with its path and contains `text`. */
 static inline void assert_refused(const char *path, const char *text) {
     Error e = {0};
     Checkpoint *c = checkpoint_open(path, &e);
@@ -113,7 +122,8 @@ static inline void assert_refused(const char *path, const char *text) {
     assert_memory_equal(e.message, scratch(), strlen(scratch()));
 }
 
-/* Accepted, with every byte readable, or refused with ERR_INPUT and a message. */
+/* The checkpoint is either accepted, and then every byte of its tensors and key-values can be read, or
+ * refused with ERR_INPUT and a message that begins with its path. */
 static inline void assert_sound(const char *path) {
     Error e = {0};
     Checkpoint *c = checkpoint_open(path, &e);
@@ -140,8 +150,9 @@ static inline void assert_sound(const char *path) {
     checkpoint_close(c);
 }
 
-/* File `name`, of `bytes`, cut at every length, with every bit flipped and with every byte inverted;
- * `model` (the file or its folder) is opened each time. */
+/* Writes the file `name` damaged in every simple way and asserts each time that `model`, which is the file or
+ * its folder, is sound: cut after each of its `n` bytes, with each single bit flipped, and with each byte
+ * inverted. */
 static inline void assert_every_damage_sound(const char *model, const char *name, const uint8_t *bytes,
                                              size_t n) {
     uint8_t *copy = xmalloc(n);

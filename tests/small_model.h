@@ -1,4 +1,6 @@
-/* Small checkpoints in memory, of every family, as HF and as GGUF name and lay out their tensors. */
+/* Small checkpoints in memory whose tensors have the common Llama-like names, as HF or as GGUF. Tests of
+ * families and carriers give the settings that make one family or another of them. Nothing is written to a
+ * disk. */
 #ifndef DEROPE_TESTS_SMALL_MODEL_H
 #define DEROPE_TESTS_SMALL_MODEL_H
 
@@ -24,13 +26,14 @@ enum { LAYERS = 4, WIDTH = 16, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 4, FFN = 24, 
     "2, "                                                                                                    \
     "\"intermediate_size\": 24, \"vocab_size\": 10, \"max_position_embeddings\": 64"
 
-/* Which of the tensors that not all families have; TIED leaves the head out. */
+/* Flags for the tensors that only some families have. TIED leaves out the output head. */
 enum { QKV_BIAS = 1, O_BIAS = 2, MLP_BIAS = 4, SINKS = 8, TIED = 16 };
 
 typedef struct SmallTensor {
-    const char *hf, *gguf;
-    int needs; /* the flag it takes */
-    uint64_t rows, cols;
+    const char *hf,
+        *gguf; /* its name in either format, of a layer without the prefix that has the layer's number */
+    int needs; /* the flag without which it is left out; 0: it is always there */
+    uint64_t rows, cols; /* shape (rows, cols); rows 0: a vector (cols) */
 } SmallTensor;
 
 static const SmallTensor small_outer[] = {
@@ -59,7 +62,7 @@ static const SmallTensor small_layer[] = {
     {"mlp.down_proj.bias", "ffn_down.bias", MLP_BIAS, 0, WIDTH},
 };
 
-/* F32, element i holds i; `rows` 0: a vector. */
+/* Adds an F32 tensor whose element i is i, so that a test sees which element has moved where. */
 static inline void small_add(Checkpoint *c, const char *name, uint64_t rows, uint64_t cols) {
     uint64_t shape[2] = {rows ? rows : cols, cols}, n = (rows ? rows : 1) * cols;
     float *v = arena_alloc(&c->arena, n * sizeof *v);
@@ -69,6 +72,7 @@ static inline void small_add(Checkpoint *c, const char *name, uint64_t rows, uin
     checkpoint_add_tensor(c, &t);
 }
 
+/* Adds all tensors that `flags` ask for, except the one that is called `without`. */
 static inline void small_add_all(Checkpoint *c, int flags, const char *without) {
     bool gguf = c->format == FORMAT_GGUF;
     for (size_t i = 0; i < sizeof small_outer / sizeof *small_outer - ((flags & TIED) != 0); i++) {
@@ -86,7 +90,8 @@ static inline void small_add_all(Checkpoint *c, int flags, const char *without) 
         }
 }
 
-/* `config`: what stands beside SMALL_SIZES: "\"model_type\": \"llama\"". */
+/* An HF checkpoint. `config` is the rest of its config.json after SMALL_SIZES, such as "\"model_type\":
+ * \"llama\"". */
 static inline Checkpoint *small_hf_without(const char *config, int flags, const char *without) {
     Checkpoint *c = checkpoint_new(FORMAT_HF);
     char text[2000];
@@ -101,13 +106,14 @@ static inline Checkpoint *small_hf(const char *config, int flags) {
     return small_hf_without(config, flags, "");
 }
 
-/* A key under the architecture's name. */
+/* The key ARCHITECTURE.suffix of a GGUF; valid until the next call. */
 static inline const char *small_key(const Checkpoint *c, const char *suffix) {
     static char key[128];
     snprintf(key, sizeof key, "%.60s.%.60s", meta_string(c, "general.architecture", NULL), suffix);
     return key;
 }
 
+/* A GGUF checkpoint with the keys that every architecture needs. */
 static inline Checkpoint *small_gguf(const char *arch, int flags) {
     Checkpoint *c = checkpoint_new(FORMAT_GGUF);
     c->path = "small.gguf";
@@ -123,6 +129,7 @@ static inline Checkpoint *small_gguf(const char *arch, int flags) {
     return c;
 }
 
+/* Opens a checkpoint that must be a model. */
 static inline Model *small_open(Checkpoint *c) {
     Error e = {0};
     Model *m = model_open(c, &e);
@@ -130,13 +137,14 @@ static inline Model *small_open(Checkpoint *c) {
     return m;
 }
 
+/* Closes the model and the checkpoint that it was opened from. */
 static inline void small_close(Model *m) {
     Checkpoint *c = m->source;
     model_close(m);
     checkpoint_close(c);
 }
 
-/* Refused with ERR_INPUT and exactly this message; closes. */
+/* The checkpoint is refused as a model with ERR_INPUT and exactly this message. Closes it. */
 static inline void assert_no_model(Checkpoint *c, const char *message) {
     Error e = {0};
     Model *m = model_open(c, &e);

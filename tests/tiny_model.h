@@ -1,4 +1,4 @@
-/* A Llama of four tiny layers, written as an HF folder under scratch(). */
+/* A Llama of four tiny layers, written as an HF folder under scratch(), and the derope binary run on it. */
 #ifndef DEROPE_TESTS_TINY_MODEL_H
 #define DEROPE_TESTS_TINY_MODEL_H
 
@@ -17,7 +17,9 @@ static const char tiny_config[] =
     " \"bos_token_id\": 1, \"eos_token_id\": 2, \"tie_word_embeddings\": true, \"torch_dtype\": "
     "\"bfloat16\"}";
 
-/* Values that differ everywhere and are exact in bf16. */
+/* Adds a bf16 tensor (rows, cols), or a vector where `rows` is 0. The values come from a generator that is
+ * seeded by the tensor's position, lie in [-1, 1) and are exact in bf16, so a conversion to F32 and back
+ * changes nothing. */
 static inline void tiny_tensor(Checkpoint *c, const char *name, uint64_t rows, uint64_t cols) {
     uint64_t shape[2] = {rows ? rows : cols, cols}, n = (rows ? rows : 1) * cols;
     uint16_t *v = arena_alloc(&c->arena, n * sizeof *v);
@@ -30,6 +32,8 @@ static inline void tiny_tensor(Checkpoint *c, const char *name, uint64_t rows, u
     checkpoint_add_tensor(c, &t);
 }
 
+/* Adds the tensors of one layer; `biases` adds those of the query, key and value projections, which Qwen 2
+ * has. */
 static inline void tiny_layer(Checkpoint *c, int layer, bool biases) {
     static const struct {
         const char *name;
@@ -53,7 +57,7 @@ static inline void tiny_layer(Checkpoint *c, int layer, bool biases) {
     }
 }
 
-/* An unwritten one, for tests that add to it. */
+/* The model in memory, for tests that add to it before they write it. */
 static inline Checkpoint *tiny_checkpoint(const char *config, bool biases) {
     Checkpoint *c = checkpoint_new(FORMAT_HF);
     tiny_tensor(c, "model.embed_tokens.weight", TINY_VOCAB, TINY_WIDTH);
@@ -64,7 +68,7 @@ static inline Checkpoint *tiny_checkpoint(const char *config, bool biases) {
     return c;
 }
 
-/* Writes it to scratch()/name, closes it, returns the path. */
+/* Writes the checkpoint as an HF folder to scratch()/name, closes it, and returns the path. */
 static inline const char *tiny_write(Checkpoint *c, const char *name) {
     Error e = {0};
     WriteOptions o = {.force = true};
@@ -74,14 +78,15 @@ static inline const char *tiny_write(Checkpoint *c, const char *name) {
     return path;
 }
 
+/* The model as an HF folder in scratch()/name. */
 static inline const char *tiny_folder(const char *name) {
     return tiny_write(tiny_checkpoint(tiny_config, false), name);
 }
 
-/* ---- the program itself ---- */
+/* ---- running the binary ---- */
 
-/* Runs `derope ARGUMENTS` in scratch(); its exit status. What it printed (both streams) is in *said, valid
- * until the next call. */
+/* Runs `derope ARGUMENTS` in scratch() and returns its exit status. *said, which may be NULL, becomes what it
+ * printed on both streams and is valid until the next call. */
 static inline int run_derope(const char *arguments, const char **said) {
     static char text[1 << 16];
     char command[2 * PATH_MAX], binary[PATH_MAX];
@@ -95,13 +100,14 @@ static inline int run_derope(const char *arguments, const char **said) {
     return WEXITSTATUS(pclose(p));
 }
 
+/* `derope ARGUMENTS` ends with status 0. */
 static inline void assert_runs(const char *arguments) {
     const char *said;
     int status = run_derope(arguments, &said);
     if (status) fail_msg("derope %s: exit %d: %s", arguments, status, said);
 }
 
-/* It ends with that status and says that. */
+/* `derope ARGUMENTS` ends with this status and prints `text`. */
 static inline void assert_fails(const char *arguments, int status, const char *text) {
     const char *said;
     int found = run_derope(arguments, &said);

@@ -1,5 +1,6 @@
-/* What the fuzzers share. A container's reader on arbitrary bytes: it accepts them, and then everything it
- * described can be read, or it refuses them as bad input. */
+/* What the fuzz targets share. A reader gets arbitrary bytes as a file. Either it accepts them, and then
+ * everything that it described must be readable, or it refuses them with ERR_INPUT and a message that begins
+ * with the file's path. */
 #ifndef DEROPE_TESTS_FUZZ_CONTAINER_H
 #define DEROPE_TESTS_FUZZ_CONTAINER_H
 
@@ -12,13 +13,14 @@
 #include "formats/checkpoint.h"
 #include "formats/meta.h"
 
+/* Ends the process, which libFuzzer records as a crash, unless `ok`. */
 static inline void expect(bool ok, const char *what, const Error *e) {
     if (ok) return;
     fprintf(stderr, "%s (code %d: %s)\n", what, (int)e->code, e->message);
     abort();
 }
 
-/* The bytes as a file in memory, and its path. */
+/* Makes a file in memory of the bytes. Returns its descriptor, and in `path` a path that opens it. */
 static inline int memory_file(const uint8_t *data, size_t n, char path[64]) {
     Error e = {0};
     int fd = memfd_create("fuzz", 0);
@@ -27,6 +29,9 @@ static inline int memory_file(const uint8_t *data, size_t n, char path[64]) {
     return fd;
 }
 
+/* Reads all that the checkpoint describes: every tensor's bytes, by hashing them, every element of every
+ * array of strings, and the last element of arrays of numbers. The address sanitizer reports what lies
+ * outside the file. */
 static inline void serve_all(const Checkpoint *c) {
     Error e = {0};
     for (size_t i = 0; i < c->n_tensors; i++) {
@@ -47,6 +52,7 @@ static inline void serve_all(const Checkpoint *c) {
     }
 }
 
+/* The whole test of one container reader. */
 static inline void fuzz_container(bool (*read_file)(Checkpoint *, const char *, Error *), const uint8_t *data,
                                   size_t n) {
     char path[64];

@@ -1,4 +1,4 @@
-/* A config.json without weights. */
+/* Fuzz target: config.json of a model without weights, as the reader of settings sees it. */
 #include "surgery/model.h"
 #include "surgery/model_open.h"
 #include "surgery/spec_json.h"

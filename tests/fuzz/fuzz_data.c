@@ -1,4 +1,5 @@
-/* The first byte chooses what the rest is called. */
+/* Fuzz target: files of training text. The first byte of the input chooses the ending of the file's name, and
+ * with it the decompression and the reader; the rest is the file. */
 #include "recal/text_data.h"
 #include "tests/fuzz/container.h"
 

@@ -1,4 +1,4 @@
-/* A GGUF, as a container, as a model and as a tokenizer. */
+/* Fuzz target: a GGUF file, read as a container, then as a tokenizer, then as a model. */
 #include "formats/gguf.h"
 #include "surgery/model.h"
 #include "surgery/model_open.h"

@@ -1,3 +1,4 @@
+/* Fuzz target: a zip archive of an HF folder. */
 #include "formats/checkpoint_open.h"
 #include "tests/fuzz/container.h"
 

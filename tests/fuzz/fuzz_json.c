@@ -1,4 +1,5 @@
-/* What parses prints, and what was printed parses to the same. */
+/* Fuzz target: JSON. What the parser accepts must be printable, and the printed text must parse to the same
+ * value. */
 #include "formats/json.h"
 #include "tests/fuzz/container.h"
 

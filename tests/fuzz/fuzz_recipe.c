@@ -1,3 +1,4 @@
+/* Fuzz target: recipes in YAML. What is refused must be refused with ERR_RECIPE. */
 #include "cmd/recipe/recipe.h"
 #include "tests/fuzz/container.h"
 

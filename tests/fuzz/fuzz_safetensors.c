@@ -1,3 +1,4 @@
+/* Fuzz target: a safetensors file. */
 #include "formats/safetensors.h"
 #include "tests/fuzz/container.h"
 

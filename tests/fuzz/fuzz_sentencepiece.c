@@ -1,4 +1,5 @@
-/* The length of a tokenizer.model as 16 bits, the model, and a text: what is encoded can be decoded. */
+/* Fuzz target: sentencepiece models. The input is the length of a tokenizer.model as 16 bits, the model, and
+ * a text to encode with it. */
 #include "tests/fuzz/tokens.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {

@@ -1,4 +1,4 @@
-/* A tokenizer.json, a zero byte, and a text: what is encoded can be decoded. */
+/* Fuzz target: tokenizer.json. The input is the file, a zero byte, and a text to encode with it. */
 #include "tests/fuzz/tokens.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {

@@ -1,3 +1,4 @@
+/* Fuzz target: a file of torch.save, which is a zip archive with a pickle in it. */
 #include "formats/torch_zip.h"
 #include "tests/fuzz/container.h"
 

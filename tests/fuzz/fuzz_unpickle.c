@@ -1,3 +1,4 @@
+/* Fuzz target: a pickle by itself, without the archive around it. */
 #include "formats/unpickle.h"
 #include "tests/fuzz/container.h"
 

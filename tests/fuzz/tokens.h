@@ -1,12 +1,12 @@
-/* What the fuzzers of tokenizers have in common. */
+/* What the fuzz targets of tokenizers share. */
 #ifndef DEROPE_TESTS_FUZZ_TOKENS_H
 #define DEROPE_TESTS_FUZZ_TOKENS_H
 
 #include "surgery/tokenizer/tokenizer.h"
 #include "tests/fuzz/container.h"
 
-/* The tokenizer of `c`, which is closed, is opened or refused; so is the text, whose tokens have to decode.
- */
+/* Opens the tokenizer of `c`, which must succeed or be refused with ERR_INPUT, and encodes the text with it.
+ * If the text has tokens, these must decode. Closes `c`. */
 static void encode_and_decode(Checkpoint *c, const uint8_t *text, size_t n) {
     Error e = {0};
     Tokenizer *t = tokenizer_open(c, &e);
