@@ -185,9 +185,10 @@ check-style:
 	@if clang-format --version | grep -q 'version 14\.'; then clang-format --dry-run -Werror $(FORMATTED); \
 	else echo "check-style: skipped, needs clang-format 14"; fi
 
-# Circles between files, arrows against the order formats, surgery, recal, cmd, and headers whose names are defined elsewhere.
+# Circles between files, arrows against the order formats, surgery, recal, cmd, headers whose names are defined elsewhere, and functions
+# that could be static.
 check-structure: tests
-	@python3 tests/structure.py $(BUILD)
+	@python3 tests/structure.py --strict $(BUILD)
 
 # clang-tidy (.clang-tidy says which checks), gcc -fanalyzer and cppcheck; the warnings of every build are above. A file is looked at
 # again when it or one of its headers has changed, which is when its object is compiled again. clang's analyzer runs in its shallow mode,

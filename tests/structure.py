@@ -10,9 +10,9 @@ The check fails on
   * an arrow upwards: the folders form the order formats, surgery, recal, cmd, and a file may use its own folder and
     the folders before it, never those after it;
   * a header with a foreign definition: what foo.h declares must be defined in foo.c, so that a reader who meets a
-    name in a header knows where to look. Registries (REGISTRIES below) are the exception.
-It reports, without failing unless --strict is given, functions that only their own file uses and that could
-therefore be static.
+    name in a header knows where to look;
+  * a function that only its own file uses and that is not static.
+Without --strict, as while a change is being made, the last two are reported and do not fail.
 
 usage: tests/structure.py [--strict] [--all] [BUILD]      (BUILD: the build folder, default build)
 """
