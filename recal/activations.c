@@ -6,7 +6,8 @@
 
 #include "formats/buffer.h"
 
-/* The activations of one layer with the sizes `z`. */
+/* The activations of one layer with the sizes `z`, in the order in which the forward pass writes them. What
+ * the layer does not have has a size of 0 and becomes NULL. */
 static SavedActivations lay_out_layer(Workspace *w, const LayerSizes *z, size_t N) {
     SavedActivations a = {0};
     a.x = workspace_floats(w, N, z->C);
@@ -76,9 +77,11 @@ static ForwardPass counted(const ModelSpec *s, size_t B, size_t T, bool keep) {
 }
 
 bool forward_pass_new(ForwardPass *p, const Net *n, size_t B, size_t T, bool keep, Error *e) {
+    /* The first run counts; the pointers that it sets are all NULL. */
     *p = counted(n->spec, B, T, keep);
     p->net = n;
     if (!workspace_alloc(&p->workspace, "activations", e)) return false;
+    /* The second run hands out the memory. */
     lay_out(p, n->spec, keep);
     p->ropes = rope_tables_new(n->spec, 0, T, T);
     return true;

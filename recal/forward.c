@@ -42,14 +42,18 @@ static void forward_attention(ForwardPass *p, uint32_t layer, const LayerParams 
                       .v = s->v,
                       .q_rstd = s->q_rstd,
                       .k_rstd = s->k_rstd};
+    /* Step 1: queries, keys and values, of all sequences at once. */
     qkv_forward(n, layer, w, &qkv, in, &p->ropes[layer], 0, p->N, p->T);
+    /* Step 2: attention, which must not look from one sequence into another. */
     Attention *a = forward_attention_describe(p, layer, w->sinks);
     attention_forward(n->pool, a, p->B);
     free(a);
+    /* Step 3: back to the hidden size. */
     linear_forward(n->pool, s->attn_branch ? s->attn_branch : p->branch, s->attn_out, w->o, w->o_bias, p->N,
                    z.q, z.C);
 }
 
+/* The rows of the experts' inputs and outputs are shared by all layers; gate and up are the layer's own. */
 ExpertActivations forward_expert_activations(const ForwardPass *p, uint32_t layer, float *hidden) {
     const SavedActivations *s = &p->saved[layer];
     return (ExpertActivations){.in = p->expert_in,
@@ -87,12 +91,14 @@ static void add_to_stream(ForwardPass *p, const float *before_norm, float *rstd,
     branch_add(p->net, p->x, p->branch, rstd, before_norm ? before_norm : p->branch, post_norm, p->N);
 }
 
+/* One layer: p->x is the stream before it and becomes the stream after it. */
 static void forward_layer(ForwardPass *p, uint32_t layer) {
     const Net *n = p->net;
     LayerParams w = layer_params(n, n->weights, layer);
     SavedActivations *s = &p->saved[layer];
     ResidualLayout residual_layout = n->spec->layers[layer].residual_layout;
     size_t bytes = p->N * n->spec->hidden_size * sizeof(float);
+    /* Attention reads the layer's input, which the backward pass needs again. */
     memcpy(s->x, p->x, bytes);
     const float *in =
         branch_input(n, p->normed, s->attn_norm_rstd, s->x, w.attn_norm, w.attn_norm_bias, p->N);

@@ -59,9 +59,11 @@ typedef struct Slices {
  * tiles of that order and are slow at ragged edges. */
 static size_t slice_start(size_t total, size_t i, size_t n) {
     size_t at = total * i / n / 16 * 16;
-    return i == n ? total : at;
+    return i == n ? total : at; /* the last slice takes what the rounding left */
 }
 
+/* Task: one slice, as a product of its own. Pointers move to its first row or column of the operand and of C.
+ */
 static void run_slice(void *context, size_t i, int thread) {
     (void)thread;
     const Slices *s = context;
@@ -88,6 +90,7 @@ void gemm(Pool *p, const Gemm *g) {
         gemm_one(g);
         return;
     }
+    /* The longer side of C is cut, so that slices stay as square as possible. */
     Slices s = {.whole = g, .n = threads, .by_rows = g->m >= g->n};
     pool_run(p, threads, run_slice, &s);
 }

@@ -34,6 +34,7 @@ static void lay_out(HeadBuffers *b, const ModelSpec *s, bool teacher, bool gradi
     b->dnormed = workspace_floats(w, rows, s->hidden_size);
 }
 
+/* How many positions have a target. The loss is the mean over these. */
 static size_t scored_positions(const int32_t *targets, size_t N) {
     size_t scored = 0;
     for (size_t i = 0; i < N; i++)

@@ -33,6 +33,7 @@ uint64_t kv_bytes(const ModelSpec *s, size_t max_tokens) {
     return workspace_bytes(&w);
 }
 
+/* The rows are not cleared: those beyond KvLayer.n are never read. */
 KvCache *kv_new(const Net *n, size_t max_tokens, Error *e) {
     const ModelSpec *s = n->spec;
     KvCache *kv = xcalloc(1, sizeof *kv);
@@ -63,6 +64,7 @@ void kv_watch(KvCache *kv, const volatile int *stop) {
     kv->stop = stop;
 }
 
+/* Rows stay where they are and are overwritten by the next sequence. */
 void kv_clear(KvCache *kv) {
     kv->length = 0;
     for (size_t i = 0; i < kv->n_layers; i++)
@@ -77,9 +79,11 @@ static size_t reachable_rows(const KvLayer *c) {
 
 void kv_make_room(KvLayer *c, size_t n) {
     if (c->n + n <= c->capacity) return;
+    /* Only windowed layers get here: global ones have room for every token of the sequence. */
     size_t keep = reachable_rows(c), drop = c->n - keep;
     memmove(c->k, c->k + drop * c->row, keep * c->row * sizeof(float));
     memmove(c->v, c->v + drop * c->row, keep * c->row * sizeof(float));
+    /* Row 0 is now the oldest row that was kept. */
     c->first += drop;
     c->n = keep;
 }
@@ -124,7 +128,7 @@ KvSnapshot *kv_snapshot(const KvCache *kv, Error *e) {
     for (size_t i = 0; i < s->n_layers; i++) {
         const KvLayer *from = &kv->layers[i], *to = &s->layers[i];
         size_t skip = (from->n - to->n) * from->row, bytes = to->n * to->row * sizeof(float);
-        if (!to->k) continue;
+        if (!to->k) continue; /* nothing was copied for this layer */
         memcpy(to->k, from->k + skip, bytes);
         memcpy(to->v, from->v + skip, bytes);
     }

@@ -1,6 +1,9 @@
-/* Sizes of a layer's activations, from its spec. */
+/* Sizes of a layer's activations, from its spec. A size of 0 stands for "the layer has no such thing": a
+ * piece of a workspace with 0 columns takes no memory and is NULL, so that layout functions need no
+ * conditions. */
 #include "recal/layer_sizes.h"
 
+/* How many rows the QK-norm makes of one token: one for all heads together, or one for each head. */
 static size_t norm_rows(QkNorm norm, uint32_t heads) {
     if (norm == QK_NORM_NONE) return 0;
     return norm == QK_NORM_FULL ? 1 : heads;
@@ -20,6 +23,7 @@ LayerSizes layer_sizes(const ModelSpec *s, uint32_t layer) {
                     .k_norm_rows = norm_rows(l->k_norm, l->n_kv_heads),
                     .post_norm = l->post_norms ? s->hidden_size : 0,
                     .mid = l->residual_layout == RESIDUAL_SEQUENTIAL ? s->hidden_size : 0};
+    /* What follows from the others. */
     z.up = z.mlps * l->ffn_dim;
     z.gate = l->no_gate ? 0 : z.up;
     z.q_norm = z.q_norm_rows ? z.q : 0;
@@ -27,11 +31,14 @@ LayerSizes layer_sizes(const ModelSpec *s, uint32_t layer) {
     return z;
 }
 
+/* *most = max(*most, size) */
 static void raise(size_t *most, size_t size) {
     if (size > *most) *most = size;
 }
 
 LayerSizes layer_sizes_largest(const ModelSpec *s) {
+    /* The hidden size is the same in all layers. Norms of the stream need a row even in a model without
+     * layers. */
     LayerSizes most = {.C = s->hidden_size, .heads = 1};
     for (uint32_t i = 0; i < s->n_layers; i++) {
         LayerSizes z = layer_sizes(s, i);
@@ -57,6 +64,7 @@ LayerSizes layer_sizes_largest(const ModelSpec *s) {
 size_t layer_sizes_widest(const ModelSpec *s) {
     LayerSizes most = layer_sizes_largest(s);
     size_t widest = most.C;
+    /* With a shared expert, shared_up is one MLP's width and never more than `up`. */
     raise(&widest, most.q);
     raise(&widest, most.up);
     return widest;

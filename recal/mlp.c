@@ -4,10 +4,12 @@
 #include "recal/ops/activation.h"
 #include "recal/ops/linear.h"
 
+/* The order of the fields is that of the struct: weights, then biases. */
 MlpParams mlp_params(const LayerParams *p) {
     return (MlpParams){p->gate, p->up, p->down, p->gate_bias, p->up_bias, p->down_bias};
 }
 
+/* No supported architecture has biases in its shared expert. */
 MlpParams shared_mlp_params(const LayerParams *p) {
     return (MlpParams){.gate = p->shared_gate, .up = p->shared_up, .down = p->shared_down};
 }
@@ -36,9 +38,12 @@ Experts layer_experts(const LayerSpec *l, size_t hidden_size, const LayerParams 
 void mlp_forward(const Net *n, Activation act, const MlpParams *w, float *out, const float *in, float *gate,
                  float *up, float *hidden, size_t N, size_t F) {
     size_t C = n->spec->hidden_size;
+    /* Step 1: the two linear layers side by side. */
     if (w->gate) linear_forward(n->pool, gate, in, w->gate, w->gate_bias, N, C, F);
     linear_forward(n->pool, up, in, w->up, w->up_bias, N, C, F);
+    /* Step 2: hidden = act(gate) * up, or act(up). */
     activation_forward(n->pool, act, hidden, w->gate ? gate : NULL, up, N * F);
+    /* Step 3: back to the hidden size. */
     linear_forward(n->pool, out, hidden, w->down, w->down_bias, N, F, C);
 }
 

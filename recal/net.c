@@ -23,6 +23,7 @@ static void add_param(Net *n, Workspace *w, TensorRole role, int layer) {
     size_t rows = 1, cols = shape[rank - 1];
     for (uint32_t i = 0; i + 1 < rank; i++)
         rows *= shape[i];
+    /* The payload, and not w->used: there are no red zones inside the block of weights. */
     size_t offset = w->payload / sizeof(float);
     workspace_floats(w, rows, cols);
     n->params[n->n_params++] = (Param32){.role = role,
@@ -46,6 +47,7 @@ static Net *lay_out(const ModelSpec *s, Error *e) {
     for (uint32_t i = 0; i < s->n_layers; i++)
         if (s->layers[i].head_dim > most) most = s->layers[i].head_dim;
     n->ones = xcalloc(most, sizeof *n->ones);
+    /* QK-norms without a weight multiply by these; each norms one head. */
     for (size_t i = 0; i < most; i++)
         n->ones[i] = 1;
     Workspace w = {0};
@@ -82,6 +84,7 @@ static Net *start(const Model *m, int n_threads, Error *e) {
     return n;
 }
 
+/* A shallow copy; everything but the spec belongs to `n`. */
 Net net_under(const Net *n, const ModelSpec *spec) {
     Net view = *n;
     view.spec = spec;
@@ -153,6 +156,8 @@ bool tokens_known(const ModelSpec *s, const int32_t *ids, size_t n, int32_t lowe
     return true;
 }
 
+/* The tensors borrow the net's memory. They are read when the model is exported, in each tensor's own type.
+ */
 void net_update_model(const Net *n, Model *m) {
     size_t as_q8 = 0;
     for (size_t i = 0; i < n->n_params; i++) {
@@ -163,6 +168,7 @@ void net_update_model(const Net *n, Model *m) {
         char name[128];
         model_tensor_name(m, p->role, p->layer, FORMAT_HF, name);
         Tensor t = tensor_over(&m->arena, name, DTYPE_F32, rank, shape, n->weights + p->offset);
+        /* The type that the tensor had, or one that can be encoded in its place. */
         DType before = there ? there->tensor.dtype : DTYPE_F32;
         t.dtype = dtype_written(before);
         as_q8 += t.dtype != before;

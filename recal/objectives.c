@@ -1,14 +1,17 @@
-/* The table of objectives. */
+/* The table of objectives, and their losses. A loss gets a block of logits and knows nothing of the model. */
 #include "recal/objectives.h"
 
 #include <string.h>
 
 #include "recal/ops/losses.h"
 
+/* -log p(target): what language models are trained on. Needs only the text. */
 static void next_token(const LossBlock *b) {
     cross_entropy(b->pool, b->losses, b->logits, b->targets, b->scale, b->rows, b->vocab);
 }
 
+/* KL(teacher || model) (arXiv 1503.02531): the whole distribution of the source model is the target, which
+ * says more per token than the one token that follows in the text. */
 static void distill(const LossBlock *b) {
     kl_divergence(b->pool, b->losses, b->logits, b->teacher, b->targets, b->scale, b->rows, b->vocab);
 }

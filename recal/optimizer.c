@@ -45,6 +45,7 @@ typedef struct AdamWStep {
     double *sums; /* sums of squares, one per piece: added in their order, whatever thread computed them */
 } AdamWStep;
 
+/* Squares are added in double: hundreds of millions of small terms would be lost in a float. */
 SIMD_CLONES static double square_sum(const float *g, size_t n) {
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -53,6 +54,7 @@ SIMD_CLONES static double square_sum(const float *g, size_t n) {
     return sum;
 }
 
+/* Task: the sum of squares of one piece of the gradient. */
 static void norm_piece(void *context, size_t i, int thread) {
     (void)thread;
     const AdamWStep *s = context;
@@ -73,6 +75,7 @@ SIMD_CLONES static void update(float *w, const float *g, float *m, float *v, siz
     }
 }
 
+/* Task: AdamW for one piece of a parameter. */
 static void update_piece(void *context, size_t i, int thread) {
     (void)thread;
     const AdamWStep *s = context;
@@ -92,7 +95,7 @@ double adamw_step(AdamW *o, Net *n, const float *grads) {
         total += s.sums[i];
     free(s.sums);
     double norm = sqrt(total);
-    if (!isfinite(norm)) return norm;
+    if (!isfinite(norm)) return norm; /* one NaN would spoil all weights */
     /* Step 2: what all weights have in common. */
     o->step++;
     s.scale = o->clip > 0 && norm > o->clip ? (float)(o->clip / (norm + 1e-6)) : 1;

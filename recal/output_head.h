@@ -1,4 +1,6 @@
-/* The output head: from the residual stream after the last layer to logits. */
+/* The output head: from the final norm's output to logits. Its matrix (vocabulary, C) is a parameter of its
+ * own, or, with tied embeddings, the embedding matrix, whose gradient then collects both uses. C is the
+ * hidden size. */
 #ifndef DEROPE_RECAL_OUTPUT_HEAD_H
 #define DEROPE_RECAL_OUTPUT_HEAD_H
 

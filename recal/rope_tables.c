@@ -30,6 +30,8 @@ RopeTable *rope_tables_new(const ModelSpec *s, size_t first, size_t n, size_t to
             tables[i] = tables[owner];
             continue;
         }
+        /* The frequencies with the layer's scaling applied, for a text of `total` tokens; `scale` is the
+         * factor that YaRN and LongRoPE put on cosines and sines. */
         size_t half = l->rotary_dim / 2;
         double *inv_freq = xmalloc(half * sizeof *inv_freq);
         double scale = rope_frequencies(s, l, total, inv_freq);
@@ -43,7 +45,7 @@ RopeTable *rope_tables_new(const ModelSpec *s, size_t first, size_t n, size_t to
 
 void rope_tables_free(RopeTable *tables, const ModelSpec *s) {
     for (uint32_t i = 0; tables && i < s->n_layers; i++) {
-        if (owner_of_table(s, i) < i) continue;
+        if (owner_of_table(s, i) < i) continue; /* borrowed from an earlier layer */
         free(tables[i].cos);
         free(tables[i].sin);
     }

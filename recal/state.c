@@ -31,6 +31,7 @@ static void hash_net(Hash *h, const Net *n) {
     buffer_free(&b);
 }
 
+/* Everything that decides the result goes into the hash: the options, the text, the model and the teacher. */
 StateKey state_key(const Net *n, const Net *teacher, const int32_t *ids, size_t n_ids,
                    const TrainOptions *o) {
     StateKey k;
@@ -57,6 +58,7 @@ bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW
                 Error *e) {
     Output out;
     if (!output_begin(&out, path, false, true, e)) return false;
+    /* Step 1: the header. */
     json_t *head =
         json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:I, s:O}", "key", key->hash, "tokens",
                   (json_int_t)r->tokens, "steps", (json_int_t)r->steps, "seconds", r->seconds, "first",
@@ -64,6 +66,7 @@ bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW
     Buffer text = {0};
     json_print(head, 0, &text);
     json_decref(head);
+    /* Step 2: the file beside its final place, each part also going into the hash. */
     uint64_t size = text.size;
     size_t bytes = n->n_weights * sizeof(float);
     char digest[33];
@@ -77,6 +80,8 @@ bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW
     hash_finish(h, digest);
     ok = ok && fd_write(fd, digest, 32, path, e);
     if (fd >= 0 && close(fd) != 0 && ok) ok = error_errno(e, "%s", path);
+    /* Step 3: it takes the place of the old state in one step (rename), so there is a complete state at any
+     * time. */
     ok = ok && output_commit(&out, e);
     output_discard(&out);
     buffer_free(&text);

@@ -15,6 +15,7 @@ static float *qk_norm_weight(const Net *n, float *block, QkNorm kind, TensorRole
     return net_at(n, block, role, layer);
 }
 
+/* One pointer per role; net_at gives NULL for the roles that the layer does not have. */
 LayerParams layer_params(const Net *n, float *block, uint32_t layer) {
     int i = (int)layer;
     const LayerSpec *l = &n->spec->layers[layer];
@@ -62,6 +63,7 @@ void residual_norm_backward(const Net *n, float *dx, float *dw, float *db, const
     norm_backward(n->pool, n->spec->norm, dx, dw, db, dy, x, w, rstd, N, n->spec->hidden_size);
 }
 
+/* Layers without a norm before the branch (OLMo 2) read the stream as it is, and no copy is made. */
 const float *branch_input(const Net *n, float *normed, float *rstd, const float *x, const float *w,
                           const float *b, size_t N) {
     if (!w) return x;
@@ -79,6 +81,7 @@ void branch_add(const Net *n, float *x, float *normed, float *rstd, const float 
 
 void qkv_forward(const Net *n, uint32_t layer, const LayerParams *w, const QkvBuffers *b, const float *in,
                  const RopeTable *rope, size_t first, size_t N, size_t T) {
+    /* The linear layers write where the QK-norm reads, or directly into q and k where there is none. */
     LayerSizes z = layer_sizes(n->spec, layer);
     float eps = (float)n->spec->norm_eps, *q = w->q_norm ? b->q_linear : b->q,
           *k = w->k_norm ? b->k_linear : b->k;
@@ -118,6 +121,7 @@ static void temperature_row(void *context, size_t i, int thread) {
     (void)thread;
     const TemperatureTask *t = context;
     double position = (double)(t->first + i % t->T);
+    /* Logarithm of the position in steps of temperature_floor tokens; 1 within the first of them. */
     float factor =
         (float)(1 + t->l->temperature_scale * log(1 + floor((position + 1) / t->l->temperature_floor)));
     for (size_t j = 0; j < t->width; j++)

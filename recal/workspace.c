@@ -38,7 +38,7 @@ static void allow(const void *p, size_t n) {
 }
 #endif
 
-enum { ALIGNMENT = 64 };
+enum { ALIGNMENT = 64 }; /* of pieces, in bytes */
 
 /* A piece of `rows` * `columns` elements of four bytes. */
 static void *piece(Workspace *w, size_t rows, size_t columns) {
@@ -80,6 +80,7 @@ static void begin_carving(Workspace *w, void *block, unsigned char *base) {
     forbid(w->base, w->size);
 }
 
+/* The block is not cleared. Its first byte is aligned by big_alloc_unset. */
 bool workspace_alloc(Workspace *w, const char *what, Error *e) {
     if (w->overflow) return error_set(e, ERR_FAILED, "%s: the size is more than an address can reach", what);
     void *block = big_alloc_unset(w->used, 1, what, e);
@@ -88,6 +89,8 @@ bool workspace_alloc(Workspace *w, const char *what, Error *e) {
     return true;
 }
 
+/* malloc aligns to 16 bytes only; a block that is 64 bytes too large has an aligned address among its
+ * first 64. */
 void workspace_xalloc(Workspace *w) {
     unsigned char *block = xmalloc(w->overflow ? SIZE_MAX : w->used + ALIGNMENT);
     begin_carving(w, block, block + (ALIGNMENT - (uintptr_t)block % ALIGNMENT) % ALIGNMENT);

@@ -6,6 +6,7 @@
 
 #include "recal/ops/elementwise.h"
 
+/* m = rows, n = out, k = in: B is w, stored (out, in), so it is transposed. */
 Gemm linear_product(float *y, const float *x, const float *w, size_t rows, size_t in, size_t out) {
     return (Gemm){.b_transposed = true,
                   .m = rows,
@@ -20,6 +21,7 @@ Gemm linear_product(float *y, const float *x, const float *w, size_t rows, size_
                   .ldc = out};
 }
 
+/* m = rows, n = in, k = out: w as it is stored. beta decides between overwriting and adding. */
 Gemm linear_input_gradient(float *dx, bool add, const float *dy, const float *w, size_t rows, size_t in,
                            size_t out) {
     return (Gemm){.m = rows,
@@ -35,6 +37,8 @@ Gemm linear_input_gradient(float *dx, bool add, const float *dy, const float *w,
                   .ldc = in};
 }
 
+/* m = out, n = in, k = rows: dy is transposed. beta is 1, because gradients of weights are always added to.
+ */
 Gemm linear_weight_gradient(float *dw, const float *dy, const float *x, size_t rows, size_t in, size_t out) {
     return (Gemm){.a_transposed = true,
                   .m = out,
@@ -50,6 +54,7 @@ Gemm linear_weight_gradient(float *dw, const float *dy, const float *x, size_t r
                   .ldc = in};
 }
 
+/* The bias is added afterwards in a second pass over y, which is cheap beside the product. */
 void linear_forward(Pool *p, float *y, const float *x, const float *w, const float *bias, size_t rows,
                     size_t in, size_t out) {
     Gemm product = linear_product(y, x, w, rows, in, out);

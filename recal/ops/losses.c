@@ -17,6 +17,7 @@ typedef struct LossTask {
     size_t V;              /* vocabulary */
 } LossTask;
 
+/* The loops below are vectorised; their pragmas permit partial maxima and sums. */
 SIMD_CLONES static float largest(const float *x, size_t n) {
     float top = -FLT_MAX;
 #pragma omp simd reduction(max : top)
@@ -50,6 +51,7 @@ static float log_sum_exp(const float *x, size_t n) {
     return top + logf(sum_exp(x, top, n));
 }
 
+/* Task: one row. A row that is not scored has loss 0 and, if a gradient is wanted, gradient 0. */
 static void cross_entropy_row(void *context, size_t row, int thread) {
     (void)thread;
     const LossTask *l = context;
@@ -95,6 +97,7 @@ SIMD_CLONES static void kl_gradient(float *x, const float *t, float lse, float s
         x[i] = scale * (exp_approx(x[i] - lse) - t[i]);
 }
 
+/* Task: one row, by the rules of cross_entropy_row. */
 static void kl_row(void *context, size_t row, int thread) {
     (void)thread;
     const LossTask *l = context;

@@ -21,6 +21,7 @@ typedef struct NormTask {
     float eps;
 } NormTask;
 
+/* The mean over one row. */
 SIMD_CLONES static float mean_of(const float *x, size_t C) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -29,10 +30,12 @@ SIMD_CLONES static float mean_of(const float *x, size_t C) {
     return sum / (float)C;
 }
 
+/* The mean that the norm subtracts: LayerNorm's, and 0 for RMSNorm. */
 static float row_mean(const NormTask *n, size_t i) {
     return n->kind == NORM_LAYER ? mean_of(n->x + i * n->C, n->C) : 0;
 }
 
+/* One row: r = 1 / sqrt(mean((x - mean)^2) + eps) goes to *rstd, y = (x - mean) r w + b. y may be x. */
 SIMD_CLONES static void forward_row(float *y, float *rstd, const float *x, const float *w, const float *b,
                                     float mean, size_t C, float eps) {
     float sum = 0;
@@ -79,6 +82,7 @@ SIMD_CLONES static void backward_row(float *dx, const float *dy, const float *x,
         dx[i] += r * (dy[i] * w[i] - mean_wdy - (x[i] - mean) * along);
 }
 
+/* mean(a b) over one row. */
 SIMD_CLONES static float mean_product(const float *a, const float *b, size_t C) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)

@@ -34,6 +34,7 @@ SIMD_CLONES static void rotate_head(float *x, const float *c, const float *s, si
     }
 }
 
+/* Task: all heads of one token. They share the angles of its position. */
 static void rotate_row(void *context, size_t row, int thread) {
     (void)thread;
     const RotationTask *r = context;
