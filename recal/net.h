@@ -40,7 +40,7 @@ Net *net_open(const Model *m, int n_threads, Error *e);
 /* A net with random weights, for a model that was opened from its configuration alone: matrices are normal
  * with a standard deviation of config.json's initializer_range (0.02 if it states none); output projections
  * (attention's o and the MLPs' down) with that divided by sqrt(2 * layers), as GPT-2 does; norms are 1 and
- * biases 0. The same `seed` gives the same weights on every machine. */
+ * biases 0. The same `seed` gives the same weights. */
 Net *net_random(const Model *m, uint64_t seed, int n_threads, Error *e);
 void net_close(Net *n);
 

@@ -1,4 +1,4 @@
-/* Vector code without intrinsics. A hot loop is plain C that the compiler can vectorise; SIMD_CLONES before
+/* Vector code without intrinsics. A hot loop is plain C that the compiler can vectorize; SIMD_CLONES before
  * the function makes it compile the function three times, for any x86-64 processor, for AVX2 and for AVX-512,
  * and the loader picks the version for the processor that the program runs on. One binary thus serves all of
  * them.

@@ -71,7 +71,7 @@ static void transposed_twice_is_the_tensor_itself(void **state) {
     assert_true(tensor_transposed(&a, &held, &t, &back, &e));
     assert_ptr_equal(tensor_map(&back), tensor_map(&x));
     assert_int_equal(tensor_status(&back), TENSOR_UNTOUCHED);
-    /* rows taken out and put in another order first: no way back but by reading */
+    /* rows taken out and put in another order first: undoing that needs the values themselves */
     Tensor odd = tensor_slice(&a, &t, C, C), turned;
     odd.rank = 2, odd.shape[0] = C, odd.shape[1] = R;
     uint32_t order[C];

@@ -57,7 +57,7 @@ static void random_gradient(Random *r, const Net *n, float *g) {
     }
 }
 
-/* The same in double: what arXiv 1711.05101 and torch.optim.AdamW do, after torch's clip_grad_norm_. */
+/* A plain AdamW in double: what arXiv 1711.05101 and torch.optim.AdamW do, after torch's clip_grad_norm_. */
 typedef struct Plain {
     double *w, *m, *v;
     int step;

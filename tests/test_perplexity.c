@@ -224,7 +224,7 @@ static void assert_printed(const char *model, const char *text, size_t T, bool h
     json_decref(v);
 }
 
-/* The same model, its tokenizer adding BOS. */
+/* The model of text_model.h with a tokenizer that adds BOS. */
 static void bos_folder(const char *name) {
     char path[100];
     Buffer json = text_tokenizer();

@@ -174,7 +174,7 @@ static void what_is_no_state_is_refused(void **state) {
     buffer_free(&bytes);
 }
 
-/* The same numbers under a header that is none, hashed again: what a hash cannot notice. */
+/* A state whose header is not JSON, with a valid hash: the header is checked as well. */
 static void headers_that_are_wrong(void **state) {
     (void)state;
     static const char *const headers[] = {"{}", "[]", "{\"key\": 1}", "{\"key\": \"\"}", "", "{\"key\""};

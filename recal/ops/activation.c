@@ -1,6 +1,6 @@
 /* Activation functions and their derivatives. Each is written once, as an inline function that returns value
  * and slope at a point; the loops over arrays are generated from it, and the compiler drops the part of the
- * point that a loop does not use. Exponentials are the vectorisable approximations of simd.h. */
+ * point that a loop does not use. Exponentials are the vectorizable approximations of simd.h. */
 #include "recal/ops/activation.h"
 
 #include "recal/simd.h"

@@ -17,7 +17,7 @@ typedef struct LossTask {
     size_t V;              /* vocabulary */
 } LossTask;
 
-/* The loops below are vectorised; their pragmas permit partial maxima and sums. */
+/* The loops below are vectorized; their pragmas permit partial maxima and sums. */
 SIMD_CLONES static float largest(const float *x, size_t n) {
     float top = -FLT_MAX;
 #pragma omp simd reduction(max : top)
