@@ -1,3 +1,6 @@
+/* A model has hundreds of tensors and some dozens of layers, most of which change in the same way. What is
+ * printed is therefore grouped: neighbouring layers, and tensors of one name in several layers, share a line.
+ */
 #include "cmd/recipe/plan_text.h"
 
 #include <ctype.h>
@@ -13,6 +16,7 @@ static void print_layers(const json_t *layers) {
     for (size_t i = 0, j; i < json_array_size(layers); i = j) {
         const json_t *a = json_array_get(layers, i);
         json_t *x = json_copy((json_t *)a);
+        /* x is what changes in layer i, without its number; j goes on while the same changes. */
         json_object_del(x, "layer");
         for (j = i + 1; j < json_array_size(layers); j++) {
             json_t *y = json_copy(json_array_get(layers, j));
@@ -64,6 +68,7 @@ static void type_path(const json_t *row, char out[128]) {
 /* Tensors that differ in nothing but their layer on one line: "changed: model.layers.*.mlp.up_proj.weight
  * (q4_k -> scaled -> q4_k), * = 0-11,13". */
 static void print_tensors(const json_t *tensors) {
+    /* The line as the key of an object, and the numbers of the layers as its value. */
     json_t *groups = json_object(), *row, *layers;
     const char *label;
     size_t i;
@@ -76,6 +81,7 @@ static void print_tensors(const json_t *tensors) {
         if (!json_object_get(groups, key)) json_object_set_new(groups, key, json_array());
         if (layer >= 0) json_array_append_new(json_object_get(groups, key), json_integer(layer));
     }
+    /* Consecutive numbers are printed as a range. */
     json_object_foreach(groups, label, layers) {
         printf("    %s", label);
         for (size_t a = 0, b; a < json_array_size(layers); a = b) {
@@ -138,6 +144,7 @@ static void print_output(const json_t *o) {
         printf("  note: %s\n", json_string_value(notice));
 }
 
+/* One line: tokens, objective, time and memory. */
 static void print_recalibration(const json_t *r) {
     printf("recalibrate: %lld tokens, %s, about %.0f s on two cores, %.2f GB of memory (%.1f GB available)\n",
            (long long)json_integer_value(json_object_get(r, "tokens")), json_get_string(r, "objective"),
@@ -170,6 +177,7 @@ static void print_suites(const json_t *v) {
     if (!apart) print_lengths(own ? own : context);
 }
 
+/* One line: which models, by which suites at which lengths, tokens, time and memory. */
 static void print_evaluation(const json_t *v) {
     size_t i;
     json_t *model;

@@ -9,10 +9,12 @@
 #include "formats/checkpoint_open.h"
 #include "surgery/model_open.h"
 
+/* The command line. The flags of passes come first, as command_line_parse expects them. */
 typedef struct Arguments {
     SurgeryFlags surgery;
     OutputRequest output;
-    const char *input, *depfile;
+    const char *input;   /* a checkpoint, which is never written to */
+    const char *depfile; /* where to write a make rule; NULL: nowhere */
 } Arguments;
 
 static const Option own_options[] = {

@@ -23,11 +23,14 @@
 #include "formats/output.h"
 #include "recal/text_data.h"
 
+/* The command line. The operands come first, as operands_take expects them. */
 typedef struct Arguments {
     Operands models;
     EvalRequest request;
-    const char *transcript, *card;
-    bool json, csv, force;
+    const char *transcript; /* JSONL file of all questions and answers; NULL: none */
+    const char *card;       /* the model that gets a model card; NULL: none */
+    bool json, csv;         /* the form of the results on standard output; neither: tables */
+    bool force;             /* replace files that are there */
 } Arguments;
 
 static const Option own_options[] = {

@@ -14,12 +14,14 @@
 #include "surgery/model_open.h"
 #include "surgery/tokenizer/tokenizer.h"
 
+/* The command line. The flags of passes come first, as command_line_parse expects them. */
 typedef struct Arguments {
     SurgeryFlags surgery;
     const char *model, *prompt;
-    uint64_t tokens, seed;
-    double temperature;
-    int threads;
+    uint64_t tokens;    /* new tokens at most */
+    uint64_t seed;      /* of the draws */
+    double temperature; /* 0: greedy */
+    int threads;        /* 0: as many as there are processors */
 } Arguments;
 
 static const Option own_options[] = {

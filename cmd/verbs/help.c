@@ -11,10 +11,11 @@
 
 #include <string.h>
 
+/* The command line. The operands come first, as operands_take expects them. */
 typedef struct Arguments {
-    Operands operands;
-    bool man;
-    const char *completion;
+    Operands operands;      /* a verb, or "recipe" */
+    bool man;               /* print the man page instead */
+    const char *completion; /* print the script for this shell instead; NULL: no */
 } Arguments;
 
 static const Option options[] = {

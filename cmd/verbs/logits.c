@@ -18,11 +18,14 @@
 #include "recal/memory.h"
 #include "surgery/model_open.h"
 
+/* The command line. The flags of passes come first, as command_line_parse expects them. */
 typedef struct Arguments {
     SurgeryFlags surgery;
-    const char *model, *ids, *text, *out;
-    bool force;
-    int threads;
+    const char *model;
+    const char *ids, *text; /* exactly one of these files is given */
+    const char *out;        /* the file of logits */
+    bool force;             /* replace it */
+    int threads;            /* 0: as many as there are processors */
 } Arguments;
 
 static const Option own_options[] = {

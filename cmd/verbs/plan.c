@@ -6,6 +6,7 @@
 #include "cmd/recipe/plan_text.h"
 #include "cmd/recipe/recipe_plan.h"
 
+/* The most --set on one command line. */
 enum { MAX_SETS = 64 };
 
 typedef struct Arguments {
@@ -32,6 +33,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
+/* The recipe. */
 static bool take_operand(void *arguments, const char *operand, Error *e) {
     Arguments *a = arguments;
     if (a->recipe) return cmd_usage(e, "one recipe, not '%s' as well", operand);

@@ -18,6 +18,7 @@
 /* The most lengths and texts on one command line; a folder is one text. */
 enum { MAX_CONTEXTS = 32, MAX_TEXTS = 256 };
 
+/* The command line. The flags of passes come first, as command_line_parse expects them. */
 typedef struct Arguments {
     SurgeryFlags surgery;
     const char *model, *field;

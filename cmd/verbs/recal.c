@@ -17,12 +17,13 @@
 #include "formats/text.h"
 #include "surgery/model_open.h"
 
+/* The command line. The flags of passes come first, as command_line_parse expects them. */
 typedef struct Arguments {
     SurgeryFlags surgery;
     RecalRequest recal;
     OutputRequest output;
-    const char *input;
-    bool json;
+    const char *input; /* a checkpoint, or a configuration and a tokenizer with --from-scratch */
+    bool json;         /* print the summary as JSON */
 } Arguments;
 
 /* `resume` is no hyper-parameter: it does not belong to the key of the state. */

@@ -8,8 +8,10 @@
 #include "cmd/recipe/recipe_run.h"
 #include "cmd/report/report_files.h"
 
+/* The most --set on one command line. */
 enum { MAX_SETS = 64 };
 
+/* The command line. The operands come first, as operands_take expects them. */
 typedef struct Arguments {
     Operands recipes;
     const char *sets[MAX_SETS], *depfile, *report;
@@ -54,6 +56,8 @@ static const OptionGroup groups[] = {
     {0},
 };
 
+/* A depfile is about one recipe: a rule with the outputs of two would make each depend on the inputs of both.
+ */
 static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *e) {
     if (!command_line_parse(self, argc, argv, a, operands_take, e)) return false;
     if (!a->recipes.n) return cmd_usage(e, "a recipe is needed (derope run --help)");

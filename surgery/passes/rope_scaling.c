@@ -26,6 +26,8 @@ static size_t type_names(const char **names, size_t max) {
     return n;
 }
 
+/* The names are those of transformers' rope_scaling dictionaries. llama3 is the scaling of Llama 3.1, yarn
+ * that of YaRN (arXiv 2309.00071). */
 static const Option parameters[] = {
     {.name = "type",
      .type = OPTION_TEXT,
