@@ -42,7 +42,7 @@ static bool copy_tensors(Export *x, const ExportOptions *o) {
  * second time, which costs accuracy. One notice for each type. */
 static void note_reencoded(Export *x) {
     size_t n[DTYPE_COUNT] = {0};
-    const Tensor *first[DTYPE_COUNT];
+    const Tensor *first[DTYPE_COUNT] = {0};
     for (size_t i = 0; i < x->out->n_tensors; i++) {
         const Tensor *t = &x->out->tensors[i];
         bool same_type = t->dtype == t->storage_dtype && dtype_info(t->dtype)->block_elems > 1;

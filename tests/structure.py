@@ -34,9 +34,8 @@ REGISTRIES = {
     "cmd/verb_table.c": (r"cmd/verbs/\w+\.c", "the list of verbs, which the verb `help` prints"),
 }
 
-# Headers whose declarations are defined in several files on purpose. header -> reason
-SHARED_HEADERS = {
-}
+# Headers whose declarations are defined in several files on purpose; at present none. header -> reason
+SHARED_HEADERS = {}
 
 
 def sources():
