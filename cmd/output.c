@@ -45,6 +45,7 @@ static bool print_manifest(void *context, const Checkpoint *out, Buffer *text, E
     return true;
 }
 
+/* `context` is the path of the output. */
 static void show_progress(void *context, uint64_t done, uint64_t total) {
     cmd_progress("writing %s: %.0f of %.0f MB", (const char *)context, (double)done / 1e6,
                  (double)total / 1e6);
@@ -157,7 +158,8 @@ bool output_write(const Model *m, const OutputRequest *r, Error *e) {
 
 /* ---- depfile ---- */
 
-/* make's escapes: a backslash before what has a meaning in a rule or is a wildcard, a doubled dollar. */
+/* Appends a path as make reads it in a rule: a backslash before each character of `escaped`, which have a
+ * meaning there or are wildcards, and two dollars for one. */
 static void put_path(Buffer *b, const char *path, const char *escaped) {
     for (; *path; path++) {
         if (strchr(escaped, *path)) buffer_byte(b, '\\');
@@ -168,7 +170,8 @@ static void put_path(Buffer *b, const char *path, const char *escaped) {
 
 static const char escaped_left[] = " #:*?[%", escaped_right[] = " #:*?[";
 
-/* And a rule of its own, so that a vanished input does not stop make. */
+/* Appends an input to the rule, and to `phony` a rule without commands for it, so that make rebuilds instead
+ * of stopping when the input has vanished (gcc -MP does the same). */
 static void put_input(Buffer *rule, Buffer *phony, const char *path) {
     buffer_append(rule, " \\\n  ", 5);
     put_path(rule, path, escaped_right);

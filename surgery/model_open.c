@@ -18,6 +18,7 @@
 
 /* ---- a GGUF's keys against the config.json that it carries ---- */
 
+/* Equal but for what a float in a GGUF and a decimal number in a config.json differ by. */
 static bool nearly(double a, double b) {
     return fabs(a - b) <= 1e-6 * fabs(a);
 }
@@ -184,6 +185,7 @@ static Model *open_model(Checkpoint *source, bool config_only, Error *e) {
         model_close(m);
         return NULL;
     }
+    /* Passes change the spec in place, so what was read is kept in layers of its own. */
     m->source_spec = m->spec;
     m->source_spec.layers = arena_alloc(&m->arena, m->spec.n_layers * sizeof *m->spec.layers);
     memcpy(m->source_spec.layers, m->spec.layers, m->spec.n_layers * sizeof *m->spec.layers);

@@ -14,6 +14,7 @@ static uint32_t vector(uint64_t shape[3], bool there, uint64_t n) {
     return there ? 1 : 0;
 }
 
+/* Roles outside the layers. */
 static uint32_t outer_shape(const ModelSpec *s, TensorRole role, uint64_t shape[3]) {
     switch (role) {
     case ROLE_EMBED:
@@ -138,6 +139,7 @@ bool role_is_mlp(TensorRole role) {
     return role >= ROLE_GATE && role <= ROLE_DOWN_BIAS;
 }
 
+/* The two groups of projections are ranges of the enum. Biases of norms do not count. */
 bool role_is_bias(TensorRole role) {
     return (role >= ROLE_Q_BIAS && role <= ROLE_O_BIAS) || role == ROLE_ROUTER_BIAS ||
            (role >= ROLE_GATE_BIAS && role <= ROLE_DOWN_BIAS);
@@ -158,6 +160,7 @@ bool role_is_norm(TensorRole role) {
     }
 }
 
+/* A norm divides by the length of what it gets, so a factor in q_proj before it would be lost. */
 bool role_takes_scale(const LayerSpec *l, TensorRole role) {
     return l->q_norm != QK_NORM_NONE ? role == ROLE_Q_NORM : role == ROLE_Q || role == ROLE_Q_BIAS;
 }
