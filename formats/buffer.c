@@ -157,19 +157,17 @@ char *arena_strdup(Arena *a, const char *s) {
     return arena_strndup(a, s, strlen(s));
 }
 
-/* Formats into a temporary buffer, because the length is not known before. */
+/* Formats twice, because the length is not known before the first time. */
 char *arena_printf(Arena *a, const char *fmt, ...) {
-    Buffer b = {0};
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    buffer_reserve(&b, (size_t)(n < 0 ? 0 : n) + 1);
-    vsnprintf((char *)b.data, b.capacity, fmt, again);
+    size_t length = n < 0 ? 0 : (size_t)n;
+    char *s = arena_alloc(a, length + 1);
+    vsnprintf(s, length + 1, fmt, again);
     va_end(again);
-    char *s = arena_strdup(a, (char *)b.data);
-    buffer_free(&b);
     return s;
 }
 
