@@ -1,5 +1,7 @@
-/* The order of an export: carrier, types, tensors, then the keys or config.json, which depend on the tensors.
- */
+/* An export: a model becomes a checkpoint of one format, written as a carrier's architecture. The order is:
+ * pick the carrier, set the types, add the tensors, then write the keys or config.json, which depend on the
+ * tensors. The work on each of these is in the export_ files beside this one; they share the struct Export
+ * (export_state.h). The result describes the output; a writer in formats/ then streams it to disk. */
 #include "surgery/export.h"
 
 #include <stdlib.h>
@@ -30,7 +32,8 @@ static bool check_quantized(const Model *m, const ExportOptions *o, Error *e) {
         m->source->path, quantized_kind(m->config));
 }
 
-/* The model's tensors as this output has them. Only the table is copied: 200 bytes for each tensor. */
+/* Copies the model's table of tensors for this output, and applies --dtype to the copy. Only descriptions are
+ * copied, no weights, so that several outputs can be made of one model. */
 static bool copy_tensors(Export *x, const ExportOptions *o) {
     const Model *m = x->m;
     x->tensors = arena_alloc(&x->out->arena, m->n_tensors * sizeof *x->tensors);
@@ -38,8 +41,8 @@ static bool copy_tensors(Export *x, const ExportOptions *o) {
     return !o->has_dtype || cast_tensors(x->tensors, m->n_tensors, o->dtype, x->report->notices, x->e);
 }
 
-/* Notices about tensors in blocks whose values change (a folded scale, trained weights): they are rounded a
- * second time, which costs accuracy. One notice for each type. */
+/* Appends a notice, one for each type, about tensors in blocks whose values change (a folded scale, trained
+ * weights): they are rounded a second time, which costs accuracy. */
 static void note_reencoded(Export *x) {
     size_t n[DTYPE_COUNT] = {0};
     const Tensor *first[DTYPE_COUNT] = {0};
@@ -63,7 +66,8 @@ static void note_reencoded(Export *x) {
     }
 }
 
-/* All tensors of the output, in the order in which they will lie in the file. */
+/* Adds all tensors of the output in the order in which they will lie in the file: rotary tables, the model's
+ * tensors in the order of the source, then tensors that the carrier demands. */
 static bool add_tensors(Export *x) {
     if (x->out->format == FORMAT_GGUF) export_add_rope_tables(x);
     bool sinks = export_writes_sinks(x->m, x->carrier);
@@ -83,6 +87,7 @@ static bool add_tensors(Export *x) {
     return true;
 }
 
+/* `e` and `report` may be NULL; then the error or the report is collected and dropped. */
 Checkpoint *model_export(const Model *m, const ExportOptions *o, ExportReport *report, Error *e) {
     Error reason = {0};
     ExportReport unasked = {0};

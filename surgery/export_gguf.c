@@ -1,3 +1,7 @@
+/* The keys of a GGUF output. export.c calls export_gguf once all tensors are in x->out. Three groups of keys
+ * are written: those that say what the file is (general.*), the architecture's settings (common ones here,
+ * particular ones by the carrier's write_gguf), and derope's own, in which config.json and the side files of
+ * a folder travel so that the way back is exact (derope_keys.h). */
 #include "surgery/export_gguf.h"
 
 #include <limits.h>
@@ -20,13 +24,15 @@
 
 /* ---- keys of the source ---- */
 
+/* True for "ARCH.something". */
 static bool is_of_arch(const char *key, const char *arch) {
     size_t n = strlen(arch);
     return strncmp(key, arch, n) == 0 && key[n] == '.';
 }
 
-/* The keys of a GGUF in their order. Where the architecture changes, <old>.* becomes <new>.*; keys that the
- * source had under the new name are dropped, because they were about something else. */
+/* Copies the keys of a source GGUF in their order. Where the carrier changes the architecture, <old>.*
+ * becomes <new>.*; keys that the source had under the new name are dropped, because they were about something
+ * else. The manifest and DEROPE_DTYPES are left out, because every export writes its own. */
 static void copy_meta(Export *x, const char *arch) {
     const Checkpoint *c = x->m->source;
     const char *old = meta_string(c, "general.architecture", NULL);
@@ -52,7 +58,8 @@ static void set_number(Checkpoint *out, const char *arch, const char *suffix, ui
     if (!meta_u64(out, key, &there) || there != v) meta_set_u32(out, key, (uint32_t)v);
 }
 
-/* The keys that llama.cpp reads for every architecture. The carrier adds the others. */
+/* The keys that llama.cpp reads for every architecture (its load_hparams). The carrier adds the others. Sizes
+ * that a mixture states once are read from a layer that has experts. */
 static void set_common_meta(Export *x, const char *arch) {
     const ModelSpec *s = &x->m->spec;
     const LayerSpec *l = &s->layers[0], *mixture = model_moe_layer(x->m);
@@ -82,8 +89,8 @@ static void set_common_meta(Export *x, const char *arch) {
     set_number(x->out, arch, "vocab_size", s->vocab);
 }
 
-/* general.file_type: llama.cpp's number (enum llama_ftype) for the type of the first matrix. It is only
- * printed. */
+/* general.file_type: llama.cpp's number (enum llama_ftype) for the type of the first matrix. llama.cpp prints
+ * it and reads the weights by the types of the tensors. */
 static uint32_t file_type(const Checkpoint *c) {
     static const struct {
         DType dtype;
@@ -98,7 +105,8 @@ static uint32_t file_type(const Checkpoint *c) {
     return 0;
 }
 
-/* general.name: the last part of the source's path, which is all the name that a folder has. */
+/* general.name: the last part of the source's path. The name goes through json_text, which repairs bytes that
+ * are not UTF-8. */
 static void set_name(Checkpoint *out, const char *path) {
     char whole[PATH_MAX];
     const char *name = realpath(path, whole) ? strrchr(whole, '/') + 1 : path;
@@ -109,6 +117,7 @@ static void set_name(Checkpoint *out, const char *path) {
 
 /* ---- what GGUF has no place for ---- */
 
+/* A JSON object as a string key; an empty object needs none. */
 static void embed_json(Export *x, const char *key, const json_t *value) {
     if (json_object_size(value) == 0) return;
     Buffer text = {0};
@@ -117,8 +126,9 @@ static void embed_json(Export *x, const char *key, const json_t *value) {
     buffer_free(&text);
 }
 
-/* Text becomes a string and other bytes an array. A string is better where it is possible: gguf's Python
- * package makes an object of every element of an array, and a tokenizer.json has millions of bytes. */
+/* A side file as a key: text becomes a string, other bytes an array of u8. A string is better where it is
+ * possible: gguf's Python package makes an object of every element of an array, and a tokenizer.json has
+ * millions of bytes. */
 static void set_file_key(Checkpoint *out, const char *key, const SideFile *f) {
     bool plain = f->size && !memchr(f->bytes, 0, f->size);
     json_t *text = plain ? json_stringn((const char *)f->bytes, f->size) : NULL; /* NULL: not UTF-8 */
@@ -138,8 +148,8 @@ static bool config_contradicts_tensors(const Export *x, const Carrier *hf) {
            (x->carrier->repeats_kv && l->n_kv_heads != l->n_heads);
 }
 
-/* The config.json and the side files that an HF output of the same model has travel in keys, which makes the
- * way back to a folder exact. */
+/* Makes the config.json and the side files that an HF output of the same model would have, and puts them into
+ * keys. A model that no HF carrier can express has none; a notice says why. */
 static void embed_hf_files(Export *x) {
     Error reason = {0};
     const Carrier *hf = carrier_pick(x->m, FORMAT_HF, NULL, NULL, &reason);
@@ -165,8 +175,8 @@ static void embed_hf_files(Export *x) {
 
 /* ---- the whole ---- */
 
-/* The keys that say what the file is: those of a GGUF are copied; for a folder those that it kept are taken
- * back, and the others are made. */
+/* The keys that say what the file is. From a GGUF all keys are copied. From a folder, the keys that it kept
+ * from a GGUF are put back (gguf_keys.h), and type and name are made where it kept none. */
 static bool set_general(Export *x, const char *arch) {
     const Checkpoint *c = x->m->source;
     if (c->format == FORMAT_GGUF) {
@@ -180,6 +190,8 @@ static bool set_general(Export *x, const char *arch) {
     return true;
 }
 
+/* The order matters: general.architecture comes first, because the functions of arch_keys.h look it up; the
+ * carrier comes after the common keys, which it may change; derope's own keys come last. */
 bool export_gguf(Export *x) {
     const Checkpoint *c = x->m->source;
     const char *arch = carrier_arch(x->carrier, x->m);

@@ -1,3 +1,7 @@
+/* The files of an HF output beside its weights: config.json, tokenizer files and whatever else the source's
+ * folder had. export.c calls export_hf for a folder; export_gguf.c calls export_hf_files to embed the same
+ * files into a GGUF. A source that is a folder keeps its files byte for byte wherever nothing changed; a
+ * source that is a GGUF has them in keys, or they are made from its keys. */
 #include "surgery/export_hf.h"
 
 #include <stdio.h>
@@ -78,6 +82,7 @@ static void state_context(const Model *m, json_t *config, const char *key) {
         json_object_set_new(config, key, json_integer((json_int_t)m->new_context));
 }
 
+/* Writes a JSON value as transformers does: indented by two spaces, with a line break at the end. */
 static void set_json_file(Checkpoint *to, const char *name, const json_t *value) {
     Buffer text = {0};
     json_print(value, 2, &text);
@@ -93,6 +98,8 @@ static void set_if_changed(Checkpoint *to, const char *name, const json_t *befor
     if (!there || !before || !json_equal((json_t *)before, (json_t *)after)) set_json_file(to, name, after);
 }
 
+/* config.json: the source's with the changes that the carrier makes, or a new one. A quantization_config goes
+ * when the weights were dequantised. */
 static void write_config(const HfFilesRequest *r, Checkpoint *to) {
     const Model *m = r->m;
     json_t *config = m->config ? json_deep_copy(m->config) : fresh_config(m);
@@ -105,7 +112,9 @@ static void write_config(const HfFilesRequest *r, Checkpoint *to) {
     json_decref(config);
 }
 
-/* tokenizer_config.json: states the context length too, and may ask for custom code. */
+/* tokenizer_config.json states the context length as model_max_length, and may name a tokenizer class of the
+ * author's own code (auto_map). That code is left out, so the class becomes the general one that reads
+ * tokenizer.json. */
 static bool patch_tokenizer_config(const Model *m, Checkpoint *to, Error *e) {
     json_t *before = checkpoint_json(to, TOKENIZER_CONFIG_FILE, e);
     if (!before) return e->code == ERR_NONE; /* there is no such file */
@@ -121,6 +130,7 @@ static bool patch_tokenizer_config(const Model *m, Checkpoint *to, Error *e) {
 
 /* ---- side files ---- */
 
+/* Python files, which transformers runs with trust_remote_code. */
 static bool is_code(const char *name) {
     return text_ends_with(name, ".py");
 }
@@ -130,7 +140,8 @@ static bool is_manifest(const char *name) {
     return strcmp(name, MANIFEST_FILE) == 0;
 }
 
-/* From an HF folder: all files but code, which stock runtimes do not need, and the manifest. */
+/* From an HF folder: all files except code, which stock runtimes do not need, and the manifest. Names that
+ * are not UTF-8 could not be written into a manifest. */
 static void copy_side_files(const HfFilesRequest *r, Checkpoint *to) {
     const Checkpoint *c = r->m->source;
     for (size_t i = 0; i < c->n_files; i++) {
@@ -144,8 +155,8 @@ static void copy_side_files(const HfFilesRequest *r, Checkpoint *to) {
     }
 }
 
-/* The name of a key is whatever its file says, so it must not lead out of the folder, hide, be code, or
- * replace the weights. */
+/* Whether a side file that travelled in a GGUF may be written under its name. The name of a key is whatever
+ * its file says, so it must not lead out of the folder, be hidden, be code, or replace the weights. */
 static bool may_be_restored(const char *name) {
     return *name && *name != '.' && !strchr(name, '/') && !is_code(name) && !is_manifest(name) &&
            !hf_is_weights(name);
@@ -167,6 +178,7 @@ static void restore_side_files(const Checkpoint *c, Checkpoint *to) {
     }
 }
 
+/* What the conversion of a tokenizer needs to know about the output. */
 ConversionTarget export_tokenizer_target(const Model *m, json_t *notices) {
     return (ConversionTarget){.vocab_size = m->spec.vocab,
                               .context = m->new_context ? m->new_context : m->spec.context,
@@ -174,6 +186,7 @@ ConversionTarget export_tokenizer_target(const Model *m, json_t *notices) {
                               .notices = notices};
 }
 
+/* config.json is written after the source's files are there, because set_if_changed compares with them. */
 bool export_hf_files(const HfFilesRequest *r, Checkpoint *to, Error *e) {
     const Checkpoint *c = r->m->source;
     if (c->format == FORMAT_GGUF) {
@@ -201,6 +214,7 @@ static bool set_st_metadata(Export *x) {
     return !text || x->out->st_metadata;
 }
 
+/* The types of the matrices are those of the finished output, so this runs after all tensors were added. */
 bool export_hf(Export *x) {
     HfFilesRequest r = {.m = x->m,
                         .carrier = x->carrier,

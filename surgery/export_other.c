@@ -1,5 +1,7 @@
-/* Keys and tensors of one name travel together: DEROPE_TENSORS lists types and shapes, and for each of its
- * members there is a key DEROPE_TENSOR_PREFIX + name with the bytes. */
+/* Tensors without a role, which no table of names covers. Within one format they are copied. llama.cpp
+ * refuses a GGUF with tensors that it does not know, so on the way from a folder to a GGUF small ones travel
+ * in keys: DEROPE_TENSORS lists types and shapes, and for each of its members there is a key
+ * DEROPE_TENSOR_PREFIX + name with the bytes. A folder made of that GGUF has them as tensors again. */
 #include "surgery/export_other.h"
 
 #include <stdio.h>
@@ -12,7 +14,9 @@
 #include "surgery/export_tensors.h"
 #include "surgery/notices.h"
 
-/* Into DEROPE_TENSOR_PREFIX + name, with type and shape in x->carried, if it is at most 1 MiB. */
+/* Puts a tensor into the key DEROPE_TENSOR_PREFIX + name, and its type and shape into x->carried, if it is at
+ * most 1 MiB. A larger one would make every reader of the GGUF's header slow; it is left out with a notice.
+ */
 static bool carry_in_key(Export *x, const Tensor *t) {
     enum { LIMIT = 1 << 20 };
     uint64_t n = tensor_bytes(t);
@@ -34,6 +38,7 @@ static bool carry_in_key(Export *x, const Tensor *t) {
     return ok;
 }
 
+/* The four cases are the formats of source and output. */
 bool export_add_other(Export *x, const Tensor *t) {
     bool from_gguf = x->m->source->format == FORMAT_GGUF, to_gguf = x->out->format == FORMAT_GGUF;
     if (strcmp(t->name, "rope_freqs.weight") == 0 || strncmp(t->name, "rope_factors_", 13) == 0)
@@ -54,8 +59,8 @@ bool export_add_other(Export *x, const Tensor *t) {
     return true;
 }
 
-/* {"dtype": "F32", "shape": [2, 3]} of a tensor whose bytes a key holds. False if they do not go together:
- * the keys are a file's, which anybody may have written. */
+/* Reads {"dtype": "F32", "shape": [2, 3]} of a tensor whose bytes are in key `m`. False if type, shape and
+ * number of bytes do not agree: anybody may have written the keys of a file, so they are checked. */
 static bool read_carried(const json_t *info, const MetaEntry *m, DType *dtype, uint32_t *rank,
                          uint64_t *shape) {
     const json_t *sizes = json_object_get(info, "shape");
@@ -70,6 +75,7 @@ static bool read_carried(const json_t *info, const MetaEntry *m, DType *dtype, u
     return dtype_bytes(*dtype, elems, &bytes) && bytes == m->size;
 }
 
+/* Only for a GGUF that becomes a folder. A member that is damaged is left out with a notice. */
 bool export_restore_carried(Export *x) {
     const Checkpoint *c = x->m->source;
     size_t n;

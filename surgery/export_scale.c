@@ -1,10 +1,15 @@
+/* The softmax scale in an output. The spec has the factor that attention scores are multiplied by, q.k *
+ * softmax_scale. Some architectures have a key for it; the others compute it, usually as 1/sqrt(head_dim).
+ * Where the two differ, the queries are multiplied by the ratio, which gives the same scores: in q_proj and
+ * its bias, or in the weight of the norm on queries (role_takes_scale). export_tensors.c calls this for every
+ * tensor that it writes. */
 #include "surgery/export_scale.h"
 
 #include <math.h>
 
 #include "surgery/quantized.h"
 
-/* The softmax scale that the output's architecture computes with, by itself or by a key. */
+/* The softmax scale that the output's architecture will compute with, from a key or by its own formula. */
 static double stated_scale(const Export *x, const LayerSpec *l) {
     const Family *f = x->m->family;
     bool own = !x->carrier->tensors; /* the family's own architecture, not one borrowed from another */
@@ -16,12 +21,14 @@ static double stated_scale(const Export *x, const LayerSpec *l) {
     return 1 / sqrt(l->head_dim);
 }
 
+/* The factor is 1 where the output states the model's own scale. */
 double export_query_factor(const Export *x, int layer) {
     const LayerSpec *l = &x->m->spec.layers[layer];
     double factor = l->softmax_scale / stated_scale(x, l);
     return fabs(factor - 1) < 1e-7 ? 1 : factor; /* what a float in a configuration cannot tell from 1 */
 }
 
+/* The change is recorded in the tensor (serve `scale * w + add`) and applied when its rows are written. */
 void export_scale_queries(const Export *x, TensorRole role, int layer, Tensor *t) {
     if (layer < 0 || !role_takes_scale(&x->m->spec.layers[layer], role)) return;
     double f = export_query_factor(x, layer);
@@ -37,6 +44,8 @@ void export_scale_queries(const Export *x, TensorRole role, int layer, Tensor *t
     if (!undone) t->dtype = dtype_written(t->dtype); /* other values need a type that can be encoded */
 }
 
+/* Weights in a packing that is not read (GPTQ, AWQ, ...) cannot be multiplied, so such a model needs an
+ * output that states its scale. */
 bool export_check_scale(const Export *x) {
     for (uint32_t i = 0; x->m->quantized_config && i < x->m->spec.n_layers; i++)
         if (export_query_factor(x, (int)i) != 1)

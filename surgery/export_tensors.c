@@ -1,3 +1,7 @@
+/* How one tensor of the model becomes one of the output. A ModelTensor is in the layout that all models share
+ * (model.h); here it gets the type, row order, shape and name of the carrier's architecture, which is
+ * model_bind.c in reverse. Every step changes the description of the tensor only; the writer applies it when
+ * it reads rows. export.c calls export_add_tensor for each tensor in the order of the source. */
 #include "surgery/export_tensors.h"
 
 #include <string.h>
@@ -8,6 +12,8 @@
 #include "surgery/notices.h"
 #include "surgery/rotary_rows.h"
 
+/* x->tensors is a copy of the model's table, index by index, so the position in one is the position in the
+ * other. */
 const ModelTensor *export_find(const Export *x, TensorRole role, int layer) {
     const ModelTensor *t = model_tensor(x->m, role, layer);
     return t ? &x->tensors[t - x->m->tensors] : NULL;
@@ -15,13 +21,14 @@ const ModelTensor *export_find(const Export *x, TensorRole role, int layer) {
 
 /* ---- types ---- */
 
+/* Types whose values can be written as F32, with or without rounding. */
 static bool is_float(DType t) {
     return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16 || t == DTYPE_F64;
 }
 
 /* GGUF: llama.cpp multiplies F32 activations by F32 vectors only, so norms, biases and sinks become F32; its
- * own converter keeps routers so, too. The type before is kept in DEROPE_DTYPES, so that a folder made of the
- * GGUF has it again. */
+ * own converter keeps routers in F32 as well. The type before is kept in DEROPE_DTYPES, so that a folder made
+ * of the GGUF has it again. */
 static void widen_vector(Export *x, TensorRole role, Tensor *t) {
     bool matrix = t->rank > 1 && !role_is_bias(role) && role != ROLE_ROUTER;
     if (matrix || !is_float(t->dtype) || t->dtype == DTYPE_F32) return;
@@ -36,17 +43,21 @@ static void widen_vector(Export *x, TensorRole role, Tensor *t) {
     t->dtype = DTYPE_F32;
 }
 
+/* The type that a tensor has in safetensors. Types that exist in GGUF only are decoded. */
 DType export_hf_dtype(DType t) {
     if (dtype_info(t)->safetensors) return t;
     return t == DTYPE_MXFP4 ? DTYPE_BF16 : DTYPE_F32; /* BF16 holds every value of MXFP4 exactly */
 }
 
+/* Gives a tensor its type in a folder, and records whether blocks were decoded, for the report. */
 static void to_hf_dtype(Export *x, Tensor *t) {
     DType to = export_hf_dtype(t->dtype);
     if (to != t->dtype && to == DTYPE_F32) x->report->dequantized = true;
     t->dtype = to;
 }
 
+/* The type of the first matrix, and whether any matrix changes its type on writing. config.json's torch_dtype
+ * and general.file_type are derived from these. */
 MatrixTypes matrix_types(const Checkpoint *c) {
     MatrixTypes types = {.first = DTYPE_F32};
     bool found = false;
@@ -62,12 +73,13 @@ MatrixTypes matrix_types(const Checkpoint *c) {
 
 /* ---- names ---- */
 
+/* The pattern of a row in the naming of a format; "" if the format has no such tensor. */
 static const char *row_name(const TensorName *row, Format format) {
     return format == FORMAT_GGUF ? row->gguf : row->hf;
 }
 
-/* The row by which `c` names a tensor. Among the family's own rows the one that the tensor was read by is
- * taken, for there may be two names for one role. */
+/* The row of the table by which carrier `c` names a tensor, or NULL. Among the family's own rows the one that
+ * the tensor was read by is taken, because there may be two names for one role. */
 static const TensorName *carrier_row(const Model *m, const Carrier *c, TensorRole role, int layer) {
     const ModelTensor *there = model_tensor(m, role, layer);
     if (!c->tensors && there && there->row) return there->row;
@@ -82,6 +94,7 @@ const TensorName *export_row(const Export *x, TensorRole role, int layer) {
     return carrier_row(x->m, x->carrier, role, layer);
 }
 
+/* Whether an output of carrier `c` has attention sinks. */
 bool export_writes_sinks(const Model *m, const Carrier *c) {
     if (c->needs_sinks) return true;
     if (!model_tensor(m, ROLE_SINKS, 0)) return false;
@@ -90,6 +103,8 @@ bool export_writes_sinks(const Model *m, const Carrier *c) {
     return !m->neutral_sinks || strcmp(c->name, "own") == 0;
 }
 
+/* What matrix_types would say of an HF output of the same model by carrier `hf`. It is needed while a GGUF is
+ * written, for the config.json that travels in it. */
 MatrixTypes matrix_types_in_hf(const Export *x, const Carrier *hf) {
     MatrixTypes types = {.first = DTYPE_F32};
     bool found = false, from_gguf = x->m->source->format == FORMAT_GGUF;
@@ -110,7 +125,7 @@ MatrixTypes matrix_types_in_hf(const Export *x, const Carrier *hf) {
 
 /* ---- one tensor ---- */
 
-/* What is done to a tensor before it gets its name. */
+/* All changes that a tensor needs before it gets its name. They are applied in the order of the list. */
 static bool prepare(Export *x, TensorRole role, int layer, Tensor *t) {
     bool gguf = x->out->format == FORMAT_GGUF;
     /* 1. Queries take the part of the softmax scale that no key says. */
@@ -130,7 +145,8 @@ static bool prepare(Export *x, TensorRole role, int layer, Tensor *t) {
     return !x->carrier->adapt || x->carrier->adapt(x->m, &x->out->arena, role, layer, t, x->e);
 }
 
-/* A stack of experts [experts, ...] as one tensor for each. */
+/* Adds a stack of experts [experts, ...] as one tensor for each expert; a plain MLP counts as the only
+ * expert. */
 static void add_each_expert(Export *x, const TensorName *row, int layer, const Tensor *all) {
     bool stacked = all->rank > (role_is_bias(row->role) ? 1 : 2);
     uint64_t n = stacked ? all->shape[0] : 1, rows = all->n_rows / n;
@@ -189,6 +205,8 @@ static bool add_fused(Export *x, const TensorName *row, Fused how, int layer) {
            add_named(x, row, layer, whole);
 }
 
+/* `t` need not be the model's own tensor of that role: export_added.c adds tensors that the model does not
+ * have. */
 bool export_add_tensor(Export *x, TensorRole role, int layer, Tensor t) {
     const TensorName *row = export_row(x, role, layer);
     if (!row || !*row_name(row, x->out->format))

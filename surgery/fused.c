@@ -1,13 +1,20 @@
+/* Fused tensors: several projections stored as one matrix. fused_part describes the rows of one role as a
+ * view of the whole (model_bind.c calls it when a checkpoint is read), and fused_join describes the whole as
+ * a view of its parts (export_tensors.c, when one is written). Both rest on whole_row, which maps row i of a
+ * role to its row in the fused tensor; fused.h names the orders and the models that have them. */
 #include "surgery/fused.h"
 
 #include <string.h>
 
 #include "formats/tensor_views.h"
 
+/* The two ways to fuse the MLP; the others fuse attention. */
 static bool is_gate_up(Fused how) {
     return how == FUSED_GATE_UP || how == FUSED_GATE_UP_PAIRS;
 }
 
+/* The order within a set is that of the rows in FUSED_QKV and FUSED_GATE_UP. Biases are fused in the same way
+ * as the weights that they belong to. */
 size_t fused_roles(Fused how, TensorRole role, TensorRole roles[FUSED_MOST]) {
     static const TensorRole sets[][FUSED_MOST] = {{ROLE_Q, ROLE_K, ROLE_V},
                                                   {ROLE_Q_BIAS, ROLE_K_BIAS, ROLE_V_BIAS},
@@ -19,7 +26,8 @@ size_t fused_roles(Fused how, TensorRole role, TensorRole roles[FUSED_MOST]) {
     return n;
 }
 
-/* Rows of one role, of one expert where experts are stacked. */
+/* The rows that one role has in the fused tensor, which is the number of its outputs; of one expert where
+ * experts are stacked. */
 static uint64_t role_rows(const LayerSpec *l, TensorRole role) {
     switch (role) {
     case ROLE_Q:
@@ -35,12 +43,15 @@ static uint64_t role_rows(const LayerSpec *l, TensorRole role) {
     }
 }
 
+/* gate and up have ffn_dim rows each. Attention has n_heads query heads, and n_kv_heads heads of k and as
+ * many of v. */
 uint64_t fused_rows(const LayerSpec *l, Fused how) {
     if (is_gate_up(how)) return 2 * (uint64_t)l->ffn_dim;
     return ((uint64_t)l->n_heads + 2 * (uint64_t)l->n_kv_heads) * l->head_dim;
 }
 
-/* Where row i of a role lies in the whole. */
+/* The row of the fused tensor in which row i of a role lies. For stacked experts i counts through all
+ * experts, and so does the result. */
 static uint64_t whole_row(const LayerSpec *l, Fused how, TensorRole role, uint64_t i) {
     uint64_t d = l->head_dim, q = l->n_heads * d, kv = l->n_kv_heads * d;
     uint64_t group = l->n_heads / l->n_kv_heads;
@@ -56,7 +67,7 @@ static uint64_t whole_row(const LayerSpec *l, Fused how, TensorRole role, uint64
     return (head * (group + 2) + group + !is_k) * d + in_head;
 }
 
-/* Rows of all experts. */
+/* The stored rows of a role or of a whole: `rows` for each expert where experts are stacked. */
 static uint64_t all_rows(const LayerSpec *l, TensorRole role, uint64_t rows) {
     return role_is_mlp(role) && l->n_experts ? rows * l->n_experts : rows;
 }
@@ -66,16 +77,18 @@ static uint32_t rows_dimension(const LayerSpec *l, TensorRole role) {
     return role_is_mlp(role) && l->n_experts ? 1 : 0;
 }
 
-/* A bias is stored as one row; its elements become rows, so that they can be moved. */
+/* Turns the elements of a bias into rows of one element, because a view can reorder rows but not the elements
+ * of a row. Weights stay as they are. */
 static bool split(Arena *a, TensorRole role, Tensor *t, Error *e) {
     return !role_is_bias(role) || tensor_split_elements(a, t, e);
 }
 
-/* The stored row that a tensor serves as row i. */
+/* The stored row that a tensor serves as its row i. It may be a view with an order of its own already. */
 static uint32_t stored_row(const Tensor *t, uint64_t i) {
     return t->row_index ? t->row_index[i] : (uint32_t)i;
 }
 
+/* The part shares the stored bytes of the whole; only its list of rows is its own. */
 bool fused_part(Arena *a, const LayerSpec *l, Fused how, TensorRole role, const Tensor *whole, Tensor *part,
                 Error *e) {
     *part = *whole;
@@ -95,7 +108,7 @@ static bool same_bytes(const Tensor *a, const Tensor *b) {
     return a->n_parts == 1 && b->n_parts == 1 && part_same(a->parts, b->parts);
 }
 
-/* A matrix of one type, with rows of one length, is all that a tensor can be. */
+/* A tensor has one type and one row length. Fails where the members of a fused tensor differ in either. */
 static bool agree(const Tensor *a, const Tensor *b, Error *e) {
     if (a->dtype == b->dtype && a->row_elems == b->row_elems) return true;
     return error_set(e, ERR_FAILED,
@@ -104,6 +117,8 @@ static bool agree(const Tensor *a, const Tensor *b, Error *e) {
                      a->name, b->name, dtype_info(a->dtype)->name, dtype_info(b->dtype)->name);
 }
 
+/* The number of rows that lie in the file behind a tensor, of all its parts together. It may be larger than
+ * n_rows for a view of some of the rows. */
 static uint64_t stored_rows(const Tensor *t) {
     uint64_t n = 0;
     for (uint32_t i = 0; i < t->n_parts; i++)
@@ -111,8 +126,9 @@ static uint64_t stored_rows(const Tensor *t) {
     return n;
 }
 
-/* Strings the stored parts of all members together. Those that several members share (they were taken from
- * one tensor) are there once. base[j] is the row at which the storage of member j begins. */
+/* Lists the stored parts of all members one behind the other. Members that are views of the same storage
+ * (they were taken from one tensor) share it in the list too. Sets base[j] to the row, counted in this list,
+ * at which the storage of member j begins. */
 static void join_parts(Arena *a, const Tensor *members, size_t n, Tensor *whole, uint64_t *base) {
     uint32_t most = 0, n_parts = 0;
     for (size_t j = 0; j < n; j++)
@@ -133,6 +149,8 @@ static void join_parts(Arena *a, const Tensor *members, size_t n, Tensor *whole,
     whole->n_parts = n_parts;
 }
 
+/* If nothing was changed since the whole was taken apart, the result is again the stored tensor with its rows
+ * in their order, so that the writer can copy the bytes and the output stays identical to the source. */
 bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles, const Tensor *parts,
                 size_t n, Tensor *whole, Error *e) {
     Tensor members[FUSED_MOST] = {0};

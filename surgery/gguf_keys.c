@@ -1,3 +1,6 @@
+/* Keys of a GGUF that no file of a folder has a place for, such as its licence and languages (gguf_keys.h).
+ * When a GGUF becomes a folder, gguf_keys_keep writes them to a side file; when the folder becomes a GGUF
+ * again, gguf_keys_return puts them back. export_hf.c and export_gguf.c are the callers. */
 #include "surgery/gguf_keys.h"
 
 #include <string.h>
@@ -8,19 +11,22 @@
 #include "formats/meta.h"
 #include "surgery/derope_keys.h"
 
+/* Whether `s` begins with `start`. */
 static bool begins(const char *s, const char *start) {
     return strncmp(s, start, strlen(start)) == 0;
 }
 
+/* Whether a NULL-terminated list has the name. */
 static bool contains(const char *const *names, const char *name) {
     for (; *names; names++)
         if (strcmp(*names, name) == 0) return true;
     return false;
 }
 
-/* True for keys that are made anew when the folder becomes a GGUF again: those of the architecture, from
- * config.json; those about types, from the tensors; and those of the tokenizer, if the folder has its files.
- */
+/* True for keys that are made anew when the folder becomes a GGUF again and need no keeping: those of the
+ * architecture come from config.json, those about types from the tensors, derope's own are written by the
+ * export, and those of the tokenizer come from its files if the folder has them. `arch` is
+ * general.architecture, `tokenizer` says whether the folder has a tokenizer.json. */
 static bool has_a_place(const char *key, const char *arch, bool tokenizer) {
     static const char *const described[] = {"general.architecture", "general.file_type",
                                             "general.quantization_version", NULL};
@@ -43,6 +49,8 @@ static bool has_a_place(const char *key, const char *arch, bool tokenizer) {
            contains(described, key) || (tokenizer && contains(of_tokenizer, key));
 }
 
+/* The side file is a GGUF without tensors, which keeps the types of all values; no file is written if there
+ * is nothing to keep. */
 void gguf_keys_keep(const Checkpoint *gguf, Checkpoint *folder) {
     const char *arch = meta_string(gguf, "general.architecture", NULL);
     bool tokenizer = checkpoint_file(folder, TOKENIZER_FILE) != NULL;
@@ -56,6 +64,8 @@ void gguf_keys_keep(const Checkpoint *gguf, Checkpoint *folder) {
     checkpoint_close(keys);
 }
 
+/* The side file may have been edited or may come from another model, so keys that have a place are skipped
+ * here as well. */
 bool gguf_keys_return(const Checkpoint *folder, const char *arch, Checkpoint *gguf, Error *e) {
     const SideFile *f = checkpoint_file(folder, GGUF_KEYS_FILE);
     if (!f) return true;

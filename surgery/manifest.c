@@ -1,3 +1,7 @@
+/* The manifest, derope.json in a folder and a key in a GGUF: what an output was made of, by which passes, and
+ * hashes of all that it contains (manifest.h lists the members). The verbs that write outputs build it;
+ * `verify`, `inspect`, `run` and `eval` read it back. Everything in it follows from its arguments: it has no
+ * dates and no paths, so the same recipe gives the same bytes. */
 #include "surgery/manifest.h"
 
 #include <stdio.h>
@@ -13,6 +17,7 @@
 #include "surgery/spec_json.h"
 #include "surgery/version.h"
 
+/* Hashes every file that the source was mapped from, which reads all of them whole. */
 json_t *manifest_sources(const Model *m) {
     json_t *list = json_array();
     const char *last = "";
@@ -31,7 +36,8 @@ json_t *manifest_sources(const Model *m) {
     return list;
 }
 
-/* One element of "tensors". */
+/* One element of "tensors": name, type, shape, how the bytes relate to the source's ("status"), and the hash
+ * that the writer computed while it wrote the tensor. */
 static json_t *tensor_row(const Tensor *t) {
     json_t *shape = json_array();
     for (uint32_t i = 0; i < t->rank; i++)
@@ -40,7 +46,8 @@ static json_t *tensor_row(const Tensor *t) {
                      "shape", shape, "status", tensor_status_name(tensor_status(t)), "xxh3_128", t->hash);
 }
 
-/* "files": name, size and hash of each file beside the weights, but for the manifest itself. */
+/* "files": name, size and hash of each file beside the weights. The manifest itself is left out, since it
+ * cannot contain its own hash. */
 static json_t *side_files(const Checkpoint *out) {
     json_t *list = json_array();
     for (size_t i = 0; i < out->n_files; i++) {
@@ -54,6 +61,8 @@ static json_t *side_files(const Checkpoint *out) {
     return list;
 }
 
+/* One hash over all keys of a GGUF except the manifest's own, which cannot contain its own hash. Keys are
+ * hashed in the order of the file. */
 void manifest_keys_hash(const Checkpoint *c, char out[33]) {
     Hash *h = hash_new();
     for (size_t i = 0; i < c->n_meta; i++) {
@@ -68,6 +77,7 @@ void manifest_keys_hash(const Checkpoint *c, char out[33]) {
     hash_finish(h, out);
 }
 
+/* The manifest is a key in a GGUF and a file in a folder. NULL without an error means that there is none. */
 json_t *manifest_read(const Checkpoint *c, Error *e) {
     size_t n;
     const char *text = c->format == FORMAT_GGUF ? meta_string(c, MANIFEST_KEY, &n) : NULL;
@@ -75,6 +85,8 @@ json_t *manifest_read(const Checkpoint *c, Error *e) {
     return c->format == FORMAT_GGUF ? NULL : checkpoint_json(c, MANIFEST_FILE, e);
 }
 
+/* A short form of the spec's layers: only what the passes of derope change, which is position, window and
+ * rotation. */
 json_t *manifest_layers(const ModelSpec *s) {
     json_t *spec = spec_to_json(s), *list = json_array();
     const json_t *all = json_object_get(spec, "layers");
@@ -89,6 +101,8 @@ json_t *manifest_layers(const ModelSpec *s) {
     return list;
 }
 
+/* `report` is that of the export which made `out`, `sources` the value of manifest_sources, and `extra` (or
+ * NULL) an object whose members are added. */
 json_t *manifest_build(const Model *m, const ExportReport *report, const Checkpoint *out,
                        const json_t *sources, const json_t *extra) {
     const Carrier *carrier = report->carrier;

@@ -1,3 +1,10 @@
+/* Binding: from the tensors of a checkpoint to the roles of a model. For each row of the family's table
+ * (family.h) and each layer the tensor of that name is looked up, checked against the shape that role_shape
+ * computes from the spec, and described in the layout that all models share (model.h). Called by model_open.c
+ * once the spec is known; afterwards passes, export and recal/ ask for tensors by role only.
+ *
+ * No weight is read or copied here, apart from the attention sinks. All changes of layout are views
+ * (formats/tensor_views.h) that are applied when somebody reads rows. */
 #include "surgery/model_bind.h"
 
 #include <stdlib.h>
@@ -13,6 +20,7 @@
 
 /* ---- rows of the family's table ---- */
 
+/* The pattern of a row in the naming of the source's container. */
 static const char *row_name(const Model *m, const TensorName *row) {
     return m->source->format == FORMAT_GGUF ? row->gguf : row->hf;
 }
@@ -22,18 +30,22 @@ static bool by_expert(const Model *m, const TensorName *row) {
     return strstr(row_name(m, row), "%e") != NULL;
 }
 
+/* The pattern of a layer's tensor has "%d", the place of the layer's number; the embedding, the final norm
+ * and the head have none. */
 static bool in_layers(const TensorName *row) {
     return strstr(row->hf, "%d") != NULL;
 }
 
-/* The tensor that a row names; `expert` matters where each has one of its own. */
+/* The tensor that a row names, or NULL. `expert` is used only if the pattern has "%e", which means that every
+ * expert has a tensor of its own. */
 static const Tensor *find_by_row(const Model *m, const TensorName *row, int layer, int expert) {
     char name[128];
     tensor_name(row, layer, expert, m->source->format, name);
     return checkpoint_find(m->weights, name);
 }
 
-/* True if another row of the family names the same role, and its tensor is there. */
+/* True if another row of the family names the same role and its tensor is there. Some families have two rows
+ * for one role; a missing tensor is an error only if the file has neither. */
 static bool has_other_name(const Model *m, const TensorName *row, int layer) {
     const LayerSpec *l = spec_layer(&m->spec, layer);
     for (const TensorName *other = m->family->tensors; other->hf; other++)
@@ -42,6 +54,7 @@ static bool has_other_name(const Model *m, const TensorName *row, int layer) {
     return false;
 }
 
+/* Sets the error for a tensor that the spec asks for. Returns false. */
 static bool missing(const Model *m, const TensorName *row, int layer, int expert, Error *e) {
     char name[128];
     tensor_name(row, layer, expert, m->source->format, name);
@@ -50,6 +63,8 @@ static bool missing(const Model *m, const TensorName *row, int layer, int expert
 
 /* ---- biases ---- */
 
+/* The flag of the spec that says whether a layer has this bias. The three biases of the MLP share one flag,
+ * because no architecture has only some of them; check_mlp_biases checks that. */
 static bool *bias_flag(LayerSpec *l, TensorRole role) {
     switch (role) {
     case ROLE_Q_BIAS:
@@ -67,13 +82,14 @@ static bool *bias_flag(LayerSpec *l, TensorRole role) {
     }
 }
 
-/* Whether the spec asks for a tensor of this role. */
+/* Whether the spec asks for a tensor of this role in this layer. */
 static bool has_role(const Model *m, TensorRole role, int layer) {
     uint64_t shape[3];
     return role_shape(&m->spec, spec_layer(&m->spec, layer), role, shape) != 0;
 }
 
-/* A GGUF has no keys that say whether projections have biases: they are bound where the tensors are there. */
+/* Clears the bias flags of all layers. A GGUF has no keys that say whether projections have biases, so
+ * bind_one sets each flag again when it finds the tensor. */
 static void forget_biases(ModelSpec *s) {
     for (uint32_t i = 0; i < s->n_layers; i++)
         for (int role = 0; role < ROLE_COUNT; role++)
@@ -82,7 +98,8 @@ static void forget_biases(ModelSpec *s) {
 
 /* ---- one tensor ---- */
 
-/* Gives a tensor of a GGUF of ours the type that it had before it was widened. */
+/* Gives a tensor the type that it had before export widened it to F32 for llama.cpp. `dtypes` comes from the
+ * key DEROPE_DTYPES; a name in it that does not fit the stored type is ignored. */
 static void restore_dtype(const json_t *dtypes, Tensor *t) {
     const char *name = json_get_string(dtypes, t->name);
     DType before;
@@ -97,8 +114,9 @@ static bool lies_transposed(const Model *m, const TensorName *row, const Tensor 
            dtype_info(t->storage_dtype)->block_elems == 1;
 }
 
-/* The shape has to be that of the role; of all parts together in a fused tensor; exchanged where it lies
- * transposed. */
+/* Compares the tensor's shape with the one that role_shape computes. A fused tensor has the rows of all its
+ * parts together, and a transposed one has the last two dimensions exchanged. Sets an error with both shapes
+ * if they differ. */
 static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int layer, const Tensor *t,
                          Error *e) {
     uint64_t want[3];
@@ -141,14 +159,17 @@ static bool in_our_layout(Model *m, const TensorName *row, Fused fused, int laye
     return true;
 }
 
-/* Notes that the row's tensors, one or one for each expert, have a role. */
+/* Marks the row's tensors, one or one for each expert, as bound, so that bind_others does not carry them a
+ * second time. */
 static void mark_bound(const Model *m, const TensorName *row, int layer, bool *bound) {
     uint32_t n = by_expert(m, row) ? m->spec.layers[layer].n_experts : 1;
     for (uint32_t i = 0; i < n; i++)
         bound[find_by_row(m, row, layer, (int)i) - m->weights->tensors] = true;
 }
 
-/* One tensor [experts, ...] over the tensors of all experts, none of which is read. */
+/* Makes one tensor [experts, ...] of tensors that the file has for each expert. The result is a view whose
+ * parts are the stored tensors; nothing is read. Fails if one of them is missing or tensor_stack cannot join
+ * them. */
 static bool stack_experts(Model *m, const TensorName *row, int layer, Tensor *out, Error *e) {
     uint32_t n = m->spec.layers[layer].n_experts;
     const Tensor **each = xcalloc(n, sizeof *each);
@@ -162,7 +183,8 @@ static bool stack_experts(Model *m, const TensorName *row, int layer, Tensor *ou
     return ok;
 }
 
-/* Binds the tensor of one row in one layer (-1: outside), if the spec asks for it and it is not bound yet. */
+/* Binds the tensor of one row in one layer (-1: outside the layers), if the spec asks for it and no other row
+ * has bound it yet. Sets bound[i] for the tensors of the checkpoint that are taken. */
 static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *dtypes, bool *bound,
                      Error *e) {
     bool gguf = m->source->format == FORMAT_GGUF;
@@ -200,8 +222,8 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
 
 /* ---- tensors without a role ---- */
 
-/* Tensors that many files have and nobody needs a notice about: they hold what the configuration says anyway.
- */
+/* Tensors that many files contain and that need no notice: rotary frequencies, tables and mask constants hold
+ * what the configuration or the keys say anyway, and the head of a tied model is a copy of the embedding. */
 static bool harmless(const Model *m, const char *name) {
     static const char *const known[] = {"rotary_emb.inv_freq", "masked_bias", "rope_freqs.weight",
                                         "rope_factors_long.weight", "rope_factors_short.weight"};
@@ -229,8 +251,9 @@ static long number_at(const char *name, const char *pattern, const char *hole) {
     return *name ? -1 : found;
 }
 
-/* A tensor of layer 12 in a model of 12 layers (or of expert 8 of 8) means that the configuration or the file
- * is wrong; carrying it silently would make a wrong model. */
+/* Refuses a tensor that belongs to a layer or an expert beyond the stated number. A tensor of layer 12 in a
+ * model of 12 layers means that the configuration or the file is wrong, and carrying it silently would make a
+ * wrong model. */
 static bool check_beyond(const Model *m, const char *name, Error *e) {
     for (const TensorName *row = m->family->tensors; row->hf; row++) {
         const char *pattern = row_name(m, row);
@@ -245,7 +268,9 @@ static bool check_beyond(const Model *m, const char *name, Error *e) {
     return true;
 }
 
-/* Keeps the tensors that no row bound, and tells about them in one notice. */
+/* Keeps the tensors that no row bound as ROLE_OTHER, so that an export can copy them, and appends one notice
+ * about all of them. A notice for each would fill the screen for checkpoints with a vision tower, for
+ * example. */
 static bool bind_others(Model *m, const bool *bound, Error *e) {
     const Checkpoint *c = m->weights;
     size_t n = 0;
@@ -342,6 +367,8 @@ static int by_origin(const void *a, const void *b) {
     return x->origin < y->origin ? -1 : 1;
 }
 
+/* The steps: index, bind every row in every layer, check what was found, keep the rest, and sort. The index
+ * by role is made twice: empty before the first look-up, and again after sorting has moved the tensors. */
 bool model_bind(Model *m, const json_t *dtypes, Error *e) {
     const Checkpoint *c = m->weights;
     bool *bound = xcalloc(c->n_tensors, sizeof *bound); /* tensors of `c` that have a role */

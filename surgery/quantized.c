@@ -1,3 +1,10 @@
+/* Reading folders whose weights are packed by a quantization_config. transformers stores such a weight as two
+ * or more tensors (values and scales) under names of their own. A view is a second checkpoint over the same
+ * files in which each of them is one plain tensor again, under the name that the family's table expects;
+ * formats/hf_quantization.h decodes the rows when they are read. model_open.c binds the view instead of the
+ * source.
+ *
+ * To add a kind of packing, write a function that fills v->out and add a row to `kinds`. */
 #include "surgery/quantized.h"
 
 #include <string.h>
@@ -7,13 +14,13 @@
 #include "formats/text.h"
 #include "surgery/notices.h"
 
-/* What is at work while a view is made. */
+/* The state of making one view, handed to the function of each kind. */
 typedef struct View {
     const Checkpoint *source;
     const json_t *model;  /* config.json */
     const json_t *config; /* its quantization_config */
-    json_t *notices;
-    Checkpoint *out;
+    json_t *notices;      /* array of strings that is appended to */
+    Checkpoint *out;      /* the view that is being filled */
 } View;
 
 /* A kind of packing that is read. */
@@ -23,6 +30,7 @@ typedef struct Kind {
     bool (*view)(View *v, Error *e);
 } Kind;
 
+/* The quant_method, which names the kind of packing in messages and in the table `kinds`. */
 const char *quantized_kind(const json_t *config) {
     const char *method = json_get_string(json_object_get(config, "quantization_config"), "quant_method");
     return method ? method : "of no kind";
@@ -37,6 +45,7 @@ static bool without(const char *name, const char *ending, char out[256]) {
     return true;
 }
 
+/* The source's tensor called `name` + `ending`, or NULL. */
 static const Tensor *find_with(const View *v, const char *name, const char *ending) {
     char full[400];
     snprintf(full, sizeof full, "%.300s%s", name, ending);
@@ -47,10 +56,12 @@ static const Tensor *find_with(const View *v, const char *name, const char *endi
 
 static const char *const scale_endings[] = {"_scale_inv", "_scale"};
 
+/* A weight in fp8. Only matrices and stacks of matrices count. */
 static bool is_fp8(const Tensor *t) {
     return t && t->rank >= 2 && (t->dtype == DTYPE_F8_E4M3 || t->dtype == DTYPE_F8_E5M2);
 }
 
+/* The tensor with the scales of an fp8 weight, under either name; NULL if the file has none. */
 static const Tensor *scale_of(const View *v, const Tensor *t) {
     const Tensor *scale = NULL;
     for (size_t i = 0; i < 2 && !scale; i++)
@@ -58,6 +69,8 @@ static const Tensor *scale_of(const View *v, const Tensor *t) {
     return scale;
 }
 
+/* True for a tensor that scale_of finds for some weight. It is consumed together with that weight and is not
+ * a tensor of the view. */
 static bool is_scale(const View *v, const char *name) {
     char base[256];
     for (size_t i = 0; i < 2; i++)
@@ -113,6 +126,8 @@ static bool add_fp8(View *v, const Tensor *t, const uint64_t block[2], Error *e)
     return true;
 }
 
+/* fp8: every tensor is either a weight (dequantised with its scale), a scale (dropped), or plain (kept). One
+ * notice says how many weights were packed, another how many scales of activations were dropped. */
 static bool view_fp8(View *v, Error *e) {
     uint64_t block[2];
     size_t packed = 0, left_out = 0;
@@ -137,6 +152,8 @@ static bool view_fp8(View *v, Error *e) {
 
 /* ---- mxfp4: X_blocks and X_scales (GPT-OSS) ---- */
 
+/* mxfp4: GPT-OSS stores an expert matrix X as X_blocks (4-bit values) and X_scales (one exponent for each 32
+ * values). The view has it as one tensor X in the block type MXFP4 of GGUF. */
 static bool view_mxfp4(View *v, Error *e) {
     size_t packed = 0;
     char base[256];
@@ -160,6 +177,7 @@ static bool view_mxfp4(View *v, Error *e) {
 
 /* ---- the kinds ---- */
 
+/* compressed-tensors has several formats, of which only float-quantized (fp8 with a scale) is read. */
 static const Kind kinds[] = {
     {"fp8", NULL, view_fp8},
     {"compressed-tensors", "float-quantized", view_fp8},
@@ -176,6 +194,8 @@ static const Kind *find_kind(const json_t *config, const char *method) {
     return NULL;
 }
 
+/* No quantization_config: no view. A kind that is not read: `*unreadable`, and the caller carries the packed
+ * tensors without looking into them. */
 bool quantized_view(const Checkpoint *source, const json_t *config, json_t *notices, Checkpoint **view,
                     bool *unreadable, Error *e) {
     View v = {.source = source,

@@ -1,20 +1,28 @@
+/* The shapes and properties of tensor roles. The shapes are read off the spec alone, so the reader
+ * (model_bind.c), the exporter and the trainer in recal/ agree on them without asking which family a model is
+ * of. role.h has the shapes as a table; the functions below compute them, one for each group of roles:
+ * outside the layers, attention, MLP. */
 #include "surgery/role.h"
 
 /* Each of the functions below sets a shape and returns its rank, or 0 where the model has no such tensor. */
 
+/* Each of the functions below sets a shape and returns its rank, or 0 where the model has no such tensor. A
+ * matrix is [rows, columns]; its rows are the outputs of the projection. */
 static uint32_t matrix(uint64_t shape[3], uint64_t rows, uint64_t cols) {
     shape[0] = rows;
     shape[1] = cols;
     return 2;
 }
 
+/* A vector of n elements. `there` says whether this model has it, because most vectors (biases, norms) depend
+ * on a flag of the spec. */
 static uint32_t vector(uint64_t shape[3], bool there, uint64_t n) {
     shape[0] = n;
     shape[1] = 1;
     return there ? 1 : 0;
 }
 
-/* Roles outside the layers. */
+/* Roles outside the layers. A tied model has no output matrix of its own: the embedding is used twice. */
 static uint32_t outer_shape(const ModelSpec *s, TensorRole role, uint64_t shape[3]) {
     switch (role) {
     case ROLE_EMBED:
@@ -32,13 +40,14 @@ static uint32_t outer_shape(const ModelSpec *s, TensorRole role, uint64_t shape[
     }
 }
 
-/* A norm on queries or keys: over one head, or over all heads together. The kind without a weight has no
- * tensor. */
+/* A norm on queries or keys: `head` elements where each head is normed by itself, `all` elements where all
+ * heads are normed together. QK_NORM_UNIT (Llama 4) has no weight and so no tensor. */
 static uint32_t norm_weight(uint64_t shape[3], QkNorm norm, uint64_t head, uint64_t all) {
     return vector(shape, norm == QK_NORM_HEAD || norm == QK_NORM_FULL, norm == QK_NORM_FULL ? all : head);
 }
 
-/* q and kv are the outputs of all heads together. */
+/* Roles of attention. With grouped-query attention there are fewer key/value heads than query heads, so k and
+ * v have fewer rows than q. Below, q and kv are the outputs of all heads together. */
 static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
     uint64_t q = (uint64_t)l->n_heads * l->head_dim, kv = (uint64_t)l->n_kv_heads * l->head_dim,
              w = s->hidden_size;
@@ -75,7 +84,8 @@ static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRo
     }
 }
 
-/* Puts the number of experts before the shape of an MLP's tensor: [f, d] becomes [E, f, d]. */
+/* Puts the number of experts in front of the shape of an MLP's tensor: [f, d] becomes [E, f, d], and a bias
+ * [f] becomes [E, f]. A plain MLP keeps its shape. */
 static uint32_t times_experts(const LayerSpec *l, uint64_t shape[3], uint32_t rank) {
     if (!l->n_experts || !rank) return rank;
     if (rank == 2) shape[2] = shape[1];
@@ -84,6 +94,8 @@ static uint32_t times_experts(const LayerSpec *l, uint64_t shape[3], uint32_t ra
     return rank + 1;
 }
 
+/* Roles that every expert has, in the shape of one expert. An MLP without a gate computes down(act(up(x))).
+ */
 static uint32_t mlp_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
     uint64_t f = l->ffn_dim, w = s->hidden_size;
     switch (role) {
@@ -104,6 +116,8 @@ static uint32_t mlp_shape(const ModelSpec *s, const LayerSpec *l, TensorRole rol
     }
 }
 
+/* Roles around the MLP, and the MLP itself. The shared expert of Llama 4 has the size of the others, but
+ * there is one of it, so its matrices are not stacked. */
 static uint32_t ffn_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
     uint64_t w = s->hidden_size;
     /* Parallel layers with one norm for both use attention's. */
@@ -129,12 +143,15 @@ static uint32_t ffn_shape(const ModelSpec *s, const LayerSpec *l, TensorRole rol
     }
 }
 
+/* Attention is asked first; a rank of 0 there means that the role belongs to the MLP or that the model does
+ * not have it. */
 uint32_t role_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
     if (!l) return outer_shape(s, role, shape);
     uint32_t rank = attention_shape(s, l, role, shape);
     return rank ? rank : ffn_shape(s, l, role, shape);
 }
 
+/* The enum lists these roles one after the other (role.h), so a range is enough. */
 bool role_is_mlp(TensorRole role) {
     return role >= ROLE_GATE && role <= ROLE_DOWN_BIAS;
 }
@@ -145,6 +162,8 @@ bool role_is_bias(TensorRole role) {
            (role >= ROLE_GATE_BIAS && role <= ROLE_DOWN_BIAS);
 }
 
+/* Biases of LayerNorms are left out: what is asked for is the factor that multiplies, to which a unit offset
+ * or a scale can be applied. */
 bool role_is_norm(TensorRole role) {
     switch (role) {
     case ROLE_FINAL_NORM:
@@ -160,15 +179,19 @@ bool role_is_norm(TensorRole role) {
     }
 }
 
-/* A norm divides by the length of what it gets, so a factor in q_proj before it would be lost. */
+/* A norm divides by the root mean square of its input, so a factor in q_proj before it would be cancelled;
+ * the weight of the norm takes the factor instead. */
 bool role_takes_scale(const LayerSpec *l, TensorRole role) {
     return l->q_norm != QK_NORM_NONE ? role == ROLE_Q_NORM : role == ROLE_Q || role == ROLE_Q_BIAS;
 }
 
+/* RoPE turns queries and keys; their biases are added before the rotation, so their elements are ordered like
+ * the rows. */
 bool role_is_rotated(TensorRole role) {
     return role == ROLE_Q || role == ROLE_K || role == ROLE_Q_BIAS || role == ROLE_K_BIAS;
 }
 
+/* The names appear in error messages only. They are not part of any file format. */
 const char *role_name(TensorRole role) {
     static const char *const names[ROLE_COUNT] = {
         [ROLE_EMBED] = "embed",
