@@ -1,5 +1,7 @@
-/* The layout of a training step's activations. lay_out is run once to count and once to carve; see
- * workspace.h. */
+/* The memory of a training step's forward pass: the activations that backward.c needs of each layer, and
+ * buffers that all layers share. forward.c fills them. Without `keep` (a teacher, or a batch that wants no
+ * gradients) all layers write to the same arrays, because nothing is read again. lay_out is run twice over
+ * the same code, once to count the bytes and once to hand out the memory (workspace.h). */
 #include "recal/activations.h"
 
 #include <stdlib.h>
@@ -52,6 +54,8 @@ static void lay_out(ForwardPass *p, const ModelSpec *s, bool keep) {
     Workspace *w = &p->workspace;
     LayerSizes largest = layer_sizes_largest(s);
     size_t N = p->N;
+    /* Buffers of the pass: the residual stream, a branch's input and output, and what the experts gather and
+     * give. */
     p->x = workspace_floats(w, N, largest.C);
     p->normed = workspace_floats(w, N, largest.C);
     p->branch = workspace_floats(w, N, largest.C);
@@ -59,6 +63,7 @@ static void lay_out(ForwardPass *p, const ModelSpec *s, bool keep) {
     p->hidden = workspace_floats(w, N, layer_sizes_widest(s));
     p->expert_in = workspace_floats(w, N, largest.top_k * largest.C);
     p->expert_out = workspace_floats(w, N, largest.top_k * largest.C);
+    /* Then the layers, each with its own arrays or all with the same ones. */
     SavedActivations shared = {0};
     if (!keep) shared = lay_out_layer(w, &largest, N);
     for (uint32_t i = 0; i < s->n_layers; i++) {

@@ -1,5 +1,6 @@
-/* Reading plain, gzip and zstd files piece by piece. One function for each kind of file appends the next
- * piece; which one it is follows from the end of the file's name. */
+/* Reading plain, gzip and zstd files piece by piece, for the texts of training and evaluation (text_data.c).
+ * One function for each kind of file appends the next piece; which one it is follows from the end of the
+ * file's name. A file that is cut short is an error, because training on half a text would go unnoticed. */
 #include "recal/decompress.h"
 
 #include <errno.h>
@@ -38,6 +39,7 @@ static ssize_t read_file(Decompressor *u, uint8_t *out, Error *e) {
     return n;
 }
 
+/* Appends the next piece of an uncompressed file. Nothing is appended at its end. */
 static bool read_plain(Decompressor *u, Buffer *out, Error *e) {
     buffer_reserve(out, PIECE);
     ssize_t n = read_file(u, out->data + out->size, e);
@@ -90,6 +92,8 @@ Decompressor *decompressor_open(const char *path, Error *e) {
     struct stat st;
     int fd = file_open(path, 0, e);
     if (fd < 0) return NULL;
+    /* Opening a folder succeeds on Linux and only reading fails; the error is given here, where the path is
+     * known. */
     if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
         close(fd);
         errno = EISDIR;

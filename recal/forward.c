@@ -13,6 +13,8 @@
 #include "recal/ops/linear.h"
 #include "recal/transformer_layer.h"
 
+/* One description per sequence of the batch, all over the saved activations of the layer; the caller frees
+ * the array. Backward uses the same descriptions, with the log-sum-exp that forward wrote. */
 Attention *forward_attention_describe(const ForwardPass *p, uint32_t layer, const float *sinks) {
     const SavedActivations *s = &p->saved[layer];
     LayerSizes z = layer_sizes(p->net->spec, layer);
@@ -116,6 +118,7 @@ static void forward_layer(ForwardPass *p, uint32_t layer) {
 
 void forward_pass_run(ForwardPass *p, const int32_t *ids) {
     const Net *n = p->net;
+    /* The head is not part of this pass: head_loss.c runs it on p->normed in blocks of rows. */
     embedding_forward(n->pool, p->x, net_at(n, n->weights, ROLE_EMBED, -1), ids,
                       (float)n->spec->embedding_scale, p->N, n->spec->hidden_size);
     for (uint32_t i = 0; i < n->spec->n_layers; i++)

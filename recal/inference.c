@@ -60,12 +60,16 @@ typedef struct Chunk {
 static void run_attention(const Net *n, uint32_t layer, const LayerParams *w, KvLayer *c,
                           const RopeTable *rope, const float *in, ChunkBuffers *b, Chunk at) {
     const LayerSpec *l = &n->spec->layers[layer];
+    /* Step 1: keys and values are computed directly in the cache's next rows. QK-norm may work in place,
+     * because no backward pass needs what it read. */
     kv_make_room(c, at.n);
     float *k = c->k + c->n * c->row, *v = c->v + c->n * c->row;
     QkvBuffers qkv = {
         .q = b->q, .q_linear = b->q, .k = k, .k_linear = k, .v = v, .q_rstd = b->rstd, .k_rstd = b->rstd};
     qkv_forward(n, layer, w, &qkv, in, rope, at.first, at.n, at.n);
     c->n += at.n;
+    /* Step 2: the chunk's queries against all rows of the cache. Query and key rows have different
+     * positions, which first_query and first_key tell. */
     Attention a = layer_attention(l, w->sinks);
     a.queries = at.n;
     a.keys = c->n;
@@ -76,6 +80,7 @@ static void run_attention(const Net *n, uint32_t layer, const LayerParams *w, Kv
     a.v = c->v;
     a.out = b->out;
     attention_forward(n->pool, &a, 1);
+    /* Step 3: back to the hidden size. */
     linear_forward(n->pool, b->branch, b->out, w->o, w->o_bias, at.n, (size_t)l->n_heads * l->head_dim,
                    n->spec->hidden_size);
 }
@@ -87,6 +92,8 @@ static void run_experts(const Net *n, const LayerSpec *l, const LayerParams *w, 
     ExpertActivations a = {
         .in = b->expert_in, .out = b->expert_out, .gate = b->gate, .up = b->up, .hidden = b->gate};
     experts_forward(n->pool, &x, &b->dispatch, &a, b->branch, in, N);
+    /* The shared expert reads the same input; its output takes the routed experts' memory, which is free
+     * again. */
     if (!l->shared_expert) return;
     MlpParams shared = shared_mlp_params(w);
     mlp_forward(n, l->activation, &shared, b->expert_out, in, b->gate, b->up, b->gate, N, l->ffn_dim);
@@ -158,10 +165,13 @@ static bool run_layers(const Net *n, KvCache *kv, const int32_t *ids, ChunkBuffe
 
 bool net_run(const Net *n, KvCache *kv, const int32_t *ids, size_t n_ids, size_t skip, LogitSink sink,
              void *context, Error *e) {
+    /* Everything is checked before the cache changes, so a refused call leaves it as it was. */
     if (n_ids > kv->max_tokens - kv->length)
         return error_set(e, ERR_FAILED, "%zu tokens after %zu pass the %zu the cache was made for", n_ids,
                          kv->length, kv->max_tokens);
     if (!tokens_known(n->spec, ids, n_ids, 0, e)) return false;
+    /* `total` is the length that scalings by length (dynamic NTK, LongRoPE) use for all chunks of this call.
+     * The largest chunk decides the size of the buffers. */
     size_t total = kv->length + n_ids, largest = n_ids < KV_CHUNK ? n_ids : KV_CHUNK;
     ChunkBuffers b = {0};
     lay_out(&b, n->spec, largest);
@@ -170,6 +180,8 @@ bool net_run(const Net *n, KvCache *kv, const int32_t *ids, size_t n_ids, size_t
     for (size_t done = 0; ok && done < n_ids;) {
         Chunk at = {.first = kv->length, .n = n_ids - done < KV_CHUNK ? n_ids - done : KV_CHUNK};
         ok = run_layers(n, kv, ids + done, &b, at, total, e);
+        /* Only the rows behind the first `skip` tokens get logits, which for a prompt saves nearly all of
+         * the head's work. */
         if (ok && sink && done + at.n > skip)
             ok = run_head(n, &b, done, skip > done ? skip - done : 0, at.n, sink, context, e);
         kv->length += at.n;

@@ -1,4 +1,8 @@
-/* Memory of the KV cache, dropping rows that left the window, snapshot and restore. See kv_cache.h. */
+/* The KV cache of inference.c: memory for the keys and values of the tokens that have run, dropping the rows
+ * that have left a layer's window, snapshot and restore. Layers without a window keep a row for every token.
+ * Layers with one keep the window and one chunk, so their memory does not grow with the text. Questions of
+ * an evaluation (recal/evaluate/evaluate_scene.c) use snapshots to read a long text only once. See
+ * kv_cache.h for the interface. */
 #include "recal/kv_cache.h"
 
 #include <stdlib.h>
@@ -25,6 +29,7 @@ static void lay_out(KvLayer *layers, Workspace *w, const ModelSpec *s, size_t ma
     }
 }
 
+/* The layout is counted without allocating anything, so the result is exactly what kv_new takes. */
 uint64_t kv_bytes(const ModelSpec *s, size_t max_tokens) {
     Workspace w = {0};
     KvLayer *layers = xcalloc(s->n_layers, sizeof *layers);
@@ -45,6 +50,7 @@ KvCache *kv_new(const Net *n, size_t max_tokens, Error *e) {
         kv_free(kv);
         return NULL;
     }
+    /* The first call counted the memory; this one sets the pointers. */
     lay_out(kv->layers, &kv->workspace, s, max_tokens);
     return kv;
 }
@@ -81,6 +87,8 @@ void kv_make_room(KvLayer *c, size_t n) {
     if (c->n + n <= c->capacity) return;
     /* Only windowed layers get here: global ones have room for every token of the sequence. */
     size_t keep = reachable_rows(c), drop = c->n - keep;
+    /* The rows that are still visible move to the beginning. This happens about once in KV_CHUNK tokens.
+     */
     memmove(c->k, c->k + drop * c->row, keep * c->row * sizeof(float));
     memmove(c->v, c->v + drop * c->row, keep * c->row * sizeof(float));
     /* Row 0 is now the oldest row that was kept. */
@@ -127,6 +135,7 @@ KvSnapshot *kv_snapshot(const KvCache *kv, Error *e) {
     lay_out_snapshot(s, kv);
     for (size_t i = 0; i < s->n_layers; i++) {
         const KvLayer *from = &kv->layers[i], *to = &s->layers[i];
+        /* The snapshot keeps the last to->n rows of the layer. */
         size_t skip = (from->n - to->n) * from->row, bytes = to->n * to->row * sizeof(float);
         if (!to->k) continue; /* nothing was copied for this layer */
         memcpy(to->k, from->k + skip, bytes);
@@ -143,6 +152,8 @@ void kv_snapshot_free(KvSnapshot *s) {
 }
 
 void kv_restore(KvCache *kv, const KvSnapshot *s) {
+    /* The cache may only have grown since the snapshot was taken. Full layers then still hold the old rows
+     * at their places; windowed layers may have dropped some and get them back from the copy. */
     kv->length = s->length;
     for (size_t i = 0; i < s->n_layers; i++) {
         const KvLayer *from = &s->layers[i];

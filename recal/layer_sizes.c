@@ -1,6 +1,7 @@
-/* Sizes of a layer's activations, from its spec. A size of 0 stands for "the layer has no such thing": a
- * piece of a workspace with 0 columns takes no memory and is NULL, so that layout functions need no
- * conditions. */
+/* Sizes of a layer's activations in floats per token, computed from its spec. Layouts of memory
+ * (activations.c, backward.c, inference.c) and the code of a layer take their shapes from here, so they
+ * cannot differ. A size of 0 stands for "the layer has no such thing": a piece of a workspace with 0 columns
+ * takes no memory and is NULL, so that layout functions need no conditions. */
 #include "recal/layer_sizes.h"
 
 /* How many rows the QK-norm makes of one token: one for all heads together, or one for each head. */
@@ -11,6 +12,7 @@ static size_t norm_rows(QkNorm norm, uint32_t heads) {
 
 LayerSizes layer_sizes(const ModelSpec *s, uint32_t layer) {
     const LayerSpec *l = &s->layers[layer];
+    /* A mixture of experts runs top_k MLPs per token, so its MLP activations are top_k times as wide. */
     LayerSizes z = {.C = s->hidden_size,
                     .q = (size_t)l->n_heads * l->head_dim,
                     .kv = (size_t)l->n_kv_heads * l->head_dim,
@@ -62,6 +64,8 @@ LayerSizes layer_sizes_largest(const ModelSpec *s) {
 }
 
 size_t layer_sizes_widest(const ModelSpec *s) {
+    /* Buffers that hold either queries or an MLP's activation, one after the other, need the largest of
+     * these widths. */
     LayerSizes most = layer_sizes_largest(s);
     size_t widest = most.C;
     /* With a shared expert, shared_up is one MLP's width and never more than `up`. */

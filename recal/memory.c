@@ -1,4 +1,6 @@
-/* Available memory, from /proc and /sys. */
+/* How much memory is available, from /proc/meminfo and the limits of a container in /sys. The verbs (cmd)
+ * call memory_check before large allocations, because Linux would grant them and kill the process later, when
+ * the pages are touched. */
 #include "recal/memory.h"
 
 #include <stdio.h>
@@ -29,6 +31,7 @@ uint64_t memory_available(void) {
     /* The limit of a container (cgroup version 2), if there is one. */
     uint64_t limit = read_number("/sys/fs/cgroup/memory.max"),
              used = read_number("/sys/fs/cgroup/memory.current");
+    /* Inside a container the smaller of the two values counts. */
     uint64_t room = limit > used ? limit - used : 0;
     return room && room < available ? room : available;
 }

@@ -1,4 +1,7 @@
-/* The MLP and its gradients; see mlp.h. */
+/* The gated MLP of a layer, hidden = act(gate) * up (arXiv 2002.05202), or act(up) without a gate, and its
+ * gradients; see mlp.h. It serves the dense layers and the shared expert of a mixture; routed experts have
+ * their own loops in ops/experts.c. The functions at the top of the file pick the parameters of each kind
+ * from those of a layer. */
 #include "recal/mlp.h"
 
 #include "recal/ops/activation.h"
@@ -14,6 +17,8 @@ MlpParams shared_mlp_params(const LayerParams *p) {
     return (MlpParams){.gate = p->shared_gate, .up = p->shared_up, .down = p->shared_down};
 }
 
+/* `p` points at weights or at gradients, which are laid out alike. The matrices of all experts lie one
+ * behind the other under one role. */
 ExpertParams expert_params(const LayerParams *p) {
     return (ExpertParams){.router = p->router,
                           .router_bias = p->router_bias,

@@ -1,4 +1,8 @@
-/* Laying out, loading and freeing the weights of a net. */
+/* A net: a model's weights in fp32, in one block of memory, ready to be run and trained. This file places
+ * the parameters in the block, fills it from a checkpoint (net_open) or at random (net_random), and hands
+ * trained weights back to the model (net_update_model). Training (train.c) and inference (inference.c) find
+ * a parameter in the block with net_at; gradients and AdamW's moments are blocks of the same layout, so the
+ * same offsets serve all of them. */
 #include "recal/net.h"
 
 #include <cblas.h>
@@ -19,6 +23,7 @@
 static void add_param(Net *n, Workspace *w, TensorRole role, int layer) {
     uint64_t shape[3];
     uint32_t rank = role_shape(n->spec, spec_layer(n->spec, layer), role, shape);
+    /* A rank of 0 says that the architecture or this layer has no such tensor. */
     if (!rank) return;
     size_t rows = 1, cols = shape[rank - 1];
     for (uint32_t i = 0; i + 1 < rank; i++)
@@ -26,12 +31,15 @@ static void add_param(Net *n, Workspace *w, TensorRole role, int layer) {
     /* The payload, and not w->used: there are no red zones inside the block of weights. */
     size_t offset = w->payload / sizeof(float);
     workspace_floats(w, rows, cols);
+    /* Weight decay applies to matrices only: norms and biases would be pulled away from their working point
+     * by it. */
     n->params[n->n_params++] = (Param32){.role = role,
                                          .layer = layer,
                                          .offset = offset,
                                          .rows = rows,
                                          .cols = cols,
                                          .decay = rank > 1 && !role_is_bias(role)};
+    /* Layer -1 stands for tensors outside the layers (embedding, final norm, head), hence the + 1. */
     n->offsets[(size_t)(layer + 1) * ROLE_COUNT + role] = offset + 1;
 }
 
@@ -43,6 +51,8 @@ static Net *lay_out(const ModelSpec *s, Error *e) {
     n->spec = s;
     n->params = xcalloc(((size_t)s->n_layers + 1) * ROLE_COUNT, sizeof *n->params);
     n->offsets = xcalloc(((size_t)s->n_layers + 1) * ROLE_COUNT, sizeof *n->offsets);
+    /* QK-norms without a weight norm each head by itself, so the largest head_dim is enough for their ones.
+     */
     size_t most = 0;
     for (uint32_t i = 0; i < s->n_layers; i++)
         if (s->layers[i].head_dim > most) most = s->layers[i].head_dim;
@@ -50,6 +60,7 @@ static Net *lay_out(const ModelSpec *s, Error *e) {
     /* QK-norms without a weight multiply by these; each norms one head. */
     for (size_t i = 0; i < most; i++)
         n->ones[i] = 1;
+    /* A workspace that only counts yields the offsets; the order is that of layers, then of roles. */
     Workspace w = {0};
     for (int layer = -1; layer < (int)s->n_layers; layer++)
         for (int role = 0; role < ROLE_COUNT; role++)
@@ -63,6 +74,7 @@ static Net *lay_out(const ModelSpec *s, Error *e) {
 
 /* A net with zeroed weights and its threads. */
 static Net *start(const Model *m, int n_threads, Error *e) {
+    /* Tensors of such a checkpoint hold packed weights that tensor_read_f32 cannot decode. */
     if (m->quantized_config) {
         error_set(e, ERR_INPUT, "%s: has a quantization_config (%s), whose packed weights cannot be run",
                   m->source->path, quantized_kind(m->config));
@@ -113,6 +125,9 @@ Net *net_random(const Model *m, uint64_t seed, int n_threads, Error *e) {
     Random r = random_seeded(seed);
     double any_std = 0.02; /* transformers' default of initializer_range */
     json_get_f64(m->config, "initializer_range", &any_std);
+    /* GPT-2's initialization: each layer adds two branches to the residual stream, so the matrices at the
+     * end of a branch are scaled by 1 / sqrt(2 n_layers), which keeps the variance of the stream independent
+     * of the depth. */
     double output_std = any_std / sqrt(2.0 * m->spec.n_layers);
     for (size_t i = 0; n && i < n->n_params; i++) {
         const Param32 *p = &n->params[i];
@@ -121,6 +136,7 @@ Net *net_random(const Model *m, uint64_t seed, int n_threads, Error *e) {
         bool output = p->role == ROLE_O || p->role == ROLE_DOWN || p->role == ROLE_SHARED_DOWN;
         double std = output ? output_std : any_std;
         for (size_t j = 0; j < p->rows * p->cols; j++)
+            /* Matrices are normal, norms begin at 1, and biases and sinks at 0. */
             w[j] = p->decay ? (float)(std * random_normal(&r)) : norm ? 1.0f : 0.0f;
     }
     return n;
@@ -144,6 +160,8 @@ float *net_at(const Net *n, float *block, TensorRole role, int layer) {
 
 uint64_t net_weight_bytes(const Model *m) {
     Net *n = lay_out(&m->spec, NULL);
+    /* Called before anything is allocated, to check the memory that a net will need; lay_out fails only on
+     * overflow. */
     uint64_t bytes = n ? n->n_weights * sizeof(float) : WORKSPACE_UNREACHABLE;
     net_close(n);
     return bytes;

@@ -16,6 +16,8 @@ static void distill(const LossBlock *b) {
     kl_divergence(b->pool, b->losses, b->logits, b->teacher, b->targets, b->scale, b->rows, b->vocab);
 }
 
+/* To add an objective, write its loss above and its entry here. Options, help and reports take names from
+ * this table. */
 const Objective objectives[] = {
     {.name = "next-token", .help = "cross entropy of the next token", .loss = next_token},
     {.name = "distill",

@@ -1,4 +1,7 @@
-/* AdamW over the whole block of weights; see optimizer.h for the formulas. */
+/* AdamW (arXiv 1711.05101) over the whole block of weights, with clipping of the global gradient norm; see
+ * optimizer.h for the formulas. Called once per optimizer step by train.c with the gradients that backward.c
+ * has summed. Sums are made piece by piece in a fixed order, so the result does not depend on the number of
+ * threads. */
 #include "recal/optimizer.h"
 
 #include <math.h>
@@ -19,6 +22,7 @@ bool adamw_init(AdamW *o, const Net *n, Error *e) {
     lay_out(o, n);
     if (!workspace_alloc(&o->workspace, "optimizer moments", e)) return false;
     lay_out(o, n);
+    /* Both moments begin at 0; corrections 1 - beta^t make up for that. */
     memset(o->m, 0, n->n_weights * sizeof *o->m);
     memset(o->v, 0, n->n_weights * sizeof *o->v);
     return true;

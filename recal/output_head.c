@@ -1,4 +1,6 @@
-/* Logits from the final norm's output, and the gradients of that step. */
+/* The output head: logits from the final norm's output, and the gradients of that step. Used by head_loss.c
+ * in training and by inference.c. The logits of a long text would not fit into memory, so callers pass a few
+ * rows at a time. */
 #include "recal/output_head.h"
 
 #include "recal/gemm.h"
@@ -13,6 +15,8 @@ static float *head_matrix(const Net *n, float *block) {
 
 void head_logits(const Net *n, float *logits, const float *normed, size_t rows) {
     size_t C = n->spec->hidden_size, V = n->spec->vocab;
+    /* logits = logit_scale * normed w^T + bias, then cap * tanh(logits / cap) where the model has a soft cap
+     * (Gemma 2). */
     const float *bias = net_at(n, n->weights, ROLE_HEAD_BIAS, -1);
     gemm(n->pool, &(Gemm){.b_transposed = true,
                           .m = rows,
@@ -33,6 +37,8 @@ void head_backward(const Net *n, float *grads, float *dnormed, float *dlogits, c
                    const float *normed, size_t rows) {
     size_t C = n->spec->hidden_size, V = n->spec->vocab;
     float *dbias = net_at(n, grads, ROLE_HEAD_BIAS, -1), cap = (float)n->spec->logit_softcap;
+    /* In reverse order: first through the soft cap, then the bias, which collects the rows, then the
+     * product. */
     if (cap > 0) softcap_backward(n->pool, dlogits, capped, cap, rows * V);
     if (dbias) bias_backward(n->pool, dbias, dlogits, rows, V);
     /* dnormed = logit_scale * dlogits w */

@@ -1,5 +1,7 @@
-/* Tables of cosines and sines per layer. Most models rotate in the same way in all layers, some (Gemma 3) in
- * two ways; a layer therefore uses the tables of the first layer that rotates as it does. */
+/* Tables of cosines and sines per layer for a range of positions, which qkv_forward (transformer_layer.c)
+ * rotates queries and keys with. Most models rotate in the same way in all layers, some (Gemma 3) in two
+ * ways; a layer therefore uses the tables of the first layer that rotates as it does. The frequencies with
+ * all scalings come from surgery/rope_frequencies.c. */
 #include "recal/rope_tables.h"
 
 #include <stdlib.h>
@@ -24,6 +26,7 @@ RopeTable *rope_tables_new(const ModelSpec *s, size_t first, size_t n, size_t to
     RopeTable *tables = xcalloc(s->n_layers, sizeof *tables);
     for (uint32_t i = 0; i < s->n_layers; i++) {
         const LayerSpec *l = &s->layers[i];
+        /* A table of NULL makes rotate_qk leave queries and keys as they are. */
         if (l->position == POSITION_NOPE) continue;
         uint32_t owner = owner_of_table(s, i);
         if (owner < i) {

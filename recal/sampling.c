@@ -6,6 +6,7 @@
 #include "recal/inference.h"
 #include "recal/random.h"
 
+/* State of one call of generate_tokens; also the context of its logits sink. */
 typedef struct Sampler {
     const GenerateOptions *o;
     size_t vocab; /* logits in a row */
@@ -16,6 +17,7 @@ typedef struct Sampler {
 
 /* The index of the largest logit; of equal ones the first. */
 static int32_t likeliest(const float *logits, size_t n) {
+    /* Comparisons with NaN are false, so a NaN never replaces an earlier logit. */
     size_t best = 0;
     for (size_t i = 1; i < n; i++)
         if (logits[i] > logits[best]) best = i;
@@ -55,6 +57,7 @@ bool generate_tokens(Net *n, const int32_t *prompt, size_t n_prompt, const Gener
     /* The prompt is run in one go and only its last logits are computed; each new token is then run alone. */
     Sampler s = {.o = o, .vocab = vocab, .known = known, .random = random_seeded(o->seed)};
     bool ok = net_run(n, kv, prompt, n_prompt, n_prompt - 1, take_last, &s, e);
+    /* The last token is handed on but not run, since nobody needs the logits after it. */
     for (size_t i = 0; ok && i < o->tokens && s.token != o->stop_token; i++) {
         ok = sink(context, s.token, e);
         if (ok && i + 1 < o->tokens) ok = net_run(n, kv, &(int32_t){s.token}, 1, 0, take_last, &s, e);

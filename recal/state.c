@@ -18,11 +18,15 @@
 #include "surgery/options.h"
 #include "surgery/spec_json.h"
 
+/* The training loop (train.c) saves a state about once a minute, on an interruption and at its end, and loads
+ * it when a run is resumed. A run that was interrupted then goes on with the same numbers as one that was
+ * not. */
 static const char magic[8] = "derope-1";
 
 /* Takes a net's spec and weights into the hash. */
 static void hash_net(Hash *h, const Net *n) {
     Buffer b = {0};
+    /* The spec is part of the key because a change of it, such as dropping RoPE, changes no weight. */
     json_t *spec = spec_to_json(n->spec);
     json_print(spec, 0, &b);
     hash_update(h, b.data, b.size);
@@ -36,6 +40,7 @@ StateKey state_key(const Net *n, const Net *teacher, const int32_t *ids, size_t 
                    const TrainOptions *o) {
     StateKey k;
     Buffer b = {0};
+    /* Options are hashed as text, so the key does not depend on the padding or the order of the struct. */
     options_print(train_options, o, &b);
     buffer_printf(&b, "weights=%zu\n", n->n_weights);
     Hash *h = hash_new();
@@ -93,6 +98,8 @@ static bool check_file(const ByteSource *f, const Net *n, uint64_t *header, Erro
     uint64_t floats = 3 * (uint64_t)n->n_weights * sizeof(float);
     if (f->size < 16 || memcmp(f->map, magic, sizeof magic) != 0)
         return error_set(e, ERR_INPUT, "%s: not a training state", f->path);
+    /* The length of the file must match exactly, which also finds files that were cut short before the
+     * costly hash is computed. */
     memcpy(header, f->map + 8, sizeof *header);
     if (*header > f->size || f->size != 16 + *header + floats + 32)
         return error_set(
@@ -101,17 +108,22 @@ static bool check_file(const ByteSource *f, const Net *n, uint64_t *header, Erro
             f->path, (unsigned long long)f->size, (unsigned long long)(16 + floats + 32),
             (unsigned long long)*header);
     char digest[33];
+    /* The digits at the end are the hash of everything before them. */
     hash_bytes(f->map, f->size - 32, digest);
     return memcmp(digest, f->map + f->size - 32, 32) == 0 ||
            error_set(e, ERR_INPUT, "%s: damaged (its hash does not match)", f->path);
 }
 
 bool state_load(const char *path, const StateKey *key, Net *n, AdamW *o, TrainResult *r, Error *e) {
+    /* The file is mapped instead of read, because it is three times as large as the weights. The checkpoint
+     * serves only as the owner of the mapping. */
     Checkpoint *owner = checkpoint_new(FORMAT_HF);
     const ByteSource *f = checkpoint_map(owner, path, e);
     uint64_t header = 0;
     json_t *head = f && check_file(f, n, &header, e) ? json_parse(path, f->map + 16, header, e) : NULL;
     bool ok = head != NULL;
+    /* A state of another run must never be continued: the result would depend on what happened to lie there.
+     */
     const char *its_key = json_get_string(head, "key");
     if (ok && (!its_key || strcmp(its_key, key->hash) != 0))
         ok = error_set(
@@ -121,6 +133,7 @@ bool state_load(const char *path, const StateKey *key, Net *n, AdamW *o, TrainRe
             path);
     if (ok) {
         size_t bytes = n->n_weights * sizeof(float);
+        /* The fp32 blocks lie in the order in which state_save wrote them. */
         const uint8_t *p = f->map + 16 + header;
         memcpy(n->weights, p, bytes);
         memcpy(o->m, p + bytes, bytes);

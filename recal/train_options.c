@@ -1,5 +1,8 @@
-/* Ranges are those in which a run makes sense at all. What depends on two options together is checked by
- * train_check; what depends on the text or on memory, where those are known. */
+/* The options of training with their ranges, defaults and help. The table serves three readers: flags of the
+ * command line and recipes are parsed by it (surgery/options.h), help texts are printed from it, and a
+ * training state's key (state.c) is computed from its values. The ranges are those in which a run makes
+ * sense at all. train_check tests what depends on two options together; what depends on the text or on the
+ * available memory is tested by train.c, where those are known. */
 #include "recal/train_options.h"
 
 #include <stddef.h>
@@ -9,25 +12,29 @@
 /* Context lengths and batches up to this fit 32 bits with room to multiply. */
 enum { MAX_SMALL = 1 << 24 };
 
-/* The objective is stored as a pointer into the table of objectives, and belongs to a state's key by its
- * name. */
+/* Parses the name of an objective. The struct stores a pointer into the table of objectives.c. */
 static bool set_objective(void *options, const char *text, Error *e) {
     TrainOptions *o = options;
     o->objective = objective_by_name(text);
     return o->objective || error_set(e, ERR_USAGE, "there is no objective '%.40s'", text);
 }
 
+/* Writes the objective by name. The name and not the pointer enters a state's key, so the key is the same in
+ * every process. */
 static void print_objective(const void *options, Buffer *out) {
     const TrainOptions *o = options;
     buffer_printf(out, "%s", o->objective ? o->objective->name : "");
 }
 
-/* "next-token (cross entropy of the next token) or distill (...)" */
+/* Writes the objectives with their explanations for the help text, for example "next-token (cross entropy of
+ * the next token) or distill (...)". */
 static void list_objectives(Buffer *out) {
     for (const Objective *o = objectives; o->name; o++)
         buffer_printf(out, "%s%s (%s)", o == objectives ? "" : " or ", o->name, o->help);
 }
 
+/* Each entry names a field of TrainOptions, its range, its default and its help. `otherwise` describes a
+ * default that is computed when training starts. */
 const Option train_options[] = {
     /* The budget and the shape of a batch. */
     {.name = "tokens",
@@ -133,6 +140,7 @@ bool train_check(const TrainOptions *o, Error *e) {
     if (o->batch % o->accumulate)
         return error_set(e, ERR_USAGE, "a batch of %u sequences cannot be run in %u equal parts", o->batch,
                          o->accumulate);
+    /* With beta1 = 1 or beta2 = 1 the moments stay at 0, and the correction 1 - beta^t divides by 0. */
     if (o->lr == 0 || o->beta1 == 1 || o->beta2 == 1)
         return error_set(e, ERR_USAGE, "lr %g, beta1 %g and beta2 %g would train nothing", o->lr, o->beta1,
                          o->beta2);

@@ -1,4 +1,7 @@
-/* Parameters, norms and attention's inputs of a layer; see transformer_layer.h. */
+/* What the forward pass of training (forward.c), its backward pass (backward.c) and inference (inference.c)
+ * have in common in a layer: where its parameters lie, the norms of the residual stream, and attention's
+ * inputs. Each of the three keeps different activations, so they call these functions with buffers of their
+ * own. See transformer_layer.h for shapes. */
 #include "recal/transformer_layer.h"
 
 #include <math.h>
@@ -9,13 +12,15 @@
 #include "recal/ops/norm.h"
 #include "recal/ops/rope.h"
 
-/* A QK-norm without a weight multiplies by 1, and 1 has no gradient. */
+/* The weight of a QK-norm in `block`. A norm without one (QK_NORM_UNIT, as in Llama 4) multiplies by
+ * n->ones; a constant has no gradient, so in a block of gradients it is NULL. */
 static float *qk_norm_weight(const Net *n, float *block, QkNorm kind, TensorRole role, int layer) {
     if (kind == QK_NORM_UNIT) return block == n->weights ? n->ones : NULL;
     return net_at(n, block, role, layer);
 }
 
-/* One pointer per role; net_at gives NULL for the roles that the layer does not have. */
+/* One pointer per role into `block`, which holds weights or gradients. net_at gives NULL for roles that the
+ * layer does not have, and the layers' code tests the pointers instead of the architecture. */
 LayerParams layer_params(const Net *n, float *block, uint32_t layer) {
     int i = (int)layer;
     const LayerSpec *l = &n->spec->layers[layer];
@@ -105,6 +110,7 @@ void qkv_forward(const Net *n, uint32_t layer, const LayerParams *w, const QkvBu
 void rotate_qk(const Net *n, uint32_t layer, float *q, float *k, const RopeTable *rope, size_t N, size_t T,
                bool inverse) {
     const LayerSpec *l = &n->spec->layers[layer];
+    /* A layer without position encoding (NoPE) has no table. */
     if (!rope->cos) return;
     rope_apply(n->pool, q, rope->cos, rope->sin, N, T, l->n_heads, l->head_dim, rope->half, inverse);
     rope_apply(n->pool, k, rope->cos, rope->sin, N, T, l->n_kv_heads, l->head_dim, rope->half, inverse);
@@ -117,6 +123,8 @@ typedef struct TemperatureTask {
     size_t first, T, width;
 } TemperatureTask;
 
+/* Task: the queries of one token (Llama 4's attention temperature: layers without RoPE raise the queries
+ * slowly with the position, so that the softmax stays sharp over long texts). */
 static void temperature_row(void *context, size_t i, int thread) {
     (void)thread;
     const TemperatureTask *t = context;
@@ -133,6 +141,7 @@ void attention_temperature(Pool *p, const LayerSpec *l, float *x, size_t first, 
     if (l->temperature_scale) pool_run(p, N, temperature_row, &t);
 }
 
+/* The parts of the description that do not depend on the sequence; the caller adds rows and pointers. */
 Attention layer_attention(const LayerSpec *l, const float *sinks) {
     return (Attention){.heads = l->n_heads,
                        .kv_heads = l->n_kv_heads,

@@ -1,4 +1,7 @@
-/* Cutting pieces from one block, and the red zones between them. See workspace.h for how it is used. */
+/* Cutting pieces from one block of memory, and the red zones between them. A layout function is run twice:
+ * the first time no block exists and sizes are only added up, the second time the same calls hand out the
+ * addresses. Under the address sanitizer, the bytes between pieces are poisoned, so that an overrun from one
+ * array into the next is reported although both lie in one allocation. See workspace.h for how it is used. */
 #include "recal/workspace.h"
 
 #include <stdlib.h>
@@ -49,7 +52,10 @@ static void *piece(Workspace *w, size_t rows, size_t columns) {
         w->overflow = true;
         return NULL;
     }
+    /* Arrays that the architecture does not have are asked for with 0 columns. */
     if (!bytes) return NULL;
+    /* `payload` counts without red zones, `used` with them: the first is what workspace_bytes reports, so
+     * estimates of memory are the same under the sanitizer. */
     padded = padded / ALIGNMENT * ALIGNMENT;
     if (__builtin_add_overflow(w->payload, padded, &payload) ||
         __builtin_add_overflow(padded, (size_t)RED_ZONE, &padded) ||

@@ -1,4 +1,8 @@
-/* Writing a model card (report_card.h): the front matter, then the sections of the text in order. */
+/* Writes the README.md of a model repository (report_card.h): YAML front matter with the model index that
+ * the Hugging Face hub reads, then sections in Markdown. Called by cmd/model_card.c. The
+ * numbers come from ReportData (result_rows.c) and the lookups of result_lookup.c, as those of the HTML page
+ * do, so both say the same. Strings from results never enter the text unescaped: text_yaml and text_markdown
+ * of report_text.c write all of them. */
 #include "cmd/report/report_card.h"
 
 #include <ctype.h>
@@ -15,6 +19,8 @@
 /* At most so many rows of a table, tasks and runs of layers. */
 enum { MAX_TABLE_SERIES = 64, MAX_CARD_TASKS = 16, MAX_CARD_LAYERS = 128 };
 
+/* What all functions below share: the rows of the results, the caller's front matter, and which model the
+ * card describes. */
 typedef struct Card {
     ReportData d;
     const json_t *front; /* an object or NULL */
@@ -33,6 +39,7 @@ static bool key_fits(const char *key) {
 
 /* Writes a string, number or boolean; false for anything else and for an empty string. */
 static bool yaml_scalar(const json_t *v, Buffer *out) {
+    /* text_yaml adds quotes where YAML would read the string as something else. */
     if (json_is_string(v) && *json_string_value(v))
         text_yaml(json_string_value(v), out);
     else if (json_is_number(v) || json_is_boolean(v))
@@ -61,6 +68,7 @@ static void yaml_list(const char *key, const json_t *v, const char *added, Buffe
         buffer_free(&one);
     }
     if (!there) buffer_printf(&items, "- %s\n", added);
+    /* An empty list would be the YAML value null, so the key is written only with items below it. */
     if (items.size) buffer_printf(out, "%s:\n%s", key, buffer_string(&items));
     buffer_free(&items);
 }
@@ -70,6 +78,8 @@ static void front_keys(Card *c) {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)c->front, key, v) {
+        /* "model" and "title" are instructions to derope, "model-index" is computed from the results, and
+         * "tags" follows below. */
         static const char *const not_written[] = {"model", "title", "tags", "model-index"};
         bool written = key_fits(key);
         for (size_t i = 0; i < sizeof not_written / sizeof *not_written; i++)
@@ -88,6 +98,7 @@ static void front_keys(Card *c) {
 /* The file name of the (first) text that perplexity was measured on. */
 static const char *text_name(Card *c) {
     const char *name = rows_string(json_array_get(json_object_get(c->d.results, "texts"), 0), "file");
+    /* The folder says nothing to a reader of the card and may reveal a private path. */
     const char *slash = strrchr(name, '/');
     name = slash && slash[1] ? slash + 1 : name;
     return *name ? text_clip(&c->d.arena, name, 80) : "held-out text";
@@ -104,7 +115,8 @@ static void index_task(Card *c, const char *type, const char *dataset) {
     text_put(c->out, "\n    metrics:\n");
 }
 
-/* A number is written the way JSON does, which YAML reads the same. */
+/* Appends one metric to the entry that index_task began. The value is printed by the JSON writer: it keeps
+ * all digits, and every JSON number is also a YAML number. */
 static void index_metric(Card *c, const char *type, double value, const char *name) {
     json_t *number = json_real(value);
     buffer_printf(c->out, "    - type: %s\n      value: ", type);
@@ -115,12 +127,14 @@ static void index_metric(Card *c, const char *type, double value, const char *na
     json_decref(number);
 }
 
-/* The perplexities of the card's own model, not of those it is compared with. */
+/* The entry of the text: one perplexity per context length, of the card's own model only. The hub shows
+ * these values under this model's name, so those of models that it is compared with must not be here. */
 static void index_perplexity(Card *c) {
     bool begun = false;
     for (size_t i = 0; i < c->d.n_perplexity; i++) {
         const PerplexityRow *row = &c->d.perplexity[i];
         if (row->series != c->series) continue;
+        /* The entry is begun with its first metric, because an entry without metrics would say nothing. */
         if (!begun) index_task(c, "text", text_name(c));
         begun = true;
         index_metric(c, "perplexity", row->perplexity.value,
@@ -128,7 +142,8 @@ static void index_perplexity(Card *c) {
     }
 }
 
-/* Only the task that the picture shows refers to it. */
+/* An entry for each synthetic task, with the shares of exact answers and of right answers ranked first at
+ * each length. Depths are pooled. */
 static void index_tasks(Card *c) {
     for (size_t t = 0; t < c->d.n_tasks; t++) {
         double *lengths;
@@ -155,6 +170,7 @@ static void write_front_matter(Card *c) {
     text_put(c->out, "---\n");
     front_keys(c);
     if (c->series < c->d.n_series) {
+        /* The names of the metrics that this model has values for. */
         bool perplexity = false, accuracy = false;
         for (size_t i = 0; i < c->d.n_perplexity; i++)
             perplexity = perplexity || c->d.perplexity[i].series == c->series;
@@ -164,6 +180,7 @@ static void write_front_matter(Card *c) {
         if (!json_object_get(c->front, "metrics"))
             buffer_printf(c->out, "metrics:\n%s%s", perplexity ? "- perplexity\n" : "",
                           accuracy ? "- accuracy\n" : "");
+        /* The index bears the title of the card, or the model's name where front matter has no title. */
         text_put(c->out, "model-index:\n- name: ");
         const char *title = rows_string(c->front, "title");
         text_yaml(*title ? title : c->d.models[c->model].name, c->out);
@@ -187,6 +204,7 @@ static bool is_wanted(const Card *c, const json_t *wanted, size_t i) {
  * without a method. */
 static void choose_model(Card *c) {
     const json_t *wanted = json_object_get(c->front, "model");
+    /* Three attempts in order; each leaves the choice alone once one before it has succeeded. */
     c->model = c->d.n_models;
     for (size_t i = 0; i < c->d.n_models && c->model == c->d.n_models; i++)
         if (c->d.models[i].json && is_wanted(c, wanted, i)) c->model = i;
@@ -194,6 +212,7 @@ static void choose_model(Card *c) {
         if (json_array_size(json_object_get(c->d.models[i].json, "passes"))) c->model = i;
     for (size_t i = 0; i < c->d.n_models && c->model == c->d.n_models; i++)
         if (c->d.models[i].json) c->model = i;
+    /* The model's series without a dash pattern is the one measured without a context-extension method. */
     c->series = c->d.n_series;
     for (size_t i = c->d.n_series; i-- > 0;)
         if (c->d.series[i].model == c->model && !c->d.series[i].dash) c->series = i;
@@ -213,6 +232,7 @@ static void write_title(Card *c) {
     text_put(out, "# ");
     text_markdown(text_clip(&c->d.arena, *title ? title : m->name, 120), out);
     text_put(out, "\n\n");
+    /* One sentence lists the passes: "Changed from BASE by derope: PASS in layers 0-3, PASS ...". */
     size_t n = 0;
     for (size_t i = 0; i < json_array_size(passes) && i < 32; i++) {
         const json_t *pass = json_array_get(passes, i);
@@ -232,7 +252,7 @@ static void write_title(Card *c) {
     if (n) text_put(out, ".\n\n");
 }
 
-/* The same sentences as on the page. */
+/* The sentences of report_summary as a list. The HTML page shows the same ones. */
 static void write_summary(Card *c) {
     const char *sentences[16];
     size_t n = report_summary(&c->d, sentences, 16);
@@ -251,7 +271,8 @@ static void write_cell(Card *c, const char *s) {
     text_put(c->out, " |");
 }
 
-/* Head and alignment row of a table whose columns are lengths. */
+/* Head and alignment row of a table whose columns are lengths. Where the trained context is known, each
+ * length also says how many times as long it is. */
 static void write_length_head(Card *c, const double *lengths, size_t n) {
     Arena *a = &c->d.arena;
     text_put(c->out, "| tokens |");
@@ -265,7 +286,8 @@ static void write_length_head(Card *c, const double *lengths, size_t n) {
     text_put(c->out, "\n");
 }
 
-/* A value with its interval in brackets. */
+/* A value with its interval in brackets, "12.3 (12.1-12.5)", both formatted by `show`. A value without an
+ * interval stands alone. */
 static const char *with_interval(Card *c, const Estimate *e, const char *(*show)(Arena *a, double v)) {
     Arena *a = &c->d.arena;
     if (!rows_bounded(e)) return show(a, e->value);
@@ -324,6 +346,8 @@ static void write_task_table(Card *c, size_t task, int metric) {
     text_put(c->out, "\n");
 }
 
+/* A section for each task with a table per metric. The task whose heatmaps are drawn (report_picture_task)
+ * also refers to that picture. */
 static void write_tasks(Card *c) {
     size_t pictured = report_picture_task(&c->d);
     for (size_t t = 0; t < c->d.n_tasks && t < MAX_CARD_TASKS; t++) {
@@ -342,6 +366,7 @@ static void write_tasks(Card *c) {
 static void write_layers(Card *c) {
     LayerRun *runs;
     Arena *a = &c->d.arena;
+    /* Neighbouring layers that are alike form one run, which is one row. */
     size_t n = lookup_layer_runs(&c->d, &c->d.models[c->model], &runs);
     if (!n) return;
     text_put(c->out, "## Layers\n\n| layers | position | attends to |\n|---|---|---|\n");
@@ -388,6 +413,7 @@ static void write_method(Card *c) {
 void report_card(const json_t *results, const json_t *front, Buffer *out) {
     Card c = {.front = json_is_object(front) ? front : NULL, .out = out};
     rows_read(results, &c.d);
+    /* The model comes first: front matter and every section depend on which one it is. */
     choose_model(&c);
     write_front_matter(&c);
     if (c.model < c.d.n_models)

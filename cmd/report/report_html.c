@@ -105,6 +105,8 @@ static void head(Page *p, const char *title) {
 /* The models' names as "a, b and c", or the first three "and N more". */
 static const char *model_names(Page *p) {
     Buffer b = {0};
+    /* Four names still fit into a title; of five or more the first three are named and the rest is counted.
+     */
     size_t n = p->d.n_models, shown = n > 4 ? 3 : n;
     for (size_t i = 0; i < shown; i++) {
         text_put(&b, !i ? "" : i + 1 == n ? " and " : ", ");
@@ -121,6 +123,7 @@ static const char *machine_text(Page *p) {
     const json_t *m = json_object_get(p->d.results, "machine");
     double cores = rows_number(m, "cores"), memory = rows_number(m, "memory_gb");
     Arena *a = &p->d.arena;
+    /* A comma precedes a part only if there is something before it. */
     const char *cpu = rows_string(m, "cpu");
     const char *n = cores >= 1
                         ? arena_printf(a, "%s%.0f %s", *cpu ? ", " : "", cores, cores == 1 ? "core" : "cores")
@@ -135,6 +138,7 @@ static void facts(Page *p) {
     double *lengths, tokens = 0, trials = 0, seconds = rows_number(p->d.results, "seconds");
     /* Each fact is left out if results do not have it. */
     size_t n = lookup_perplexity_lengths(&p->d, &lengths);
+    /* A row may lack its count, which is then NAN; the comparison leaves it out of the sum. */
     for (size_t i = 0; i < p->d.n_perplexity; i++)
         tokens += p->d.perplexity[i].tokens > 0 ? p->d.perplexity[i].tokens : 0;
     for (size_t i = 0; i < p->d.n_task_rows; i++)
@@ -159,6 +163,8 @@ static void header(Page *p) {
                *started = rows_string(p->d.results, "started");
     Arena *a = &p->d.arena;
     text_put(p->out, "<header>\n");
+    /* A small line above the title: version and date. A start time in ISO 8601 is cut before the T, any
+     * other is shown as it is. */
     html_element(p, "p", "eyebrow",
                  arena_printf(a, "derope %s%s%s", text_clip(a, version, 20), *started ? " \xc2\xb7 " : "",
                               strlen(started) > 10 && started[10] == 'T' ? arena_strndup(a, started, 10)
@@ -166,6 +172,7 @@ static void header(Page *p) {
     /* The title names the models, at most three of them. */
     const char *of = p->d.n_models ? arena_printf(a, ": %s", model_names(p)) : "";
     html_element(p, "h1", NULL, arena_printf(a, "Long-context evaluation%s", of));
+    /* The summary: its first sentence is set larger, the others are the points of a list. */
     const char *sentences[16];
     size_t n = report_summary(&p->d, sentences, 16);
     if (n) html_element(p, "p", "lead", sentences[0]);
@@ -183,12 +190,14 @@ static void header(Page *p) {
 static void command(Page *p, const json_t *v) {
     for (size_t i = 0; json_is_array(v) && i < json_array_size(v) && i < MAX_COMMANDS; i++)
         command(p, json_is_string(json_array_get(v, i)) ? json_array_get(v, i) : NULL);
+    /* The value is one command (also in a call for an element of an array). */
     const char *s = json_string_value(v);
     if (s && *s && html_room(p, ROOM_WORDS)) html_element(p, "pre", NULL, text_clip(&p->d.arena, s, 8000));
 }
 
 /* The texts with their hashes, so that a reader can check to have the same ones. */
 static void texts(Page *p) {
+    /* The head of the table is written with the first valid entry, so that no empty table appears. */
     const json_t *list = json_object_get(p->d.results, "texts");
     size_t n = json_array_size(list), shown = 0;
     for (size_t i = 0; i < n && i < MAX_TEXTS; i++) {
@@ -218,6 +227,7 @@ static void method(Page *p) {
         "scores by "
         "Wilson's formula. Where two intervals overlap, the order of the two is left open. Perplexities "
         "compare only between models that share a tokenizer.");
+    /* The command line, and facts that another run needs to compare its numbers. */
     command(p, json_object_get(r, "command"));
     text_put(p->out, "<dl>\n");
     html_fact(p, "Version",
@@ -243,6 +253,7 @@ static void method(Page *p) {
 void report_html(const json_t *results, Buffer *out) {
     Page p = {.out = out, .start = out->size};
     rows_read(results, &p.d);
+    /* Each section writes nothing if results have no data for it. */
     const char *of = p.d.n_models ? arena_printf(&p.d.arena, ": %s", model_names(&p)) : "";
     head(&p, arena_printf(&p.d.arena, "Long-context evaluation%s", of));
     header(&p);

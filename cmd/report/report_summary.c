@@ -1,5 +1,8 @@
-/* The sentences of a summary (report_summary.h): who is best at the longest length and how sure that is, how
- * each model changes with length, what tasks found, and how models were recalibrated. */
+/* The sentences of a summary (report_summary.h): which model is best at the longest length and how sure that
+ * is, how each model changes with length, what the tasks found, and how models were recalibrated. The HTML
+ * page (report_html.c) shows them below its title and the model card (report_card.c) as a list. All
+ * sentences follow from the numbers by fixed rules; an order is called certain only where 95 % intervals do
+ * not overlap. Texts live in the arena of ReportData. */
 #include "cmd/report/report_summary.h"
 
 #include <math.h>
@@ -13,6 +16,7 @@ enum { MAX_NAMED = 3, MAX_MODELS = 4, MAX_TASKS = 3 };
 
 /* ---- comparing series ---- */
 
+/* One series in a comparison. */
 typedef struct Entry {
     const char *label;
     Estimate e;
@@ -36,6 +40,7 @@ static const char *label_of(const ReportData *d, size_t series) {
 
 /* "512 tokens (2x the training length)". */
 static const char *at_length(ReportData *d, double length) {
+    /* Without a trained context in the results the multiple cannot be given. */
     const char *n = text_count(&d->arena, length);
     if (!d->context) return arena_printf(&d->arena, "%s tokens", n);
     return arena_printf(&d->arena, "%s tokens (%s the training length)", n,
@@ -74,6 +79,7 @@ static bool disjoint(const Estimate *x, const Estimate *y) {
 /* The names of the entries that are `in`: "A, B and 3 more". */
 static const char *list_names(const Contest *c, const bool *in) {
     Buffer b = {0};
+    /* The total decides between " and " and ", " before the last name. */
     size_t total = 0, named = 0;
     for (size_t i = 0; i < c->n; i++)
         total += in[i];
@@ -106,6 +112,8 @@ static const char *certainty(const Contest *c) {
         n_meets += meets[i];
         if (next == c->n || beats(c, e->value, c->entries[next].e.value)) next = i;
     }
+    /* A single entry has no order. Otherwise there are three cases: intervals are missing, no interval meets
+     * the best one's, or some do. */
     if (c->n < 2) return "";
     if (unbounded || !rows_bounded(best))
         return arena_printf(
@@ -149,14 +157,18 @@ static const char *say_perplexity(ReportData *d) {
     if (!n) return NULL;
     Arena *a = &d->arena;
     Contest c = contest(d, false);
+    /* Step 1: the perplexity of every series that was measured at the longest length. */
     for (size_t s = 0; s < d->n_series; s++) {
         const PerplexityRow *row = lookup_perplexity(d, s, lengths[n - 1]);
         if (row) c.entries[c.n++] = (Entry){label_of(d, s), row->perplexity};
     }
+    /* Step 2: the lowest one, and the parts that all forms of the sentence share. */
     find_best(&c);
     const Entry *best = &c.entries[c.best];
     const char *where = at_length(d, lengths[n - 1]), *value = show(&c, best->e.value);
     bool *in = arena_alloc(a, c.n + 1);
+    /* Step 3: the form of the sentence. It differs for a single series and where several share the lowest
+     * value. */
     if (c.n == 1)
         return arena_printf(a, "At %s %s has a perplexity of %s%s.", where, best->label, value,
                             interval(&c, &best->e));
@@ -177,6 +189,7 @@ static const char *relative(Arena *a, double change) {
 static const char *say_change(ReportData *d, size_t series) {
     const PerplexityRow *first = NULL, *last = NULL;
     Arena *a = &d->arena;
+    /* The rows of a series rise by length (result_rows.c), so the first and the last one are its extremes. */
     for (size_t i = 0; i < d->n_perplexity; i++) {
         if (d->perplexity[i].series != series) continue;
         if (!first) first = &d->perplexity[i];
@@ -189,6 +202,8 @@ static const char *say_change(ReportData *d, size_t series) {
         arena_printf(a, "From %s to %s tokens the perplexity of %s", text_count(a, first->length),
                      text_count(a, last->length), label_of(d, series));
     const char *change = relative(a, y->value / x->value - 1);
+    /* "rises" and "falls" are claims that need two intervals without overlap. Otherwise the sentence only
+     * states both values. */
     if (!rows_bounded(x) || !rows_bounded(y))
         return arena_printf(a, "%s goes from %s to %s (%s).", what, from, to, change);
     if (!disjoint(x, y))
@@ -210,6 +225,7 @@ static const char *say_task(ReportData *d, size_t task, int metric, bool *all_ze
     Arena *a = &d->arena;
     Contest c = contest(d, true);
     *all_zero = true;
+    /* Step 1: the pooled result of every series that was asked this task at its longest length. */
     for (size_t s = 0; s < d->n_series && n; s++) {
         Estimate e;
         if (!lookup_pooled(d, task, s, lengths[n - 1], metric, &e, &trials)) continue;
@@ -217,6 +233,8 @@ static const char *say_task(ReportData *d, size_t task, int metric, bool *all_ze
         c.entries[c.n++] = (Entry){label_of(d, s), e};
     }
     if (!c.n) return NULL;
+    /* Step 2: the parts of the sentence. With candidates, the share that guessing would reach belongs to the
+     * result. */
     const Entry *best = &c.entries[c.best];
     *all_zero = best->e.value == 0;
     const char *name = text_clip(a, d->tasks[task], 40),
@@ -226,6 +244,7 @@ static const char *say_task(ReportData *d, size_t task, int metric, bool *all_ze
     const char *guess =
         isnan(chance) ? "" : arena_printf(a, " Guessing would reach %s\xc2\xa0%%.", text_share(a, chance));
     bool *in = arena_alloc(a, c.n + 1);
+    /* Step 3: the form of the sentence for no success at all, for a tie, and for a single best series. */
     if (*all_zero)
         return arena_printf(a, "Task %s at %s: nothing %s in any trial.%s", name, where, does, guess);
     if (c.n > 1 && tied(&c, in) > 1)
@@ -243,6 +262,7 @@ static const char *say_recalibration(ReportData *d, const ReportModel *m) {
     double tokens = rows_number(r, "tokens_seen"), seconds = rows_number(r, "seconds"), *xs, *ys;
     const char *objective = rows_string(r, "objective");
     Arena *a = &d->arena;
+    /* The comparison also rejects NAN, which rows_number gives for a missing member. */
     if (!(tokens > 0)) return NULL;
     size_t n = lookup_losses(d, m, SIZE_MAX, &xs, &ys);
     const char *in = seconds > 0 ? arena_printf(a, " in %s", text_seconds(a, seconds)) : "";
@@ -260,6 +280,8 @@ size_t report_summary(ReportData *d, const char **out, size_t max) {
     const char *s = say_perplexity(d);
     if (s && n < max) out[n++] = s;
     for (size_t i = 0; i < d->n_series && models < MAX_MODELS; i++) {
+        /* A series with a dash pattern is a model under a context-extension method; only models themselves
+         * get this sentence. */
         if (d->series[i].dash || !(s = say_change(d, i)) || n >= max) continue;
         out[n++] = s;
         models++;
