@@ -1,6 +1,7 @@
-/* A model has hundreds of tensors and some dozens of layers, most of which change in the same way. What is
- * printed is therefore grouped: neighbouring layers, and tensors of one name in several layers, share a line.
- */
+/* Prints the plan that recipe_plan built (its JSON is documented in recipe_plan.h) for people; `derope plan
+ * --json` prints the JSON itself. A model has hundreds of tensors and some dozens of layers, most of which
+ * change in the same way. The text is therefore grouped: neighbouring layers, and tensors of one name in
+ * several layers, share a line. */
 #include "cmd/recipe/plan_text.h"
 
 #include <ctype.h>
@@ -11,7 +12,8 @@
 #include "formats/dtype.h"
 #include "formats/json.h"
 
-/* Neighbouring layers that change in the same way on one line. */
+/* Prints one line for each run of neighbouring layers that change in the same way: "layers 20-29: rope ->
+ * nope, window 0 -> 0". */
 static void print_layers(const json_t *layers) {
     for (size_t i = 0, j; i < json_array_size(layers); i = j) {
         const json_t *a = json_array_get(layers, i);
@@ -36,9 +38,12 @@ static void print_layers(const json_t *layers) {
     }
 }
 
-/* "model.layers.17.mlp.up_proj.weight" as "model.layers.*.mlp.up_proj.weight" and 17; -1 without a number. */
+/* Splits "model.layers.17.mlp.up_proj.weight" into the pattern "model.layers.*.mlp.up_proj.weight" and the
+ * number 17, so that tensors that differ only in their layer share a pattern. Returns -1 for a name without a
+ * number between dots; the pattern is then the name. */
 static int split_layer(const char *name, char pattern[128]) {
     const char *p = name;
+    /* The layer is the first number that follows a dot. */
     while (*p && !(isdigit((unsigned char)*p) && p > name && p[-1] == '.'))
         p++;
     char *end;
@@ -50,8 +55,8 @@ static int split_layer(const char *name, char pattern[128]) {
     return (int)layer;
 }
 
-/* "q4_k -> scaled -> q4_k", "bf16 -> f32", "iq2_xs -> scaled -> q8_0: iq2_xs cannot be encoded"; "f32" where
- * a plain type stays. */
+/* Writes what happens to a tensor's dtype: "q4_k -> scaled -> q4_k", "bf16 -> f32", or "iq2_xs -> scaled ->
+ * q8_0: iq2_xs cannot be encoded". A plain (not quantized) dtype that stays is written alone, "f32". */
 static void type_path(const json_t *row, char out[128]) {
     const char *before = json_get_string(row, "dtype_before"), *now = json_get_string(row, "dtype"),
                *change = json_get_string(row, "change"), *why = json_get_string(row, "why");
@@ -65,10 +70,11 @@ static void type_path(const json_t *row, char out[128]) {
                  why ? ": " : "", why ? why : "");
 }
 
-/* Tensors that differ in nothing but their layer on one line: "changed: model.layers.*.mlp.up_proj.weight
- * (q4_k -> scaled -> q4_k), * = 0-11,13". */
+/* Prints the tensors that are not copied untouched. Those that differ in nothing but their layer share a
+ * line: "changed: model.layers.*.mlp.up_proj.weight (q4_k -> scaled -> q4_k), * = 0-11,13". */
 static void print_tensors(const json_t *tensors) {
-    /* The line as the key of an object, and the numbers of the layers as its value. */
+    /* Collect the groups in an object whose keys are the lines and whose values are the layer numbers.
+     * jansson keeps the order of insertion, so lines come in the order of the tensors. */
     json_t *groups = json_object(), *row, *layers;
     const char *label;
     size_t i;
@@ -98,7 +104,8 @@ static void print_tensors(const json_t *tensors) {
     json_decref(groups);
 }
 
-/* "key rope_theta: 5000 -> absent" */
+/* Prints one changed key: "key rope_theta: 5000 -> absent" for config.json, whose values are short, and "key
+ * NAME: changed" for a GGUF, whose rows have no values. Values are cut after 60 bytes. */
 static void print_key(const json_t *k) {
     const char *change = json_get_string(k, "change");
     printf("  key %s: ", json_get_string(k, "key"));
@@ -117,7 +124,8 @@ static void print_key(const json_t *k) {
     printf("\n");
 }
 
-/* One output: carrier and why not others, counts of tensors, changed tensors and keys, notices. */
+/* Prints one output: its carrier and why preferred ones were rejected, the number of tensors by status,
+ * changed tensors and keys, and the notices that a run would print. */
 static void print_output(const json_t *o) {
     printf("output %s (%s, %.1f MB)\n", json_get_string(o, "path"), json_get_string(o, "format"),
            json_number_value(json_object_get(o, "bytes")) / 1e6);
@@ -144,7 +152,8 @@ static void print_output(const json_t *o) {
         printf("  note: %s\n", json_string_value(notice));
 }
 
-/* One line: tokens, objective, time and memory. */
+/* Prints the cost of recalibration in one line: tokens, objective, estimated seconds, and memory in GB of 1e9
+ * bytes. */
 static void print_recalibration(const json_t *r) {
     printf("recalibrate: %lld tokens, %s, about %.0f s on two cores, %.2f GB of memory (%.1f GB available)\n",
            (long long)json_integer_value(json_object_get(r, "tokens")), json_get_string(r, "objective"),
@@ -153,7 +162,7 @@ static void print_recalibration(const json_t *r) {
            json_number_value(json_object_get(r, "memory_available")) / 1e9);
 }
 
-/* " at 256, 1024" */
+/* Prints context lengths in tokens: " at 256, 1024". */
 static void print_lengths(const json_t *lengths) {
     size_t i;
     json_t *length;
@@ -162,7 +171,9 @@ static void print_lengths(const json_t *lengths) {
         printf("%s%lld", i ? ", " : "", (long long)json_integer_value(length));
 }
 
-/* "perplexity at 256, 1024; needle, copy at 512": tasks may have lengths of their own. */
+/* Prints suites with their lengths: "perplexity at 256, 1024; needle, copy at 512". If the recipe gives tasks
+ * lengths of their own (task_context), perplexity is followed by its own; otherwise all suites share the
+ * lengths at the end. */
 static void print_suites(const json_t *v) {
     const json_t *context = json_object_get(v, "context"), *own = json_object_get(v, "task_context");
     size_t i;
@@ -177,7 +188,8 @@ static void print_suites(const json_t *v) {
     if (!apart) print_lengths(own ? own : context);
 }
 
-/* One line: which models, by which suites at which lengths, tokens, time and memory. */
+/* Prints what is measured and its cost in one line: models, suites with lengths, tokens, seconds and
+ * memory. */
 static void print_evaluation(const json_t *v) {
     size_t i;
     json_t *model;

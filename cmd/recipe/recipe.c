@@ -1,5 +1,10 @@
-/* Loading goes in this order: the file is read into JSON section by section, --set replaces values in the
- * JSON, and only then is it checked that nothing required is missing, because --set may bring it. */
+/* Loads a recipe: YAML text in, one checked JSON object out, for recipe_job.c. The YAML itself is read by
+ * recipe_yaml.c and recipe_read.c, whose functions are called here with the tables of recipe_sections.c.
+ *
+ * Loading goes in this order: the file is read into JSON section by section, --set replaces values in the
+ * JSON, and only then is it checked that nothing required is missing, because --set may supply it.
+ * recipe_blame finds the place of a value again for errors that are detected later, when the JSON no longer
+ * knows about lines. */
 #include "cmd/recipe/recipe.h"
 
 #include <limits.h>
@@ -13,7 +18,7 @@
 #include "formats/file.h"
 #include "surgery/nearest_name.h"
 
-enum { MAX_RECIPE = 1 << 20 }; /* bytes */
+enum { MAX_RECIPE = 1 << 20 }; /* bytes of the file; a recipe is a page or two of text */
 
 /* ---- sections ---- */
 
@@ -23,8 +28,10 @@ static json_t *read_output(RecipeReader *r, const yaml_node_t *n, const void *se
     return recipe_read_options(r, n, ((const RecipeSection *)section)->groups, what, e);
 }
 
-/* A section by its kind. */
+/* Reads one section as its kind demands (recipe_sections.h). New reference, or NULL with an error that names
+ * file, line and column. */
 static json_t *read_section(RecipeReader *r, const yaml_node_t *n, const RecipeSection *s, Error *e) {
+    /* A path is read like an option of that type, so it is joined to the recipe's folder. */
     static const Option path = {.name = "path", .type = OPTION_PATH};
     switch (s->kind) {
     case SECTION_PATH:
@@ -34,6 +41,7 @@ static json_t *read_section(RecipeReader *r, const yaml_node_t *n, const RecipeS
     case SECTION_MAP:
         return recipe_read_options(r, n, s->groups, s->name, e);
     case SECTION_LIST:
+        /* A single mapping is accepted as a list of one; a plain word is not. */
         if (!recipe_scalar(n)) return recipe_read_list(r, n, read_output, s, s->name, e);
         recipe_expected(r, n, s->name, "a list of mappings (- key: value)", e);
     }
@@ -48,7 +56,8 @@ static size_t section_names(const char *names[64]) {
     return n;
 }
 
-/* A RecipeReadMember for the recipe itself. */
+/* A RecipeReadMember for the recipe itself: reads the section that a key at the top names, and suggests the
+ * nearest name for an unknown one. */
 static json_t *read_named_section(RecipeReader *r, const yaml_node_t *name, const yaml_node_t *value,
                                   const void *context, const char *what, Error *e) {
     (void)context, (void)what;
@@ -80,8 +89,9 @@ static bool next_part(const char **at, char part[64]) {
     return true;
 }
 
-/* The mapping inside a section that a key belongs to: the section's own, which is made if it is missing, or
- * the output that `*at` begins with the number of. NULL if there is none. */
+/* Finds the JSON object that a key after "SECTION." belongs to. For a section that is a mapping this is the
+ * section itself, which is made if it is missing. For a list of mappings `*at` has to begin with the number
+ * of an item, which is then skipped. NULL if there is no such item or the section has no keys. */
 static json_t *section_map(json_t *root, const RecipeSection *s, const char **at) {
     json_t *map = json_object_get(root, s->name);
     if (s->kind == SECTION_MAP) {
@@ -92,21 +102,25 @@ static json_t *section_map(json_t *root, const RecipeSection *s, const char **at
     const char *behind = *at;
     if (s->kind != SECTION_LIST || !next_part(&behind, part)) return NULL;
     unsigned long i = strtoul(part, &end, 10);
+    /* A number with nothing behind it ("outputs.0") leads nowhere, because an output is set key by key. */
     json_t *item = *end || behind == *at + strlen(part) ? NULL : json_array_get(map, i);
     if (item) *at = behind;
     return item;
 }
 
-/* Walks a dotted name through the sections and the tree. On failure `rest` and `unknown` say where it ended.
- */
+/* Finds the place that a dotted name leads to: a section, then for lists a number, then an option. `part` is
+ * the caller's memory for the last part looked at, to which place->unknown may point. On failure place->rest
+ * and place->unknown say how far the name made sense. */
 static bool find_place(json_t *root, const char *dotted, SetPlace *place, char part[64]) {
     const char *at = dotted;
     *place = (SetPlace){.parent = root, .rest = dotted};
     if (!next_part(&at, part)) return false;
+    /* The first part is a section, which may be all that is named. */
     place->section = recipe_section_by_name(part);
     place->unknown = place->section ? NULL : part;
     if (!place->section) return false;
     if (!*at) return true;
+    /* Then the object in that section, and last the option, behind which nothing may follow. */
     place->rest = at;
     place->parent = section_map(root, place->section, &at);
     if (!place->parent) return false;
@@ -132,8 +146,11 @@ static bool no_such_place(const char *dotted, const SetPlace *p, Error *e) {
                      p->rest, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
-/* "recalibrate.tokens=4k": the value is YAML, read as if it stood in the recipe. */
+/* Applies one --set such as "recalibrate.tokens=4k" to the recipe's JSON. The value is parsed as YAML and
+ * checked against the same tables as a value in the file; relative paths in it are relative to the current
+ * folder, not to the recipe's. */
 static bool apply_set(json_t *root, const char *set, Error *e) {
+    /* Split the text at the first "="; later ones belong to the value. */
     const char *equals = strchr(set, '=');
     if (!equals || equals == set || equals - set > 150)
         return error_set(e, ERR_USAGE, "--set %s: expected key=value", set);
@@ -143,6 +160,7 @@ static bool apply_set(json_t *root, const char *set, Error *e) {
     if (!equals[1]) return error_set(e, ERR_RECIPE, "--set %s: the value is missing", set);
     SetPlace place;
     if (!find_place(root, dotted, &place, part)) return no_such_place(dotted, &place, e);
+    /* Read the value and put it in the place of the old one. */
     yaml_document_t document;
     if (!recipe_parse_yaml("--set", equals + 1, strlen(equals + 1), &document, e)) return false;
     RecipeReader r = {.document = &document, .place = "--set", .folder = ""};
@@ -171,14 +189,16 @@ static yaml_node_t *child_node(RecipeReader *r, const yaml_node_t *n, const char
     return n && n->type == YAML_MAPPING_NODE && !name ? (yaml_node_t *)n : NULL;
 }
 
-/* One missing key. `n` is the mapping that lacks it, NULL if only --set made it. */
+/* Sets the error for a required key that is missing and returns false. `n` is the mapping in the file that
+ * lacks it, or NULL if the mapping was made by --set and has no line. */
 static bool is_missing(const RecipeReader *r, const yaml_node_t *n, const char *what, const char *name,
                        const char *help, Error *e) {
     return n ? recipe_wrong(r, n, e, "%s needs '%s': %s", what, name, help)
              : error_set(e, ERR_RECIPE, "--set: %s needs '%s': %s", what, name, help);
 }
 
-/* Whether one mapping has all that its options require. */
+/* Whether a mapping, `map`, has every option that its section's table marks as required. `n` is the same
+ * mapping in the file, for the place of the error. */
 static bool check_options(const RecipeReader *r, const yaml_node_t *n, const json_t *map,
                           const RecipeSection *s, Error *e) {
     for (const OptionGroup *g = s->groups; g->options; g++)
@@ -188,7 +208,8 @@ static bool check_options(const RecipeReader *r, const yaml_node_t *n, const jso
     return true;
 }
 
-/* This comes after --set, so that a recipe may leave to the command line what it likes. */
+/* Checks that required sections and keys are there. It runs after --set, because a recipe may leave required
+ * values to the command line. */
 static bool check_required(RecipeReader *r, const json_t *recipe, Error *e) {
     const yaml_node_t *root = yaml_document_get_root_node(r->document);
     for (const RecipeSection *s = recipe_sections; s->name; s++) {
@@ -213,9 +234,11 @@ static const char *next_component(const char *path, size_t *n) {
     }
 }
 
-/* Compares paths as text: outputs need not exist yet. */
+/* Whether two paths name the same place. They are compared component by component as text, ignoring "//" and
+ * "/./", because outputs need not exist yet. */
 static bool same_place(const char *a, const char *b) {
     size_t n, m;
+    /* An absolute path and a relative one are taken as different, although they might meet. */
     if ((*a == '/') != (*b == '/')) return false;
     do {
         a = next_component(a, &n);
@@ -237,7 +260,7 @@ static const char *same_path(const json_t *outputs, size_t i) {
     return NULL;
 }
 
-/* Refuses two outputs of one path, with the place of the second. */
+/* Refuses two outputs with one path; the error points at the second of them, in the file or in --set. */
 static bool check_outputs(const char *path, const char *const *sets, size_t n_sets, const json_t *recipe,
                           Error *e) {
     const json_t *outputs = json_object_get(recipe, "outputs");
@@ -257,6 +280,7 @@ static bool check_outputs(const char *path, const char *const *sets, size_t n_se
 json_t *recipe_load(const char *path, const char *const *sets, size_t n_sets, Error *e) {
     Buffer text = {0};
     if (!file_read(path, MAX_RECIPE, &text, e)) return NULL;
+    /* Relative paths in the recipe are relative to the folder of its file. */
     char folder[PATH_MAX] = "";
     const char *slash = strrchr(path, '/');
     if (slash && (size_t)(slash - path) < sizeof folder) memcpy(folder, path, (size_t)(slash - path));
@@ -265,6 +289,7 @@ json_t *recipe_load(const char *path, const char *const *sets, size_t n_sets, Er
     buffer_free(&text);
     if (!ok) return NULL;
 
+    /* Sections into JSON, then --set over it, then the checks that need the whole. */
     RecipeReader r = {.document = &document, .place = path, .folder = slash == path ? "/" : folder};
     json_t *recipe =
         recipe_read_map(&r, yaml_document_get_root_node(&document), read_named_section, NULL, "", e);
@@ -278,13 +303,14 @@ json_t *recipe_load(const char *path, const char *const *sets, size_t n_sets, Er
     return NULL;
 }
 
-/* True if `set` gives the value at `dotted`, or one around it. */
+/* Whether the text of a --set gives the value at `dotted`, or the mapping or section that holds it. */
 static bool set_gives(const char *set, const char *dotted) {
     size_t n = strcspn(set, "=");
     return strncmp(set, dotted, n) == 0 && (dotted[n] == 0 || dotted[n] == '.');
 }
 
-/* The node that a dotted name leads to, or the last one on the way that the file has. */
+/* Finds the YAML node that a dotted name leads to. Where the file ends on the way, because the value is a
+ * default, the last node found is returned: an error then points at the surrounding section. */
 static const yaml_node_t *node_of(RecipeReader *r, const char *dotted) {
     const yaml_node_t *at = yaml_document_get_root_node(r->document);
     for (const char *p = dotted; *p;) {
@@ -293,6 +319,7 @@ static const yaml_node_t *node_of(RecipeReader *r, const char *dotted) {
         snprintf(part, sizeof part, "%.*s", (int)n, p);
         char *end;
         unsigned long i = strtoul(part, &end, 10);
+        /* A part that is a number is the index into a list, any other the key of a mapping. */
         const yaml_node_t *next = *end ? child_node(r, at, part, 0) : child_node(r, at, NULL, i);
         if (!next) break;
         at = next;
@@ -305,6 +332,7 @@ bool recipe_blame(const char *path, const char *const *sets, size_t n_sets, cons
     e->code = ERR_RECIPE;
     for (size_t i = 0; i < n_sets; i++)
         if (set_gives(sets[i], dotted)) return error_place(e, "--set %s", dotted);
+    /* The file is parsed again, because the nodes with their lines were released after loading. */
     Buffer text = {0};
     yaml_document_t document;
     Error ignored = {0};

@@ -1,6 +1,6 @@
-/* The recipe reader has checked what can be checked without a model: names, types and ranges. What is checked
- * here needs the model, or more than one key; such errors have to be given a place in the recipe afterwards
- * ("blame"). */
+/* Joins a recipe with its source for recipe_plan.c and recipe_run.c. The recipe reader (recipe.c) has checked
+ * what can be checked without a model: names, types and ranges. What is checked here needs the model, or more
+ * than one key; such errors get a place in the recipe afterwards, by recipe_blame. */
 #include "cmd/recipe/recipe_job.h"
 
 #include <stdio.h>
@@ -18,7 +18,8 @@ bool recipe_job_open(RecipeJob *j, const char *path, const char *const *sets, si
     *j = (RecipeJob){.path = path, .sets = sets, .n_sets = n_sets};
     j->recipe = recipe_load(path, sets, n_sets, e);
     if (!j->recipe) return false;
-    /* A source for training from scratch is opened by another function, as it needs no weights. */
+    /* A source for training from scratch needs no weights, so only its configuration and tokenizer are
+     * opened. */
     json_get_bool(recipe_job_section(j, "recalibrate"), "from_scratch", &j->from_scratch);
     j->source = checkpoint_open_config(json_get_string(j->recipe, "source"), j->from_scratch, e);
     return j->source != NULL;
@@ -39,7 +40,8 @@ bool recipe_job_blame(const RecipeJob *j, const char *dotted, Error *e) {
 
 /* ---- models ---- */
 
-/* The passes one by one, so that an error names the one that failed. */
+/* Applies the passes of the surgery section to a model in order. They are applied one by one, so that an
+ * error can be reported at the line of the pass that failed. */
 static bool operate(const RecipeJob *j, Model *m, Error *e) {
     size_t i;
     json_t *pass;
@@ -63,7 +65,8 @@ Model *recipe_job_model(const RecipeJob *j, bool operated, Error *e) {
 
 /* ---- sections as requests ---- */
 
-/* Stores the values of a section into `request`, over its defaults. `dotted` is the section's place. */
+/* Stores the values of a section into `request`, the struct that the groups' offsets refer to, over the
+ * defaults that it holds. `dotted` is the section's place in the recipe; an error names the key in it. */
 static bool fill(const RecipeJob *j, const OptionGroup *groups, const json_t *section, const char *dotted,
                  void *request, Error *e) {
     char where[64], place[160];
@@ -78,7 +81,8 @@ bool recipe_job_recal(const RecipeJob *j, RecalRequest *r, Error *e) {
            (train_check(&r->train, e) || recipe_job_blame(j, "recalibrate", e));
 }
 
-/* Words that cannot be read, and a card for which there is no folder, show before any work. */
+/* Checks parts of the evaluate section that its options cannot check by themselves: the wording file has to
+ * be readable, and a model card needs an output that is an HF folder. */
 static bool check_extras(const RecipeJob *j, const EvalRequest *r, Error *e) {
     bool folder = false;
     Wording words;
@@ -114,13 +118,16 @@ bool recipe_job_output(const RecipeJob *j, size_t i, const Model *operated, Outp
     const json_t *output = json_array_get(recipe_job_section(j, "outputs"), i);
     if (!fill(j, recipe_output_groups, output, dotted, r, e)) return false;
     if (output_check(operated, r, e)) return true;
-    if (r->carrier && e->code == ERR_FAILED) e->code = ERR_USAGE; /* it was the recipe that named it */
+    if (r->carrier && e->code == ERR_FAILED)
+        e->code = ERR_USAGE; /* the carrier that the recipe names cannot express the model, which is a mistake
+                                in the recipe */
     return recipe_job_blame(j, dotted, e);
 }
 
 json_t *recipe_job_files(const RecipeJob *j, const char *section, const char *key, Error *e) {
     size_t i;
     json_t *path, *files = json_array();
+    /* Each entry is a file or a folder; text_data_list replaces a folder by the files in it. */
     json_array_foreach(json_object_get(recipe_job_section(j, section), key), i, path) {
         if (text_data_list(json_string_value(path), files, e)) continue;
         json_decref(files);

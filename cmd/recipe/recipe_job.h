@@ -9,12 +9,14 @@
 #include "cmd/output.h"
 #include "cmd/training_step.h"
 
+/* An opened recipe. Start with recipe_job_open, which fills all fields. */
 typedef struct RecipeJob {
     const char *path;        /* of the recipe file, borrowed */
     const char *const *sets; /* the texts of --set, borrowed */
-    size_t n_sets;
-    json_t *recipe;    /* as recipe_load returns it */
-    bool from_scratch; /* the source has a configuration and a tokenizer, and no weights are read */
+    size_t n_sets;           /* number of texts in `sets` */
+    json_t *recipe;          /* as recipe_load returns it */
+    bool from_scratch;       /* the source has a configuration and a tokenizer, and no weights are read */
+    /* The opened source; NULL if it could not be opened. Models made of it borrow from it. */
     Checkpoint *source;
 } RecipeJob;
 
@@ -32,6 +34,7 @@ Model *recipe_job_model(const RecipeJob *j, bool operated, Error *e);
 bool recipe_job_recal(const RecipeJob *j, RecalRequest *r, Error *e);
 /* The evaluate section as a request, complete but for where its state is kept. Texts are borrowed. */
 bool recipe_job_evaluation(const RecipeJob *j, EvalRequest *r, Error *e);
+/* How many outputs the recipe has, at least 1. */
 size_t recipe_job_n_outputs(const RecipeJob *j);
 /* Output `i` as a request; refuses a type or a carrier that the model after surgery cannot have. */
 bool recipe_job_output(const RecipeJob *j, size_t i, const Model *operated, OutputRequest *r, Error *e);

@@ -1,5 +1,7 @@
-/* Passes are checked in two steps: each argument where it is read, so that an error points at it, and then
- * the pass as a whole by pass_check, which also finds arguments that are missing. */
+/* Reads the `surgery` section for recipe.c into the JSON that passes_apply takes (surgery/pass.h), which
+ * flags on a command line are turned into as well (cmd/surgery_flags.c). Passes are checked in two steps:
+ * each argument where it is read, so that an error points at it, and then the pass as a whole by pass_check,
+ * which also finds arguments that are missing. */
 #include "cmd/recipe/recipe_passes.h"
 
 #include <stdio.h>
@@ -8,7 +10,8 @@
 #include "cmd/recipe/recipe_read.h"
 #include "surgery/passes/passes.h"
 
-/* One argument; `context` is the pass. */
+/* A RecipeReadMember for the arguments of a pass; `context` is the Pass. Reads the value by the pass's table
+ * of parameters, and suggests the nearest parameter for an unknown name. */
 static json_t *read_argument(RecipeReader *r, const yaml_node_t *name, const yaml_node_t *value,
                              const void *context, const char *what, Error *e) {
     const Pass *pass = context;
@@ -26,7 +29,8 @@ static json_t *read_argument(RecipeReader *r, const yaml_node_t *name, const yam
     return recipe_read_option(r, value, o, place, e);
 }
 
-/* The arguments, {} where the pass stands alone or with nothing behind its colon. */
+/* Reads the arguments of a pass into an object. The object is empty if the pass stands alone ("- drop_rope")
+ * or has nothing after its colon. */
 static json_t *read_arguments(RecipeReader *r, const yaml_node_t *n, const Pass *pass, Error *e) {
     if (!n || (recipe_scalar(n) && !*recipe_scalar(n))) return json_object();
     if (n->type == YAML_MAPPING_NODE) return recipe_read_map(r, n, read_argument, pass, pass->name, e);
@@ -34,7 +38,7 @@ static json_t *read_arguments(RecipeReader *r, const yaml_node_t *n, const Pass 
     return NULL;
 }
 
-/* The pass that `word` names; NULL with a suggestion. */
+/* Finds the pass that `word` names. NULL with an error that suggests the nearest name. */
 static const Pass *find_pass(const RecipeReader *r, const yaml_node_t *n, const char *word, Error *e) {
     const char *names[64];
     size_t count = 0;
@@ -45,7 +49,8 @@ static const Pass *find_pass(const RecipeReader *r, const yaml_node_t *n, const 
     return pass;
 }
 
-/* "drop_rope" or "drop_rope: {layers: 20-29}", a mapping of one key. */
+/* Reads one item of the list: "drop_rope", or "drop_rope: {layers: 20-29}", which YAML reads as a mapping of
+ * one key. Returns {"pass": name, arguments...}. */
 static json_t *read_pass(RecipeReader *r, const yaml_node_t *n, Error *e) {
     const yaml_node_t *name = n, *args = NULL;
     if (n->type == YAML_MAPPING_NODE && n->data.mapping.pairs.top - n->data.mapping.pairs.start == 1) {
@@ -60,7 +65,7 @@ static json_t *read_pass(RecipeReader *r, const yaml_node_t *n, Error *e) {
     const Pass *pass = find_pass(r, name, recipe_scalar(name), e);
     json_t *given = pass ? read_arguments(r, args, pass, e) : NULL;
     if (!given) return NULL;
-    /* What the reader of single arguments cannot see: those that are missing. */
+    /* Check the pass as a whole: the reader of single arguments cannot see those that are missing. */
     Error reason = {0};
     json_t *out = NULL;
     if (pass_check(pass, given, &reason)) {
@@ -73,7 +78,7 @@ static json_t *read_pass(RecipeReader *r, const yaml_node_t *n, Error *e) {
     return out;
 }
 
-/* An empty list is fine: a recipe may leave its passes to --set. */
+/* Reads the whole list. It may be empty, because a recipe may leave its passes to --set. */
 json_t *recipe_read_passes(RecipeReader *r, const yaml_node_t *n, Error *e) {
     if (n->type != YAML_SEQUENCE_NODE) {
         recipe_expected(r, n, "surgery", "a list of passes", e);

@@ -1,5 +1,7 @@
-/* A plan is made from the same functions that do the work: the model after surgery, the export of each
- * output, the requests of training and evaluation. Only time is guessed. */
+/* Builds the JSON of `derope plan`, which cmd/verbs/plan.c prints as it is or hands to plan_text.c. The plan
+ * is made by the functions that `derope run` uses: the model after surgery, the export of each output, the
+ * requests of training and evaluation. Layers, tensors, keys, carriers and memory are therefore those of the
+ * run; only times and the number of evaluated tokens are estimates. */
 #include "cmd/recipe/recipe_plan.h"
 
 #include <stdlib.h>
@@ -22,11 +24,13 @@ static const double flops_per_second = 1.2e11;
 
 /* ---- layers, tensors, keys ---- */
 
-/* The layers in which attention changes: [{"layer", "position_before", "position", "window_before",
- * "window"}]. */
+/* Lists the layers in which the surgery changed attention: its position encoding, window, rotation or softmax
+ * scale. A row is {"layer", "position_before", "position", "window_before", "window"}; windows are in tokens,
+ * 0 for none. */
 static json_t *plan_layers(const Model *m) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        /* source_spec is the model as it was read, spec the model after the passes. */
         const LayerSpec *then = &m->source_spec.layers[i], *now = &m->spec.layers[i];
         if (then->position == now->position && then->window == now->window &&
             then->rope_base == now->rope_base && rope_scaling_equal(&then->scaling, &now->scaling) &&
@@ -40,12 +44,17 @@ static json_t *plan_layers(const Model *m) {
     return list;
 }
 
-/* What becomes of a tensor: its type before, what is done to its values, its type after and, if it cannot be
- * written in its own type, why. */
+/* Describes what becomes of one tensor of an output: its dtype before, what is done to its values, its dtype
+ * after and, if the values cannot be encoded in the dtype that they had, why. `trained` says that
+ * recalibration replaces the values, which then leave quantized types that have no encoder. */
 static json_t *plan_tensor(const Tensor *t, TensorStatus s, bool trained) {
     DType to = trained ? dtype_written(t->dtype) : t->dtype;
+    /* A pass changes values by a scale, an offset or a factor for each row, applied when the tensor is
+     * written. */
     bool scaled = t->scale != 1 || t->add != 0 || t->row_scale;
     bool replaced = trained ? to != t->dtype : scaled && tensor_type_replaced(t);
+    /* A quantized source tensor (fp8 with scales, for example) whose output dtype is plain is dequantized;
+     * one whose output is a block type has its blocks rearranged. */
     const char *change = s != TENSOR_CHANGED                                         ? NULL
                          : trained                                                   ? "trained"
                          : scaled                                                    ? "scaled"
@@ -54,6 +63,7 @@ static json_t *plan_tensor(const Tensor *t, TensorStatus s, bool trained) {
                                                                                      : NULL;
     json_t *row = json_pack("{s:s, s:s, s:s, s:s*}", "name", t->name, "dtype", dtype_info(to)->name, "status",
                             tensor_status_name(s), "change", change);
+    /* A new tensor has no dtype before. */
     if (s != TENSOR_NEW)
         json_object_set_new(
             row, "dtype_before",
@@ -64,8 +74,9 @@ static json_t *plan_tensor(const Tensor *t, TensorStatus s, bool trained) {
     return row;
 }
 
-/* How many tensors have each status, and those that are not copied untouched. With `trained` every tensor
- * changes, so only those are listed about which there is more to say. */
+/* Counts the tensors of an output by status (untouched, changed, new) and describes those that are not copied
+ * untouched. With `trained` every tensor that the source has changes, so only those are described whose
+ * source is quantized and whose dtype may change. */
 static json_t *plan_tensors(const Checkpoint *out, bool trained) {
     size_t counts[TENSOR_NEW + 1] = {0};
     json_t *changes = json_array(), *summary = json_object();
@@ -83,7 +94,8 @@ static json_t *plan_tensors(const Checkpoint *out, bool trained) {
     return json_pack("{s:o, s:o}", "count", summary, "not_untouched", changes);
 }
 
-/* The keys of config.json that the output changes, adds or drops: [{"key", "before", "after"}]. */
+/* Lists the top-level keys of config.json that the output changes, adds or drops: [{"key", "before",
+ * "after"}], with the member missing on the side that lacks the key. */
 static json_t *plan_config(const Model *m, const Checkpoint *out) {
     Error ignored = {0};
     json_t *list = json_array(), *after = checkpoint_json(out, CONFIG_FILE, &ignored), *value;
@@ -94,6 +106,7 @@ static json_t *plan_config(const Model *m, const Checkpoint *out) {
             json_array_append_new(
                 list, json_pack("{s:s, s:O*, s:O}", "key", key, "before", before, "after", value));
     }
+    /* Keys that the output no longer has. */
     json_object_foreach(m->config, key, value) {
         if (after && !json_object_get(after, key))
             json_array_append_new(list, json_pack("{s:s, s:O}", "key", key, "before", value));
@@ -102,8 +115,9 @@ static json_t *plan_config(const Model *m, const Checkpoint *out) {
     return list;
 }
 
-/* The key-values of the GGUF that are new or changed. Those of the tokenizer are all new if the source is no
- * GGUF, which would say nothing, so they are left out then. */
+/* Lists the key-value pairs of the GGUF that are new or changed against the source: [{"key", "change"}]. If
+ * the source is no GGUF, every tokenizer key is new, which would tell the reader nothing, so these are left
+ * out. */
 static json_t *plan_meta(const Model *m, const Checkpoint *out) {
     json_t *list = json_array();
     for (size_t i = 0; i < out->n_meta; i++) {
@@ -117,8 +131,9 @@ static json_t *plan_meta(const Model *m, const Checkpoint *out) {
     return list;
 }
 
-/* Exports the output without writing it, which is exact and, since tensors are only described, takes no time.
- */
+/* Plans output `i` by exporting it without writing. This is exact and quick, since an export only describes
+ * tensors and their data is read when they are written. The carrier is picked a second time for the reasons
+ * why each preferred carrier was rejected. NULL with an error if the output could not be written. */
 static json_t *plan_output(const RecipeJob *j, const Model *m, size_t i, Error *e) {
     OutputRequest r;
     ExportReport report = {0};
@@ -126,6 +141,7 @@ static json_t *plan_output(const RecipeJob *j, const Model *m, size_t i, Error *
     Checkpoint *out = recipe_job_output(j, i, m, &r, e) ? output_export(m, &r, &report, e) : NULL;
     bool gguf = out && out->format == FORMAT_GGUF;
     if (out && carrier_pick(m, out->format, r.carrier, &explain, e)) {
+        /* Bytes of tensor data; headers and side files are small beside it. */
         uint64_t bytes = 0;
         char runtimes[200];
         carrier_runtimes(report.carrier, m->family, runtimes, sizeof runtimes);
@@ -145,13 +161,15 @@ static json_t *plan_output(const RecipeJob *j, const Model *m, size_t i, Error *
 
 /* ---- cost ---- */
 
-/* `passes` forward passes over `tokens` tokens. A forward pass takes two operations for each weight and
- * token, a backward pass as much as two forward passes. */
+/* Estimates the seconds for `passes` forward passes over `tokens` tokens. A forward pass takes two operations
+ * (multiply and add) for each weight and token; attention over the context is neglected. A backward pass
+ * takes as much as two forward passes. */
 static double seconds_for(const Model *m, double passes, double tokens) {
     return 2 * passes * (double)net_weight_bytes(m) / sizeof(float) * tokens / flops_per_second;
 }
 
-/* What the recalibrate section costs. Also finds out that its text is there. */
+/* Plans the recalibrate section: objective, tokens, estimated seconds, and the memory in bytes for the net,
+ * gradients, optimizer state and activations. Fails if the training text cannot be found. */
 static json_t *plan_recalibration(const RecipeJob *j, const Model *m, Error *e) {
     RecalRequest r;
     if (!recipe_job_recal(j, &r, e)) return NULL;
@@ -169,7 +187,9 @@ static json_t *plan_recalibration(const RecipeJob *j, const Model *m, Error *e) 
     return plan;
 }
 
-/* The rows of the table that run prints: which models are measured, and under which methods. */
+/* Lists the rows of the table that `derope run` will print: the source under each context-extension method,
+ * the model after surgery, and the trained one. The first method is "none", under which the row has no
+ * suffix. */
 static json_t *plan_rows(const EvalRequest *r, bool trained) {
     const EvalOptions *o = &r->options;
     json_t *rows = json_array();
@@ -182,8 +202,9 @@ static json_t *plan_rows(const EvalRequest *r, bool trained) {
     return rows;
 }
 
-/* Tokens that are read for one row of the table: the text once for each length (eight times where scales are
- * searched), and every question with the text around it. Questions about one text share about half of it. */
+/* Estimates how many tokens the net reads for one row of the table. Perplexity reads the text once for each
+ * length, or about eight times where the softmax scale is searched. Each question of a task is asked at the
+ * end of a text as long as the context; the factor 0.6 allows for questions that share part of their text. */
 static double row_tokens(const EvalOptions *o, double text_tokens) {
     bool own = o->n_task_lengths > 0;
     const uint64_t *lengths = own ? o->task_lengths : o->lengths;
@@ -196,8 +217,8 @@ static double row_tokens(const EvalOptions *o, double text_tokens) {
     return tokens;
 }
 
-/* What the evaluate section costs. The number of tokens is guessed from the size of the text, with four bytes
- * a token as in English. */
+/* Plans the evaluate section: rows, lengths, suites, and the cost. The number of tokens in the text is
+ * estimated from its size at four bytes a token, which is typical of English. */
 static json_t *plan_evaluation(const RecipeJob *j, const Model *m, Error *e) {
     const json_t *section = recipe_job_section(j, "evaluate");
     EvalRequest request;
@@ -210,11 +231,13 @@ static json_t *plan_evaluation(const RecipeJob *j, const Model *m, Error *e) {
     struct stat st;
     json_array_foreach(files, i, v) tokens +=
         stat(json_string_value(v), &st) == 0 ? (uint64_t)st.st_size / 4 : 0;
+    /* The key/value cache is as long as the longest context. */
     for (i = 0; i < o->n_lengths; i++)
         if (o->lengths[i] > longest) longest = o->lengths[i];
     for (i = 0; i < o->n_task_lengths; i++)
         if (o->task_lengths[i] > longest) longest = o->task_lengths[i];
     if (o->max_tokens && o->max_tokens < tokens) tokens = o->max_tokens;
+    /* What is measured: one row for each model and method, one name for each suite. */
     json_t *rows = plan_rows(&request, recipe_job_section(j, "recalibrate") != NULL), *suites = json_array();
     if (o->perplexity) json_array_append_new(suites, json_string("perplexity"));
     for (i = 0; eval_tasks[i]; i++)
@@ -242,6 +265,8 @@ static bool add_step(const RecipeJob *j, const Model *m, const char *section, co
 json_t *recipe_plan(const RecipeJob *j, Error *e) {
     json_t *plan = json_object();
     Model *m = recipe_job_model(j, true, e);
+    /* A model from scratch is neither evaluated nor described by output, because its weights do not exist
+     * yet. */
     json_t *outputs = json_array();
     json_object_set(plan, "source", json_object_get(j->recipe, "source"));
     if (m) json_object_set_new(plan, "layers", plan_layers(m));

@@ -1,5 +1,6 @@
-/* Each function takes a YAML node and what it has to be, and returns JSON. Errors are set where the node is
- * known, which is how every message can name a line and a column. */
+/* Turns YAML nodes into JSON that is known to be right. recipe.c and recipe_passes.c call it with the tables
+ * of options that describe a section or a pass. Each function takes a node and what it has to be, and returns
+ * JSON or sets an error while the node is still known, so that every message can name a line and a column. */
 #include "cmd/recipe/recipe_read.h"
 
 #include <stdio.h>
@@ -8,7 +9,8 @@
 #include "formats/buffer.h"
 #include "surgery/nearest_name.h"
 
-/* What was found instead, for messages: "a list", or the text itself. */
+/* Describes what was found in place of the expected value, for messages: "a list", "a mapping", or the first
+ * 60 bytes of the text in quotes. `out` is memory for the latter. */
 static const char *describe(const yaml_node_t *n, char *out, size_t size) {
     if (n->type == YAML_MAPPING_NODE) return "a mapping";
     if (n->type == YAML_SEQUENCE_NODE) return "a list";
@@ -24,7 +26,8 @@ bool recipe_expected(const RecipeReader *r, const yaml_node_t *n, const char *wh
 
 /* ---- scalars ---- */
 
-/* The node's number is `v`. */
+/* Whether `v`, the number that node `n` holds, lies in the option's range; otherwise sets an error that
+ * states the range. */
 static bool in_range(const RecipeReader *r, const yaml_node_t *n, const Option *o, const char *what, double v,
                      Error *e) {
     char range[80];
@@ -32,11 +35,13 @@ static bool in_range(const RecipeReader *r, const yaml_node_t *n, const Option *
     return option_in_range(o, v) || recipe_expected(r, n, what, range, e);
 }
 
+/* Reads a whole number that may carry a unit (100k, 2M, 4Ki). NULL with an error if it is none or is out of
+ * range. */
 static json_t *read_whole(const RecipeReader *r, const yaml_node_t *n, const Option *o, const char *what,
                           Error *e) {
     const char *s = recipe_scalar(n);
     uint64_t value;
-    /* JSON's integers are signed. */
+    /* jansson stores integers as signed 64-bit numbers. */
     if (!s || !option_parse_whole(what, s, &value, NULL) || value > INT64_MAX) {
         recipe_expected(r, n, what, "a whole number (4096, 100k)", e);
         return NULL;
@@ -44,6 +49,7 @@ static json_t *read_whole(const RecipeReader *r, const yaml_node_t *n, const Opt
     return in_range(r, n, o, what, (double)value, e) ? json_integer((json_int_t)value) : NULL;
 }
 
+/* Reads a finite number within the option's range, as a JSON real. */
 static json_t *read_real(const RecipeReader *r, const yaml_node_t *n, const Option *o, const char *what,
                          Error *e) {
     const char *s = recipe_scalar(n);
@@ -55,7 +61,8 @@ static json_t *read_real(const RecipeReader *r, const yaml_node_t *n, const Opti
     return in_range(r, n, o, what, v, e) ? json_real(v) : NULL;
 }
 
-/* YAML 1.1 also has yes, no, on and off; a recipe has one spelling. */
+/* Reads `true` or `false`. YAML 1.1 also has yes, no, on and off; a recipe accepts one spelling only, so that
+ * a text such as "no" is never taken for a boolean. */
 static json_t *read_bool(const RecipeReader *r, const yaml_node_t *n, const char *what, Error *e) {
     const char *s = recipe_scalar(n);
     if (s && strcmp(s, "true") == 0) return json_true();
@@ -79,7 +86,8 @@ json_t *recipe_suggest(const RecipeReader *r, const yaml_node_t *n, const char *
     return NULL;
 }
 
-/* Text, or one of the option's choices, which comes out as the table spells it. */
+/* Reads text. If the option has choices, the text has to be one of them, letter case aside, and is stored as
+ * the table spells it; the error for another word suggests the nearest choice. */
 static json_t *read_text(const RecipeReader *r, const yaml_node_t *n, const Option *o, const char *what,
                          Error *e) {
     const char *s = recipe_scalar(n), *names[64];
@@ -103,7 +111,8 @@ static json_t *read_path(const RecipeReader *r, const yaml_node_t *n, const char
     return json_sprintf("%s/%s", r->folder, s);
 }
 
-/* Layers are taken as they are written: which ones exist is known once the model is open. */
+/* Reads a set of layers, as text ("all", "10-29", "every:4") or as a list of numbers. Whether such layers
+ * exist is checked by the pass, once the model is open. */
 static json_t *read_layers(RecipeReader *r, const yaml_node_t *n, const char *what, Error *e) {
     if (recipe_scalar(n)) return json_string(recipe_scalar(n));
     if (n->type != YAML_SEQUENCE_NODE) {
@@ -125,7 +134,8 @@ static json_t *read_layers(RecipeReader *r, const yaml_node_t *n, const char *wh
 
 /* ---- one option ---- */
 
-/* A single value, or an item of a list. */
+/* Reads one value by the option's type: the whole value of the option, or one item where the option is a
+ * list. */
 static json_t *read_value(RecipeReader *r, const yaml_node_t *n, const Option *o, const char *what,
                           Error *e) {
     switch (o->type) {
@@ -167,6 +177,7 @@ json_t *recipe_read_list(RecipeReader *r, const yaml_node_t *n, RecipeReadItem r
         }
         json_array_append_new(list, v);
     }
+    /* A list without items is refused, because no key of a recipe has a meaning for it. */
     if (json_array_size(list)) return list;
     json_decref(list);
     recipe_wrong(r, n, e, "%s: the list is empty", what);
@@ -186,12 +197,13 @@ json_t *recipe_read_option(RecipeReader *r, const yaml_node_t *n, const Option *
 
 /* ---- a mapping ---- */
 
-/* Whether a recipe can give the option. */
+/* Whether the option exists and can be given in a recipe; some exist as flags only. */
 static bool in_recipes(const Option *o) {
     return o && o->scope != OPTION_FLAG_ONLY;
 }
 
-/* "unknown key in recalibrate: 'tokns'; did you mean 'tokens'?"; NULL. */
+/* Sets the error "unknown key in recalibrate: 'tokns'; did you mean 'tokens'?" and returns NULL. The names
+ * are those of all groups of the section, without options that are flags only. */
 static json_t *unknown_key(const RecipeReader *r, const yaml_node_t *n, const OptionGroup *groups,
                            const char *what, Error *e) {
     const char *names[64];
@@ -213,7 +225,8 @@ json_t *recipe_read_map(RecipeReader *r, const yaml_node_t *n, RecipeReadMember 
     json_t *map = json_object();
     bool ok = true;
     for (yaml_node_pair_t *p = n->data.mapping.pairs.start; ok && p < n->data.mapping.pairs.top; p++) {
-        /* A key is a scalar, and stands once; what it means is `read`'s to know. */
+        /* A key has to be a scalar and may stand once. `read` decides which keys are known and what their
+         * values are. */
         yaml_node_t *name = recipe_node(r, p->key, e), *value = name ? recipe_node(r, p->value, e) : NULL;
         ok = value != NULL;
         if (ok && !recipe_scalar(name))

@@ -10,7 +10,9 @@
 #include "cmd/recipe/recipe_yaml.h"
 #include "surgery/options.h"
 
-/* Reads one item of a list, or one value of a mapping. */
+/* Callbacks for recipe_read_list and recipe_read_map: the first reads one item of a list, the second the
+ * value of one key of a mapping. `context` is passed on from the caller, `what` names the value in
+ * messages. */
 typedef json_t *(*RecipeReadItem)(RecipeReader *r, const yaml_node_t *n, const void *context,
                                   const char *what, Error *e);
 typedef json_t *(*RecipeReadMember)(RecipeReader *r, const yaml_node_t *name, const yaml_node_t *value,

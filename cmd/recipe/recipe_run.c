@@ -1,3 +1,12 @@
+/* `derope run` for one recipe. cmd/verbs/run.c calls recipe_run for each recipe of its command line; the
+ * sections of the recipe arrive as requests from recipe_job.c, training is done by cmd/training_step.c,
+ * measurements by cmd/evaluate/eval_grid.c, and outputs are written by cmd/output.c. This file decides which
+ * of those steps are still to be done, in which order they are done, and what is refused before any of them
+ * begins.
+ *
+ * Order of one run: open the recipe and its models, compute the keys, check the places of all outputs,
+ * measure the source and the untrained model, train, write the outputs, measure the trained model, write
+ * reports and model cards. */
 #include "cmd/recipe/recipe_run.h"
 
 #include <errno.h>
@@ -25,15 +34,19 @@
 #include "surgery/manifest.h"
 #include "surgery/version.h"
 
-/* One of the recipe's outputs. */
+/* One entry of the recipe's `outputs` section. */
 typedef struct Target {
+    /* Path, dtype, carrier and so on, as output_write takes them. */
     OutputRequest request;
-    char key[33]; /* of writing it: hash of the weights' key and of the output's section */
+    char key[33]; /* key of writing it: hash of the weights' key and of its entry in `outputs` */
     bool done;    /* the output is there already, and its manifest has this key */
 } Target;
 
+/* Everything that one run of one recipe holds; recipe_run releases it. */
 typedef struct Run {
+    /* What the command line said, borrowed. */
     const RecipeRun *options;
+    /* The recipe and its opened source. */
     RecipeJob job;
     char *work;                  /* OUTPUT.work, the folder of what is kept between runs */
     char *steps_path;            /* OUTPUT.work/steps.json, the state file of the evaluation */
@@ -41,16 +54,18 @@ typedef struct Run {
     EvalGrid *evaluation;        /* the measurements so far; NULL: none are wanted */
     Target *targets;             /* one for each output of the recipe */
     Model *source_model, *model; /* the source as it is, and after surgery */
-    Net *net, *source_net;       /* of these models; NULL until something has to be computed with them */
-    char source_key[33], surgery_key[33], weights_key[33]; /* of the source, the surgery, the recalibration */
-    json_t *summary;                                       /* of the recalibration */
-    size_t notices_told; /* notices of `model` that were printed with an output */
+    Net *net, *source_net;       /* nets of these models; NULL until something has to be computed with them */
+    char source_key[33], surgery_key[33],
+        weights_key[33]; /* keys of these three steps, 32 hexadecimal digits each */
+    json_t *summary;     /* what the manifest says about the recalibration; NULL: none was done yet */
+    size_t notices_told; /* how many notices of `model` were already printed with an output */
 } Run;
 
 /* ---- keys ---- */
 
-/* Hashes the contents and the names of files. A name says how its file is read (.jsonl, .gz) and counts; the
- * folder that it lies in does not. */
+/* Hashes the names and the contents of files, given as an array of paths. The name counts because its
+ * ending decides how the file is read (.jsonl, .gz). The folder does not count, so that a moved text keeps
+ * its key. */
 static bool hash_files(const json_t *files, Hash *h, Error *e) {
     size_t i;
     json_t *file;
@@ -65,6 +80,7 @@ static bool hash_files(const json_t *files, Hash *h, Error *e) {
     return true;
 }
 
+/* Hashes a JSON value by its compact text. NULL, for a section that the recipe lacks, adds nothing. */
 static void hash_json(Hash *h, const json_t *v) {
     Buffer text = {0};
     if (v) json_print(v, 0, &text);
@@ -83,7 +99,8 @@ static void step_key(const char *from, const json_t *parameters, const char *fil
     hash_finish(h, out);
 }
 
-/* Hash of the files that a section's key names. */
+/* Hashes all files that a key of a section names, such as recalibrate.data, into `out`. Folders count with
+ * the files in them. Fails if a file cannot be read. */
 static bool files_key(const Run *r, const char *section, const char *key, char out[33], Error *e) {
     json_t *files = recipe_job_files(&r->job, section, key, e);
     Hash *h = hash_new();
@@ -93,7 +110,9 @@ static bool files_key(const Run *r, const char *section, const char *key, char o
     return ok;
 }
 
-/* The keys of source, surgery and weights, each of which builds on the one before it. */
+/* Computes the keys of source, surgery and weights. Each is hashed over the one before it, so that a change
+ * in an early step makes every later step be done again. Without a recalibrate section the weights after
+ * surgery are final, and the last two keys are equal. */
 static bool find_keys(Run *r, Error *e) {
     const json_t *recal = recipe_job_section(&r->job, "recalibrate");
     json_t *source = manifest_sources(r->source_model);
@@ -105,7 +124,8 @@ static bool find_keys(Run *r, Error *e) {
         char data[33];
         if (!files_key(r, "recalibrate", "data", data, e)) return false;
         json_t *parameters = json_copy((json_t *)recal);
-        json_object_del(parameters, "data"); /* the contents of the text count, not where it lies */
+        json_object_del(parameters,
+                        "data"); /* the text is in the key by its contents, so its path is left out */
         step_key(r->surgery_key, parameters, data, r->weights_key);
         json_decref(parameters);
     }
@@ -114,8 +134,10 @@ static bool find_keys(Run *r, Error *e) {
 
 /* ---- recalibration ---- */
 
-/* Trains, unless that was done in this run already. A finished state of the same key in the work folder holds
- * the weights: training then resumes at its end and has nothing to do. */
+/* Trains the model after surgery, at most once in a run; `net` then holds the trained weights. The work
+ * folder has the training state of the last run under a name with the weights' key. A finished state of the
+ * same key is loaded by resuming at its end, which trains no further step; an interrupted one is continued.
+ * --force ignores it. */
 static bool recalibrate_step(Run *r, Error *e) {
     if (!recipe_job_section(&r->job, "recalibrate") || r->summary) return true;
     RecalRequest request;
@@ -124,11 +146,13 @@ static bool recalibrate_step(Run *r, Error *e) {
     snprintf(state, sizeof state, "%s/recalibrated-%.16s.state", r->work, r->weights_key);
     request.train.state_path = state;
     request.train.resume = access(state, F_OK) == 0 && !r->options->force;
+    /* The untrained net that the evaluation may have opened is closed, because recalibrate opens its own. */
     net_close(r->net);
     r->net = NULL;
     TrainResult result = {0};
     bool ok = recalibrate(r->job.source, r->model, &request, &r->net, &result, e);
     if (ok) r->summary = recal_summary(&request, &result);
+    /* Say whether the state was complete, was continued, or (without a note) did not exist. */
     if (ok && result.resumed == result.tokens)
         cmd_note("the recalibrated weights are up to date");
     else if (ok && result.resumed)
@@ -139,12 +163,15 @@ static bool recalibrate_step(Run *r, Error *e) {
 
 /* ---- evaluation ---- */
 
-/* The callbacks of an EvalSubject; the context is the run. Nets are opened when the first measurement needs
- * them, so that nothing is decoded if all measurements are there already. */
+/* The callbacks of an EvalSubject (cmd/evaluate/eval_subject.h); the context is the Run. The grid calls the
+ * net callbacks only when a measurement is missing, so no weights are decoded when all measurements are in
+ * the state file. source_spec and operated_spec return a new Model, which the caller closes; the nets belong
+ * to the Run. */
 static Model *source_spec(void *context, Error *e) {
     return recipe_job_model(&((Run *)context)->job, false, e);
 }
 
+/* The net of the source as it is, for the rows "source". */
 static Net *source_net(void *context, Error *e) {
     Run *r = context;
     if (!r->source_net) r->source_net = net_open(r->source_model, 0, e);
@@ -155,17 +182,23 @@ static Model *operated_spec(void *context, Error *e) {
     return recipe_job_model(&((Run *)context)->job, true, e);
 }
 
+/* The net after surgery, with the weights that it has at the time: untrained ones, or trained ones after
+ * recalibrate_step. */
 static Net *operated_net(void *context, Error *e) {
     Run *r = context;
     if (!r->net) r->net = net_open(r->model, 0, e);
     return r->net;
 }
 
+/* The net with trained weights, which are loaded from the work folder if all outputs were up to date and
+ * nothing was trained in this run. */
 static Net *recalibrated_net(void *context, Error *e) {
     return recalibrate_step(context, e) ? operated_net(context, e) : NULL;
 }
 
-/* Measures a subject under a key, and adds its rows to the table of the end. */
+/* Measures a subject and adds its rows to the table that is printed at the end. `key` is the key of the
+ * weights that are measured: measurements that the state file has under the same key are not repeated. A
+ * subject without a path of its own stands under the path of the source. */
 static bool evaluate_as(Run *r, EvalSubject s, const char *key, Error *e) {
     size_t before = eval_grid_n_measured(r->evaluation);
     memcpy(s.key, key, sizeof s.key);
@@ -174,6 +207,7 @@ static bool evaluate_as(Run *r, EvalSubject s, const char *key, Error *e) {
     s.context = r;
     if (!eval_grid_add_subject(r->evaluation, &s, e)) return false;
     const json_t *results = eval_grid_results(r->evaluation);
+    /* A note and a mark in the table tell the reader which numbers come from an earlier run. */
     bool skipped = eval_grid_n_measured(r->evaluation) == before;
     if (skipped) cmd_note("the evaluation of '%s' is up to date", s.name);
     eval_table_add(r->options->table, results, json_array_size(json_object_get(results, "models")) - 1,
@@ -181,7 +215,9 @@ static bool evaluate_as(Run *r, EvalSubject s, const char *key, Error *e) {
     return true;
 }
 
-/* Measures the source, and the model after surgery, before anything is trained. */
+/* Measures the source (evaluate.source), and the model after surgery. With a recalibrate section the latter
+ * is measured only if evaluate.untrained asks for it; without one it is the result and always measured. The
+ * net of the source is closed at once, as it takes as much memory as the one that is trained. */
 static bool evaluate_before(Run *r, Error *e) {
     bool trained = recipe_job_section(&r->job, "recalibrate") != NULL;
     EvalSubject source = {.name = "source", .under_methods = true, .model = source_spec, .net = source_net},
@@ -195,8 +231,8 @@ static bool evaluate_before(Run *r, Error *e) {
     return (trained && !r->eval.untrained) || evaluate_as(r, operated, r->surgery_key, e);
 }
 
-/* Measures the model after recalibration. The manifest of the first output, which is written by now, says how
- * it was trained. */
+/* Measures the model after recalibration. The manifest of the first output, which has been written by now,
+ * tells the report how the model was trained. */
 static bool evaluate_after(Run *r, Error *e) {
     Error ignored = {0};
     Checkpoint *out = checkpoint_open(r->targets[0].request.path, &ignored);
@@ -212,7 +248,8 @@ static bool evaluate_after(Run *r, Error *e) {
     return ok;
 }
 
-/* Finished measurements are read from the state file, unless --force is given. */
+/* Creates the table of measurements. It reads finished ones from OUTPUT.work/steps.json, unless --force is
+ * given. */
 static bool begin_evaluation(Run *r, Error *e) {
     r->eval.options.state = r->steps_path;
     r->eval.options.force = r->options->force;
@@ -220,7 +257,8 @@ static bool begin_evaluation(Run *r, Error *e) {
     return r->evaluation != NULL;
 }
 
-/* Writes the report, and the model cards of outputs that are folders, unless they are up to date. */
+/* Writes the recipe's report and the model cards. Both carry the hash of the results that they were made from
+ * and are left alone if it still fits. Only outputs that are HF folders can hold a card. */
 static bool report_step(Run *r, Error *e) {
     const json_t *results = eval_grid_results(r->evaluation);
     const char *subject = r->targets[0].request.path, *base_model = r->eval.base_model;
@@ -236,8 +274,8 @@ static bool report_step(Run *r, Error *e) {
 
 /* ---- outputs ---- */
 
-/* The key in the manifest of the output at `path`; "" if there is no such output, or another program wrote
- * it. */
+/* The key in the manifest of what lies at `path`, member "run_key". "" if nothing lies there, or something
+ * that `derope run` did not write. */
 static void key_of_output(const char *path, char out[33]) {
     Error ignored = {0};
     out[0] = 0;
@@ -250,11 +288,13 @@ static void key_of_output(const char *path, char out[33]) {
     checkpoint_close(c);
 }
 
+/* Whether the output's place is free or may be replaced, and can be written to. */
 static bool target_may_begin(const Target *t, Error *e) {
     return output_may_begin(t->request.path, folder_of_path(t->request.path), t->request.force, e);
 }
 
-/* Finds out which outputs have to be written, and refuses those that cannot be, before any work. */
+/* Fills `targets`: reads the entry of each output, compares its key with that of the file that is there, and
+ * refuses an output that could not be written, before any work is done. */
 static bool find_targets(Run *r, Error *e) {
     size_t n = recipe_job_n_outputs(&r->job);
     r->targets = xcalloc(n, sizeof *r->targets);
@@ -265,7 +305,8 @@ static bool find_targets(Run *r, Error *e) {
         step_key(r->weights_key, json_array_get(recipe_job_section(&r->job, "outputs"), i), "", t->key);
         key_of_output(t->request.path, there);
         t->done = !r->options->force && strcmp(t->key, there) == 0;
-        /* An output of an earlier run is replaced without --force. */
+        /* What an earlier run of a recipe wrote is replaced without --force, which protects files of other
+         * origin. */
         t->request.force = r->options->force || there[0];
         bool exists = access(t->request.path, F_OK) == 0;
         if (exists && !t->done && !target_may_begin(t, e)) return false;
@@ -273,6 +314,9 @@ static bool find_targets(Run *r, Error *e) {
     return true;
 }
 
+/* Writes one output, after training if that is still to be done. The manifest gets the output's key, which a
+ * later run compares, the whole recipe, and the summary of the training. Notices about the model are printed
+ * with its first output only. */
 static bool write_target(Run *r, Target *t, Error *e) {
     if (t->done) {
         cmd_note("%s is up to date", t->request.path);
@@ -292,7 +336,8 @@ static bool write_target(Run *r, Target *t, Error *e) {
 
 /* ---- the whole ---- */
 
-/* Makes the folders above `path` that are missing. */
+/* Makes the folders above `path` that are missing, as mkdir -p does. A slash at the end of the path does not
+ * make the path itself a folder. */
 static bool make_parents(const char *path, Error *e) {
     char *copy = xstrdup(path);
     bool ok = true;
@@ -306,12 +351,14 @@ static bool make_parents(const char *path, Error *e) {
     return ok;
 }
 
-/* Whether a report may be written: an earlier one that derope wrote is replaced without --force. */
+/* Whether a report may be written at `page`. An earlier report of derope is replaced without --force, any
+ * other file is not. */
 static bool report_may_replace(const char *page, bool force, Error *e) {
     return make_parents(page, e) && report_may_begin(page, force || report_is_ours(page), e);
 }
 
-/* Makes the work folder and the folders of outputs, and names what is kept there. */
+/* Makes the work folder OUTPUT.work, named after the first output, and the folders in which outputs lie, and
+ * sets `work` and `steps_path`. Checks the places of outputs again, now that their folders exist. */
 static bool open_work(Run *r, Error *e) {
     const char *first = r->targets[0].request.path;
     Buffer work = {0}, steps = {0};
@@ -328,8 +375,8 @@ static bool open_work(Run *r, Error *e) {
     return true;
 }
 
-/* make compares times: an output that is up to date although its inputs were touched has to become newer than
- * they are, or make would run the recipe every time. */
+/* Sets the times of outputs that were up to date to now. make compares times: if an input was touched without
+ * a change, the output would stay older than it, and make would run the recipe every time. */
 static bool renew_times(const Run *r, Error *e) {
     for (size_t i = 0; i < recipe_job_n_outputs(&r->job); i++)
         if (r->targets[i].done && utimensat(AT_FDCWD, r->targets[i].request.path, NULL, 0) != 0)
@@ -337,10 +384,13 @@ static bool renew_times(const Run *r, Error *e) {
     return true;
 }
 
+/* What with_depfile calls: depfile_check and depfile_write of cmd/output.h, and spares_all, have this
+ * type. */
 typedef bool (*DepfileStep)(const char *path, const char *const *targets, size_t n_targets,
                             const Checkpoint *source, const json_t *more, Error *e);
 
-/* Calls depfile_check, depfile_write or spares_all with the run's outputs and all files that it reads. */
+/* Calls `step` with `path`, the run's outputs as targets, and as `more` every file beside the source that the
+ * run reads: the recipe itself, the texts of training and evaluation, and the wording file of tasks. */
 static bool with_depfile(const Run *r, const char *path, DepfileStep step, Error *e) {
     size_t n = recipe_job_n_outputs(&r->job);
     json_t *data = recipe_job_files(&r->job, "recalibrate", "data", e), *more = json_pack("[s]", r->job.path);
@@ -361,7 +411,8 @@ static bool with_depfile(const Run *r, const char *path, DepfileStep step, Error
     return ok;
 }
 
-/* Whether a path lies in a folder or is it, as text: an output need not be there yet. */
+/* Whether `path` lies in `folder` or equals it. The paths are compared as text, because an output need not
+ * exist yet. */
 static bool lies_in(const char *path, const char *folder) {
     size_t n = path_length(folder);
     return strncmp(path, folder, n) == 0 && (path[n] == '/' || !path[n]);
@@ -381,6 +432,7 @@ static bool spares_all(const char *path, const char *const *targets, size_t n_ta
     return output_spares_source(source, path, e);
 }
 
+/* Applies spares_all to each file of a report (the page, its JSON and its CSV). */
 static bool report_spares_all(const Run *r, const char *report, Error *e) {
     bool ok = true;
     for (size_t i = 0; ok && i < REPORT_FILES; i++) {
@@ -391,7 +443,8 @@ static bool report_spares_all(const Run *r, const char *report, Error *e) {
     return ok;
 }
 
-/* Refuses the recipe's own report and the one about all recipes if they have no place, before any work. */
+/* Refuses the recipe's own report (evaluate.report) and the joint one of --report if they cannot be written
+ * where they are wanted, before any work is done. */
 static bool check_reports(const Run *r, const char *joint, Error *e) {
     if (r->eval.report && !report_spares_all(r, r->eval.report, e))
         return recipe_job_blame(&r->job, "evaluate.report", e);
@@ -400,7 +453,8 @@ static bool check_reports(const Run *r, const char *joint, Error *e) {
            report_may_replace(joint, r->options->force, e);
 }
 
-/* The steps in order. A recipe from scratch is not evaluated: there is no source to compare with. */
+/* Does the steps in order: measure, train and write, measure again, report. A model that is trained from
+ * scratch is not evaluated, as there is no source to compare it with. */
 static bool run_steps(Run *r, Error *e) {
     bool evaluated = recipe_job_section(&r->job, "evaluate") && !r->job.from_scratch,
          trained = recipe_job_section(&r->job, "recalibrate") != NULL;
@@ -410,7 +464,9 @@ static bool run_steps(Run *r, Error *e) {
     return !evaluated || ((!trained || evaluate_after(r, e)) && report_step(r, e));
 }
 
-/* Reads the sections, so that mistakes in them show before any work. */
+/* Reads the sections recalibrate and evaluate into requests and lists their texts, so that mistakes and
+ * missing files show before the source is opened as a model. The training request is discarded here, because
+ * recalibrate_step reads it again. */
 static bool check_sections(Run *r, Error *e) {
     RecalRequest request;
     if (recipe_job_section(&r->job, "recalibrate") && !recipe_job_recal(&r->job, &request, e)) return false;
@@ -421,7 +477,7 @@ static bool check_sections(Run *r, Error *e) {
     return true;
 }
 
-/* Two models, because surgery changes the one and the source is measured as it is. */
+/* Opens the source twice: the surgery changes one model in place, and the other is measured as it is. */
 static bool open_models(Run *r, Error *e) {
     r->source_model = recipe_job_model(&r->job, false, e);
     r->model = r->source_model ? recipe_job_model(&r->job, true, e) : NULL;
@@ -437,14 +493,18 @@ static void join_results(const Run *r) {
 
 bool recipe_run(const char *path, const RecipeRun *options, Error *e) {
     Run r = {.options = options};
+    /* Everything up to run_steps only checks and opens; nothing is computed before all of it has
+     * succeeded. */
     const char *depfile = options->depfile;
     bool ok = recipe_job_open(&r.job, path, options->sets, options->n_sets, e) && check_sections(&r, e) &&
               open_models(&r, e) && find_keys(&r, e) && find_targets(&r, e) &&
               check_reports(&r, options->report, e) && open_work(&r, e) &&
               (!depfile || with_depfile(&r, depfile, depfile_check, e)) && run_steps(&r, e);
+    /* The depfile is written last, when the outputs that it names are complete. */
     if (ok && depfile) ok = renew_times(&r, e) && with_depfile(&r, depfile, depfile_write, e);
     if (ok) join_results(&r);
     if (e->code == ERR_INTERRUPTED) cmd_advise(e, "; run it again to go on");
+    /* Nets are closed before the models whose tensors they use. */
     net_close(r.net);
     model_close(r.model);
     model_close(r.source_model);
@@ -452,7 +512,7 @@ bool recipe_run(const char *path, const RecipeRun *options, Error *e) {
     net_close(r.source_net);
     json_decref(r.summary);
     free(r.targets);
-    if (r.work) rmdir(r.work); /* fails, as it should, if a step left something there */
+    if (r.work) rmdir(r.work); /* removes it only if it is empty, that is if no step kept anything there */
     free(r.work);
     free(r.steps_path);
     recipe_job_close(&r.job);

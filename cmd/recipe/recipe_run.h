@@ -27,7 +27,10 @@ typedef struct RecipeRun {
     json_t *results; /* object that receives the measurements, joined (cmd/evaluate/eval_results.h) */
 } RecipeRun;
 
-/* Runs one recipe. What can be refused is refused before any work. */
+/* Runs one recipe from checking to the last report. Mistakes in the recipe, missing files and places that
+ * cannot be written to are refused before anything is computed. Adds to options->table and options->results
+ * only what was measured. ERR_RECIPE for a wrong recipe, ERR_INTERRUPTED after a signal; running it again
+ * then continues. */
 bool recipe_run(const char *path, const RecipeRun *options, Error *e);
 
 #endif

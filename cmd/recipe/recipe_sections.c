@@ -1,5 +1,6 @@
-/* The recipe's view of the tables of options: which tables make up a section, and in which struct the values
- * of the section will be stored. A group's offset is counted from the start of that struct. */
+/* The sections of a recipe. The tables of options themselves belong to the parts of the program that use the
+ * values (training, evaluation, outputs); here they are put together into sections, with the struct that the
+ * values of each section are stored in. A group's offset is counted from the start of that struct. */
 #include "cmd/recipe/recipe_sections.h"
 
 #include <stddef.h>
@@ -9,7 +10,8 @@
 #include "cmd/output_options.h"
 #include "cmd/training_step.h"
 
-/* Stored in a RecalRequest. The order is that of help, and of complaints about keys that are missing. */
+/* The `recalibrate` section, stored in a RecalRequest. Help lists the keys in this order, and errors name the
+ * first required key in it that is missing. */
 const OptionGroup recipe_recalibrate_groups[] = {
     {NULL, recal_text_options, 0},
     {NULL, train_options, offsetof(RecalRequest, train)},
@@ -17,10 +19,11 @@ const OptionGroup recipe_recalibrate_groups[] = {
     {0},
 };
 
-/* Stored in an EvalRequest, and each output in an OutputRequest. */
+/* The `evaluate` section is stored in an EvalRequest, and each entry of `outputs` in an OutputRequest. */
 const OptionGroup recipe_evaluate_groups[] = {{NULL, eval_request_options, 0}, {0}};
 const OptionGroup recipe_output_groups[] = {{NULL, output_request_options, 0}, {0}};
 
+/* Name, kind, whether it is required, groups of options, help. */
 const RecipeSection recipe_sections[] = {
     {"source", SECTION_PATH, true, NULL, "HF folder or a zip of one, GGUF, safetensors or PyTorch file"},
     {"surgery", SECTION_PASSES, false, NULL, "passes, applied in order"},

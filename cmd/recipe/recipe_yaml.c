@@ -1,23 +1,25 @@
-/* libyaml does the parsing. What it leaves to its users is done here: bounds on depth and size, and a stream
- * that holds one document and nothing else. */
+/* Parses YAML for recipes, and for the front matter of model cards (cmd/model_card.c). libyaml does the
+ * parsing. What it leaves to its callers is done here: limits on depth and size, and a check that the stream
+ * holds one document and nothing else. recipe_read.c reads the nodes. */
 #include "cmd/recipe/recipe_yaml.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Far more than a recipe needs. The depth bounds libyaml's time, the number of nodes that of "billion laughs"
- * aliases. */
+/* Limits far above what a recipe needs. The depth limits the time that libyaml takes; the number of visited
+ * nodes limits what aliases inside aliases ("billion laughs") can expand to. */
 enum { MAX_DEPTH = 16, MAX_NODES = 100000 };
 
 /* ---- parsing ---- */
 
-/* libyaml's own error, with its place. */
+/* Sets libyaml's own error with file, line and column, both counted from 1, and returns false. */
 static bool not_yaml(const yaml_parser_t *p, const char *place, Error *e) {
     return error_set(e, ERR_RECIPE, "%s:%zu:%zu: not valid YAML: %s", place, p->problem_mark.line + 1,
                      p->problem_mark.column + 1, p->problem ? p->problem : "unreadable");
 }
 
-/* After the first document, the stream has to be at its end. */
+/* Whether the stream is at its end after the first document. A second document would be ignored silently, so
+ * it is an error. */
 static bool is_last(yaml_parser_t *p, const char *place, Error *e) {
     yaml_document_t next;
     if (!yaml_parser_load(p, &next)) return not_yaml(p, place, e);
@@ -29,15 +31,16 @@ static bool is_last(yaml_parser_t *p, const char *place, Error *e) {
     return !more;
 }
 
-/* By how many levels an event changes the nesting: 1, 0 or -1. */
+/* By how many levels a parser event changes the nesting: 1 where a list or mapping starts, -1 where one ends,
+ * otherwise 0. */
 static int nesting(yaml_event_type_t type) {
     bool begins = type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
     return begins - (type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT);
 }
 
-/* libyaml's loader takes time that grows with the square of the nesting, so the events of a recipe are
- * counted before it is loaded. Text that is not YAML passes here, because the loader reports it with its
- * place. */
+/* Whether no list or mapping lies deeper than MAX_DEPTH. libyaml's loader takes time that grows with the
+ * square of the nesting, so the events are counted before the document is loaded. Text that is not valid YAML
+ * passes here, because the loader reports it with its place. */
 static bool is_shallow(const char *place, const char *text, size_t size, Error *e) {
     yaml_parser_t parser;
     yaml_event_t event;
@@ -61,6 +64,7 @@ bool recipe_parse_yaml(const char *place, const char *text, size_t size, yaml_do
     if (!is_shallow(place, text, size, e)) return false;
     if (!yaml_parser_initialize(&parser)) return error_set(e, ERR_FAILED, "%s: no memory for YAML", place);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
+    /* The document has to be valid, not empty, and the only one. */
     bool ok = yaml_parser_load(&parser, out);
     if (!ok) {
         not_yaml(&parser, place, e);
