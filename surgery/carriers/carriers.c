@@ -1,5 +1,6 @@
-/* The registry of carriers, what their rules mean for a certain family, and the choice of the first one that
- * can express a model. */
+/* The registry of carriers, what their rules mean for a certain family, and the choice of the first carrier
+ * that can express a model. Conversion asks carrier_pick which architecture to write, and `derope plan`
+ * prints the answers of all carriers. */
 #include "surgery/carriers/carriers.h"
 
 #include <math.h>
@@ -10,9 +11,10 @@
 #include "surgery/model_traits.h"
 #include "surgery/runtimes.h"
 
-/* One line for each `const Carrier carrier_NAME`, in order of preference. First comes what changes the
- * checkpoint least (own), then architectures that say it of each layer, then those that turn rotation off as
- * a whole by a number that no one meant for this. */
+/* One line for each `const Carrier carrier_NAME` of the files in this folder, in order of preference within
+ * each format. First comes what changes the checkpoint least ("own"), then architectures that have keys for
+ * each layer, then those that turn the rotation of all layers off by a number that was not meant for this,
+ * such as a scaling factor of 1e30. */
 #define CARRIERS(C)                                                                                          \
     C(hf_own)                                                                                                \
     C(hf_smollm3)                                                                                            \
@@ -28,6 +30,7 @@
     C(gguf_olmoe)                                                                                            \
     C(gguf_linear)
 
+/* The constants have no header of their own; they are declared here from the list. */
 #define DECLARED(name) extern const Carrier carrier_##name;
 #define LISTED(name) &carrier_##name,
 
@@ -35,7 +38,7 @@ CARRIERS(DECLARED)
 
 const Carrier *const carriers[] = {CARRIERS(LISTED) NULL};
 
-/* Names are unique within a format. */
+/* A linear search; names are unique within a format. */
 const Carrier *carrier_by_name(Format format, const char *name) {
     for (const Carrier *const *c = carriers; *c; c++)
         if ((*c)->format == format && strcmp((*c)->name, name) == 0) return *c;
@@ -49,6 +52,8 @@ const char *carrier_arch(const Carrier *c, const Model *m) {
     return c->arch ? c->arch : m->family->gguf.arch;
 }
 
+/* Carriers of a fixed architecture have a fixed order of rows; "own" and its relatives follow the family,
+ * whose order may differ between the two formats (Llama's does). */
 bool carrier_is_interleaved(const Carrier *c, const Model *m) {
     const Family *f = m->family;
     if (c->interleaved != RULE_BY_FAMILY) return c->interleaved == RULE_ALWAYS;
@@ -56,27 +61,31 @@ bool carrier_is_interleaved(const Carrier *c, const Model *m) {
                                     : f->hf.quirks & HF_INTERLEAVED_ROPE;
 }
 
-/* Qwen2's class has biases for q, k and v alone. Other classes have one key for all four, so a bias of zeros
- * is added for o. */
+/* Qwen2's class has biases for q, k and v but none for o. Most classes have one key for all four biases, so
+ * there an output projection without a bias gets one of zeros. */
 bool carrier_needs_o_bias(const Carrier *c, const Model *m) {
     if (c->needs_o_bias != RULE_BY_FAMILY) return c->needs_o_bias == RULE_ALWAYS;
     return !(family_stock(m->family)->hf.quirks & HF_NO_O_BIAS);
 }
 
-/* Behind DroPE's custom code stands a stock class, which is the one that outputs name. */
+/* For custom code the release is that of the stock class, because outputs name that class. A carrier's own
+ * `since` has precedence over the family's. */
 const char *carrier_since(const Carrier *c, const Family *f) {
     const Family *stock = family_stock(f);
     return c->since ? c->since : c->format == FORMAT_GGUF ? stock->gguf.since : stock->hf.since;
 }
 
+/* The manifest's carrier if it is known, otherwise "own", determines the first release. */
 json_t *carrier_runtimes_of(const Checkpoint *c, const char *carrier, const Family *f) {
     const Carrier *named = carrier ? carrier_by_name(c->format, carrier) : NULL;
     const Carrier *by = named ? named : c->format == FORMAT_GGUF ? &carrier_gguf_own : &carrier_hf_own;
-    /* A source with custom code is not what its stock family is; an output of it names the stock class. */
+    /* A source with custom code runs in no stock runtime. Only an output of it, which has a carrier in its
+     * manifest, names the stock class. */
     bool custom = f && !named && c->format != FORMAT_GGUF && f->hf.quirks & HF_CUSTOM_CODE;
     return runtimes_of(c, custom ? NULL : f ? carrier_since(by, f) : by->since);
 }
 
+/* "transformers from 4.53; CAVEAT". */
 void carrier_runtimes(const Carrier *c, const Family *f, char *out, size_t size) {
     char since[100];
     runtime_since_text(c->format, carrier_since(c, f), since, sizeof since);
@@ -85,9 +94,9 @@ void carrier_runtimes(const Carrier *c, const Family *f, char *out, size_t size)
 
 /* ---- choosing ---- */
 
-/* A softmax scale that is not 1/sqrt(head_dim) goes into a key, into q_proj, or into the weight of the norm
- * behind q_proj. Where that norm has no weight there is no place: the norm would undo a factor in front of
- * it. */
+/* Whether the softmax scale can be expressed without a key. A scale other than 1/sqrt(head_dim) is multiplied
+ * into q_proj, or into the weight of the norm after it. A norm without a weight (QK_NORM_UNIT) leaves no
+ * place: it would undo any factor before it. */
 static bool scale_has_place(const Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
@@ -96,7 +105,8 @@ static bool scale_has_place(const Model *m) {
     return true;
 }
 
-/* The general question about the softmax scale first, then the carrier's own. */
+/* Whether the carrier can express the model; if not, the reason goes to `why` (`size` bytes). The question
+ * about the softmax scale is common to all carriers without a key for it. */
 static bool carrier_can(const Carrier *c, const Model *m, char *why, size_t size) {
     if (!c->holds_scale && !scale_has_place(m))
         return refuse_because(why, size,
@@ -104,8 +114,8 @@ static bool carrier_can(const Carrier *c, const Model *m, char *why, size_t size
     return c->can(m, why, size);
 }
 
-/* "own: has no windows per layer; smollm3: has no experts": every carrier that could not, for an error
- * message. */
+/* Appends every carrier of the format that cannot express the model with its reason, "own: has no windows per
+ * layer; smollm3: has no experts", for an error message. */
 static void list_reasons(const Model *m, Format format, Buffer *out) {
     for (const Carrier *const *c = carriers; *c; c++) {
         char why[200] = "";
@@ -114,7 +124,7 @@ static void list_reasons(const Model *m, Format format, Buffer *out) {
     }
 }
 
-/* All carriers of a format, with their answers, for `plan`. */
+/* The array of carrier_pick's `explain`: all carriers of a format with their answers, for `derope plan`. */
 static json_t *explain_all(const Model *m, Format format) {
     json_t *list = json_array();
     for (const Carrier *const *c = carriers; *c; c++) {
@@ -129,7 +139,9 @@ static json_t *explain_all(const Model *m, Format format) {
     return list;
 }
 
-/* Only those before `chosen` in the table: the others were not asked. */
+/* Only the carriers before `chosen` in the table are listed, because those after it were not asked. One that
+ * can express the model is listed only if the user asked for another, so the text for this case is the
+ * initial one. */
 json_t *carrier_because(const Model *m, const Carrier *chosen) {
     json_t *reasons = json_object();
     for (const Carrier *const *c = carriers; *c != chosen; c++) {
@@ -141,7 +153,8 @@ json_t *carrier_because(const Model *m, const Carrier *chosen) {
     return reasons;
 }
 
-/* With a name only that carrier is asked. Otherwise the table is gone through in its order. */
+/* With a name, only that carrier is asked; otherwise the carriers of the format are asked in the order of the
+ * table, and the first that can express the model is returned. */
 const Carrier *carrier_pick(const Model *m, Format format, const char *name, json_t **explain, Error *e) {
     if (explain) *explain = explain_all(m, format);
     bool known = false;
@@ -156,6 +169,7 @@ const Carrier *carrier_pick(const Model *m, Format format, const char *name, jso
             return NULL;
         }
     }
+    /* None was found: either the name is unknown, or no carrier can express the model. */
     Buffer reasons = {0};
     if (name && !known) {
         for (const Carrier *const *c = carriers; *c; c++)

@@ -1,10 +1,11 @@
-/* The registry of carriers, and the choice among them. What a carrier is, surgery/carrier.h tells. */
+/* The registry of carriers, and the choice among them. surgery/carrier.h explains what a carrier is; each is
+ * defined in a file of this folder, and the functions in carriers.c. */
 #ifndef DEROPE_SURGERY_CARRIERS_CARRIERS_H
 #define DEROPE_SURGERY_CARRIERS_CARRIERS_H
 
 #include "surgery/carrier.h"
 
-/* All of both formats, NULL-terminated, in order of preference: the plainest first. */
+/* All carriers of both formats, NULL-terminated, in order of preference. */
 extern const Carrier *const carriers[];
 
 /* The carrier of a format by its name; NULL if there is none. */

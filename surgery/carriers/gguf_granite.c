@@ -1,5 +1,7 @@
-/* GGUF carriers of Granite's architectures, which say which layers rotate. They express blocks like Llama's,
- * whatever family the block came from. */
+/* GGUF carriers of Granite's two architectures, "granite" and "granite_swa", whose keys say which layers
+ * rotate. Their block is Llama's with multipliers, so they can express models of every family with such a
+ * block. The same architectures are read by surgery/families/granite.c, and this file writes what that one
+ * reads. */
 #include "surgery/arch_write.h"
 #include "surgery/carrier.h"
 #include "surgery/families/tensors.h"
@@ -10,7 +12,8 @@
  * llama.cpp's architecture "granite" (src/models/granite.cpp) takes rope.scaling.finetuned = false for "this
  * model has no rotary embeddings". It has a key for the softmax scale, and multipliers, which are 1 here. */
 
-/* No layer rotates and none has a window; multipliers and the softmax scale have keys. */
+/* Carrier.can: no layer rotates and none has a window that hides anything. Multipliers and the softmax scale
+ * have keys and may be anything; sinks and norms on queries and keys do not exist in this architecture. */
 static bool granite_can(const Model *m, char *why, size_t size) {
     if (!model_has_standard_dense_layers(m, why, size)) return false;
     if (!model_all_layers(m, layer_is_nope))
@@ -23,7 +26,8 @@ static bool granite_can(const Model *m, char *why, size_t size) {
     return true;
 }
 
-/* The keys of rotation are written all the same, without a scaling; nothing is computed from them. */
+/* Carrier.write_gguf: llama.cpp requires the keys of rotation, so they are written without a scaling although
+ * nothing is computed from them. */
 static void granite_write(const Model *m, Checkpoint *out) {
     LayerSpec l = m->spec.layers[0];
     l.scaling = (RopeScaling){0};
@@ -51,8 +55,10 @@ const Carrier carrier_gguf_granite = {
  * The architecture has two lists: attention.rope_pattern, with 1 for each layer that rotates, and
  * attention.sliding_window_pattern. Attention sinks cannot be left out. */
 
-/* llama.cpp refuses a model of this architecture in which no layer rotates, or in which every layer has a
- * window, because a tensor that it prepares for each case is then read by no layer. */
+/* Carrier.can: Llama's block with or without experts, one window size, one softmax scale, and a rope scaling
+ * that llama.cpp has for this architecture. llama.cpp also refuses a model in which no layer rotates, or in
+ * which every layer has a window: it prepares an input tensor for each case, and fails if no layer reads it.
+ */
 static bool swa_can(const Model *m, char *why, size_t size) {
     bool block = model_moe_layer(m)->n_experts
                      ? model_has_standard_layers(m, why, size) && model_has_uniform_experts(m, why, size)
@@ -69,20 +75,22 @@ static bool swa_can(const Model *m, char *why, size_t size) {
     if (!model_has_one_softmax_scale(m))
         return refuse_because(why, size, "supports only one softmax scale for all layers");
     if (model_has_qk_norm(m)) return refuse_because(why, size, "has no norms on queries and keys");
-    /* llama.cpp stops on inputs that no layer reads */
+    /* At least one layer has to read the positions, and one the mask without a window. */
     if (model_all_layers(m, layer_is_nope)) return refuse_because(why, size, "needs a layer that rotates");
     if (!model_layer_by_window(m, false))
         return refuse_because(why, size, "needs a layer without a window (--sliding-window 0:LAYERS)");
     return true;
 }
 
-/* Base and scaling are those of the first layer that rotates; all that rotate agree. */
+/* Carrier.write_gguf: rope base and scaling are those of the first layer that rotates, with which all others
+ * agree. The two patterns have an entry for each layer; the multipliers are written as Granite has them. */
 static void swa_write(const Model *m, Checkpoint *out) {
     const LayerSpec *rotating = NULL;
     model_has_one_rotation(m, &rotating);
     LayerSpec l = rotating ? *rotating : m->spec.layers[0];
     if (!rotating) l.rotary_dim = l.head_dim;
     arch_set_rope(m, out, &l);
+    /* 1 for each layer that rotates. */
     uint32_t n = m->spec.n_layers, *rotates = arena_alloc(&out->arena, n * sizeof *rotates);
     for (uint32_t i = 0; i < n; i++)
         rotates[i] = m->spec.layers[i].position != POSITION_NOPE;

@@ -1,4 +1,6 @@
-/* GGUF carriers that stay with the family's architecture in llama.cpp (src/models/). */
+/* GGUF carriers that keep the family's own architecture in llama.cpp (src/models/): "own" expresses the model
+ * by the architecture's keys, and "linear-1e30" turns the rotation of all layers off by a scaling factor so
+ * large that every angle becomes 0. */
 #include "surgery/arch_write.h"
 #include "surgery/carrier.h"
 #include "surgery/model_traits.h"
@@ -6,8 +8,9 @@
 
 /* ---- own: the architecture of the family, by its own keys ---- */
 
-/* Linear scaling and YaRN are read in all architectures. The tables of Llama 3 and of LongRoPE are tensors,
- * which only some architectures look for. */
+/* Whether the architecture can hold the model's rope scaling. llama.cpp reads linear scaling and YaRN from
+ * keys in all architectures, but the frequency tables of Llama 3 and LongRoPE are tensors, which only some
+ * architectures look for (GgufArch.rope_scalings). */
 static bool knows_scaling_tables(const Model *m, char *why, size_t size) {
     const LayerSpec *l = NULL;
     model_has_one_main_rotation(m, &l);
@@ -17,7 +20,8 @@ static bool knows_scaling_tables(const Model *m, char *why, size_t size) {
            refuse_because(why, size, "has no Llama 3 frequency bands");
 }
 
-/* Whether the architecture can say everything but the rotation. */
+/* Whether the architecture can express everything but the rotation: activation, biases, norms, and what the
+ * family's own hook asks. Without a hook, only models without windows pass. */
 static bool own_block(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
     if (!f->gguf.arch) return refuse_because(why, size, "is not known to llama.cpp");
@@ -32,7 +36,8 @@ static bool own_block(const Model *m, char *why, size_t size) {
     return model_all_layers(m, layer_is_global) || refuse_because(why, size, "has no windows per layer");
 }
 
-/* Architectures whose rows of q and k are interleaved rotate whole heads only. */
+/* Carrier.can of "own": scaling, block, and the layers that rotate have to be what the architecture has.
+ * Where rows of q and k are interleaved, llama.cpp rotates whole heads only. */
 static bool own_can(const Model *m, char *why, size_t size) {
     if (!arch_can_scale_rope(m, why, size) || !knows_scaling_tables(m, why, size) || !own_block(m, why, size))
         return false;
@@ -42,14 +47,16 @@ static bool own_can(const Model *m, char *why, size_t size) {
     return model_keeps_family_rotation(m, why, size);
 }
 
-/* Keys of rotation are written where some layer rotates; windows and the like by the family's hook. */
+/* Carrier.write_gguf of "own": the keys of rotation if some layer rotates, and windows and the like by the
+ * family's hook. */
 static void own_write(const Model *m, Checkpoint *out) {
     const LayerSpec *l = NULL;
     if (model_has_one_main_rotation(m, &l) && l) arch_set_rope(m, out, l);
     if (m->family->gguf.write) m->family->gguf.write(m, out);
 }
 
-/* llama.cpp rounds the ends of YaRN's ramp; GPT-OSS's files expect it not to (truncate: false). */
+/* Carrier.notice of "own": llama.cpp always rounds the ends of YaRN's ramp to whole dimensions, whereas
+ * GPT-OSS's configurations set truncate to false. */
 static const char *own_notice(const Model *m) {
     const LayerSpec *l = NULL;
     bool exact = !model_has_one_main_rotation(m, &l) || !l || l->scaling.kind != ROPE_SCALING_YARN ||
@@ -71,8 +78,8 @@ const Carrier carrier_gguf_own = {
 
 /* ---- linear-1e30: the architecture of the family, whose rope scaling divides all angles by 1e30 ---- */
 
-/* The architecture has to have a key for everything but the rotation, and no layer may keep a rotation that a
- * scaling would reach. */
+/* Carrier.can of "linear-1e30": the architecture has to express everything but the rotation, and no layer
+ * that a scaling would reach may still rotate. Sinks are possible only if the family has them. */
 static bool linear_can(const Model *m, char *why, size_t size) {
     if (!model_rotation_can_be_scaled_away(m, why, size)) return false;
     if (model_has_sinks(m) && !m->family->layer.sinks)
@@ -80,7 +87,8 @@ static bool linear_can(const Model *m, char *why, size_t size) {
     return own_block(m, why, size);
 }
 
-/* rope.dimension_count must not be 0, so it states the whole head, whose angles are all 0 then. */
+/* Carrier.write_gguf of "linear-1e30": rope.dimension_count must not be 0, so it states the whole head, all
+ * of whose angles become 0 through the scaling. */
 static void linear_write(const Model *m, Checkpoint *out) {
     LayerSpec l = *model_scaled_layer(m);
     l.rotary_dim = l.head_dim;

@@ -1,5 +1,7 @@
-/* HF carriers that stay with the class of the source: own, and two that turn the rotation of the class off as
- * a whole. */
+/* HF carriers that keep the class of the source: "own" expresses the model by the class's keys, and
+ * "partial-0" and "linear-1e30" turn the rotation of all layers off at once, by rotating 0 dimensions or by
+ * dividing all angles by 1e30. They come first in the order of preference because config.json and tensor
+ * names stay as they are. Carriers of other classes are in hf_per_layer.c, olmo3.c and single_expert.c. */
 #include "formats/json.h"
 #include "surgery/carrier.h"
 #include "surgery/config_read.h"
@@ -8,12 +10,13 @@
 #include "surgery/model_traits.h"
 #include "surgery/rope_frequencies.h"
 
-/* The rope base that a configuration states. Layers that no longer rotate have kept theirs. */
+/* The rope base for config.json. Layers whose rotation was dropped have kept their base, so there always is
+ * one. */
 static double stated_base(const Model *m) {
     return model_scaled_layer(m)->rope_base;
 }
 
-/* Whether passes left alone which layers rotate and which have a window. */
+/* True if no pass changed which layers rotate or which have a window, compared with the source. */
 static bool same_layers_as_source(const Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *now = &m->spec.layers[i], *then = &m->source_spec.layers[i];
@@ -22,7 +25,7 @@ static bool same_layers_as_source(const Model *m) {
     return true;
 }
 
-/* Whether passes left alone base and scaling of every layer. */
+/* True if no pass changed the rope base or the rope scaling of any layer. */
 static bool same_rotation_as_source(const Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *now = &m->spec.layers[i], *then = &m->source_spec.layers[i];
@@ -34,8 +37,8 @@ static bool same_rotation_as_source(const Model *m) {
 
 /* ---- own: the class of the source, by its own keys ---- */
 
-/* What a class can say when there is no config.json to keep, because the source is a plain GGUF, and the
- * family has no hook that knows better: all layers are alike. */
+/* Whether a class can express a model without a config.json to keep, for families without a hook of their
+ * own: all layers have to rotate alike, without windows. Such models come from plain GGUFs. */
 static bool uniform_can(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].rotary_dim != m->spec.layers[0].rotary_dim ||
@@ -46,16 +49,17 @@ static bool uniform_can(const Model *m, char *why, size_t size) {
            refuse_because(why, size, "supports only one rope base for all layers");
 }
 
-/* A source with auto_map names a class of custom code. Code is not kept, so the stock class of its model type
- * takes its place. */
+/* Replaces the class name of a source with auto_map, which names a class in custom code. Code files are not
+ * copied to outputs, so the stock class of the same model type takes its place. */
 static void name_stock_class(json_t *config) {
     const char *type = json_get_string(config, "model_type");
     const Family *own = type && json_object_get(config, "auto_map") ? family_by_model_type(type) : NULL;
     if (own) json_object_set_new(config, "architectures", json_pack("[s]", own->hf.architecture));
 }
 
-/* Whether the class knows the rope scaling of the layers that rotate. Phi-3's class computes the attention
- * factor of LongRoPE by itself. */
+/* Whether the class supports the rope scaling of the layers that rotate; `f->hf.rope_scalings` of 0 means
+ * that it supports all kinds. Phi-3's class computes the attention factor of LongRoPE by itself, so a stated
+ * one would be ignored. */
 static bool takes_scaling(const Model *m, const Family *f, char *why, size_t size) {
     const LayerSpec *l = NULL;
     if (!model_has_one_main_rotation(m, &l))
@@ -68,8 +72,9 @@ static bool takes_scaling(const Model *m, const Family *f, char *why, size_t siz
            refuse_because(why, size, "computes LongRoPE's attention factor by itself");
 }
 
-/* Where neither layers nor rotation changed, config.json is kept as it is, whatever it says. Otherwise the
- * class has to have keys for the change. */
+/* Carrier.can of "own". If neither layers nor rotation changed, config.json can be kept whatever it says.
+ * Otherwise the class needs keys for the change, which the family's hook `can` decides; without a hook, only
+ * rope base and scaling may change. */
 static bool own_can(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
     if (f->hf.quirks & HF_CUSTOM_CODE)
@@ -86,14 +91,16 @@ static bool own_can(const Model *m, char *why, size_t size) {
     return layers || refuse_because(why, size, "has no keys for rotation or windows per layer");
 }
 
-/* Where the family has a key for the softmax scale and the model's changed. */
+/* Writes the softmax scale if the family has a key for it and a pass changed it, or if there is no
+ * config.json yet. */
 static void follow_softmax_scale(const Model *m, json_t *config) {
     double before = m->source_spec.layers[0].softmax_scale;
     if (m->family->hf.write_softmax_scale && (!m->config || m->spec.layers[0].softmax_scale != before))
         m->family->hf.write_softmax_scale(m, config);
 }
 
-/* The class, and everything that the configuration says beside the rotation. */
+/* The part of config.json that all three carriers share: the class, the settings of layers if these changed,
+ * and the softmax scale. Custom code is replaced by the stock class, and its private keys are removed. */
 static void start_config(const Model *m, json_t *config) {
     const Family *stock = family_stock(m->family);
     if (!m->config || (m->family->hf.quirks & HF_CUSTOM_CODE))
@@ -104,7 +111,8 @@ static void start_config(const Model *m, json_t *config) {
     follow_softmax_scale(m, config);
 }
 
-/* config.json is edited, not made anew: keys that nothing here knows stay as they are. */
+/* Carrier.write_hf of "own": edits a copy of config.json, so that keys unknown to derope stay. The rotation
+ * is only written if it changed. Mistral's class requires head_dim once rope_scaling is written. */
 static void own_write(const Model *m, json_t *config) {
     const LayerSpec *l = NULL;
     start_config(m, config);
@@ -127,8 +135,9 @@ const Carrier carrier_hf_own = {
 
 /* ---- partial-0: the family's own class, of which partial_rotary_factor 0 rotates no dimension ---- */
 
-/* What the two carriers have in common that turn the rotation of a class off as a whole. Windows have to be
- * those of the source, or the family needs a hook that writes them. */
+/* The conditions that "partial-0" and "linear-1e30" share: no layer that would lose its rotation may still
+ * rotate, norms are the class's, and windows are either those of the source or can be written by the family's
+ * hook. */
 static bool can_without_rotation(const Model *m, char *why, size_t size) {
     if (!model_keeps_family_norms(m, why, size)) return false;
     if (!model_rotation_can_be_scaled_away(m, why, size)) return false;
@@ -138,14 +147,15 @@ static bool can_without_rotation(const Model *m, char *why, size_t size) {
     return kept || refuse_because(why, size, "has no key for windows per layer");
 }
 
-/* Only some classes read partial_rotary_factor. */
+/* Carrier.can of "partial-0": only some classes read partial_rotary_factor. */
 static bool partial_can(const Model *m, char *why, size_t size) {
     if (!(m->family->hf.quirks & HF_PARTIAL_ROTARY_KEY))
         return refuse_because(why, size, "has no partial_rotary_factor");
     return can_without_rotation(m, why, size);
 }
 
-/* No layer rotates, so there is no scaling to state either. */
+/* Carrier.write_hf of "partial-0": no layer rotates, so no scaling is stated. The key may have a name of the
+ * family's own (GPT-NeoX calls it rotary_pct). */
 static void partial_write(const Model *m, json_t *config) {
     start_config(m, config);
     config_set_rope(m->family, config, NULL, stated_base(m));
@@ -164,7 +174,9 @@ const Carrier carrier_hf_partial = {
 
 /* ---- linear-1e30: the family's own class, whose rope scaling divides all angles by 1e30 ---- */
 
-/* In classes with a rope base for windowed layers (Gemma 3, OLMo 3) the hook knows what else has to hold. */
+/* Carrier.can of "linear-1e30": the class needs a rope scaling that only has a factor. In classes with a
+ * separate rope base for layers with a window (Gemma 3, OLMo 3), the family's hook knows what else has to
+ * hold. */
 static bool linear_can(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
     if (!can_without_rotation(m, why, size)) return false;
@@ -176,9 +188,9 @@ static bool linear_can(const Model *m, char *why, size_t size) {
     return true;
 }
 
-/* Llama 4 decides by no_rope_layers more than the rotation: norms of queries and keys, and attention
- * temperature. They have to stay as they were, so the list keeps what the source said, and the scaling alone
- * turns rotation off. */
+/* Restores no_rope_layers as the source had it, or as the family is published if there is no config.json.
+ * Llama 4 derives from this list not only the rotation but also norms of queries and keys and the attention
+ * temperature, which have to stay; the scaling alone turns the rotation off. */
 static void keep_rotation_list(const Model *m, json_t *config) {
     json_t *list = m->config ? json_incref(json_object_get(m->config, "no_rope_layers")) : json_array();
     for (uint32_t i = 0; !m->config && i < m->spec.n_layers; i++)
@@ -187,7 +199,8 @@ static void keep_rotation_list(const Model *m, json_t *config) {
     if (list) json_object_set_new(config, "no_rope_layers", list);
 }
 
-/* A class that takes no linear scaling takes llama3 with bands that scale every frequency. */
+/* Carrier.write_hf of "linear-1e30": a class that does not support linear scaling gets llama3, with bands
+ * chosen so that every frequency is scaled. */
 static void linear_write(const Model *m, json_t *config) {
     start_config(m, config);
     RopeScalingKind kind =

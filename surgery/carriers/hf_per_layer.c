@@ -1,5 +1,7 @@
-/* HF carriers of other classes than the source's, whose keys say of each layer whether it rotates and whether
- * it has a window. They express blocks like Llama's, whatever family the block came from. */
+/* HF carriers of three classes whose keys say of each layer whether it rotates and whether it has a window:
+ * SmolLM3, Granite SWA and Granite MoE SWA. Their block is Llama's, so they can express models of every
+ * family with such a block. The configurations that they write are read back by surgery/families/smollm3.c
+ * and granite.c. */
 #include "formats/json.h"
 #include "surgery/carrier.h"
 #include "surgery/config_write.h"
@@ -13,7 +15,8 @@
  * SmolLM3's class (transformers' modeling_smollm3.py) is Llama's with two lists: no_rope_layers, which has 1
  * for each layer that rotates, and layer_types. */
 
-/* One rope base for all layers, whole heads, and nothing that Llama's block lacks. */
+/* Carrier.can of "smollm3": one rope base for all layers, rotation of whole heads, and nothing that Llama's
+ * block lacks (multipliers, sinks, norms on queries and keys). */
 static bool smollm3_can(const Model *m, char *why, size_t size) {
     if (!model_has_standard_dense_layers(m, why, size)) return false;
     if (!model_has_one_rotation(m, NULL))
@@ -29,8 +32,9 @@ static bool smollm3_can(const Model *m, char *why, size_t size) {
     return true;
 }
 
-/* Starts from the source's configuration, so keys that would mean something else to this class are removed
- * first. */
+/* Carrier.write_hf of "smollm3". `config` starts as a copy of the source's, so keys that this class or its
+ * readers would understand differently are removed first. Then all keys follow whose defaults need not be the
+ * model's. */
 static void smollm3_write(const Model *m, json_t *config) {
     static const char *const foreign[] = {
         "max_window_layers",   "no_rope_layer_interval", "pretraining_tp",       "rope_interleaved",
@@ -39,6 +43,7 @@ static void smollm3_write(const Model *m, json_t *config) {
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         json_object_del(config, foreign[i]);
     config_leave_family(m->family, config);
+    /* The class and its rotation. `l` is NULL if no layer rotates; then only the base is stated. */
     const LayerSpec *l = NULL, *any = &m->spec.layers[0];
     model_has_one_rotation(m, &l);
     config_set_class(config, "SmolLM3ForCausalLM", "smollm3");
@@ -46,6 +51,7 @@ static void smollm3_write(const Model *m, json_t *config) {
     config_set_no_rope_layers(m, config);
     config_set_layer_types(m, config, 0);
     json_object_set_new(config, "use_sliding_window", json_boolean(model_window(m) != 0));
+    /* The shape of attention and which linear layers have biases, in which all layers agree. */
     json_object_set_new(config, "head_dim", json_integer(any->head_dim));
     json_object_set_new(config, "num_key_value_heads", json_integer(any->n_kv_heads));
     json_object_set_new(config, "attention_bias",
@@ -74,7 +80,8 @@ const Carrier carrier_hf_smollm3 = {
  * rotation, so layers may have different bases; a key for the softmax scale; and attention sinks, which
  * cannot be left out. */
 
-/* What both kinds of Granite SWA can say of attention. */
+/* Whether attention is what both kinds of Granite SWA can express: rope bases may differ between layers, but
+ * rope scaling, window size and softmax scale are one for all. */
 static bool swa_attention(const Model *m, char *why, size_t size) {
     const LayerSpec *first = NULL;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
@@ -92,12 +99,14 @@ static bool swa_attention(const Model *m, char *why, size_t size) {
     return true;
 }
 
-/* Layers without experts; those with experts go to granitemoe_swa. */
+/* Carrier.can of "granite_swa": no layer has experts; models with experts are left to "granitemoe_swa". */
 static bool swa_can(const Model *m, char *why, size_t size) {
     return model_has_standard_dense_layers(m, why, size) && swa_attention(m, why, size);
 }
 
-/* SmolLM3's settings with other lists: both classes derive from Llama's. */
+/* Carrier.write_hf of "granite_swa": the settings of SmolLM3's class, because both derive from Llama's; then
+ * no_rope_layers is replaced by layer_rope_theta (0 for layers without rotation) and the multipliers are
+ * added. */
 static void swa_write(const Model *m, json_t *config) {
     smollm3_write(m, config);
     json_object_del(config, "no_rope_layers");
@@ -129,14 +138,14 @@ const Carrier carrier_hf_granite_swa = {
 
 /* ---- granitemoe_swa: granite_swa with experts in every layer ---- */
 
-/* Every layer has the same mixture, without a shared expert. */
+/* Carrier.can of "granitemoe_swa": every layer has the same number of experts and no shared expert. */
 static bool moe_swa_can(const Model *m, char *why, size_t size) {
     return model_has_standard_layers(m, why, size) && model_has_uniform_experts(m, why, size) &&
            swa_attention(m, why, size);
 }
 
-/* intermediate_size is the width of an expert here. shared_intermediate_size 0 says that there is no shared
- * expert. */
+/* Carrier.write_hf of "granitemoe_swa": intermediate_size is the width of an expert in this class, and
+ * shared_intermediate_size 0 states that there is no shared expert. */
 static void moe_swa_write(const Model *m, json_t *config) {
     swa_write(m, config);
     config_set_class(config, "GraniteMoeSWAForCausalLM", "granitemoe_swa");

@@ -1,6 +1,7 @@
-/* The HF carrier olmo3, for blocks that are normed on their way out. transformers 5's class scales the
- * rotation of layers without a window apart from that of the others (rope_parameters has a mapping for each
- * type of layer); a scaling by 1e30 there turns the rotation of just those layers off. */
+/* The HF carrier olmo3, for blocks with norms after attention and MLP (OLMo 2 and 3). transformers 5's class
+ * has a rope scaling for layers without a window that is separate from that of the others, because
+ * rope_parameters has a mapping for each type of layer. A scaling by 1e30 there turns off the rotation of
+ * exactly the layers without a window. */
 #include "formats/json.h"
 #include "surgery/carrier.h"
 #include "surgery/config_write.h"
@@ -9,8 +10,8 @@
 #include "surgery/model_traits.h"
 #include "surgery/rope_frequencies.h"
 
-/* OLMo 2's and OLMo 3's block: no norm in front of attention and MLP, but one behind each; RMSNorms over all
- * queries and all keys; SwiGLU. */
+/* Whether the block is OLMo 2's and OLMo 3's: no norm before attention and MLP, but one after each; RMSNorms
+ * over all queries and all keys; SwiGLU; no multipliers. */
 static bool block(const Model *m, char *why, size_t size) {
     if (m->spec.norm != NORM_RMS || m->spec.unit_offset_norm)
         return refuse_because(why, size, "supports RMSNorm only");
@@ -27,8 +28,8 @@ static bool block(const Model *m, char *why, size_t size) {
            refuse_because(why, size, "has no embedding, residual and logit multipliers");
 }
 
-/* Layers with a window always rotate, unscaled. The others rotate all, by one frequency table, or none of
- * them does. */
+/* Carrier.can: layers with a window always rotate, without a scaling. Of the others either all rotate, by one
+ * base and scaling, or none does. */
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *global = NULL;
     if (!block(m, why, size)) return false;
@@ -46,17 +47,20 @@ static bool can(const Model *m, char *why, size_t size) {
     return true;
 }
 
-/* The rotation is stated twice: in rope_scaling, and in rope_parameters for each type of layer, because
- * transformers 5 otherwise loses rope_theta for one of the two types. */
+/* Carrier.write_hf: the rotation is stated twice, in rope_scaling for older releases and in rope_parameters
+ * for each type of layer, because transformers 5 otherwise loses rope_theta for one of the two types. */
 static void write(const Model *m, json_t *config) {
     const Family *olmo3 = family_by_model_type("olmo3");
     const LayerSpec *windowed = model_layer_by_window(m, true);
     LayerSpec global = *model_scaled_layer(m);
     config_leave_family(m->family, config);
     config_set_class(config, "Olmo3ForCausalLM", "olmo3");
+    /* If the layers without a window do not rotate, their angles are divided by 1e30. */
     if (global.position == POSITION_NOPE) global.scaling = rope_scaling_to_zero(ROPE_SCALING_LINEAR);
     config_set_rope(olmo3, config, &global, 0);
     config_set_layer_types(m, config, 4096);
+    /* rope_parameters: the mapping for layers without a window repeats rope_scaling; that for layers with a
+     * window only has the base. */
     const json_t *scaling = json_object_get(config, "rope_scaling");
     json_t *of_global =
         json_is_object(scaling) ? json_copy((json_t *)scaling) : json_pack("{s:s}", "rope_type", "default");

@@ -1,10 +1,9 @@
-/* The carriers olmoe, of both formats. OLMoE (arXiv 2409.02060) is Llama's block with experts and with
- * RMSNorms over all queries and over all keys. With a single expert, whose router has no choice, it is the
- * only stock architecture with such norms in front of a plain MLP, so it carries what DroPE trained with
- * qk_norm.
- *
- * llama.cpp's architecture norms keys at full width: there have to be as many key/value heads as query heads.
- * Repeating the heads leaves the mean square, and so the norm, as it was. */
+/* The carriers olmoe of both formats. OLMoE (arXiv 2409.02060) is Llama's block with experts and with
+ * RMSNorms over all queries and over all keys. With a single expert, which the router always chooses, it is
+ * the only stock architecture that has such norms and a plain MLP behind pre-norms. It therefore carries the
+ * models that DroPE trained with qk_norm.  llama.cpp's architecture normalizes keys at full width and so
+ * requires as many key/value heads as query heads. The GGUF carrier repeats the heads; that does not change
+ * the mean square, so the norm gives the same values. */
 #include "formats/json.h"
 #include "formats/tensor_views.h"
 #include "surgery/arch_write.h"
@@ -15,8 +14,9 @@
 #include "surgery/model_traits.h"
 #include "surgery/rope_frequencies.h"
 
-/* OLMoE's class takes no windows, no multipliers and no attention sinks; heads make up the whole hidden size.
- * A model of another family has to have plain MLPs, which become experts. */
+/* Carrier.can of the HF carrier, and a part of the GGUF one: OLMoE's class has no windows, no multipliers and
+ * no attention sinks, and its heads together have hidden_size dimensions. All layers rotate alike or none
+ * does. A model of another family has to have plain MLPs, each of which becomes the single expert. */
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
     bool own = m->family->tensors == olmoe_tensors;
@@ -37,7 +37,8 @@ static bool can(const Model *m, char *why, size_t size) {
            refuse_because(why, size, "requires n_heads * head_dim to be the hidden size");
 }
 
-/* The rotation that is written: the model's, or one that divides all angles by 1e30. */
+/* The layer that stands for the rotation in the output: the model's own if it rotates, otherwise one whose
+ * angles are divided by 1e30, because the class has no key to turn the rotation off. */
 static LayerSpec rotation(const Model *m) {
     LayerSpec l = m->spec.layers[0];
     if (l.position != POSITION_NOPE) return l;
@@ -46,7 +47,9 @@ static LayerSpec rotation(const Model *m) {
     return l;
 }
 
-/* head_dim and the other keys that are deleted would mean something else to this class, or nothing. */
+/* Carrier.write_hf: removes keys that would mean something else to this class, then writes the class, the
+ * rotation, the shape of attention and the experts. A plain MLP is a single expert, of which one is used.
+ * norm_topk_prob is irrelevant for one expert and written as false. */
 static void write_hf(const Model *m, json_t *config) {
     static const char *const foreign[] = {"head_dim",       "mlp_bias",           "pretraining_tp",
                                           "sliding_window", "use_sliding_window", "max_window_layers",
@@ -83,8 +86,8 @@ const Carrier carrier_hf_olmoe = {
 
 /* ---- GGUF ---- */
 
-/* llama.cpp's architecture weights experts by a softmax over all of them, which for a single expert is 1
- * either way. */
+/* Carrier.can of the GGUF carrier: llama.cpp takes routing weights from a softmax over all experts and does
+ * not normalize them. For a single expert both give 1. */
 static bool can_gguf(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
     if (l->o_bias) return refuse_because(why, size, "has no bias after attention");
@@ -93,18 +96,20 @@ static bool can_gguf(const Model *m, char *why, size_t size) {
     return can(m, why, size);
 }
 
-/* What has rows per key/value head. */
+/* True for tensors that have rows or elements for each key/value head. */
 static bool is_kv(TensorRole role) {
     return role == ROLE_K || role == ROLE_V || role == ROLE_K_BIAS || role == ROLE_V_BIAS ||
            role == ROLE_K_NORM;
 }
 
-/* Makes every query head's key/value head a row block of its own, as views of the same rows: row i of head h
- * comes from head h / group. Nothing is copied until the tensor is written. */
+/* Gives every query head its own copy of its key/value head by an index of rows: row i of head h comes from
+ * key/value head h / group. No values are copied until the tensor is written. `t` is [n_kv_heads * head_dim,
+ * ...] before and [n_heads * head_dim, ...] after. */
 static bool repeat_heads(const LayerSpec *l, Arena *a, Tensor *t, Error *e) {
     uint64_t d = l->head_dim, n = l->n_heads * d, group = l->n_heads / l->n_kv_heads;
     if (group == 1) return true;
     if (!tensor_split_rows(a, t, e)) return false;
+    /* A tensor may already be a view with an index of rows, in which case the two are composed. */
     uint32_t *index = arena_alloc(a, n * sizeof *index);
     for (uint64_t i = 0; i < n; i++) {
         uint64_t from = i / d / group * d + i % d;
@@ -115,12 +120,13 @@ static bool repeat_heads(const LayerSpec *l, Arena *a, Tensor *t, Error *e) {
     return true;
 }
 
-/* Called for every tensor on its way out. */
+/* Carrier.adapt: called for every tensor when it is written. */
 static bool adapt(const Model *m, Arena *a, TensorRole role, int layer, Tensor *t, Error *e) {
     return !is_kv(role) || repeat_heads(&m->spec.layers[layer], a, t, e);
 }
 
-/* A plain MLP is stated as a mixture of one expert, of which one is used. */
+/* Carrier.write_gguf: there are as many key/value heads as query heads after `adapt`. A plain MLP is stated
+ * as one expert, of which one is used. */
 static void write_gguf(const Model *m, Checkpoint *out) {
     LayerSpec l = rotation(m);
     arch_set_rope(m, out, &l);

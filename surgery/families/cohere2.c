@@ -1,7 +1,8 @@
-/* Cohere2 (Command R7B; transformers' modeling_cohere2.py, llama.cpp's cohere2): attention and MLP side by
- * side behind one LayerNorm without a bias. Three layers with a window that rotate, then one that sees
- * everything and does not rotate. Rows of q and k are interleaved in HF's files too. Logits are multiplied by
- * logit_scale. */
+/* Cohere2 (Command R7B; transformers' modeling_cohere2.py, llama.cpp's cohere2): attention and MLP in
+ * parallel behind one LayerNorm without a bias. Three layers out of four have a window and rotate; every
+ * fourth sees the whole context and does not rotate. Rotation pairs neighbouring rows of q and k in both
+ * formats. Logits are multiplied by logit_scale. The class couples rotation to the window, so its own keys
+ * cannot express a layer with a window and without rotation. */
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
 #include "surgery/arch_write.h"
@@ -10,19 +11,20 @@
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
-/* A layer rotates if it has a window. */
+/* Family.rotates: a layer rotates if and only if it has a window. */
 static bool rotates(const Model *m, uint32_t layer) {
     return m->spec.layers[layer].window != 0;
 }
 
-/* The class decides by the window, whatever a file says of rotation. */
+/* Drops the rotation of layers without a window. Both runtimes decide by the window, whatever else a file
+ * says of rotation. */
 static void drop_in_global_layers(Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (!rotates(m, i)) layer_drop_rope(&m->spec.layers[i]);
 }
 
-/* Three layers with a window, one without, unless layer_types says otherwise. logit_scale multiplies the
- * logits. */
+/* HfClass.read: three layers with a window, then one without, unless sliding_window_pattern or layer_types
+ * says otherwise. The defaults are those of Cohere2Config. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     uint64_t every = 4;
@@ -37,8 +39,9 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* A window longer than any text (GGUF_NO_WINDOW) is how a model without windowed layers is written. The
- * pattern still decides which layers rotate; the windows are removed after that. */
+/* GgufArch.read. llama.cpp requires a window, so a model without windowed layers is written with one longer
+ * than any context (GGUF_NO_WINDOW). The pattern decides which layers rotate even then; only after that are
+ * the windows removed. */
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint32_t window = 0;
     double scale = 0;
@@ -53,19 +56,21 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* The architecture has no biases, and demands at least one layer with a window. */
+/* GgufArch.can: the architecture has no biases, and fails to load unless some layer has a window. */
 static bool gguf_can(const Model *m, char *why, size_t size) {
     if (m->spec.layers[0].o_bias) return refuse_because(why, size, "has no biases");
     if (!model_window(m)) return refuse_because(why, size, "needs a layer with a window");
     return model_has_one_window_size(m, why, size);
 }
 
-/* The class stops without a number for the window, so its default stands where no layer has one. */
+/* HfClass.write: the class fails without a number for the window, so its default of 4096 is written if no
+ * layer has one. */
 static void write_config(const Model *m, json_t *config) {
     config_set_layer_types(m, config, 4096); /* without a number its class stops */
     json_object_set_new(config, "logit_scale", json_real(m->spec.logit_scale));
 }
 
+/* GgufArch.write: the factor on logits, the window, and which layers have it. */
 static void write_gguf(const Model *m, Checkpoint *out) {
     arch_set_f32(out, "logit_scale", m->spec.logit_scale);
     arch_set_window_pattern(m, out);

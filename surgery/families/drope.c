@@ -1,6 +1,7 @@
-/* What DroPE's own code writes (arXiv 2512.12167): Llama or Qwen2 under a model type of its own, without
- * rotation in any layer, with a softmax scale that may differ, and with norms over all queries, all keys,
- * both or neither. It runs with remote code only, so every output is written for stock classes. */
+/* Checkpoints of DroPE's own code (arXiv 2512.12167): Llama or Qwen2 under a model type of its own, in which
+ * no layer rotates, the softmax scale may differ from 1/sqrt(head_dim), and RMSNorms may have been added on
+ * queries, keys or both. transformers can load them only with trust_remote_code, so this file only reads
+ * them; every output is written for a stock class (HF_CUSTOM_CODE). */
 #include <math.h>
 #include <string.h>
 
@@ -9,8 +10,9 @@
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
-/* No layer rotates. attention_type says which norms were added, over all heads together, and softmax_scale
- * replaces 1/sqrt(head_dim). */
+/* HfClass.read of both families: drops the rotation of every layer, and applies attention_type, which says
+ * which norms were added (over all heads together, QK_NORM_FULL), and softmax_scale, which replaces
+ * 1/sqrt(head_dim). */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     static const struct {
         const char *name;
@@ -19,6 +21,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
                  {"qk_norm_nope", QK_NORM_FULL, QK_NORM_FULL},
                  {"q_norm_nope", QK_NORM_FULL, QK_NORM_NONE},
                  {"k_norm_nope", QK_NORM_NONE, QK_NORM_FULL}};
+    /* The kind of attention. Without the key it is "nope", the first in the table. */
     const char *type = json_get_string(config, "attention_type");
     double scale = m->spec.layers[0].softmax_scale;
     size_t kind = 0;
@@ -29,6 +32,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
                          "config.json: attention_type '%.40s' is not one of nope, qk_norm_nope, q_norm_nope, "
                          "k_norm_nope",
                          type);
+    /* The softmax scale, which has to be positive. NaN fails this test as well. */
     if (!config_read_real(config, "softmax_scale", &scale, e)) return false;
     if (!(scale > 0)) return error_set(e, ERR_INPUT, "config.json: softmax_scale is %g", scale);
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
@@ -40,9 +44,12 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* What DroPE's classes read and no stock class has. */
+/* Keys that only DroPE's classes read. Outputs are written for stock classes and must not keep them
+ * (config_leave_family). */
 static const char *const private_keys[] = {"attention_type", "softmax_scale", NULL};
 
+/* Both families have the name of the stock family that they derive from, because outputs are written as that
+ * one (family_stock). */
 const Family family_llama_drope = {
     .name = "llama",
     .tensors = llama_tensors,

@@ -1,8 +1,9 @@
-/* Gemma 1, 2 and 3 (text; transformers' modeling_gemma*.py, arXiv 2403.08295, 2408.00118, 2503.19786).
- * Embeddings are multiplied by sqrt(hidden_size), norms multiply by 1 + weight in HF's files (llama.cpp's
- * have the 1 added), the MLP is a GeGLU. From 2 on there are norms behind attention and MLP too, and windows
- * in some layers. Gemma 2 has soft caps on scores and logits; Gemma 3 has norms on each query and key, and a
- * rope base of its own in layers with a window. */
+/* Gemma 1, 2 and 3 (text only; transformers' modeling_gemma*.py, arXiv 2403.08295, 2408.00118, 2503.19786).
+ * Embeddings are multiplied by sqrt(hidden_size), RMSNorms multiply by 1 + weight in HF's files (the
+ * converter to GGUF has added the 1 already), and the MLP is a GeGLU. Gemma 2 and 3 also have norms after
+ * attention and MLP, and windows in some layers. Gemma 2 has soft caps on attention scores and logits; Gemma
+ * 3 has RMSNorms on each head of queries and keys, and a rope base of its own in layers with a window. The
+ * hooks are ordered by direction: reading both formats, then writing both, then the three tables. */
 #include <math.h>
 
 #include "formats/json.h"
@@ -14,12 +15,14 @@
 #include "surgery/model_traits.h"
 #include "surgery/rope_frequencies.h"
 
-/* Embeddings are multiplied by sqrt(hidden_size); no key says so. */
+/* Sets the factor sqrt(hidden_size) on embeddings, which both runtimes apply to every Gemma without a key for
+ * it. Always true, so that readers can end with it. */
 static bool scale_embeddings(Model *m) {
     m->spec.embedding_scale = sqrt(m->spec.hidden_size);
     return true;
 }
 
+/* HfClass.read and GgufArch.read of Gemma 1, which has no other settings of its own. */
 static bool read_gemma(Model *m, const json_t *config, Error *e) {
     (void)config, (void)e;
     return scale_embeddings(m);
@@ -30,12 +33,14 @@ static bool read_gemma_gguf(Model *m, const Checkpoint *c, Error *e) {
     return scale_embeddings(m);
 }
 
-/* Soft caps are null where there are none, and have defaults where the key is absent. The softmax scale is
+/* Reads the two soft caps and the softmax scale of Gemma 2 and 3. `attention` and `logits` are the caps where
+ * the key is absent; null switches a cap off, which the spec states as 0. The softmax scale is
  * 1/sqrt(query_pre_attn_scalar), which need not be head_dim. */
 static bool read_softcaps(Model *m, const json_t *config, double attention, double logits, Error *e) {
     double scalar = 256;
     const json_t *a = json_object_get(config, "attn_logit_softcapping"),
                  *l = json_object_get(config, "final_logit_softcapping");
+    /* null has to be handled before the keys are read as numbers. */
     if (json_is_null(a)) attention = 0;
     if (json_is_null(l)) logits = 0;
     if (!config_read_real(config, "attn_logit_softcapping", &attention, e) ||
@@ -53,7 +58,8 @@ static bool read_softcaps(Model *m, const json_t *config, double attention, doub
     return scale_embeddings(m);
 }
 
-/* Every `every`-th layer sees everything, unless layer_types says otherwise. */
+/* Reads the windows: every `every`-th layer, or every sliding_window_pattern-th if that key is given, sees
+ * the whole context; layer_types has precedence over both. */
 static bool read_windows(Model *m, const json_t *config, uint64_t every, Error *e) {
     uint32_t window = 4096;
     json_get_u64(config, "sliding_window_pattern", &every);
@@ -62,20 +68,23 @@ static bool read_windows(Model *m, const json_t *config, uint64_t every, Error *
     return config_read_layer_types(m, config, window, e);
 }
 
-/* By default soft caps of 50 and 30, and a window in every other layer. */
+/* HfClass.read of Gemma 2; Gemma2Config's defaults are soft caps of 50 and 30 and a window in every other
+ * layer. */
 static bool read_gemma2(Model *m, const json_t *config, Error *e) {
     return read_softcaps(m, config, 50, 30, e) && read_windows(m, config, 2, e);
 }
 
-/* Layers with a window rotate by a base of their own, unscaled. */
+/* Gives layers with a window the rope base `base`, and removes the rope scaling from them: it only applies to
+ * layers that see the whole context. */
 static void set_local_base(Model *m, double base) {
     spec_unscale_windowed(&m->spec);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].window) m->spec.layers[i].rope_base = base;
 }
 
-/* rope_parameters of transformers 5 has a mapping for each type of layer, which the common reader has taken
- * already; otherwise rope_local_base_freq is the base of layers with a window. */
+/* HfClass.read of Gemma 3: five layers with a window, then one without. In configurations of transformers 5,
+ * rope_parameters has a mapping for each type of layer, which the common reader has already applied; in older
+ * ones, rope_local_base_freq is the base of layers with a window. */
 static bool read_gemma3(Model *m, const json_t *config, Error *e) {
     double local = 10000;
     const json_t *per_type = json_object_get(json_object_get(config, "rope_parameters"), "sliding_attention");
@@ -87,13 +96,15 @@ static bool read_gemma3(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* llama.cpp recognises the 27B models by their number of layers and scales those by hidden_size / n_heads; a
- * key for the scale does not exist. */
+/* The softmax scale that llama.cpp computes. It has no key for it: it recognizes the 27B model by its number
+ * of layers, `layers_of_27b`, and uses 1/sqrt(hidden_size / n_heads) there, 1/sqrt(head_dim) in all others.
+ */
 static double gguf_softmax_scale(const ModelSpec *s, uint32_t layers_of_27b) {
     const LayerSpec *l = &s->layers[0];
     return 1 / sqrt(s->n_layers == layers_of_27b ? s->hidden_size / l->n_heads : l->head_dim);
 }
 
+/* GgufArch.softmax_scale: Gemma 2 27B has 46 layers, Gemma 3 27B has 62. */
 static double gemma2_scale(const ModelSpec *s) {
     return gguf_softmax_scale(s, 46);
 }
@@ -102,19 +113,22 @@ static double gemma3_scale(const ModelSpec *s) {
     return gguf_softmax_scale(s, 62);
 }
 
-/* What Gemma 2 and 3 have in common as GGUFs. */
+/* Reads the keys that the GGUFs of Gemma 2 and 3 share: the window (`window` is the default in tokens; every
+ * `every`-th layer has none, unless the file has a pattern) and the soft cap on logits. `scale` becomes the
+ * softmax scale of every layer. */
 static bool read_gguf_windows(Model *m, const Checkpoint *c, uint32_t window, uint64_t every, double scale,
                               Error *e) {
     if (!arch_read_window(c, &window, e)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].softmax_scale = scale;
+    /* A window longer than any context is how a model without windows is written. */
     if (window >= GGUF_NO_WINDOW) window = 0;
     if (window && !arch_read_window_pattern(&m->spec, c, window, every, e)) return false;
     return arch_read_real(c, "final_logit_softcapping", &m->spec.logit_softcap, e) && scale_embeddings(m);
 }
 
-/* llama.cpp's defaults are those of config.json: soft caps of 50 and 30, a window of 4096 in every other
- * layer. */
+/* GgufArch.read of Gemma 2. llama.cpp's defaults are those of config.json: soft caps of 50 and 30, a window
+ * of 4096 in every other layer. */
 static bool read_gemma2_gguf(Model *m, const Checkpoint *c, Error *e) {
     double cap = 50;
     m->spec.logit_softcap = 30;
@@ -126,7 +140,8 @@ static bool read_gemma2_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* Where no window is stated, all layers see everything. */
+/* GgufArch.read of Gemma 3. Without a key for the window all layers see the whole context. There is no soft
+ * cap on scores, and llama.cpp's base for layers with a window defaults to 10000. */
 static bool read_gemma3_gguf(Model *m, const Checkpoint *c, Error *e) {
     double local = 10000;
     if (!read_gguf_windows(m, c, 0, 6, gemma3_scale(&m->spec), e) ||
@@ -138,16 +153,17 @@ static bool read_gemma3_gguf(Model *m, const Checkpoint *c, Error *e) {
 
 /* ---- writing ---- */
 
-/* The softmax scale that query_pre_attn_scalar will hold. transformers 5 takes whole numbers only, so the
- * nearest one is written, and queries are multiplied by the rest; what the source stated is kept. */
+/* HfClass.softmax_scale: the scale that query_pre_attn_scalar will hold. transformers 5 accepts only whole
+ * numbers there, so the nearest one is written and the remaining factor is multiplied into the queries'
+ * weights. A value that the source states and no pass changed is kept as it is, even if it is a fraction. */
 static double stated_scale(const Model *m) {
     double scale = m->spec.layers[0].softmax_scale;
     if (m->config && scale == m->source_spec.layers[0].softmax_scale) return scale; /* as it stands there */
     return 1 / sqrt(fmax(round(1 / (scale * scale)), 1));
 }
 
-/* query_pre_attn_scalar is the inverse square of the softmax scale. A whole number is written as one, without
- * a point. */
+/* Writes query_pre_attn_scalar, the inverse square of the softmax scale, as a JSON integer if it is whole up
+ * to rounding. */
 static void write_scalar(const Model *m, json_t *config) {
     double scale = stated_scale(m), scalar = 1 / (scale * scale), whole = round(scalar);
     bool is_whole = fabs(scalar - whole) < 1e-9 * whole;
@@ -155,13 +171,13 @@ static void write_scalar(const Model *m, json_t *config) {
                         is_whole ? json_integer((json_int_t)whole) : json_real(scalar));
 }
 
-/* null stands for no soft cap. */
+/* Writes a soft cap, or null where there is none, because an absent key would mean the default. */
 static void set_cap(json_t *config, const char *key, double cap) {
     json_object_set_new(config, key, cap > 0 ? json_real(cap) : json_null());
 }
 
-/* The class stops without a number for the window, so its default of 4096 is stated where no layer has one.
- */
+/* HfClass.write of Gemma 2: the class fails without a number for the window, so its default of 4096 is
+ * written if no layer has one. */
 static void write_gemma2(const Model *m, json_t *config) {
     write_scalar(m, config);
     config_set_layer_types(m, config, 4096); /* without a number its class stops */
@@ -169,14 +185,15 @@ static void write_gemma2(const Model *m, json_t *config) {
     set_cap(config, "final_logit_softcapping", m->spec.logit_softcap);
 }
 
-/* A model without any windowed layer keeps the base that the source states. */
+/* HfClass.write of Gemma 3: Gemma 2's keys and the rope base of layers with a window. If no layer has a
+ * window, the base that the source states stays. */
 static void write_gemma3(const Model *m, json_t *config) {
     const LayerSpec *windowed = model_layer_by_window(m, true);
     write_gemma2(m, config);
     if (windowed) json_object_set_new(config, "rope_local_base_freq", json_real(windowed->rope_base));
 }
 
-/* llama.cpp applies both soft caps in every Gemma 2. */
+/* GgufArch.can of Gemma 2: llama.cpp always applies both soft caps, and expects layers with a window. */
 static bool gemma2_gguf_can(const Model *m, char *why, size_t size) {
     if (m->spec.logit_softcap <= 0 || m->spec.layers[0].softcap <= 0)
         return refuse_because(why, size, "always has soft caps");
@@ -184,15 +201,17 @@ static bool gemma2_gguf_can(const Model *m, char *why, size_t size) {
     return model_has_one_window_size(m, why, size);
 }
 
-/* llama.cpp's defaults differ from a model that was changed, so both soft caps are stated. */
+/* GgufArch.write of Gemma 2: both soft caps are stated, because llama.cpp's defaults of 50 and 30 need not be
+ * the model's. */
 static void write_gemma2_gguf(const Model *m, Checkpoint *out) {
     arch_set_f32(out, "attn_logit_softcapping", m->spec.layers[0].softcap);
     arch_set_f32(out, "final_logit_softcapping", m->spec.logit_softcap);
     arch_set_window_pattern(m, out);
 }
 
-/* Both formats have two bases, one for layers with a window and one for the others, and scale the latter
- * only. */
+/* HfClass.can and GgufArch.can of Gemma 3: both formats have one rope base for layers with a window, which is
+ * never scaled, and another for the rest, which may be. So all rotating layers of a kind have to agree with
+ * the first of that kind, and soft caps on scores cannot be expressed. */
 static bool gemma3_can(const Model *m, char *why, size_t size) {
     const LayerSpec *windowed = model_layer_by_window(m, true), *global = model_layer_by_window(m, false);
     if (!model_has_one_window_size(m, why, size)) return false;
@@ -209,7 +228,8 @@ static bool gemma3_can(const Model *m, char *why, size_t size) {
     return true;
 }
 
-/* Without a windowed layer there are no keys of windows. */
+/* GgufArch.write of Gemma 3. A model in which no layer has a window gets no keys of windows, from which
+ * llama.cpp concludes that all layers see the whole context. */
 static void write_gemma3_gguf(const Model *m, Checkpoint *out) {
     const LayerSpec *windowed = model_layer_by_window(m, true);
     if (m->spec.logit_softcap > 0) arch_set_f32(out, "final_logit_softcapping", m->spec.logit_softcap);
@@ -231,6 +251,7 @@ const Family family_gemma = {
     .gguf = {.arch = "gemma", .since = "2024-02", .quirks = GGUF_NO_O_BIAS, .read = read_gemma_gguf},
 };
 
+/* From Gemma 2 on the activation is under hidden_activation; the key hidden_act is ignored. */
 static const KeyName gemma_keys[] = {{"hidden_act", "hidden_activation"}, {NULL, NULL}};
 
 const Family family_gemma2 = {

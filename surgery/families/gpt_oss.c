@@ -1,6 +1,7 @@
-/* GPT-OSS (transformers' modeling_gpt_oss.py, arXiv 2508.10925): a mixture of experts in every layer, whose
- * gate and up projections lie in pairs of columns of one tensor, with biases and a clipped activation;
- * attention sinks; windows in every other layer; YaRN. */
+/* GPT-OSS (transformers' modeling_gpt_oss.py, arXiv 2508.10925): experts in every layer, whose gate and up
+ * projections are interleaved column by column in one tensor, with biases and a clipped activation; attention
+ * sinks; windows in every other layer; YaRN. The published weights are quantized to MXFP4, which
+ * formats/hf_quantization.c undoes before this family sees the tensors. */
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
 #include "surgery/arch_write.h"
@@ -9,17 +10,22 @@
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
+/* A row for gate or up of all experts. HF's tensor has their columns in pairs: column 2i is gate's and 2i + 1
+ * is up's. The last field says that the tensor is transposed ([in, out]); biases are not. */
 #define HALF(role, hf, gguf, transposed)                                                                     \
     {                                                                                                        \
         role, "model.layers.%d.mlp.experts.gate_up_proj" hf, "blk.%d." gguf, FUSED_GATE_UP_PAIRS, FUSED_NOT, \
             true, transposed                                                                                 \
     }
+/* A row for the down projections of all experts, which HF's file has transposed too. */
 #define DOWN(role, hf, gguf, transposed)                                                                     \
     {                                                                                                        \
         role, "model.layers.%d.mlp.experts.down_proj" hf, "blk.%d." gguf, FUSED_NOT, FUSED_NOT, true,        \
             transposed                                                                                       \
     }
 
+/* The norm in front of the MLP is called post_attention_norm in llama.cpp, and not ffn_norm as in most
+ * architectures. */
 static const TensorName tensors[] = {
     EMBED_AND_HEAD,
     INPUT_NORM,
@@ -37,12 +43,14 @@ static const TensorName tensors[] = {
     TENSORS_END,
 };
 
-/* What transformers takes where config.json says nothing. */
+/* The rope scaling that GptOssConfig assumes if config.json does not state any: YaRN from 4096 to 131072
+ * tokens. */
 static const RopeScaling usual_scaling = {
     .kind = ROPE_SCALING_YARN, .factor = 32, .beta_fast = 32, .beta_slow = 1, .original_context = 4096};
 
-/* Every other layer has a window, unless layer_types says which. The class computes its clipped activation
- * whatever hidden_act says, and takes YaRN where nothing is said of scaling. */
+/* HfClass.read: layers 0, 2, 4, ... have a window, unless layer_types lists each layer's kind. The class
+ * always computes its clipped activation, whatever hidden_act says, and takes YaRN if the configuration
+ * states no scaling. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window = 128;
     bool scaled = json_object_get(config, "rope_scaling") || json_object_get(config, "rope_parameters");
@@ -56,37 +64,41 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
            config_read_experts(m, config, "num_local_experts", e);
 }
 
-/* llama.cpp lets every other layer have the window where no pattern is stated. */
+/* GgufArch.read: llama.cpp gives every other layer the window if the file has no pattern. A window of
+ * GGUF_NO_WINDOW or more means that no layer has one. */
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint32_t window = 0;
     if (!arch_read_window(c, &window, e)) return false;
     return arch_read_window_pattern(&m->spec, c, window >= GGUF_NO_WINDOW ? 0 : window, 2, e);
 }
 
-/* The class has all of them. A GGUF may lack some, because llama.cpp does not ask for them. */
+/* Whether the model has all biases of the class. A model that was read from a GGUF may lack some, because
+ * llama.cpp loads them only if they are there. */
 static bool has_biases(const Model *m) {
     const LayerSpec *l = &m->spec.layers[0];
     return l->q_bias && l->k_bias && l->v_bias && l->o_bias && l->router_bias && l->mlp_bias;
 }
 
+/* HfClass.can: biases everywhere, and one window size. */
 static bool can(const Model *m, char *why, size_t size) {
     if (!has_biases(m)) return refuse_because(why, size, "requires biases in attention, router and experts");
     return model_has_one_window_size(m, why, size);
 }
 
-/* The class needs a number for the window; 128 is its default. */
+/* HfClass.write: the list of windows, and the number of experts. The class requires a number for
+ * sliding_window even if no layer has a window; then its default of 128 is written. */
 static void write_config(const Model *m, json_t *config) {
     config_set_layer_types(m, config, 128);
     config_set_experts(m, config, "num_local_experts");
 }
 
-/* llama.cpp refuses the architecture if every layer has a window. */
+/* GgufArch.can: llama.cpp fails to load this architecture if every layer has a window. */
 static bool gguf_can(const Model *m, char *why, size_t size) {
     if (!model_layer_by_window(m, false)) return refuse_because(why, size, "needs a layer without a window");
     return can(m, why, size);
 }
 
-/* The list says of each layer whether it has the window. */
+/* GgufArch.write: the window, and an array that says which layers have it. */
 static void write_gguf(const Model *m, Checkpoint *out) {
     arch_set_window_pattern(m, out);
 }

@@ -1,6 +1,8 @@
-/* Granite 3 (transformers' modeling_granite.py): Llama's block with four multipliers. Granite SWA
- * (modeling_granite_swa.py) adds windows, a rope base for each layer and attention sinks, and granitemoe_swa
- * has experts too; llama.cpp runs both as granite_swa. */
+/* Granite 3 (transformers' modeling_granite.py) is Llama's block with four multipliers: on embeddings,
+ * residual branches, attention scores and logits. Granite SWA (modeling_granite_swa.py) adds windows, a rope
+ * base for each layer and attention sinks; granitemoe_swa has experts too. llama.cpp runs Granite 3 as
+ * "granite" and the other two as "granite_swa". The carriers of the same names, which write other families'
+ * models as these classes, are in surgery/carriers/hf_per_layer.c and gguf_granite.c. */
 #include <math.h>
 
 #include "formats/json.h"
@@ -11,7 +13,9 @@
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
-/* The four multipliers. logits_scaling divides; attention_multiplier is the softmax scale itself. */
+/* Reads the four multipliers of config.json. logits_scaling is a divisor, whereas the spec has a factor;
+ * attention_multiplier replaces 1/sqrt(head_dim) as the softmax scale. All default to 1, as in GraniteConfig.
+ */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
     double divisor = 1, softmax_scale = 1;
@@ -27,8 +31,8 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* The four multipliers of a GGUF. logit_scale divides and has to be there; in the others llama.cpp takes 0
- * for absent. */
+/* Reads the four multipliers of a GGUF. logit_scale is a divisor, which llama.cpp requires; for the other
+ * three it takes the value 0 as "absent", in which case the spec's defaults stay. */
 static bool read_gguf_scales(Model *m, const Checkpoint *c, Error *e) {
     ModelSpec *s = &m->spec;
     double embedding = 0, residual = 0, divisor = 0, softmax_scale = 0;
@@ -39,7 +43,7 @@ static bool read_gguf_scales(Model *m, const Checkpoint *c, Error *e) {
         return false;
     if (!isfinite(1 / divisor)) return arch_error(e, c, "logit_scale", " is missing or 0");
     s->logit_scale = 1 / divisor;
-    /* 0 means that there is none, as llama.cpp has it */
+    /* llama.cpp skips a multiplier that is 0. */
     if (embedding != 0) s->embedding_scale = embedding;
     if (residual != 0) s->residual_scale = residual;
     for (uint32_t i = 0; i < s->n_layers && softmax_scale != 0; i++)
@@ -47,7 +51,9 @@ static bool read_gguf_scales(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* llama.cpp reads rope.scaling.finetuned = false as "no rotation at all" (the carrier granite). */
+/* GgufArch.read of "granite": llama.cpp reads rope.scaling.finetuned = false as "this model has no rotary
+ * embeddings", which the carrier granite makes use of. So a file that derope wrote is read back with all
+ * layers unrotated. */
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     bool rotated = true;
     if (arch_get_bool(c, "rope.scaling.finetuned", &rotated) && !rotated)
@@ -75,16 +81,19 @@ const Family family_granite = {
              .write = arch_set_multipliers},
 };
 
-/* layer_rope_theta has a base for each layer, of which 0 is a layer without rotation. Without layer_types
- * every fourth layer, from the first on, sees everything. */
+/* HfClass.read of both kinds of Granite SWA: the list layer_rope_theta has the rope base of each layer, where
+ * 0 marks a layer without rotation. Without layer_types, layers 0, 4, 8, ... see the whole context and the
+ * others have the window. Every layer has sinks. */
 static bool read_swa_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
     uint32_t window = 128;
     if (!config_read_window(config, "sliding_window", &window, e) || !read_config(m, config, e)) return false;
+    /* The list is optional, but where it is given it has to name every layer. */
     const json_t *bases = json_object_get(config, "layer_rope_theta");
     if (json_is_array(bases) && json_array_size(bases) != s->n_layers)
         return error_set(e, ERR_INPUT, "config.json: layer_rope_theta has %zu entries for %u layers",
                          json_array_size(bases), s->n_layers);
+    /* The default pattern of windows, and each layer's base. */
     for (uint32_t i = 0; i < s->n_layers; i++) {
         LayerSpec *l = &s->layers[i];
         l->sinks = true;
@@ -101,18 +110,23 @@ static bool read_swa_config(Model *m, const json_t *config, Error *e) {
     return config_read_layer_types(m, config, window, e);
 }
 
-/* Two lists with a number for each layer: which have the window, and which rotate (absent: all). */
+/* GgufArch.read of "granite_swa": reads two arrays with a number for each layer.
+ * attention.sliding_window_pattern is 1 for layers with the window; attention.rope_pattern is 1 for layers
+ * that rotate, and without it all do. */
 static bool read_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
     ModelSpec *s = &m->spec;
     uint64_t window;
     double flag;
     if (!arch_get_u64(c, "attention.sliding_window", &window) || window == 0 || window >= UINT32_MAX)
         return arch_error(e, c, "attention.sliding_window", " is missing or out of range");
+    /* A window longer than any context is how a model without windows is written, because the key must not be
+     * 0. */
     if (window >= GGUF_NO_WINDOW) window = 0;
     const MetaEntry *windows = arch_find(c, "attention.sliding_window_pattern");
     if (!windows || windows->type != META_ARRAY || windows->count < s->n_layers)
         return arch_error(e, c, "attention.sliding_window_pattern", " is missing or shorter than %u layers",
                           s->n_layers);
+    /* Entries after the last layer's are ignored. */
     const MetaEntry *rotated = arch_find(c, "attention.rope_pattern");
     if (rotated && (rotated->type != META_ARRAY || rotated->count < s->n_layers))
         return arch_error(e, c, "attention.rope_pattern", " is shorter than %u layers", s->n_layers);
@@ -143,7 +157,8 @@ const Family family_granite_swa = {
              .read = read_swa_gguf},
 };
 
-/* The class can have a shared expert beside the others, which nothing here computes. */
+/* HfClass.read of granitemoe_swa: experts in addition to Granite SWA's settings. The class can have a shared
+ * expert beside them, which derope's forward pass does not compute, so such models are refused. */
 static bool read_moe_swa(Model *m, const json_t *config, Error *e) {
     uint64_t shared = 0;
     json_get_u64(config, "shared_intermediate_size", &shared);
@@ -154,7 +169,8 @@ static bool read_moe_swa(Model *m, const json_t *config, Error *e) {
     return read_swa_config(m, config, e) && config_read_experts(m, config, "num_local_experts", e);
 }
 
-/* expert_shared_feed_forward_length is how a GGUF states a shared expert. */
+/* GgufArch.read of granitemoe_swa: a GGUF states a shared expert by its width,
+ * expert_shared_feed_forward_length. */
 static bool read_moe_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint64_t shared = 0;
     if (arch_get_u64(c, "expert_shared_feed_forward_length", &shared) && shared)
@@ -163,7 +179,8 @@ static bool read_moe_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
     return read_swa_gguf(m, c, e);
 }
 
-/* llama.cpp has one architecture for both; experts in a file tell them apart (family_by_gguf_arch). */
+/* llama.cpp has one architecture for the models with and without experts. A GGUF that states experts is read
+ * as this family, any other as granite_swa (family_by_gguf_arch). */
 const Family family_granitemoe_swa = {
     .name = "granitemoe_swa",
     .tensors = granite_swa_tensors,

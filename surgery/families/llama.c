@@ -1,10 +1,14 @@
-/* Llama (arXiv 2302.13971; transformers' modeling_llama.py) and what is published in its shape: SmolLM,
- * TinyLlama, Yi and others. Mistral (arXiv 2310.06825) adds a window to all layers, Ministral to some. */
+/* Llama (arXiv 2302.13971; transformers' modeling_llama.py) and the many models that are published in its
+ * shape, such as SmolLM, TinyLlama and Yi. Mistral (arXiv 2310.06825) adds a window to all layers, Ministral
+ * to some of them. Other families are described by how they differ from this block: RMSNorm before attention
+ * and before a SwiGLU MLP, one after the other, and rotation of whole heads in every layer. */
 #include "surgery/config_read.h"
 #include "surgery/config_write.h"
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
+/* transformers pairs row i of a head with row i + head_dim/2 when it rotates; llama.cpp's "llama" pairs rows
+ * 2i and 2i+1, so q and k are permuted on conversion (GGUF_INTERLEAVED_ROPE). */
 const Family family_llama = {
     .name = "llama",
     .tensors = llama_tensors,
@@ -20,8 +24,8 @@ const Family family_llama = {
              .rope_scalings = 1u << ROPE_SCALING_LLAMA3},
 };
 
-/* All layers have the window. A key of that name in a Llama's configuration is ignored, as transformers
- * ignores it. */
+/* HfClass.read of Mistral: all layers have the window. Llama has no such hook: transformers ignores the key
+ * sliding_window in a Llama's configuration, and so does derope. */
 static bool read_mistral(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
@@ -29,8 +33,8 @@ static bool read_mistral(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* llama.cpp runs it as "llama", and a GGUF does not tell the two apart, so they have one name; the class has
- * defaults of its own. */
+/* llama.cpp runs Mistral as "llama", and a GGUF does not distinguish the two, so both have the name "llama".
+ * This constant exists for the defaults and the window of Mistral's configuration class. */
 const Family family_mistral = {
     .name = "llama",
     .tensors = llama_tensors,
@@ -47,11 +51,14 @@ const Family family_mistral = {
              .rope_scalings = 1u << ROPE_SCALING_LLAMA3},
 };
 
-/* layer_types may take the window away from some layers. */
+/* HfClass.read of Ministral: Mistral's window, except in layers that layer_types lists as "full_attention".
+ */
 static bool read_ministral(Model *m, const json_t *config, Error *e) {
     return read_mistral(m, config, e) && config_read_layer_types(m, config, m->spec.layers[0].window, e);
 }
 
+/* HfClass.write of Ministral: layer_types, and sliding_window, which becomes null if no layer has a window.
+ */
 static void write_ministral(const Model *m, json_t *config) {
     config_set_layer_types(m, config, 0);
 }

@@ -1,8 +1,11 @@
-/* Llama 4's text model (transformers' modeling_llama4.py, llama.cpp's llama4). Three layers of four rotate,
- * see only their own chunk of the text, and norm each head of queries and keys without a weight, after the
- * rotation. Each fourth layer sees everything, does not rotate, and multiplies queries by a temperature that
- * grows with their position. Layers with experts have one more expert, which all tokens pass; the router's
- * sigmoid multiplies an expert's input. */
+/* Llama 4's text model (transformers' modeling_llama4.py, llama.cpp's llama4). Three layers out of four
+ * rotate queries and keys, attend only within their own chunk of 8192 tokens, and normalize each head of
+ * queries and keys after the rotation by an RMSNorm without a weight. Every fourth layer attends to the whole
+ * context, does not rotate, and multiplies queries by an attention temperature that grows with their
+ * position. Layers with experts also have a shared expert, through which all tokens pass; the routing weight,
+ * a sigmoid of the router's output, multiplies the input of an expert and not its output. transformers reads
+ * all of this from config.json, whereas llama.cpp has most of it as constants, so the two halves of this file
+ * accept different sets of models. */
 #include <math.h>
 #include <string.h>
 
@@ -13,11 +16,16 @@
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
+/* The prefix of all names of the MLP, with or without experts. */
 #define FFN "model.layers.%d.feed_forward."
-/* All experts' gate or up in one tensor, transposed; HF has the columns of gate, then those of up. */
+/* A row for the gate or up projections of all experts. HF's file has them in one tensor [n_experts,
+ * hidden_size, 2 * ffn_dim], in which the columns of gate come before those of up; a GGUF has a tensor for
+ * each. */
 #define HALF(role, gguf)                                                                                     \
     { role, FFN "experts.gate_up_proj", gguf, FUSED_GATE_UP, FUSED_NOT, true, true }
 
+/* A layer has either the rows of a plain MLP (gate, up, down) or those of the router, the experts and the
+ * shared expert; row_fits and role_shape decide which by the spec. */
 static const TensorName tensors[] = {
     EMBED_AND_HEAD,
     INPUT_NORM,
@@ -37,9 +45,12 @@ static const TensorName tensors[] = {
     TENSORS_END,
 };
 
-/* llama.cpp's architecture has these numbers as constants and reads no keys for them: the chunk, which layers
- * see everything, and the number of experts of Maverick (128), which has no norms on queries and keys. */
+/* Numbers that llama.cpp's architecture has as constants and reads no keys for: the chunk in tokens, the
+ * interval of the layers that see the whole context, and the number of experts by which it recognizes
+ * Maverick, whose layers have no norms on queries and keys. */
 enum { CHUNK = 8192, EVERY = 4, WITHOUT_NORM = 128 };
+/* The default of attn_scale in Llama4TextConfig, which llama.cpp has as a constant: queries are multiplied by
+ * 1 + scale * log(floor((position + 1) / floor_scale) + 1). */
 static const double temperature_scale = 0.1;
 
 /* Layers 3, 7, 11, ... see everything and do not rotate. */
@@ -47,7 +58,8 @@ static bool every_fourth(uint32_t layer) {
     return (layer + 1) % EVERY == 0;
 }
 
-/* A layer without experts has an MLP of another width and no shared expert. */
+/* Makes a layer one with a plain MLP of `ffn` columns. Every spec starts as a copy of the family's layer,
+ * which has experts and a shared expert, so these fields have to be reset. */
 static void make_dense(LayerSpec *l, uint32_t ffn) {
     l->n_experts = l->top_k = 0;
     l->routing = ROUTING_OF_CHOSEN;
@@ -55,7 +67,8 @@ static void make_dense(LayerSpec *l, uint32_t ffn) {
     l->ffn_dim = ffn;
 }
 
-/* Layers that rotate norm queries and keys; the others scale queries by their position. */
+/* Sets what follows from whether a layer rotates: layers that do have norms on queries and keys if `norm` is
+ * true; the others have an attention temperature of slope `scale` that grows by steps of `length` tokens. */
 static void set_position(LayerSpec *l, bool rotates, bool norm, double scale, double length) {
     l->q_norm = l->k_norm = rotates && norm ? QK_NORM_UNIT : QK_NORM_NONE;
     l->temperature_scale = rotates ? 0 : scale;
@@ -63,7 +76,9 @@ static void set_position(LayerSpec *l, bool rotates, bool norm, double scale, do
     if (!rotates) layer_drop_rope(l);
 }
 
-/* layer_types says "chunked_attention" or "full_attention"; without it, layers that rotate are chunked. */
+/* Sets the window of each layer, which in this family is a chunk: layer_types says "chunked_attention" or
+ * "full_attention" of each layer; without that list, exactly the layers that rotate are chunked. `chunk` is 0
+ * if config.json states no chunk size. */
 static bool read_chunks(Model *m, const json_t *config, const bool *rotates, uint32_t chunk, Error *e) {
     const json_t *types = json_object_get(config, "layer_types");
     if (json_is_array(types) && json_array_size(types) != m->spec.n_layers)
@@ -81,14 +96,17 @@ static bool read_chunks(Model *m, const json_t *config, const bool *rotates, uin
     return true;
 }
 
-/* Layers with experts are those of moe_layers; without it, every `step`-th. */
+/* Decides which layers have experts: those that the list moe_layers names or, without the list, every
+ * interleave_moe_layer_step-th. The others get a plain MLP of intermediate_size_mlp columns. */
 static bool read_mixtures(Model *m, const json_t *config, Error *e) {
     uint32_t step = 1, dense = 16384, n = m->spec.n_layers;
     bool *mixture = arena_alloc(&m->arena, n * sizeof *mixture);
+    /* The keys, with the defaults of Llama4TextConfig. */
     if (!config_read_u32(config, "interleave_moe_layer_step", 1, INT32_MAX, &step, e) ||
         !config_read_u32(config, "intermediate_size_mlp", 1, 1 << 22, &dense, e) ||
         !config_read_experts(m, config, "num_local_experts", e))
         return false;
+    /* The default pattern; moe_layers then replaces it if it is there. */
     for (uint32_t i = 0; i < n; i++)
         mixture[i] = (i + 1) % step == 0;
     if (!config_read_layer_list(m, config, "moe_layers", mixture, e)) return false;
@@ -97,6 +115,8 @@ static bool read_mixtures(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
+/* HfClass.read: reads the keys that Llama4TextConfig has beside the common ones. The defaults are those of
+ * that class; no_rope_layers (1 for each layer that rotates) decides about norms and temperature too. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t chunk = CHUNK;
     bool norm = true, tuning = true;
@@ -110,6 +130,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
         !config_read_no_rope_layers(m, config, rotates, e) || !read_chunks(m, config, rotates, chunk, e) ||
         !read_mixtures(m, config, e))
         return false;
+    /* The class divides positions by floor_scale and rounds down; the spec keeps it as a number of tokens. */
     if (!(length >= 1 && length <= 1 << 30 && length == floor(length)))
         return error_set(e, ERR_INPUT, "config.json: floor_scale is %g, not a number of tokens", length);
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
@@ -117,7 +138,9 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* A window of 0 makes llama.cpp's last layer alone go unrotated, which no model means. */
+/* GgufArch.read: fills in the constants of the architecture. llama.cpp takes a window of 0 as a request for a
+ * model without chunks, in which only the last layer would not rotate; no published model is meant so, and it
+ * is refused. */
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint64_t step = 1, dense = 0, window;
     if (arch_get_u64(c, "attention.sliding_window", &window) && window == 0)
@@ -134,14 +157,16 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* As published; a configuration may say otherwise. */
+/* Family.rotates: the pattern of the published models, which no_rope_layers of a configuration may override.
+ */
 static bool rotates(const Model *m, uint32_t layer) {
     (void)m;
     return !every_fourth(layer);
 }
 
-/* The class norms queries and keys in all layers that rotate or in none (use_qk_norm), and scales queries by
- * position in all others or in none (attn_temperature_tuning). */
+/* HfClass.can: the class has one switch for norms of queries and keys in the layers that rotate
+ * (use_qk_norm), and one for the attention temperature in the layers that do not (attn_temperature_tuning).
+ * So all layers of one kind have to agree with the first of that kind. */
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *rotating = NULL, *still = NULL;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
@@ -167,6 +192,7 @@ static const LayerSpec *find(const Model *m, bool (*is)(const LayerSpec *l)) {
     return NULL;
 }
 
+/* Tests for find(). */
 static bool is_dense(const LayerSpec *l) {
     return !l->n_experts;
 }
@@ -179,11 +205,13 @@ static bool has_temperature(const LayerSpec *l) {
     return l->temperature_scale != 0;
 }
 
-/* What read_config reads. Settings of layers are taken from the first layer that has them. */
+/* HfClass.write: writes every key that read_config reads. Where a key holds for several layers, its value is
+ * taken from the first layer that it applies to; `can` has made sure that these agree. */
 static void write_config(const Model *m, json_t *config) {
     const LayerSpec *mixture = model_moe_layer(m), *dense = find(m, is_dense),
                     *with_temperature = find(m, has_temperature), *chunked = model_layer_by_window(m, true);
     json_t *types = json_array(), *moe = json_array();
+    /* The lists with an entry for each layer, and the list of the layers with experts. */
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         json_array_append_new(types, json_string(l->window ? "chunked_attention" : "full_attention"));
@@ -193,8 +221,10 @@ static void write_config(const Model *m, json_t *config) {
     json_object_set_new(config, "layer_types", types);
     json_object_set_new(config, "moe_layers", moe);
     config_set_experts(m, config, "num_local_experts");
+    /* Two widths: of the experts and of the plain MLPs. */
     if (mixture->n_experts) json_object_set_new(config, "intermediate_size", json_integer(mixture->ffn_dim));
     if (dense) json_object_set_new(config, "intermediate_size_mlp", json_integer(dense->ffn_dim));
+    /* Norms and attention temperature. */
     json_object_set_new(config, "use_qk_norm", json_boolean(find(m, is_normed) != NULL));
     json_object_set_new(config, "attn_temperature_tuning", json_boolean(with_temperature != NULL));
     if (with_temperature) {
@@ -205,7 +235,8 @@ static void write_config(const Model *m, json_t *config) {
     json_object_set_new(config, "attention_chunk_size", json_integer(chunked ? chunked->window : CHUNK));
 }
 
-/* The first layer with experts tells the step: layers step - 1, 2 step - 1, ... have some. */
+/* The value of interleave_moe_layer_step: layers step - 1, 2 step - 1, ... have experts, so the first layer
+ * with experts determines it. n_layers + 1 if no layer has any. */
 static uint32_t moe_step(const Model *m) {
     uint32_t step = 0;
     while (step < m->spec.n_layers && !m->spec.layers[step].n_experts)
@@ -213,15 +244,20 @@ static uint32_t moe_step(const Model *m) {
     return step + 1;
 }
 
-/* Everything that llama.cpp computes by constants has to be so in the model. */
+/* GgufArch.can: checks that the model agrees with everything that llama.cpp computes by constants: experts in
+ * every step-th layer, chunks of 8192 tokens in all but every fourth layer, norms unless there are 128
+ * experts, and the temperature of the published models. */
 static bool gguf_can(const Model *m, char *why, size_t size) {
     uint32_t step = moe_step(m), n_experts = 0;
+    /* First the layers with experts, because their number decides whether there are norms. */
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->n_experts) n_experts = l->n_experts;
         if ((l->n_experts > 0) != ((i + 1) % step == 0))
             return refuse_because(why, size, "requires experts in every nth layer");
     }
+    /* Then the layers' windows, norms and temperatures. The scale is compared as float, because that is how
+     * llama.cpp has its constant. */
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         bool whole = every_fourth(i);
@@ -239,7 +275,8 @@ static bool gguf_can(const Model *m, char *why, size_t size) {
     return n_experts > 0 || refuse_because(why, size, "requires experts");
 }
 
-/* feed_forward_length is the width of layers without experts here. */
+/* GgufArch.write: in this architecture feed_forward_length is the width of the plain MLPs; the experts' width
+ * is in expert_feed_forward_length, which the quirk GGUF_EXPERT_FFN_KEY writes. */
 static void write_gguf(const Model *m, Checkpoint *out) {
     const LayerSpec *dense = find(m, is_dense);
     arch_set_u32(out, "interleave_moe_layer_step", moe_step(m));

@@ -1,16 +1,19 @@
-/* Mixtral (arXiv 2401.04088; transformers' modeling_mixtral.py): Mistral's block with experts in every layer,
- * of which each token passes two, weighted by a softmax over the two. llama.cpp runs it as "llama". */
+/* Mixtral (arXiv 2401.04088; transformers' modeling_mixtral.py): Mistral's block with experts in every layer.
+ * Each token passes through two of them, with routing weights from a softmax over these two. llama.cpp runs
+ * it under the architecture "llama", where the key expert_count distinguishes it; family_by_gguf_arch finds
+ * this family by that. */
 #include "formats/json.h"
 #include "surgery/config_read.h"
 #include "surgery/config_write.h"
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
+/* In HF's files each expert has a tensor of its own (%e); in a GGUF all experts of a layer lie in one. */
 #define OF_EXPERT(role, hf, gguf)                                                                            \
     TENSOR_OF_EXPERTS(role, "model.layers.%d.block_sparse_moe.experts.%e." hf ".weight",                     \
                       "blk.%d." gguf "_exps.weight")
 
-/* w1, w3 and w2 are gate, up and down. */
+/* Mixtral keeps the names of Llama's original code: w1 is gate, w3 is up and w2 is down. */
 static const TensorName tensors[] = {
     EMBED_AND_HEAD,
     INPUT_NORM,
@@ -24,7 +27,8 @@ static const TensorName tensors[] = {
     TENSORS_END,
 };
 
-/* The window is one for all layers, or none (null, which the published models have). */
+/* HfClass.read: one window for all layers, or none if sliding_window is null, as in the published models; and
+ * the number of experts. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window = 0;
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
@@ -32,7 +36,8 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return config_read_experts(m, config, "num_local_experts", e);
 }
 
-/* Only asked where layers changed, or where there is no config.json. */
+/* HfClass.write: called only where layers changed, or where there is no config.json to keep because the
+ * source is a GGUF. Without a window the key is written as null. */
 static void write_config(const Model *m, json_t *config) {
     uint32_t window = m->spec.layers[0].window;
     json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());

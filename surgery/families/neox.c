@@ -1,6 +1,8 @@
-/* Families with LayerNorm, biases and rotation of a part of each head: GPT-NeoX and Pythia (arXiv
- * 2204.06745), StableLM 2 (arXiv 2402.17834) and Falcon (arXiv 2311.16867), after transformers'
- * modeling_gpt_neox.py, modeling_stablelm.py and modeling_falcon.py. */
+/* Families with LayerNorm instead of RMSNorm, most of them with biases and with rotation of only a part of
+ * each head: GPT-NeoX and Pythia (arXiv 2204.06745), StableLM 2 (arXiv 2402.17834) and Falcon (arXiv
+ * 2311.16867), after transformers' modeling_gpt_neox.py, modeling_stablelm.py and modeling_falcon.py. In all
+ * three, attention and MLP may be in parallel, behind one norm or two; each reader finds out which from its
+ * format. */
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
 #include "surgery/families/tensors.h"
@@ -8,12 +10,14 @@
 
 /* ---- GPT-NeoX: attention and MLP side by side, each behind its own norm; q, k, v per head ---- */
 
-/* q, k and v of every head one after the other in HF's tensor, each for itself in llama.cpp's. */
+/* HF's tensor has q, k and v of one head (of one group of heads in Falcon) after each other, then those of
+ * the next; llama.cpp's has all of q, all of k, all of v. `kind` is ".weight" or ".bias". */
 #define HEADWISE_QKV(hf, kind, q, k, v)                                                                      \
     TENSOR_FUSED(q, hf kind, FUSED_QKV_GROUPS, "blk.%d.attn_qkv" kind, FUSED_QKV),                           \
         TENSOR_FUSED(k, hf kind, FUSED_QKV_GROUPS, "blk.%d.attn_qkv" kind, FUSED_QKV),                       \
         TENSOR_FUSED(v, hf kind, FUSED_QKV_GROUPS, "blk.%d.attn_qkv" kind, FUSED_QKV)
-/* Attention under `hf`, the MLP under `mlp`, as both families name them. */
+/* The tensors of a block without its norms: attention's names begin with `hf`, those of the MLP with `mlp`.
+ * GPT-NeoX and Falcon share them. */
 #define HEADWISE_BLOCK(hf, mlp)                                                                              \
     HEADWISE_QKV(hf ".query_key_value", ".weight", ROLE_Q, ROLE_K, ROLE_V),                                  \
         HEADWISE_QKV(hf ".query_key_value", ".bias", ROLE_Q_BIAS, ROLE_K_BIAS, ROLE_V_BIAS),                 \
@@ -21,6 +25,7 @@
         WITH_BIAS(ROLE_UP, ROLE_UP_BIAS, mlp ".dense_h_to_4h", "blk.%d.ffn_up"),                             \
         WITH_BIAS(ROLE_DOWN, ROLE_DOWN_BIAS, mlp ".dense_4h_to_h", "blk.%d.ffn_down")
 
+/* embed_in and embed_out are never tied in GPT-NeoX's published models. */
 static const TensorName neox_tensors[] = {
     TENSOR(ROLE_EMBED, "gpt_neox.embed_in.weight", "token_embd.weight"),
     WITH_BIAS(ROLE_ATTN_NORM, ROLE_ATTN_NORM_BIAS, "gpt_neox.layers.%d.input_layernorm", "blk.%d.attn_norm"),
@@ -32,16 +37,18 @@ static const TensorName neox_tensors[] = {
     TENSORS_END,
 };
 
+/* GPT-NeoX's own names for the rope base and for the fraction of head_dim that rotates. */
 static const KeyName neox_keys[] = {
     {"rope_theta", "rotary_emb_base"}, {"partial_rotary_factor", "rotary_pct"}, {NULL, NULL}};
 
-/* The layout is one for all layers. */
+/* Sets the residual layout of every layer; in these families it is one for the whole model. */
 static void set_residual_layout(Model *m, ResidualLayout residual_layout) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         m->spec.layers[i].residual_layout = residual_layout;
 }
 
-/* use_parallel_residual is true by default, in which case both branches read the layer's input. */
+/* HfClass.read of GPT-NeoX: use_parallel_residual, which is true by default, says that attention and MLP both
+ * read the layer's input, each behind its own norm. */
 static bool read_neox(Model *m, const json_t *config, Error *e) {
     (void)e;
     bool parallel = true;
@@ -50,7 +57,7 @@ static bool read_neox(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* llama.cpp demands the key. */
+/* GgufArch.read of GPT-NeoX: llama.cpp has no default for use_parallel_residual and requires the key. */
 static bool read_neox_gguf(Model *m, const Checkpoint *c, Error *e) {
     bool parallel;
     if (!arch_get_bool(c, "use_parallel_residual", &parallel))
@@ -59,23 +66,23 @@ static bool read_neox_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* Attention and MLP side by side, with one norm or with two. */
+/* True if attention and MLP are in parallel, with one norm or with two. */
 static bool is_parallel(const Model *m) {
     return m->spec.layers[0].residual_layout != RESIDUAL_SEQUENTIAL;
 }
 
-/* llama.cpp asks for the biases of attention. */
+/* GgufArch.can of GPT-NeoX: llama.cpp requires the biases of attention, and has no windows. */
 static bool neox_gguf_can(const Model *m, char *why, size_t size) {
     if (!m->spec.layers[0].q_bias) return refuse_because(why, size, "needs biases in attention");
     return model_all_layers(m, layer_is_global) || refuse_because(why, size, "has no windows per layer");
 }
 
-/* For config.json. */
+/* HfClass.write of GPT-NeoX, and a part of StableLM's. */
 static void write_parallel(const Model *m, json_t *config) {
     json_object_set_new(config, "use_parallel_residual", json_boolean(is_parallel(m)));
 }
 
-/* For a GGUF, where the key has the same name. */
+/* GgufArch.write of both, where the key has the same name. */
 static void write_gguf_parallel(const Model *m, Checkpoint *out) {
     arch_set_bool(out, "use_parallel_residual", is_parallel(m));
 }
@@ -111,7 +118,9 @@ const Family family_gpt_neox = {
 
 /* ---- StableLM 2 ---- */
 
-/* A parallel layout has one norm for both branches. */
+/* HfClass.read of StableLM: biases of q, k and v, and the residual layout, which in parallel has one norm for
+ * both branches. StableLM 2 12B has a LayerNorm with weights of its own for every head (qk_layernorm), which
+ * the spec cannot state, so it is refused. */
 static bool read_stablelm(Model *m, const json_t *config, Error *e) {
     bool bias = false, parallel = false, qk_norm = false;
     json_get_bool(config, "use_qkv_bias", &bias);
@@ -128,8 +137,8 @@ static bool read_stablelm(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* No key says whether the branches are parallel: llama.cpp goes by whether there is a norm in front of the
- * MLP. */
+/* GgufArch.read of StableLM: llama.cpp does not read use_parallel_residual here but looks whether there is a
+ * norm in front of the MLP; without one the branches are in parallel and share attention's norm. */
 static bool read_stablelm_gguf(Model *m, const Checkpoint *c, Error *e) {
     (void)e;
     set_residual_layout(m, checkpoint_find(c, "blk.0.ffn_norm.weight") ? RESIDUAL_SEQUENTIAL
@@ -137,7 +146,7 @@ static bool read_stablelm_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* Beside the layout, whether q, k and v have biases. */
+/* HfClass.write of StableLM: the layout, and whether q, k and v have biases. */
 static void write_stablelm(const Model *m, json_t *config) {
     write_parallel(m, config);
     json_object_set_new(config, "use_qkv_bias", json_boolean(m->spec.layers[0].q_bias));
@@ -164,7 +173,10 @@ const Family family_stablelm = {
 
 /* ---- Falcon (those that rotate): one or two norms in front of parallel branches ---- */
 
-/* Where there are two norms, llama.cpp calls attention's attn_norm_2 and the MLP's attn_norm. */
+/* The name of the norm in front of attention depends on the layout. With two norms (Falcon 40B), HF has
+ * ln_attn and ln_mlp, which llama.cpp calls attn_norm_2 and attn_norm; with one norm (7B), HF has
+ * input_layernorm, which is llama.cpp's attn_norm. post_attention_layernorm belongs to the sequential layout,
+ * which llama.cpp lacks. */
 static const TensorName falcon_tensors[] = {
     TENSOR(ROLE_EMBED, "transformer.word_embeddings.weight", "token_embd.weight"),
     WITH_BIAS(ROLE_ATTN_NORM, ROLE_ATTN_NORM_BIAS, "transformer.h.%d.ln_attn", "blk.%d.attn_norm_2"),
@@ -178,14 +190,16 @@ static const TensorName falcon_tensors[] = {
     TENSORS_END,
 };
 
+/* Falcon's own names for common keys. */
 static const KeyName falcon_keys[] = {{"layer_norm_eps", "layer_norm_epsilon"},
                                       {"hidden_act", "activation"},
                                       {"num_key_value_heads", "num_kv_heads"},
                                       {"intermediate_size", "ffn_hidden_size"},
                                       {NULL, NULL}};
 
-/* The older decoder has one key/value head (multi_query) or as many as queries; the newer one has groups, and
- * one or two norms in front of its parallel branches. */
+/* HfClass.read of Falcon. The older decoder has one key/value head (multi_query) or as many as query heads;
+ * the newer one (new_decoder_architecture) has groups of heads, and one or two norms in front of its parallel
+ * branches. Models that use ALiBi instead of rotation are refused. */
 static bool read_falcon(Model *m, const json_t *config, Error *e) {
     bool alibi = false, grouped = false, multi_query = true, parallel = true, bias = false;
     uint64_t norms = 0;
@@ -197,6 +211,7 @@ static bool read_falcon(Model *m, const json_t *config, Error *e) {
     json_get_u64(config, "num_ln_in_parallel_attn", &norms);
     if (alibi)
         return error_set(e, ERR_INPUT, "config.json: alibi: positions by ALiBi have no rotation to drop");
+    /* The newer decoder has two norms unless told otherwise, the older one only if told so. */
     bool two = grouped ? norms != 1 : norms == 2;
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
@@ -209,7 +224,8 @@ static bool read_falcon(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* llama.cpp goes by whether there is a second norm. */
+/* GgufArch.read of Falcon: llama.cpp looks whether the file has a second norm, and applies the branches in
+ * parallel either way. */
 static bool read_falcon_gguf(Model *m, const Checkpoint *c, Error *e) {
     (void)e;
     set_residual_layout(m, checkpoint_find(c, "blk.0.attn_norm_2.weight") ? RESIDUAL_PARALLEL
@@ -217,8 +233,9 @@ static bool read_falcon_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* Used only where there is no config.json to keep. The newer decoder can say every Falcon whose branches are
- * parallel. The class has no key head_dim: it takes hidden_size / n_heads. */
+/* HfClass.write of Falcon, for sources that are GGUFs; an existing config.json stays as it is. The newer
+ * decoder can express every Falcon with parallel branches, so its keys are written. The class has no key
+ * head_dim but takes hidden_size / n_heads. */
 static void write_falcon(const Model *m, json_t *config) {
     if (m->config) return;
     bool two = m->spec.layers[0].residual_layout == RESIDUAL_PARALLEL;
@@ -230,7 +247,7 @@ static void write_falcon(const Model *m, json_t *config) {
     json_object_set_new(config, "bias", json_boolean(m->spec.layers[0].q_bias));
 }
 
-/* llama.cpp has parallel branches only, and no biases. */
+/* GgufArch.can of Falcon: llama.cpp computes parallel branches only, and has no biases and no windows. */
 static bool falcon_gguf_can(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
     if (!is_parallel(m)) return refuse_because(why, size, "requires attention and MLP side by side");

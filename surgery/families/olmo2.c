@@ -1,7 +1,8 @@
-/* Blocks whose norms stand behind attention and MLP only, with norms on queries and keys. OLMo 2 (arXiv
- * 2501.00656) and OLMo 3 norm all heads together; in OLMo 3 some layers have a window, whose rotation is
- * never scaled. EXAONE 4 (arXiv 2507.11407) norms each head, and where there are windows the layers without
- * one do not rotate. transformers' modeling_olmo2.py, modeling_olmo3.py, modeling_exaone4.py. */
+/* Blocks with norms after attention and MLP but none before them, and with norms on queries and keys. OLMo 2
+ * (arXiv 2501.00656) and OLMo 3 normalize all heads together; in OLMo 3 some layers have a window, and their
+ * rotation is never scaled. EXAONE 4 (arXiv 2507.11407) normalizes each head, and in its models with windows
+ * the layers without a window do not rotate. After transformers' modeling_olmo2.py, modeling_olmo3.py and
+ * modeling_exaone4.py. surgery/carriers/olmo3.c writes the changed models of the first two. */
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
 #include "surgery/arch_write.h"
@@ -10,8 +11,8 @@
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
-/* Three layers with a window, then one without, unless layer_types says otherwise. The scaling of a long-
- * context model reaches only layers without a window. */
+/* HfClass.read of OLMo 3: three layers with a window, then one without, unless layer_types says otherwise.
+ * The rope scaling of a long-context model applies only to layers without a window. */
 static bool read_olmo3(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
@@ -21,7 +22,8 @@ static bool read_olmo3(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* llama.cpp's architecture olmo2 has the windows of OLMo 3 as well. */
+/* GgufArch.read of OLMo 2. llama.cpp's architecture olmo2 also runs OLMo 3, whose windows it reads from a key
+ * that OLMo 2's files lack. */
 static bool read_olmo_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint32_t window = 0;
     if (!arch_read_window(c, &window, e)) return false;
@@ -31,7 +33,8 @@ static bool read_olmo_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* There is one base for all layers, and a scaling that leaves layers with a window alone. */
+/* GgufArch.can of both: the architecture has one rope base for all layers, and applies the rope scaling only
+ * to layers without a window. */
 static bool gguf_can_olmo(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
@@ -43,7 +46,7 @@ static bool gguf_can_olmo(const Model *m, char *why, size_t size) {
     return model_has_one_window_size(m, why, size);
 }
 
-/* Without windows there are no keys of windows, as in OLMo 2's own files. */
+/* GgufArch.write of both: a model without windows gets no keys of windows, as in OLMo 2's published files. */
 static void write_olmo_gguf(const Model *m, Checkpoint *out) {
     if (model_window(m)) arch_set_window_pattern(m, out);
 }
@@ -71,7 +74,8 @@ const Family family_olmo2 = {
              .write = write_olmo_gguf},
 };
 
-/* llama.cpp runs it as olmo2, and a plain GGUF is read as OLMo 2, whose table of tensors is the same. */
+/* llama.cpp runs OLMo 3 as olmo2, and a GGUF does not say which of the two it is. It is read as OLMo 2, which
+ * has the same table of tensors; only the configuration class of an HF output differs. */
 const Family family_olmo3 = {
     .name = "olmo3",
     .tensors = sandwich_tensors,
@@ -95,23 +99,25 @@ const Family family_olmo3 = {
              .write = write_olmo_gguf},
 };
 
-/* Windows that hide something within the context. */
+/* True if the model has windows that are shorter than its context and so hide something. */
 static bool has_windows(const Model *m) {
     return !model_all_layers(m, layer_is_global);
 }
 
-/* In a model with windows, layers without one do not rotate; in a model without windows all do. */
+/* Family.rotates of EXAONE 4: in a model with windows, only layers with a window rotate; in a model without
+ * windows all layers do. */
 static bool rotates(const Model *m, uint32_t layer) {
     return m->spec.layers[layer].window || !has_windows(m);
 }
 
-/* Takes the rotation from layers that see everything, in models that have windows. */
+/* Drops the rotation of the layers that see the whole context, if the model has windows. */
 static void drop_in_others(Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (!rotates(m, i)) layer_drop_rope(&m->spec.layers[i]);
 }
 
-/* sliding_window null stands for a model without windows, in which all layers rotate. */
+/* HfClass.read of EXAONE 4: a sliding_window of null (the 1.2B model) means that there are no windows and all
+ * layers rotate. Otherwise every sliding_window_pattern-th layer has no window and does not rotate. */
 static bool read_exaone4(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     uint64_t every = 4;
@@ -124,7 +130,8 @@ static bool read_exaone4(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* llama.cpp has no key for this: it takes a model of 64 layers for the one with windows. */
+/* GgufArch.read of EXAONE 4: llama.cpp gives windows to models of 64 layers (the 32B model) and to no others.
+ */
 static bool read_exaone4_gguf(Model *m, const Checkpoint *c, Error *e) {
     uint32_t window = 4096;
     if (m->spec.n_layers != 64) return true;
@@ -134,19 +141,21 @@ static bool read_exaone4_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* llama.cpp decides by the number of layers, so the model has to agree with it. */
+/* GgufArch.can of EXAONE 4: llama.cpp decides by the number of layers whether there are windows, so the model
+ * has to agree with that. */
 static bool gguf_can_exaone4(const Model *m, char *why, size_t size) {
     if (has_windows(m) != (m->spec.n_layers == 64))
         return refuse_because(why, size, "has windows in models of 64 layers, and in no others");
     return model_has_one_window_size(m, why, size);
 }
 
-/* sliding_window becomes null where no layer has one, which says that all layers rotate. */
+/* HfClass.write of EXAONE 4: sliding_window becomes null if no layer has a window, which says that all layers
+ * rotate. */
 static void write_exaone4(const Model *m, json_t *config) {
     config_set_layer_types(m, config, 0);
 }
 
-/* The pattern is stated where there are windows. */
+/* GgufArch.write of EXAONE 4: the window and its pattern, for models that have windows. */
 static void write_gguf_exaone4(const Model *m, Checkpoint *out) {
     if (has_windows(m)) arch_set_window_pattern(m, out);
 }

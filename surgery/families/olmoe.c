@@ -1,13 +1,16 @@
-/* OLMoE (arXiv 2409.02060; transformers' modeling_olmoe.py): Llama's block with norms over all queries and
- * over all keys, and experts in every layer. Its carriers, which also express other models, are in
- * surgery/carriers/single_expert.c. */
+/* OLMoE (arXiv 2409.02060; transformers' modeling_olmoe.py): Llama's block with RMSNorms over all queries and
+ * over all keys, and experts in every layer. Changed models are written by the carriers olmoe of both formats
+ * in surgery/carriers/single_expert.c, which also express models of other families as an OLMoE with one
+ * expert. */
 #include "formats/json.h"
 #include "surgery/config_read.h"
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
-/* norm_topk_prob says whether the weights of the chosen experts add up to 1, which is a softmax over the
- * chosen. */
+/* HfClass.read: the experts, and whether the routing weights of the chosen experts are normalized to a sum of
+ * 1 (norm_topk_prob). That equals a softmax over the chosen experts; otherwise the softmax is over all of
+ * them. clip_qkv, which clips q, k and v to a range, is not in the spec, so a model that sets it is refused.
+ */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     const json_t *clip = json_object_get(config, "clip_qkv");
     if (clip && !json_is_null(clip)) return error_set(e, ERR_INPUT, "config.json: clip_qkv is not supported");

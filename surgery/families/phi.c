@@ -1,13 +1,15 @@
-/* Phi-2 (transformers' modeling_phi.py): attention and MLP side by side behind one LayerNorm, biases
- * everywhere, half of each head rotates. Phi-3, 3.5 and 4 (modeling_phi3.py, arXiv 2404.14219): Llama's block
- * with q, k and v in one tensor and gate and up in another, windows, LongRoPE. */
+/* Two blocks of different kinds. Phi-2 (transformers' modeling_phi.py) has attention and MLP in parallel
+ * behind one LayerNorm, biases everywhere, and rotates half of the dimensions of each head. Phi-3, 3.5 and 4
+ * (modeling_phi3.py, arXiv 2404.14219) have Llama's block with q, k and v fused in one tensor and gate and up
+ * in another, a window, and LongRoPE in the models with a long context. */
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
 #include "surgery/config_read.h"
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
-/* The table has no row for a gate: the MLP is fc2(gelu(fc1(x))). */
+/* There is no row for a gate, because the MLP is fc2(gelu(fc1(x))). attention's output projection is called
+ * "dense" and the last norm "final_layernorm". */
 static const TensorName phi_tensors[] = {
     EMBED_AND_HEAD,
     INPUT_NORM,
@@ -19,7 +21,8 @@ static const TensorName phi_tensors[] = {
     TENSORS_END,
 };
 
-/* The norms of qk_layernorm are LayerNorms with biases, which the spec does not have. */
+/* HfClass.read of Phi-2: refuses qk_layernorm. Its norms of queries and keys are LayerNorms with biases,
+ * whereas the spec knows RMSNorms only; no published Phi-2 has them. */
 static bool read_phi(Model *m, const json_t *config, Error *e) {
     (void)m;
     bool qk_norm = false;
@@ -51,9 +54,12 @@ const Family family_phi = {
     .gguf = {.arch = "phi2", .since = "2023-12", .quirks = GGUF_NEEDS_HEAD},
 };
 
+/* q, k and v are rows of one tensor [(n_heads + 2 * n_kv_heads) * head_dim, hidden_size] in both formats. */
 #define PHI3_QKV(role)                                                                                       \
     TENSOR_FUSED(role, "model.layers.%d.self_attn.qkv_proj.weight", FUSED_QKV, "blk.%d.attn_qkv.weight",     \
                  FUSED_QKV)
+/* gate and up are rows of one tensor [2 * ffn_dim, hidden_size]. llama.cpp has no name of its own for it and
+ * keeps it as ffn_up. */
 #define PHI3_GATE_UP(role)                                                                                   \
     TENSOR_FUSED(role, "model.layers.%d.mlp.gate_up_proj.weight", FUSED_GATE_UP, "blk.%d.ffn_up.weight",     \
                  FUSED_GATE_UP)
@@ -73,7 +79,7 @@ static const TensorName phi3_tensors[] = {
     TENSORS_END,
 };
 
-/* One window for all layers, or none. */
+/* HfClass.read of Phi-3: one window for all layers, or none if sliding_window is null or absent. */
 static bool read_phi3(Model *m, const json_t *config, Error *e) {
     uint32_t window = 0;
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
@@ -81,7 +87,9 @@ static bool read_phi3(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* Without LongRoPE both contexts are the same. The default of the key would be 4096. */
+/* HfClass.write of Phi-3: the window, and the context before scaling. original_max_position_embeddings has to
+ * be stated even without LongRoPE: Phi3Config's default is 4096, whereas a model without scaling was trained
+ * on its whole context. */
 static void write_phi3(const Model *m, json_t *config) {
     uint32_t window = m->spec.layers[0].window;
     json_object_set_new(config, "sliding_window", window ? json_integer(window) : json_null());
@@ -89,14 +97,17 @@ static void write_phi3(const Model *m, json_t *config) {
         json_object_set_new(config, "original_max_position_embeddings", json_integer(m->spec.context));
 }
 
-/* llama.cpp reads the key of the window and then computes without one. */
+/* GgufArch.can of Phi-3: llama.cpp reads the key of the window but then computes full attention, so a model
+ * whose window hides part of its context would give other logits there. It is refused with advice how to drop
+ * the window. */
 static bool phi3_gguf_can(const Model *m, char *why, size_t size) {
     if (!model_all_layers(m, layer_is_global))
         return refuse_because(why, size, "ignores Phi-3's window (--sliding-window 0:all drops it)");
     return model_has_one_window(m, why, size);
 }
 
-/* A window of 0 tells llama.cpp that there is none; where the key is absent it may take one for granted. */
+/* GgufArch.write of Phi-3: a window of 0 tells llama.cpp that there is none. Where the key is absent,
+ * llama.cpp may assume one for models that it recognizes by their context length. */
 static void write_phi3_gguf(const Model *m, Checkpoint *out) {
     (void)m;
     arch_set_u32(out, "attention.sliding_window", 0);

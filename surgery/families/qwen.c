@@ -1,13 +1,15 @@
-/* Qwen2 and 2.5 (arXiv 2407.10671, 2412.15115): biases on q, k and v. Qwen3 (arXiv 2505.09388): none, but
- * norms of each query and key. Both may have a window from some layer on. Qwen3-MoE: experts, though not in
- * all layers. transformers' modeling_qwen2.py, modeling_qwen3.py, modeling_qwen3_moe.py. */
+/* Qwen2 and 2.5 (arXiv 2407.10671, 2412.15115) are Llama's block with biases on q, k and v. Qwen3 (arXiv
+ * 2505.09388) has no biases but an RMSNorm on each head of queries and keys. Both may have a window from a
+ * certain layer on. Qwen3-MoE has experts, either in all layers or in some. After transformers'
+ * modeling_qwen2.py, modeling_qwen3.py and modeling_qwen3_moe.py; DroPE's variant of Qwen2 is in drope.c. */
 #include "formats/json.h"
 #include "surgery/config_read.h"
 #include "surgery/config_write.h"
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
-/* The window in tokens; 0 unless use_sliding_window switches it on. */
+/* Reads the window, in tokens, into `*window`. Many published configurations state a sliding_window that is
+ * not in use: it counts only if use_sliding_window is true, and is 0 here otherwise. */
 static bool read_window(const json_t *config, uint32_t *window, Error *e) {
     bool use = false;
     json_get_bool(config, "use_sliding_window", &use);
@@ -15,7 +17,8 @@ static bool read_window(const json_t *config, uint32_t *window, Error *e) {
     return !use || config_read_window(config, "sliding_window", window, e);
 }
 
-/* Layers from max_window_layers on have the window, unless layer_types says otherwise. */
+/* HfClass.read of Qwen2 and Qwen3: layers from max_window_layers on have the window, unless layer_types lists
+ * each layer's kind. 28 and 4096 are the defaults of the configuration classes. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window, from = 28;
     if (!read_window(config, &window, e)) return false;
@@ -39,7 +42,8 @@ const Family family_qwen2 = {
     .gguf = {.arch = "qwen2", .since = "2024-01"},
 };
 
-/* The key attention_bias may bring biases, which llama.cpp has for q, k and v only. */
+/* Some fine-tuned models set the key attention_bias. Then q, k, v and o have biases in transformers, but
+ * llama.cpp's architecture has none for o (GGUF_NO_O_BIAS). */
 const Family family_qwen3 = {
     .name = "qwen3",
     .tensors = llama_tensors,
@@ -57,13 +61,17 @@ const Family family_qwen3 = {
     .gguf = {.arch = "qwen3", .since = "2025-04", .quirks = GGUF_NO_O_BIAS},
 };
 
-/* Layers without experts have the rows of a plain MLP, layers with experts those of EXPERT_TENSORS. */
+/* The table has rows for both kinds of layer: those without experts use MLP_TENSORS, those with experts use
+ * EXPERT_TENSORS. */
 static const TensorName moe_tensors[] = {
     EMBED_AND_HEAD, INPUT_NORM,     ATTENTION_TENSORS, POST_ATTENTION_FFN_NORM,
     MLP_TENSORS,    EXPERT_TENSORS, FINAL_NORM,        TENSORS_END,
 };
 
-/* Every `step`-th layer has experts, unless it is listed; the others have an MLP of another width. */
+/* HfClass.read of Qwen3-MoE: every decoder_sparse_step-th layer has experts, except those in the list
+ * mlp_only_layers. Experts are moe_intermediate_size wide, plain MLPs intermediate_size, which the common
+ * reader has put into ffn_dim of every layer. norm_topk_prob says whether the routing weights of the chosen
+ * experts are normalized to a sum of 1, which equals a softmax over the chosen experts only. */
 static bool read_moe(Model *m, const json_t *config, Error *e) {
     bool among_chosen = false;
     bool *plain = arena_alloc(&m->arena, m->spec.n_layers * sizeof *plain);
@@ -87,7 +95,8 @@ static bool read_moe(Model *m, const json_t *config, Error *e) {
     return true;
 }
 
-/* The width of experts has a key of its own; intermediate_size is that of layers without experts. */
+/* Writes the keys of experts. Their width is moe_intermediate_size here, because intermediate_size is the
+ * width of layers without experts. */
 static void write_moe(const Model *m, json_t *config) {
     const LayerSpec *l = model_moe_layer(m);
     config_set_experts(m, config, "num_experts");
@@ -95,13 +104,15 @@ static void write_moe(const Model *m, json_t *config) {
     json_object_set_new(config, "norm_topk_prob", json_boolean(l->routing == ROUTING_OF_CHOSEN));
 }
 
-/* For model_all_layers. */
+/* Test for model_all_layers: the layer has experts. */
 static bool has_experts(const Model *m, const LayerSpec *l) {
     (void)m;
     return l->n_experts > 0;
 }
 
-/* llama.cpp requires experts in every layer and always lets the weights of the chosen add up to 1. */
+/* GgufArch.can of Qwen3-MoE: llama.cpp requires experts in every layer and always normalizes the routing
+ * weights of the chosen experts to a sum of 1; its architecture has no key for either, nor one for windows.
+ */
 static bool gguf_can_moe(const Model *m, char *why, size_t size) {
     if (!model_all_layers(m, layer_is_global)) return refuse_because(why, size, "has no windows per layer");
     if (!model_all_layers(m, has_experts))

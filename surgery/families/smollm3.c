@@ -1,14 +1,16 @@
-/* SmolLM3 (transformers' modeling_smollm3.py): Llama's block in which no_rope_layers says of each layer
- * whether it rotates (by default every fourth does not) and layer_types whether it has a window. llama.cpp's
- * architecture of this name knows only the default pattern. The HF class is also a carrier:
- * surgery/carriers/hf_per_layer.c. */
+/* SmolLM3 (transformers' modeling_smollm3.py): Llama's block in which the list no_rope_layers says of each
+ * layer whether it rotates (by default every fourth does not), and layer_types says whether it has a window.
+ * llama.cpp's architecture of this name has the default pattern as a constant and no windows. Because the HF
+ * class can state any pattern, it is also the first carrier for models of other families
+ * (surgery/carriers/hf_per_layer.c). */
 #include "formats/json.h"
 #include "surgery/config_read.h"
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
 
-/* no_rope_layers has 1 for layers that rotate. Without layer_types the class gives the window to just the
- * layers that do not rotate, which is odd but what it does. */
+/* HfClass.read: despite its name, no_rope_layers has 1 for layers that rotate. If there is no layer_types but
+ * use_sliding_window is true, the class gives the window to the layers that do not rotate; this follows
+ * SmolLM3Config. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
     uint32_t window = 0;
@@ -24,7 +26,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return config_read_layer_types(m, config, window, e);
 }
 
-/* No key says which layers rotate. */
+/* GgufArch.read: llama.cpp has no key for rotation, and leaves layers 3, 7, 11, ... unrotated. */
 static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     (void)c, (void)e;
     for (uint32_t i = 3; i < m->spec.n_layers; i += 4)
@@ -32,7 +34,7 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* As llama.cpp has it: all but layers 3, 7, 11, ... */
+/* Family.rotates: the published pattern, in which all layers but 3, 7, 11, ... rotate. */
 static bool rotates(const Model *m, uint32_t layer) {
     (void)m;
     return (layer + 1) % 4 != 0;

@@ -1,14 +1,18 @@
-/* Tables of tensor names that several families or carriers share. The rows are macros of tensors.h. */
+/* Tables of tensor names that several families or carriers share. Families with names of their own have their
+ * table in their own file. The rows are macros of tensors.h. */
 #include "surgery/families/tensors.h"
 
-/* Tensors that a model lacks (biases, norms of queries and keys, sinks) are not missed: role_shape decides
- * what has to be there. */
+/* The block of Llama, with rows for everything that its relatives add: biases, norms of queries and keys,
+ * sinks. A model that lacks these tensors is still complete, because role_shape decides by the spec what has
+ * to be there. */
 const TensorName llama_tensors[] = {
     EMBED_AND_HEAD, INPUT_NORM, ATTENTION_TENSORS, POST_ATTENTION_FFN_NORM,
     MLP_TENSORS,    FINAL_NORM, TENSORS_END,
 };
 
-/* OLMo 2 has no norm in front of attention and MLP; its rows for them are then not asked for. */
+/* Norms before and after attention and MLP. OLMo 2 has none before them, so its spec (no_pre_norms) does not
+ * ask for the rows INPUT_NORM and ROLE_FFN_NORM. HF's post_attention_layernorm is attention's output norm
+ * here, not the norm before the MLP as in Llama. */
 const TensorName sandwich_tensors[] = {
     EMBED_AND_HEAD,
     INPUT_NORM,
@@ -23,21 +27,22 @@ const TensorName sandwich_tensors[] = {
     TENSORS_END,
 };
 
-/* OLMoE has no plain MLP in any layer. */
+/* The block of OLMoE, which has experts in every layer and therefore no rows of a plain MLP. */
 const TensorName olmoe_tensors[] = {
     EMBED_AND_HEAD, INPUT_NORM, ATTENTION_TENSORS, POST_ATTENTION_FFN_NORM,
     EXPERT_TENSORS, FINAL_NORM, TENSORS_END,
 };
 
-/* All experts' gate and up projections in one tensor. A GGUF may have them in two. */
+/* A row for gate or up of all experts, which HF's file has in one tensor. A GGUF may have them in one tensor
+ * (`gguf_fused_` FUSED_GATE_UP) or in two (FUSED_NOT). */
 #define GATE_UP_EXPERTS(role_, gguf_, gguf_fused_)                                                           \
     {                                                                                                        \
         .role = (role_), .hf = "model.layers.%d.block_sparse_moe.experts.gate_up_proj", .gguf = (gguf_),     \
         .hf_fused = FUSED_GATE_UP, .gguf_fused = (gguf_fused_), .experts = true                              \
     }
 
-/* Rows for gate and up stand twice: a GGUF has them in one tensor or in two, and whichever is there counts.
- */
+/* Gate and up have two rows each, because a GGUF has them in one tensor or in two; whichever names the file
+ * has are used. */
 const TensorName granite_swa_tensors[] = {
     EMBED_AND_HEAD,
     INPUT_NORM,
