@@ -9,6 +9,8 @@
  * goes once through the whole head matrix and its gradient, so many rows to a block save bandwidth. */
 enum { HEAD_ROWS = 512, MOST_LOGITS = 1 << 24 };
 
+/* Rows of logits in one block: HEAD_ROWS, fewer for large vocabularies so that a block stays within
+ * MOST_LOGITS floats, but at least 64, below which the products get slow. */
 static size_t block_rows(const ModelSpec *s) {
     size_t rows = MOST_LOGITS / s->vocab / 16 * 16;
     return rows < 64 ? 64 : rows > HEAD_ROWS ? HEAD_ROWS : rows;

@@ -143,6 +143,7 @@ static bool run(Loop *l, TrainResult *r, Error *e) {
         note_loss(l, r, loss);
         r->steps++;
         r->tokens += (uint64_t)o->batch * o->context;
+        /* After each step: report, stop if asked to, and save if it is time. */
         double time = clock_seconds();
         r->seconds = before + time - start;
         if (o->progress)
@@ -165,6 +166,7 @@ bool train_run(Net *n, const Net *teacher, const int32_t *ids, size_t n_ids, con
                TrainResult *r, Error *e) {
     *r = (TrainResult){.losses = json_array()};
     if (!train_check(o, e)) return false;
+    /* A sequence of T inputs needs T + 1 tokens, since every target is the token after its input. */
     if (n_ids < (size_t)o->context + 1)
         return error_set(e, ERR_INPUT, "the training text has %zu tokens, one sequence takes %u", n_ids,
                          o->context + 1);
@@ -180,6 +182,8 @@ bool train_run(Net *n, const Net *teacher, const int32_t *ids, size_t n_ids, con
         .beta1 = o->beta1, .beta2 = o->beta2, .eps = 1e-8, .weight_decay = o->weight_decay, .clip = o->clip};
     l.inputs = xcalloc(rows, sizeof *l.inputs);
     l.targets = xcalloc(rows, sizeof *l.targets);
+    /* The batch's activations are allocated by net_train_batch; what lasts for the whole run is allocated
+     * here. */
     l.grads = big_alloc(n->n_weights, sizeof *l.grads, "gradients", e);
     bool ok = l.grads && adamw_init(&l.adam, n, e);
     if (ok && o->resume) ok = state_load(o->state_path, &l.key, n, &l.adam, r, e);

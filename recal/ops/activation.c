@@ -1,6 +1,7 @@
-/* Activation functions and their derivatives. Each is written once, as an inline function that returns value
- * and slope at a point; the loops over arrays are generated from it, and the compiler drops the part of the
- * point that a loop does not use. Exponentials are the vectorizable approximations of simd.h. */
+/* Activation functions and their derivatives, for the dense MLP (mlp.c) and for the experts (experts.c).
+ * Each function is written once, as an inline function that returns value and slope at a point; the loops
+ * over arrays are generated from it, and the compiler drops the part of the point that a loop does not use.
+ * Exponentials are the vectorizable approximations of simd.h. */
 #include "recal/ops/activation.h"
 
 #include "recal/simd.h"
@@ -47,18 +48,21 @@ static inline Point gelu(float x) {
     return (Point){x * cdf, cdf + x * 0.39894228f * exp_approx(-0.5f * x * x)};
 }
 
-/* GPT-OSS multiplies gate sigma(1.702 gate) by (up + 1), after limiting gate to at most 7 and up to -7 .. 7.
- */
+/* The clipped SwiGLU of GPT-OSS (GptOssExperts in transformers): gate sigma(1.702 gate) (up + 1), with gate
+ * limited to at most 7 and up to -7 .. 7 beforehand. */
 enum { CLIP = 7 };
 
+/* The gate is limited from above only: for very negative gates the sigmoid is 0 anyway. */
 static inline float clip_above(float x) {
     return x > CLIP ? CLIP : x;
 }
 
+/* Limits `up`, which enters the product without a sigmoid, on both sides. */
 static inline float clip_both(float x) {
     return x < -CLIP ? -CLIP : clip_above(x);
 }
 
+/* x sigma(1.702 x), an approximation of GELU, with its slope. */
 static inline Point silu_steep(float x) {
     const float steep = 1.702f;
     float sigma = 1.0f / (1.0f + exp_approx(-steep * x));
@@ -89,6 +93,7 @@ LOOPS(silu)
 LOOPS(gelu)
 LOOPS(gelu_tanh)
 
+/* The clipped activation always has a gate, so it has no second loop for its absence. */
 SIMD_CLONES static void clipped_forward(float *y, const float *gate, const float *up, size_t n) {
     for (size_t i = 0; i < n; i++)
         y[i] = silu_steep(clip_above(gate[i])).value * (clip_both(up[i]) + 1);
@@ -139,6 +144,7 @@ static const float *from(const float *x, size_t at) {
     return x ? x + at : NULL;
 }
 
+/* Task: ELEMENTS_PER_TASK elements, or what is left at the end. */
 static void forward_piece(void *context, size_t task, int thread) {
     (void)thread;
     const ActivationTask *w = context;
@@ -151,6 +157,7 @@ void activation_forward(Pool *p, Activation act, float *y, const float *gate, co
     pool_run(p, (n + ELEMENTS_PER_TASK - 1) / ELEMENTS_PER_TASK, forward_piece, &w);
 }
 
+/* Task: the gradients of ELEMENTS_PER_TASK elements. Without a gate there is no dgate. */
 static void backward_piece(void *context, size_t task, int thread) {
     (void)thread;
     const ActivationTask *w = context;

@@ -1,15 +1,23 @@
-/* Attention in tiles, with BLAS for the products (FlashAttention-2, arXiv 2307.08691, on a CPU).
+/* Attention in tiles, with BLAS for the products (FlashAttention-2, arXiv 2307.08691, on a CPU). The scores
+ * of a whole text are never in memory: that takes queries * keys floats, a tile only FORWARD_ROWS *
+ * TILE_KEYS. Training (forward.c, backward.c) and inference.c call it with keys and values of different
+ * origin.
  *
  * Forward: a block of queries, of all heads that share a key/value head, meets the visible keys tile by tile.
- * Per query it keeps the largest score so far and the sum of exponentials under that largest score; when a
- * later tile raises the largest score, what was summed before is scaled down. At the end the sum is the
- * softmax's denominator.
+ * Per query it keeps the largest score so far and the sum of exponentials relative to it. When a later tile
+ * raises the largest score, what was summed before is scaled down. At the end the sum is the softmax's
+ * denominator.
  *
  * Backward: the probabilities of a block are computed again from the saved log-sum-exp, p = exp(score - lse).
  * With dp[s] = dout . v[s] and delta = sum over s of p[s] dp[s] (which equals dout . out), the softmax's
- * derivative is dscore[s] = p[s] (dp[s] - delta), and from it dv[s] += p[s] dout      dk[s] += scale
- * dscore[s] q      dq = scale * sum over s of dscore[s] k[s] dsink -= p_sink * delta, with p_sink = exp(sink
- * - lse)  (the sink's value is 0, so its dp is 0) */
+ * derivative is dscore[s] = p[s] (dp[s] - delta), and from it
+ *
+ *     dv[s] += p[s] dout
+ *     dk[s] += scale dscore[s] q
+ *     dq     = scale * sum over s of dscore[s] k[s]
+ *     dsink -= p_sink delta,  with p_sink = exp(sink - lse)
+ *
+ * The last line has no dp, because a sink has no value vector: its value counts as 0. */
 #include "recal/ops/attention.h"
 
 #include <float.h>
@@ -72,6 +80,8 @@ SIMD_CLONES static float exponentials(float *s, size_t low, size_t high, size_t 
     return sum;
 }
 
+/* The largest of the visible scores s[low] .. s[high - 1]. The pragma permits partial maxima, which makes
+ * the loop vector code. */
 SIMD_CLONES static float largest(const float *s, size_t low, size_t high) {
     float top = -FLT_MAX;
 #pragma omp simd reduction(max : top)
@@ -140,6 +150,7 @@ typedef struct QueryBlock {
     size_t nq;    /* queries; the block has group * nq rows */
 } QueryBlock;
 
+/* The query head that a row of the block belongs to. */
 static size_t head_of_row(const QueryBlock *b, size_t row) {
     return b->kv * b->group + row / b->nq;
 }
@@ -228,6 +239,7 @@ static void forward_block(void *context, size_t task, int thread) {
                     .q0 = q0,
                     .nq = a->queries - q0 < j->block_queries ? a->queries - q0 : j->block_queries};
     visible_keys(a, q0, q0 + b.nq, &from, &to);
+    /* The online softmax over the visible keys, tile by tile. */
     gather_queries(&b);
     for (size_t at = from; at < to; at += TILE_KEYS)
         forward_tile(&b, at, to - at < TILE_KEYS ? to - at : TILE_KEYS, at == from);
@@ -240,6 +252,7 @@ static size_t most_keys(const Attention *a, size_t n, size_t queries, size_t *bl
     size_t keys = 1;
     *blocks = 1;
     for (size_t i = 0; i < n; i++) {
+        /* With a window a block sees its queries' own positions and at most a window before them. */
         size_t visible = a[i].window && a[i].window + queries < a[i].keys ? a[i].window + queries : a[i].keys;
         if (visible > keys) keys = visible;
         size_t b = (a[i].queries + queries - 1) / queries;
@@ -248,6 +261,7 @@ static size_t most_keys(const Attention *a, size_t n, size_t queries, size_t *bl
     return keys;
 }
 
+/* Memory of all threads, counted or carved (workspace.h). Each thread has its own, so tasks need no locks. */
 static void lay_out_forward(ForwardScratch *s, size_t threads, Workspace *w, size_t rows, size_t dim,
                             size_t keys) {
     for (size_t i = 0; i < threads; i++) {
@@ -360,6 +374,8 @@ static void add_to_keys(const GradientBlock *b, float *dst, const float *weights
                      .ldc = b->ldk});
 }
 
+/* Gradients of one block of queries of head `h`, beginning at row `q0`: dq is overwritten, dk and dv are
+ * added to. */
 static void backward_block(const Attention *a, const AttentionGrad *g, const BackwardScratch *s, size_t h,
                            size_t q0) {
     size_t nq = a->queries - q0 < BACKWARD_QUERIES ? a->queries - q0 : BACKWARD_QUERIES, from, to;
@@ -407,6 +423,7 @@ static void backward_group(void *context, size_t task, int thread) {
     const Attention *a = &j->a[sequence];
     const AttentionGrad *g = &j->g[sequence];
     size_t group = a->heads / a->kv_heads;
+    /* The blocks add to dk and dv, so these begin at 0. dq is overwritten and needs no clearing. */
     for (size_t i = 0; i < a->keys; i++) {
         memset(g->dk + (i * a->kv_heads + kv) * a->dim, 0, a->dim * sizeof *g->dk);
         memset(g->dv + (i * a->kv_heads + kv) * a->dim, 0, a->dim * sizeof *g->dv);
@@ -416,6 +433,8 @@ static void backward_group(void *context, size_t task, int thread) {
             backward_block(a, g, &j->backward[thread], h, q0);
 }
 
+/* Memory of all threads, counted or carved. A block holds the scores of all keys that it sees, not of one
+ * tile, because its log-sum-exp is known already and it has only BACKWARD_QUERIES rows. */
 static void lay_out_backward(BackwardScratch *s, size_t threads, Workspace *w, size_t keys, bool softcap) {
     for (size_t i = 0; i < threads; i++) {
         s[i].p = workspace_floats(w, BACKWARD_QUERIES, keys);

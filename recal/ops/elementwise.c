@@ -17,6 +17,8 @@ typedef struct RowsTask {
     size_t N, C;
 } RowsTask;
 
+/* SIMD_CLONES compiles a function for several instruction sets; the fastest that the CPU has is chosen at
+ * run time (simd.h). */
 SIMD_CLONES void row_add(float *x, const float *y, float scale, size_t n) {
     for (size_t i = 0; i < n; i++)
         x[i] += scale * y[i];
@@ -36,6 +38,7 @@ SIMD_CLONES float row_dot(const float *x, const float *y, size_t n) {
     return sum;
 }
 
+/* Task: adds the bias to ROWS_PER_TASK rows. */
 static void bias_rows(void *context, size_t task, int thread) {
     (void)thread;
     const RowsTask *r = context;
@@ -63,6 +66,7 @@ void bias_backward(Pool *p, float *dbias, const float *dy, size_t N, size_t C) {
     pool_run(p, (C + COLUMNS_PER_TASK - 1) / COLUMNS_PER_TASK, bias_columns, &r);
 }
 
+/* Task: x += scale * y for a run of elements. N counts elements here and not rows. */
 static void add_piece(void *context, size_t task, int thread) {
     (void)thread;
     const RowsTask *r = context;
@@ -75,11 +79,13 @@ void add_scaled(Pool *p, float *x, const float *y, float scale, size_t n) {
     pool_run(p, (n + ELEMENTS_PER_TASK - 1) / ELEMENTS_PER_TASK, add_piece, &r);
 }
 
+/* x = scale * y for one row; Gemma multiplies embeddings by sqrt(C), others by 1. */
 SIMD_CLONES static void copy_scaled(float *x, const float *y, float scale, size_t n) {
     for (size_t i = 0; i < n; i++)
         x[i] = scale * y[i];
 }
 
+/* Task: copies the rows of the table that some tokens name. The ids were checked by tokens_known. */
 static void embed_rows(void *context, size_t task, int thread) {
     (void)thread;
     const RowsTask *r = context;
@@ -93,6 +99,7 @@ void embedding_forward(Pool *p, float *x, const float *table, const int32_t *ids
     pool_run(p, (N + ROWS_PER_TASK - 1) / ROWS_PER_TASK, embed_rows, &r);
 }
 
+/* On one thread: several tokens may have the same id, so tasks over tokens would add to the same row. */
 void embedding_backward(float *dtable, const float *dx, const int32_t *ids, float scale, size_t N, size_t C) {
     for (size_t i = 0; i < N; i++)
         row_add(dtable + (size_t)ids[i] * C, dx + i * C, scale, C);

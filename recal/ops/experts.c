@@ -1,8 +1,10 @@
-/* Mixtures of experts: router, dispatch, the experts themselves, and all three backward.
- *
- * Threads share out the experts: one task gathers an expert's rows, runs its products on its own thread, and
- * writes to the expert's slots. Where the results of a token are summed, threads share out the tokens. No two
- * tasks write to the same memory, so the results do not depend on the number of threads. */
+/* Mixtures of experts: router, dispatch, the experts themselves, and all three backward. Called for the
+ * routed experts of a layer by forward.c, backward.c and inference.c; a shared expert is an ordinary MLP
+ * (mlp.c). Each token goes to top_k experts. Its copies lie in "slots", which are sorted by expert, so that
+ * an expert's rows are contiguous and one matrix product serves all of them. Threads share out the experts:
+ * one task gathers an expert's rows, runs its products on its own thread, and writes to the expert's slots.
+ * Where the results of a token are summed, threads share out the tokens. No two tasks write to the same
+ * memory, so the results do not depend on the number of threads. */
 #include "recal/ops/experts.h"
 
 #include <math.h>
@@ -16,6 +18,8 @@
 
 enum { TOKENS_PER_TASK = 16 };
 
+/* probs (N, n_experts) holds logits, then routing probabilities; weight and token have an entry per slot,
+ * expert and slot one per token and choice; first (n_experts + 1) says where each expert's slots begin. */
 Dispatch dispatch_lay_out(Workspace *w, size_t n_experts, size_t top_k, size_t N) {
     Dispatch d;
     d.probs = workspace_floats(w, N, n_experts);
@@ -38,12 +42,14 @@ typedef struct ExpertsTask {
     size_t N;
 } ExpertsTask;
 
+/* The number of tasks that N tokens are cut into. */
 static size_t token_tasks(size_t N) {
     return (N + TOKENS_PER_TASK - 1) / TOKENS_PER_TASK;
 }
 
 /* ---- the router ---- */
 
+/* Whether the expert is among the first n that were chosen; top_k is small, so a search is fast enough. */
 static bool is_chosen(const uint32_t *chosen, size_t n, uint32_t expert) {
     for (size_t i = 0; i < n; i++)
         if (chosen[i] == expert) return true;
@@ -63,6 +69,7 @@ static uint32_t best_of_rest(const float *logits, size_t n, const uint32_t *chos
 static void choose(const Experts *e, float *logits, uint32_t *chosen) {
     for (size_t j = 0; j < e->top_k; j++)
         chosen[j] = best_of_rest(logits, e->n_experts, chosen, j);
+    /* The first choice has the highest logit, which is subtracted so that no exponential overflows. */
     float highest = logits[chosen[0]], sum = 0;
     for (uint32_t i = 0; i < e->n_experts; i++) {
         /* ROUTING_OF_ALL normalises over all experts, the others know only the chosen ones. */
@@ -78,6 +85,7 @@ static void choose(const Experts *e, float *logits, uint32_t *chosen) {
         logits[i] /= sum;
 }
 
+/* Task: the choice of experts for some tokens. */
 static void choose_task(void *context, size_t task, int thread) {
     (void)thread;
     const ExpertsTask *w = context;
@@ -106,6 +114,7 @@ static void assign_slots(const Experts *e, Dispatch *d, size_t N) {
     d->first[0] = 0;
 }
 
+/* Router and dispatch: from x (N, C) to the choices, routing weights and slots in `d`. */
 static void route(Pool *p, const Experts *e, Dispatch *d, const float *x, size_t N) {
     ExpertsTask w = {.e = e, .d = d, .N = N};
     linear_forward(p, d->probs, x, e->w.router, e->w.router_bias, N, e->hidden_size, e->n_experts);
@@ -182,6 +191,7 @@ static void forward_task(void *context, size_t expert, int thread) {
     if (!n) return;
     float *in = a->in + first * C, *gate = a->gate + first * F, *up = a->up + first * F,
           *hidden = a->hidden + first * F;
+    /* The gated MLP of this expert, over contiguous rows of its slots. */
     gather_input(k, first, n);
     apply(gate, in, w.gate, w.gate_bias, n, C, F);
     apply(up, in, w.up, w.up_bias, n, C, F);
@@ -209,6 +219,8 @@ static void combine_task(void *context, size_t task, int thread) {
 void experts_forward(Pool *p, const Experts *e, Dispatch *d, const ExpertActivations *a, float *y,
                      const float *x, size_t N) {
     ExpertsTask w = {.e = e, .d = d, .a = a, .x = x, .sum = y, .N = N};
+    /* Step 1: which expert gets which token. Step 2: the experts, side by side. Step 3: the sum over each
+     * token's experts. */
     route(p, e, d, x, N);
     pool_run(p, e->n_experts, forward_task, &w);
     pool_run(p, token_tasks(N), combine_task, &w);
@@ -275,9 +287,12 @@ static void backward_task(void *context, size_t expert, int thread) {
 }
 
 /* Task: for some tokens, turns d->probs into the gradients of the router's logits.
- *   softmax:  dlogit_i = prob_i (dweight_i - sum over j of prob_j dweight_j), dweight being 0 for experts not
- * chosen sigmoid:  dlogit_i = prob_i (1 - prob_i) dweight_i for the chosen experts, 0 for the others (The
- * choice itself is a step function and has no gradient.) */
+ *
+ *     softmax:  dlogit_i = prob_i (dweight_i - sum over j of prob_j dweight_j)
+ *               with dweight = 0 for experts that were not chosen
+ *     sigmoid:  dlogit_i = prob_i (1 - prob_i) dweight_i for the chosen experts, 0 for the others
+ *
+ * The choice itself is a step function and has no gradient. */
 static void router_task(void *context, size_t task, int thread) {
     (void)thread;
     const ExpertsTask *k = context;
@@ -301,7 +316,8 @@ static void router_task(void *context, size_t task, int thread) {
 void experts_backward(Pool *p, const Experts *e, const ExpertParams *g, Dispatch *d,
                       const ExpertActivations *a, float *dx, const float *dy, const float *x, size_t N) {
     ExpertsTask w = {.e = e, .g = g, .d = d, .a = a, .x = x, .dy = dy, .sum = dx, .N = N};
-    /* dx = what the experts' inputs give, plus what the router's logits give. */
+    /* Two paths lead to x: through the experts' inputs (the first two runs), and through the router's logits
+     * (the third, and the linear layer). */
     pool_run(p, e->n_experts, backward_task, &w);
     pool_run(p, token_tasks(N), combine_task, &w);
     pool_run(p, token_tasks(N), router_task, &w);

@@ -1,7 +1,11 @@
-/* The linear layer as three matrix products. With y = x w^T, the chain rule gives
- *   dx[n, i] = sum over o of dy[n, o] w[o, i]     that is, dy w
- *   dw[o, i] = sum over n of dy[n, o] x[n, i]     that is, dy^T x
- * and the bias, which is added to every row, collects dy over the rows. */
+/* The linear layer as three matrix products (gemm.h). With y = x w^T, x (rows, in), w (out, in), y (rows,
+ * out), the chain rule gives
+ *
+ *     dx[n, i] = sum over o of dy[n, o] w[o, i]     that is, dy w
+ *     dw[o, i] = sum over n of dy[n, o] x[n, i]     that is, dy^T x
+ *
+ * and the bias, which is added to every row, collects dy over the rows. The products are described by
+ * functions of their own, because experts.c runs them on a single thread. */
 #include "recal/ops/linear.h"
 
 #include "recal/ops/elementwise.h"

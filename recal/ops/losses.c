@@ -1,5 +1,7 @@
-/* Cross entropy and KL divergence, one row of logits per task. All work with the log-sum-exp of a row,
- * lse = log(sum(exp(x))), because softmax(x) = exp(x - lse) and log softmax(x) = x - lse. */
+/* The losses of training (objectives.c) and of perplexity: cross entropy and KL divergence, one row of
+ * logits per task. All work with the log-sum-exp of a row, lse = log(sum(exp(x))), because softmax(x) =
+ * exp(x - lse) and log softmax(x) = x - lse. A loss overwrites the logits with their gradient where one is
+ * wanted, since a second array of that size would be the largest of the whole step. */
 #include "recal/ops/losses.h"
 
 #include <float.h>
@@ -26,6 +28,7 @@ SIMD_CLONES static float largest(const float *x, size_t n) {
     return top;
 }
 
+/* The sum of exp(x - top) over one row; with `top` the largest element no term exceeds 1. */
 SIMD_CLONES static float sum_exp(const float *x, float top, size_t n) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -40,6 +43,7 @@ SIMD_CLONES static void softmax_scaled(float *x, float lse, float scale, size_t 
         x[i] = scale * exp_approx(x[i] - lse);
 }
 
+/* The gradient of a row that is not scored. */
 SIMD_CLONES static void zero(float *x, size_t n) {
     for (size_t i = 0; i < n; i++)
         x[i] = 0;

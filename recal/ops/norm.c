@@ -1,4 +1,7 @@
-/* RMSNorm and LayerNorm in one implementation: RMSNorm is LayerNorm with the mean taken as 0. */
+/* RMSNorm (arXiv 1910.07467) and LayerNorm in one implementation: RMSNorm is LayerNorm with the mean taken
+ * as 0. Used for the norms of the residual stream and for QK-norm, where a row is one head or all heads of a
+ * token. The forward pass saves 1 / std of each row for the backward pass; the mean is cheaper to compute
+ * again. */
 #include "recal/ops/norm.h"
 
 #include <math.h>
@@ -50,6 +53,7 @@ SIMD_CLONES static void forward_row(float *y, float *rstd, const float *x, const
         y[i] += b[i];
 }
 
+/* Task: the forward pass of ROWS_PER_TASK rows. */
 static void forward_rows(void *context, size_t task, int thread) {
     (void)thread;
     const NormTask *n = context;
@@ -91,6 +95,7 @@ SIMD_CLONES static float mean_product(const float *a, const float *b, size_t C) 
     return sum / (float)C;
 }
 
+/* Task: dx of ROWS_PER_TASK rows. The means are stored for backward_weights, which runs afterwards. */
 static void backward_rows(void *context, size_t task, int thread) {
     (void)thread;
     const NormTask *n = context;

@@ -1,10 +1,14 @@
-/* Rotary position embedding: tables of cosines and sines, and the rotation itself. */
+/* Rotary position embedding (arXiv 2104.09864): tables of cosines and sines, and the rotation itself. A head
+ * is rotated in pairs (i, i + half), the "rotate_half" layout of transformers; checkpoints with interleaved
+ * pairs are reordered when they are read. rope_tables.c makes the tables of a pass, and transformer_layer.c
+ * applies them. */
 #include "recal/ops/rope.h"
 
 #include <math.h>
 
 #include "recal/simd.h"
 
+/* `scale` multiplies both functions, which multiplies q . k by its square (YaRN and LongRoPE). */
 void rope_table(float *cosines, float *sines, const double *inv_freq, double scale, size_t first, size_t n,
                 size_t half) {
     for (size_t i = 0; i < n; i++)

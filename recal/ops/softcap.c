@@ -1,4 +1,6 @@
-/* Soft capping; see softcap.h for the formulas. */
+/* Soft capping, y = cap * tanh(x / cap), which keeps values within -cap .. cap (Gemma 2: of attention scores
+ * and logits). attention.c uses the functions for rows, output_head.c those for whole arrays; see softcap.h.
+ */
 #include "recal/ops/softcap.h"
 
 #include "recal/simd.h"
@@ -25,6 +27,7 @@ typedef struct SoftcapTask {
     size_t n;
 } SoftcapTask;
 
+/* Task: ELEMENTS_PER_TASK elements, forward or backward. */
 static void softcap_piece(void *context, size_t task, int thread) {
     (void)thread;
     const SoftcapTask *c = context;
