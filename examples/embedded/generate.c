@@ -12,11 +12,12 @@
  * it within minutes if two things are given:
  *
  * - The byname after the surname depends on the first name. To predict it, the model has to carry the first
- * name over the surname, which is half of the look-up and lowers the loss from the start.
+ *   name over the surname, which is half of the look-up and lowers the loss from the start.
  * - Mentions are at uneven distances. Otherwise the model would learn to look back by a fixed number of
- * tokens.
+ *   tokens.
  *
- * Seeds below 1000 are for training; 1000 and above are held out. */
+ * Seeds below 1000 are for training; 1000 and above are held out. This is a program of its own and not part
+ * of derope, so it keeps its state in static variables and ends when memory runs out. */
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,10 +35,12 @@ static uint64_t rng(void) {
     return z ^ (z >> 31);
 }
 
+/* A random number from 0 to n - 1. The remainder's bias is below 2^-32 for the small n used here. */
 static uint32_t below(uint32_t n) {
     return (uint32_t)(rng() % n);
 }
 
+/* A random element of an array. */
 #define PICK(list) list[below(sizeof list / sizeof *list)]
 
 /* The parts of names, and all words. There are few enough of them that each becomes one token of the
@@ -76,10 +79,12 @@ static void say(const char *fmt, ...) {
 
 /* ---- people ---- */
 
+/* A first name is an onset and an ending; name number id has onset id / ENDINGS and ending id % ENDINGS. */
 enum { ENDINGS = sizeof endings / sizeof *endings, NAMES = ENDINGS * sizeof onsets / sizeof *onsets };
 
 /* The last names are reserved for needles: a haystack must not contain the answer to a question by chance. */
 enum { NEEDLE_NAMES = 4 * ENDINGS };
+/* Names with numbers below this may occur in a text. The kind "hay" lowers it by NEEDLE_NAMES. */
 static uint32_t names_used = NAMES;
 
 typedef struct Person {
@@ -92,6 +97,7 @@ typedef struct Person {
  * one person: a look-up has one answer wherever in the text it starts. */
 static Person new_person(void) {
     static uint32_t order[NAMES], n;
+    /* On the first call the names are in the order of their numbers. */
     for (; n < NAMES; n++)
         order[n] = n;
     uint32_t i, id;
@@ -101,12 +107,14 @@ static Person new_person(void) {
         memmove(order + i, order + i + 1, (NAMES - 1 - i) * sizeof *order);
         order[NAMES - 1] = id;
     } while (id >= names_used);
+    /* The byname is a function of the first name alone; the surname is random. */
     Person p = {.byname = bynames[id * 7 % 16]};
     snprintf(p.name, sizeof p.name, "%s%s %s%s", onsets[id / ENDINGS], endings[id % ENDINGS], PICK(roots),
              PICK(tails));
     return p;
 }
 
+/* The most people in one text. */
 enum { MANY = 96 };
 static Person people[MANY];
 static int n_people; /* in the present text */
@@ -136,6 +144,7 @@ static void mention(bool with_byname) {
 
 /* A roll: up to `most` people are called again and again, at uneven distances. */
 static void roll(int most) {
+    /* Each person is called four times on average, with up to three filler words between two calls. */
     gather(2, most);
     say("\nRoll:");
     for (int calls = 4 * n_people; calls; calls--) {
@@ -148,6 +157,8 @@ static void roll(int most) {
 
 /* A sentence in which people are mentioned. */
 static void event(void) {
+    /* Eight sentence patterns, with one or two people each. Patterns without the byname ask for the surname
+     * alone, as needles do. */
     const char *place = PICK(places);
     switch (below(8)) {
     case 0:
@@ -195,6 +206,7 @@ static void event(void) {
 
 /* A longer text: days with a weather and some events each, three events for every person. */
 static void chronicle(int least, int most) {
+    /* A day has three to eight events, and the last day may go a few events beyond the budget. */
     gather(least, most);
     say("\n# A chronicle\n");
     for (int day = 1, events = 3 * n_people; events > 0; day++) {
@@ -207,6 +219,8 @@ static void chronicle(int least, int most) {
 
 /* Texts of a kind ("text", "rolls", "hay"; told apart by their first letter) until there are enough bytes. */
 static void tell(uint64_t seed, size_t bytes, const char *kind) {
+    /* "rolls" gives only rolls of up to six people, "text" one roll of up to 40 in three texts and otherwise
+     * chronicles, "hay" only chronicles with many people. */
     rng_state = seed;
     while (text_size < bytes)
         if (*kind == 'r')
@@ -238,7 +252,9 @@ static void print_wording(void) {
 
 enum { MAX_TOKENS = 4096, MAX_WORD = 24, MAX_WORDS = 1 << 14 };
 
+/* A different word of the text, with how often it occurs and how it is divided into tokens at present. */
 typedef struct Word {
+    /* The tokens of the word, n of them; at first one for each byte. */
     int symbols[MAX_WORD], n;
     long count;
     char spelling[MAX_WORD + 1];
@@ -252,6 +268,8 @@ static int n_tokens;
 /* GPT-2's printable stand-in for a byte, as UTF-8. The text uses space, newline and visible ASCII, but a
  * tokenizer has to spell all 256. */
 static void spell_byte(int byte, char *out) {
+    /* GPT-2's table (bytes_to_unicode in transformers): visible characters stand for themselves, all other
+     * bytes in rising order for the code points from 256 on. */
     int code = byte;
     bool visible = (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
     if (!visible) {
@@ -259,18 +277,21 @@ static void spell_byte(int byte, char *out) {
         for (int b = 0; b < byte; b++)
             if (!((b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae)) code++;
     }
+    /* All code points are below 0x800, so UTF-8 takes one or two bytes. */
     if (code < 0x80)
         snprintf(out, 5, "%c", code);
     else
         snprintf(out, 5, "%c%c", 0xc0 | code >> 6, 0x80 | (code & 0x3f));
 }
 
+/* ASCII letters only, since the text has no others. */
 static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
 /* Adds one occurrence of a word. Token 0 is the special token, so the byte b is token 1 + b. */
 static void count_word(const char *s, int n) {
+    /* Words that are too long or too many are left out; the text has neither. */
     if (n > MAX_WORD) return;
     for (Word *w = words; w < words + n_words; w++)
         if (w->n == n && memcmp(w->spelling, s, (size_t)n) == 0) {
@@ -290,6 +311,7 @@ static void count_word(const char *s, int n) {
  * Everything else stands alone and is never merged, so a number is tokenized digit by digit. */
 static void split_words(void) {
     for (size_t i = 0; i < text_size;) {
+        /* The word reaches from i to j, its space included. */
         size_t j = i + (text[i] == ' ');
         while (j < text_size && is_letter(text[j]))
             j++;
@@ -306,6 +328,8 @@ static void split_words(void) {
  * occurs twice. */
 static bool best_pair(int *left, int *right) {
     static long counts[MAX_TOKENS][MAX_TOKENS];
+    /* First count all pairs, weighted by how often their word occurs, then find the first pair with the
+     * highest count. */
     long best = 1;
     memset(counts, 0, sizeof counts);
     for (Word *w = words; w < words + n_words; w++)
@@ -323,6 +347,7 @@ static bool best_pair(int *left, int *right) {
 /* Replaces the pair by one token in all words. */
 static void merge_pair(int left, int right, int merged) {
     for (Word *w = words; w < words + n_words; w++) {
+        /* The symbols are rewritten in place from left to right; n never overtakes i. */
         int n = 0;
         for (int i = 0; i < w->n; i++) {
             bool hit = i + 1 < w->n && w->symbols[i] == left && w->symbols[i + 1] == right;
@@ -339,16 +364,20 @@ static void print_spelling(const char *s) {
         printf(*s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
 }
 
+/* Token 0: the tokenizer's end-of-text token. */
 static const char special[] = "<|end|>";
 
 /* Learns the merges, then prints a tokenizer.json as the HF tokenizers library reads it. */
 static void print_tokenizer(int n_merges) {
     int merges[MAX_TOKENS][2], done = 0;
+    /* Step 1: a training text of 600 kB and its words. */
     tell(1, 600000, "text");
     split_words();
+    /* Step 2: the special token and the 256 bytes are the first 257 tokens. */
     snprintf(spellings[0], sizeof spellings[0], "%s", special);
     for (int b = 0; b < 256; b++)
         spell_byte(b, spellings[1 + b]);
+    /* Step 3: each merge makes a token whose spelling is that of its two parts. */
     for (n_tokens = 257; done < n_merges && best_pair(&merges[done][0], &merges[done][1]); done++) {
         strcat(strcpy(spellings[n_tokens], spellings[merges[done][0]]), spellings[merges[done][1]]);
         merge_pair(merges[done][0], merges[done][1], n_tokens++);
@@ -358,6 +387,8 @@ static void print_tokenizer(int n_merges) {
         "    {\"id\": 0, \"content\": \"%s\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
         "\"normalized\": false, \"special\": true}\n  ],\n  \"normalizer\": null,\n",
         special);
+    /* Step 4: the file. Digits are split one by one and texts by GPT-2's pattern, which finds the same words
+     * as split_words. */
     printf("  \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [\n"
            "    {\"type\": \"Digits\", \"individual_digits\": true},\n"
            "    {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "
@@ -368,6 +399,8 @@ static void print_tokenizer(int n_merges) {
     printf("  \"model\": {\n    \"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, "
            "\"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null, \"fuse_unk\": false, "
            "\"byte_fallback\": false, \"ignore_merges\": false,\n    \"vocab\": {");
+    /* The vocabulary from spelling to number, and then the merges in the order in which they were learnt,
+     * which is their priority. */
     for (int t = 0; t < n_tokens; t++) {
         printf("%s\n      \"", t ? "," : "");
         print_spelling(spellings[t]);
@@ -385,6 +418,7 @@ static void print_tokenizer(int n_merges) {
 }
 
 int main(int argc, char **argv) {
+    /* The three kinds of text share their arguments; the other two commands have their own. */
     static const char *const kinds[] = {"text", "rolls", "hay"};
     const char *kind = NULL;
     for (int i = 0; argc == 4 && i < 3; i++)

@@ -1,11 +1,14 @@
-/* The table of context-extension methods. Each of them is the pass `rope_scaling`
- * (surgery/passes/rope_scaling.c) with the factor of the length that is measured. */
+/* The table of context-extension methods: ways to run a model beyond its trained context without training.
+ * `derope eval` measures a model under each method that is asked for (cmd/evaluate/eval_grid.c). Each of
+ * them is the pass `rope_scaling` (surgery/passes/rope_scaling.c) with the factor of the length that is
+ * measured, so a method changes the spec only and shares the weights with the unchanged model. */
 #include "recal/evaluate/context_extension.h"
 
 #include <string.h>
 
 #include "surgery/passes/passes.h"
 
+/* Runs the pass with the type and the factor; false with the error of the pass. */
 static bool apply_rope_scaling(Model *m, const char *type, double factor, Error *e) {
     json_t *args = json_pack("{s:s, s:f}", "type", type, "factor", factor);
     bool ok = pass_apply(m, "rope_scaling", args, e);
@@ -13,6 +16,7 @@ static bool apply_rope_scaling(Model *m, const char *type, double factor, Error 
     return ok;
 }
 
+/* The unchanged model, with which all methods are compared. */
 static bool apply_none(Model *m, double factor, Error *e) {
     (void)m, (void)factor, (void)e;
     return true;
@@ -43,6 +47,7 @@ static bool apply_dynamic_ntk(Model *m, double factor, Error *e) {
     return apply_rope_scaling(m, "ntk", factor * factor - (factor - 1), e);
 }
 
+/* Name on the command line, description for the help, and function. */
 static const ContextExtension none = {"none", "the model as it is", apply_none},
                               position_interpolation = {"pi", "position interpolation",
                                                         apply_position_interpolation},
@@ -61,6 +66,8 @@ const ContextExtension *context_extension_by_name(const char *name) {
     return NULL;
 }
 
+/* A layer with a window never sees positions further apart than its window, and one without RoPE has no
+ * frequencies; a method matters only if some layer is neither. */
 bool context_extension_applies(const ModelSpec *s) {
     for (uint32_t i = 0; i < s->n_layers; i++)
         if (s->layers[i].position != POSITION_NOPE && !s->layers[i].window) return true;

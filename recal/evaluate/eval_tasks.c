@@ -1,5 +1,6 @@
-/* The list of long-context tasks. To add one, write its `make` beside related tasks or in a file of its own,
- * and add it here: flags, recipes, help and reports take it from this list. */
+/* The list of long-context tasks, from which cmd/evaluate takes their names, help and functions. To add one,
+ * write its `make` beside related tasks or in a file of its own, and add it here: flags, recipes, help and
+ * reports follow from this list. */
 #include "recal/evaluate/eval_tasks.h"
 
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "recal/evaluate/recall_tasks.h"
 #include "recal/evaluate/word_frequency_tasks.h"
 
+/* The order is that of help texts, of the table that `derope run` prints, and of the measurements. */
 const EvalTask *const eval_tasks[] = {&eval_task_needle,
                                       &eval_task_multikey,
                                       &eval_task_multiquery,

@@ -1,6 +1,9 @@
-/* Evaluating a scene. The expensive part is reading a long text, so it is read once for all questions and
- * depths: the keys and values of the text are in the KV cache, snapshots of it are taken at the places where
- * prompts begin to differ, and every question starts from the snapshot of its depth. */
+/* Evaluating a scene: asking a net all questions of a scene at all depths. Called by
+ * cmd/evaluate/eval_measure.c with scenes that the tasks made; it adds to the scores of each depth. The
+ * expensive part is reading a long text, so it is read once for all questions and depths: the keys and
+ * values of the text are in the KV cache, snapshots of it are taken at the places where prompts begin to
+ * differ, and every question starts from the snapshot of its depth. A question is scored in two ways: by the
+ * likelihood of its candidates, and by the text that the model writes. */
 #include "recal/evaluate/evaluate_scene.h"
 
 #include <ctype.h>
@@ -45,6 +48,8 @@ static Buffer prompt_text(const Run *r, const Question *q, double depth) {
     return text;
 }
 
+/* The tokens of a whole prompt. Scene, needle and question are encoded as one text, as a user would send
+ * them. */
 static bool make_prompt(const Run *r, const Question *q, double depth, TokenList *out, Error *e) {
     Buffer text = prompt_text(r, q, depth);
     bool ok = encode_prompt(r->t, &text, out, e);
@@ -146,6 +151,8 @@ static size_t answer_room(const Run *r, const Question *q) {
     return n;
 }
 
+/* Hands prompt and answer to the transcript, if somebody asked for one. The text of the prompt is made again
+ * here instead of being kept. */
 static void report_answer(const Run *r, const Question *q, double depth, const char *said, size_t found,
                           size_t rank) {
     if (!r->how->on_answer) return;
@@ -243,6 +250,8 @@ static bool make_prompts(const Run *r, Prompts *p, Error *e) {
     p->each = xcalloc(n_depths * p->n_questions + 1, sizeof *p->each);
     p->shared = xcalloc(n_depths + 1, sizeof *p->shared);
     p->snapshots = xcalloc(n_depths + 1, sizeof(KvSnapshot *));
+    /* Every prompt is compared with the plain scene; a depth can reuse as much of it as all of its prompts
+     * share. */
     if (!make_prompt(r, NULL, 0, &p->plain, e)) return false;
     for (size_t d = 0; d < n_depths; d++) {
         p->shared[d] = p->plain.n;
@@ -267,6 +276,7 @@ static bool make_prompts(const Run *r, Prompts *p, Error *e) {
     return true;
 }
 
+/* Frees what make_prompts and ask_all_questions have allocated, also after an error halfway. */
 static void free_prompts(Prompts *p) {
     token_list_free(&p->plain);
     for (size_t i = 0; i < p->n_depths * p->n_questions; i++)
@@ -278,6 +288,7 @@ static void free_prompts(Prompts *p) {
     free(p->snapshots);
 }
 
+/* Runs all prompts in an order that reads the scene only once; scores[d] collects the results at depth d. */
 static bool ask_all_questions(Run *r, Prompts *p, TaskScore *scores, Error *e) {
     /* 1. Read the plain scene once, and take a snapshot of the cache where the prompts of each depth leave
      * it. */
@@ -319,6 +330,8 @@ static size_t longest_candidate(const Run *r) {
 bool evaluate_scene(const SceneEvaluation *how, const Scene *s, TaskScore *scores, Error *e) {
     Run r = {.how = how, .n = how->net, .t = how->tokenizer, .s = s};
     Prompts p;
+    /* The cache has room for the prompt, the slack of counting, and the longest candidate that is scored
+     * behind it. */
     bool ok = make_prompts(&r, &p, e);
     if (ok) r.kv = kv_new(r.n, how->length + 2 * COUNTING_SLACK + longest_candidate(&r), e);
     r.last = big_alloc(r.n->spec->vocab, sizeof *r.last, "logits", e);

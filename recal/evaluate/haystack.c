@@ -1,4 +1,6 @@
-/* Sentences for needle-in-a-haystack tasks, cut from texts of the user or generated. */
+/* Sentences for needle-in-a-haystack tasks, cut from texts of the user or generated.
+ * cmd/evaluate/eval_measure.c opens one for each model, because tokens are counted by its tokenizer, and the
+ * tasks fill their scenes from it (haystack_fill) up to a number of tokens. */
 #include "recal/evaluate/haystack.h"
 
 #include <ctype.h>
@@ -130,6 +132,8 @@ void haystack_close(Haystack *h) {
 enum { MAX_SKIPPED = 64 }; /* sentences that are skipped because they are too long for the rest of the room */
 
 void haystack_fill(const Haystack *h, Random *r, size_t tokens, TextList *out) {
+    /* The scene gets consecutive sentences from a random place on, wrapping around at the end, so a text of
+     * the user stays readable. */
     size_t n = h->sentences.n, at = random_below(r, n), sum = 0;
     for (size_t skipped = 0; skipped < n && skipped < MAX_SKIPPED; at = (at + 1) % n) {
         if (sum + h->tokens[at] > tokens) {

@@ -41,6 +41,7 @@ typedef struct NeedleScene {
     TextList scattered; /* facts that go to random places */
 } NeedleScene;
 
+/* The sentence that states fact (key, value), with the scene's wording, in the arena. */
 static const char *make_fact(const NeedleScene *n, size_t key, size_t value) {
     return wording_fill(&n->s->arena, n->in->wording->fact, n->keys.texts[key], n->values.texts[value]);
 }
@@ -82,6 +83,7 @@ static size_t tokens_used(const NeedleScene *n) {
     return most + used;
 }
 
+/* Makes the scene in three steps; the caller frees the lists of `n` in any case. */
 static bool build_scene(NeedleScene *n, Error *e) {
     Scene *s = n->s;
     size_t facts = n->keys_each * n->values_each, asked = s->n_questions;
@@ -104,6 +106,7 @@ static bool build_scene(NeedleScene *n, Error *e) {
     return true;
 }
 
+/* A scene with the given numbers of keys, values and distractors, on which all four tasks are built. */
 static bool make_scene(const EvalTaskInput *in, Random *r, Scene *s, size_t keys, size_t values,
                        size_t distractors, Error *e) {
     NeedleScene n = {

@@ -1,10 +1,12 @@
 /* Tasks of exact recall:
  *
- *   key-value          a text of nothing but facts "the magic number of KEY is VALUE"; one of them is asked
- * for copy               a line of words is hidden in ordinary text; the question begins the line again, and
+ *   key-value          a text of nothing but facts "the magic number of KEY is VALUE"; one is asked for
+ *   copy               a line of words is hidden in ordinary text; the question begins the line again, and
  * the model has to continue it variable-tracking  assignments "VAR b = VAR a" are scattered in ordinary text;
  * all names that end up with the same value are asked for (RULER, arXiv 2404.06654, section 3)
- */
+ *
+ * They share the haystack and the wording of the needle tasks (needle_tasks.c). Each function `make_...`
+ * fills a scene that evaluate_scene.c then asks about. */
 #include "recal/evaluate/recall_tasks.h"
 
 #include <stdlib.h>
@@ -49,6 +51,8 @@ static void ask_for_fact(const EvalTaskInput *in, Random *r, Scene *s, Question 
     wording_draw_values(in->wording, r, &s->arena, CANDIDATES - 1, &q->candidates, &ignored);
 }
 
+/* The key-value task: the whole length but for the question is facts. Keys are distinct, values need not be.
+ */
 static bool make_key_value(const EvalTaskInput *in, Random *r, Scene *s, Error *e) {
     TextList keys = {0}, values = {0};
     Question sample = {0};
@@ -76,6 +80,8 @@ static bool make_key_value(const EvalTaskInput *in, Random *r, Scene *s, Error *
 
 enum { COPIED_WORDS = 8 }; /* words of the line; the question repeats the first half of them */
 
+/* Makes a line of eight words as the needle and its first half as the question; the second half has the
+ * answers. */
 static bool make_copy_question(const EvalTaskInput *in, Random *r, Scene *s, Question *q, Error *e) {
     TextList words = {0};
     if (!wording_draw_keys(in->wording, r, &s->arena, COPIED_WORDS, &words, e)) return false;
@@ -95,6 +101,7 @@ static bool make_copy_question(const EvalTaskInput *in, Random *r, Scene *s, Que
     return true;
 }
 
+/* The copy task. All questions share the haystack, so room is left for the longest line and question. */
 static bool make_copy(const EvalTaskInput *in, Random *r, Scene *s, Error *e) {
     scene_add_questions(s, in->n_questions);
     size_t most = 0; /* tokens of the longest question with its needle */
@@ -137,6 +144,7 @@ static bool make_variable_tracking(const EvalTaskInput *in, Random *r, Scene *s,
     scene_add_questions(s, 1);
     Question *q = s->questions;
     const char *number = arena_printf(a, "%zu", 10000 + random_below(r, 90000));
+    /* The names are NAME_STEP apart in the alphabet, beginning at a random one. */
     const char *links[CHAIN];
     size_t used = 0, letters = random_below(r, N_NAMES);
     for (size_t i = 0; i < CHAIN; i++, letters = (letters + NAME_STEP) % N_NAMES) {

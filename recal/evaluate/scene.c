@@ -1,5 +1,7 @@
-/* Scenes and their questions: memory, and how many tokens a question needs. The texts belong to the scene's
- * arena; the arrays of the lists grow while a scene is made, so they are allocated by themselves. */
+/* Scenes and their questions: memory, and how many tokens a question needs. A task (needle_tasks.c,
+ * recall_tasks.c, word_frequency_tasks.c) makes a scene, and evaluate_scene.c asks its questions. The texts
+ * belong to the scene's arena; the arrays of the lists grow while a scene is made, so they are allocated by
+ * themselves. */
 #include "recal/evaluate/scene.h"
 
 #include <stdlib.h>
@@ -22,6 +24,7 @@ void scene_free(Scene *s) {
 /* Tokens that a model may put between two answers: a comma, a space, the word "and". */
 enum { SEPARATOR_TOKENS = 3 };
 
+/* The question's text and the answers that the model writes behind it both take part of the length. */
 size_t question_tokens(const Tokenizer *t, const Question *q) {
     size_t n = tokenizer_count(t, q->text);
     for (size_t i = 0; i < q->answers.n; i++)

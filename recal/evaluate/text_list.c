@@ -6,6 +6,8 @@
 #include "formats/buffer.h"
 
 void text_list_add(TextList *l, const char *text) {
+    /* Doubling keeps the cost of a list linear in its length. The list borrows the texts and owns only the
+     * array. */
     if (l->n == l->capacity) {
         l->capacity = 2 * l->capacity + 16;
         l->texts = xrealloc(l->texts, l->capacity * sizeof *l->texts);

@@ -27,6 +27,7 @@ static const char *made_word(Arena *a, size_t i) {
  * the words. */
 typedef double (*Frequency)(size_t rank);
 
+/* A quarter of the list is shared by the common words, three quarters by all others. */
 static double common_frequency(size_t rank) {
     return rank < COMMON_WORDS ? 0.25 / COMMON_WORDS : 0.75 / (N_WORDS - COMMON_WORDS);
 }
@@ -45,6 +46,7 @@ static size_t draw_rank(Frequency f, Random *r) {
     return i;
 }
 
+/* Fills the scene with words drawn by `f` and asks for the `asked` most frequent ones. */
 static bool make_list(const EvalTaskInput *in, Random *r, Scene *s, Frequency f, size_t asked,
                       const char *question, Error *e) {
     size_t word_of_rank[N_WORDS] = {0}, tokens = 0;

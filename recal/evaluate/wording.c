@@ -1,4 +1,6 @@
-/* The words of needle-in-a-haystack tasks: the built-in English ones, and those of a JSON file. */
+/* The words of needle-in-a-haystack tasks: the built-in English ones, and those of a JSON file (`derope eval
+ * --wording`), which lets a model be tested in another language or in the style of its training text.
+ * needle_tasks.c and recall_tasks.c draw keys and values from it and fill in its templates. */
 #include "recal/evaluate/wording.h"
 
 #include <stdlib.h>
@@ -16,6 +18,8 @@ static const char *const nouns[] = {"anchor", "basket", "candle",  "dragon", "en
                                     "garden", "hammer", "island",  "jacket", "kettle", "ladder",
                                     "mirror", "needle", "orchard", "pillow"};
 
+/* Each text begins with a space, because it follows another sentence. Questions end where the answer begins.
+ */
 static const Wording builtin = {
     .fact = " The magic number of {key} is {value}.",
     .question = " What is the magic number of {key}? The magic number of {key} is",
@@ -106,12 +110,14 @@ const char *wording_fill(Arena *a, const char *template, const char *key, const 
     return text;
 }
 
+/* Whether the list has the text already, so that keys and values of a scene are distinct. */
 static bool contains(const TextList *l, const char *text) {
     for (size_t i = 0; i < l->n; i++)
         if (strcmp(l->texts[i], text) == 0) return true;
     return false;
 }
 
+/* A key of the file, or an adjective and a noun of the built-in lists (256 different ones). */
 static const char *random_key(const Wording *w, Random *r, Arena *a) {
     if (w->keys.n) return w->keys.texts[random_below(r, w->keys.n)];
     return arena_printf(a, "%s %s", adjectives[random_below(r, 16)], nouns[random_below(r, 16)]);
