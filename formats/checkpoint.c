@@ -1,5 +1,5 @@
-/* The checkpoint as a container: tensors with a hash table of their names, side files, mapped files. See
- * formats/checkpoint.h for what each part means. */
+/* The checkpoint as a container: tensors with a hash table of their names, side files, mapped files. Readers
+ * fill it, surgery edits it, writers write it out. formats/checkpoint.h explains what each part means. */
 #include "formats/checkpoint.h"
 
 #include <fcntl.h>
@@ -12,6 +12,7 @@
 #include "formats/file.h"
 #include "formats/json.h"
 
+/* The defaults of the GGUF fields are those of files that state nothing: alignment 32, version 3. */
 Checkpoint *checkpoint_new(Format format) {
     Checkpoint *c = xcalloc(1, sizeof *c);
     c->format = format;
@@ -21,7 +22,7 @@ Checkpoint *checkpoint_new(Format format) {
     return c;
 }
 
-/* Mappings are closed first: their structs lie in the arena. */
+/* Mappings are closed before the arena is freed, because their structs lie in it. */
 void checkpoint_close(Checkpoint *c) {
     if (!c) return;
     for (Mapping *m = c->mappings; m; m = m->next)
@@ -43,7 +44,8 @@ static void unmap(Mapping *m) {
     if (m->source.size) munmap((void *)m->source.map, m->source.size);
 }
 
-/* New mappings go to the front of the list; their order has no meaning. */
+/* Hands the bytes of `s` over to the checkpoint, which calls `close_mapping` (may be NULL) when it is closed.
+ * New mappings go to the front of the list; their order has no meaning. */
 Mapping *checkpoint_add_mapping(Checkpoint *c, const ByteSource *s, void (*close_mapping)(Mapping *)) {
     Mapping *m = arena_alloc(&c->arena, sizeof *m);
     m->source = *s;
@@ -53,8 +55,9 @@ Mapping *checkpoint_add_mapping(Checkpoint *c, const ByteSource *s, void (*close
     return m;
 }
 
-/* O_NONBLOCK keeps a FIFO from blocking the open; fstat then refuses it. The mapping survives the closing of
- * the descriptor. */
+/* Maps a regular file read-only. O_NONBLOCK keeps the open from blocking on a FIFO, which fstat then refuses.
+ * The mapping outlives the file descriptor. mmap refuses a size of 0, so an empty file gets an empty string
+ * as its bytes. */
 const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e) {
     int fd = file_open(path, O_NONBLOCK, e);
     if (fd < 0) return NULL;
@@ -78,7 +81,8 @@ const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e) {
 
 /* ---- tensors, found by name through an open-addressing table of positions + 1 ---- */
 
-/* 64-bit FNV-1a. The last step mixes the upper bits into the lower ones, which index the table. */
+/* Hashes a name by 64-bit FNV-1a. The last step mixes the upper bits into the lower ones, which index the
+ * table. */
 static uint64_t name_hash(const char *s) {
     uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
     for (; *s; s++)
@@ -96,7 +100,8 @@ static size_t *index_slot(const Checkpoint *c, const char *name) {
     }
 }
 
-/* Doubles the table and enters all tensors again. */
+/* Doubles the table, from 256 slots on, and enters all tensors again. Of two tensors of the same name the
+ * first stays in the table. */
 static void index_grow(Checkpoint *c) {
     free(c->tensor_index);
     c->index_capacity = c->index_capacity ? 2 * c->index_capacity : 256;
@@ -107,7 +112,8 @@ static void index_grow(Checkpoint *c) {
     }
 }
 
-/* The parts are copied because callers build them on the stack. */
+/* Appends a copy of the tensor. Name and parts are copied into the arena, because callers build them on the
+ * stack. The table of tensors may move, so pointers to tensors are valid only until the next call. */
 Tensor *checkpoint_add_tensor(Checkpoint *c, const Tensor *t) {
     /* The table stays at most half full. */
     if (2 * (c->n_tensors + 1) > c->index_capacity) index_grow(c);
@@ -129,6 +135,7 @@ Tensor *checkpoint_add_tensor(Checkpoint *c, const Tensor *t) {
     return added;
 }
 
+/* Without tensors there is no hash table yet. */
 const Tensor *checkpoint_find(const Checkpoint *c, const char *name) {
     if (!c->n_tensors) return NULL;
     size_t at = *index_slot(c, name);
@@ -157,13 +164,15 @@ static size_t file_position(const Checkpoint *c, const char *name, bool *found) 
     return low;
 }
 
+/* NULL if there is no such file. */
 const SideFile *checkpoint_file(const Checkpoint *c, const char *name) {
     bool found;
     size_t at = file_position(c, name, &found);
     return found ? &c->files[at] : NULL;
 }
 
-/* A new file is inserted at its position in the sorted list; an existing one only gets other bytes. */
+/* The bytes are not copied and have to live as long as the checkpoint. A new file is inserted at its position
+ * in the sorted list; an existing one gets other bytes. */
 void checkpoint_add_file(Checkpoint *c, const char *name, const uint8_t *bytes, uint64_t size) {
     bool found;
     size_t at = file_position(c, name, &found);
@@ -177,6 +186,7 @@ void checkpoint_add_file(Checkpoint *c, const char *name, const uint8_t *bytes, 
     c->files[at].size = size;
 }
 
+/* As checkpoint_add_file, with a copy of the bytes in the arena. */
 void checkpoint_set_file(Checkpoint *c, const char *name, const void *bytes, size_t n) {
     checkpoint_add_file(c, name, (uint8_t *)arena_strndup(&c->arena, bytes, n), n);
 }
@@ -189,7 +199,8 @@ void checkpoint_remove_file(Checkpoint *c, const char *name) {
     memmove(c->files + at, c->files + at + 1, (c->n_files - at) * sizeof *c->files);
 }
 
-/* Messages name the file as "CHECKPOINT/NAME". */
+/* Parses a side file. NULL without an error (e->code stays ERR_NONE) if there is no such file, NULL with one
+ * if it is not valid JSON. Messages name the file as "CHECKPOINT/NAME". */
 json_t *checkpoint_json(const Checkpoint *c, const char *name, Error *e) {
     if (e) e->code = ERR_NONE;
     const SideFile *f = checkpoint_file(c, name);

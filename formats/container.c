@@ -1,4 +1,6 @@
-/* Recognises weights files by their first bytes and passes them to their readers: see formats/container.h. */
+/* Recognises weights files by their first bytes and passes them to their readers (gguf.c, safetensors.c,
+ * torch_zip.c): see formats/container.h. File names are not trusted, because people rename files.
+ * checkpoint_open.c and hf_folder.c call this for every weights file. */
 #include "formats/container.h"
 
 #include <errno.h>
@@ -12,7 +14,8 @@
 #include "formats/safetensors.h"
 #include "formats/torch_zip.h"
 
-/* Reads up to 16 bytes from the beginning of a file. errno of a failed read is kept over close(). */
+/* Reads up to 16 bytes from the beginning of a file; `*n` becomes their number. errno of a failed read is
+ * saved, because close() may change it. */
 static bool read_first_bytes(const char *path, uint8_t first[16], ssize_t *n, Error *e) {
     int fd = file_open(path, O_NONBLOCK, e);
     if (fd < 0) return false;
@@ -23,8 +26,8 @@ static bool read_first_bytes(const char *path, uint8_t first[16], ssize_t *n, Er
     return *n >= 0 || file_error(path, e);
 }
 
-/* Reports a file of an unknown kind. Formats that people try often are named with advice; otherwise the
- * message shows how the file begins. */
+/* Reports a file of an unknown kind; always false. Formats that people often try are named with advice; for
+ * all others the message shows the first bytes. */
 static bool refuse(const char *path, const uint8_t *first, ssize_t n, Error *e) {
     static const struct {
         const char *start, *what;
@@ -56,14 +59,15 @@ static bool refuse(const char *path, const uint8_t *first, ssize_t n, Error *e) 
                      n ? "begins with" : "it is empty", begins);
 }
 
-/* A safetensors file has no magic number: it begins with the length of its header, 8 bytes, and the header
- * begins with a brace. */
+/* The kind of a file by its first `n` bytes. A safetensors file has no magic number: it begins with the
+ * length of its header, 8 bytes, and the header begins with a brace. */
 static ContainerKind kind_of(const uint8_t *first, ssize_t n) {
     if (n >= 4 && memcmp(first, "GGUF", 4) == 0) return CONTAINER_GGUF;
     if (n >= 4 && memcmp(first, "PK\3\4", 4) == 0) return CONTAINER_ZIP;
     return n >= 9 && first[8] == '{' ? CONTAINER_SAFETENSORS : CONTAINER_UNKNOWN;
 }
 
+/* Only says what the file is; checkpoint_open.c asks this to distinguish zip files. */
 bool container_kind(const char *path, ContainerKind *out, Error *e) {
     uint8_t first[16] = {0};
     ssize_t n = 0;
@@ -72,6 +76,7 @@ bool container_kind(const char *path, ContainerKind *out, Error *e) {
     return true;
 }
 
+/* A zip file that arrives here has to be a PyTorch file; torch_zip_read refuses others. */
 bool container_read(Checkpoint *c, const char *path, Error *e) {
     uint8_t first[16] = {0};
     ssize_t n = 0;
@@ -89,12 +94,13 @@ bool container_read(Checkpoint *c, const char *path, Error *e) {
     }
 }
 
-/* A zip within a zip has to be a PyTorch file; container_kind cannot tell the two kinds of zip apart, and
- * torch_zip_parse refuses the other one. */
+/* Parses a file that is mapped already, here an entry of a zip. A zip within a zip has to be a PyTorch file;
+ * container_kind cannot distinguish the two kinds of zip, and torch_zip_parse refuses the other one. */
 bool container_parse(Checkpoint *c, const ByteSource *file, Error *e) {
     ssize_t n = file->size < 16 ? (ssize_t)file->size : 16;
     ContainerKind kind = kind_of(file->map, n);
     if (kind == CONTAINER_ZIP) {
+        /* The ZipMap may be closed at once, because the bytes of its entries belong to `c`. */
         ZipMap *zip = zip_map_open(c, file, e);
         bool ok = zip && torch_zip_parse(c, zip, e);
         zip_map_close(zip);

@@ -1,6 +1,8 @@
-/* The table of element types: see formats/dtype.h. Sizes and numbers of block types are those of ggml
- * (ggml.c, type_traits; ggml.h, enum ggml_type), names of plain types those of safetensors
- * (safetensors/src/tensor.rs, Dtype). floats.c and quants_*.c have the conversions. */
+/* The table of element types: see formats/dtype.h. Every reader and writer looks up here how many bytes a
+ * type takes, what the formats call it, and which functions convert it. Sizes and numbers of block types are
+ * those of ggml (ggml.c, type_traits; ggml.h, enum ggml_type), names of plain types those of safetensors
+ * (safetensors/src/tensor.rs, Dtype). floats.c has the conversions of plain types, quants_*.c those of block
+ * types. */
 #include "formats/dtype.h"
 
 #include <stddef.h>
@@ -16,6 +18,8 @@
 /* Columns: name; elements and bytes of a block; name in safetensors; number in ggml; decoder; encoder. The
  * bytes of a block are those of the struct in ggml-common.h: a Q4_K block, for example, has two
  * half-precision factors (4 bytes), 12 bytes of scales and 256 levels of 4 bits (128 bytes). */
+/* A number of -1 means that a GGUF cannot hold the type, a name of NULL that a safetensors file cannot, and a
+ * function of NULL that the type can only be copied, not decoded or encoded. */
 static const DTypeInfo table[DTYPE_COUNT] = {
     [DTYPE_F64] = {"f64", 1, 8, "F64", 28, f64_decode, NULL},
     [DTYPE_F32] = {"f32", 1, 4, "F32", 0, f32_decode, f32_encode},
@@ -72,7 +76,8 @@ const DTypeInfo *dtype_info(DType t) {
     return &table[t];
 }
 
-/* A test checks that the list has each type with an encoder exactly once. */
+/* Types in the order in which messages and help texts list them, plain types first. A test checks that each
+ * type with an encoder occurs exactly once. */
 const DType *dtype_encodable(size_t *n) {
     static const DType list[] = {DTYPE_F32,  DTYPE_BF16, DTYPE_F16,  DTYPE_Q8_0,   DTYPE_Q6_K,
                                  DTYPE_Q5_K, DTYPE_Q4_K, DTYPE_Q3_K, DTYPE_Q2_K,   DTYPE_Q5_0,
@@ -81,7 +86,8 @@ const DType *dtype_encodable(size_t *n) {
     return list;
 }
 
-/* Both lists keep the order of dtype_encodable. */
+/* Appends the names of the plain types, or of the block types if `blocks` is true, in the order of
+ * dtype_encodable. */
 void dtype_list_names(bool blocks, Buffer *out) {
     size_t n;
     const DType *list = dtype_encodable(&n);
@@ -90,7 +96,8 @@ void dtype_list_names(bool blocks, Buffer *out) {
             buffer_printf(out, "%s%s", named++ ? ", " : "", table[list[i]].name);
 }
 
-/* Linear searches: the table has 49 rows, and names are looked up once for each tensor. */
+/* This and the two look-ups below are linear searches: the table has about 50 rows, and they are called once
+ * for each tensor. Names on the command line may have any case. */
 bool dtype_from_name(const char *name, DType *out) {
     for (int i = 0; i < DTYPE_COUNT; i++)
         if (strcasecmp(table[i].name, name) == 0) {
@@ -100,6 +107,7 @@ bool dtype_from_name(const char *name, DType *out) {
     return false;
 }
 
+/* Case matters here, as in the reference implementation. */
 bool dtype_from_safetensors(const char *name, DType *out) {
     for (int i = 0; i < DTYPE_COUNT; i++)
         if (table[i].safetensors && strcmp(table[i].safetensors, name) == 0) {
@@ -109,6 +117,7 @@ bool dtype_from_safetensors(const char *name, DType *out) {
     return false;
 }
 
+/* Numbers of types that ggml removed (Q4_2 and others) are in no row and so are refused. */
 bool dtype_from_ggml(uint32_t id, DType *out) {
     for (int i = 0; i < DTYPE_COUNT; i++)
         if (table[i].ggml >= 0 && (uint32_t)table[i].ggml == id) {
@@ -118,6 +127,7 @@ bool dtype_from_ggml(uint32_t id, DType *out) {
     return false;
 }
 
+/* At most `max` names of the types that can be written; returns how many. */
 size_t dtype_names(const char **names, size_t max) {
     size_t n, kept = 0;
     const DType *list = dtype_encodable(&n);
@@ -126,14 +136,15 @@ size_t dtype_names(const char **names, size_t max) {
     return kept;
 }
 
+/* False if `n` elements are not whole blocks, or if their size does not fit in 64 bits. */
 bool dtype_bytes(DType t, uint64_t n, uint64_t *out) {
     const DTypeInfo *d = &table[t];
     return n % d->block_elems == 0 &&
            !__builtin_mul_overflow(n / d->block_elems, (uint64_t)d->block_bytes, out);
 }
 
-/* Only types that occur as the source of such a change are listed: GGUF stores norms and biases of bf16 and
- * f16 models as f32. */
+/* True if every value of `from` is exactly representable in `to`. Only types that occur as the source of such
+ * a change are listed: GGUF stores norms and biases of bf16 and f16 models as f32. */
 bool dtype_widens(DType from, DType to) {
     switch (from) {
     case DTYPE_F32:
@@ -149,12 +160,15 @@ bool dtype_widens(DType from, DType to) {
     }
 }
 
-/* Q8_0 keeps 8 bits, so replacing a type of fewer bits by it changes values by little. */
+/* The type in which a changed tensor of type `t` is written. Types without an encoder are replaced by Q8_0,
+ * which keeps 8 bits and so changes the values of a type of fewer bits by little. */
 DType dtype_written(DType t) {
     return dtype_info(t)->encode ? t : DTYPE_Q8_0;
 }
 
-/* The fallbacks of llama.cpp: a type of about the same size with blocks of 32. */
+/* The type for rows of `row_elems` elements. If these are not whole blocks of the wanted type, the fallback
+ * is the one that llama.cpp's quantizer takes: a type of about the same size with blocks of 32. False if the
+ * rows do not fit that type either. */
 bool dtype_for_rows(DType wanted, uint64_t row_elems, DType *out) {
     static const struct {
         DType from, to;

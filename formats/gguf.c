@@ -19,7 +19,9 @@
  * names and alignments beyond these bounds occur only in damaged or hostile files. */
 enum { MAX_KEY = 65535, MAX_NAME = 1024, MAX_GGUF_RANK = 4, MAX_ALIGNMENT = 1 << 20 };
 
+/* A position in the file, which all take_* functions move on. */
 typedef struct Cursor {
+    /* mapped as a whole */
     const ByteSource *file;
     uint64_t at; /* offset of the next byte */
     Error *e;
@@ -49,6 +51,7 @@ static const uint8_t *take(Cursor *c, uint64_t n, const char *what) {
     return p;
 }
 
+/* GGUF is little-endian, as the processors that derope runs on are, so numbers are copied. */
 static bool take_u32(Cursor *c, const char *what, uint32_t *out) {
     const uint8_t *p = take(c, sizeof *out, what);
     if (p) memcpy(out, p, sizeof *out);
@@ -136,6 +139,7 @@ static bool take_value(Cursor *c, MetaEntry *m) {
     return true;
 }
 
+/* Reads `count` key-values into ck->meta. Values are not copied: entries point into the mapped file. */
 static bool read_meta(Cursor *c, Checkpoint *ck, uint64_t count) {
     /* A key-value takes at least a length of 8 bytes, a key of 1, a type of 4 and a value of 1. */
     if (count > (c->file->size - c->at) / 14)
@@ -153,11 +157,13 @@ static bool read_meta(Cursor *c, Checkpoint *ck, uint64_t count) {
     return true;
 }
 
+/* Order of strings, for qsort. */
 static int by_key(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Sorts the keys to find duplicates: a hostile file may have millions of them. */
+/* Refuses a key that occurs twice, because readers would disagree on which one counts. Sorting keeps the
+ * check fast for a hostile file with millions of keys. */
 static bool refuse_duplicate_keys(Cursor *c, const Checkpoint *ck) {
     const char **keys = xcalloc(ck->n_meta, sizeof *keys);
     for (size_t i = 0; i < ck->n_meta; i++)
@@ -368,8 +374,9 @@ static bool add_part(Checkpoint *ck, const char *path, uint64_t number, uint64_t
     return ok;
 }
 
-/* Reads the other parts of a split model. The path has to end as llama-gguf-split names the first part,
- * because the other names are derived from it. */
+/* Reads the other parts of a split model. Their names are derived from that of the first part, so the path
+ * has to end as llama-gguf-split names it. `ck` holds the first part already and holds the whole model
+ * afterwards. */
 static bool read_split(Checkpoint *ck, const char *path, Error *e) {
     /* The path of the first part has to end in "-00001-of-COUNT.gguf". */
     uint64_t count = split_count(ck), all;
@@ -400,6 +407,7 @@ static bool read_split(Checkpoint *ck, const char *path, Error *e) {
     return true;
 }
 
+/* The public entry point for a path; gguf_parse is the one for bytes that are mapped already. */
 bool gguf_read(Checkpoint *ck, const char *path, Error *e) {
     const ByteSource *file = checkpoint_map(ck, path, e);
     if (!file || !parse(ck, file, e)) return false;

@@ -14,6 +14,7 @@
 #include "formats/output.h"
 #include "formats/tensor_writer.h"
 
+/* Numbers are little-endian in the file, as in memory. */
 static void put_u32(Buffer *b, uint32_t v) {
     buffer_append(b, &v, sizeof v);
 }
@@ -22,12 +23,14 @@ static void put_u64(Buffer *b, uint64_t v) {
     buffer_append(b, &v, sizeof v);
 }
 
+/* A string in GGUF's encoding: its length as u64, then its bytes without a terminating zero. */
 static void put_string(Buffer *b, const char *s, size_t n) {
     put_u64(b, n);
     buffer_append(b, s, n);
 }
 
-/* Values are kept in the encoding of the file, so they are copied as they are. */
+/* Writes all key-values: the key, the type of the value, the value. Values are kept in the encoding of the
+ * file, so their bytes are copied; an array has the type and number of its elements before them. */
 static void put_meta(Buffer *b, const Checkpoint *c) {
     for (size_t i = 0; i < c->n_meta; i++) {
         const MetaEntry *m = &c->meta[i];
@@ -46,13 +49,14 @@ static uint64_t aligned(uint64_t n, uint64_t alignment) {
     return (n + alignment - 1) / alignment * alignment;
 }
 
-/* Writes the tensor table. Offsets are relative to the data, and each tensor begins at a multiple of the
- * alignment. ggml limits ranks to GGML_MAX_DIMS (4) and names to GGML_MAX_NAME (64, with the terminating
- * zero). */
+/* Writes the tensor table: name, rank, dimensions (fastest first), type and offset of each tensor. Offsets
+ * are relative to the data section, and each tensor begins at a multiple of the alignment. ggml limits ranks
+ * to GGML_MAX_DIMS (4) and names to GGML_MAX_NAME (64, with the terminating zero). */
 static bool put_tensor_table(Buffer *b, const Checkpoint *c, Error *e) {
     uint64_t offset = 0;
     for (size_t i = 0; i < c->n_tensors; i++) {
         const Tensor *t = &c->tensors[i];
+        /* What neither the format nor ggml can hold is refused before anything is written. */
         const DTypeInfo *d = dtype_info(t->dtype);
         if (d->ggml < 0)
             return error_set(e, ERR_FAILED, "tensor '%s': a GGUF cannot hold elements of type %s", t->name,
@@ -62,6 +66,7 @@ static bool put_tensor_table(Buffer *b, const Checkpoint *c, Error *e) {
         if (strlen(t->name) >= 64)
             return error_set(e, ERR_FAILED,
                              "tensor '%s': its name is longer than 63 bytes, the limit of ggml", t->name);
+        /* The row itself. */
         put_string(b, t->name, strlen(t->name));
         put_u32(b, t->rank);
         for (uint32_t r = t->rank; r; r--)
@@ -73,7 +78,7 @@ static bool put_tensor_table(Buffer *b, const Checkpoint *c, Error *e) {
     return true;
 }
 
-/* The part of the header before the tensor table. */
+/* Writes the part of the header before the tensor table: magic, version, counts and key-values. */
 static void put_keys(Buffer *b, const Checkpoint *c) {
     buffer_append(b, "GGUF", 4);
     put_u32(b, 3);
@@ -82,7 +87,8 @@ static void put_keys(Buffer *b, const Checkpoint *c) {
     put_meta(b, c);
 }
 
-/* Writes a shallow copy of the checkpoint that pretends to have no tensors. */
+/* Prints a checkpoint's key-values as a GGUF without tensors, for surgery/gguf_keys.c: the keys of a shallow
+ * copy whose number of tensors is 0. */
 void gguf_print_keys(const Checkpoint *c, Buffer *out) {
     Checkpoint keys = *c;
     keys.n_tensors = 0;
@@ -107,7 +113,8 @@ static bool build_header(Buffer *b, Checkpoint *c, const WriteOptions *o, Error 
     return true;
 }
 
-/* Writes the header, the data with padding after each tensor, and the header again over the first one. */
+/* Writes the whole file to d->fd: the header, the data with padding after each tensor, and the header again
+ * over the first one. */
 static bool write_all(TensorWriter *d, Checkpoint *c, Error *e) {
     Buffer header = {0};
     bool ok =
@@ -142,7 +149,8 @@ static void settle_alignment(Checkpoint *c) {
         meta_set_u32(c, "general.alignment", c->alignment);
 }
 
-/* output_discard also after success: then it only frees. */
+/* Writes to a temporary file, which gets its final name only when everything succeeded (formats/output.h).
+ * output_discard is called after success too and then only frees memory. */
 bool gguf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) {
     Output out;
     if (!output_begin(&out, path, false, o->force, e)) return false;

@@ -1,5 +1,6 @@
 /* Reads Hugging Face folders: see formats/hf_folder.h. The first part implements struct Folder for a folder
- * on disk; the second part reads a folder through that struct and so works for zip files as well. */
+ * on disk; the second part reads a folder through that struct. hf_zip.c implements the struct for a folder in
+ * a zip file and calls the second part too. */
 #include "formats/hf_folder.h"
 
 #include <dirent.h>
@@ -15,7 +16,9 @@
 
 enum { MAX_INDEX = 256 << 20 }; /* bytes; an index takes about 100 bytes for each tensor */
 
-/* Endings of PyTorch, TensorFlow (.h5), Flax (.msgpack), Rust (.ot), ONNX, Lightning and GGUF files. */
+/* True if the name is that of a weights file or of its index, so that it is not copied as a side file. The
+ * endings are those of PyTorch, TensorFlow (.h5), Flax (.msgpack), Rust (.ot), ONNX, Lightning (.ckpt) and
+ * GGUF. */
 bool hf_is_weights(const char *name) {
     static const char *const endings[] = {".safetensors", ".bin",     ".pt", ".pth",  ".gguf", ".index.json",
                                           ".h5",          ".msgpack", ".ot", ".onnx", ".ckpt"};
@@ -31,7 +34,8 @@ static int is_side_file(const struct dirent *d) {
     return d->d_name[0] != '.' && !hf_is_weights(d->d_name);
 }
 
-/* Maps the regular files of the folder. Directories and files whose path is too long are left out. */
+/* Adds every regular file of the folder that is not hidden and not a weights file, mapped. Directories and
+ * files whose path is too long are left out. */
 bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e) {
     struct dirent **list;
     int n =
@@ -54,11 +58,12 @@ bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e) {
     return ok;
 }
 
-/* The functions of struct Folder for a folder on disk. */
+/* The functions of struct Folder for a folder on disk, where f->path is its path. */
 static bool disk_side_files(const Folder *f, Checkpoint *c, Error *e) {
     return hf_read_side_files(c, f->path, e);
 }
 
+/* The path of a file in the folder; false if it does not fit in PATH_MAX. */
 static bool disk_path(const Folder *f, const char *name, char path[PATH_MAX], Error *e) {
     return snprintf(path, PATH_MAX, "%s/%s", f->path, name) < PATH_MAX ||
            error_set(e, ERR_INPUT, "%s: '%.100s': the path is too long", f->path, name);
@@ -91,8 +96,8 @@ bool hf_read(Checkpoint *c, const char *folder, Error *e) {
 
 /* ---- anywhere ---- */
 
-/* A folder that holds only a GGUF, as many repositories do, is refused with advice, because its config.json
- * need not describe that file. */
+/* Reads a weights file of the folder. A GGUF under the name of one is refused with advice, because
+ * config.json need not describe that file. */
 static bool read_weights(Checkpoint *c, const Folder *f, const char *name, Error *e) {
     if (!f->read_weights(f, c, name, e)) return false;
     if (c->format == FORMAT_GGUF)
@@ -101,17 +106,19 @@ static bool read_weights(Checkpoint *c, const Folder *f, const char *name, Error
     return true;
 }
 
+/* Order of strings, for qsort. */
 static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* True if an index may name this file as a shard: a file of the folder itself, not hidden, without any
- * separator. */
+/* True if an index may name this file as a shard. The index is untrusted, so the name must not lead out of
+ * the folder: no separator, not hidden, not empty. */
 static bool plain_name(const char *s) {
     return *s && *s != '.' && !strchr(s, '/') && !strchr(s, '\\') && strlen(s) < 256;
 }
 
-/* Reads one shard and checks that the index names it for each of its tensors. */
+/* Reads one shard and checks that the index (`map`, its weight_map) names this shard for each tensor in it. A
+ * tensor elsewhere than the index says is a sign of mixed-up files. */
 static bool read_shard(Checkpoint *c, const Folder *f, const char *index, const json_t *map,
                        const char *shard, Error *e) {
     /* The tensors that this shard adds are those from `first` on. */
@@ -141,8 +148,8 @@ static bool refuse_missing(const Checkpoint *c, const char *index, const json_t 
     return true;
 }
 
-/* The names of the shards in an index, sorted, each once, with NULL at the end; to be freed with free(). NULL
- * with an error if one is not a plain file name. */
+/* Returns the names of the shards in an index, sorted, each once, with NULL at the end; the caller frees the
+ * table with free(). NULL with an error if one is not a plain file name. */
 static const char **shard_names(const char *index, const json_t *map, Error *e) {
     const char **shards = xcalloc(json_object_size(map) + 1, sizeof *shards);
     size_t n = 0, distinct = 0;
@@ -189,6 +196,8 @@ static bool read_shards(Checkpoint *c, const Folder *f, const char *index_name, 
     return ok;
 }
 
+/* safetensors is preferred over PyTorch files, and a whole file over shards, as in transformers'
+ * from_pretrained. */
 bool hf_read_folder(Checkpoint *c, const Folder *f, Error *e) {
     c->format = FORMAT_HF;
     if (!f->read_side_files(f, c, e)) return false;

@@ -1,5 +1,6 @@
-/* Reads a Hugging Face folder in a zip file: see formats/hf_zip.h. Implements struct Folder of
- * formats/hf_folder.h for the entries of a zip. */
+/* Reads a Hugging Face folder in a zip file: see formats/hf_zip.h. This file implements struct Folder of
+ * formats/hf_folder.h for the entries of a zip; hf_folder.c then reads weights, index and side files in the
+ * same way as on disk. Weights are used where they lie in the mapped zip, without unpacking. */
 #include "formats/hf_zip.h"
 
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "formats/file_names.h"
 #include "formats/hf_folder.h"
 
+/* The context of the functions of struct Folder below. */
 typedef struct ZipFolder {
     ZipMap *zip;
     char *prefix; /* "" if the folder is the root of the zip, else "NAME/"; owned */
@@ -19,6 +21,7 @@ static const char *full_name(const Folder *f, Arena *a, const char *name) {
     return arena_printf(a, "%s%s", ((const ZipFolder *)f->context)->prefix, name);
 }
 
+/* Folder.has. The arena only holds the name of the entry during the call. */
 static bool zipped_has(const Folder *f, const char *name) {
     const ZipFolder *p = f->context;
     Arena a = {0};
@@ -27,7 +30,7 @@ static bool zipped_has(const Folder *f, const char *name) {
     return has;
 }
 
-/* The bytes of an entry where they lie in the mapped zip, called "ZIP/ENTRY" in messages. */
+/* A source for the bytes of an entry where they lie in memory; messages call it "ZIP/ENTRY". */
 static const ByteSource *source_of(Checkpoint *c, const Folder *f, const ZipEntry *x) {
     ByteSource *s = arena_alloc(&c->arena, sizeof *s);
     s->path = arena_printf(&c->arena, "%s/%s", f->path, x->name);
@@ -36,15 +39,15 @@ static const ByteSource *source_of(Checkpoint *c, const Folder *f, const ZipEntr
     return s;
 }
 
-/* Opens an entry and compares its checksum, because side files are read as a whole anyway. */
+/* Folder.map: opens an entry and compares its checksum, because side files are read as a whole anyway. */
 static const ByteSource *zipped_map(const Folder *f, Checkpoint *c, const char *name, Error *e) {
     const ZipFolder *p = f->context;
     ZipEntry *x = zip_map_entry(p->zip, full_name(f, &c->arena, name), e);
     return x && zip_entry_check(x, e) ? source_of(c, f, x) : NULL;
 }
 
-/* The checksum of weights is not compared: that would read all of them before the first tensor is used, and a
- * safetensors file outside a zip has no checksum either. */
+/* Folder.read_weights. The checksum of weights is not compared: that would read all of them before the first
+ * tensor is used, and a safetensors file outside a zip has no checksum either. */
 static bool zipped_weights(const Folder *f, Checkpoint *c, const char *name, Error *e) {
     const ZipFolder *p = f->context;
     const char *full = full_name(f, &c->arena, name);
@@ -56,6 +59,7 @@ static bool zipped_weights(const Folder *f, Checkpoint *c, const char *name, Err
     return x && container_parse(c, source_of(c, f, x), e);
 }
 
+/* Order of strings, for qsort. */
 static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
@@ -69,7 +73,8 @@ static const char *companion(const ZipFolder *p, const char *entry) {
     return within && !hf_is_weights(name) ? name : NULL;
 }
 
-/* Adds the side files sorted by name, so that the result does not depend on the order of the entries. */
+/* Folder.read_side_files: adds the side files sorted by name, so that the result does not depend on the order
+ * of the entries. */
 static bool zipped_side_files(const Folder *f, Checkpoint *c, Error *e) {
     const ZipFolder *p = f->context;
     const char **names = xcalloc(zip_map_count(p->zip), sizeof *names);
@@ -112,13 +117,15 @@ static char *common_folder(const ZipMap *zip) {
     return folder;
 }
 
+/* True if any entry of the zip is a weights file or an index, in whatever folder. */
 static bool holds_weights(const ZipFolder *p) {
     for (uint64_t i = 0; i < zip_map_count(p->zip); i++)
         if (hf_is_weights(zip_map_name(p->zip, i))) return true;
     return false;
 }
 
-/* The zip is checked as a whole before any name of it is used. */
+/* Names and extents of all entries are checked before any of them is used. A zip without config.json and
+ * without weights is refused here, because the reader of folders would report only a missing weights file. */
 bool hf_zip_parse(Checkpoint *c, ZipMap *zip, bool without_weights, Error *e) {
     if (!zip_map_check(zip, e)) return false;
     ZipFolder p = {.zip = zip, .prefix = common_folder(zip)};

@@ -1,4 +1,6 @@
-/* JSON with errors that name the place, and a printer that keeps numbers short: see formats/json.h. */
+/* Parsing of JSON with errors that name the place, and a printer that formats as Python does: see
+ * formats/json.h. jansson has the parser and the values. Its own printer is not used, because it writes more
+ * digits of reals than the configurations have that we copy. */
 #include "formats/json.h"
 
 #include <ctype.h>
@@ -12,6 +14,7 @@
 /* True if the decimal integer of `n` characters does not fit in int64_t. */
 static bool beyond_64_bits(const char *digits, size_t n) {
     char text[24];
+    /* int64_t has at most 19 digits and a sign, so a longer text cannot fit. */
     if (n >= sizeof text) return true;
     memcpy(text, digits, n);
     text[n] = 0;
@@ -35,6 +38,7 @@ static bool widen_long_integers(const char *s, size_t n, Buffer *out) {
             if (s[i] == '"') in_string = false;
             buffer_append(out, s + i, step);
             i += step;
+            /* A number: its integer part, then either ".0" or the rest of a real. */
         } else if (isdigit((unsigned char)s[i]) || s[i] == '-') {
             size_t j = i + 1;
             while (j < n && isdigit((unsigned char)s[j]))
@@ -59,7 +63,9 @@ static bool widen_long_integers(const char *s, size_t n, Buffer *out) {
     return found;
 }
 
-/* Numbers are widened only after jansson has failed on one, so ordinary files are parsed once. */
+/* Numbers are widened only after jansson has failed on one, so ordinary files are parsed once. `line` is the
+ * number of the first line, for JSON that begins inside a larger file. Duplicate keys are refused, because
+ * readers would disagree on which one counts. */
 json_t *json_parse_line(const char *where, size_t line, const void *bytes, size_t n, Error *e) {
     json_error_t je;
     if (!n) bytes = ""; /* an empty buffer may be a null pointer, which jansson does not take */
@@ -80,8 +86,8 @@ json_t *json_parse(const char *where, const void *bytes, size_t n, Error *e) {
     return json_parse_line(where, 1, bytes, n, e);
 }
 
-/* Control characters are escaped as RFC 8259, section 7, requires; all other characters are written as
- * UTF-8. */
+/* Prints a string in quotation marks. Quotation marks, backslashes and control characters are escaped as RFC
+ * 8259, section 7, requires; all other characters are written as UTF-8. */
 static void print_string(const char *s, size_t n, Buffer *out) {
     buffer_byte(out, '"');
     for (size_t i = 0; i < n; i++) {
@@ -123,6 +129,7 @@ static void print_string(const char *s, size_t n, Buffer *out) {
  * point, else in scientific notation. */
 static void print_real(double x, Buffer *out) {
     char text[40];
+    /* Find the fewest digits, up to the 17 that any double needs. */
     int digits = 1;
     for (; digits < 17; digits++) {
         snprintf(text, sizeof text, "%.*e", digits - 1, x);
@@ -132,6 +139,7 @@ static void print_real(double x, Buffer *out) {
     /* The decimal exponent decides between positional and scientific notation. */
     const char *exponent = strchr(text, 'e');
     int power = exponent ? atoi(exponent + 1) : 0;
+    /* Infinities and NaN have no 'e' and are printed as snprintf has them. */
     if (exponent && power >= -4 && power < 16) {
         int decimals = digits - 1 - power;
         buffer_printf(out, "%.*f", decimals > 1 ? decimals : 1, x);
@@ -140,12 +148,14 @@ static void print_real(double x, Buffer *out) {
     }
 }
 
-/* A line break and the indentation of level `depth`; nothing if the output is to be one line. */
+/* Prints a line break and the indentation of level `depth`; nothing if `indent` is 0, which means that the
+ * output is one line. */
 static void newline(int indent, int depth, Buffer *out) {
     if (indent) buffer_printf(out, "\n%*s", indent * depth, "");
 }
 
-/* Nested values are printed recursively; jansson limits the depth of what it parses to 2048. */
+/* Prints a value; `depth` is the level of nesting. The recursion is bounded, because jansson limits the depth
+ * of what it parses to 2048. Separators are those of Python's json.dumps. */
 static void print_value(const json_t *v, int indent, int depth, Buffer *out) {
     switch (json_typeof(v)) {
     case JSON_OBJECT: {
@@ -202,7 +212,8 @@ void json_print(const json_t *value, int indent, Buffer *out) {
     print_value(value, indent, 0, out);
 }
 
-/* Each byte that does not begin a valid sequence becomes one U+FFFD. */
+/* Makes a JSON string of any bytes: each byte that does not begin a valid UTF-8 sequence becomes one U+FFFD,
+ * because jansson refuses invalid UTF-8. Paths and names from files may contain such bytes. */
 json_t *json_text(const char *s) {
     Buffer b = {0};
     for (size_t n = strlen(s), step; n; s += step, n -= step) {
@@ -219,7 +230,9 @@ json_t *json_text(const char *s) {
     return text ? text : json_string("");
 }
 
-/* jansson keeps integers as int64_t, so values above 2^63 - 1 have become reals and are refused here. */
+/* The four getters return false or NULL if the key is absent or has another type, and then leave `*out` as it
+ * is, so that callers can initialize it with a default. jansson keeps integers as int64_t; values above 2^63
+ * - 1 have become reals (widen_long_integers) and are refused here. */
 bool json_get_u64(const json_t *object, const char *key, uint64_t *out) {
     const json_t *v = json_object_get(object, key);
     if (!json_is_integer(v) || json_integer_value(v) < 0) return false;
@@ -227,6 +240,7 @@ bool json_get_u64(const json_t *object, const char *key, uint64_t *out) {
     return true;
 }
 
+/* An integer is accepted as a number, because Python writes 1e4 as 10000 if it was given so. */
 bool json_get_f64(const json_t *object, const char *key, double *out) {
     const json_t *v = json_object_get(object, key);
     if (!json_is_number(v)) return false;

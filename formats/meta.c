@@ -1,12 +1,13 @@
-/* GGUF key-values: see formats/meta.h. Values keep the encoding of the file (ggml docs/gguf.md,
- * gguf_metadata_value_t), so that keys that nobody changes are written back byte for byte. Values need not be
- * aligned, so they are loaded with memcpy. */
+/* The key-values of a GGUF: see formats/meta.h. gguf.c appends the entries that it reads, surgery looks keys
+ * up and sets them, gguf_write.c writes all of them out. Values keep the encoding of the file (ggml
+ * docs/gguf.md, gguf_metadata_value_t), so that keys that nobody changes are written back byte for byte.
+ * Values in a file need not be aligned, so they are loaded with memcpy. */
 #include "formats/meta.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Sizes as the specification gives them; the types that are missing here vary in size. */
+/* Sizes in bytes as the specification gives them. Strings and arrays, which vary in size, have 0 here. */
 uint32_t meta_type_size(MetaType t) {
     static const uint8_t sizes[META_TYPE_COUNT] = {
         [META_U8] = 1,  [META_I8] = 1,   [META_U16] = 2, [META_I16] = 2, [META_U32] = 4, [META_I32] = 4,
@@ -15,7 +16,8 @@ uint32_t meta_type_size(MetaType t) {
     return sizes[t];
 }
 
-/* The entry of a key, to be changed by the functions of this file. */
+/* The entry of a key, which the functions of this file may change; NULL if there is none. A linear search is
+ * enough: files have some dozens of keys. */
 static MetaEntry *find(const Checkpoint *c, const char *key) {
     for (size_t i = 0; i < c->n_meta; i++)
         if (strcmp(c->meta[i].key, key) == 0) return &c->meta[i];
@@ -28,7 +30,8 @@ const MetaEntry *meta_find(const Checkpoint *c, const char *key) {
 
 /* ---- reading ---- */
 
-/* Loads an integer of type `t` as u64. False for negative values and for types that are not integers. */
+/* Loads an integer of type `t` from `p` as u64. False for negative values and for types that are not
+ * integers; a boolean counts as 0 or 1, because arrays of flags are read through this function too. */
 static bool load_u64(MetaType t, const uint8_t *p, uint64_t *out) {
     int64_t v = 0;
     switch (t) {
@@ -57,6 +60,7 @@ static bool load_u64(MetaType t, const uint8_t *p, uint64_t *out) {
         v = x;
         break;
     }
+    /* The only type whose values may exceed int64_t. */
     case META_U64:
         memcpy(out, p, sizeof *out);
         return true;
@@ -71,7 +75,7 @@ static bool load_u64(MetaType t, const uint8_t *p, uint64_t *out) {
     return true;
 }
 
-/* Loads a number of any type as double. Integers above 2^53 are rounded. */
+/* Loads a number of any type as double; false for strings and arrays. Integers above 2^53 are rounded. */
 static bool load_f64(MetaType t, const uint8_t *p, double *out) {
     float f;
     int32_t i;
@@ -99,6 +103,7 @@ static bool load_f64(MetaType t, const uint8_t *p, double *out) {
         memcpy(&l, p, sizeof l);
         *out = (double)l;
         return true;
+    /* Unsigned integers and booleans. */
     default:
         if (!load_u64(t, p, &u)) return false;
         *out = (double)u;
@@ -106,18 +111,21 @@ static bool load_f64(MetaType t, const uint8_t *p, double *out) {
     }
 }
 
-/* A boolean is not accepted as an integer: a key of that type means something else. */
+/* Files differ in which integer type they use for a key, so all are accepted. A boolean is not, because a key
+ * of that type means something else. */
 bool meta_u64(const Checkpoint *c, const char *key, uint64_t *out) {
     const MetaEntry *m = find(c, key);
     return m && m->type != META_BOOL && m->type != META_STRING && m->type != META_ARRAY &&
            load_u64(m->type, m->bytes, out);
 }
 
+/* Only floats are accepted, in either precision. */
 bool meta_f64(const Checkpoint *c, const char *key, double *out) {
     const MetaEntry *m = find(c, key);
     return m && (m->type == META_F32 || m->type == META_F64) && load_f64(m->type, m->bytes, out);
 }
 
+/* The reader has refused booleans other than 0 and 1. */
 bool meta_bool(const Checkpoint *c, const char *key, bool *out) {
     const MetaEntry *m = find(c, key);
     if (!m || m->type != META_BOOL) return false;
@@ -125,7 +133,8 @@ bool meta_bool(const Checkpoint *c, const char *key, bool *out) {
     return true;
 }
 
-/* The 8 bytes before the text are its length. */
+/* The value begins with the length of the text as u64. The copy is terminated and belongs to the checkpoint's
+ * arena, which may grow although `c` is const. */
 const char *meta_string(const Checkpoint *c, const char *key, size_t *len) {
     const MetaEntry *m = find(c, key);
     if (!m || m->type != META_STRING) return NULL;
@@ -133,7 +142,8 @@ const char *meta_string(const Checkpoint *c, const char *key, size_t *len) {
     return arena_strndup((Arena *)&c->arena, (const char *)m->bytes + 8, m->size - 8);
 }
 
-/* The reader has checked that all lengths stay within the entry (take_array in gguf.c). */
+/* `*cursor` is the offset of the next string in the value, 0 at first. Lengths are not checked again here:
+ * the reader has checked that all strings stay within the entry (take_array in gguf.c). */
 bool meta_array_string(const MetaEntry *m, uint64_t *cursor, const char **s, size_t *len) {
     if (m->type != META_ARRAY || m->elem_type != META_STRING || *cursor >= m->size) return false;
     uint64_t n;
@@ -144,7 +154,8 @@ bool meta_array_string(const MetaEntry *m, uint64_t *cursor, const char **s, siz
     return true;
 }
 
-/* meta_type_size of the elements is not 0, because strings and arrays are excluded. */
+/* Element `i` as double. Nested arrays are refused by the reader and strings here, so the size of an element
+ * is not 0. */
 bool meta_array_f64(const MetaEntry *m, uint64_t i, double *out) {
     if (m->type != META_ARRAY || i >= m->count || m->elem_type == META_STRING) return false;
     return load_f64(m->elem_type, m->bytes + i * meta_type_size(m->elem_type), out);
@@ -152,7 +163,8 @@ bool meta_array_f64(const MetaEntry *m, uint64_t i, double *out) {
 
 /* ---- writing ---- */
 
-/* The table doubles when it is full. */
+/* Appends without looking for the key: gguf.c checks for duplicates once, after all keys are read. The table
+ * doubles when it is full. */
 void meta_append(Checkpoint *c, const MetaEntry *m) {
     if (c->n_meta == c->meta_capacity) {
         c->meta_capacity = c->meta_capacity ? 2 * c->meta_capacity : 32;
@@ -161,7 +173,8 @@ void meta_append(Checkpoint *c, const MetaEntry *m) {
     c->meta[c->n_meta++] = *m;
 }
 
-/* The key of an existing entry is kept, so that `entry->key` need not outlive the call. */
+/* Copies value and key into the arena and replaces the entry of that key, or appends one. An existing entry
+ * keeps its place and its own copy of the key, so `entry->key` need not outlive the call. */
 void meta_set_raw(Checkpoint *c, const MetaEntry *entry) {
     MetaEntry copy = *entry;
     uint8_t *bytes = arena_alloc(&c->arena, entry->size);
@@ -177,7 +190,8 @@ void meta_set_raw(Checkpoint *c, const MetaEntry *entry) {
     meta_append(c, &copy);
 }
 
-/* `bytes` are those of a value of type `t`; the processor is little-endian, as the file is. */
+/* Sets a value of fixed size. `bytes` has the processor's byte order, which is little-endian as that of the
+ * file. */
 static void set_scalar(Checkpoint *c, const char *key, MetaType t, const void *bytes) {
     meta_set_raw(c,
                  &(MetaEntry){.key = key, .type = t, .count = 1, .bytes = bytes, .size = meta_type_size(t)});
@@ -202,6 +216,7 @@ static void append_string(Buffer *b, const char *s, size_t len) {
     buffer_append(b, s, len);
 }
 
+/* The encoding is built in a buffer, which meta_set_raw copies. */
 void meta_set_string(Checkpoint *c, const char *key, const char *s, size_t len) {
     Buffer b = {0};
     append_string(&b, s, len);
@@ -210,6 +225,7 @@ void meta_set_string(Checkpoint *c, const char *key, const char *s, size_t len) 
     buffer_free(&b);
 }
 
+/* `values` has `count` elements of a type of fixed size, one after the other as in the file. */
 void meta_set_array(Checkpoint *c, const char *key, MetaType elem, const void *values, uint64_t count) {
     meta_set_raw(c, &(MetaEntry){.key = key,
                                  .type = META_ARRAY,
@@ -219,7 +235,7 @@ void meta_set_array(Checkpoint *c, const char *key, MetaType elem, const void *v
                                  .size = count * meta_type_size(elem)});
 }
 
-/* Strings follow each other in the encoding of the file; the array's count is their number. */
+/* The strings follow each other, each with its length before it; `count` is their number. */
 void meta_set_string_array(Checkpoint *c, const char *key, const char *const *s, const size_t *len,
                            uint64_t count) {
     Buffer b = {0};
@@ -234,7 +250,7 @@ void meta_set_string_array(Checkpoint *c, const char *key, const char *const *s,
     buffer_free(&b);
 }
 
-/* The entries after it move up by one, so that the order stays. */
+/* Removes the entry if there is one. The entries after it move up, so that the order of the file stays. */
 void meta_remove(Checkpoint *c, const char *key) {
     MetaEntry *m = find(c, key);
     if (!m) return;

@@ -32,12 +32,14 @@ static void forget_output(const Output *o) {
         }
 }
 
-/* output_discard also reaches outputs that are all zeros and never had a lock; they have no path. */
+/* Closes the lock if there is one. output_discard may be called with an output that is all zeros and never
+ * had a lock; such an output has no path. */
 static void close_lock(Output *o) {
     if (o->path && o->lock >= 0) close(o->lock);
     o->lock = -1;
 }
 
+/* For nftw, which calls it for each entry of a folder before the folder itself (FTW_DEPTH). */
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at) {
     (void)st, (void)type, (void)at;
     return remove(path);
@@ -94,7 +96,8 @@ static bool may_replace(const char *folder, Error *e) {
            error_set(e, ERR_FAILED, "%s: is a folder that holds no model; remove it first", folder);
 }
 
-/* lstat does not follow a link: a symbolic link at `path` is itself what would be replaced. */
+/* Checks whether an output may be written to `path` before any work is done. lstat does not follow a link: a
+ * symbolic link at `path` would itself be replaced. */
 bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
     struct stat st;
     if (!*path) return error_set(e, ERR_USAGE, "the output's name is empty");
@@ -162,7 +165,9 @@ static bool make_temp(Output *o) {
     return false;
 }
 
-/* o->next is set before open_outputs, so that a signal handler always finds a valid list. */
+/* Begins an output: removes what earlier runs left behind, creates and locks the temporary file or folder,
+ * and enters it in the list. o->next is set before open_outputs, so that a signal handler always finds a
+ * valid list. */
 bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e) {
     *o = (Output){.is_folder = is_folder, .force = force, .lock = -1};
     if (!output_may_begin(path, is_folder, force, e)) return false;
@@ -181,7 +186,8 @@ bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error
     return true;
 }
 
-/* EINVAL: the file system cannot flush this kind of file, which is not an error of ours. */
+/* Flushes a file or folder to disk. EINVAL means that the file system cannot flush this kind of file, which
+ * is not reported. */
 static bool sync_path(const char *path, Error *e) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return error_errno(e, "%s", path);
@@ -190,6 +196,7 @@ static bool sync_path(const char *path, Error *e) {
     return ok;
 }
 
+/* Flushes the folder that holds `path`. */
 static bool sync_parent(const char *path, Error *e) {
     char parent[PATH_MAX];
     parent_of(path, parent);
@@ -252,6 +259,7 @@ bool output_commit(Output *o, Error *e) {
     return ok;
 }
 
+/* After output_commit, o->temp is NULL and only memory is freed. */
 void output_discard(Output *o) {
     if (o->temp) remove_tree(o->temp);
     forget_output(o);
@@ -261,8 +269,8 @@ void output_discard(Output *o) {
     *o = (Output){0};
 }
 
-/* Called by a handler of fatal signals, which has nothing to lose: removing files is worth the risk of a
- * function that is not async-signal-safe. */
+/* Called by the handler of fatal signals just before the process ends. remove_tree is not async-signal-safe;
+ * since the process would die anyway, trying to remove the files is worth that risk. */
 void output_discard_all(void) {
     for (; open_outputs; open_outputs = open_outputs->next)
         remove_tree(open_outputs->temp);
@@ -287,6 +295,7 @@ bool fd_write(int fd, const void *bytes, size_t n, const char *path, Error *e) {
     return true;
 }
 
+/* Small files, such as reports, take the same way as models: written beside the final name and renamed. */
 bool file_write(const char *path, const void *bytes, size_t n, bool force, Error *e) {
     Output o;
     if (!output_begin(&o, path, false, force, e)) return false;

@@ -1,4 +1,7 @@
-/* Streams of tensor bytes and the file writer built on them: see formats/tensor_writer.h. */
+/* Streams of tensor bytes and the file writer built on them: see formats/tensor_writer.h. gguf_write.c and
+ * hf_write.c write tensors to files through TensorWriter; hf_zip_write.c takes the stream itself, because
+ * libzip asks for bytes. Every byte that is written passes through the stream's hash, which ends up in
+ * Tensor.hash for the manifest. */
 #include "formats/tensor_writer.h"
 
 #include <fcntl.h>
@@ -39,7 +42,8 @@ TensorStream tensor_stream(Tensor *t) {
     return (TensorStream){.tensor = t, .hash = hash_new()};
 }
 
-/* A hash that was not finished is finished to free it. */
+/* A stream that was abandoned after an error still has its hash, whose only way to be freed is to finish it.
+ */
 void tensor_stream_close(TensorStream *s) {
     char unused[33];
     if (s->hash) hash_finish(s->hash, unused);
@@ -47,7 +51,8 @@ void tensor_stream_close(TensorStream *s) {
     *s = (TensorStream){0};
 }
 
-/* Reads the next rows of a tensor that is not mapped, as many as fit into PIECE bytes. */
+/* Reads the next rows of a tensor that is not mapped, as many as fit into PIECE bytes but at least one. `*n`
+ * stays 0 at the end. */
 static bool next_rows(TensorStream *s, const uint8_t **bytes, size_t *n, Error *e) {
     const Tensor *t = s->tensor;
     uint64_t row = tensor_row_bytes(t);
@@ -63,8 +68,9 @@ static bool next_rows(TensorStream *s, const uint8_t **bytes, size_t *n, Error *
     return true;
 }
 
-/* A mapped tensor is handed out in place; the others are read into s->rows. Every piece is hashed. `*n` = 0
- * tells the caller that the stream has ended. */
+/* Hands out the next piece: of a mapped tensor in place, where s->at counts bytes; of others in s->rows,
+ * where it counts rows. Every piece is hashed. `*n` = 0 tells the caller that the stream has ended and that
+ * Tensor.hash is set. */
 bool tensor_stream_next(TensorStream *s, const uint8_t **bytes, size_t *n, Error *e) {
     const uint8_t *map = tensor_map(s->tensor);
     *n = 0;
@@ -87,6 +93,7 @@ bool tensor_stream_next(TensorStream *s, const uint8_t **bytes, size_t *n, Error
 
 /* ---- into a file ---- */
 
+/* Writes a tensor piece by piece. */
 bool tensor_writer_add(TensorWriter *w, Tensor *t, Error *e) {
     TensorStream s = tensor_stream(t);
     const uint8_t *bytes;
@@ -97,6 +104,7 @@ bool tensor_writer_add(TensorWriter *w, Tensor *t, Error *e) {
     return ok;
 }
 
+/* Padding does not count as progress. */
 bool tensor_writer_pad(TensorWriter *w, uint64_t n, Error *e) {
     static const uint8_t zeros[4096];
     for (; n; n -= n < sizeof zeros ? n : sizeof zeros)
@@ -104,11 +112,14 @@ bool tensor_writer_pad(TensorWriter *w, uint64_t n, Error *e) {
     return true;
 }
 
+/* Before anything is written, hashes are 32 zeros, which take the same space in the first header of a GGUF as
+ * the real ones. */
 void tensors_blank_hashes(Checkpoint *c) {
     for (size_t i = 0; i < c->n_tensors; i++)
         memset(c->tensors[i].hash, '0', sizeof c->tensors[i].hash - 1);
 }
 
+/* The sum that progress is measured against. */
 uint64_t tensors_total_bytes(const Checkpoint *c) {
     uint64_t total = 0;
     for (size_t i = 0; i < c->n_tensors; i++)
