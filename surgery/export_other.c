@@ -14,9 +14,8 @@
 #include "surgery/export_tensors.h"
 #include "surgery/notices.h"
 
-/* Puts a tensor into the key DEROPE_TENSOR_PREFIX + name, and its type and shape into x->carried, if it is at
- * most 1 MiB. A larger one would make every reader of the GGUF's header slow; it is left out with a notice.
- */
+/* Puts a tensor into the key DEROPE_TENSOR_PREFIX + name, and its type and shape into x->carried. The limit
+ * of 1 MiB keeps the header of the GGUF small; a larger tensor is left out with a notice. */
 static bool carry_in_key(Export *x, const Tensor *t) {
     enum { LIMIT = 1 << 20 };
     uint64_t n = tensor_bytes(t);

@@ -1,3 +1,11 @@
+/* Opening a model: from a checkpoint to a Model with a spec and bound tensors. The steps are: find the family
+ * by model_type or general.architecture, read the spec (spec_config.c, spec_gguf.c), look through a
+ * quantization_config (quantized.c), bind the tensors (model_bind.c), and keep a copy of the spec as it was
+ * read.
+ *
+ * A GGUF that derope made of a folder has two descriptions of one model, its own keys and the folder's
+ * config.json in a key. config.json says more, but runtimes follow the keys, so most of this file decides
+ * between the two. */
 #include "surgery/model_open.h"
 
 #include <math.h>
@@ -18,18 +26,18 @@
 
 /* ---- a GGUF's keys against the config.json that it carries ---- */
 
-/* Equal but for what a float in a GGUF and a decimal number in a config.json differ by. */
+/* True if two numbers are equal up to rounding: a GGUF has floats where a config.json has decimal numbers. */
 static bool nearly(double a, double b) {
     return fabs(a - b) <= 1e-6 * fabs(a);
 }
 
-/* The window, or 0 where it is no shorter than the context and so hides nothing. */
+/* The window in tokens, or 0 where it is no shorter than the context and so hides nothing. */
 static uint32_t window_within(const LayerSpec *l, uint32_t context) {
     return l->window >= context ? 0 : l->window;
 }
 
-/* Whether two specs of one model compute the same, as far as other people edit the keys for it: rotation,
- * windows, experts. */
+/* Whether two specs of one model compute the same, as far as people edit the keys of a GGUF for it: rotation,
+ * windows, and how many experts a token uses. */
 static bool same_layers(const ModelSpec *a, const ModelSpec *b) {
     if (a->n_layers != b->n_layers) return false;
     for (uint32_t i = 0; i < a->n_layers; i++) {
@@ -46,10 +54,10 @@ static bool same_layers(const ModelSpec *a, const ModelSpec *b) {
     return true;
 }
 
-/* The softmax scale of a layer, if config.json says one and the GGUF's keys another. In families whose
- * config.json has a key for it while llama.cpp's architecture computes it, export multiplied the queries by
- * the ratio; then the ratio is kept, to undo that when the tensors are bound. In all others the tensors go
- * with what the keys say. */
+/* Settles the softmax scale of a layer where config.json and the GGUF's keys (`keys`) disagree. In families
+ * whose config.json has a key for it while llama.cpp's architecture computes it, the export multiplied the
+ * queries by the ratio of the two (export_scale.c). Then the ratio is kept in m->unfold, which undoes that
+ * multiplication when the tensors are bound. In all other families the tensors go with what the keys say. */
 static void follow_softmax_scale(Model *m, uint32_t layer, double keys) {
     double *ours = &m->spec.layers[layer].softmax_scale;
     if (nearly(*ours, keys)) return;
@@ -65,13 +73,15 @@ static void follow_softmax_scale(Model *m, uint32_t layer, double keys) {
     m->unfold[layer] = keys / *ours;
 }
 
+/* Some architectures of llama.cpp serve a dense family and one with experts; the key tells them apart. */
 static bool has_experts(const Checkpoint *c) {
     uint64_t n;
     return arch_get_u64(c, "expert_count", &n) && n > 0;
 }
 
-/* A GGUF of ours carries the config.json of the same model. But llama.cpp runs what the GGUF's own keys say:
- * where somebody has edited those since (gguf_set_metadata.py), they hold, and the config.json is dropped. */
+/* Compares the spec from config.json with the one from the GGUF's own keys. llama.cpp runs what the keys say:
+ * where somebody has edited them since the export (gguf_set_metadata.py), they hold, and config.json is
+ * dropped. If the keys cannot be read as a spec, config.json stays. */
 static void follow_keys(Model *m, const char *arch) {
     Model keys = {.source = m->source, .family = family_by_gguf_arch(arch, has_experts(m->source))};
     if (spec_from_gguf(&keys, m->source, NULL)) {
@@ -95,6 +105,9 @@ static void follow_keys(Model *m, const char *arch) {
 
 /* ---- the two ways to a spec ---- */
 
+/* The family is first found by the architecture, which says how the tensors are called. If a config.json
+ * travels in the GGUF and its tensors have the same names, its family takes over, because it says more about
+ * the model. */
 static bool read_gguf(Model *m, Error *e) {
     const Checkpoint *c = m->source;
     const char *arch = meta_string(c, "general.architecture", NULL);
@@ -124,6 +137,7 @@ static bool read_gguf(Model *m, Error *e) {
     return true;
 }
 
+/* config.json is all that is needed: model_type names the family. */
 static bool read_hf(Model *m, Error *e) {
     const Checkpoint *c = m->source;
     m->config = checkpoint_json(c, CONFIG_FILE, e);
@@ -140,8 +154,8 @@ static bool read_hf(Model *m, Error *e) {
     return spec_from_config(m, m->config, e) || error_place(e, "%s", c->path);
 }
 
-/* Every layer has tensors. Checked before tables of n_layers rows are made, so that a file cannot ask for
- * gigabytes by claiming four billion layers. */
+/* Refuses more layers than the file has tensors, since every layer has at least one. This is checked before
+ * tables of n_layers rows are made, so that a damaged file cannot ask for gigabytes. */
 static bool check_layer_count(const Model *m, Error *e) {
     if (m->config_only || m->spec.n_layers <= m->source->n_tensors) return true;
     return error_set(e, ERR_INPUT, "%s: %u layers are claimed, but there are only %zu tensors",
@@ -150,6 +164,7 @@ static bool check_layer_count(const Model *m, Error *e) {
 
 /* ---- opening ---- */
 
+/* Binds the tensors, with the types that a GGUF of derope's kept for those that were widened. */
 static bool bind(Model *m, Error *e) {
     json_t *dtypes = NULL;
     size_t n;
@@ -160,7 +175,8 @@ static bool bind(Model *m, Error *e) {
     return ok;
 }
 
-/* Weights packed by a quantization_config are seen through a view, if their kind is one that is read. */
+/* Sets m->weights to the tensors that will be bound. Weights packed by a quantization_config are seen through
+ * a view, if their kind is one that is read. */
 static bool open_quantized(Model *m, Error *e) {
     m->weights = m->source;
     if (m->config_only || m->source->format == FORMAT_GGUF) return true;
@@ -169,6 +185,8 @@ static bool open_quantized(Model *m, Error *e) {
     return true;
 }
 
+/* Both ways to open a model. With `config_only` no tensor is looked at. On failure everything that was made
+ * so far is released, and the reason is in `e`. */
 static Model *open_model(Checkpoint *source, bool config_only, Error *e) {
     Model *m = xcalloc(1, sizeof *m);
     Error reason = {0};
@@ -196,6 +214,7 @@ Model *model_open(Checkpoint *source, Error *e) {
     return open_model(source, false, e);
 }
 
+/* The table of tensors is empty but indexed, so that model_set_tensor can add to it. */
 Model *model_open_config(Checkpoint *source, Error *e) {
     Model *m = open_model(source, true, e);
     if (m) model_index_tensors(m); /* training adds the tensors */

@@ -1,5 +1,7 @@
-/* What architectures ask of a model. Each function looks at the spec alone, or compares it with what the
- * family or the source was; none changes anything. */
+/* Questions about a model that families and carriers ask before an export: can this architecture express that
+ * model? Each function looks at the spec alone, or compares it with what the family or the source was; none
+ * changes anything. Functions that take `why` write the reason for a refusal into it, as the rest of a
+ * sentence that begins with the architecture's name. */
 #include "surgery/model_traits.h"
 
 #include <stdarg.h>
@@ -7,6 +9,7 @@
 
 #include "surgery/rope_frequencies.h"
 
+/* Always returns false, so that a test can end with `return refuse_because(...)`. */
 bool refuse_because(char *why, size_t size, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
@@ -22,11 +25,13 @@ bool model_all_layers(const Model *m, bool (*test)(const Model *m, const LayerSp
     return true;
 }
 
+/* Partial rotation does not count: only a few architectures have a key for it. */
 bool layer_rotates(const Model *m, const LayerSpec *l) {
     (void)m;
     return l->position == POSITION_ROPE;
 }
 
+/* NoPE: queries and keys are not rotated at all. */
 bool layer_is_nope(const Model *m, const LayerSpec *l) {
     (void)m;
     return l->position == POSITION_NOPE;
@@ -68,6 +73,7 @@ const LayerSpec *model_layer_by_window(const Model *m, bool windowed) {
     return NULL;
 }
 
+/* The window of the first layer that has one, in tokens; 0 if none has. */
 uint32_t model_window(const Model *m) {
     const LayerSpec *l = model_layer_by_window(m, true);
     return l ? l->window : 0;
@@ -81,6 +87,7 @@ bool model_has_one_window_size(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* For architectures that have a key for the window but no list of layers. */
 bool model_has_one_window(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].window != m->spec.layers[0].window)
@@ -96,6 +103,7 @@ bool model_has_one_softmax_scale(const Model *m) {
     return true;
 }
 
+/* Granite's multipliers, which most architectures have no keys for. */
 bool model_has_no_multipliers(const Model *m) {
     return m->spec.embedding_scale == 1 && m->spec.residual_scale == 1 && m->spec.logit_scale == 1;
 }
@@ -106,6 +114,8 @@ bool model_has_sinks(const Model *m) {
     return m->spec.layers[0].sinks && !m->neutral_sinks;
 }
 
+/* One layer with norms is enough, because an architecture has them in all layers or has no tensors for them.
+ */
 bool model_has_qk_norm(const Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].q_norm != QK_NORM_NONE || m->spec.layers[i].k_norm != QK_NORM_NONE) return true;
@@ -159,13 +169,15 @@ bool model_rotation_can_be_scaled_away(const Model *m, char *why, size_t size) {
     return true;
 }
 
-/* Its base is what a configuration states as rope_theta. */
+/* The first layer that a rope scaling reaches. Its base is what a configuration states as rope_theta. */
 const LayerSpec *model_scaled_layer(const Model *m) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (is_scaled(m, &m->spec.layers[i])) return &m->spec.layers[i];
     return &m->spec.layers[0];
 }
 
+/* Whether all layers that rotate by the main rotation agree; layers with a window do not count in families
+ * that give these a base of their own (is_scaled). */
 bool model_has_one_main_rotation(const Model *m, const LayerSpec **found) {
     *found = NULL;
     bool same = true;
@@ -178,7 +190,8 @@ bool model_has_one_main_rotation(const Model *m, const LayerSpec **found) {
     return same;
 }
 
-/* The order of the questions is that of the block, so that the first reason given is the most telling one. */
+/* The block of Llama, which most of the borrowed architectures have. The order of the questions is that of
+ * the block, so that the first reason given is the most telling one. */
 bool model_has_standard_layers(const Model *m, char *why, size_t size) {
     const ModelSpec *s = &m->spec;
     if (s->norm != NORM_RMS || s->unit_offset_norm) return refuse_because(why, size, "supports RMSNorm only");
@@ -216,6 +229,7 @@ bool model_has_uniform_experts(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* A plain MLP in every layer, beside what model_has_standard_layers asks. */
 bool model_has_standard_dense_layers(const Model *m, char *why, size_t size) {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].n_experts) return refuse_because(why, size, "has no experts");

@@ -1,6 +1,8 @@
-/* The common part of reading a config.json. Its steps are the parts of this file: sizes and heads, activation
- * and biases, and for each layer the rotation. What is particular to a family is added by its hook at the
- * end. */
+/* The common part of reading a config.json: from transformers' keys to a ModelSpec. model_open.c calls
+ * spec_from_config with the family set. The steps are the parts of this file: sizes and heads, activation and
+ * biases, and for each layer the rotation. What is particular to a family is added by its hook (HfClass.read)
+ * at the end. Absent keys have the defaults of transformers' configuration classes, which the family's table
+ * holds. */
 #include "surgery/spec_config.h"
 
 #include <math.h>
@@ -14,7 +16,8 @@ enum { MAX_LAYERS = 4096 }; /* a bound for allocations: a real model has at most
 
 /* ---- rotation ---- */
 
-/* By transformers' rope_type. No name at all means no scaling. */
+/* Finds the kind of scaling by transformers' rope_type. No name, or "default", means no scaling; false for an
+ * unknown name. */
 static bool scaling_kind(const char *name, RopeScalingKind *out) {
     if (!name || strcmp(name, "default") == 0) {
         *out = ROPE_SCALING_NONE;
@@ -29,8 +32,8 @@ static bool scaling_kind(const char *name, RopeScalingKind *out) {
     return false;
 }
 
-/* The attention factor that the keys mscale and mscale_all_dim stand for (DeepSeek's YaRN); 0: the default.
- */
+/* The attention factor that the keys mscale and mscale_all_dim stand for (DeepSeek's YaRN): the ratio of
+ * YaRN's formula with either of them. 0 means that the default holds. */
 static double mscale_factor(double factor, double mscale, double all_dim) {
     if (mscale == 0 || all_dim == 0 || factor <= 1) return 0;
     return (0.1 * mscale * log(factor) + 1) / (0.1 * all_dim * log(factor) + 1);
@@ -86,8 +89,9 @@ static bool read_longrope(Model *m, const json_t *config, const json_t *rope, ui
     return r->long_factors != NULL;
 }
 
-/* `rope` is the mapping rope_scaling, or rope_parameters, or the part of it that is meant for the layer's
- * type. `config` is the whole configuration, which may state the original context too. */
+/* Reads one kind of scaling with its numbers. `rope` is the mapping rope_scaling, or rope_parameters, or the
+ * part of it that is meant for the layer's type. `config` is the whole configuration, which may state the
+ * original context too. */
 static bool read_scaling(Model *m, const json_t *config, const json_t *rope, uint32_t rotary_dim,
                          RopeScaling *r, Error *e) {
     uint32_t context = m->spec.context;
@@ -181,6 +185,8 @@ static bool read_heads(const Family *f, const json_t *config, const ModelSpec *s
     return true;
 }
 
+/* The sizes that every model has to state. Only the number of columns of the MLP and the context may be left
+ * to the family. */
 static bool read_sizes(Model *m, const json_t *config, LayerSpec *l, Error *e) {
     ModelSpec *s = &m->spec;
     const char *ffn = config_key(m->family, "intermediate_size");
@@ -206,6 +212,7 @@ static void read_biases(const Family *f, const json_t *config, LayerSpec *l) {
     if (f->hf.quirks & HF_MLP_BIAS_KEY) json_get_bool(config, "mlp_bias", &l->mlp_bias);
 }
 
+/* An absent key leaves the family's default in `*out`. */
 static bool read_activation(const Family *f, const json_t *config, Activation *out, Error *e) {
     const char *key = config_key(f, "hidden_act"), *name = json_get_string(config, key);
     if (!name || activation_from_hf(name, out)) return true;
@@ -234,6 +241,8 @@ static bool check_types(const json_t *config, Error *e) {
     return true;
 }
 
+/* The spec is built in three steps: the family's defaults, then what all layers have in common, then each
+ * layer's rotation. */
 bool spec_from_config(Model *m, const json_t *config, Error *e) {
     const Family *f = m->family;
     ModelSpec *s = &m->spec;

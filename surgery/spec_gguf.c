@@ -16,7 +16,8 @@
 /* ---- sizes ---- */
 
 /* The vocabulary is as large as the embedding has rows. The tokenizer has to have as many tokens: llama.cpp
- * refuses a file in which the two differ. */
+ * refuses a file in which the two differ. Without output.weight the embedding is the output matrix as well.
+ */
 static bool read_vocabulary(ModelSpec *s, const Checkpoint *c, Error *e) {
     const Tensor *embed = checkpoint_find(c, "token_embd.weight");
     if (!embed || embed->rank != 2)
@@ -39,7 +40,8 @@ static bool read_optional(const Checkpoint *c, const char *suffix, uint32_t low,
     return !arch_find(c, suffix) || arch_read_u32(c, suffix, low, high, out, e);
 }
 
-/* n_heads is read already. key_length is head_dim; where it is absent, heads divide the hidden size. */
+/* Heads of attention and their size; n_heads is read already. key_length is head_dim; where it is absent,
+ * heads divide the hidden size. llama.cpp allows values of another length than keys, the spec does not. */
 static bool read_heads(const ModelSpec *s, const Checkpoint *c, LayerSpec *l, Error *e) {
     l->n_kv_heads = l->n_heads;
     l->head_dim = s->hidden_size / l->n_heads;
@@ -74,6 +76,8 @@ static bool read_experts(const Model *m, const Checkpoint *c, LayerSpec *l, Erro
            read_optional(c, "expert_feed_forward_length", 1, 1 << 22, &l->ffn_dim, e);
 }
 
+/* The upper limits lie far above real models. They keep products of sizes within 64 bits whatever a file
+ * says. */
 static bool read_sizes(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
     ModelSpec *s = &m->spec;
     if (!arch_read_u32(c, "block_count", 1, 512, &s->n_layers, e) ||
@@ -87,13 +91,13 @@ static bool read_sizes(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
 
 /* ---- Llama 3's scaling, from a table of divisors ---- */
 
-/* The original context that a table of divisors was computed from, which the file does not state.
- *
- * `plain` has the unscaled frequencies. In Llama 3's formula a frequency between the two bands is
- * interpolated, with a weight that depends on wavelength and original context; so one such element is enough
- * to solve for the context. If no element lies between the bands, every context between two bounds gives the
- * same table: above the longest wavelength that stays and below the shortest that is divided (times the
- * band's factor). Then 8192 is taken if it is allowed, for Llama 3 has it, and otherwise the middle. */
+/* The original context that a table of divisors was computed from, which the file does not state. `plain` has
+ * the n unscaled frequencies, `r` the factor and the bands. In Llama 3's formula a frequency between the two
+ * bands is interpolated, with a weight that depends on wavelength and original context, so one such element
+ * is enough to solve for the context. If no element lies between the bands, every context between two bounds
+ * gives the same table: above the longest wavelength that stays and below the shortest that is divided (times
+ * the band's factor). Then 8192 is taken if it is allowed, because Llama 3 has it, and otherwise the middle.
+ */
 static double original_context(const double *plain, const float *divisors, uint64_t n, const RopeScaling *r) {
     double above = 0, below = INFINITY;
     for (uint64_t i = 0; i < n; i++) {
@@ -210,6 +214,7 @@ static bool read_longrope(Model *m, const Checkpoint *c, LayerSpec *l, Error *e)
 
 /* ---- scaling by keys ---- */
 
+/* Whether a string of the file, which has no terminating NUL, is `text`. */
 static bool is_text(const char *bytes, size_t len, const char *text) {
     return bytes && len == strlen(text) && memcmp(bytes, text, len) == 0;
 }

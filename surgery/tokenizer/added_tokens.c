@@ -1,14 +1,16 @@
 /* Searching a text for added tokens, as HF `tokenizers` does (AddedVocabulary): from left to right, at each
- * place the longest token, by a trie. llama.cpp's rules are the same for the tokens that its loader produces.
- */
+ * place the longest token, by a trie of bytes. llama.cpp's rules are the same for the tokens that load_gguf.c
+ * produces. encode.c searches twice: in the original text, and in normalised text for tokens with the option
+ * `normalized`; each search has a trie of its own. */
 #include "surgery/tokenizer/added_tokens.h"
 
 #include <stdlib.h>
 
 #include "surgery/tokenizer/unicode.h"
 
-/* A node of the trie. The children of a node form a linked list: there are few added tokens, and the table
- * `starts` rules out most places of a text before the trie is entered. */
+/* A node of the trie. Node 0 is the root, so 0 can mean "none" for children. The children of a node form a
+ * linked list: there are few added tokens, and the table `starts` rules out most places of a text before the
+ * trie is entered. */
 struct TrieNode {
     uint8_t byte;   /* by which its parent leads here */
     int32_t token;  /* index of the added token that ends here; -1: none */
@@ -34,8 +36,8 @@ static uint32_t add_node(Trie *trie, struct TrieNode node) {
     return trie->n++;
 }
 
-/* Adds a text that ends at the added token of index `token`. Of several tokens of the same text the first one
- * stays. */
+/* Adds a text of n bytes that ends at the added token of index `token`. Of several tokens of the same text
+ * the first one stays. New nodes go to the front of their parent's list. */
 static void trie_add(Trie *trie, const char *text, size_t n, int32_t token) {
     if (n == 0) return;
     if (!trie->n) add_node(trie, (struct TrieNode){.token = -1});
@@ -53,6 +55,7 @@ static void trie_add(Trie *trie, const char *text, size_t n, int32_t token) {
     if (trie->nodes[at].token < 0) trie->nodes[at].token = token;
 }
 
+/* Builds both tries once the tokenizer is complete. `normalizers` NULL: texts are taken as they are. */
 bool added_tokens_index(AddedTokens *a, const NormalizerList *normalizers, Error *e) {
     for (size_t i = 0; i < a->n; i++) {
         const AddedToken *token = &a->tokens[i];
@@ -90,13 +93,15 @@ static const AddedToken *longest_at(const AddedTokens *a, const Trie *trie, cons
     return best;
 }
 
-/* Whether text[from, to) is not touched by a letter, digit or other character of words. */
+/* Whether text[from, to) has no letter, digit or other word character directly before or behind it, which the
+ * option single_word demands. */
 static bool stands_alone(const char *text, size_t n, size_t from, size_t to) {
     size_t len;
     return !(from > 0 && is_word_char(previous_char(text, from, &len))) &&
            !(to < n && is_word_char(next_char(text + to, n - to, &len)));
 }
 
+/* The sink receives the text between tokens and the tokens themselves in the order of the text. */
 bool added_tokens_cut(const AddedTokens *a, const Trie *trie, const char *text, size_t n, AddedTokenSink sink,
                       void *context, Error *e) {
     size_t done = 0; /* up to here the text has been handed on */

@@ -1,12 +1,13 @@
-/* SentencePiece's precompiled_charsmap. The bytes are: the size of a trie (32 bits), the trie, and the
- * replacement texts, each ended by a NUL. The trie maps a text to the offset of its replacement. It is a
- * double array as the library darts-clone writes it: an array of 32-bit units, in which the child of a node
- * by byte c lies at place (base of the node) ^ c. The bits of a unit:
+/* SentencePiece's precompiled_charsmap, a table that replaces characters before a text is cut (its nmt_nfkc
+ * rules, for example). The bytes are: the size of a trie (32 bits), the trie, and the replacement texts, each
+ * ended by a NUL. The trie maps a text to the offset of its replacement. It is a double array as the library
+ * darts-clone writes it: an array of 32-bit units, in which the child of a node by byte c lies at place (base
+ * of the node) ^ c.
  *
- *   0-7 and 31   the label: the byte by which the unit is reached. Bit 31 is only set in units that hold a
- * value, which therefore never match a byte 8            a value hangs below this unit, at its base 9 the
- * base is shifted by 8 bits more 10-31        the base, as a distance from the unit's own place 0-30 in a
- * unit that holds a value: that value
+ * A unit that is a node has the byte by which it is reached in bits 0 to 7, a flag in bit 8 (a value hangs
+ * below it, at its base), a flag in bit 9 (its base is shifted by 8 bits more), and the base as a distance
+ * from its own place in bits 10 to 31. A unit that holds a value has bit 31 set and the value in bits 0 to
+ * 30. Bit 31 counts as part of the label, so that a value never matches a byte.
  *
  * The bytes come from a file and may be anything, so each access is checked (unit_at). */
 #include "surgery/tokenizer/charsmap.h"

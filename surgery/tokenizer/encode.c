@@ -1,10 +1,8 @@
-/* The way of a text through a tokenizer. Each step hands what it makes to a sink, the next step, so that
- * nothing is stored between them:
- *
- *   added_tokens_cut (original text) -> encode_segment -> normalise
- *     -> added_tokens_cut (normalised text) -> encode_normalized -> split_pieces -> encode_piece ->
- * piece_encode
- */
+/* The way of a text through a tokenizer, in the five steps that tokenizer_state.h lists. tokenizer.c calls
+ * this for whole texts and text_stream.c for parts. Each step hands what it makes to a sink, which is the
+ * next step, so that nothing is stored between them. The calls are nested in this order: added_tokens_cut on
+ * the original text, encode_segment (normalises), added_tokens_cut on the normalised text, encode_normalized,
+ * split_pieces, encode_piece, and piece_encode, which appends the tokens. */
 #include "surgery/tokenizer/encode.h"
 
 #include <string.h>
@@ -14,6 +12,7 @@
 #include "surgery/tokenizer/piece.h"
 #include "surgery/tokenizer/unicode.h"
 
+/* The state of encoding one text, handed to all sinks. */
 typedef struct Encoder {
     const Tokenizer *t;
     TokenList *out;
@@ -57,7 +56,8 @@ static bool encode_piece(void *context, const char *piece, size_t n, Error *e) {
     return piece_encode(x->t, piece + start, n - start, x->out, e);
 }
 
-/* Step 4, behind the second search for added tokens. */
+/* Step 4, the sink of the second search for added tokens: a token is appended, text between tokens is cut
+ * into pieces. */
 static bool encode_normalized(void *context, const char *text, size_t n, bool first, const AddedToken *token,
                               Error *e) {
     Encoder *x = context;
@@ -66,7 +66,8 @@ static bool encode_normalized(void *context, const char *text, size_t n, bool fi
     return true;
 }
 
-/* Steps 2 and 3, behind the first search for added tokens. */
+/* Steps 2 and 3, the sink of the first search for added tokens: a token is appended, text between tokens is
+ * normalised and searched again. */
 static bool encode_segment(void *context, const char *text, size_t n, bool first, const AddedToken *token,
                            Error *e) {
     Encoder *x = context;
@@ -86,6 +87,8 @@ static bool encode_segment(void *context, const char *text, size_t n, bool first
     return added_tokens_cut(&x->t->added, &x->t->added.in_normalized, text, n, encode_normalized, x, e);
 }
 
+/* `before` is the number of bytes of the text before this part. It is 0 for the beginning, where markers and
+ * spaces are put in front. */
 bool encode_part(const Tokenizer *t, const char *text, size_t n, uint64_t before, TokenList *out, Error *e) {
     /* Everything behind this check may rely on valid UTF-8. */
     size_t valid = text_utf8_prefix(text, n);

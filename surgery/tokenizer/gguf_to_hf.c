@@ -1,7 +1,8 @@
-/* From GGUF keys to HF's files. The file tokenizer.json is built part by part so that HF `tokenizers` gives
- * the tokens that llama.cpp gives, apart from the differences in README.md. BPE can be written: byte-level
- * ("gpt2"), whose merges are in the GGUF, and SentencePiece's ("llama"), whose merges are computed from
- * scores. Unigram models are not written. */
+/* From GGUF keys to the tokenizer files of a folder. export_hf.c calls tokenizer_from_gguf when a GGUF that
+ * carries no tokenizer files in keys becomes a folder. tokenizer.json is built part by part so that HF
+ * `tokenizers` gives the tokens that llama.cpp gives, apart from the differences in README.md. BPE can be
+ * written: byte-level ("gpt2"), whose merges are in the GGUF, and SentencePiece's ("llama"), whose merges are
+ * computed from scores. Unigram models are not written. */
 #include "surgery/tokenizer/gguf_to_hf.h"
 
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "surgery/tokenizer/pre_tokenizers.h"
 #include "surgery/tokenizer/unicode.h"
 
+/* The GGUF that is converted, with what several parts need of it. */
 typedef struct Source {
     const Checkpoint *c;
     const char **tokens; /* (n): their texts as C strings */
@@ -21,6 +23,7 @@ typedef struct Source {
     bool spm; /* SentencePiece's BPE, not byte-level BPE */
 } Source;
 
+/* Writes null for a token that the GGUF does not have: an absent key would mean the default of the class. */
 void tokenizer_ids_to_config(const Checkpoint *c, json_t *config) {
     for (int i = 0; i < N_SPECIAL_ROLES; i++) {
         const SpecialTokenRole *role = &special_token_roles[i];
@@ -31,7 +34,8 @@ void tokenizer_ids_to_config(const Checkpoint *c, json_t *config) {
     }
 }
 
-/* The texts of all tokens. JSON and C strings cannot hold a NUL, so a token with one is an error. */
+/* Copies the texts of all tokens into the arena as C strings. JSON and C strings cannot hold a NUL, so a
+ * token with one is an error. */
 static bool read_tokens(Source *s, Arena *a, Error *e) {
     const MetaEntry *m = meta_find(s->c, "tokenizer.ggml.tokens");
     s->n = m->count;
@@ -47,7 +51,7 @@ static bool read_tokens(Source *s, Arena *a, Error *e) {
     return true;
 }
 
-/* A PieceType; without the key all tokens are normal. */
+/* The PieceType of token i; without the key all tokens are normal. */
 static int token_type(const Source *s, size_t i) {
     const MetaEntry *m = meta_find(s->c, "tokenizer.ggml.token_type");
     double type;
@@ -56,7 +60,8 @@ static int token_type(const Source *s, size_t i) {
 
 /* ---- tokenizer.json: vocabulary and merges ---- */
 
-/* The tokens that llama.cpp searches in text. All but user-defined ones are special. */
+/* "added_tokens": the tokens that llama.cpp searches in text (control, user-defined and unknown ones). All
+ * but user-defined ones are special. */
 static json_t *added_tokens(const Source *s) {
     const MetaEntry *types = meta_find(s->c, "tokenizer.ggml.token_type");
     json_t *list = json_array();
@@ -70,7 +75,8 @@ static json_t *added_tokens(const Source *s) {
     return list;
 }
 
-/* {text: id}. Of several tokens with one text the last one stays, since an object has each key once. */
+/* "model.vocab", {text: id}. Of several tokens with one text the last one stays, since an object has each key
+ * once. */
 static json_t *vocabulary(const Source *s) {
     json_t *v = json_object();
     for (size_t i = 0; i < s->n; i++)
@@ -113,8 +119,9 @@ static int by_score(const void *a, const void *b) {
     return x->right < y->right ? -1 : x->right > y->right;
 }
 
-/* ["left right", ...]. Only normal tokens are merged; control tokens are never made from text, and byte
- * tokens stand for characters that have no other. */
+/* "model.merges" of SentencePiece's BPE, ["left right", ...], made from the scores. Only normal tokens are
+ * merged; control tokens are never made from text, and byte tokens stand for characters that have no other.
+ */
 static json_t *merges_from_scores(const Source *s, const json_t *vocab) {
     const MetaEntry *scores = meta_find(s->c, "tokenizer.ggml.scores");
     Merge *merges = NULL;
@@ -157,13 +164,14 @@ static json_t *byte_level(bool use_regex) {
                      "use_regex", use_regex);
 }
 
-/* A Split whose matches are pieces of their own. */
+/* A Split by an expression, whose matches become pieces of their own. */
 static json_t *split_at(const char *expression) {
     return json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", expression, "behavior",
                      "Isolated", "invert", 0);
 }
 
-/* The steps of a cut as a Sequence. It has to have a ByteLevel; the cuts without one get it at the end. */
+/* The steps of a cut (pre_tokenizers.h) as a Sequence. The last step has to turn bytes into GPT-2's
+ * characters, so cuts without a ByteLevel get one at the end that does not cut. */
 static json_t *pre_tokenizer(const PreTokenizerCut *cut) {
     json_t *list = json_array();
     bool bytes = false;
@@ -186,7 +194,7 @@ static json_t *pre_tokenizer(const PreTokenizerCut *cut) {
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
 }
 
-/* The pre-tokenizer that the GGUF names; GPT-2's, with a notice, if the name is not known. */
+/* The pre-tokenizer that the GGUF names; GPT-2's, with a notice, if derope does not know the name. */
 static const PreTokenizer *find_pre(const Source *s, const ConversionTarget *to) {
     const char *name = meta_string(s->c, "tokenizer.ggml.pre", NULL);
     const PreTokenizer *p = pre_tokenizer_named(name);
@@ -198,8 +206,9 @@ static const PreTokenizer *find_pre(const Source *s, const ConversionTarget *to)
     return &pre_tokenizers[0];
 }
 
-/* Normalizer and decoder of SentencePiece's BPE: a marker in front of the text and for each space, and back
- * again. */
+/* Sets normalizer, pre_tokenizer and decoder of SentencePiece's BPE: a marker in front of the text and for
+ * each space when encoding, and back again when decoding. The parts are those that transformers writes for
+ * Llama 2. */
 static void set_spm_parts(const Source *s, json_t *root) {
     bool prefix = true;
     meta_bool(s->c, "tokenizer.ggml.add_space_prefix", &prefix);
@@ -239,8 +248,8 @@ static void put_text(json_t *list, const char *bos, const char *eos, const char 
     if (eos) put_piece(list, eos, NULL, type_id);
 }
 
-/* The special token that `flag` asks for, and its entry in the table of special tokens; NULL if it asks for
- * none. */
+/* The special token that the boolean key `flag` asks for (`fallback` where it is absent), whose id is in
+ * `key`. Adds it to the table of special tokens. NULL if it is not asked for or does not exist. */
 static const char *wanted_special(const Source *s, const char *flag, bool fallback, const char *key,
                                   json_t *table) {
     uint64_t id;
@@ -270,7 +279,8 @@ static json_t *post_processor(const Source *s, bool adds_bos) {
     return json_null();
 }
 
-/* The member "model". NULL with an error. */
+/* The member "model"; NULL with an error. SentencePiece's BPE has an unknown token and falls back on bytes,
+ * byte-level BPE needs neither. */
 static json_t *bpe_model(const Source *s, bool ignore_merges, Error *e) {
     json_t *vocab = vocabulary(s), *merges = s->spm ? merges_from_scores(s, vocab) : stored_merges(s, e);
     if (!merges) {
@@ -307,7 +317,8 @@ static json_t *build_tokenizer(const Source *s, const ConversionTarget *to, Erro
 
 /* ---- the files ---- */
 
-/* tokenizer_config.json, and special_tokens_map.json in `*map`. */
+/* tokenizer_config.json, and special_tokens_map.json in `*map`. Both name the special tokens by text. The
+ * class PreTrainedTokenizerFast takes everything else from tokenizer.json. */
 static json_t *build_config(const Source *s, const ConversionTarget *to, json_t **map) {
     json_t *c = json_object();
     *map = json_object();
@@ -336,6 +347,8 @@ static void set_file(Checkpoint *out, const char *name, json_t *value, int inden
     json_decref(value);
 }
 
+/* A tokenizer that cannot be written is no error: the folder gets the weights, and a notice says what is
+ * missing. */
 bool tokenizer_from_gguf(const Checkpoint *c, const ConversionTarget *to, Checkpoint *out, Error *e) {
     const char *model = meta_string(c, "tokenizer.ggml.model", NULL);
     const MetaEntry *tokens = meta_find(c, "tokenizer.ggml.tokens");

@@ -1,6 +1,11 @@
 /* Loading the steps around the model of a tokenizer.json: normalizer, pre_tokenizer, post_processor and
- * decoder. Each of these four parts is an object with a "type", or a "Sequence" of such objects. A table for
- * each part lists the types that are supported; others are refused by name. */
+ * decoder. load_json.c calls tokenizer_load_steps once the vocabulary is there; the steps go into the lists
+ * of the Tokenizer (normalize.h, split.h), which encode.c and decode.c run. Each of the four parts is an
+ * object with a "type", or a "Sequence" of such objects. A table for each part lists the types that are
+ * supported; others are refused by name.
+ *
+ * To support another type, write its load function and add a row to the table of its part. Members that are
+ * missing have the defaults of HF `tokenizers`. */
 #include "surgery/tokenizer/load_json_steps.h"
 
 #include <string.h>
@@ -17,7 +22,7 @@ typedef struct Loader {
     Error *e;
 } Loader;
 
-/* A type that is supported. */
+/* A type that is supported: its name, the function that reads it, and constants for that function. */
 typedef struct Step {
     const char *type;
     /* Reads the object `o` of this type and adds what it says to the tokenizer. */
@@ -28,20 +33,22 @@ typedef struct Step {
     bool invert;            /* load_pattern */
 } Step;
 
-/* One of the four parts. */
+/* One of the four parts of tokenizer.json. */
 typedef struct Part {
     const char *name;    /* for messages */
     const char *members; /* the key with the steps of a Sequence */
     const Step *steps;   /* the supported types, ended by one without a name */
 } Part;
 
-/* Sets the error for something that is not supported. Returns false. */
+/* Sets the error for something that is not supported: `what` describes it, `value` is the text in the file or
+ * NULL. Returns false. */
 static bool refuse(const Loader *l, const char *what, const char *value) {
     return error_set(l->e, ERR_INPUT, "%s: %s '%.60s' is not supported", l->where, what,
                      value ? value : "(none)");
 }
 
-/* Loads a part, or a step of a Sequence. A part that is missing or null has no steps. */
+/* Loads a part, or a step of a Sequence; Sequences may be nested. A part that is missing or null has no
+ * steps. */
 static bool load_part(const Loader *l, const json_t *o, const Part *part) {
     if (!o || json_is_null(o)) return true;
     const char *type = json_get_string(o, "type");
@@ -56,7 +63,7 @@ static bool load_part(const Loader *l, const json_t *o, const Part *part) {
     return refuse(l, part->name, type);
 }
 
-/* Texts of the file live as long as the tokenizer. */
+/* Copies a text of the file into the tokenizer's memory: the JSON value is released after loading. */
 static char *copy_text(const Loader *l, const char *text) {
     return arena_strdup(&l->t->arena, text);
 }
@@ -73,7 +80,7 @@ static Pattern *load_expression(const Loader *l, const json_t *o) {
 
 /* ---- normalizer ---- */
 
-/* UTF8PROC_STABLE: keep to the stability policy of Unicode's normal forms. */
+/* NFC, NFD, NFKC, NFKD (UAX #15). UTF8PROC_STABLE keeps to the stability policy of Unicode's normal forms. */
 static bool load_unicode(const Loader *l, const json_t *o, const Step *row) {
     (void)o;
     return normalizers_add(&l->t->normalizers,
@@ -81,12 +88,13 @@ static bool load_unicode(const Loader *l, const json_t *o, const Step *row) {
                            l->where, l->e);
 }
 
-/* The functions below read one type each. Members that are missing have HF's defaults. */
+/* Lowercase: has no options. */
 static bool load_lowercase(const Loader *l, const json_t *o, const Step *row) {
     (void)o, (void)row;
     return normalizers_add(&l->t->normalizers, (Normalizer){.apply = normalize_lowercase}, l->where, l->e);
 }
 
+/* Strip: removes white space at either end, or at both. */
 static bool load_strip(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     Normalizer z = {.apply = normalize_strip,
@@ -95,6 +103,7 @@ static bool load_strip(const Loader *l, const json_t *o, const Step *row) {
     return normalizers_add(&l->t->normalizers, z, l->where, l->e);
 }
 
+/* Prepend: puts a text, usually the space marker, in front. */
 static bool load_prepend(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     const char *text = json_get_string(o, "prepend");
@@ -103,6 +112,7 @@ static bool load_prepend(const Loader *l, const json_t *o, const Step *row) {
     return normalizers_add(&l->t->normalizers, z, l->where, l->e);
 }
 
+/* Replace: an expression or a literal text, and what every match becomes. */
 static bool load_replace(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     const char *to = json_get_string(o, "content");
@@ -111,6 +121,7 @@ static bool load_replace(const Loader *l, const json_t *o, const Step *row) {
     return z.pattern && normalizers_add(&l->t->normalizers, z, l->where, l->e);
 }
 
+/* The value of a digit of base64 (RFC 4648, section 4); -1 for other characters. */
 static int base64_digit(char c) {
     return c >= 'A' && c <= 'Z'   ? c - 'A'
            : c >= 'a' && c <= 'z' ? c - 'a' + 26
@@ -120,7 +131,8 @@ static int base64_digit(char c) {
                                   : -1;
 }
 
-/* False if a character is not in the alphabet. Padding may be missing. */
+/* Appends the bytes that base64 text stands for. False if a character is not in the alphabet. Padding may be
+ * missing. */
 static bool decode_base64(const char *s, Buffer *out) {
     uint32_t bits = 0; /* the last four digits, 6 bits each */
     size_t n = strlen(s), digits = 0;
@@ -135,6 +147,7 @@ static bool decode_base64(const char *s, Buffer *out) {
     return true;
 }
 
+/* Precompiled: SentencePiece's table of replacements, in base64 (charsmap.h). */
 static bool load_precompiled(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     const char *text = json_get_string(o, "precompiled_charsmap");
@@ -149,6 +162,7 @@ static bool load_precompiled(const Loader *l, const json_t *o, const Step *row) 
     return z.map && normalizers_add(&l->t->normalizers, z, l->where, l->e);
 }
 
+/* The normalizers that are supported. Others, such as BertNormalizer, are refused. */
 static const Step normalizers[] = {
     {.type = "NFC", .load = load_unicode, .form = UTF8PROC_COMPOSE},
     {.type = "NFD", .load = load_unicode, .form = UTF8PROC_DECOMPOSE},
@@ -164,9 +178,9 @@ static const Step normalizers[] = {
 
 /* ---- pre_tokenizer ---- */
 
-/* Adds a step. ByteLevel turns text into GPT-2's printable characters, and steps behind it (Falcon has some)
- * cut those. Here pieces stay bytes up to the model, so that conversion is only done where such a step
- * exists: before the first of them. */
+/* Adds a step to the pre-tokenizer. ByteLevel turns text into GPT-2's printable characters, and steps behind
+ * it (Falcon has some) cut those. In this tokenizer pieces stay bytes up to the model, so the conversion to
+ * printable characters is only added where such a step exists, before the first of them. */
 static bool add_step(const Loader *l, Splitter s) {
     bool first_behind_bytes = l->t->byte_level && !l->t->printable_pieces;
     l->t->printable_pieces = l->t->byte_level;
@@ -178,7 +192,7 @@ static bool add_step(const Loader *l, Splitter s) {
     return splitters_add(&l->t->splitters, s, l->where, l->e);
 }
 
-/* A type that always cuts by the same expression. */
+/* WhitespaceSplit and Whitespace: types that always cut by the same expression. */
 static bool load_pattern(const Loader *l, const json_t *o, const Step *row) {
     (void)o;
     Splitter s = {.apply = split_by_pattern, .behavior = row->behavior, .invert = row->invert};
@@ -186,7 +200,8 @@ static bool load_pattern(const Loader *l, const json_t *o, const Step *row) {
     return s.pattern && add_step(l, s);
 }
 
-/* The names stand in the order of the enum SplitBehavior. */
+/* Reads "behavior", what becomes of the matches of a Split. The names stand in the order of the enum
+ * SplitBehavior. */
 static bool load_behavior(const Loader *l, const json_t *o, SplitBehavior *out) {
     static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext",
                                         "Contiguous"};
@@ -254,8 +269,8 @@ static bool load_byte_level(const Loader *l, const json_t *o, const Step *row) {
     return true;
 }
 
-/* Vocabularies mark spaces by U+2581; Metaspace could name another character, which no published tokenizer
- * does. */
+/* Refuses a Metaspace with a marker other than U+2581, which vocabularies have for spaces; no published
+ * tokenizer is known to have another. */
 static bool check_marker(const Loader *l, const json_t *o) {
     const char *marker = json_get_string(o, "replacement");
     return !marker || strcmp(marker, space_marker) == 0 || refuse(l, "Metaspace with replacement", marker);
@@ -315,13 +330,14 @@ static const Step pre_tokenizer_steps[] = {
 
 /* ---- post_processor: the special tokens around a text ---- */
 
-/* A type that needs nothing; the tables say why. */
+/* Accepts a type that changes nothing here; the tables below say why for each. */
 static bool load_nothing(const Loader *l, const json_t *o, const Step *row) {
     (void)l, (void)o, (void)row;
     return true;
 }
 
-/* Appends ids to those that are put in front of a text, or behind it. */
+/* Appends ids to those that are put in front of a text, or behind it. Ids come from the file, so each has to
+ * be a token of the vocabulary. */
 static bool add_around(const Loader *l, const json_t *ids, bool after) {
     Tokenizer *t = l->t;
     for (size_t i = 0; i < json_array_size(ids); i++) {
@@ -337,8 +353,9 @@ static bool add_around(const Loader *l, const json_t *ids, bool after) {
     return true;
 }
 
-/* TemplateProcessing: "single" is a list of {"SpecialToken": {"id": name}} and one {"Sequence": ...}, the
- * text; "special_tokens" has the ids of the names. */
+/* TemplateProcessing: "single" is a list of {"SpecialToken": {"id": name}} and one {"Sequence": ...}, which
+ * stands for the text; "special_tokens" has the ids of the names. Special tokens before the Sequence go in
+ * front of a text, the others behind it. "pair", for two texts, is not read. */
 static bool load_template(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     bool after = false;
@@ -365,13 +382,15 @@ static const Step post_processors[] = {
 
 /* ---- decoder ---- */
 
+/* ByteFallback: tokens <0xXX> become bytes. */
 static bool load_decoder_bytes(const Loader *l, const json_t *o, const Step *row) {
     (void)o, (void)row;
     l->t->decode_bytes = true;
     return true;
 }
 
-/* Replace, by a text; an expression could match over several tokens. */
+/* Replace: only of a text, mostly markers by spaces. An expression could match over several tokens, while
+ * decoding goes token by token. */
 static bool load_decoder_replace(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     Tokenizer *t = l->t;
@@ -383,7 +402,8 @@ static bool load_decoder_replace(const Loader *l, const json_t *o, const Step *r
     return true;
 }
 
-/* Strip: "start" and "stop" are how many spaces are removed at either end of the whole text. */
+/* Strip: "start" and "stop" are how many spaces are removed at either end of the whole text. Other
+ * characters, and counts above 64, do not occur and are refused. */
 static bool load_decoder_strip(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     const char *content = json_get_string(o, "content");
@@ -397,6 +417,7 @@ static bool load_decoder_strip(const Loader *l, const json_t *o, const Step *row
     return true;
 }
 
+/* Metaspace: markers become spaces, except for the one that encoding put in front of the text. */
 static bool load_decoder_metaspace(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     l->t->decode_markers = true;
@@ -414,6 +435,7 @@ static const Step decoders[] = {
     {0},
 };
 
+/* The pre_tokenizer is loaded before the decoder, because it says whether the vocabulary is byte-level. */
 bool tokenizer_load_steps(Tokenizer *t, const json_t *root, const char *where, Error *e) {
     static const struct {
         const char *key;

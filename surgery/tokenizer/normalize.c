@@ -1,5 +1,7 @@
 /* The steps that change text before it is cut into pieces. Each is a normalizer of HF `tokenizers` or a rule
- * of SentencePiece's normalizer_spec; the loaders put them together. */
+ * of SentencePiece's normalizer_spec. The loaders (load_json_steps.c, load_gguf.c) put them into the list of
+ * a Tokenizer, and encode.c runs the list over each segment between added tokens. A step receives the text in
+ * a buffer and changes that buffer; the text is valid UTF-8 before and after. */
 #include "surgery/tokenizer/normalize.h"
 
 #include <stdlib.h>
@@ -10,6 +12,7 @@
 
 /* ---- the list ---- */
 
+/* The list takes over the step's pattern, also when it is full and the step is refused. */
 bool normalizers_add(NormalizerList *l, Normalizer z, const char *where, Error *e) {
     if (l->n == MAX_NORMALIZERS) {
         pattern_free(z.pattern);
@@ -24,12 +27,13 @@ void normalizers_free(NormalizerList *l) {
         pattern_free(l->steps[i].pattern);
 }
 
-/* Whether a step puts something in front of a text, which has to happen once for a text that comes in parts.
- */
+/* Whether a step puts something in front of a text, which has to happen only once for a text that comes in
+ * parts. */
 static bool puts_in_front(const Normalizer *z) {
     return z->apply == normalize_prepend || z->apply == normalize_prepend_words;
 }
 
+/* `continues`: text came before this part, so nothing is put in front. */
 bool normalizers_apply(const NormalizerList *l, Buffer *text, bool continues, Error *e) {
     for (size_t i = 0; i < l->n; i++)
         if (!(continues && puts_in_front(&l->steps[i])) && !l->steps[i].apply(&l->steps[i], text, e))
@@ -37,7 +41,7 @@ bool normalizers_apply(const NormalizerList *l, Buffer *text, bool continues, Er
     return true;
 }
 
-/* Makes `changed` the text. */
+/* Replaces the bytes of `text` by those of `changed` and releases the old ones. */
 static void replace_text(Buffer *text, Buffer *changed) {
     buffer_free(text);
     buffer_string(changed); /* its data is not NULL even if the text is empty now */
@@ -46,7 +50,7 @@ static void replace_text(Buffer *text, Buffer *changed) {
 
 /* ---- Unicode normal forms ---- */
 
-/* Appends the normal form of a run of characters. */
+/* Appends the normal form (`form`: options of utf8proc) of a run of n bytes. */
 static bool map_run(const char *run, size_t n, int form, Buffer *out, Error *e) {
     utf8proc_uint8_t *mapped = NULL;
     utf8proc_ssize_t size =
@@ -59,7 +63,8 @@ static bool map_run(const char *run, size_t n, int form, Buffer *out, Error *e) 
 
 /* Most text is ASCII, which no normal form changes; an ASCII letter can only compose with a mark behind it.
  * So only runs of other characters are mapped, each together with the ASCII character before it. A character
- * that HF leaves alone ends a run and is copied as it is, since nothing composes across it there. */
+ * that HF leaves alone (is_unnormalized) ends a run and is copied as it is, since nothing composes across it
+ * there. */
 bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e) {
     const char *s = (char *)text->data;
     size_t n = text->size, done = 0; /* up to `done` the text has been copied to `out` */
@@ -129,6 +134,7 @@ bool normalize_prepend_words(const Normalizer *z, Buffer *text, Error *e) {
     return true;
 }
 
+/* HF's Replace: every match of the pattern becomes z->to. */
 bool normalize_replace(const Normalizer *z, Buffer *text, Error *e) {
     Buffer out = {0};
     const char *s = (char *)text->data;
@@ -150,7 +156,7 @@ bool normalize_replace(const Normalizer *z, Buffer *text, Error *e) {
     return true;
 }
 
-/* HF's Strip, at either or both ends, in place. */
+/* HF's Strip: removes white space at either end, or at both, in place. */
 bool normalize_strip(const Normalizer *z, Buffer *text, Error *e) {
     (void)e;
     const char *s = (char *)text->data;
@@ -164,6 +170,8 @@ bool normalize_strip(const Normalizer *z, Buffer *text, Error *e) {
     return true;
 }
 
+/* Removes all copies of z->to at the end of the text: SentencePiece's markers where it removes extra spaces.
+ */
 bool normalize_strip_end(const Normalizer *z, Buffer *text, Error *e) {
     (void)e;
     size_t n = strlen(z->to);
@@ -172,6 +180,8 @@ bool normalize_strip_end(const Normalizer *z, Buffer *text, Error *e) {
     return true;
 }
 
+/* SentencePiece's remove_extra_whitespaces: no space at either end, and one instead of several within. It
+ * runs before spaces become markers. */
 bool normalize_squeeze(const Normalizer *z, Buffer *text, Error *e) {
     (void)z, (void)e;
     size_t n = 0; /* bytes kept so far; the text is shortened in place */

@@ -46,6 +46,8 @@ static const struct {
     {'h', "0-9a-fA-F"},
 };
 
+/* The members that an escape stands for in Oniguruma; NULL if PCRE2 means the same by it, or if it is no
+ * class. */
 static const char *class_members(char escape) {
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         if (classes[i].escape == escape) return classes[i].members;
@@ -54,7 +56,8 @@ static const char *class_members(char escape) {
 
 static size_t translate_escape(const char *p, size_t n, bool in_class, Buffer *out);
 
-/* Writes the members of a class, in which \p{...} gets its additions too. */
+/* Appends the members of a class. Those that are properties get the additions of newer versions of Unicode
+ * too. */
 static void expand(const char *members, Buffer *out) {
     size_t n = strlen(members);
     for (size_t i = 0; i < n;)
@@ -64,7 +67,8 @@ static void expand(const char *members, Buffer *out) {
             buffer_byte(out, (uint8_t)members[i++]);
 }
 
-/* Writes the escape at p[0] == '\\' for PCRE2 and returns how many bytes of the expression it takes. */
+/* Appends the escape at p[0] == '\\' as PCRE2 has to read it, and returns how many bytes of the expression it
+ * takes. n is the length of the rest of the expression. */
 static size_t translate_escape(const char *p, size_t n, bool in_class, Buffer *out) {
     /* \s becomes [members], or just the members if it stands inside a class. */
     const char *members = n > 1 ? class_members(p[1]) : NULL;
@@ -96,8 +100,8 @@ static size_t translate_escape(const char *p, size_t n, bool in_class, Buffer *o
     return length;
 }
 
-/* Writes a whole expression for PCRE2. Returns NULL, or the name of something that PCRE2 would read
- * differently. */
+/* Appends a whole expression as PCRE2 has to read it. Returns NULL, or the name of something that PCRE2 would
+ * read differently and that cannot be rewritten. */
 static const char *translate(const char *p, size_t n, Buffer *out) {
     bool in_class = false;
     for (size_t i = 0; i < n;) {
@@ -132,6 +136,8 @@ static const char *translate(const char *p, size_t n, Buffer *out) {
 
 /* ---- compiling and matching ---- */
 
+/* Compiles an expression in PCRE2's syntax, with limits, and to machine code where PCRE2 can. `text` is also
+ * named in messages. NULL with an error. */
 static Pattern *compile(const char *text, size_t n, uint32_t options, const char *where, Error *e) {
     int code;
     PCRE2_SIZE offset;
@@ -156,6 +162,8 @@ static Pattern *compile(const char *text, size_t n, uint32_t options, const char
     return p;
 }
 
+/* From Oniguruma's syntax; an expression that cannot be rewritten is refused, because it would cut
+ * differently. */
 Pattern *pattern_compile(const char *text, const char *where, Error *e) {
     Buffer translated = {0};
     const char *foreign = translate(text, strlen(text), &translated);
@@ -182,6 +190,8 @@ void pattern_free(Pattern *p) {
     free(p);
 }
 
+/* Returns 1 with the span of the first match at or behind `at`, 0 if there is none, -1 with an error. The
+ * text was checked to be UTF-8 by encode.c, so PCRE2 need not check it for every search. */
 int pattern_find(const Pattern *p, const char *text, size_t n, size_t at, size_t span[2], Error *e) {
     int found = pcre2_match(p->code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK, p->match, p->limits);
     /* The interpreter keeps its state on the heap, where the limit is higher. */

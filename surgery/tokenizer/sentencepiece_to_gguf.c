@@ -1,7 +1,8 @@
-/* From tokenizer.model to GGUF keys. llama.cpp's converter (convert_hf_to_gguf.py,
- * _create_vocab_sentencepiece) writes the same keys, down to the scores of tokens that have none;
- * tests/peers/test_converter.py compares them. Pieces come first, then the tokens of added_tokens.json and of
- * tokenizer_config.json take their places among them or behind them. */
+/* From tokenizer.model to GGUF keys. Two callers: hf_to_gguf.c, when a folder without tokenizer.json becomes
+ * a GGUF, and load_sentencepiece.c, which loads a tokenizer through these keys. llama.cpp's converter
+ * (convert_hf_to_gguf.py, _create_vocab_sentencepiece) writes the same keys, down to the scores of tokens
+ * that have none; tests/peers/test_converter.py compares them. Pieces come first, then the tokens of
+ * added_tokens.json and of tokenizer_config.json take their places among them or behind them. */
 #include "surgery/tokenizer/sentencepiece_to_gguf.h"
 
 #include <stdio.h>
@@ -20,6 +21,7 @@ static const float no_score = -10000, added_score = -1000;
 
 /* ---- vocabulary ---- */
 
+/* Sets all that the vocabulary has about one id. The text is borrowed. */
 static void put_piece(GgufVocabulary *v, size_t id, const char *text, PieceType type, float score) {
     v->text[id] = text;
     v->len[id] = strlen(text);
@@ -27,15 +29,16 @@ static void put_piece(GgufVocabulary *v, size_t id, const char *text, PieceType 
     v->score[id] = score;
 }
 
-/* Whether a text begins and ends so; without `end` whether it is `start`. */
+/* Whether text `s` begins with `start` and ends with `end`. With `end` NULL, whether it is `start`. */
 static bool has_form(const char *s, const char *start, const char *end) {
     if (!end) return strcmp(s, start) == 0;
     size_t a = strlen(start);
     return strncmp(s, start, a) == 0 && text_ends_with(s + a, end);
 }
 
-/* Some models do not mark their control tokens as special; llama.cpp's converter knows them by their form
- * (does_token_look_special). */
+/* Whether a text looks like a control token. Some models do not mark their control tokens as special;
+ * llama.cpp's converter knows them by their form (does_token_look_special). The second form has full-width
+ * bars, as in DeepSeek's tokens. */
 static bool looks_special(const char *s) {
     static const struct {
         const char *start, *end;
@@ -48,12 +51,12 @@ static bool looks_special(const char *s) {
     return false;
 }
 
-/* Receives an added token. Returning false ends the walk. */
+/* A function that receives an added token. It returns false to end the walk, with an error. */
 typedef bool (*AddedSink)(void *context, uint64_t id, const char *text, bool special, Error *e);
 
 /* Calls `each` for the tokens of added_tokens.json, {text: id}, and then for those of tokenizer_config.json,
  * "added_tokens_decoder": {"id": {"content", "special"}}. The latter also says which are special, so it comes
- * second and overrides the former. */
+ * second and overrides the former. Either value may be NULL. */
 static bool each_added(const json_t *added, const json_t *tokenizer_config, AddedSink each, void *context,
                        Error *e) {
     const char *key;
@@ -89,8 +92,8 @@ typedef struct Counting {
     size_t pieces; /* of tokenizer.model */
 } Counting;
 
-/* Finds how large a vocabulary with all added tokens is. Memory is needed for the largest id, so a file may
- * not name one far behind its pieces. */
+/* An AddedSink that finds how large a vocabulary with all added tokens is. Memory is needed for the largest
+ * id, so a file may not name one far behind its pieces. */
 static bool count_added(void *context, uint64_t id, const char *text, bool special, Error *e) {
     (void)special;
     Counting *c = context;
@@ -102,7 +105,8 @@ static bool count_added(void *context, uint64_t id, const char *text, bool speci
     return true;
 }
 
-/* Puts an added token into the vocabulary. It replaces a piece of the same id. */
+/* An AddedSink that puts a token into the vocabulary. It replaces a piece of the same id. User-defined tokens
+ * are searched in the original text, so their markers become spaces. */
 static bool put_added(void *context, uint64_t id, const char *text, bool special, Error *e) {
     Putting *x = context;
     if (id >= x->v->n)
@@ -114,7 +118,8 @@ static bool put_added(void *context, uint64_t id, const char *text, bool special
     return true;
 }
 
-/* The pieces, and ids without one up to the size of the vocabulary. */
+/* Puts the pieces of tokenizer.model into the vocabulary, and fills ids without a piece up to its size,
+ * because a GGUF has a token for every row of the embedding. */
 static bool read_pieces(GgufVocabulary *v, const SentencePiece *sp, Arena *a, Error *e) {
     if (sp->n > v->n)
         return error_set(e, ERR_INPUT, "tokenizer.model has %zu pieces, the model's vocabulary has %zu",
@@ -133,13 +138,14 @@ static bool read_pieces(GgufVocabulary *v, const SentencePiece *sp, Arena *a, Er
 
 /* ---- keys ---- */
 
-/* Writes the id that tokenizer.model itself names, if no other file named one. */
+/* Writes the id that tokenizer.model itself names under `key`, if no other file named one. -1 means that the
+ * model has no such token. */
 static void write_default_id(Checkpoint *out, const char *key, int32_t id) {
     if (id >= 0 && !meta_find(out, key)) meta_set_u32(out, key, (uint32_t)id);
 }
 
-/* All keys but the chat template. Without other word from tokenizer_config.json, BPE models put BOS in front
- * of a text and unigram models (T5) EOS behind it. */
+/* Writes all keys except the chat template. If tokenizer_config.json says nothing else, BPE models put BOS in
+ * front of a text and unigram models (T5) put EOS behind it. */
 static void write_pieces(const SentencePiece *sp, const GgufVocabulary *v, const json_t *tokenizer_config,
                          const json_t *config, Checkpoint *out) {
     bool unigram = sp->model == PIECES_UNIGRAM, bos = !unigram, eos = unigram;
@@ -167,7 +173,8 @@ static void write_pieces(const SentencePiece *sp, const GgufVocabulary *v, const
 
 /* ---- the whole ---- */
 
-/* What neither llama.cpp nor derope can do with a tokenizer.model, or NULL. */
+/* The property of a tokenizer.model that neither llama.cpp nor derope implements, in words for a message;
+ * NULL if there is none. */
 static const char *unsupported(const SentencePiece *sp) {
     return sp->model == PIECES_WORD   ? "a model of words"
            : sp->model == PIECES_CHAR ? "a model of characters"
@@ -184,12 +191,13 @@ static bool has_unused(const SentencePiece *sp) {
     return false;
 }
 
-/* The files beside tokenizer.model; NULL: there is none. */
+/* The files beside tokenizer.model that add tokens; NULL where there is none. */
 typedef struct Companions {
     json_t *added;            /* added_tokens.json */
     json_t *tokenizer_config; /* tokenizer_config.json */
 } Companions;
 
+/* Reads both files. A missing one is no error, a damaged one is. */
 static bool read_companions(const Checkpoint *source, Companions *x, Error *e) {
     Error damaged = {0};
     x->added = checkpoint_json(source, "added_tokens.json", &damaged);
@@ -197,7 +205,8 @@ static bool read_companions(const Checkpoint *source, Companions *x, Error *e) {
     return !damaged.code || error_set(e, damaged.code, "%s", damaged.message);
 }
 
-/* Writes all keys. `to` NULL: the vocabulary is as large as the files say, and not as the model. */
+/* Writes all keys. With `to`, the vocabulary has the size of the model's embedding; without it (NULL), the
+ * size that the files need. */
 static bool write_keys(const Checkpoint *source, const SentencePiece *sp, const ConversionTarget *to,
                        const json_t *config, Checkpoint *out, Error *e) {
     Companions x = {0};
@@ -224,11 +233,13 @@ static bool write_keys(const Checkpoint *source, const SentencePiece *sp, const 
     return ok;
 }
 
+/* Parses tokenizer.model, which the caller knows to be there. `where` begins messages. */
 static bool read_model(const Checkpoint *source, const char *where, SentencePiece *sp, Error *e) {
     const SideFile *f = checkpoint_file(source, SENTENCEPIECE_FILE);
     return sentencepiece_read(sp, f->bytes, f->size, where, e);
 }
 
+/* For loading: what cannot be done exactly is an error. */
 bool sentencepiece_to_keys(const Checkpoint *source, const json_t *config, Checkpoint *out, Error *e) {
     char where[600];
     SentencePiece sp;
@@ -242,6 +253,7 @@ bool sentencepiece_to_keys(const Checkpoint *source, const json_t *config, Check
     return ok;
 }
 
+/* For an output: a tokenizer that llama.cpp cannot have leaves a GGUF without one, and a notice. */
 bool sentencepiece_to_gguf(const Checkpoint *source, const ConversionTarget *to, Checkpoint *out, Error *e) {
     char where[600];
     SentencePiece sp;

@@ -1,6 +1,8 @@
-/* The steps that cut text into pieces. A piece goes through all of them by recursion: a step cuts it and
- * hands every part to the step behind it (cut), and the last one hands its parts to the sink. The order of
- * the pieces is therefore that of the text, and nothing is stored between the steps. */
+/* The steps that cut text into pieces: HF's pre-tokenizers and the expressions of llama.cpp. The loaders fill
+ * a SplitterList; encode.c calls split_pieces for each normalised segment. A piece goes through all steps by
+ * recursion: a step cuts it and hands every part to the step behind it (cut), and the last one hands its
+ * parts to the sink. The order of the pieces is therefore that of the text, and nothing is stored between the
+ * steps. */
 #include "surgery/tokenizer/split.h"
 
 #include <string.h>
@@ -13,7 +15,7 @@
 const char gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-/* One run through the list. */
+/* One run of a segment through the list. */
 typedef struct Cutter {
     const SplitterList *list;
     PieceSink sink; /* receives the pieces of the last step */
@@ -21,6 +23,7 @@ typedef struct Cutter {
     Error *e;
 } Cutter;
 
+/* The list takes over the step's pattern, also when it is full and the step is refused. */
 bool splitters_add(SplitterList *l, Splitter s, const char *where, Error *e) {
     if (l->n == MAX_SPLITTERS) {
         pattern_free(s.pattern);
@@ -35,8 +38,8 @@ void splitters_free(SplitterList *l) {
         pattern_free(l->steps[i].pattern);
 }
 
-/* Hands a piece to the step at `step`, or to the sink behind the last one. Empty pieces are dropped. `first`:
- * the piece begins the text. */
+/* Hands a piece of n bytes to the step at `step`, or to the sink behind the last one. Empty pieces are
+ * dropped. `first`: the piece begins the text, which matters for markers that are put in front. */
 static bool cut(const Cutter *c, size_t step, const char *p, size_t n, bool first) {
     if (n == 0) return true;
     if (step == c->list->n) return c->sink(c->context, p, n, c->e);
@@ -65,14 +68,16 @@ typedef struct Joiner {
     bool first;      /* `text` begins the whole text */
 } Joiner;
 
-/* Hands on the open piece. */
+/* Hands the open piece on to the next step, if there is one, and closes it. */
 static bool flush(Joiner *j) {
     bool was = j->open;
     j->open = false;
     return !was || cut(j->c, j->step + 1, j->text + j->from, j->to - j->from, j->first && j->from == 0);
 }
 
-/* Takes the next stretch: it extends the open piece, or begins a new one. */
+/* Takes the next stretch: it extends the open piece, or closes it and begins a new one. The behaviors are
+ * those of HF's SplitDelimiterBehavior: removed, isolated, merged with the text before or behind the match,
+ * or contiguous (neighbours of one kind together). */
 static bool join(Joiner *j, Stretch s) {
     if (s.from == s.to) return true;
     if (j->behavior == SPLIT_REMOVED && s.matched) return flush(j);
@@ -89,6 +94,7 @@ static bool join(Joiner *j, Stretch s) {
     return true;
 }
 
+/* Walks over the matches from left to right and hands them, with the stretches between them, to a Joiner. */
 bool split_by_pattern(const Splitter *s, const Cutter *c, size_t step, const char *p, size_t n, bool first) {
     Joiner j = {.c = c, .step = step, .text = p, .behavior = s->behavior, .first = first};
     size_t at = 0, end = 0, span[2];
@@ -109,6 +115,7 @@ bool split_by_pattern(const Splitter *s, const Cutter *c, size_t step, const cha
 
 /* ---- other steps ---- */
 
+/* Works on a copy, because writing spaces as markers changes the length of the text. */
 bool split_metaspace(const Splitter *s, const Cutter *c, size_t step, const char *p, size_t n, bool first) {
     /* 1. Put a marker in front, unless there is a space or a marker. */
     Buffer text = {0};
@@ -136,7 +143,8 @@ bool split_metaspace(const Splitter *s, const Cutter *c, size_t step, const char
     return ok;
 }
 
-/* Every piece gets the space, as in HF, where ByteLevel may stand behind other steps. */
+/* ByteLevel's add_prefix_space. Every piece gets the space, as in HF, where ByteLevel may stand behind other
+ * steps. */
 bool split_prefix_space(const Splitter *s, const Cutter *c, size_t step, const char *p, size_t n,
                         bool first) {
     (void)s;
@@ -149,6 +157,8 @@ bool split_prefix_space(const Splitter *s, const Cutter *c, size_t step, const c
     return ok;
 }
 
+/* Does not cut: the piece goes on as one, in GPT-2's alphabet. encode.c turns the final pieces back into
+ * bytes. */
 bool split_to_printable(const Splitter *s, const Cutter *c, size_t step, const char *p, size_t n,
                         bool first) {
     (void)s;

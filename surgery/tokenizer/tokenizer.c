@@ -15,8 +15,8 @@
 #include "surgery/tokenizer/piece.h"
 #include "surgery/tokenizer/unigram.h"
 
-/* A folder may have several sources. tokenizer.json comes first because it is what transformers uses;
- * tokenizer.model often  lies beside it as the file that it was made from. */
+/* Loads from the best source. A folder may have several: tokenizer.json comes first because it is what
+ * transformers uses; tokenizer.model often lies beside it as the file that it was made from. */
 static bool load(Tokenizer *t, const Checkpoint *c, const char *path, Error *e) {
     if (checkpoint_file(c, TOKENIZER_FILE)) return tokenizer_load_json(t, c, e);
     if (c->format == FORMAT_GGUF) return tokenizer_load_gguf(t, c, e);
@@ -59,6 +59,7 @@ void tokenizer_close(Tokenizer *t) {
     free(t);
 }
 
+/* The whole text at once; text_stream.c encodes text that comes in parts. */
 bool tokenizer_encode(const Tokenizer *t, const char *text, size_t n, bool add_special, TokenList *out,
                       Error *e) {
     if (add_special) encode_prefix(t, out);
@@ -67,6 +68,8 @@ bool tokenizer_encode(const Tokenizer *t, const char *text, size_t n, bool add_s
     return true;
 }
 
+/* Every id is checked against the vocabulary before it is used, since ids may come from a file or a sampler.
+ */
 bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool keep_special, Buffer *out,
                       Error *e) {
     size_t start = out->size;
@@ -86,6 +89,7 @@ bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool kee
 
 /* ---- questions ---- */
 
+/* A text that cannot be encoded counts as no tokens; the error is dropped. */
 size_t tokenizer_count(const Tokenizer *t, const char *text) {
     TokenList ids = {0};
     Error ignored = {0};
@@ -107,6 +111,7 @@ int32_t tokenizer_eos(const Tokenizer *t) {
     return t->eos;
 }
 
+/* BOS counts only as the first of the special tokens in front of a text. */
 bool tokenizer_adds_bos(const Tokenizer *t) {
     return t->n_prefix > 0 && t->prefix[0] == t->bos;
 }

@@ -55,6 +55,7 @@ static const struct {
 
 /* ---- look-ups in the tables ---- */
 
+/* `name` is not terminated: it stands within an expression, between braces. */
 const char *property_additions(const char *name, size_t n) {
     for (size_t i = 0; i < sizeof additions / sizeof *additions; i++)
         if (strlen(additions[i].property) == n && memcmp(additions[i].property, name, n) == 0)
@@ -62,6 +63,7 @@ const char *property_additions(const char *name, size_t n) {
     return NULL;
 }
 
+/* Only characters that utf8proc takes for unassigned (category Cn) are looked up. */
 bool is_new_mark(int32_t code) {
     if (utf8proc_category(code) != UTF8PROC_CATEGORY_CN) return false;
     /* The table is read as it is written: "\x{from}-\x{to}" or "\x{one}". The number begins 3 bytes behind
@@ -119,7 +121,8 @@ static const struct {
     {0x10d50, 0x10d65, 0x20}, {0x16ea0, 0x16eb8, 0x1b},
 };
 
-/* The table comes first, because utf8proc leaves a capital that it does not know as it is. */
+/* The lower-case form by Unicode's simple mapping. The table comes first, because utf8proc leaves a capital
+ * that it does not know as it is. */
 int32_t lower_char(int32_t code) {
     for (size_t i = 0; i < sizeof lowered / sizeof *lowered; i++)
         if (code >= lowered[i].from && code <= lowered[i].to) return code + lowered[i].distance;
@@ -130,6 +133,7 @@ int32_t lower_char(int32_t code) {
 
 const char space_marker[] = "\xe2\x96\x81";
 
+/* A wrong byte is a character of length 1, so that a loop over text always goes on. */
 int32_t next_char(const char *text, size_t n, size_t *len) {
     uint8_t first = (uint8_t)text[0];
     if (first < 0x80) { /* ASCII, the most frequent case, needs no library */
@@ -142,13 +146,14 @@ int32_t next_char(const char *text, size_t n, size_t *len) {
     return l > 0 ? code : -1;
 }
 
-/* Goes back over continuation bytes (10xxxxxx) to the first byte of the character. */
+/* The character that ends at `at`: goes back over continuation bytes (10xxxxxx) to its first byte. */
 int32_t previous_char(const char *text, size_t at, size_t *len) {
     size_t start = at;
     while (start > 0 && ((uint8_t)text[--start] & 0xc0) == 0x80) {}
     return next_char(text + start, at - start, len);
 }
 
+/* Used behind an empty match of an expression, where the search has to go on one character later. */
 bool next_position(const char *text, size_t n, size_t *at) {
     if (*at >= n) return false;
     do
@@ -159,12 +164,16 @@ bool next_position(const char *text, size_t n, size_t *at) {
 
 /* ---- properties ---- */
 
+/* Unicode's property White_Space, which has not changed since Unicode 6.3. */
 bool is_space_char(int32_t code) {
     return (code >= 9 && code <= 13) || code == ' ' || code == 0x85 || code == 0xa0 || code == 0x1680 ||
            (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f ||
            code == 0x205f || code == 0x3000;
 }
 
+/* Rust's regex crate follows UTS #18, Annex C: Alphabetic, marks, decimal digits, connecting punctuation and
+ * joiners. utf8proc has categories but not the property Alphabetic, so the characters outside the categories
+ * of letters are listed. */
 bool is_word_char(int32_t code) {
     switch (utf8proc_category(code)) {
     case UTF8PROC_CATEGORY_LU:
