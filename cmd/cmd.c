@@ -1,5 +1,8 @@
-/* The state here is the program's own and unavoidably global: a signal handler can reach nothing else, and
- * whether a line of progress is open is a property of the terminal. Nothing below cmd/ sees it. */
+/* What all verbs use while they run (cmd.h): the flag that a signal sets, progress and notes on standard
+ * error, JSON on standard output, and shorthands for errors. The three variables are global because a signal
+ * handler can reach nothing else, and because whether a line of progress is open is a property of the
+ * terminal. Code below cmd/ (recal, surgery, formats) does not see them; it gets a pointer to cmd_stop where
+ * it has long loops. */
 #include "cmd/cmd.h"
 
 #include <stdarg.h>
@@ -12,12 +15,13 @@
 
 volatile int cmd_stop;
 bool cmd_quiet;
-/* A line of progress without its newline is on the terminal. */
+/* Whether a line of progress without its newline is on the terminal. */
 static bool progress_open;
 
 void cmd_progress(const char *fmt, ...) {
     static double last;
     if (cmd_quiet) return;
+    /* Leave the line out if the last one was printed too recently. */
     bool terminal = isatty(STDERR_FILENO);
     double now = clock_seconds();
     if (last == 0 && !terminal) last = now; /* A run of less than 10 s leaves no line in a log. */
@@ -40,6 +44,7 @@ void cmd_progress_end(void) {
     progress_open = false;
 }
 
+/* An open line of progress is ended first, so that the note has a line of its own. */
 void cmd_note(const char *fmt, ...) {
     if (cmd_quiet) return;
     cmd_progress_end();
@@ -68,6 +73,7 @@ bool cmd_usage(Error *e, const char *fmt, ...) {
     return false;
 }
 
+/* A message that fills its memory is left as it is or cut at the end. */
 void cmd_advise(Error *e, const char *fmt, ...) {
     size_t n = strlen(e->message);
     va_list ap;

@@ -1,6 +1,8 @@
-/* getopt_long is not used, because it takes abbreviations for flags, and because its table of flags would be
- * a second one beside the options. A verb's flags are searched one after the other: there are at most some
- * dozens. */
+/* Parses the command line of a verb. Each verb calls command_line_parse with the struct that its tables of
+ * options describe; pass flags go to surgery_flags.c.
+ *
+ * getopt_long is not used, because it accepts abbreviations of flags, and because its table of flags would be
+ * a second one beside the options. A verb's flags are searched linearly: there are at most a few dozen. */
 #include "cmd/command_line.h"
 
 #include <stddef.h>
@@ -11,17 +13,19 @@
 #include "cmd/surgery_flags.h"
 #include "surgery/nearest_name.h"
 
-/* A command line while it is parsed. */
+/* A command line while it is being parsed. */
 typedef struct Parser {
     const Verb *verb;
-    char *arguments; /* the verb's struct */
-    int argc, at;    /* argv[at] comes next */
+    char *arguments; /* the verb's struct, in bytes: groups and options have offsets into it */
+    int argc, at;    /* argc as given to the verb; argv[at] is the next word */
     char **argv;
 } Parser;
 
 /* ---- which flag ---- */
 
-/* The option of the verb's groups that a flag name stands for; `*options` receives its struct. */
+/* Finds the option in the verb's groups that a flag stands for ("min-lr-ratio"). `*options` receives the
+ * struct that the option's offset refers to, which lies inside the verb's struct. NULL if the verb has no
+ * such flag. */
 static const Option *find_option(const Parser *p, const char *name, void **options) {
     char flag[64];
     for (const OptionGroup *g = p->verb->groups; g && g->options; g++)
@@ -36,7 +40,8 @@ static const Option *find_option(const Parser *p, const char *name, void **optio
 
 enum { MAX_FLAGS = 64 };
 
-/* The names of a verb's flags, for suggestions. */
+/* The names of a verb's flags, for suggestions. option_flag_name writes into the caller's memory, so the
+ * texts are kept here beside the pointers to them. */
 typedef struct FlagNames {
     char text[MAX_FLAGS][64];
     const char *names[MAX_FLAGS];
@@ -53,7 +58,9 @@ static void add_name(void *context, const char *title, const Option *o) {
     f->n++;
 }
 
-/* The error for a flag that the verb does not have. Single letters are not near to anything. */
+/* Sets the error for a flag that the verb does not have and returns false. `word` is the whole word, `name`
+ * what stands between dashes and "=". The nearest flag is suggested, except for single letters, which are
+ * near to nothing. */
 static bool unknown_flag(const Parser *p, const char *word, const char *name, Error *e) {
     FlagNames known = {.n = 0};
     verb_each_flag(p->verb, add_name, &known);
@@ -66,38 +73,42 @@ static bool unknown_flag(const Parser *p, const char *word, const char *name, Er
 
 /* ---- its value ---- */
 
+/* Whether a word begins a flag. */
 static bool is_flag(const char *word) {
     return word[0] == '-' && word[1]; /* "-" alone is standard input */
 }
 
+/* Sets the error for a flag at the end of the line whose value is missing, and returns false. */
 static bool needs_value(const Parser *p, const char *label, Error *e) {
     return cmd_usage(e, "%s needs a value (derope %s --help)", label, p->verb->name);
 }
 
-/* --data a b c: the words that follow, up to the next flag, are values as well. */
+/* Takes the words that follow up to the next flag as further values of an option, as in --data a b c. */
 static bool take_rest(Parser *p, const Option *o, void *options, const char *label, Error *e) {
     while (p->at < p->argc && !is_flag(p->argv[p->at]))
         if (!option_set(o, options, p->argv[p->at++], label, e)) return false;
     return true;
 }
 
-/* Stores an option. `joined` is the text after "=", or NULL. */
+/* Stores the value of a flag. `joined` is the text after "=", or NULL if there is none and the next word is
+ * the value. `label` is "--name", for messages. */
 static bool take_option(Parser *p, const Option *o, void *options, const char *label, const char *joined,
                         Error *e) {
-    /* A flag without a value. */
+    /* A flag without a value sets a bool. */
     if (o->type == OPTION_BOOL) {
         if (joined) return cmd_usage(e, "%s takes no value, not '%.60s'", label, joined);
         return option_set(o, options, "true", label, e);
     }
-    /* A value is the next word whatever it begins with, as -1 may be a value; but a list of paths that begins
-     * with a flag has been forgotten. */
+    /* The next word is the value even if it begins with a dash, because -1 may be a value. For a list of
+     * paths (--data) that would take a flag for a path, so there the value counts as forgotten. */
     if (!joined && p->at == p->argc) return needs_value(p, label, e);
     if (!joined && o->takes_rest && is_flag(p->argv[p->at])) return needs_value(p, label, e);
     if (!option_set(o, options, joined ? joined : p->argv[p->at++], label, e)) return false;
     return !o->takes_rest || take_rest(p, o, options, label, e);
 }
 
-/* --drop-rope takes a value only if it is joined on: the next word may be an operand. */
+/* Stores the flag of a pass. A flag whose value is optional (--drop-rope) takes it only after "=", because
+ * the next word may be an operand. */
 static bool take_pass_flag(Parser *p, const Pass *pass, const PassFlag *f, const char *label,
                            const char *joined, Error *e) {
     if (!joined && !f->option.optional_value) {
@@ -107,7 +118,8 @@ static bool take_pass_flag(Parser *p, const Pass *pass, const PassFlag *f, const
     return surgery_flag_set((SurgeryFlags *)p->arguments, pass, f, joined, e);
 }
 
-/* "--name", "--name=value", or "--name" with the value as the next word. */
+/* Takes one flag with its value: "--name", "--name=value", or "--name" with the value as the next word. The
+ * verb's own options are searched first, then the flags of passes. */
 static bool take_flag(Parser *p, Error *e) {
     const char *word = p->argv[p->at++], *equals = strchr(word, '=');
     char name[64], label[72];
@@ -127,6 +139,7 @@ static bool take_flag(Parser *p, Error *e) {
 /* ---- the whole line ---- */
 
 bool command_line_parse(const Verb *v, int argc, char **argv, void *arguments, TakeOperand take, Error *e) {
+    /* argv[0] is the verb's name. */
     Parser p = {.verb = v, .arguments = arguments, .argc = argc, .at = 1, .argv = argv};
     bool only_operands = false; /* "--" was met */
     if (v->groups) options_default(v->groups, arguments);

@@ -1,6 +1,8 @@
-/* A script lists, for each verb, its flags; for each flag that takes a value, what the value can be: the
- * choices of the option, files where it is a path, and nothing otherwise. Operands are completed as files.
- * The three shells have three notations for that, and quote text in three ways. */
+/* Prints completion scripts for bash, zsh and fish from the tables of verbs and options, for `derope help
+ * --completion SHELL`. A script lists the flags of each verb and, for each flag that takes a value, what the
+ * value can be: the choices of the option, files where it is a path, and nothing otherwise. Operands are
+ * completed as files. Each shell has a notation of its own for that and its own rules of quoting, so it has a
+ * function of its own here. */
 #include "cmd/completion.h"
 
 #include <stdio.h>
@@ -8,13 +10,14 @@
 
 #include "cmd/verb_table.h"
 
-/* What a visitor of flags needs: where to write, and for which verb. */
+/* The context of the functions that print one flag: where to write, and for which verb. */
 typedef struct Script {
     Buffer *out;
     const Verb *verb;
 } Script;
 
-/* Calls `visit` for the flags of a verb and for those that every verb has. */
+/* Calls `visit` for the flags of a verb, those of passes included, and for --quiet and --help, which every
+ * verb has. */
 static void each_flag(const Verb *v, Buffer *out, VisitFlag visit) {
     Script s = {out, v};
     verb_each_flag(v, visit, &s);
@@ -22,13 +25,15 @@ static void each_flag(const Verb *v, Buffer *out, VisitFlag visit) {
         visit(&s, NULL, o);
 }
 
-/* Text inside single quotes of a shell. */
+/* Appends text for the inside of single quotes in bash, zsh and fish: a single quote ends the quotes, is
+ * written escaped, and begins them again. */
 static void quoted(const char *text, Buffer *out) {
     for (const char *p = text; *p; p++)
         buffer_printf(out, *p == '\'' ? "'\\''" : "%c", *p);
 }
 
-/* The choices of an option with spaces between; none of them contains a space. */
+/* Appends the choices of an option separated by spaces, nothing if it has none. No choice contains a
+ * space. */
 static void choices(const Option *o, Buffer *out) {
     const char *names[64];
     size_t n = o->choices ? o->choices(names, 64) : 0;
@@ -36,11 +41,12 @@ static void choices(const Option *o, Buffer *out) {
         buffer_printf(out, "%s%s", i ? " " : "", names[i]);
 }
 
-/* Whether the verb's operands are verbs, not files. */
+/* Whether the operands of a verb are names of verbs instead of files, as those of help are. */
 static bool takes_verbs(const Verb *v) {
     return strcmp(v->name, "help") == 0;
 }
 
+/* Appends the names of all verbs with `separator` between them. */
 static void verb_names(const char *separator, Buffer *out) {
     for (const Verb *const *v = verbs; *v; v++)
         buffer_printf(out, "%s%s", v == verbs ? "" : separator, (*v)->name);
@@ -48,7 +54,8 @@ static void verb_names(const char *separator, Buffer *out) {
 
 /* ---- bash ---- */
 
-/* A flag as a word to choose; one whose value is joined on is offered with "=" as well. */
+/* A VisitFlag: appends " --flag" to the words that bash offers. A flag with an optional value is offered a
+ * second time with "=". */
 static void bash_flag(void *context, const char *title, const Option *o) {
     (void)title;
     Script *s = context;
@@ -58,7 +65,9 @@ static void bash_flag(void *context, const char *title, const Option *o) {
     if (o->optional_value) buffer_printf(s->out, " --%s=", flag);
 }
 
-/* What completes the word after a flag: its choices, files, or nothing where it is a number or free text. */
+/* A VisitFlag: appends the case branch "VERB:--FLAG)" that completes the word after a flag. It offers the
+ * choices or files, or nothing where the value is a number or free text. Flags without a value, or with one
+ * after "=", have no branch. */
 static void bash_value(void *context, const char *title, const Option *o) {
     (void)title;
     Script *s = context;
@@ -76,8 +85,9 @@ static void bash_value(void *context, const char *title, const Option *o) {
     buffer_printf(s->out, "return ;;\n");
 }
 
-/* The function looks for the verb, which is the first word that is no flag, and dispatches on it and on the
- * word before the one to complete. */
+/* Prints the script for bash. Its function finds the verb, which is the first word that is no flag, and
+ * dispatches first on the word before the cursor, which may be a flag that needs a value, and then on the
+ * verb. */
 static void bash(Buffer *out) {
     buffer_printf(
         out, "# bash completion for derope, made by `derope help --completion bash`\n"
@@ -94,7 +104,7 @@ static void bash(Buffer *out) {
                        "    case $verb:$prev in\n");
     for (const Verb *const *v = verbs; *v; v++)
         each_flag(*v, out, bash_value);
-    /* Which flags the verb has. */
+    /* The second dispatch: which flags the verb has. */
     buffer_printf(out, "    esac\n    case $verb in\n");
     for (const Verb *const *v = verbs; *v; v++) {
         buffer_printf(out, "    %s) flags='", (*v)->name);
@@ -119,7 +129,8 @@ static void bash(Buffer *out) {
 
 /* ---- zsh ---- */
 
-/* Text of a description in an _arguments spec: brackets end it and colons divide specs. */
+/* Appends a description inside a spec of zsh's _arguments (zshcompsys(1)), where brackets end it, colons
+ * divide specs and a backslash escapes; and inside single quotes. */
 static void zsh_text(const char *text, Buffer *out) {
     for (const char *p = text; *p; p++) {
         if (*p == '[' || *p == ']' || *p == ':' || *p == '\\') buffer_byte(out, '\\');
@@ -127,7 +138,8 @@ static void zsh_text(const char *text, Buffer *out) {
     }
 }
 
-/* '--dtype=[type of the weights]:TYPE:(f32 f16)'; "=-" is for a value that is joined on only. */
+/* A VisitFlag: appends the spec of one flag, such as '*--dtype=[type of the weights]:TYPE:(f32 f16)'. "*"
+ * allows the flag several times; "=-" is for a value that is only accepted after "=". */
 static void zsh_flag(void *context, const char *title, const Option *o) {
     (void)title;
     Script *s = context;
@@ -152,8 +164,9 @@ static void zsh_flag(void *context, const char *title, const Option *o) {
     buffer_byte(s->out, '\'');
 }
 
-/* _arguments does the work; the verb is removed from the words first, so that it counts operands from the
- * verb on. */
+/* Prints the script for zsh. Its function completes the first word from the list of verbs, and leaves the
+ * rest to _arguments. The program's name is removed from the words first, so that _arguments takes the verb
+ * for the command and counts operands after it. */
 static void zsh(Buffer *out) {
     /* Verbs with their summaries, for the first word. */
     buffer_printf(out,
@@ -191,7 +204,8 @@ static void zsh(Buffer *out) {
 
 /* ---- fish ---- */
 
-/* -x: a value, and no file; -r: a value, and files; neither: no value, or one that is joined on. */
+/* A VisitFlag: prints the `complete` command of one flag for fish. -x means that the flag has a value that is
+ * no file, -r that it has one that may be a file; without either it has no value, or one after "=" only. */
 static void fish_flag(void *context, const char *title, const Option *o) {
     (void)title;
     Script *s = context;
@@ -212,7 +226,7 @@ static void fish_flag(void *context, const char *title, const Option *o) {
     buffer_printf(s->out, "'\n");
 }
 
-/* One `complete` command for each verb and each flag. */
+/* Prints the script for fish: one `complete` command for each verb and for each flag of a verb. */
 static void fish(Buffer *out) {
     buffer_printf(out, "# fish completion for derope, made by `derope help --completion fish`\n"
                        "complete -c derope -n __fish_use_subcommand -f\n");
@@ -233,6 +247,7 @@ static void fish(Buffer *out) {
 
 /* ---- the shells ---- */
 
+/* The shells by name, and the function that prints the script for each. */
 static const struct {
     const char *name;
     void (*print)(Buffer *out);

@@ -1,4 +1,6 @@
-/* derope convert: surgery on a model, written in the format that the output's name asks for. */
+/* derope convert: applies surgery to a model and writes it in the format that the output's name asks for. The
+ * flags of passes are cmd/surgery_flags.c, choosing a carrier and writing is cmd/output.c. With no flag at
+ * all it converts between formats. */
 #include <stddef.h>
 
 #include "cmd/cmd.h"
@@ -11,6 +13,7 @@
 
 /* The command line. The flags of passes come first, as command_line_parse expects them. */
 typedef struct Arguments {
+    /* Which passes to apply, and what to write where. */
     SurgeryFlags surgery;
     OutputRequest output;
     const char *input;   /* a checkpoint, which is never written to */
@@ -33,7 +36,8 @@ static const OptionGroup groups[] = {
     {0},
 };
 
-/* The input, then the output. */
+/* Takes operands: first the input, then the output. A third one may be a list of layers that was meant for
+ * --drop-rope, which the hint says. */
 static bool take_operand(void *arguments, const char *operand, Error *e) {
     Arguments *a = arguments;
     if (!a->input)
@@ -46,7 +50,8 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
     return true;
 }
 
-/* The depfile is checked before the work and written after it. */
+/* Opens the input, applies the passes and writes the output. The depfile is checked before the work, and
+ * written after the output that it names. */
 static bool convert(const Arguments *a, Error *e) {
     Checkpoint *source = checkpoint_open(a->input, e);
     Model *m = source ? model_open(source, e) : NULL;
@@ -59,6 +64,7 @@ static bool convert(const Arguments *a, Error *e) {
     return ok;
 }
 
+/* The function of the verb (cmd/verb.h). */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.input = NULL};
     bool ok = command_line_parse(self, argc, argv, &a, take_operand, e);

@@ -1,4 +1,5 @@
-/* derope detokenize: the text of token ids. */
+/* derope detokenize: writes the text of token ids, the inverse of `derope tokenize`. Opening a model's
+ * tokenizer and reading ids are cmd/token_input.c, decoding is surgery/tokenizer/. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +9,8 @@
 #include "cmd/token_input.h"
 
 typedef struct Arguments {
-    Operands operands; /* the model and the file of ids */
-    bool special;
+    Operands operands; /* the model and the file of ids; first, as operands_take expects */
+    bool special;      /* decode BOS, EOS and other special tokens to their text, too */
 } Arguments;
 
 static const Option own_options[] = {
@@ -22,7 +23,8 @@ static const Option own_options[] = {
 
 static const OptionGroup groups[] = {{NULL, own_options, 0}, {0}};
 
-/* The bytes go to standard output as they are: they may end inside a character, and may hold NUL. */
+/* The function of the verb (cmd/verb.h). The bytes go to standard output unchanged, with fwrite: they may end
+ * inside a character and may contain NUL. */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.special = false};
     if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;

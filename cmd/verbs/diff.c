@@ -26,38 +26,43 @@ enum {
 
 /* ---- settings: both sides as one JSON object, then member by member ---- */
 
-/* A value too long to show, by its length and hash, which still tell whether two are equal. */
+/* Replaces a value that is too long to show, or that JSON cannot hold, by a text with its length and hash,
+ * which still tell whether two values are equal. `what` is its kind, "array" for example. */
 static json_t *long_value(const char *what, const void *bytes, size_t n) {
     char hash[33];
     hash_bytes(bytes, n, hash);
     return json_sprintf("%s of %zu bytes, xxh3_128 %s", what, n, hash);
 }
 
-/* A GGUF value as JSON. Arrays (a tokenizer's vocabulary, for instance) and long strings become hashes, and
- * so do numbers that JSON cannot hold. */
+/* Converts a GGUF value to JSON. Arrays (a tokenizer's vocabulary, for instance), long strings and numbers
+ * that JSON cannot hold (NaN, infinity) become hashes. The types are gguf_metadata_value_type of the GGUF
+ * specification. */
 static json_t *meta_to_json(const MetaEntry *m) {
     double number;
     MetaEntry as_array = *m;
     if (m->type == META_ARRAY) return long_value("array", m->bytes, m->size);
     if (m->type == META_STRING) {
+        /* A GGUF string is a 64-bit length followed by that many bytes. */
         const char *s = (const char *)m->bytes + sizeof(uint64_t);
         size_t n = m->size - sizeof(uint64_t);
         json_t *text = n > LONG_VALUE ? NULL : json_stringn(s, n);
         return text ? text : long_value("string", s, n);
     }
-    as_array.type = META_ARRAY; /* meta_array_f64 reads arrays: make an array of this one value */
+    as_array.type = META_ARRAY; /* meta_array_f64 reads elements of arrays, so the value is passed as an array
+                                   of one element */
     as_array.elem_type = m->type;
     as_array.count = 1;
     if (m->type == META_BOOL) return json_boolean(m->bytes[0]);
     if (!meta_array_f64(&as_array, 0, &number) || !isfinite(number))
         return long_value("number", m->bytes, m->size);
+    /* Integers are shown without a fraction as long as a double holds them exactly. */
     bool whole = m->type != META_F32 && m->type != META_F64 && fabs(number) < 1e15;
     return whole ? json_integer((json_int_t)number) : json_real(number);
 }
 
-/* All keys of a GGUF but the manifest, which tells how a file was made and not what it is. With `plain_arch`
- * the architecture in front of a key becomes ARCH, so that llama.block_count and granite.block_count are the
- * same setting. */
+/* Returns all keys of a GGUF as one object, except the manifest, which tells how the file was made and not
+ * what the model is. With `plain_arch` the architecture in front of a key becomes ARCH, so that
+ * llama.block_count and granite.block_count are the same setting. */
 static json_t *keys_to_json(const Checkpoint *c, bool plain_arch) {
     const char *arch = meta_string(c, "general.architecture", NULL);
     size_t n = arch ? strlen(arch) : 0;
@@ -74,15 +79,16 @@ static json_t *keys_to_json(const Checkpoint *c, bool plain_arch) {
     return o;
 }
 
-/* Two GGUFs of one architecture keep its name in the keys. */
+/* Whether two GGUFs state the same architecture; their keys are then compared under their full names. */
 static bool same_arch(const Checkpoint *a, const Checkpoint *b) {
     const char *x = meta_string(a, "general.architecture", NULL),
                *y = meta_string(b, "general.architecture", NULL);
     return x && y && strcmp(x, y) == 0;
 }
 
-/* The settings of one side: GGUF keys, config.json, or, if the two formats differ, the spec, which both
- * share. */
+/* Returns the settings of checkpoint `c` as a JSON object, new reference: the keys of a GGUF, or config.json.
+ * If the two formats differ (`by_format` is false), both sides give the spec of the model instead, which is
+ * the same for all formats. A file that cannot be read gives an empty object. */
 static json_t *settings_of(Checkpoint *c, const Checkpoint *other, bool by_format) {
     json_t *o = NULL;
     if (!by_format) {
@@ -97,9 +103,11 @@ static json_t *settings_of(Checkpoint *c, const Checkpoint *other, bool by_forma
     return o ? o : json_object();
 }
 
+/* compare_members and compare_values call each other, because settings are nested. */
 static void compare_values(const char *key, const json_t *a, const json_t *b, json_t *rows);
 
-/* Compares two objects by the union of their keys; `prefix` is the path to them. */
+/* Compares two objects key by key, over the keys of either; `prefix` is the path to the objects, such as
+ * "rope_scaling", and "" at the top. NULL counts as an object without keys. */
 static void compare_members(const char *prefix, const json_t *a, const json_t *b, json_t *rows) {
     json_t *keys = json_copy((json_t *)a), *unused;
     const char *key;
@@ -137,8 +145,8 @@ static void compare_values(const char *key, const json_t *a, const json_t *b, js
 
 /* ---- side files ---- */
 
-/* Files beside the weights (tokenizer, templates) are compared byte for byte. The manifest is left out: it
- * differs between any two outputs. */
+/* Compares the files beside the weights (tokenizer, templates) byte by byte and adds a row {"name", "status"}
+ * for each that differs. The manifest is left out, because it differs between any two outputs. */
 static void compare_files(const Checkpoint *a, const Checkpoint *b, json_t *rows) {
     for (size_t i = 0; i < a->n_files; i++) {
         const SideFile *x = &a->files[i], *y = checkpoint_file(b, x->name);
@@ -155,7 +163,8 @@ static void compare_files(const Checkpoint *a, const Checkpoint *b, json_t *rows
 
 /* ---- tensors ---- */
 
-/* The tensors under HF names and in HF layout. Where HF stores several in one (a fused q, k and v), the role
+/* Returns the tensors of a model as a checkpoint with HF names and in HF layout; the caller closes it before
+ * the model, whose data it refers to. Where HF stores several tensors in one (a fused q, k and v), the role
  * is added to the name to tell them apart. */
 static Checkpoint *hf_view(const Model *m) {
     Checkpoint *view = checkpoint_new(FORMAT_HF);
@@ -169,9 +178,10 @@ static Checkpoint *hf_view(const Model *m) {
     return view;
 }
 
-/* The largest |a - b| over all elements, decoded to fp32 piece by piece. Infinity if some element is NaN on
- * one side only. */
+/* Computes the largest |a - b| over all elements of two tensors of the same shape, decoded to fp32 piece by
+ * piece. The result is infinity if an element is NaN on one side only. */
 static bool max_difference(const Tensor *a, const Tensor *b, double *out, Error *e) {
+    /* A view of dtype fp32 decodes when its rows are read. */
     Tensor x = *a, y = *b;
     x.dtype = y.dtype = DTYPE_F32;
     /* Whole rows at a time, about CHUNK elements, so that memory does not grow with the tensor. */
@@ -184,6 +194,7 @@ static bool max_difference(const Tensor *a, const Tensor *b, double *out, Error 
         uint64_t rows = a->n_rows - i < step ? a->n_rows - i : step;
         ok = tensor_read_rows(&x, i, rows, p, e) && tensor_read_rows(&y, i, rows, q, e);
         for (uint64_t k = 0; ok && k < rows * cols; k++) {
+            /* Equal infinities and two NaNs count as equal, although their difference is NaN. */
             double d = p[k] == q[k] || (isnan(p[k]) && isnan(q[k])) ? 0 : fabs((double)p[k] - (double)q[k]);
             *out = fmax(*out, isnan(d) ? INFINITY : d);
         }
@@ -193,7 +204,8 @@ static bool max_difference(const Tensor *a, const Tensor *b, double *out, Error 
     return ok;
 }
 
-/* One side of a row: type, shape and, if it was computed, hash. */
+/* Describes one side of a row: {"dtype", "shape", "xxh3_128"}. `hash` is NULL where it was not computed,
+ * because the other side has no such tensor. */
 static json_t *describe(const Tensor *t, const char *hash) {
     json_t *shape = json_array();
     for (uint32_t i = 0; i < t->rank; i++)
@@ -208,8 +220,10 @@ static bool same_layout(const Tensor *a, const Tensor *b) {
     return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
 }
 
-/* Equal hashes of equal types are "equal". Tensors of the same shape in other types are decoded and compared
- * by value, which tells a lossless conversion ("same values") from a change. */
+/* Compares two tensors of one name and adds "a", "b", "status" and perhaps "max_abs_difference" to `row`.
+ * Equal hashes of equal dtypes are "equal". Tensors of the same shape in other dtypes are decoded and
+ * compared by value, which tells a lossless conversion ("same values") from a change. A dtype without a
+ * decoder leaves the status at "changed". Fails only if a file cannot be read. */
 static bool compare_pair(const Tensor *a, const Tensor *b, json_t *row, Error *e) {
     char x[33], y[33];
     double difference;
@@ -217,7 +231,7 @@ static bool compare_pair(const Tensor *a, const Tensor *b, json_t *row, Error *e
     json_object_set_new(row, "a", describe(a, x));
     json_object_set_new(row, "b", describe(b, y));
     const char *status = "changed";
-    /* Step by step from the cheapest comparison: shape, then type and hash, then values. */
+    /* From the cheapest comparison to the most expensive: shape, then dtype and hash, then values. */
     if (!same_layout(a, b)) {
         status = "reshaped";
     } else if (a->dtype == b->dtype && strcmp(x, y) == 0) {
@@ -232,7 +246,8 @@ static bool compare_pair(const Tensor *a, const Tensor *b, json_t *row, Error *e
     return true;
 }
 
-/* A row for each name that either side has, those of `a` first. */
+/* Adds a row for each tensor name that either side has: first the names of `a` in its order, then those that
+ * only `b` has. Stops with ERR_INTERRUPTED after a signal. */
 static bool compare_tensors(const Checkpoint *a, const Checkpoint *b, json_t *rows, Error *e) {
     for (size_t i = 0; i < a->n_tensors; i++) {
         const Tensor *x = &a->tensors[i], *y = checkpoint_find(b, x->name);
@@ -252,7 +267,8 @@ static bool compare_tensors(const Checkpoint *a, const Checkpoint *b, json_t *ro
     return true;
 }
 
-/* Opens both as models only if their formats differ. */
+/* Compares the weights of two checkpoints. Both are opened as models only if their formats differ, so that
+ * two files of one format can be compared even if derope does not know their architecture. */
 static bool compare_weights(Checkpoint *a, Checkpoint *b, bool by_format, json_t *rows, Error *e) {
     if (by_format) return compare_tensors(a, b, rows, e);
     Model *x = model_open(a, e), *y = x ? model_open(b, e) : NULL;
@@ -270,7 +286,7 @@ static bool compare_weights(Checkpoint *a, Checkpoint *b, bool by_format, json_t
 
 /* ---- the verb ---- */
 
-/* Rows with that status. */
+/* Counts the rows with a status. */
 static size_t count(const json_t *rows, const char *status) {
     size_t n = 0;
     for (size_t i = 0; i < json_array_size(rows); i++)
@@ -278,7 +294,7 @@ static size_t count(const json_t *rows, const char *status) {
     return n;
 }
 
-/* A value on one line, cut after 60 bytes. */
+/* Prints a value on one line, cut after 60 bytes; "(none)" for a setting that this side lacks. */
 static void print_value(const json_t *v) {
     Buffer text = {0};
     if (v) json_print(v, 0, &text);
@@ -289,7 +305,8 @@ static void print_value(const json_t *v) {
     buffer_free(&text);
 }
 
-/* Numbers of tensors by status, then every difference on a line. */
+/* Prints the comparison for people: the number of tensors by status, then every difference on a line of its
+ * own. */
 static void print_text(const json_t *o) {
     static const char *const statuses[] = {"equal",    "same values", "changed",
                                            "reshaped", "only in a",   "only in b"};
@@ -300,6 +317,7 @@ static void print_text(const json_t *o) {
     for (i = 0; i < sizeof statuses / sizeof *statuses; i++)
         if (count(tensors, statuses[i])) printf("  %zu %s", count(tensors, statuses[i]), statuses[i]);
     printf("\n");
+    /* Tensors that are not equal, with their dtypes and the largest difference. */
     json_array_foreach(tensors, i, row) {
         const char *status = json_get_string(row, "status"),
                    *was = json_get_string(json_object_get(row, "a"), "dtype"),
@@ -311,6 +329,8 @@ static void print_text(const json_t *o) {
         if (json_get_f64(row, "max_abs_difference", &d) && d > 0) printf("  max |a-b| %.3g", d);
         printf("\n");
     }
+    /* Settings, each with its value on both sides, then side files. The heading is printed with the first
+     * row. */
     json_array_foreach(json_object_get(o, "settings"), i, row) {
         printf("%s  %s: ", i ? "" : "settings:\n", json_get_string(row, "key"));
         print_value(json_object_get(row, "a"));
@@ -323,7 +343,9 @@ static void print_text(const json_t *o) {
     if (json_is_true(json_object_get(o, "equal"))) printf("equal\n");
 }
 
-/* The whole comparison. Side files are compared only between two folders or two GGUFs. */
+/* Does the whole comparison and prints it as text or JSON. Formats count as different between a GGUF and
+ * anything else; safetensors and PyTorch files share the HF names. Side files are compared only where the
+ * formats are the same. */
 static bool diff(Checkpoint *a, Checkpoint *b, bool json, Error *e) {
     bool by_format = (a->format == FORMAT_GGUF) == (b->format == FORMAT_GGUF);
     json_t *tensors = json_array(), *settings = json_array(), *files = json_array();
@@ -332,6 +354,8 @@ static bool diff(Checkpoint *a, Checkpoint *b, bool json, Error *e) {
     json_t *x = settings_of(a, b, by_format), *y = settings_of(b, a, by_format);
     compare_members("", x, y, settings);
     if (by_format) compare_files(a, b, files);
+    /* Two checkpoints are equal if nothing differs. Tensors with the "same values" in another dtype
+     * differ. */
     bool equal = count(tensors, "equal") == json_array_size(tensors) && json_array_size(settings) == 0 &&
                  json_array_size(files) == 0;
     json_t *o = json_pack("{s:o, s:o, s:b, s:o, s:o, s:o}", "a", json_text(a->path), "b", json_text(b->path),
@@ -346,6 +370,7 @@ static bool diff(Checkpoint *a, Checkpoint *b, bool json, Error *e) {
     return ok;
 }
 
+/* The function of the verb (cmd/verb.h). */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     JsonArguments arguments = {.json = false};
     if (!command_line_parse(self, argc, argv, &arguments, operands_take, e)) return false;

@@ -1,4 +1,7 @@
-/* derope eval: models side by side on texts and tasks, at one length after the other. */
+/* derope eval: measures models side by side on texts and tasks, at a list of context lengths. This file reads
+ * the command line, checks that nothing that is read would be written to, and distributes the results to
+ * standard output, a report, a transcript and a model card. The measurements are done by
+ * cmd/evaluate/eval_grid.c, which `derope run` uses as well. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +28,9 @@
 
 /* The command line. The operands come first, as operands_take expects them. */
 typedef struct Arguments {
+    /* Paths of the models to measure. */
     Operands models;
+    /* What to measure and which report to write, the part that recipes share. */
     EvalRequest request;
     const char *transcript; /* JSONL file of all questions and answers; NULL: none */
     const char *card;       /* the model that gets a model card; NULL: none */
@@ -73,8 +78,8 @@ static const OptionGroup groups[] = {
 
 /* ---- arguments ---- */
 
-/* How many tokens of the text to read if nothing was said: 65536, and at least one window of the longest
- * length. */
+/* The number of tokens of the text to read where --tokens is not given: 65536, or one window of the longest
+ * length if that is more. */
 static uint64_t default_tokens(const EvalOptions *o) {
     uint64_t tokens = 65536;
     for (size_t i = 0; i < o->n_lengths; i++)
@@ -82,7 +87,8 @@ static uint64_t default_tokens(const EvalOptions *o) {
     return tokens;
 }
 
-/* Parses the command line and completes the options. A card goes into one of the models that are measured. */
+/* Parses the command line into `a` and completes the options that depend on others. Refuses a --card that is
+ * none of the models measured, since the results would not be about it. */
 static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *e) {
     EvalOptions *o = &a->request.options;
     if (!command_line_parse(self, argc, argv, a, operands_take, e)) return false;
@@ -98,7 +104,8 @@ static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *
 
 /* ---- where results go ---- */
 
-/* The paths of all files that will be written, without those of a card; the caller frees each. */
+/* Fills `out` with the paths of all files that will be written, except those of a model card, and returns how
+ * many there are. The caller frees each. */
 static size_t written_files(const Arguments *a, char *out[REPORT_FILES + 2]) {
     size_t n = 0;
     for (size_t i = 0; a->request.report && i < REPORT_FILES; i++)
@@ -108,7 +115,7 @@ static size_t written_files(const Arguments *a, char *out[REPORT_FILES + 2]) {
     return n;
 }
 
-/* Refuses outputs that are a text or a wording that is read, with --force too. */
+/* Refuses to write to a text or a wording file that is read, even with --force. */
 static bool texts_spared(const Arguments *a, char *const *outputs, size_t n, Error *e) {
     json_t *files = json_array(), *file;
     bool ok = true;
@@ -125,7 +132,7 @@ static bool texts_spared(const Arguments *a, char *const *outputs, size_t n, Err
     return ok;
 }
 
-/* Refuses outputs that are a file of a model that is measured. */
+/* Refuses to write to a file of the model at `path`. Fails as well if the model cannot be opened. */
 static bool model_spared(const char *path, char *const *outputs, size_t n, Error *e) {
     Checkpoint *c = checkpoint_open(path, e);
     bool ok = c != NULL;
@@ -135,7 +142,8 @@ static bool model_spared(const char *path, char *const *outputs, size_t n, Error
     return ok;
 }
 
-/* Checks models and outputs, so that what is wrong with them shows before the first measurement. */
+/* Checks models and places of outputs, so that mistakes show before the first measurement and not hours
+ * later. */
 static bool check_places(const Arguments *a, Error *e) {
     char *outputs[REPORT_FILES + 2];
     size_t n = written_files(a, outputs);
@@ -150,7 +158,7 @@ static bool check_places(const Arguments *a, Error *e) {
            (!a->request.options.state || eval_state_may_begin(a->request.options.state, a->force, e));
 }
 
-/* Prints the results in the form that was asked for. */
+/* Prints the results on standard output as JSON, as CSV or as tables. */
 static void print_results(const Arguments *a, const json_t *results) {
     if (a->json) {
         cmd_print_json(results);
@@ -164,7 +172,7 @@ static void print_results(const Arguments *a, const json_t *results) {
     }
 }
 
-/* Writes the report, the transcript and the model card, as far as they were asked for. */
+/* Writes those of report, transcript and model card that were asked for. */
 static bool write_results(const Arguments *a, const json_t *results, const Buffer *transcript, Error *e) {
     if (a->request.report && !report_write(a->request.report, results, a->force, e)) return false;
     if (a->transcript && !file_write(a->transcript, transcript->data, transcript->size, a->force, e))
@@ -177,10 +185,13 @@ static bool write_results(const Arguments *a, const json_t *results, const Buffe
 
 /* ---- the verb ---- */
 
+/* Checks, measures one model after the other, and writes results only when all of them are measured. A
+ * measurement that is finished is kept in the state file, so that an interrupted run can be continued. */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.json = false};
     char *command = command_line_text(argc, argv), *state = NULL;
     bool ok = parse(self, argc, argv, &a, e);
+    /* Without --state, a report has a state file named after it. */
     if (a.request.report && !a.request.options.state)
         a.request.options.state = state = report_beside(a.request.report, ".state");
     ok = ok && check_places(&a, e);
@@ -194,8 +205,8 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
         ok = write_results(&a, results, eval_grid_transcript(v), e);
     }
     if (e->code == ERR_INTERRUPTED && a.request.options.state) cmd_advise(e, "; run it again to go on");
-    /* A state that the report named after itself has done its duty: everything in it is in the report's JSON.
-     */
+    /* The state file named after the report is no longer needed: the report's JSON holds everything in it.
+     * One that --state named stays. */
     if (ok && state) unlink(state);
     eval_grid_free(v);
     free(command);

@@ -1,4 +1,6 @@
-/* derope generate: the model continues a text. */
+/* derope generate: continues a text with a model, after surgery if flags ask for it, and prints it token by
+ * token. Sampling and the loop over tokens are recal/sampling.c; this file connects them with the tokenizer
+ * and the terminal. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +19,7 @@
 /* The command line. The flags of passes come first, as command_line_parse expects them. */
 typedef struct Arguments {
     SurgeryFlags surgery;
+    /* Path of the model, and the text to continue as it was typed. */
     const char *model, *prompt;
     uint64_t tokens;    /* new tokens at most */
     uint64_t seed;      /* of the draws */
@@ -50,7 +53,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
-/* The model, then the prompt. */
+/* Takes operands: first the model, then the prompt. */
 static bool take_operand(void *arguments, const char *operand, Error *e) {
     Arguments *a = arguments;
     if (!a->model)
@@ -65,13 +68,16 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
 /* Prints a text that arrives token by token. A token can end inside a UTF-8 character, so all tokens are
  * decoded together each time, and only whole characters that were not printed yet are. */
 typedef struct Printer {
+    /* Borrowed; decodes the tokens. */
     const Tokenizer *t;
     TokenList tokens;
     size_t printed; /* bytes of the decoded text that are on standard output already */
 } Printer;
 
-/* How many of `n` bytes are whole UTF-8 characters. */
+/* Returns how many of the `n` bytes at `s` form whole UTF-8 characters, that is `n` less the bytes of a last
+ * character that is not complete yet. */
 static size_t whole_characters(const uint8_t *s, size_t n) {
+    /* Step back over continuation bytes (10xxxxxx), of which a character has at most three. */
     size_t start = n;
     while (start > 0 && n - start < 4 && (s[start - 1] & 0xc0) == 0x80)
         start--;
@@ -82,7 +88,8 @@ static size_t whole_characters(const uint8_t *s, size_t n) {
     return n - start < need ? start - 1 : n;
 }
 
-/* Called by generate_tokens for each new token. */
+/* Called by generate_tokens for each new token; `context` is the Printer. Decoding all tokens again costs
+ * little beside the forward pass for one token. */
 static bool print_token(void *context, int32_t token, Error *e) {
     Printer *p = context;
     Buffer text = {0};
@@ -98,7 +105,8 @@ static bool print_token(void *context, int32_t token, Error *e) {
     return ok;
 }
 
-/* Tokenizes the prompt, prints it, and prints what the model continues it with. */
+/* Tokenizes the prompt, prints it, and prints the continuation by `m`, whose surgery is done. Memory for the
+ * net and a key/value cache over prompt and new tokens is checked first. */
 static bool continue_text(const Arguments *a, const Model *m, const Tokenizer *t, Error *e) {
     Printer p = {.t = t};
     GenerateOptions o = {.tokens = a->tokens,
@@ -112,10 +120,12 @@ static bool continue_text(const Arguments *a, const Model *m, const Tokenizer *t
     ok = ok && memory_check(net_weight_bytes(m) + kv_bytes(&m->spec, n_prompt + a->tokens),
                             "this model at this length", e);
     Net *n = ok ? net_open(m, a->threads, e) : NULL;
+    /* The prompt is copied, because print_token appends to p.tokens and may move them. */
     int32_t *prompt = xcalloc(n_prompt + 1, sizeof *prompt);
     if (n_prompt) memcpy(prompt, p.tokens.ids, n_prompt * sizeof *prompt);
     if (n) {
-        /* The prompt is printed as it was typed; decoding its tokens might change white space. */
+        /* The prompt is printed as it was typed, because decoding its tokens might change white space. What
+         * the decoder makes of it counts as printed already. */
         fputs(a->prompt, stdout);
         Buffer text = {0};
         tokenizer_decode(t, prompt, n_prompt, false, &text, e);
@@ -130,6 +140,7 @@ static bool continue_text(const Arguments *a, const Model *m, const Tokenizer *t
     return ok;
 }
 
+/* The function of the verb (cmd/verb.h). */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.model = NULL};
     bool ok = command_line_parse(self, argc, argv, &a, take_operand, e);

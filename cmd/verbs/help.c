@@ -1,4 +1,6 @@
-/* derope help: help for people, the man page, and completion scripts for shells. */
+/* derope help: prints help for people, the man page, and completion scripts for shells. All three are made
+ * from the tables of verbs and options, by cmd/help_text.c, cmd/man_page.c and cmd/completion.c; this verb
+ * only chooses between them. `derope VERB --help` does not come here but is handled by cmd/main.c. */
 #include <stddef.h>
 #include <stdio.h>
 
@@ -34,7 +36,8 @@ static const Option options[] = {
 
 static const OptionGroup groups[] = {{NULL, options, 0}, {0}};
 
-/* Appends what was asked for to `out`; --man and --completion come before a topic. */
+/* Appends what was asked for to `out`. --man and --completion take precedence over a topic. ERR_USAGE for an
+ * unknown verb or shell. */
 static bool print(const Arguments *a, Buffer *out, Error *e) {
     const char *topic = a->operands.n ? a->operands.list[0] : NULL;
     if (a->man) {
@@ -53,6 +56,7 @@ static bool print(const Arguments *a, Buffer *out, Error *e) {
     return true;
 }
 
+/* The function of the verb (cmd/verb.h). */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.man = false};
     Buffer text = {0};

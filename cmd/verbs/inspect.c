@@ -1,6 +1,6 @@
-/* derope inspect: what a checkpoint is, and how position enters in each of its layers. For people it prints
- * the sizes and a strip with a character for each layer; with --json everything that the spec, the tensors
- * and the manifest say. */
+/* derope inspect: shows what a checkpoint is and how position enters in each of its layers. For people it
+ * prints the sizes and a strip with one character for each layer; with --json everything that the spec
+ * (surgery/spec_json.h), the tensors and the manifest say. No weights are decoded. */
 #include <string.h>
 
 #include "cmd/cmd.h"
@@ -14,13 +14,14 @@
 #include "surgery/rope_frequencies.h"
 #include "surgery/spec_json.h"
 
-/* The containers by name; a folder and a single file of the same container are not told apart. */
+/* The name of a checkpoint's container. A folder and a single file of the same container have the same
+ * name. */
 static const char *format_name(const Checkpoint *c) {
     return c->format == FORMAT_GGUF ? "gguf" : c->format == FORMAT_TORCH ? "torch" : "safetensors";
 }
 
-/* The role of a tensor, or the roles of all that the source stores in one ("q+k+v"), joined by "+". Bound
- * tensors of one stored tensor follow each other; `*i` moves on to the last of them. */
+/* Appends the role of tensor `*i`, or the roles of all tensors that the source stores in one, joined by "+"
+ * ("q+k+v"). Such tensors follow each other in the model; `*i` moves on to the last of them. */
 static void roles_of(const Model *m, size_t *i, Buffer *out) {
     const Tensor *origin = m->tensors[*i].origin;
     buffer_printf(out, "%s", role_name(m->tensors[*i].role));
@@ -28,7 +29,8 @@ static void roles_of(const Model *m, size_t *i, Buffer *out) {
         buffer_printf(out, "+%s", role_name(m->tensors[++*i].role));
 }
 
-/* A tensor as the source stores it: its own name, shape and number type. */
+/* Describes a tensor of the source: its own name, its role or roles, dtype, shape (outermost dimension first)
+ * and size in bytes. */
 static json_t *tensor_to_json(const Tensor *t, const char *roles) {
     json_t *shape = json_array();
     for (uint32_t d = 0; d < t->rank; d++)
@@ -37,14 +39,15 @@ static json_t *tensor_to_json(const Tensor *t, const char *roles) {
                      dtype_info(t->dtype)->name, "shape", shape, "bytes", (json_int_t)tensor_bytes(t));
 }
 
-/* The tensors as the source stores them. The model binds the experts of a layer as one tensor; where the
- * source has a tensor for each expert, each is listed. */
+/* Lists the tensors as the source stores them. The model binds the experts of a layer as one tensor of one
+ * more dimension; where the source has a tensor for each expert, each is listed under its own name. */
 static json_t *tensors_to_json(const Model *m) {
     json_t *list = json_array();
     for (size_t i = 0; i < m->n_tensors; i++) {
         const ModelTensor *t = &m->tensors[i];
         Buffer roles = {0};
         roles_of(m, &i, &roles);
+        /* How many tensors of the source this entry stands for. */
         uint64_t n = t->row && t->tensor.rank > t->origin->rank ? t->tensor.shape[0] : 1;
         for (uint64_t expert = 0; expert < n; expert++) {
             char name[128];
@@ -63,7 +66,8 @@ static json_t *manifest_of(const Model *m) {
     return manifest_read(m->source, &ignored);
 }
 
-/* The manifest contributes what was done to the model, and which carrier it was written as. */
+/* Prints everything about the model as one JSON object. If derope wrote the checkpoint, its manifest
+ * contributes which passes were applied and which carrier was chosen and why. */
 static void print_json(const Model *m) {
     static const char *const told[] = {"passes", "carrier", "carrier_says", "carrier_because"};
     json_t *o =
@@ -83,7 +87,9 @@ static void print_json(const Model *m) {
 
 /* ---- for people ---- */
 
-/* Whether two layers read the text in the same way, so that they can share a line. */
+/* Whether two layers treat positions and context in the same way, so that they can share a line: position
+ * encoding, window or chunks, rotation (where there is one), softmax scale, attention sinks and attention
+ * temperature. */
 static bool same_attention(const LayerSpec *a, const LayerSpec *b) {
     return a->position == b->position && a->window == b->window &&
            (a->position == POSITION_NOPE ||
@@ -92,7 +98,8 @@ static bool same_attention(const LayerSpec *a, const LayerSpec *b) {
            a->temperature_scale == b->temperature_scale;
 }
 
-/* One line about a layer: how position enters, what it attends to, and the parameters of its rotation. */
+/* Prints one line about a layer: its position encoding, which tokens it attends to, and the parameters of its
+ * rotation. */
 static void print_layer(const LayerSpec *l) {
     char reach[40] = "all tokens before";
     if (l->window)
@@ -102,11 +109,12 @@ static void print_layer(const LayerSpec *l) {
     if (l->position == POSITION_PARTIAL) printf(", %u of %u dimensions", l->rotary_dim, l->head_dim);
     if (l->scaling.kind != ROPE_SCALING_NONE)
         printf(", %s x %g", rope_scaling_name(l->scaling.kind), l->scaling.factor);
+    /* Attention temperature tuning, as in Llama 4: queries are scaled up with the position. */
     if (l->temperature_scale) printf("  queries grow from position %g on", l->temperature_floor - 1);
     printf("\n");
 }
 
-/* Neighbouring layers that read the text in the same way share a line. */
+/* Prints all layers; neighbours that treat positions in the same way share a line. */
 static void print_layers(const ModelSpec *s) {
     for (uint32_t i = 0, j; i < s->n_layers; i = j) {
         for (j = i + 1; j < s->n_layers && same_attention(&s->layers[i], &s->layers[j]);)
@@ -118,8 +126,8 @@ static void print_layers(const ModelSpec *s) {
     }
 }
 
-/* One character for each layer, so that a pattern like "three with a window, one without" is seen at a
- * glance. */
+/* Prints one character for each layer, so that a pattern such as three layers with a window and one without
+ * is seen at a glance. The line explains the characters itself. */
 static void print_strip(const ModelSpec *s) {
     printf("position   ");
     for (uint32_t i = 0; i < s->n_layers; i++) {
@@ -130,7 +138,8 @@ static void print_strip(const ModelSpec *s) {
     printf("   R rope, P partial, . none; r and , in a window\n");
 }
 
-/* Experts that each token uses, of how many; and in how many layers, if not in all. */
+/* Prints how many experts each token uses and of how many, and in how many layers, if not in all. Nothing for
+ * a model without experts. */
 static void print_experts(const ModelSpec *s) {
     const LayerSpec *with = NULL;
     uint32_t n = 0;
@@ -142,8 +151,8 @@ static void print_experts(const ModelSpec *s) {
     if (n < s->n_layers) printf(" in %u layers", n);
 }
 
-/* The structure of a layer in one line: norms, residual layout, MLP, and norms and caps in attention. Layer 0
- * stands for all: the supported families do not mix structures. */
+/* Prints the structure of a layer in one line: norms, residual layout, MLP, and norms and caps in attention.
+ * Layer 0 stands for all, because the supported families do not mix structures. */
 static void print_block(const ModelSpec *s) {
     static const char *const norms[] = {"", " normed per head", " normed over all heads",
                                         " normed per head, without a weight"};
@@ -167,7 +176,7 @@ static void print_block(const ModelSpec *s) {
     printf("\n");
 }
 
-/* How many tensors there are of each number type. */
+/* Prints how many tensors there are of each dtype. */
 static void print_types(const Model *m) {
     printf("tensors    %zu:", m->source->n_tensors);
     for (int t = 0; t < DTYPE_COUNT; t++) {
@@ -179,7 +188,8 @@ static void print_types(const Model *m) {
     printf("\n");
 }
 
-/* Those of the tested runtimes that run the checkpoint as it is. */
+/* Prints the names of the tested runtimes that run the checkpoint as intended (surgery/runtimes.h). `carrier`
+ * is what the manifest says, or NULL. */
 static void print_runtimes(const Model *m, const char *carrier) {
     json_t *list = carrier_runtimes_of(m->source, carrier, m->family), *row;
     Buffer names = {0};
@@ -191,8 +201,9 @@ static void print_runtimes(const Model *m, const char *carrier) {
     json_decref(list);
 }
 
-/* The stock architecture that an output of derope was written as, what in it expresses the missing rotation,
- * and why each preferred carrier was rejected. */
+/* Prints the stock architecture (carrier) that an output of derope was written as, which of its settings
+ * expresses the surgery, and why each preferred carrier was rejected. The runtimes follow for every
+ * checkpoint. */
 static void print_carrier(const Model *m) {
     json_t *manifest = manifest_of(m);
     const char *name = json_get_string(manifest, "carrier"),
@@ -205,7 +216,8 @@ static void print_carrier(const Model *m) {
     json_decref(manifest);
 }
 
-/* What a person wants to know first: where the model is from, how large it is, and how it reads text. */
+/* Prints the model for people: first where it is from and how large it is, then how it treats positions, and
+ * last the notices of reading it. */
 static void print_text(const Model *m) {
     const ModelSpec *s = &m->spec;
     const LayerSpec *l = &s->layers[0];
@@ -228,6 +240,7 @@ static void print_text(const Model *m) {
         printf("note: %s\n", json_string_value(json_array_get(m->notices, i)));
 }
 
+/* The function of the verb (cmd/verb.h). */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     JsonArguments a = {.json = false};
     if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;

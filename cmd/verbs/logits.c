@@ -1,4 +1,7 @@
-/* derope logits: the raw logits of every position of a text, for comparisons with other programs. */
+/* derope logits: writes the raw logits of every position of a text to a file, so that they can be compared
+ * with those of other programs (transformers, llama.cpp) value by value. The forward pass is
+ * recal/inference.c; the tokens come from a text or, so that tokenizers play no part in a comparison, from a
+ * list of ids. */
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -21,6 +24,7 @@
 /* The command line. The flags of passes come first, as command_line_parse expects them. */
 typedef struct Arguments {
     SurgeryFlags surgery;
+    /* Path of the model. */
     const char *model;
     const char *ids, *text; /* exactly one of these files is given */
     const char *out;        /* the file of logits */
@@ -57,7 +61,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
-/* The model. */
+/* Takes the operand: the model. */
 static bool take_operand(void *arguments, const char *operand, Error *e) {
     Arguments *a = arguments;
     if (a->model) return cmd_usage(e, "one model, not '%s' as well", operand);
@@ -65,29 +69,33 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
     return true;
 }
 
-/* Where write_logits puts its rows. */
+/* Where write_logits puts its rows; the context of that callback. */
 typedef struct Sink {
     int fd;           /* of the temporary file */
     const char *path; /* of the output, for messages */
     size_t vocab;     /* floats in a row */
 } Sink;
 
-/* Called by the net with `count` rows of logits; `first` is the position of the first of them. */
+/* Called by the net with `count` rows of `vocab` logits each, in order of position; `first` is the position
+ * of the first of them and not needed, as rows are appended. */
 static bool write_logits(void *context, size_t first, size_t count, float *logits, Error *e) {
     (void)first;
     const Sink *s = context;
     return fd_write(s->fd, logits, count * s->vocab * sizeof *logits, s->path, e);
 }
 
-/* Runs the net over the tokens and writes its logits as they come: all of them together may not fit memory.
- */
+/* Runs the net over the tokens and writes its logits as they are computed: (tokens, vocab) fp32, which
+ * together may not fit in memory. The file is written under a temporary name and renamed when it is
+ * complete. */
 static bool write_all(const Arguments *a, const Model *m, const TokenList *tokens, Error *e) {
     Output out;
+    /* Check memory and the place of the output before the weights are decoded. */
     uint64_t bytes = net_weight_bytes(m) + kv_bytes(&m->spec, tokens->n);
     if (!memory_check(bytes, "this model at this length", e) ||
         !output_begin(&out, a->out, false, a->force, e))
         return false;
     Net *n = net_open(m, a->threads, e);
+    /* Run from position 0 over all tokens. A signal makes net_run fail with ERR_INTERRUPTED. */
     Sink s = {.fd = open(out.temp, O_WRONLY | O_CLOEXEC), .path = a->out, .vocab = m->spec.vocab};
     bool ok = n && (s.fd >= 0 || error_errno(e, "%s", a->out));
     KvCache *kv = ok ? kv_new(n, tokens->n, e) : NULL;
@@ -96,13 +104,14 @@ static bool write_all(const Arguments *a, const Model *m, const TokenList *token
     kv_free(kv);
     if (e->code == ERR_INTERRUPTED) error_set(e, e->code, "%s: interrupted; nothing was left behind", a->out);
     if (s.fd >= 0 && close(s.fd) != 0 && ok) ok = error_errno(e, "%s", a->out);
+    /* Rename the file if all went well; otherwise output_discard removes it. */
     ok = ok && output_commit(&out, e);
     output_discard(&out);
     net_close(n);
     return ok;
 }
 
-/* The tokens of --ids or --text, all of them in the vocabulary. */
+/* Reads the tokens of --ids or --text. An id that is not in the model's vocabulary is an error. */
 static bool read_tokens(const Arguments *a, const Model *m, TokenList *tokens, Error *e) {
     const char *path = a->ids ? a->ids : a->text;
     bool ok = a->ids ? token_ids_read(path, tokens, e) : text_file_tokens(m->source, path, tokens, e);
@@ -110,7 +119,8 @@ static bool read_tokens(const Arguments *a, const Model *m, TokenList *tokens, E
     return ok && (tokens_known(&m->spec, tokens->ids, tokens->n, 0, e) || error_place(e, "%s", path));
 }
 
-/* --force replaces an output, never an input. */
+/* Refuses to write over the file of tokens or over a file of the model, with or without --force. Files are
+ * compared by device and inode, so that links are recognised. */
 static bool spares_inputs(const Arguments *a, const Checkpoint *source, Error *e) {
     struct stat out, in;
     const char *path = a->ids ? a->ids : a->text;
@@ -119,7 +129,8 @@ static bool spares_inputs(const Arguments *a, const Checkpoint *source, Error *e
     return output_spares_source(source, a->out, e);
 }
 
-/* Surgery is done before the outputs are checked, so that a mistake in a flag shows first. */
+/* Opens the model, applies the surgery, reads the tokens and writes the logits. Surgery comes before the
+ * checks of the output, so that a mistake in a flag is reported first. */
 static bool compute(const Arguments *a, Error *e) {
     Checkpoint *source = checkpoint_open(a->model, e);
     Model *m = source ? model_open(source, e) : NULL;
@@ -132,6 +143,7 @@ static bool compute(const Arguments *a, Error *e) {
     return ok;
 }
 
+/* The function of the verb (cmd/verb.h). */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.model = NULL};
     bool ok = command_line_parse(self, argc, argv, &a, take_operand, e);

@@ -1,4 +1,5 @@
-/* derope plan: what run would do, without doing any of it. */
+/* derope plan: shows what `derope run` would do with a recipe, without doing any of it. The plan is made by
+ * cmd/recipe/recipe_plan.c and printed by cmd/recipe/plan_text.c. */
 #include <stddef.h>
 
 #include "cmd/cmd.h"
@@ -9,7 +10,10 @@
 /* The most --set on one command line. */
 enum { MAX_SETS = 64 };
 
+/* The command line. --set works as it does for `derope run`, so that a plan can be made for the same
+ * values. */
 typedef struct Arguments {
+    /* Path of the recipe, and the texts of --set. */
     const char *recipe, *sets[MAX_SETS];
     size_t n_sets;
     bool json;
@@ -33,7 +37,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
-/* The recipe. */
+/* Takes the operand: the recipe. */
 static bool take_operand(void *arguments, const char *operand, Error *e) {
     Arguments *a = arguments;
     if (a->recipe) return cmd_usage(e, "one recipe, not '%s' as well", operand);
@@ -41,6 +45,8 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
     return true;
 }
 
+/* The function of the verb (cmd/verb.h). Opening the job reads the recipe and the headers of its source; the
+ * plan decodes no weights. */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.recipe = NULL};
     if (!command_line_parse(self, argc, argv, &a, take_operand, e)) return false;

@@ -1,4 +1,6 @@
-/* derope ppl: perplexity of a text at a list of context lengths. */
+/* derope ppl: measures the perplexity of a text at a list of context lengths, after surgery if flags ask for
+ * it. This is the short way to one number; `derope eval` (verbs/eval.c) compares several models and keeps its
+ * results. The measurement is recal/perplexity.c, the text is read by cmd/token_input.c. */
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -21,17 +23,19 @@ enum { MAX_CONTEXTS = 32, MAX_TEXTS = 256 };
 /* The command line. The flags of passes come first, as command_line_parse expects them. */
 typedef struct Arguments {
     SurgeryFlags surgery;
+    /* Path of the model, and the member of a JSONL line that holds the text. */
     const char *model, *field;
+    /* Files and folders of text, borrowed from the command line. */
     const char *texts[MAX_TEXTS];
     size_t n_texts, n_contexts;
     uint64_t contexts[MAX_CONTEXTS]; /* window lengths in tokens */
     uint64_t tokens;                 /* of the text to read at most; 0: all */
-    int threads;
-    Score score;
+    int threads;                     /* to compute with; 0: as many as there are processors */
+    Score score;                     /* which tokens of a window count */
     bool json;
 } Arguments;
 
-/* --score is stored as an enum. */
+/* The `set` function of the option --score, which is stored as an enum. */
 static bool set_score(void *options, const char *text, Error *e) {
     Arguments *a = options;
     return perplexity_score_parse(text, &a->score, e);
@@ -79,7 +83,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
-/* The model, then texts. */
+/* Takes operands: first the model, then texts. */
 static bool take_operand(void *arguments, const char *operand, Error *e) {
     Arguments *a = arguments;
     if (!a->model)
@@ -91,7 +95,9 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
     return true;
 }
 
-/* Measures and prints each length; the rows as JSON, or NULL with an error. New reference. */
+/* Measures perplexity at each length, and prints a row as soon as it is known unless --json was given.
+ * Returns all rows as JSON, new reference, or NULL with an error. `bos` is the id of the BOS token, or -1
+ * where the model adds none. */
 static json_t *measure(const Arguments *a, Net *n, const TokenList *tokens, int32_t bos, Error *e) {
     json_t *list = json_array();
     for (size_t i = 0; i < a->n_contexts; i++) {
@@ -102,6 +108,8 @@ static json_t *measure(const Arguments *a, Net *n, const TokenList *tokens, int3
             return NULL;
         }
         cmd_progress_end();
+        /* The net gives the mean negative log-likelihood and its standard error. The perplexity is exp(nll),
+         * and its standard error exp(nll) times that of nll, to first order. */
         if (!a->json)
             printf("%8llu  %10.4f  +- %-8.4f  %llu tokens in %llu windows\n", (unsigned long long)p.context,
                    exp(p.nll), exp(p.nll) * p.stderr_nll, (unsigned long long)p.tokens,
@@ -114,18 +122,21 @@ static json_t *measure(const Arguments *a, Net *n, const TokenList *tokens, int3
     return list;
 }
 
-/* Opens the model, reads the text and measures. The key/value cache is as long as the longest window. */
+/* Opens the model, applies the surgery, reads the text and measures. The key/value cache is as long as the
+ * longest window. */
 static bool compute(const Arguments *a, Error *e) {
     Checkpoint *source = checkpoint_open(a->model, e);
     Model *m = source ? model_open(source, e) : NULL;
     TokenList tokens = {0};
     int32_t bos = -1;
+    /* The longest window decides how much text and memory are needed. */
     uint64_t longest = 0;
     for (size_t i = 0; i < a->n_contexts; i++)
         if (a->contexts[i] > longest) longest = a->contexts[i];
     Tokenizer *t = m && surgery_flags_apply(&a->surgery, m, e) ? tokenizer_open(source, e) : NULL;
     bool ok = t && perplexity_tokens(t, a->texts, a->n_texts, a->field, a->score == SCORE_HALF, a->tokens,
                                      &tokens, &bos, e);
+    /* Text and memory are checked before the weights are decoded. */
     if (ok && tokens.n < longest)
         ok = error_set(e, ERR_INPUT, "the text has %zu tokens, fewer than one window of %llu", tokens.n,
                        (unsigned long long)longest);
@@ -145,6 +156,7 @@ static bool compute(const Arguments *a, Error *e) {
     return ok;
 }
 
+/* The function of the verb (cmd/verb.h). */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.model = NULL};
     bool ok = command_line_parse(self, argc, argv, &a, take_operand, e);

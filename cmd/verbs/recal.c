@@ -1,4 +1,6 @@
-/* derope recal: surgery, then training on the CPU, then writing the result. */
+/* derope recal: applies surgery to a model, trains it on the CPU and writes the result. The three parts are
+ * cmd/surgery_flags.c, cmd/training_step.c and cmd/output.c, which convert and run use as well; this file
+ * adds the training state, OUT.derope-state, from which an interrupted run continues. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +21,7 @@
 
 /* The command line. The flags of passes come first, as command_line_parse expects them. */
 typedef struct Arguments {
+    /* The three parts of the command line, each filled by its own table of options. */
     SurgeryFlags surgery;
     RecalRequest recal;
     OutputRequest output;
@@ -26,7 +29,8 @@ typedef struct Arguments {
     bool json;         /* print the summary as JSON */
 } Arguments;
 
-/* `resume` is no hyper-parameter: it does not belong to the key of the state. */
+/* A table of its own, because --resume is no hyper-parameter: train_options is part of the key by which a
+ * training state recognises its run, and resuming must not change that key. */
 static const Option resume_options[] = {
     {.name = "resume",
      .type = OPTION_BOOL,
@@ -36,7 +40,7 @@ static const Option resume_options[] = {
     {0},
 };
 
-/* Group by group as help prints them; some share a heading. */
+/* In the order in which help prints them; neighbouring groups with the same title share a heading. */
 static const OptionGroup groups[] = {
     {"text:", recal_text_options, offsetof(Arguments, recal)},
     {"training:", train_options, offsetof(Arguments, recal.train)},
@@ -48,7 +52,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
-/* The input, then the output. */
+/* Takes operands: first the input, then the output. */
 static bool take_operand(void *arguments, const char *operand, Error *e) {
     Arguments *a = arguments;
     if (!a->input)
@@ -60,7 +64,8 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
     return true;
 }
 
-/* TrainOptions also has fields that no option sets, so it starts from train_defaults. */
+/* Parses the command line into `a` and checks that what is required was given. TrainOptions has fields that
+ * no option sets, so it starts from train_defaults. */
 static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *e) {
     a->recal.train = train_defaults();
     if (!command_line_parse(self, argc, argv, a, take_operand, e)) return false;
@@ -71,7 +76,8 @@ static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *
     return true;
 }
 
-/* A state may hold hours of training, so only --force starts anew over it. */
+/* Checks that the state file fits --resume: it has to be there to continue, and must not be there for a new
+ * run. A state may hold hours of training, so only --force starts anew over it. */
 static bool check_state(const Arguments *a, const char *state, Error *e) {
     bool there = access(state, F_OK) == 0;
     if (a->recal.train.resume && !there)
@@ -83,27 +89,31 @@ static bool check_state(const Arguments *a, const char *state, Error *e) {
     return true;
 }
 
-/* Runs the whole, with the state kept at `state`. Everything that can be refused is refused before the
- * training. */
+/* Does everything after the command line: opens the input, applies the surgery, trains, writes the output and
+ * prints a summary. `state` is the path of the training state. Whatever can be refused is refused before the
+ * training starts. */
 static bool recal(Arguments *a, const char *state, Error *e) {
     Checkpoint *source = checkpoint_open_config(a->input, a->recal.from_scratch, e);
     Model *m = source ? (a->recal.from_scratch ? model_open_config(source, e) : model_open(source, e)) : NULL;
     Net *net = NULL;
     TrainResult result = {0};
+    /* The checks, from the cheapest on, and the training at the end of them. */
     a->recal.train.state_path = state;
     bool ok = m && surgery_flags_apply(&a->surgery, m, e) && output_check(m, &a->output, e) &&
               output_may_begin(a->output.path, folder_of_path(a->output.path), a->output.force, e) &&
               check_state(a, state, e) && recalibrate(source, m, &a->recal, &net, &result, e);
+    /* The summary goes into the manifest of the output. */
     json_t *summary = ok ? recal_summary(&a->recal, &result) : NULL;
     a->output.extra = summary;
     ok = ok && output_write(m, &a->output, e);
+    /* The state is removed when the output is complete, and kept if writing it failed. */
     if (ok) unlink(state);
     if (!ok && e->code == ERR_INTERRUPTED && access(state, F_OK) == 0)
         cmd_advise(e, "; %s keeps what was done, and the same command with --resume goes on", state);
     else if (!ok && summary && access(state, F_OK) == 0)
         cmd_advise(e, "; %s keeps what was trained: with --resume the same command only writes it", state);
     if (ok && a->json) {
-        /* Time is printed only: it is in no manifest, so that the same run writes the same bytes. */
+        /* The time is printed but not written to the manifest, so that the same run writes the same bytes. */
         json_object_set_new(json_object_get(summary, "recalibration"), "seconds", json_real(result.seconds));
         cmd_print_json(summary);
     }
@@ -119,6 +129,8 @@ static bool recal(Arguments *a, const char *state, Error *e) {
     return ok;
 }
 
+/* The function of the verb (cmd/verb.h). The state lies beside the output, under its name without a slash at
+ * the end. */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.input = NULL};
     bool ok = parse(self, argc, argv, &a, e);

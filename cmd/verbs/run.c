@@ -1,4 +1,6 @@
-/* derope run: recipes, one after the other, and a table of what was measured. */
+/* derope run: does what recipes say, one after the other, and prints a table of what was measured.
+ * cmd/recipe/recipe_run.c does one recipe; this file reads the command line, passes it on and collects the
+ * measurements of all recipes for the table and for the joint report of --report. */
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -13,12 +15,14 @@ enum { MAX_SETS = 64 };
 
 /* The command line. The operands come first, as operands_take expects them. */
 typedef struct Arguments {
+    /* Paths of the recipes, done in this order. */
     Operands recipes;
+    /* Texts of --set, applied to each recipe; where to write a make rule and the joint report, or NULL. */
     const char *sets[MAX_SETS], *depfile, *report;
     size_t n_sets;
-    char *command;
-    bool force, json;
-    json_t *table, *results; /* of all recipes */
+    char *command;           /* the command line as text, quoted in reports */
+    bool force, json;        /* do everything anew; print the table as JSON */
+    json_t *table, *results; /* rows (array) and joined measurements (object) of all recipes */
 } Arguments;
 
 static const Option own_options[] = {
@@ -56,21 +60,24 @@ static const OptionGroup groups[] = {
     {0},
 };
 
-/* A depfile is about one recipe: a rule with the outputs of two would make each depend on the inputs of both.
- */
+/* Parses the command line. A depfile goes with one recipe only: a rule with the outputs of two would make
+ * each depend on the inputs of both. */
 static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *e) {
     if (!command_line_parse(self, argc, argv, a, operands_take, e)) return false;
     if (!a->recipes.n) return cmd_usage(e, "a recipe is needed (derope run --help)");
     return !a->depfile || a->recipes.n == 1 || cmd_usage(e, "--depfile goes with one recipe");
 }
 
-/* Writes one page about the evaluations of all recipes. */
+/* Writes the page of --report about the evaluations of all recipes, unless it is up to date. ERR_FAILED if no
+ * recipe measured anything. */
 static bool joint_report(const Arguments *a, Error *e) {
     if (!json_object_size(a->results))
         return error_set(e, ERR_FAILED, "%s: no recipe has an evaluate section to report", a->report);
     return report_renew(a->report, a->results, a->force, e);
 }
 
+/* The function of the verb (cmd/verb.h). The first recipe that fails ends the run, and then no table is
+ * printed; its finished steps are kept and skipped the next time. */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.command = command_line_text(argc, argv), .table = json_array(), .results = json_object()};
     bool ok = parse(self, argc, argv, &a, e);

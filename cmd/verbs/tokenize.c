@@ -1,4 +1,6 @@
-/* derope tokenize: the token ids of a text. */
+/* derope tokenize: prints the token ids of texts. Opening a model's tokenizer and reading a text are
+ * cmd/token_input.c, the tokenizers themselves surgery/tokenizer/. The ids can be compared with those of
+ * transformers or llama.cpp, and are what `derope detokenize` and `derope logits --ids` read. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +11,8 @@
 #include "formats/json.h"
 
 typedef struct Arguments {
-    Operands operands; /* the model, then the files */
+    Operands operands; /* the model, then the files; first, as operands_take expects */
+    /* Print JSON instead of lines of ids; leave out BOS and EOS. */
     bool json, no_special;
 } Arguments;
 
@@ -27,7 +30,7 @@ static const OptionGroup groups[] = {
     {0},
 };
 
-/* One file's object for --json. New reference. */
+/* Returns the object of one file for --json: {"file", "bytes", "ids"}, new reference. */
 static json_t *tokens_json(const char *path, const Buffer *text, const TokenList *tokens) {
     json_t *ids = json_array();
     for (size_t i = 0; i < tokens->n; i++)
@@ -35,14 +38,14 @@ static json_t *tokens_json(const char *path, const Buffer *text, const TokenList
     return json_pack("{s:o, s:I, s:o}", "file", json_text(path), "bytes", (json_int_t)text->size, "ids", ids);
 }
 
-/* A line of ids. */
+/* Prints ids on one line, separated by spaces. */
 static void print_tokens(const TokenList *tokens) {
     for (size_t i = 0; i < tokens->n; i++)
         printf(i ? " %d" : "%d", tokens->ids[i]);
     printf("\n");
 }
 
-/* Prints the ids of one file, or adds them to `all` for --json. */
+/* Tokenizes one file and prints its ids or, with --json, adds its object to `all`. "-" is standard input. */
 static bool tokenize(const Tokenizer *t, const char *path, const Arguments *a, json_t *all, Error *e) {
     Buffer text = {0};
     TokenList tokens = {0};
@@ -56,6 +59,7 @@ static bool tokenize(const Tokenizer *t, const char *path, const Arguments *a, j
     return ok;
 }
 
+/* The function of the verb (cmd/verb.h). With --json nothing is printed if one of the files fails. */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.json = false};
     if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;

@@ -1,5 +1,7 @@
-/* derope verify: holds an output against the manifest that was written with it (surgery/manifest.c), and says
- * which stock runtimes run it (surgery/runtimes.h). */
+/* derope verify: compares an output with the manifest that was written with it (surgery/manifest.c), and says
+ * which stock runtimes run it (surgery/runtimes.h). It checks three things: that tensors, files and keys are
+ * byte for byte those that were written; that nothing was added; and that derope, reading the output like any
+ * other checkpoint, finds the positions in each layer that the surgery asked for. */
 #include <math.h>
 #include <string.h>
 
@@ -17,16 +19,18 @@
 #include "surgery/model_open.h"
 #include "surgery/runtimes.h"
 
-/* What was found; every problem is one line for a person and one string in the JSON. */
+/* What was found. Every problem is one line for people and one string in the JSON. */
 typedef struct Report {
+    /* The output that is checked, borrowed. */
     const Checkpoint *c;
-    json_t *manifest;
-    json_t *problems;
+    json_t *manifest;     /* what derope.json or the GGUF key derope.manifest holds */
+    json_t *problems;     /* array of texts, empty if all is well */
     const Family *family; /* of the output as it is read again; NULL: it cannot be read */
-    size_t n_tensors;     /* that are as promised */
+    size_t n_tensors;     /* number of tensors whose dtype, shape and hash are those of the manifest */
 } Report;
 
-/* Adds a problem. Names come from files and may be anything, so the text is cut and made valid UTF-8. */
+/* Adds a problem to the report. Names come from files and may hold any bytes, so the text is cut to 700 bytes
+ * and made valid UTF-8. */
 static void problem(Report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void problem(Report *r, const char *fmt, ...) {
     va_list ap;
@@ -37,8 +41,8 @@ static void problem(Report *r, const char *fmt, ...) {
     va_end(ap);
 }
 
-/* The manifest, new reference. A checkpoint without one was not written by derope, or lost it; there is
- * nothing to verify. */
+/* Returns the manifest of a checkpoint, new reference. A checkpoint without one was not written by derope, or
+ * lost it, so there is nothing to verify: NULL with ERR_INPUT. */
 static json_t *read_manifest(const Checkpoint *c, Error *e) {
     json_t *manifest = manifest_read(c, e);
     if (!manifest && e->code == ERR_NONE)
@@ -54,7 +58,8 @@ static json_t *read_manifest(const Checkpoint *c, Error *e) {
 
 /* ---- tensors, files, keys ---- */
 
-/* Sizes in the manifest are those of the file, outermost first. */
+/* Whether a tensor has the shape that the manifest lists. Both are in the file's order, outermost dimension
+ * first. */
 static bool same_shape(const Tensor *t, const json_t *shape) {
     if (json_array_size(shape) != t->rank) return false;
     for (uint32_t i = 0; i < t->rank; i++)
@@ -62,8 +67,9 @@ static bool same_shape(const Tensor *t, const json_t *shape) {
     return true;
 }
 
-/* Type and shape are compared before the hash, because they say more about what happened. False only if the
- * file cannot be read. */
+/* Checks the tensor that one row of the manifest lists. Dtype and shape are compared before the hash, because
+ * they say more about what happened. Returns false only if the file cannot be read; a difference is a problem
+ * in the report. */
 static bool check_tensor(Report *r, const json_t *row, Error *e) {
     const char *name = json_get_string(row, "name"), *dtype = json_get_string(row, "dtype");
     const char *promised = json_get_string(row, "xxh3_128");
@@ -87,7 +93,8 @@ static bool check_tensor(Report *r, const json_t *row, Error *e) {
     return true;
 }
 
-/* All tensors of the manifest; and a tensor that it does not list was added by somebody. */
+/* Checks all tensors that the manifest lists. If the output has more of them than that, somebody added
+ * one. */
 static bool check_tensors(Report *r, Error *e) {
     const json_t *list = json_object_get(r->manifest, "tensors");
     size_t n = json_array_size(list);
@@ -100,7 +107,8 @@ static bool check_tensors(Report *r, Error *e) {
     return true;
 }
 
-/* Side files of an HF folder. Code is a problem even if its hash is right: derope writes none. */
+/* Checks the side files that the manifest of an HF folder lists. A Python file is a problem even if its hash
+ * is right: derope writes none, and transformers runs such code with trust_remote_code. */
 static void check_files(Report *r) {
     size_t i;
     json_t *row;
@@ -122,7 +130,8 @@ static void check_files(Report *r) {
     }
 }
 
-/* One hash covers all keys of a GGUF but the manifest itself. */
+/* Checks the keys of a GGUF, which one hash covers. The manifest is itself a key and is left out of the
+ * hash. */
 static void check_keys(Report *r) {
     char hash[33];
     const char *promised = json_get_string(r->manifest, "keys_xxh3_128");
@@ -133,14 +142,16 @@ static void check_keys(Report *r) {
 
 /* ---- what it says when it is read again ---- */
 
-/* A GGUF stores floats, so numbers that went through one differ from the seventh digit on. */
+/* Whether two values are equal, numbers up to a relative difference of 1e-6. A GGUF stores settings as fp32,
+ * which keeps about seven digits of a number. */
 static bool close_enough(const json_t *a, const json_t *b) {
     if (!json_is_number(a) || !json_is_number(b)) return json_equal((json_t *)a, (json_t *)b);
     double x = json_number_value(a), y = json_number_value(b);
     return fabs(x - y) <= 1e-6 * fabs(x);
 }
 
-/* The numbers of a rotation that both formats hold. */
+/* Whether two "rope" objects describe the same rotation, by the numbers that both HF and GGUF store. A member
+ * that both lack is equal. */
 static bool same_rope(const json_t *a, const json_t *b) {
     static const char *const keys[] = {"base", "rotary_dim", "scaling", "factor"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -150,21 +161,24 @@ static bool same_rope(const json_t *a, const json_t *b) {
     return true;
 }
 
-/* A window no shorter than the context hides nothing. */
+/* The sliding window of a layer in tokens, 0 for none. A window at least as long as the context hides no
+ * token and counts as none. */
 static json_int_t window_of(const json_t *layer, uint64_t context) {
     json_int_t w = json_integer_value(json_object_get(layer, "window"));
     return (uint64_t)w >= context ? 0 : w;
 }
 
-/* A layer without rotation has no rope mapping in either. */
+/* Whether two layers agree in position encoding, window and rotation. Layers without rotation have no "rope"
+ * object on either side, which same_rope accepts. */
 static bool same_layer(const json_t *a, const json_t *b, uint32_t context) {
     return json_equal(json_object_get(a, "position"), json_object_get(b, "position")) &&
            window_of(a, context) == window_of(b, context) &&
            same_rope(json_object_get(a, "rope"), json_object_get(b, "rope"));
 }
 
-/* Reads the output as any checkpoint is read, and compares how position enters in each layer with what was
- * written. This finds errors of our own writers too. */
+/* Compares how position enters in each layer, as derope reads the output (`m`), with what the manifest
+ * promises. Hashes show that the file is unchanged; this shows that it was written correctly, and so finds
+ * errors of derope's own writers too. */
 static void check_layers(Report *r, const Model *m) {
     const json_t *promised = json_object_get(r->manifest, "layers");
     json_t *read = manifest_layers(&m->spec);
@@ -183,7 +197,8 @@ static void check_layers(Report *r, const Model *m) {
     json_decref(read);
 }
 
-/* An output that cannot be opened as a model is a problem, not an error of verify. */
+/* Opens the output as a model and checks its layers. That it cannot be opened is a problem of the output, not
+ * an error of verify. */
 static void check_model(Report *r) {
     Error reason = {0};
     Model *m = model_open((Checkpoint *)r->c, &reason);
@@ -198,6 +213,8 @@ static void check_model(Report *r) {
 
 /* ---- the verb ---- */
 
+/* Returns the report as JSON, new reference (its members are listed in the help text at the end of this
+ * file). The runtimes are computed for the output as it was read again. */
 static json_t *to_json(const Report *r) {
     const char *carrier = json_get_string(r->manifest, "carrier"),
                *by = json_get_string(r->manifest, "runtimes");
@@ -207,6 +224,7 @@ static json_t *to_json(const Report *r) {
                      "runtimes", carrier_runtimes_of(r->c, carrier, r->family));
 }
 
+/* Prints the report for people. */
 static void print_text(const json_t *report) {
     size_t i;
     json_t *row;
@@ -222,6 +240,8 @@ static void print_text(const json_t *report) {
         printf("problem: %s\n", json_string_value(row));
 }
 
+/* Checks an output and prints the report. Problems make the verb fail with ERR_FAILED (exit status 1), after
+ * the report; ERR_INPUT means that there was nothing to check. */
 static bool verify(Checkpoint *c, bool json, Error *e) {
     Report r = {.c = c, .manifest = read_manifest(c, e)};
     if (!r.manifest) return false;
@@ -247,6 +267,7 @@ static bool verify(Checkpoint *c, bool json, Error *e) {
     return ok;
 }
 
+/* The function of the verb (cmd/verb.h). */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     JsonArguments a = {.json = false};
     if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;

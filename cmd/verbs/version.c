@@ -1,10 +1,12 @@
-/* derope version: which derope this is. */
+/* derope version: prints the version of the program, from surgery/version.h. Manifests and the keys of a
+ * run's steps contain the same text. */
 #include <stdio.h>
 
 #include "cmd/cmd.h"
 #include "cmd/command_line.h"
 #include "surgery/version.h"
 
+/* The function of the verb (cmd/verb.h). */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Operands operands = {.n = 0};
     if (!command_line_parse(self, argc, argv, &operands, operands_take, e)) return false;
