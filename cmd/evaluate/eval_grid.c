@@ -149,6 +149,8 @@ static json_t *find_cell(EvalGrid *g, const EvalSetting *s, const char *suite, c
 /* Sets the softmax scale to the one with the least loss on the validation part of the text. */
 static bool search_scale(EvalGrid *g, EvalSetting *s, Error *e) {
     static const double scales[] = {0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.5};
+    /* Each scale is a cell of its own with its own key, so a search that was interrupted continues where it
+     * was. A loss of NaN never counts as the best. */
     double best = HUGE_VAL, found = 1;
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
         double nll;
@@ -193,6 +195,7 @@ static bool at_each_setting(EvalGrid *g, const uint64_t *lengths, size_t n, bool
                             AtSetting measure, Error *e) {
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < g->options.n_extensions; j++) {
+            /* The list of methods begins with the unchanged model (eval_options_complete). */
             EvalSetting s = {.model = g->model,
                              .extension = g->options.extensions[j],
                              .length = lengths[i],
@@ -209,6 +212,7 @@ static bool at_each_setting(EvalGrid *g, const uint64_t *lengths, size_t n, bool
 /* Perplexity at all lengths first, then the tasks at theirs. */
 static bool measure_subject(EvalGrid *g, bool stretchable, Error *e) {
     const EvalOptions *o = &g->options;
+    /* Tasks use the lengths of perplexity unless they were given their own. */
     bool own = o->n_task_lengths > 0;
     return (!o->perplexity || at_each_setting(g, o->lengths, o->n_lengths, stretchable, perplexity_at, e)) &&
            (!eval_options_has_tasks(o) ||

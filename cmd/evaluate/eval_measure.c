@@ -85,6 +85,8 @@ static size_t validation_tokens(const EvalInputs *in, uint64_t length) {
     return in->options->search_scale && windows > 1 ? part * length : 0;
 }
 
+/* Perplexity of the text behind the validation part, so that a searched scale is never judged on the tokens
+ * that it was chosen by. */
 json_t *eval_measure_perplexity(const EvalInputs *in, Net *n, uint64_t length, const EvalTask *task,
                                 Error *e) {
     (void)task;
@@ -108,6 +110,8 @@ json_t *eval_measure_validation(const EvalInputs *in, Net *n, uint64_t length, c
 /* The random numbers of one scene. They depend on seed, task, length and the scene's number alone, so every
  * model and every method is asked the same questions. */
 static Random scene_random(const EvalInputs *in, const EvalTask *task, uint64_t length, uint64_t scene) {
+    /* The parts are mixed by multiplication with primes; that two scenes get the same seed by chance is
+     * harmless. */
     uint64_t seed = in->options->seed * 1000003 + length;
     for (const char *p = task->name; *p; p++)
         seed = seed * 31 + (uint8_t)*p;
@@ -140,6 +144,8 @@ enum { QUESTIONS_PER_SCENE = 5 };
 static bool ask_until_done(const EvalInputs *in, const SceneEvaluation *how, const EvalTask *task,
                            TaskScore *scores, Error *e) {
     for (uint64_t scene = 0; scores[0].trials < in->options->trials; scene++) {
+        /* All depths get the same questions, so their numbers of trials rise together. The last scene has
+         * fewer questions if fewer trials are left. */
         size_t left = in->options->trials - scores[0].trials;
         EvalTaskInput input = {.tokenizer = in->tokenizer,
                                .haystack = &in->haystack,
@@ -167,6 +173,7 @@ json_t *eval_measure_task(const EvalInputs *in, Net *n, uint64_t length, const E
         depths[i] = n_depths > 1 ? (double)i / (double)(n_depths - 1) : 0.5;
     TaskScore scores[EVAL_MAX_ITEMS] = {0};
     json_t *rows = NULL;
+    /* The scores are collected per depth, and become rows once all scenes are done. */
     SceneEvaluation how = {.net = n,
                            .tokenizer = in->tokenizer,
                            .depths = depths,

@@ -11,6 +11,7 @@
 
 /* An error lists all names that exist. */
 bool eval_options_add_suite(EvalOptions *o, const char *name, Error *e) {
+    /* A suite is "perplexity", a task's name, or "all" for both. */
     const EvalTask *t = eval_task_by_name(name);
     bool ppl = strcmp(name, "perplexity") == 0, all = strcmp(name, "all") == 0;
     if (!t && !ppl && !all) {
@@ -42,7 +43,8 @@ bool eval_options_add_extension(EvalOptions *o, const char *name, Error *e) {
     return true;
 }
 
-/* "search" leaves `scale` alone: each length finds its own. */
+/* Sets the factor on the softmax scale. With "search" `scale` keeps its value, and each length finds its own
+ * (search_scale in eval_grid.c). */
 bool eval_options_set_scale(EvalOptions *o, const char *text, Error *e) {
     o->search_scale = strcmp(text, "search") == 0;
     if (o->search_scale) return true;

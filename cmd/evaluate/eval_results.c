@@ -1,5 +1,6 @@
-/* Building the results of an evaluation (eval_results.h has their shape), and joining those of several
- * recipes. */
+/* Building the results of an evaluation, one JSON object (eval_results.h has its shape), and joining those
+ * of several recipes. eval_grid.c adds models and rows while it measures; reports (cmd/report), tables
+ * (eval_table.c) and the text output (eval_text.c) read the object. */
 #include "cmd/evaluate/eval_results.h"
 
 #include <string.h>
@@ -19,6 +20,7 @@ json_t *eval_results_new(const EvalOptions *o, const char *command) {
     char started[32];
     time_t now = time(NULL);
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+    /* Settings that decide what a number means are repeated in the results, so that reports can show them. */
     json_t *settings =
         json_pack("{s:I, s:I, s:I, s:s}", "seed", (json_int_t)o->seed, "trials", (json_int_t)o->trials,
                   "depths", (json_int_t)o->n_depths, "score", o->score == SCORE_HALF ? "half" : "all");
@@ -35,6 +37,7 @@ bool eval_results_add_texts(json_t *results, const EvalOptions *o, char key[33],
     Hash *h = hash_new();
     for (size_t i = 0; ok && i < o->n_texts; i++)
         ok = text_data_list(o->texts[i], files, e);
+    /* Each file is listed with its hash, and the hash goes into the key. */
     for (size_t i = 0; ok && i < json_array_size(files); i++) {
         char digest[33];
         struct stat st = {0};
@@ -121,6 +124,7 @@ void eval_results_join(json_t *all, const json_t *results, const char *prefix) {
     double seconds = json_number_value(json_object_get(all, "seconds")) +
                      json_number_value(json_object_get(results, "seconds"));
     size_t i;
+    /* Models get the recipe's name in front. The source is the same in all recipes and keeps its name. */
     json_array_foreach(json_object_get(copy, "models"), i, row) {
         const char *name = json_get_string(row, "name");
         if (*prefix && strcmp(name, "source") != 0)
@@ -139,6 +143,7 @@ void eval_results_join(json_t *all, const json_t *results, const char *prefix) {
         for (size_t t = 0; t < 2; t++)
             json_array_extend(json_object_get(all, tables[t]), json_object_get(copy, tables[t]));
     }
+    /* The time is the sum over the recipes. */
     json_object_set_new(all, "seconds", json_real(seconds));
     json_decref(copy);
 }

@@ -1,6 +1,8 @@
-/* The state file is one JSON object, rewritten as a whole after each cell (file_write replaces it atomically,
- * so an interruption leaves the previous one). The cell of a perplexity is an object, that of a task an
- * array with one row per depth; cmd/evaluate/eval_measure.h describes both. */
+/* The state of an evaluation: cells that were measured already, so that an interrupted or repeated
+ * evaluation measures only what is missing. eval_grid.c asks for a cell by its key and stores new ones. The
+ * file is one JSON object, rewritten as a whole after each cell (file_write replaces it atomically, so an
+ * interruption leaves the previous one). The cell of a perplexity is an object, that of a task an array with
+ * one row per depth; cmd/evaluate/eval_measure.h describes both. */
 #include "cmd/evaluate/eval_state.h"
 
 #include <math.h>
@@ -25,7 +27,8 @@ static json_t *read_json(const char *path) {
     return value;
 }
 
-/* Cells of tasks are the arrays. */
+/* Removes the cells of tasks, which are the arrays. A transcript needs every question to be asked again, so
+ * the answers in the state are of no use to it. */
 static void drop_tasks(json_t *cells) {
     const char *key;
     void *next;
@@ -33,7 +36,8 @@ static void drop_tasks(json_t *cells) {
     json_object_foreach_safe(cells, next, key, value) if (json_is_array(value)) json_object_del(cells, key);
 }
 
-/* Anything that is not a JSON object counts as no cells. */
+/* Reads the file if it is there. Anything that is not a JSON object counts as no cells, because a damaged
+ * state costs only the time to measure again. */
 void eval_state_open(EvalState *s, const char *path, bool discard, bool discard_tasks) {
     *s = (EvalState){.path = path, .cells = path && !discard ? read_json(path) : NULL};
     if (!json_is_object(s->cells)) {
@@ -43,7 +47,7 @@ void eval_state_open(EvalState *s, const char *path, bool discard, bool discard_
     if (discard_tasks) drop_tasks(s->cells);
 }
 
-/* The file already holds everything. */
+/* Frees the cells. The file needs no writing: it holds everything since the last eval_state_put. */
 void eval_state_close(EvalState *s) {
     json_decref(s->cells);
     s->cells = NULL;
@@ -60,7 +64,7 @@ static bool is_perplexity(const json_t *value) {
     return is_between(value, "perplexity", 0, HUGE_VAL) && is_between(value, "nll", 0, HUGE_VAL);
 }
 
-/* "first" is missing if the task offers no candidates. */
+/* Whether the value can be the rows of a task. "first" is missing if the task offers no candidates. */
 static bool is_task_rows(const json_t *value) {
     bool fits = json_is_array(value);
     for (size_t i = 0; fits && i < json_array_size(value); i++) {

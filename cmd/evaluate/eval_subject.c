@@ -1,4 +1,6 @@
-/* Names of subjects, and checkpoints as subjects (declared in eval_subject.h). */
+/* Subjects of an evaluation: what eval_grid.c measures. A subject gives a fresh model (its spec may be
+ * changed by a method) and a net with the weights, on demand through callbacks. This file makes a subject of
+ * a checkpoint on disk; `derope run` makes subjects of models in memory (declared in eval_subject.h). */
 #include "cmd/evaluate/eval_subject.h"
 
 #include <stdio.h>
@@ -18,6 +20,7 @@ void eval_subject_name(const char *path, char out[256]) {
     size_t from = n;
     while (from > 0 && path[from - 1] != '/')
         from--;
+    /* ".gguf" alone is a name and is not cut to nothing. */
     if (n - from > 5 && strncmp(path + n - 5, ".gguf", 5) == 0) n -= 5;
     snprintf(out, 256, "%.*s", n - from > 255 ? 255 : (int)(n - from), path + from);
 }

@@ -21,6 +21,7 @@ static bool is_of_series(const json_t *row, size_t model, const char *method) {
 
 /* The perplexities of a series as cells of the table. */
 static json_t *perplexity_cells(const json_t *results, size_t model, const char *method) {
+    /* Only these members go into the table; the curve by position and the settings stay in the results. */
     static const char *const kept[] = {"perplexity", "low", "high", "tokens"};
     size_t i;
     json_t *row, *list = json_array();
@@ -45,6 +46,8 @@ static json_t *pooled_cell(const json_t *results, size_t model, const char *meth
         if (!is_of_series(row, model, method) || strcmp(its, task) != 0 ||
             json_integer_value(json_object_get(row, "length")) != length)
             continue;
+        /* A share times its trials is a number of successes, so rows of different size are weighted rightly.
+         */
         double n = json_number_value(json_object_get(row, "trials"));
         trials += n;
         if (json_get_f64(row, "score", &x)) found += x * n;
@@ -53,6 +56,7 @@ static json_t *pooled_cell(const json_t *results, size_t model, const char *meth
         ranked += n;
     }
     if (trials == 0) return NULL;
+    /* The interval is that of the pooled share. "first" is present only for tasks that rank candidates. */
     wilson_interval(found / trials, trials, &low, &high);
     json_t *cell = json_pack("{s:I, s:f, s:f, s:f, s:I}", "context", length, "score", found / trials, "low",
                              low, "high", high, "trials", (json_int_t)trials);
@@ -80,6 +84,8 @@ static json_t *task_cells(const json_t *results, size_t model, const char *metho
 
 /* A method that this model was not measured under gives no row. */
 void eval_table_add(json_t *table, const json_t *results, size_t model, const char *recipe, bool skipped) {
+    /* One row for each method: perplexities as a list, tasks by name. "NAME under METHOD" labels all but the
+     * unchanged model. */
     const char *name = json_get_string(json_array_get(json_object_get(results, "models"), model), "name");
     for (const ContextExtension *const *m = context_extensions; *m; m++) {
         json_t *cells = perplexity_cells(results, model, (*m)->name),
@@ -138,6 +144,7 @@ static int by_length(const void *a, const void *b) {
 /* The lengths of all rows, rising and distinct: recipes need not measure at the same ones. The caller frees
  * them. */
 static uint64_t *all_lengths(const json_t *table, const char *task, size_t *n) {
+    /* The lengths of all rows are collected, sorted, and repetitions removed in place. */
     uint64_t *out = NULL;
     *n = 0;
     for (size_t i = 0; i < json_array_size(table); i++) {
@@ -160,6 +167,7 @@ static void print_rows(const json_t *table, bool several, const char *title, con
     size_t n;
     uint64_t *lengths = all_lengths(table, task, &n);
     char text[160];
+    /* The head names the block and has a column for each length. */
     snprintf(text, sizeof text, "%s at a context of", title);
     if (n) printf("\n%-44s", text);
     for (size_t j = 0; j < n; j++)

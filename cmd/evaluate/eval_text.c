@@ -1,3 +1,5 @@
+/* The results of an evaluation as plain text on standard output: what `derope eval` prints when it is done.
+ * The rows come from eval_results.c; the table over several recipes is eval_table.c. */
 #include "cmd/evaluate/eval_text.h"
 
 #include <stdio.h>
@@ -8,11 +10,13 @@
 static void print_perplexity(const json_t *results) {
     size_t i;
     const json_t *row, *models = json_object_get(results, "models");
+    /* The head of the table is left out together with the table. */
     if (json_array_size(json_object_get(results, "perplexity")))
         printf("%-28s %-12s %8s %12s   95 %% interval\n", "perplexity", "method", "length", "");
     json_array_foreach(json_object_get(results, "perplexity"), i, row) {
         double low = 0, high = 0, x = 0;
         json_int_t model = json_integer_value(json_object_get(row, "model"));
+        /* A perplexity from a single window has no interval. */
         bool has = json_get_f64(row, "low", &low) && json_get_f64(row, "high", &high);
         json_get_f64(row, "perplexity", &x);
         printf("%-28.28s %-12s %8lld %12.4f", json_get_string(json_array_get(models, (size_t)model), "name"),
@@ -30,6 +34,7 @@ static void print_tasks(const json_t *results) {
     const json_t *row, *models = json_object_get(results, "models"), *before = NULL;
     json_array_foreach(json_object_get(results, "tasks"), i, row) {
         static const char *const same[] = {"model", "method", "task", "length"};
+        /* A row continues the printed line if it differs from the row before in the depth alone. */
         bool goes_on = before != NULL;
         for (int k = 0; k < 4; k++)
             goes_on = goes_on && json_equal(json_object_get(row, same[k]), json_object_get(before, same[k]));
