@@ -2,7 +2,11 @@
  *
  * Adding an objective: write its loss function (in ops/losses.c, or beside the table) and add one entry to
  * the table in objectives.c. Flags, recipes, help and the training state find it there by its name; nothing
- * else names objectives. */
+ * else names objectives.
+ *
+ * A loss sees its LossBlock and nothing else. A hyper-parameter of a loss goes from TrainOptions into a Batch
+ * (run_step in train.c), from there to head_loss as an argument (net_train_batch in train_batch.c), into a
+ * field of LossBlock (head_loss.c), and from the loss in objectives.c to the arithmetic in ops/losses.c. */
 #ifndef DEROPE_RECAL_OBJECTIVES_H
 #define DEROPE_RECAL_OBJECTIVES_H
 

@@ -59,8 +59,7 @@ const Option train_options[] = {
      .set = set_objective,
      .print = print_objective,
      .help = "what to minimize"},
-    /* The schedule: linear warmup to lr, then a cosine to lr * min_lr_ratio (train_learning_rate in
-       recal/train.c). */
+    /* The schedule: linear warmup to lr, then a cosine to lr * min_lr_ratio (train_lr in recal/train.c). */
     {.name = "lr",
      .type = OPTION_REAL,
      .fallback = "3e-4",

@@ -1,7 +1,8 @@
 /* The hyper-parameters of training: the struct that holds them, and the table that describes them
- * (surgery/option.h). Adding one is a field of TrainOptions, its line in the table of train_options.c, and
- * the code that uses it; the recipe key, the flag, help, man page, completions, range check and the key of
- * the training state follow from the line. */
+ * (surgery/option.h). Adding one takes a field of TrainOptions, its line in the table of train_options.c, the
+ * code that uses it, and a line in examples/recipe-reference.yaml, without which tests/test_recipe.c fails.
+ * The recipe key, the flag, help, man page, completions, range check and the key of the training state follow
+ * from the line in the table. The steps are in cmd/README.md, "How to add a hyper-parameter". */
 #ifndef DEROPE_RECAL_TRAIN_OPTIONS_H
 #define DEROPE_RECAL_TRAIN_OPTIONS_H
 

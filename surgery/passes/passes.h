@@ -1,5 +1,4 @@
-/* All passes, and applying them by name. Adding a pass is a file in surgery/passes/ that defines `const Pass
- * pass_NAME`, and its declaration and its line in passes.c. */
+/* All passes, and applying them by name. The head of surgery/pass.h says how to add one. */
 #ifndef DEROPE_SURGERY_PASSES_PASSES_H
 #define DEROPE_SURGERY_PASSES_PASSES_H
 
