@@ -20,7 +20,7 @@ bool command_line_parse(const Verb *v, int argc, char **argv, void *arguments, T
 /* Operands for verbs that only collect them. */
 enum { MAX_OPERANDS = 256 };
 typedef struct Operands {
-    const char *list[MAX_OPERANDS];
+    const char *list[MAX_OPERANDS]; /* borrowed from argv, in order */
     size_t n;
 } Operands;
 /* A TakeOperand for structs that begin with an Operands. */

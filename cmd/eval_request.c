@@ -1,7 +1,10 @@
-/* Four options are lists of names or one of two forms, and are stored by eval_options_add_suite and its
- * neighbours; the functions below only adapt them to the table. Recipes and `derope eval` differ in three
- * names: a recipe's `context` and `task_context` are the flags --lengths and --task-lengths, which are called
- * that because --context elsewhere is a single number. */
+/* The table of options of an evaluation, shared by `derope eval` and the `evaluate` section of recipes. The
+ * values are stored in an EvalRequest and completed by eval_options_complete (cmd/evaluate/eval_options.h).
+ *
+ * Four options (suite, against, score, softmax_scale) are names or have two forms, so they cannot be stored
+ * by type and offset; small functions below adapt the setters of eval_options.h to the table. The keys
+ * `context` and `task_context` of a recipe are the flags --lengths and --task-lengths, because --context of
+ * other verbs is a single number. */
 #include "cmd/eval_request.h"
 
 #include <stddef.h>
@@ -9,12 +12,12 @@
 #include "cmd/token_input.h"
 #include "recal/evaluate/eval_tasks.h"
 
-/* Longest context in tokens; positions are 32-bit integers in the net. */
+/* Longest context in tokens that can be asked for; the net has 32-bit positions. */
 enum { MAX_LENGTH = 1 << 30 };
 
 /* ---- choices ---- */
 
-/* "perplexity", the tasks of recal/evaluate, and "all". */
+/* Option.choices for `suite`: "perplexity", the tasks of recal/evaluate/eval_tasks.h, and "all". */
 static size_t suite_names(const char **names, size_t max) {
     size_t n = 0;
     names[n++] = "perplexity";
@@ -24,7 +27,8 @@ static size_t suite_names(const char **names, size_t max) {
     return n;
 }
 
-/* The context-extension methods, "none" first. */
+/* Option.choices for `against`: the context-extension methods (recal/evaluate/context_extension.h), "none"
+ * first. */
 static size_t extension_names(const char **names, size_t max) {
     size_t n = 0;
     for (const ContextExtension *const *m = context_extensions; *m && n < max; m++)
@@ -34,21 +38,25 @@ static size_t extension_names(const char **names, size_t max) {
 
 /* ---- values that are not stored by type and offset ---- */
 
+/* Option.set for `suite`: adds one suite to those that are measured. */
 static bool add_suite(void *options, const char *text, Error *e) {
     EvalRequest *r = options;
     return eval_options_add_suite(&r->options, text, e);
 }
 
+/* Option.set for `against`: adds one method to the list. */
 static bool add_extension(void *options, const char *text, Error *e) {
     EvalRequest *r = options;
     return eval_options_add_extension(&r->options, text, e);
 }
 
+/* Option.set for `softmax_scale`: a factor, or "search". */
 static bool set_scale(void *options, const char *text, Error *e) {
     EvalRequest *r = options;
     return eval_options_set_scale(&r->options, text, e);
 }
 
+/* Option.set for `score`: which tokens of a window count. */
 static bool set_score(void *options, const char *text, Error *e) {
     EvalRequest *r = options;
     return perplexity_score_parse(text, &r->options.score, e);
@@ -57,7 +65,7 @@ static bool set_score(void *options, const char *text, Error *e) {
 /* ---- the table ---- */
 
 const Option eval_request_options[] = {
-    /* Where: lengths and text. */
+    /* Where it is measured: lengths and text. */
     {.name = "context",
      .flag = "lengths",
      .type = OPTION_U64,
@@ -99,7 +107,7 @@ const Option eval_request_options[] = {
      .value_name = "NAME",
      .offset = offsetof(EvalRequest, options.field),
      .help = "the member of a JSONL line that holds the text"},
-    /* What: suites, methods, and how much of each. */
+    /* What is measured: suites, methods, and how much of each. */
     {.name = "suite",
      .type = OPTION_TEXT,
      .is_list = true,
@@ -166,7 +174,8 @@ const Option eval_request_options[] = {
      .help =
          "JSON file that says how facts are stated and asked for: {\"fact\", \"question\", \"questions\", "
          "\"keys\", \"values\"}, with {key} and {value} in them"},
-    /* What only a recipe has, because it knows what the source is and what came of it. */
+    /* Keys that only a recipe has, because only a recipe knows the source and the steps that lead to the
+     * model. */
     {.name = "source",
      .type = OPTION_BOOL,
      .fallback = "true",
@@ -179,7 +188,7 @@ const Option eval_request_options[] = {
      .scope = OPTION_RECIPE_ONLY,
      .offset = offsetof(EvalRequest, untrained),
      .help = "measure after surgery and before recalibration as well"},
-    /* What is written about it. */
+    /* What is written about the results. */
     {.name = "report",
      .type = OPTION_PATH,
      .value_name = "OUT.html",

@@ -7,7 +7,9 @@
 #include "cmd/evaluate/eval_options.h"
 #include "surgery/option.h"
 
+/* One evaluation. Texts are borrowed from the command line or from the recipe's JSON. */
 typedef struct EvalRequest {
+    /* What is measured: lengths in tokens, texts, suites, methods. */
     EvalOptions options;
     const char *report;     /* OUT.html, with OUT.json and OUT.csv beside it; NULL: none */
     const char *base_model; /* what the hub calls the source, for model cards; NULL: its path */

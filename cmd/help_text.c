@@ -1,4 +1,6 @@
-/* Descriptions are single lines in the tables, and are broken here at the width of a terminal. */
+/* Prints help for a terminal: the overview, one verb, or recipes. `derope help`, `derope VERB --help` and the
+ * errors of main.c come here. Descriptions are single lines in the tables of options and are broken here at
+ * the width of a terminal. */
 #include "cmd/help_text.h"
 
 #include <stdio.h>
@@ -14,10 +16,10 @@ enum { WIDTH = 100, FLAG_COLUMN = 30, KEY_COLUMN = 22 };
 
 /* ---- layout ---- */
 
-/* Prints words with line breaks, the lines after the first indented. `column` is where the first word begins.
- */
+/* Appends `n` bytes of text word by word with line breaks at WIDTH. The first word begins in `column`, lines
+ * after the first are indented by `indent`, and a newline ends the text. */
 static void wrap(const char *text, size_t n, size_t indent, size_t column, Buffer *out) {
-    /* Word by word: a word that would pass the width begins a new line, unless it is the first. */
+    /* A word that would pass the width begins a new line, unless it is the first, which is never moved. */
     const char *end = text + n;
     bool first = true;
     while (text < end) {
@@ -40,7 +42,7 @@ static void wrap(const char *text, size_t n, size_t indent, size_t column, Buffe
     buffer_byte(out, '\n');
 }
 
-/* Paragraphs separated by empty lines (cmd/verb.h). */
+/* Appends paragraphs, which are separated by empty lines in the text (cmd/verb.h), each wrapped. */
 static void wrap_paragraphs(const char *text, Buffer *out) {
     for (const char *p = text; *p;) {
         const char *end = strstr(p, "\n\n");
@@ -51,7 +53,8 @@ static void wrap_paragraphs(const char *text, Buffer *out) {
     }
 }
 
-/* A name in the first column and its description in the second; a long name takes a line of its own. */
+/* Appends a line of a list: a name in the first column and its description in the second, at `column`. A name
+ * that is too long for the first column takes a line of its own. */
 static void entry(const char *name, const char *text, size_t column, Buffer *out) {
     size_t n = strlen(name) + 2;
     buffer_printf(out, "  %s", name);
@@ -64,7 +67,8 @@ static void entry(const char *name, const char *text, size_t column, Buffer *out
 
 /* ---- flags ---- */
 
-/* "--min-lr-ratio X", "--drop-rope[=LAYERS]", "--data PATH..." */
+/* Writes a flag with the name of its value, as usage lines do: "--min-lr-ratio X", "--drop-rope[=LAYERS]",
+ * "--data PATH...". */
 static void spell_flag(const Option *o, char out[128]) {
     char flag[64];
     const char *value = option_value_name(o);
@@ -79,11 +83,11 @@ static void spell_flag(const Option *o, char out[128]) {
                  flag, value);
 }
 
-/* What print_flag has to know from one flag to the next. */
+/* What print_flag has to remember from one flag to the next. */
 typedef struct FlagPrinter {
     Buffer *out;
-    const char *title; /* of the group at hand */
-    size_t n;
+    const char *title; /* heading of the current group; compared by address; NULL prints "options:" */
+    size_t n;          /* flags printed so far */
 } FlagPrinter;
 
 /* A VisitFlag: prints the group's heading where a new one begins, then the flag. */
@@ -118,6 +122,7 @@ void help_verb(const Verb *v, Buffer *out) {
     if (v->examples) buffer_printf(out, "\nexamples:\n%s", v->examples);
 }
 
+/* The exit statuses are the codes of formats/error.h. */
 void help_overview(Buffer *out) {
     buffer_printf(out,
                   "derope %s: model surgery on published language-model checkpoints, without PyTorch\n\n"
@@ -133,7 +138,8 @@ void help_overview(Buffer *out) {
 
 /* ---- recipes ---- */
 
-/* The keys of a section; flags that no recipe has are left out. */
+/* Appends the keys of a section, or the arguments of a pass. Options that exist as flags only are left
+ * out. */
 static void print_keys(const OptionGroup *groups, Buffer *out) {
     for (const OptionGroup *g = groups; g->options; g++)
         for (const Option *o = g->options; o->name; o++) {
@@ -145,7 +151,7 @@ static void print_keys(const OptionGroup *groups, Buffer *out) {
         }
 }
 
-/* Passes with their arguments, which are keys one level deeper. */
+/* Appends all passes of the `surgery` section with their arguments. */
 static void print_passes(Buffer *out) {
     for (size_t i = 0; passes[i]; i++) {
         buffer_printf(out, "- %s: %s\n", passes[i]->name, passes[i]->help);

@@ -1,5 +1,5 @@
-/* What is known of this machine, from /proc/cpuinfo, the CPU's own flags and sysconf. It is quoted in results
- * and reports, so that a reader can judge times and speeds; nothing is decided by it. */
+/* Describes the machine from /proc/cpuinfo, the CPU's feature flags and sysconf. Results and reports quote
+ * it, so that a reader can judge times and speeds. Nothing is decided by it. */
 #include "cmd/machine.h"
 
 #include <stdio.h>
@@ -9,8 +9,8 @@
 #include "formats/buffer.h"
 #include "formats/json.h"
 
-/* The processor's name, from the first line "model name : NAME" of /proc/cpuinfo; "unknown CPU" where there
- * is none, as on ARM. */
+/* Writes the processor's name, from the first line "model name : NAME" of /proc/cpuinfo. "unknown CPU" where
+ * there is no such line, as on ARM, or no such file, as outside Linux. */
 static void cpu_name(char out[128]) {
     char line[512];
     FILE *f = fopen("/proc/cpuinfo", "r");
@@ -24,7 +24,8 @@ static void cpu_name(char out[128]) {
     if (f) fclose(f);
 }
 
-/* Only the instruction sets that derope has fast paths for are named. */
+/* Features are the instruction sets that derope has faster kernels for. Memory is physical memory in GB of
+ * 1e9 bytes. */
 json_t *machine_json(void) {
     char cpu[128];
     cpu_name(cpu);

@@ -1,5 +1,5 @@
-/* The program: finds the verb, runs it, and sees to what happens around it: signals, --quiet and --help, the
- * error message and the exit status. */
+/* The program: finds the verb (cmd/verb_table.c), runs it, and handles everything around it: signals, --quiet
+ * and --help, the error message and the exit status, which is the error's code (formats/error.h). */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,9 +13,9 @@
 #include "recal/gemm.h"
 #include "surgery/version.h"
 
-/* The first signal asks the verb to stop and save what it has; a second one ends the program at once. Signals
- * that come within half a second of the first count as the same request, because timeout(1) signals its child
- * and then the process group that the child is in. */
+/* Handler of SIGINT, SIGTERM and SIGHUP. The first signal asks the verb to stop and save what it has; a
+ * second one ends the program at once. Signals within half a second of the first count as the same request,
+ * because timeout(1) signals its child and then the process group that the child is in. */
 static void on_stop(int signal) {
     static const double one_request = 0.5; /* seconds */
     static volatile double first;
@@ -28,8 +28,9 @@ static void on_stop(int signal) {
     cmd_stop = 1;
 }
 
-/* A mapped input file that is truncated while it is read raises SIGBUS. Say so and leave nothing
- * half-written. */
+/* Handler of SIGBUS, which a mapped input file raises if it is truncated while it is read. It says so,
+ * removes files that are half written, and ends the program. Only functions that are safe in a signal handler
+ * are called. */
 static void on_bus(int signal) {
     (void)signal;
     static const char text[] = "derope: an input file shrank or became unreadable while it was being read\n";
@@ -38,6 +39,8 @@ static void on_bus(int signal) {
     _exit(ERR_INPUT);
 }
 
+/* Installs the handlers, before the verb begins and after everything that cannot take long. SIGPIPE is
+ * ignored, so that a closed pipe is an error of write and reported like others. */
 static void install_handlers(void) {
     struct sigaction stop = {.sa_handler = on_stop}, bus = {.sa_handler = on_bus}, hangup;
     sigaction(SIGINT, &stop, NULL);
@@ -48,7 +51,8 @@ static void install_handlers(void) {
     if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &stop, NULL);
 }
 
-/* Whether all that was printed arrived: a full disk may have refused an earlier part of it. */
+/* Whether everything that was printed on standard output was written. The last write may succeed although a
+ * full disk refused an earlier one, so the stream's error flag is checked as well. */
 static bool flush_output(Error *e) {
     if (fflush(stdout) != 0) return error_errno(e, "standard output");
     return !ferror(stdout) || error_set(e, ERR_FAILED, "standard output: could not be written");
@@ -56,19 +60,20 @@ static bool flush_output(Error *e) {
 
 /* ---- options that do not belong to a verb ---- */
 
-/* -h is no flag of any verb, and is what people try first. */
+/* Whether a word asks for help. "-h" is no flag of any verb, and is what people try first. */
 static bool is_help(const char *word) {
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
-/* Whether the words after the verb ask for its help; after "--" they are operands. */
+/* Whether one of the words after the verb asks for help. After "--" they are operands. */
 static bool asks_for_help(int argc, char **argv) {
     for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
         if (is_help(argv[i])) return true;
     return false;
 }
 
-/* --quiet may stand after the verb as well. Removes it from `argv` and returns the new length. */
+/* Handles --quiet after the verb. Removes it from `argv`, whose words from "--" on are left as they are, and
+ * returns the new number of words. */
 static int take_quiet(int argc, char **argv) {
     int n = 0, i = 0;
     for (; i < argc && strcmp(argv[i], "--"); i++) {
@@ -81,7 +86,7 @@ static int take_quiet(int argc, char **argv) {
     return n;
 }
 
-/* The help of a verb, or with NULL the list of verbs. */
+/* Prints the help of a verb, or with NULL the list of verbs. */
 static void print_help(const Verb *v, FILE *f) {
     Buffer text = {0};
     if (v)
@@ -92,8 +97,8 @@ static void print_help(const Verb *v, FILE *f) {
     buffer_free(&text);
 }
 
-/* The options before the verb. Returns the index of the verb, or 0 with the exit status in `*status` if the
- * program is done already. */
+/* Handles the options before the verb: --quiet, --version and --help. Returns the index of the verb in
+ * `argv`, or 0 with the exit status in `*status` if there is nothing more to do. */
 static int options_before_verb(int argc, char **argv, int *status) {
     int at = 1;
     *status = 0;
@@ -112,6 +117,7 @@ static int options_before_verb(int argc, char **argv, int *status) {
             return 0;
         }
     }
+    /* Without a verb, the list of verbs goes to standard error, as the command line is wrong. */
     if (at < argc) return at;
     print_help(NULL, stderr);
     *status = ERR_USAGE;
@@ -132,6 +138,7 @@ int main(int argc, char **argv) {
         print_help(verb, stdout);
         return 0;
     }
+    /* Run the verb with its own name as argv[0], then report what happened. */
     install_handlers();
     bool ok = verb->run(verb, take_quiet(argc - at, argv + at), argv + at, &e);
     cmd_progress_end();

@@ -1,4 +1,7 @@
-/* Checked with groff -man -ww and mandoc -Tlint. */
+/* Prints the man page derope(1) from the tables of verbs, options, passes and recipe sections, for `derope
+ * help --man` and `make install`. It uses the macros of man(7), with the sections in the order of
+ * man-pages(7), and passes groff -man -ww and mandoc -Tlint. cmd/help_text.c prints the same content for a
+ * terminal. */
 #include "cmd/man_page.h"
 
 #include <ctype.h>
@@ -12,8 +15,9 @@
 
 /* ---- roff ---- */
 
-/* Text in which nothing is taken for a request or an escape: a line must not begin with a dot or a quote, a
- * backslash begins an escape, and "-" is written \- so that it is printed as it has to be typed. */
+/* Appends `n` bytes of text so that roff takes nothing in it for a request or an escape: a dot or a quote at
+ * the start of a line gets "\&" before it, a backslash becomes "\e", and "-" becomes "\-", which is printed
+ * as the ASCII minus that has to be typed. */
 static void escaped(const char *text, size_t n, Buffer *out) {
     bool begins_line = true;
     for (size_t i = 0; i < n; i++) {
@@ -29,22 +33,22 @@ static void escaped(const char *text, size_t n, Buffer *out) {
     }
 }
 
-/* escaped for a whole string. */
+/* Appends a whole string, escaped. */
 static void escaped_text(const char *text, Buffer *out) {
     escaped(text, strlen(text), out);
 }
 
-/* Text laid out by hand: lines stay as they are, indented. */
+/* Appends text whose lines must stay as they are, such as examples, between .nf (no fill) and .fi. */
 static void literal(const char *text, size_t n, Buffer *out) {
-    while (n && text[n - 1] == '\n') /* the request .fi begins a line of its own */
+    while (n && text[n - 1] == '\n') /* newlines at the end would give empty lines before .fi */
         n--;
     buffer_printf(out, ".PP\n.nf\n");
     escaped(text, n, out);
     buffer_printf(out, "\n.fi\n");
 }
 
-/* The paragraphs of a verb's description (cmd/verb.h). The first follows a heading, which begins a paragraph
- * by itself. */
+/* Appends the paragraphs of a verb's description, which are separated by empty lines (cmd/verb.h). The first
+ * one follows a heading, which begins a paragraph by itself. */
 static void paragraphs(const char *text, Buffer *out) {
     for (const char *p = text; *p;) {
         const char *end = strstr(p, "\n\n");
@@ -58,7 +62,8 @@ static void paragraphs(const char *text, Buffer *out) {
 
 /* ---- options ---- */
 
-/* A tagged paragraph: the flag in bold, its value in italics, and the description under it. */
+/* Appends a flag as a tagged paragraph (.TP): the flag in bold, its value in italics, and the description
+ * under them, with default and range. */
 static void flag_entry(const Option *o, Buffer *out) {
     char flag[64];
     const char *value = option_value_name(o);
@@ -79,7 +84,8 @@ static void flag_entry(const Option *o, Buffer *out) {
     buffer_byte(out, '\n');
 }
 
-/* The keys of a recipe section or the arguments of a pass, as tagged paragraphs. */
+/* Appends the keys of a recipe section, or the arguments of a pass, as tagged paragraphs. Options that exist
+ * as flags only are left out. */
 static void key_entries(const OptionGroup *groups, Buffer *out) {
     for (const OptionGroup *g = groups; g->options; g++)
         for (const Option *o = g->options; o->name; o++) {
@@ -97,7 +103,8 @@ static void key_entries(const OptionGroup *groups, Buffer *out) {
 
 /* ---- sections ---- */
 
-/* Flags of passes are the same for every verb that takes them, so they have a section of their own. */
+/* A VisitFlag: appends a flag of a verb; the context is the buffer. Flags of passes are left out here,
+ * because they are the same for every verb that takes them and have a section of their own. */
 static void verb_flag(void *context, const char *title, const Option *o) {
     (void)title;
     for (size_t i = 0; passes[i]; i++)
@@ -106,7 +113,7 @@ static void verb_flag(void *context, const char *title, const Option *o) {
     flag_entry(o, context);
 }
 
-/* A subsection for a verb: description, flags, examples. */
+/* Appends the subsection of a verb: operands in the heading, description, flags, examples. */
 static void verb_section(const Verb *v, Buffer *out) {
     buffer_printf(out, ".SS \"derope %s ", v->name);
     escaped_text(v->operands, out);
@@ -120,6 +127,7 @@ static void verb_section(const Verb *v, Buffer *out) {
     }
 }
 
+/* Appends the section about the flags of passes, in the order in which passes are applied. */
 static void surgery_section(Buffer *out) {
     buffer_printf(out, ".SH SURGERY FLAGS\nPasses are applied in this order; layers count from 0.\n");
     for (size_t i = 0; passes[i]; i++)
@@ -127,7 +135,8 @@ static void surgery_section(Buffer *out) {
             flag_entry(&f->option, out);
 }
 
-/* The keys of recipes, with the passes under `surgery`. */
+/* Appends the section about recipes: a subsection for each section of a recipe, and under `surgery` each pass
+ * with its arguments, indented. */
 static void recipe_section(Buffer *out) {
     buffer_printf(out,
                   ".SH RECIPES\nA recipe is a YAML file with these keys. Relative paths are relative to the "
@@ -147,7 +156,8 @@ static void recipe_section(Buffer *out) {
     }
 }
 
-/* The sections in the order of man-pages(7). */
+/* The sections in the order of man-pages(7). The date in .TH is empty, so that the page depends on nothing
+ * but the version. */
 void man_page(Buffer *out) {
     buffer_printf(out, ".TH DEROPE 1 \"\" \"derope %s\" \"User Commands\"\n", DEROPE_VERSION);
     buffer_printf(out, ".nh\n"); /* no hyphenation: a hyphen inside a name would be copied with it */

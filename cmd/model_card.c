@@ -1,6 +1,8 @@
-/* Writing a model card into an output folder. The text of the card is made by cmd/report/report_card.c. Here
- * it is decided what is taken over from the card that the source came with, and the folder's manifest is kept
- * true: `derope verify` checks the card and its pictures like every other file. */
+/* Writes a model card into an output folder, for `derope eval --card` and for recipes with `card: true`. The
+ * text of the card is made by cmd/report/report_card.c and its pictures by report_picture.c. This file
+ * decides what is taken over from the card that the source came with (its YAML front matter, as the Hugging
+ * Face hub defines it), and keeps the folder's manifest true, because `derope verify` checks the card and its
+ * pictures like every other file. */
 #include "cmd/model_card.h"
 
 #include <string.h>
@@ -19,16 +21,16 @@
 #include "formats/output.h"
 #include "surgery/derope_keys.h"
 
-/* The manifest's member that has the hash of what the card was written from, so that a later run can tell
- * whether it is up to date. */
+/* The member of the manifest that holds the hash of everything the card was written from, so that a later run
+ * can tell whether the card is up to date. */
 #define CARD_KEY "card_key"
-enum { MAX_CARD = 4 << 20 }; /* bytes of an existing card that are read */
+enum { MAX_CARD = 4 << 20 }; /* the most bytes of an existing card that are read */
 
 /* ---- the front matter of the existing card ---- */
 
-/* A YAML scalar as JSON: a string, or a boolean if it is written without quotes. NULL for null, for an empty
- * scalar and for bytes that are not UTF-8. Numbers stay strings, as the hub reads none under the keys that
- * are kept. */
+/* Converts a YAML scalar to JSON: a boolean if it is true or false without quotes, otherwise a string. NULL
+ * for null, for an empty scalar and for bytes that are not UTF-8. Numbers stay strings, because the hub reads
+ * no number under the keys that are kept. */
 static json_t *scalar(const yaml_node_t *n) {
     const char *s = (const char *)n->data.scalar.value;
     if (n->type != YAML_SCALAR_NODE) return NULL;
@@ -39,7 +41,8 @@ static json_t *scalar(const yaml_node_t *n) {
     return json_string(s); /* NULL where it is not UTF-8 */
 }
 
-/* A scalar, or a list of them; lists drop what is neither. Nested values are not carried over. */
+/* Converts a value of the front matter to JSON: a scalar, or a list of scalars. Items of a list that are
+ * neither text nor boolean are dropped, and nested values are not carried over. */
 static json_t *value_of(yaml_document_t *d, yaml_node_t *n) {
     if (n->type != YAML_SEQUENCE_NODE) return scalar(n);
     json_t *list = json_array();
@@ -51,9 +54,9 @@ static json_t *value_of(yaml_document_t *d, yaml_node_t *n) {
     return list;
 }
 
-/* The members of the front matter that still hold for the new model: its licence, language and data. Metrics,
- * widgets and evaluation results of the source do not. A front matter that is not YAML gives nothing, with a
- * notice. */
+/* Returns the members of the front matter that still hold for the new model: its licence, language, data and
+ * base model. The source's metrics, widgets and evaluation results do not hold and are dropped. Text that is
+ * not YAML gives an empty object and a notice. */
 static json_t *front_of(const char *yaml, size_t size) {
     static const char *const kept[] = {
         "license",  "license_name", "license_link", "language",   "library_name",
@@ -66,6 +69,7 @@ static json_t *front_of(const char *yaml, size_t size) {
             cmd_note("nothing is taken over from the existing model card: %s", wrong.message);
         return front;
     }
+    /* Copy the members whose keys are in `kept`. */
     yaml_node_t *root = yaml_document_get_root_node(&d);
     yaml_node_pair_t *p = root->type == YAML_MAPPING_NODE ? root->data.mapping.pairs.start : NULL;
     for (; p && p < root->data.mapping.pairs.top; p++) {
@@ -78,9 +82,9 @@ static json_t *front_of(const char *yaml, size_t size) {
     return front;
 }
 
-/* The front matter of a card: the text between a first line "---" and the next such line. Cards from
- * elsewhere may begin with a byte order mark and end their lines with CR LF. An empty object if there is
- * none. */
+/* Returns the front matter of a card as JSON: the text between a first line "---" and the next such line.
+ * Cards from elsewhere may begin with a byte order mark and end their lines with CR LF. An empty object if
+ * there is no card or no front matter. */
 static json_t *front_matter(const SideFile *card) {
     const char *text = card ? (const char *)card->bytes : NULL;
     size_t size = card ? card->size : 0, at = 0;
@@ -102,16 +106,16 @@ static bool is_ours(const json_t *front) {
     return false;
 }
 
-/* Whether a name is one of the hub, "organisation/name". A config.json may instead have the path of a folder
- * on somebody's disk. */
+/* Whether a name has the form of a repository on the hub, "organisation/name". The _name_or_path of a
+ * config.json may instead be a folder on somebody's disk. */
 static bool hub_name(const char *s) {
     const char *slash = s ? strchr(s, '/') : NULL;
     return slash && slash != s && slash[1] && !strchr(slash + 1, '/') && *s != '.';
 }
 
-/* Sets base_model to what this model was made from: the name given, or what config.json calls the source. A
- * base_model in the source's own card is the source's base, one step too far, and is dropped; in a card of
- * ours it is right and stays. */
+/* Sets base_model to what this model was made from: the name given, or what config.json calls the source
+ * (_name_or_path). A base_model in the source's own card names the base of the source, which is one step too
+ * far, so it is dropped; in a card that derope wrote it is right and stays. */
 static void set_base(json_t *front, const char *base_model, const Checkpoint *c) {
     Error ignored = {0};
     if (base_model) {
@@ -128,7 +132,8 @@ static void set_base(json_t *front, const char *base_model, const Checkpoint *c)
 
 /* ---- writing ---- */
 
-/* Writes a file into the folder, and its size and hash into the manifest's list of files. */
+/* Writes a file into the folder, and its size and hash into `files`, the manifest's list of files, where a
+ * row of the same name is updated. */
 static bool put_file(const char *folder, const char *name, const Buffer *text, json_t *files, Error *e) {
     char hash[33];
     size_t i;
@@ -146,7 +151,8 @@ static bool put_file(const char *folder, const char *name, const Buffer *text, j
     return ok;
 }
 
-/* The pictures that the card refers to; those without data are not written. */
+/* Writes the pictures that the card refers to. A picture for which the results have no data is not
+ * written. */
 static bool put_pictures(const char *folder, const json_t *results, json_t *files, Error *e) {
     static const struct {
         const char *which, *name;
@@ -161,7 +167,8 @@ static bool put_pictures(const char *folder, const json_t *results, json_t *file
     return ok;
 }
 
-/* The manifest of an HF folder that derope wrote, new reference. NULL with an error for anything else. */
+/* Returns the manifest of an HF folder that derope wrote, new reference. NULL with ERR_INPUT for anything
+ * else. */
 static json_t *manifest_of(const Checkpoint *c, const char *folder, Error *e) {
     json_t *manifest = c->format == FORMAT_HF ? checkpoint_json(c, MANIFEST_FILE, e) : NULL;
     if (json_is_array(json_object_get(manifest, "files"))) return manifest;
@@ -187,7 +194,7 @@ bool model_card_check(const char *folder, Error *e) {
     return ok;
 }
 
-/* Which entry of "models" has this path; 0 if none has. */
+/* The index in "models" of the results of the last model with this path; 0 if there is none. */
 static json_int_t index_of(const json_t *results, const char *path) {
     size_t i;
     const json_t *m;
@@ -198,7 +205,8 @@ static json_int_t index_of(const json_t *results, const char *path) {
     return found;
 }
 
-/* Hash of everything that a card is written from. */
+/* Hashes everything that a card is written from: what the results say, the path of the model that it is
+ * about, and the name of the source. */
 static void card_key(const char *path, const char *base_model, const json_t *results, char out[33]) {
     char said[33];
     Buffer text = {0};

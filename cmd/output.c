@@ -1,3 +1,8 @@
+/* Writes a model, or describes what would be written, for convert, recal, run and plan (output.h). The
+ * format follows from the name of the output. surgery/export.h chooses the carrier and makes a checkpoint
+ * of views over the source's data; formats/gguf_write.h and formats/hf_write.h write it; the manifest is
+ * made by surgery/manifest.c while they do. The second half of the file writes depfiles, the make rules of
+ * --depfile. */
 #include "cmd/output.h"
 
 #include <limits.h>
@@ -18,7 +23,8 @@
 #include "surgery/notices.h"
 #include "surgery/pass.h"
 
-/* The format that a path's name asks for. */
+/* The format that a path's name asks for: GGUF for NAME.gguf, HF for anything else, a .zip included. ".gguf"
+ * alone is a name without an ending, so it is an HF folder. */
 static Format format_of_path(const char *path) {
     return strlen(path) > 5 && text_ends_with(path, ".gguf") ? FORMAT_GGUF : FORMAT_HF;
 }
@@ -27,15 +33,18 @@ bool folder_of_path(const char *path) {
     return format_of_path(path) == FORMAT_HF && !hf_is_zip(path);
 }
 
-/* What print_manifest needs when the writer calls it, once all hashes are known. */
+/* What print_manifest needs when the writer calls it. The writers do so twice: before the tensors, for the
+ * manifest's length, and after them, when the hashes of the tensors are known (formats/write_options.h). */
 typedef struct ManifestContext {
+    /* The model after surgery. */
     const Model *m;
-    const ExportReport *report;
-    json_t *sources;
-    const json_t *extra;
-    bool compact;
+    const ExportReport *report; /* carrier, notices and what was converted */
+    json_t *sources;            /* the source's files with their hashes, owned */
+    const json_t *extra;        /* further members, as in OutputRequest; may be NULL */
+    bool compact;               /* on one line, for a GGUF key; otherwise indented, for derope.json */
 } ManifestContext;
 
+/* WriteOptions.manifest: appends the text of the manifest. `out` is the checkpoint that is being written. */
 static bool print_manifest(void *context, const Checkpoint *out, Buffer *text, Error *e) {
     (void)e;
     const ManifestContext *c = context;
@@ -45,14 +54,15 @@ static bool print_manifest(void *context, const Checkpoint *out, Buffer *text, E
     return true;
 }
 
-/* `context` is the path of the output. */
+/* WriteOptions.progress: shows how much of the output is written; sizes are in bytes, `context` is the path
+ * of the output. */
 static void show_progress(void *context, uint64_t done, uint64_t total) {
     cmd_progress("writing %s: %.0f of %.0f MB", (const char *)context, (double)done / 1e6,
                  (double)total / 1e6);
 }
 
-/* The notices of one output. The model's own, with which the list begins, are printed with the first output
- * only. */
+/* Prints the notices of one output. The list begins with the model's own notices, of which the first
+ * r->notices_told were printed with an earlier output of the same model and are skipped. */
 static void print_notices(const Model *m, const OutputRequest *r, const json_t *notices) {
     size_t of_model = json_array_size(m->notices);
     for (size_t i = 0; i < json_array_size(notices); i++)
@@ -60,6 +70,9 @@ static void print_notices(const Model *m, const OutputRequest *r, const json_t *
             cmd_note("%s", json_string_value(json_array_get(notices, i)));
 }
 
+/* Replacing an output removes a file or a whole folder, so none of the source's files may be it or lie in it.
+ * Both paths are resolved first, so that symbolic links are seen through. A path that does not exist yet
+ * replaces nothing. */
 bool output_spares_source(const Checkpoint *source, const char *path, Error *e) {
     char out[PATH_MAX], in[PATH_MAX];
     if (!realpath(path, out)) return true;
@@ -71,7 +84,8 @@ bool output_spares_source(const Checkpoint *source, const char *path, Error *e) 
     return true;
 }
 
-/* Names the types that can be chosen: all of them, or those that an output of format `holder` holds. */
+/* Sets the error for a dtype that cannot be written and returns false. It lists the dtypes that can be
+ * chosen: those of a safetensors file if `holder` is FORMAT_HF, all of them otherwise. */
 static bool refuse_dtype(const char *dtype, Format holder, Error *e) {
     Buffer names = {0};
     dtype_list_names(false, &names);
@@ -87,7 +101,8 @@ static bool refuse_dtype(const char *dtype, Format holder, Error *e) {
     return false;
 }
 
-/* The request as model_export takes it. Refuses a type that the format cannot hold, and shards of a GGUF. */
+/* Translates a request into the options of model_export. Refuses an unknown dtype, one without an encoder or
+ * one that the format cannot hold, and a shard size for a GGUF, with ERR_USAGE. */
 static bool output_options(const OutputRequest *r, ExportOptions *o, Error *e) {
     *o = (ExportOptions){
         .format = format_of_path(r->path), .carrier = r->carrier, .has_dtype = r->dtype != NULL};
@@ -105,8 +120,9 @@ bool output_check(const Model *m, const OutputRequest *r, Error *e) {
            output_spares_source(m->source, r->path, e);
 }
 
-/* Dropping the rotation is done to read longer texts, but the stated context, by which runtimes limit them,
- * stays. */
+/* Adds a notice if the surgery changed the position encoding of some layer but not the stated context length.
+ * Dropping the rotation is done to read longer texts, and runtimes limit texts to the stated context. The
+ * notice is inserted after the model's own, so that print_notices shows it with each output. */
 static void note_context(const Model *m, json_t *notices) {
     if (m->new_context || json_array_size(m->passes) == 0) return;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
@@ -131,6 +147,8 @@ Checkpoint *output_export(const Model *m, const OutputRequest *r, ExportReport *
     return out;
 }
 
+/* The manifest needs the hashes of the source's files, which takes as long as reading them once, so they are
+ * computed only when the export has succeeded. */
 bool output_write(const Model *m, const OutputRequest *r, Error *e) {
     ExportReport report = {0};
     if (!output_spares_source(m->source, r->path, e)) return false;
@@ -158,8 +176,8 @@ bool output_write(const Model *m, const OutputRequest *r, Error *e) {
 
 /* ---- depfile ---- */
 
-/* Appends a path as make reads it in a rule: a backslash before each character of `escaped`, which have a
- * meaning there or are wildcards, and two dollars for one. */
+/* Appends a path as make reads it in a rule: a backslash before each character of `escaped`, which are
+ * separators, comments or wildcards there, and two dollar signs for one. */
 static void put_path(Buffer *b, const char *path, const char *escaped) {
     for (; *path; path++) {
         if (strchr(escaped, *path)) buffer_byte(b, '\\');
@@ -168,6 +186,7 @@ static void put_path(Buffer *b, const char *path, const char *escaped) {
     }
 }
 
+/* What has to be escaped in targets and in inputs; "%" makes a pattern rule only as a target. */
 static const char escaped_left[] = " #:*?[%", escaped_right[] = " #:*?[";
 
 /* Appends an input to the rule, and to `phony` a rule without commands for it, so that make rebuilds instead
@@ -179,6 +198,7 @@ static void put_input(Buffer *rule, Buffer *phony, const char *path) {
     buffer_append(phony, ":\n", 2);
 }
 
+/* Equal names need no file; otherwise device and inode tell whether two paths lead to one file. */
 bool same_file(const char *a, const char *b) {
     struct stat x, y;
     return strcmp(a, b) == 0 ||
@@ -200,6 +220,7 @@ bool depfile_check(const char *path, const char *const *targets, size_t n_target
 
 bool depfile_write(const char *path, const char *const *targets, size_t n_targets, const Checkpoint *source,
                    const json_t *more, Error *e) {
+    /* `rule` is "targets: inputs"; `phony` gets an empty rule for each input, and follows it. */
     Buffer rule = {0}, phony = {0};
     const char *last = "";
     size_t i;
@@ -209,9 +230,10 @@ bool depfile_write(const char *path, const char *const *targets, size_t n_target
         put_path(&rule, targets[i], escaped_left);
     }
     buffer_byte(&rule, ':');
+    /* Inputs: the files that the source was read from, then `more`. */
     for (const Mapping *f = source->mappings; f; f = f->next) {
         if (strcmp(f->source.path, last) != 0) put_input(&rule, &phony, f->source.path);
-        last = f->source.path; /* a zip's entries bear its name */
+        last = f->source.path; /* all entries of a zip have the path of the zip, which is listed once */
     }
     json_array_foreach(more, i, file) put_input(&rule, &phony, json_string_value(file));
     buffer_byte(&rule, '\n');

@@ -1,18 +1,24 @@
-/* Writing a model: what convert, recal and run do once the surgery is done. */
+/* Writing a model: what convert, recal and run do once the surgery is done, and what plan describes. The
+ * carrier (the stock architecture that the model is written as) is chosen by surgery/export.h; the file
+ * formats are formats/gguf_write.h and formats/hf_write.h. */
 #ifndef DEROPE_CMD_OUTPUT_H
 #define DEROPE_CMD_OUTPUT_H
 
 #include "surgery/export.h"
 #include "surgery/model.h"
 
+/* What to write and where, filled by flags or by an entry of a recipe's `outputs` (cmd/output_options.h).
+ * Texts are borrowed. Start from {0}. */
 typedef struct OutputRequest {
-    const char *path;    /* *.gguf is GGUF, anything else an HF folder, *.zip one in a zip */
-    const char *dtype;   /* NULL: as in the source */
-    const char *carrier; /* NULL: the plainest that can */
+    const char *path;    /* NAME.gguf is a GGUF, NAME.zip a zip of an HF folder, anything else an HF folder */
+    const char *dtype;   /* dtype of the weights, such as "bf16"; NULL: as in the source */
+    const char *carrier; /* name of the carrier; NULL: the first of the table that can express the model */
+    /* Largest safetensors file of an HF folder in bytes; 0: the writer's default. */
     uint64_t max_shard_size;
     bool force;          /* replace what is there */
     const json_t *extra; /* members for the manifest; may be NULL */
-    size_t notices_told; /* so many of the model's notices were printed with an earlier output of it */
+    size_t notices_told; /* how many of the model's notices were printed with an earlier output of it, and are
+                            not repeated */
 } OutputRequest;
 
 /* Whether the output of that name is a folder: neither a .gguf nor a .zip. */

@@ -1,6 +1,8 @@
-/* Types and carriers come from the tables that know them (formats/dtype.h, surgery/carrier.h). Which of them
- * are possible depends on the format that the output's name asks for, and on the model, so the table does not
- * refuse a name: output_check does, and says what that format has. */
+/* The table of options of an output, for recipes and for the verbs convert and recal; cmd/output.c uses the
+ * values. Names of dtypes and carriers come from the tables that define them (formats/dtype.h,
+ * surgery/carriers/carriers.h). Which of them are possible depends on the format that the output's name asks
+ * for, and on the model. The option table therefore accepts any name, and output_check refuses those that are
+ * not possible and says which are. */
 #include "cmd/output_options.h"
 
 #include <stddef.h>
@@ -9,7 +11,8 @@
 #include "cmd/output.h"
 #include "surgery/carriers/carriers.h"
 
-/* Every carrier once, though some of a folder and of a GGUF share a name. */
+/* Option.choices: fills `names` with the names of all carriers. A carrier for HF and one for GGUF may have
+ * the same name, which is listed once. */
 static size_t carrier_names(const char **names, size_t max) {
     size_t n = 0;
     for (const Carrier *const *c = carriers; *c && n < max; c++) {
@@ -21,7 +24,7 @@ static size_t carrier_names(const char **names, size_t max) {
     return n;
 }
 
-/* The carriers of one format with commas between, the preferred first. */
+/* Appends the names of one format's carriers, separated by commas, in the order in which they are tried. */
 static void list_carriers_of(Format format, Buffer *out) {
     const char *comma = "";
     for (const Carrier *const *c = carriers; *c; c++) {
@@ -31,7 +34,7 @@ static void list_carriers_of(Format format, Buffer *out) {
     }
 }
 
-/* "of an HF folder own, smollm3, ...; of a GGUF own, granite, ..." */
+/* Option.list_choices: "for an HF folder own, smollm3, ...; for a GGUF own, granite, ...". */
 static void list_carriers(Buffer *out) {
     buffer_printf(out, "for an HF folder ");
     list_carriers_of(FORMAT_HF, out);
@@ -39,13 +42,15 @@ static void list_carriers(Buffer *out) {
     list_carriers_of(FORMAT_GGUF, out);
 }
 
-/* "f32, bf16, f16; in a GGUF also q8_0, ..." */
+/* Option.list_choices: "f32, bf16, f16; in a GGUF also q8_0, ...". Safetensors files hold plain dtypes
+ * only. */
 static void list_dtypes(Buffer *out) {
     dtype_list_names(false, out);
     buffer_printf(out, "; in a GGUF also ");
     dtype_list_names(true, out);
 }
 
+/* The path is a key in recipes only, because verbs take it as an operand. */
 const Option output_request_options[] = {
     {.name = "path",
      .type = OPTION_PATH,

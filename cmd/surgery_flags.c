@@ -1,6 +1,7 @@
-/* A flag's value is taken apart by what its PassFlag says, and becomes the same JSON that a recipe's pass
- * has, so that flags and recipes share everything after this file: checks, application, and the manifest's
- * record. */
+/* The flags of passes for all verbs that take them. command_line.c finds the flag and hands its value over;
+ * the verb applies what was collected once its model is open. A value is split as its PassFlag says
+ * (surgery/pass.h) and becomes the same JSON that a pass in a recipe has, so that flags and recipes share
+ * everything after this file: checks, application, and the record in the manifest. */
 #include "cmd/surgery_flags.h"
 
 #include <stdio.h>
@@ -23,10 +24,11 @@ const PassFlag *surgery_flag_by_name(const char *name, const Pass **pass) {
 
 /* ---- values ---- */
 
-/* One parameter as JSON. Numbers are checked here, so that the message names the flag; names of layers and
- * types are left to the pass. New reference, or NULL with an error. */
+/* Converts the text of one parameter to JSON by its type. Numbers are checked here, so that the message names
+ * the flag; sets of layers and names are left to the pass. `label` is "--flag". New reference, or NULL with
+ * ERR_USAGE. */
 static json_t *parse_parameter(const Option *parameter, const char *text, const char *label, Error *e) {
-    Option o = *parameter; /* with the place of a local variable, so that option_set can be used */
+    Option o = *parameter; /* a copy with offset 0, so that option_set stores into a local variable */
     uint64_t whole = 0;
     double real = 0;
     o.offset = 0;
@@ -38,8 +40,8 @@ static json_t *parse_parameter(const Option *parameter, const char *text, const 
     return string;
 }
 
-/* Splits "512:0-19" at the first colon. `*second` is NULL if there is none, or if the whole is one parameter.
- */
+/* Splits a value such as "512:0-19" at the first colon into `first` and `*second`, which is NULL if there is
+ * no colon or if the flag has only one parameter. False if a part is missing or too long. */
 static bool split_value(const PassFlag *f, const char *value, char first[64], const char **second) {
     const char *colon = f->parameters[1] ? strchr(value, ':') : NULL;
     size_t n = colon ? (size_t)(colon - value) : strlen(value);
@@ -50,11 +52,12 @@ static bool split_value(const PassFlag *f, const char *value, char first[64], co
     return true;
 }
 
-/* The arguments of the pass that a flag's value stands for; NULL with an error. */
+/* Converts the value of a flag to the arguments of its pass: {"pass": name, parameter: value, ...}, new
+ * reference. NULL with ERR_USAGE that names the flag. */
 static json_t *parse_value(const Pass *pass, const PassFlag *f, const char *value, const char *label,
                            Error *e) {
     char first[64];
-    const char *parts[2] = {value, NULL}; /* one for each parameter of the flag */
+    const char *parts[2] = {value, NULL}; /* the text of each parameter; NULL: it was not given */
     if (f->parameters[1]) {
         if (!split_value(f, value, first, &parts[1])) {
             error_set(e, ERR_USAGE, "%s: '%.60s' is not %s, as %s", label, value, f->option.value_name,
@@ -77,7 +80,9 @@ static json_t *parse_value(const Pass *pass, const PassFlag *f, const char *valu
 
 /* ---- what was given ---- */
 
-/* "--drop-rope and --keep-rope: one list of layers, not '2' as well" */
+/* Sets the error for a flag of a pass that may be given only once, and returns false. It names all flags of
+ * the pass, because they exclude each other: "--drop-rope and --keep-rope: one list of layers, not '2' as
+ * well". */
 static bool given_before(const Pass *pass, const PassFlag *f, const char *value, Error *e) {
     Buffer names = {0};
     char flag[64];
@@ -97,6 +102,8 @@ bool surgery_flag_set(SurgeryFlags *f, const Pass *pass, const PassFlag *flag, c
     option_flag_name(&flag->option, name);
     snprintf(label, sizeof label, "--%s", name);
     if (!value) value = flag->alone; /* --drop-rope without a value is --drop-rope=all */
+    /* What was given for this pass already decides, by the flag's `repeat`, whether this is an error,
+     * replaces it, or adds to it. */
     json_t *before = json_object_get(f->given, pass->name);
     if (before && flag->repeat == PASS_ONCE) return given_before(pass, flag, value, e);
     json_t *args = parse_value(pass, flag, value, label, e);
@@ -113,6 +120,8 @@ const char *surgery_flags_hint(const SurgeryFlags *f) {
     return f->drop_rope_alone ? " (a list of layers is joined on: --drop-rope=LAYERS)" : "";
 }
 
+/* The table of passes has the order in which passes make sense together, whatever the order on the command
+ * line. */
 bool surgery_flags_apply(const SurgeryFlags *f, Model *m, Error *e) {
     for (size_t i = 0; passes[i]; i++)
         if (!passes_apply(json_object_get(f->given, passes[i]->name), m, e)) return false;

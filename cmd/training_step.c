@@ -1,5 +1,7 @@
-/* The order here is that of cost: options and memory are checked before the text is read, the text before any
- * weights are decoded, so that a mistake shows at once and not after minutes. */
+/* Recalibration for `derope recal` and `derope run` (training_step.h): the options that say where text comes
+ * from, and the steps around recal/train.h. The steps go from cheap to expensive: options and memory are
+ * checked before the text is read, and the text is read before any weights are decoded, so that a mistake
+ * shows at once and not after minutes. */
 #include "cmd/training_step.h"
 
 #include <stddef.h>
@@ -11,6 +13,8 @@
 #include "surgery/model_open.h"
 #include "surgery/options.h"
 
+/* Where the training text comes from. `data` is required in recipes; the verb recal checks the flag
+ * itself. */
 const Option recal_text_options[] = {
     {.name = "data",
      .type = OPTION_PATH,
@@ -30,6 +34,7 @@ const Option recal_text_options[] = {
     {0},
 };
 
+/* What training starts from. */
 const Option recal_start_options[] = {
     {.name = "from_scratch",
      .type = OPTION_BOOL,
@@ -48,7 +53,8 @@ RecalRequest recal_request_defaults(void) {
     return r;
 }
 
-/* TrainOptions.progress: a line with the loss, the learning rate and the time left. */
+/* TrainOptions.progress: shows tokens done, loss, learning rate, and the time left in minutes and seconds at
+ * the current rate in tokens per second (0 while it is not known). */
 static void show(void *context, uint64_t done, uint64_t tokens, double loss, double lr, double rate) {
     (void)context;
     double left = rate > 0 ? (double)(tokens - done) / rate : 0;
@@ -57,8 +63,8 @@ static void show(void *context, uint64_t done, uint64_t tokens, double loss, dou
                  (int)left % 60);
 }
 
-/* Eight times the budget gives training enough windows to choose from, so a very large corpus need not be
- * read to its end. */
+/* Reads and tokenizes the training text into `tokens`. It stops after eight times the token budget, which
+ * gives training enough windows to choose from, so that a very large corpus need not be read to its end. */
 static bool load_tokens(Checkpoint *source, const RecalRequest *r, TokenList *tokens, Error *e) {
     Tokenizer *t = tokenizer_open(source, e);
     bool ok = t && text_data_pack(t, r->data, r->n_data, r->field, 8 * r->train.tokens + r->train.context + 1,
@@ -67,7 +73,8 @@ static bool load_tokens(Checkpoint *source, const RecalRequest *r, TokenList *to
     return ok;
 }
 
-/* The source as it was, without the surgery. The model has to outlive the net. */
+/* Opens the teacher of distillation: the source without the surgery. `*model` receives its model, which has
+ * to outlive the net; the caller closes both. */
 static Net *open_teacher(Checkpoint *source, Model **model, int threads, Error *e) {
     *model = model_open(source, e);
     return *model ? net_open(*model, threads, e) : NULL;
@@ -75,7 +82,7 @@ static Net *open_teacher(Checkpoint *source, Model **model, int threads, Error *
 
 bool recalibrate(Checkpoint *source, Model *m, const RecalRequest *r, Net **net, TrainResult *result,
                  Error *e) {
-    uint64_t weights = net_weight_bytes(m); /* of the net in fp32 */
+    uint64_t weights = net_weight_bytes(m); /* bytes of the net's weights in fp32 */
     TokenList tokens = {0};
     Model *teacher_model = NULL;
     Net *teacher = NULL;
@@ -83,15 +90,18 @@ bool recalibrate(Checkpoint *source, Model *m, const RecalRequest *r, Net **net,
     o.stop = &cmd_stop;
     o.progress = show;
     *net = NULL;
+    /* Check options and memory, then read the text. */
     bool ok = train_check(&o, e) &&
               memory_check(weights + train_bytes(&m->spec, weights, &o), "recalibration", e) &&
               load_tokens(source, r, &tokens, e);
     /* The teacher reads the source again, because `m` has been operated on. */
     if (ok && o.objective->needs_teacher)
         ok = (teacher = open_teacher(source, &teacher_model, r->threads, e)) != NULL;
+    /* The student: the weights of the model after surgery, or random ones. */
     if (ok) *net = r->from_scratch ? net_random(m, o.seed, r->threads, e) : net_open(m, r->threads, e);
     ok = ok && *net && train_run(*net, teacher, tokens.ids, tokens.n, &o, result, e);
-    /* The model's tensors now lie over the net's weights, which is why the caller closes the net. */
+    /* The model's tensors now refer to the net's weights, which is why the caller closes the net after the
+     * model was written. */
     if (ok) net_update_model(*net, m);
     cmd_progress_end();
     net_close(teacher);
@@ -100,8 +110,8 @@ bool recalibrate(Checkpoint *source, Model *m, const RecalRequest *r, Net **net,
     return ok;
 }
 
-/* Nothing here depends on time or on whether the run was interrupted, so that the same run writes the same
- * bytes. */
+/* Nothing in the summary depends on time or on whether the run was interrupted, so that the same run writes
+ * the same bytes. */
 json_t *recal_summary(const RecalRequest *r, const TrainResult *result) {
     json_t *o =
         json_pack("{s:s, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:O}", "objective", r->train.objective->name,

@@ -5,9 +5,13 @@
 
 #include "recal/train.h"
 
+/* The most files and folders of training text in one request. */
 enum { RECAL_MAX_PATHS = 1024 };
 
+/* One recalibration, filled by flags or by the `recalibrate` section of a recipe. Start from
+ * recal_request_defaults, or let command_line_parse set the defaults. */
 typedef struct RecalRequest {
+    /* Objective, budget in tokens, context, learning rate and so on (recal/train.h). */
     TrainOptions train;
     const char *data[RECAL_MAX_PATHS]; /* files and folders of text, borrowed */
     size_t n_data;
@@ -22,9 +26,10 @@ extern const Option recal_text_options[], recal_start_options[];
 
 /* A request with every option at its default. */
 RecalRequest recal_request_defaults(void);
-/* Trains `m`, on which the surgery is done already, and puts the weights back into it. The teacher, where the
- * objective needs one, is the source as it was. `*net` receives the net that holds the weights: the caller
- * closes it once the model was written. `result->losses` is the caller's to release, on failure too. */
+/* Trains `m`, on which the surgery is done already, and puts the weights back into it. The teacher of
+ * distillation is `source` without the surgery. Checks memory first. `*net` receives the net that holds the
+ * weights, which the caller closes after the model was written. `result->losses` is the caller's to release,
+ * on failure too. ERR_INTERRUPTED after a signal, with the state saved if r->train.state_path is set. */
 bool recalibrate(Checkpoint *source, Model *m, const RecalRequest *r, Net **net, TrainResult *result,
                  Error *e);
 /* {"recalibration": {...}}, the members that a manifest gets: tokens_seen, losses, ... New reference. */

@@ -10,6 +10,7 @@
 /* For descriptions: what verbs that read a model take. */
 #define VERB_MODEL_IS "MODEL is an HF folder or a .zip of one, a .gguf, .safetensors or PyTorch file."
 
+/* One verb. All texts are constants. */
 typedef struct Verb {
     const char *name;
     const char *summary;  /* half a line, for the list of verbs */
@@ -30,6 +31,7 @@ extern const Option common_options[];
 /* Tables of one option that several verbs have. The group's offset is that of an int, or of a bool. */
 extern const Option threads_option[], json_option[];
 
+/* Receives one flag of a verb; `context` is what verb_each_flag was given. */
 typedef void (*VisitFlag)(void *context, const char *title, const Option *o);
 /* Calls `visit` for every flag of the verb, group by group, and those of passes last; `title` is the group's
  * heading, or NULL. The common options are left out. */

@@ -1,3 +1,5 @@
+/* The table of verbs. This is the only file that names every verb; main.c, help_text.c, man_page.c and
+ * completion.c go over the table. */
 #include "cmd/verb_table.h"
 
 #include <string.h>
@@ -10,6 +12,7 @@ extern const Verb verb_inspect, verb_convert, verb_recal, verb_run, verb_plan, v
     verb_version;
 
 /* clang-format off */
+/* In the order in which help lists them. */
 const Verb *const verbs[] = {
     &verb_inspect,
     &verb_convert,
@@ -30,6 +33,7 @@ const Verb *const verbs[] = {
 };
 /* clang-format on */
 
+/* The names are collected while the table is searched, so that an error can suggest the nearest one. */
 const Verb *verb_by_name(const char *name, Error *e) {
     const char *names[sizeof verbs / sizeof *verbs];
     size_t n = 0;
