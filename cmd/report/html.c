@@ -1,4 +1,8 @@
-/* Elements of the page (html.h). */
+/* Elements of the HTML page (html.h): headings, facts, details and tables, from which html_models.c,
+ * html_perplexity.c, html_tasks.c, html_recalibration.c and report_html.c are put together. Markup is
+ * written here or there as literals; every text that comes from results goes through text_xml, so no string
+ * of a results file can become markup. The functions also keep account of the size of the page, which is
+ * limited. */
 #include "cmd/report/html.h"
 
 #include "cmd/report/report_text.h"
@@ -11,6 +15,7 @@ bool html_room(Page *p, size_t limit) {
     return room;
 }
 
+/* A new id for an element; title and description of each picture are referred to by id. */
 const char *html_id(Page *p) {
     return arena_printf(&p->d.arena, "p%d", p->ids++);
 }
@@ -46,6 +51,7 @@ void html_details_open(Page *p, const char *summary) {
     text_put(p->out, "<div class=\"inside\">\n");
 }
 
+/* Ends what html_details_open began. */
 void html_details_close(Page *p) {
     text_put(p->out, "</div></details>\n");
 }
@@ -60,6 +66,7 @@ void html_table_open(Page *p, const char *caption) {
     text_put(p->out, "</caption>\n");
 }
 
+/* Ends body, table and the scrolling box around it. */
 void html_table_close(Page *p) {
     text_put(p->out, "</tbody></table></div>\n");
 }
@@ -89,6 +96,7 @@ const char *html_scalar(Page *p, const json_t *v) {
     if (json_is_string(v)) return json_string_value(v);
     if (json_is_object(v) || json_is_array(v)) return "";
     if (json_is_real(v)) return arena_printf(&p->d.arena, "%.6g", json_real_value(v));
+    /* Whole numbers, booleans and null are printed as in JSON. */
     Buffer b = {0};
     json_print(v, 0, &b);
     const char *s = arena_strdup(&p->d.arena, buffer_string(&b));

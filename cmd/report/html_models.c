@@ -1,4 +1,7 @@
-/* The models (html_models.h). */
+/* The section "What was changed" of the page (html_models.h): for each model its facts, the passes that
+ * changed it, and how position enters in each of its layers. The data are the entries of "models" in the
+ * results, which manifests have in the same form. report_html.c calls html_models after the sections with
+ * numbers. */
 #include "cmd/report/html_models.h"
 
 #include <math.h>
@@ -19,6 +22,7 @@ static const char *members(Page *p, const json_t *object, const char *skip) {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)object, key, v) {
+        /* html_scalar gives "" for objects and arrays. */
         const char *text = html_scalar(p, v);
         if (!*text || json_is_null(v) || !strcmp(key, skip)) continue;
         buffer_printf(&b, "%s%s %s", b.size ? ", " : "", text_clip(&p->d.arena, key, 40),
@@ -33,6 +37,7 @@ static const char *members(Page *p, const json_t *object, const char *skip) {
 static void layer_table(Page *p, const ReportModel *m) {
     LayerRun *runs;
     Arena *a = &p->d.arena;
+    /* Layers that do not differ in position, window or rotation form a run, "4-11". */
     size_t n = lookup_layer_runs(&p->d, m, &runs);
     html_table_open(p, arena_printf(a, "Layers of %s", text_clip(a, m->name, 80)));
     text_put(
@@ -61,12 +66,13 @@ static void passes(Page *p, const ReportModel *m) {
     for (size_t i = 0; i < json_array_size(list) && i < MAX_PASSES; i++) {
         const json_t *pass = json_array_get(list, i);
         const char *name = rows_string(pass, "pass"), *rest = members(p, pass, "pass");
+        /* Each pass with its arguments in brackets; entries without a name are damaged and left out. */
         if (!*name) continue;
         buffer_printf(&b, "%s%s%s%s%s", b.size ? "; " : "", text_clip(&p->d.arena, name, 60),
                       *rest ? " (" : "", rest, *rest ? ")" : "");
     }
-    if (b.size)
-        html_element(p, "p", "note", arena_printf(&p->d.arena, "Changed: %s.", buffer_string(&b)));
+    if (b.size) html_element(p, "p", "note", arena_printf(&p->d.arena, "Changed: %s.", buffer_string(&b)));
+    /* An empty list says that nothing was changed; without a list that is unknown, and nothing is written. */
     else if (json_is_array(list))
         html_element(p, "p", "note", "Unchanged.");
     buffer_free(&b);
@@ -90,6 +96,7 @@ static void model(Page *p, const ReportModel *m) {
     buffer_free(&b);
     passes(p, m);
     if (!json_array_size(json_object_get(m->json, "layers")) || !html_room(p, ROOM_CHARTS)) return;
+    /* Drawn twice, for wide and narrow screens; the style sheet shows one of them. */
     text_put(p->out, "<div class=\"layers wide\">");
     layer_strip_draw(&p->d, m, CHART_WIDE, html_id(p), p->out);
     text_put(p->out, "</div><div class=\"layers narrow\">");

@@ -6,6 +6,7 @@
 #include "cmd/report/report_text.h"
 #include "cmd/report/result_lookup.h"
 
+/* Rows of the table of a curve, the last one apart; longer curves are listed at every k-th point. */
 enum { MAX_CURVE_ROWS = 24 };
 
 /* Series beyond the limit are in the CSV alone; the footer says so. */

@@ -1,4 +1,6 @@
-/* Perplexity by length and loss by position (html_perplexity.h). */
+/* The sections on perplexity of the page (html_perplexity.h): perplexity by context length, and loss by
+ * position in the longest windows. Each has a chart (result_charts.c) and closed tables of the numbers
+ * (html_numbers.c). A section is left out if results have no rows for it. */
 #include "cmd/report/html_perplexity.h"
 
 #include <math.h>
@@ -31,6 +33,7 @@ static void perplexity_table(Page *p, const double *lengths, size_t n) {
     html_table_open(
         p, "Perplexity by context length, the lowest of each in bold; below it the 95\xc2\xa0% interval");
     html_length_head(p, "Tokens", lengths, n);
+    /* Then the table; a dash stands where a series was not measured at a length. */
     for (size_t s = 0; s < n_series; s++) {
         if (!series_has_perplexity(&p->d, s)) continue;
         html_row_head(p, p->d.series[s].label);
@@ -46,6 +49,8 @@ static void perplexity_table(Page *p, const double *lengths, size_t n) {
 
 /* A row for each measurement, with the number of tokens and windows behind it. */
 static void perplexity_rows(Page *p) {
+    /* The loss in nats is the logarithm of the perplexity; tokens and windows say how much text it was
+     * measured on. */
     html_table_open(p, "Tokens and windows behind each number");
     text_put(p->out,
              "<thead><tr><th scope=\"col\">Model</th><th scope=\"col\">Length</th><th scope=\"col\">Loss</th>"

@@ -1,4 +1,6 @@
-/* Recalibration losses (html_recalibration.h). */
+/* The section on recalibration of the page (html_recalibration.h): a chart of training losses per objective,
+ * and a table of what each training took. The losses come from the models' manifests ("recalibration" in the
+ * results), not from the evaluation itself. */
 #include "cmd/report/html_recalibration.h"
 
 #include <math.h>
@@ -43,6 +45,7 @@ static bool new_objective(const Page *p, size_t model, const char **objective) {
     if (!json_is_object(r)) return false;
     *objective = rows_string(r, "objective");
     for (size_t i = 0; i < model; i++) {
+        /* The first model with an objective stands for all models with it. */
         const json_t *other = json_object_get(p->d.models[i].json, "recalibration");
         if (json_is_object(other) && !strcmp(rows_string(other, "objective"), *objective)) return false;
     }

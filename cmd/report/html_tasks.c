@@ -1,4 +1,7 @@
-/* Tasks by length and depth (html_tasks.h). */
+/* The sections on tasks of the page (html_tasks.h), one for each task. A task may have two metrics, exact
+ * answers and the rank of the right candidate; each has a chart over length, a heatmap of length by depth
+ * for each series, and closed tables of the numbers. Pictures are left out once the page has grown to its
+ * limit, tables before that. */
 #include "cmd/report/html_tasks.h"
 
 #include <math.h>
@@ -47,6 +50,7 @@ static void task_length_table(Page *p, size_t task, int metric, const double *le
         for (size_t i = 0; i < n; i++) {
             Estimate e;
             double trials;
+            /* Depths are pooled; false means that this series was not measured here. */
             bool any = lookup_pooled(&p->d, task, s, lengths[i], metric, &e, &trials);
             html_value_cell(p, any ? &e : NULL, false, text_share);
         }
@@ -120,14 +124,17 @@ static void metric(Page *p, size_t task, int which) {
     size_t n = html_shown_columns(p, lookup_task_lengths(&p->d, task, &lengths));
     size_t n_depths = lookup_task_depths(&p->d, task, &depths);
     size_t *shown = arena_alloc(a, (PAGE_SERIES + 1) * sizeof *shown);
+    /* First what the metric means, then the chart over all depths. */
     html_element(p, "h3", NULL, metric_name(which));
     html_element(p, "p", "note", metric_means(p, task, which));
     html_figure(p, &c,
                 n_depths > 1 ? "Higher is better. All depths together; bands are 95\xc2\xa0% intervals."
                              : "Higher is better. Bands are 95\xc2\xa0% intervals.");
+    /* Then the maps; the series is set for each map as it is drawn. */
     Heatmap h = {task, 0, which, lengths, depths, n, n_depths < PAGE_COLUMNS ? n_depths : PAGE_COLUMNS};
     size_t n_maps = maps(p, &h, shown);
     if (!html_room(p, ROOM_MAPS)) return;
+    /* Last the numbers, those of maps only for series whose map was drawn. */
     html_details_open(p, arena_printf(a, "%s in numbers", metric_name(which)));
     task_length_table(p, task, which, lengths, n);
     for (size_t i = 0; i < n_maps && html_room(p, ROOM_TABLES); i++) {
@@ -153,6 +160,7 @@ static const char *trials_each(Page *p, size_t task) {
 /* Tasks beyond the limit are in the CSV alone. */
 void html_tasks(Page *p) {
     for (size_t t = 0; t < p->d.n_tasks && t < MAX_TASKS; t++) {
+        /* The number of trials is given once for the section where it is the same for all rows. */
         const char *each = trials_each(p, t);
         html_section(p, arena_printf(&p->d.arena, "Task: %s", text_clip(&p->d.arena, p->d.tasks[t], 60)));
         if (each) html_element(p, "p", "note", each);

@@ -13,6 +13,7 @@
 void layer_strip_draw(ReportData *d, const ReportModel *m, int width, const char *id, Buffer *out) {
     LayerRun *runs;
     size_t n_runs = lookup_layer_runs(d, m, &runs), n = n_runs ? runs[n_runs - 1].last + 1 : 0;
+    /* Of more than 160 layers the squares would be too narrow to tell apart; the table still lists them. */
     if (!n || n > 160) return;
     double w = fmin(20, (width - 2) / (double)n);
     svg_open(out, width, 22, id, arena_printf(&d->arena, "Layers of %s", text_clip(&d->arena, m->name, 80)),
@@ -20,6 +21,8 @@ void layer_strip_draw(ReportData *d, const ReportModel *m, int width, const char
              "position, "
              "half filled if it rotates part of each head, empty if it does not. The table says the same.",
              false);
+    /* Squares are drawn layer by layer: filled for RoPE, outlined otherwise, and half filled on top of the
+     * outline for partial RoPE. */
     for (size_t i = 0; i < n_runs; i++)
         for (size_t k = runs[i].first; k <= runs[i].last; k++) {
             bool rope = !strcmp(runs[i].position, "rope"), part = !strcmp(runs[i].position, "partial");

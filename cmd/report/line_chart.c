@@ -1,4 +1,6 @@
-/* Drawing a line chart (line_chart.h): frame_of lays it out, the other functions draw one part each. */
+/* Drawing a line chart as SVG (line_chart.h): frame_of lays it out, and the other functions draw one part
+ * each with the primitives of svg.c. Charts are made by result_charts.c. There are no font metrics here, so
+ * widths of labels are estimated from their number of columns. */
 #include "cmd/report/line_chart.h"
 
 #include <math.h>
@@ -166,6 +168,7 @@ static void bands(const Frame *f, const ChartLine *l, const double *xs, double *
     }
 }
 
+/* One line in the colour of its series: band below, line above it, markers on top. */
 static void draw_line(Arena *a, const Frame *f, const ChartLine *l, Buffer *out) {
     double *xs = arena_alloc(a, 4 * (l->n + 1) * sizeof *xs), *ys = xs + l->n, *low = ys + l->n;
     for (size_t i = 0; i < l->n; i++) {
@@ -185,6 +188,7 @@ static void draw_line(Arena *a, const Frame *f, const ChartLine *l, Buffer *out)
 
 /* ---- labels beside the ends of lines ---- */
 
+/* A label beside the end of its line, in pixels. */
 typedef struct Label {
     const ChartLine *line;
     double x, wanted; /* the end of the line */
@@ -201,6 +205,7 @@ static int by_height(const void *a, const void *b) {
  * top; those that then stand below the chart are pushed up, from the bottom. A thin line leads to a label
  * that moved. */
 static void end_labels(Arena *a, const Frame *f, Buffer *out) {
+    /* Step 1: a label for each line with points, at the height of its last point. */
     Label *labels = arena_alloc(a, (f->c->n_lines + 1) * sizeof *labels);
     size_t n = 0;
     for (size_t i = 0; i < f->c->n_lines; i++) {
@@ -209,13 +214,16 @@ static void end_labels(Arena *a, const Frame *f, Buffer *out) {
         double x = scale_at(&f->x, l->xs[l->n - 1]), y = scale_at(&f->y, l->ys[l->n - 1]);
         labels[n++] = (Label){.line = l, .x = x, .wanted = y, .y = y};
     }
+    /* Step 2: from the top, push labels down until none overlaps the one above it. */
     if (n) qsort(labels, n, sizeof *labels, by_height);
     for (size_t i = 1; i < n; i++)
         labels[i].y = fmax(labels[i].y, labels[i - 1].y + LINE_HEIGHT);
+    /* Step 3: from the bottom, push those up that left the chart. */
     double floor = f->bottom - 4;
     for (size_t i = n; i-- > 0; floor -= LINE_HEIGHT)
         labels[i].y = fmin(labels[i].y, floor);
     for (size_t i = 0; i < n; i++) {
+        /* Step 4: draw them. A label that moved, or whose line ends early, gets a thin line to its end. */
         const Label *b = &labels[i];
         if (fabs(b->y - b->wanted) > 3 || b->x < f->right - 12)
             svg_line(out, b->x + 6, b->wanted, f->right + 10, b->y, "lead");

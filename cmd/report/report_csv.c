@@ -1,4 +1,7 @@
-/* Writing results as CSV (report_csv.h). */
+/* Writing results as CSV (report_csv.h), for spreadsheets and scripts: one line for each number, in the long
+ * format ("tidy data"), with the columns that do not apply to it left empty. The table column says which
+ * kind of row a line comes from. The page and its charts leave out what does not fit; this file has
+ * everything that ReportData holds. */
 #include "cmd/report/report_csv.h"
 
 #include <math.h>
@@ -9,6 +12,8 @@
 
 /* The columns of a line that say what was measured. Numbers: NAN leaves the field empty. */
 typedef struct Line {
+    /* "perplexity", "position", "task" or "recalibration"; the label of the model; the context-extension
+     * method; the task or the objective. */
     const char *table, *model, *method, *task;
     double softmax_scale;
     double length;   /* tokens */
@@ -20,6 +25,7 @@ typedef struct Line {
 /* A whole number without a decimal point, any other with as many digits as it takes to read it back. */
 static void number(double v, Buffer *out) {
     if (isnan(v)) return;
+    /* The JSON writer prints reals with enough digits to read the same value back. */
     json_t *n = v == floor(v) && fabs(v) < 1e15 ? json_integer((json_int_t)v) : json_real(v);
     json_print(n, 0, out);
     json_decref(n);
@@ -103,6 +109,7 @@ static void task_lines(const ReportData *d, Buffer *out) {
         Line l = line_of(d, "task", row->series, row->length);
         l.task = d->tasks[row->task];
         l.depth = row->depth;
+        /* The two shares have intervals, mean rank and number of candidates do not. */
         Estimate rank = only(row->mean_rank), candidates = only(row->candidates);
         line(&l, "score", &row->metric[METRIC_SCORE], row->trials, out);
         line(&l, "first", &row->metric[METRIC_FIRST], row->trials, out);

@@ -1,4 +1,6 @@
-/* Writing the files of a report (report_files.h). */
+/* The files of a report (report_files.h): page, results and CSV, all with the stem of the page. `derope
+ * eval` and `derope run` check with report_may_begin before they measure and write at the end. `derope run`
+ * writes with report_renew, which leaves files alone whose results say the same. */
 #include "cmd/report/report_files.h"
 
 #include <stdlib.h>
@@ -14,6 +16,7 @@
 #include "formats/output.h"
 #include "formats/text.h"
 
+/* A results file that is read back may have up to 256 MB. */
 enum { MAX_RESULTS_BYTES = 1 << 28 };
 
 /* The results as they are: `report_renew` reads them back from this file. */
@@ -79,6 +82,8 @@ bool report_is_ours(const char *page) {
 /* Only these members count. Everything else in results changes from one run to the next. */
 void report_key(const json_t *results, char out[33]) {
     static const char *const said[] = {"derope", "texts", "settings", "models", "perplexity", "tasks"};
+    /* Time, command and machine are left out, so that repeating an evaluation on the same inputs gives the
+     * same key. */
     json_t *kept = json_object();
     Buffer text = {0};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
@@ -113,6 +118,7 @@ bool report_write(const char *page, const json_t *results, bool force, Error *e)
         Buffer text = {0};
         files[i].render(results, &text);
         ok = file_write(path, text.data, text.size, force, e);
+        /* Only the page is announced; the other two lie beside it. */
         if (ok && i == 0) cmd_note("wrote %s", path);
         buffer_free(&text);
         free(path);

@@ -1,5 +1,7 @@
-/* Pictures that stand alone (report_picture.h). They have a background and both palettes, because they are
- * shown on pages whose colours they do not know. */
+/* Pictures that stand alone as SVG files (report_picture.h), which a model card (report_card.c) refers to:
+ * perplexity by length, and heatmaps or lines of one task. They have a background and both palettes, because
+ * they are shown on pages whose colours they do not know. Charts are those of the page (result_charts.c,
+ * heatmap.c). */
 #include "cmd/report/report_picture.h"
 
 #include <math.h>
@@ -23,18 +25,23 @@ static void needle_picture(ReportData *d, size_t task, Buffer *out) {
     h.n_lengths = lookup_task_lengths(d, task, &lengths);
     h.n_depths = lookup_task_depths(d, task, &depths);
     h.lengths = lengths, h.depths = depths;
+    /* Step 1: the series that have a map. */
     size_t *shown = arena_alloc(&d->arena, (d->n_series + 1) * sizeof *shown), n = 0;
     for (size_t s = 0; s < d->n_series && n < MAX_MAPS && h.n_depths; s++) {
         h.series = s;
         if (heatmap_any(d, &h)) shown[n++] = s;
     }
     if (!n) return;
+    /* Step 2: the size of the picture. Each map has its name above it, and the title needs at least 460
+     * pixels. */
     size_t across = n < ACROSS ? n : ACROSS, down = (n + across - 1) / across;
     double each = heatmap_height(&h) + 34, pad = 20, head = 52;
     double width = fmax(2 * pad + (double)across * (HEATMAP_WIDTH + GAP) - GAP, 460);
     const char *title =
         arena_printf(&d->arena, "%s: share of trials %s, in %%", text_clip(&d->arena, d->tasks[task], 40),
                      h.metric == METRIC_SCORE ? "answered exactly" : "with the right answer ranked first");
+    /* Step 3: the picture. The description for screen readers takes its ranges from the first map; they are
+     * the same for all. */
     h.series = shown[0];
     svg_open(out, width, pad + head + each * (double)down + pad, "needle", title,
              arena_printf(&d->arena, "%zu maps, one per model and method. %s", n, heatmap_describe(d, &h)),
@@ -53,6 +60,7 @@ static void needle_picture(ReportData *d, size_t task, Buffer *out) {
 
 /* A model card shows one task in pictures; the others are in its tables. */
 size_t report_picture_task(ReportData *d) {
+    /* The plain needle task is the one that readers know; otherwise it is the first task with depths. */
     double *depths;
     for (size_t t = 0; t < d->n_tasks; t++)
         if (!strcmp(d->tasks[t], "needle") && lookup_task_depths(d, t, &depths)) return t;

@@ -1,5 +1,7 @@
-/* Escaping and formatting (report_text.h). All escaping walks over code points, so that invalid UTF-8 cannot
- * hide a character from it. */
+/* Escaping and formatting of everything that reports write (report_text.h). Names and texts in results come
+ * from files that others may have made, so they are escaped for each format: XML, CSV, Markdown and YAML.
+ * Except for CSV, escaping walks over code points, so that invalid UTF-8 cannot hide a character from it.
+ * The second half formats numbers as readers expect them. */
 #include "cmd/report/report_text.h"
 
 #include <math.h>
@@ -10,6 +12,7 @@
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD in UTF-8 */
 
+/* Appends text that needs no escaping. */
 void text_put(Buffer *out, const char *s) {
     buffer_append(out, s, strlen(s));
 }
@@ -67,6 +70,8 @@ void text_xml(const char *s, Buffer *out) {
 
 /* Quotes a field only where it must be, so that ordinary names stay readable in the file. */
 void text_csv(const char *s, Buffer *out) {
+    /* Spreadsheets run fields that begin like a formula; an apostrophe in front makes them text (OWASP, "CSV
+     * injection"). */
     bool formula = *s && strchr("=+-@\t\r", *s);
     if (!formula && !strpbrk(s, ",\"\r\n")) {
         text_put(out, s);
@@ -170,6 +175,7 @@ static size_t code_width(uint32_t c) {
     return width > 0 ? (size_t)width : 0;
 }
 
+/* The number of columns that a text takes in a monospaced font. */
 size_t text_width(const char *s) {
     size_t columns = 0;
     while (*s)
@@ -177,6 +183,8 @@ size_t text_width(const char *s) {
     return columns;
 }
 
+/* Shortens a text to that many columns, the last of which is an ellipsis. A text of no more bytes than
+ * columns cannot be too wide and is returned as it is. */
 const char *text_clip(Arena *a, const char *s, size_t columns) {
     if (strlen(s) <= columns) return s;
     size_t used = 0, keep = 0;
@@ -185,6 +193,7 @@ const char *text_clip(Arena *a, const char *s, size_t columns) {
     while (*p && (size_t)(p - s) < 8 * columns) {
         used += code_width(next_code(&p));
         if (used > columns) break;
+        /* `keep` stays one column short, which the ellipsis takes. */
         if (used < columns) keep = (size_t)(p - s);
     }
     return *p || used > columns ? arena_printf(a, "%.*s\xe2\x80\xa6", (int)keep, s) : s;
@@ -210,6 +219,7 @@ const char *text_count(Arena *a, double n) {
     return arena_strndup(a, grouped, at);
 }
 
+/* Three significant digits in words: "1.24 billion" parameters. */
 const char *text_large(Arena *a, double n) {
     if (n >= 1e9) return arena_printf(a, "%.3g billion", n / 1e9);
     if (n >= 1e6) return arena_printf(a, "%.3g million", n / 1e6);
@@ -225,6 +235,7 @@ const char *text_value(Arena *a, double v) {
     return arena_printf(a, "%.*f", size < 9.9995 ? 3 : size < 99.995 ? 2 : size < 999.95 ? 1 : 0, v);
 }
 
+/* A share of 0 to 1 as a whole number of percent; the caller adds the sign. */
 const char *text_share(Arena *a, double v) {
     return arena_printf(a, "%.0f", 100 * v);
 }
@@ -239,6 +250,7 @@ const char *text_seconds(Arena *a, double s) {
                         floor(fmod(whole, 3600) / 60));
 }
 
+/* A ratio with the multiplication sign: "2x". */
 const char *text_times(Arena *a, double ratio) {
     return arena_printf(a, "%.3g\xc3\x97", ratio);
 }

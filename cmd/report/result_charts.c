@@ -1,5 +1,6 @@
-/* From rows to line charts (result_charts.h). A series has the same colour, marker and dash pattern in all of
- * them. */
+/* From rows to line charts (result_charts.h): each function fills a LineChart with the points of one kind of
+ * measurement, and line_chart.c draws it. The page (html_*.c) and the standalone pictures (report_picture.c)
+ * use the same charts. A series has the same colour, marker and dash pattern in all of them. */
 #include "cmd/report/result_charts.h"
 
 #include <math.h>
@@ -10,6 +11,7 @@
 
 /* An empty line in the style of a series, with room for that many points. */
 static ChartLine line_for(ReportData *d, size_t series, size_t room) {
+    /* One allocation serves all four arrays of the line. */
     double *p = arena_alloc(&d->arena, 4 * (room + 1) * sizeof *p);
     return (ChartLine){.label = d->series[series].label,
                        .style = series,
@@ -71,6 +73,7 @@ bool chart_positions(ReportData *d, LineChart *c, double *length) {
                      .x_log = true,
                      .context = d->context,
                      .chance = NAN};
+    /* One line for each series measured at that length, thinned to CHART_POINTS points. */
     for (size_t s = 0; s < d->n_series && *length; s++) {
         const PerplexityRow *row = lookup_perplexity(d, s, *length);
         if (!row) continue;

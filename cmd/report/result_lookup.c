@@ -26,6 +26,7 @@ size_t lookup_distinct(double *values, size_t n) {
     return k;
 }
 
+/* All lengths at which some series has a perplexity, rising and distinct, in the arena. */
 size_t lookup_perplexity_lengths(ReportData *d, double **out) {
     *out = arena_alloc(&d->arena, (d->n_perplexity + 1) * sizeof **out);
     for (size_t i = 0; i < d->n_perplexity; i++)
@@ -51,6 +52,7 @@ size_t lookup_task_depths(ReportData *d, size_t task, double **out) {
 
 /* ---- rows ---- */
 
+/* The first row of the series at the length; NULL if it was not measured. */
 const PerplexityRow *lookup_perplexity(const ReportData *d, size_t series, double length) {
     for (size_t i = 0; i < d->n_perplexity; i++)
         if (d->perplexity[i].series == series && d->perplexity[i].length == length) return &d->perplexity[i];
@@ -110,6 +112,7 @@ bool lookup_pooled(const ReportData *d, size_t task, size_t series, double lengt
     return true;
 }
 
+/* Whether some row of the task has the metric; tasks without candidates have no ranking. */
 bool lookup_has_metric(const ReportData *d, size_t task, int metric) {
     for (size_t i = 0; i < d->n_task_rows; i++)
         if (d->task_rows[i].task == task && !isnan(d->task_rows[i].metric[metric].value)) return true;

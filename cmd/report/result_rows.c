@@ -12,11 +12,13 @@
  * still fit a double, so that no chart has to deal with infinities. */
 #define LARGEST 1e30
 
+/* A member that is a number within the limit; NAN for anything else, which all users treat as "unknown". */
 double rows_number(const json_t *object, const char *key) {
     double x;
     return json_get_f64(object, key, &x) && fabs(x) <= LARGEST ? x : NAN;
 }
 
+/* The number itself, for items of arrays; NAN if it is none or out of range. */
 double rows_value(const json_t *number) {
     double x = json_is_number(number) ? json_number_value(number) : NAN;
     return fabs(x) <= LARGEST ? x : NAN;
@@ -180,6 +182,7 @@ static void read_tasks(ReportData *d) {
 
 /* ---- order ---- */
 
+/* For qsort over pointers to series: by the index of the model. */
 static int by_model(const void *a, const void *b) {
     const ReportSeries *x = *(ReportSeries *const *)a, *y = *(ReportSeries *const *)b;
     if (x->model != y->model) return x->model < y->model ? -1 : 1;

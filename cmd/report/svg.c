@@ -46,6 +46,8 @@ const char svg_rules[] =
  * standalone file carries its own style sheet, since no page around it has one. */
 void svg_open(Buffer *out, double width, double height, const char *id, const char *title, const char *desc,
               bool standalone) {
+    /* viewBox and size are the same, so a pixel of the drawing is one of the page until the style sheet
+     * shrinks it. */
     buffer_printf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" ", width, height);
     buffer_printf(out, "width=\"%.0f\" height=\"%.0f\" role=\"img\" ", width, height);
     buffer_printf(out, "aria-labelledby=\"%s-title %s-desc\"><title id=\"%s-title\">", id, id, id);
@@ -132,6 +134,7 @@ void svg_marker(Buffer *out, double x, double y, size_t marker) {
 /* Text on a dark shade must be light, and the other way round: h0 to h6, h7, and h8 to h10 have their own
  * text colours f0, f7 and f8. */
 void svg_cell(Buffer *out, double x, double y, double w, double h, double share, const char *text) {
+    /* A combination that was not measured is an outline without a shade. */
     bool hole = isnan(share);
     int shade = hole ? 0 : (int)lround(share * (SVG_SHADES - 1));
     buffer_printf(out, "<rect x=\"%.4g\" y=\"%.4g\" width=\"%.4g\" height=\"%.4g\" class=\"", x, y, w, h);
