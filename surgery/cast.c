@@ -1,3 +1,6 @@
+/* The implementation of --dtype and of the pass `cast`: which tensors get the new type, and what happens
+ * where a type of blocks does not fit. Only the descriptions of tensors change here; the writer decodes and
+ * encodes rows (formats/). */
 #include "surgery/cast.h"
 
 #include "surgery/notices.h"
@@ -9,12 +12,14 @@ typedef struct Fallback {
     DType type; /* of the first */
 } Fallback;
 
-/* Blocks are for matrices. The router's stays plain, as in llama.cpp: experts are chosen by small differences
- * between its outputs, which rounding to blocks would blur. */
+/* Whether a tensor may be stored in a type of blocks. Vectors may not. The router stays plain too, as in
+ * llama.cpp: experts are chosen by small differences between its outputs, which rounding to blocks would
+ * blur. */
 static bool takes_blocks(const ModelTensor *t) {
     return t->tensor.rank > 1 && !role_is_bias(t->role) && t->role != ROLE_ROUTER;
 }
 
+/* Every tensor is handled by itself, so that one whose rows are not whole blocks does not stop the others. */
 bool cast_tensors(ModelTensor *tensors, size_t n, DType to, json_t *notices, Error *e) {
     const DTypeInfo *info = dtype_info(to);
     if (!info->encode) return error_set(e, ERR_USAGE, "weights cannot be written as %s", info->name);

@@ -1,10 +1,14 @@
+/* Sets of layers as people write them: "all", "3", "0,3,7", "10-29", "every:4", or a JSON list of such values
+ * in a recipe. The passes that act on some layers (drop_rope, sliding_window) parse their arguments by
+ * layers_parse. */
 #include "surgery/layer_set.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Picks the layers from..to, both included. */
+/* Sets picked[from] to picked[to], both included. An error if the range is empty or goes beyond the last of
+ * the n layers. */
 static bool pick(unsigned long from, unsigned long to, uint32_t n, bool *picked, Error *e) {
     if (from > to) return error_set(e, ERR_USAGE, "layers: %lu-%lu runs backwards", from, to);
     if (to >= n) return error_set(e, ERR_USAGE, "layers: there is no layer %lu, the last is %u", to, n - 1);
@@ -13,7 +17,7 @@ static bool pick(unsigned long from, unsigned long to, uint32_t n, bool *picked,
     return true;
 }
 
-/* "all", "every:4", or a list of layers and ranges with commas between. */
+/* Parses "all", "every:4", or a list of layers and ranges with commas between, and sets the picked layers. */
 static bool parse_text(const char *text, uint32_t n, bool *picked, Error *e) {
     if (strcmp(text, "all") == 0) return pick(0, n - 1, n, picked, e);
     char *end;
@@ -41,6 +45,7 @@ static bool parse_text(const char *text, uint32_t n, bool *picked, Error *e) {
     return error_set(e, ERR_USAGE, "layers: '%.60s' is not all, 3, 0,3,7, 10-29 or every:4", text);
 }
 
+/* Only sets elements to true, so that the parts of a list add up. */
 bool layers_parse(const json_t *value, uint32_t n, bool *picked, Error *e) {
     if (json_is_string(value)) return parse_text(json_string_value(value), n, picked, e);
     if (json_is_integer(value) && json_integer_value(value) >= 0)

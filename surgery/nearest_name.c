@@ -1,11 +1,16 @@
+/* "Did you mean ...?": the known name that is nearest to a mistyped one. Messages about unknown options,
+ * passes and choices use it. */
 #include "surgery/nearest_name.h"
 
 #include <string.h>
 
-/* The Levenshtein distance, one row of the table at a time. Long words are far from everything. */
+/* The Levenshtein distance of two words: the least number of characters to insert, delete or replace. It is
+ * computed by dynamic programming with one row of the table at a time. Words above 60 characters count as far
+ * from everything, which bounds the row. */
 static size_t edit_distance(const char *a, const char *b) {
     size_t n = strlen(a), m = strlen(b);
     if (n > 60 || m > 60) return 99;
+    /* `diagonal` below is the value that row[j - 1] had in the row before this one. */
     size_t row[64]; /* row[j]: the distance of the first i characters of a and the first j of b */
     for (size_t j = 0; j <= m; j++)
         row[j] = j;

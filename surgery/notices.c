@@ -1,3 +1,5 @@
+/* Notices: sentences about things that a person should know and that are no errors, such as a tensor that is
+ * left out. They are collected in a JSON array of the model or of a report, and printed by the verbs. */
 #include "surgery/notices.h"
 
 #include <stdarg.h>
@@ -5,6 +7,7 @@
 
 #include "formats/json.h"
 
+/* A notice is cut at 600 bytes. */
 void notice_add(json_t *notices, const char *fmt, ...) {
     char text[600];
     va_list ap;

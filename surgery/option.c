@@ -1,5 +1,6 @@
-/* Texts about a single option. Messages, help, man page and completions all use these, so that an option is
- * called the same everywhere. */
+/* Texts about a single option: its flag, the word for its value, its range, its choices, its description.
+ * Messages, help, man page and completions all use these, so that an option is called the same everywhere.
+ * options.c stores values. */
 #include "surgery/option.h"
 
 #include <math.h>
@@ -22,6 +23,8 @@ void option_flag_name(const Option *o, char out[64]) {
         if (*p == '_') *p = '-';
 }
 
+/* The word that stands for the value in help texts, as LAYERS in "--drop-rope LAYERS"; NULL for a flag
+ * without a value. */
 const char *option_value_name(const Option *o) {
     /* By type, unless the table has a better word. */
     static const char *const by_type[] = {
@@ -33,6 +36,7 @@ const char *option_value_name(const Option *o) {
 
 /* ---- ranges ---- */
 
+/* A number as a person would write it. */
 void option_number(double value, char out[32]) {
     char text[32];
     /* The fewest digits that read back as the same double; 17 always do. */
@@ -49,12 +53,14 @@ void option_number(double value, char out[32]) {
         snprintf(out, 32, "%.*se%d", (int)(exponent - text), text, atoi(exponent + 1));
 }
 
+/* Whether a number lies between `least` and `most`; a `most` of 0 means that there is no upper limit. */
 bool option_in_range(const Option *o, double value) {
     if (o->type == OPTION_U32 && value > UINT32_MAX) return false; /* it would not fit its place */
     return value >= o->least && (o->most == 0 || value <= o->most);
 }
 
-/* An upper end alone, or a lower end alone, says enough; a whole number without either can be anything. */
+/* The range in words. One end alone says enough; a 64-bit whole number without limits can be anything and
+ * gives an empty text. */
 void option_range(const Option *o, char out[80]) {
     char least[32], most[32];
     option_number(o->least, least);
@@ -70,7 +76,8 @@ void option_range(const Option *o, char out[80]) {
 
 /* ---- choices ---- */
 
-/* The table's own spelling is returned, so that later comparisons can be exact. */
+/* Finds a choice without regard to case; NULL if there is none. The table's own spelling is returned, so that
+ * later comparisons can be exact. */
 const char *option_choice(const Option *o, const char *text) {
     const char *names[64];
     size_t n = o->choices(names, 64);
@@ -79,6 +86,7 @@ const char *option_choice(const Option *o, const char *text) {
     return NULL;
 }
 
+/* "a, b or c". */
 void option_choices(const Option *o, Buffer *out) {
     const char *names[64];
     size_t n = o->choices ? o->choices(names, 64) : 0;
@@ -88,7 +96,7 @@ void option_choices(const Option *o, Buffer *out) {
 
 /* ---- help ---- */
 
-/* Adds a remark to the parenthesis behind a help sentence, and opens it before the first one. */
+/* Adds a remark to the parenthesis behind a help sentence; opens the parenthesis before the first one. */
 static void remark(Buffer *out, bool *any, const char *fmt, const char *text) {
     buffer_printf(out, *any ? "; " : " (");
     buffer_printf(out, fmt, text);

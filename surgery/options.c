@@ -1,6 +1,8 @@
-/* A value passes through two gates. Text, from a flag or a default, is parsed, checked and stored by
- * option_set. JSON, from a recipe, was parsed and checked when the recipe was read (cmd/recipe/recipe_read.h)
- * and is only stored by options_from_json. Both store by the option's type at its offset, or by its `set`. */
+/* Options: values in structs, described by tables (option.h) from which flags, recipes, help texts and
+ * completions are derived. This file stores values. Text, from a flag or a default, is parsed, checked and
+ * stored by option_set. JSON, from a recipe, was parsed and checked when the recipe was read
+ * (cmd/recipe/recipe_read.h) and is only stored by options_from_json. Both store by the option's type at its
+ * offset in the struct, or by its function `set`. */
 #include "surgery/options.h"
 
 #include <ctype.h>
@@ -17,12 +19,14 @@ _Static_assert(sizeof(size_t) == sizeof(uint64_t) && sizeof(int) == sizeof(uint3
 
 /* ---- tables ---- */
 
+/* Tables end with an option without a name. */
 const Option *option_by_name(const Option *options, const char *name) {
     for (const Option *o = options; o->name; o++)
         if (strcmp(o->name, name) == 0) return o;
     return NULL;
 }
 
+/* Searches several tables; `*group` (unless NULL) tells into which struct the value goes. */
 const Option *option_in_groups(const OptionGroup *groups, const char *name, const OptionGroup **group) {
     for (const OptionGroup *g = groups; g->options; g++) {
         const Option *o = option_by_name(g->options, name);
@@ -35,8 +39,8 @@ const Option *option_in_groups(const OptionGroup *groups, const char *name, cons
 
 /* ---- text to numbers ---- */
 
-/* The value of the unit that `*end` points at: "Ki" -> 1024, "M" or "MB" -> 1000000; `*end` moves behind the
- * unit. 0 if there is no such unit. */
+/* The value of the unit that `*end` points at, whose first letter may be in either case: "Ki" gives 1024, "M"
+ * or "MB" 1000000. `*end` moves behind the unit. 0 if there is no such unit. */
 static uint64_t unit_value(const char **end) {
     static const char units[] = "kmgt";
     const char *u = strchr(units, tolower((unsigned char)**end));
@@ -53,6 +57,7 @@ static uint64_t unit_value(const char **end) {
     return value;
 }
 
+/* Digits and an optional unit: "512", "32k", "4Ki". `label` begins messages. */
 bool option_parse_whole(const char *label, const char *text, uint64_t *out, Error *e) {
     char *digits_end;
     errno = 0;
@@ -79,8 +84,8 @@ bool option_parse_real(const char *label, const char *text, double *out, Error *
 
 /* ---- storing one value ---- */
 
-/* The place of the value, or of the next item where the option is a list; NULL with an error if the list is
- * full. */
+/* The place of the value within the struct `options`, or of the next item where the option is a list; NULL
+ * with an error if the list is full. */
 static void *next_place(const Option *o, void *options, const char *label, Error *e) {
     /* A single value has one place; a list's next place is behind the values that it has. */
     char *first = (char *)options + o->offset;
@@ -96,7 +101,7 @@ static void *next_place(const Option *o, void *options, const char *label, Error
     return first + (*count)++ * sizeof(uint64_t); /* lists hold uint64_t or pointers, of one size */
 }
 
-/* Stores a number that is known to be in range. */
+/* Stores a whole number, which is known to be in range, in 32 or 64 bits. */
 static void store_whole(const Option *o, void *place, uint64_t value) {
     if (o->type == OPTION_U32)
         *(uint32_t *)place = (uint32_t)value;
@@ -128,7 +133,7 @@ static bool check_choice(const Option *o, const char **text, const char *label, 
     return false;
 }
 
-/* One value: the whole of an option, or an item of its list. */
+/* Parses, checks and stores one value: that of a single option, or an item of a list. */
 static bool set_one(const Option *o, void *options, const char *text, const char *label, Error *e) {
     uint64_t whole = 0;
     double real = 0;
@@ -154,7 +159,8 @@ static bool set_one(const Option *o, void *options, const char *text, const char
     return true;
 }
 
-/* "256,512": each item by itself. Items are short names and numbers. */
+/* Stores a list written as "256,512", each item by itself. Items are short names and numbers, so 63 bytes are
+ * enough for one. */
 static bool set_items(const Option *o, void *options, const char *list, const char *label, Error *e) {
     char item[64];
     if (!*list) return error_set(e, ERR_USAGE, "%s: the list is empty", label);
@@ -170,11 +176,13 @@ static bool set_items(const Option *o, void *options, const char *list, const ch
     return true;
 }
 
+/* Lists of texts that may contain commas (keeps_commas) get one item for each call. */
 bool option_set(const Option *o, void *options, const char *text, const char *label, Error *e) {
     bool cut = option_is_list(o) && !o->keeps_commas;
     return cut ? set_items(o, options, text, label, e) : set_one(o, options, text, label, e);
 }
 
+/* Sets all options that have a default; the others keep what the struct was initialised with. */
 void options_default(const OptionGroup *groups, void *base) {
     for (const OptionGroup *g = groups; g->options; g++)
         for (const Option *o = g->options; o->name; o++)
@@ -184,7 +192,8 @@ void options_default(const OptionGroup *groups, void *base) {
 
 /* ---- from a recipe's JSON ---- */
 
-/* Types and ranges were checked where the recipe was read; only `set` and a full list can still refuse. */
+/* Stores one JSON value. Types and ranges were checked where the recipe was read; only `set` and a full list
+ * can still refuse it. */
 static bool set_json(const Option *o, void *options, const json_t *value, const char *label, Error *e) {
     if (o->set) return o->set(options, json_string_value(value), e);
     void *place = next_place(o, options, label, e);
@@ -209,6 +218,8 @@ static bool set_json(const Option *o, void *options, const json_t *value, const 
     return true;
 }
 
+/* `where` is set to the option at hand, "name" or "name.2" for an item, so that the caller can find the place
+ * of an error in the recipe. */
 bool options_from_json(const OptionGroup *groups, void *base, const json_t *values, char where[64],
                        Error *e) {
     const char *key;
@@ -244,6 +255,7 @@ static double stored_number(const Option *o, const void *values) {
                                    : *(const double *)place;
 }
 
+/* For structs that were filled by a program: checks what option_set would have checked. */
 bool options_check(const Option *options, const void *values, Error *e) {
     for (const Option *o = options; o->name; o++) {
         bool number = o->type == OPTION_U32 || o->type == OPTION_U64 || o->type == OPTION_REAL;
@@ -256,7 +268,7 @@ bool options_check(const Option *options, const void *values, Error *e) {
     return true;
 }
 
-/* One stored value as text. 17 digits tell any two doubles apart. */
+/* Appends one stored value as text. 17 digits tell any two doubles apart. */
 static void print_value(const Option *o, const char *place, Buffer *out) {
     const char *text;
     switch (o->type) {
@@ -281,6 +293,8 @@ static void print_value(const Option *o, const char *place, Buffer *out) {
     }
 }
 
+/* One line "name=value" for each option. The text identifies the values: runs with equal texts have equal
+ * options. */
 void options_print(const Option *options, const void *values, Buffer *out) {
     for (const Option *o = options; o->name; o++) {
         const char *place = (const char *)values + o->offset;

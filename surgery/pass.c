@@ -1,5 +1,6 @@
-/* Arguments come from a recipe, where each was checked with its place already, from flags, or from a test;
- * here they are checked as a whole, so that a pass can rely on names, types and ranges. */
+/* Checking the arguments of a pass against its table of parameters. The arguments come from a recipe, where
+ * each was checked with its place already, from flags, or from a test; here they are checked as a whole
+ * before the pass is applied, so that a pass can rely on names, types and ranges. */
 #include "surgery/pass.h"
 
 #include "surgery/nearest_name.h"
@@ -36,7 +37,8 @@ static const char *type_name(OptionType t) {
     return names[t];
 }
 
-/* Whether the value is one of the parameter's choices, or those are left to the pass. */
+/* Whether the value is one of the parameter's choices, or the pass checks the choice itself. The error
+ * suggests the nearest choice, or lists all of them. */
 static bool check_choice(const Pass *p, const Option *o, const char *value, Error *e) {
     if (o->choices_checked_later || option_choice(o, value)) return true;
     const char *names[64], *near = nearest_name(value, names, o->choices(names, 64));
@@ -48,7 +50,8 @@ static bool check_choice(const Pass *p, const Option *o, const char *value, Erro
     return false;
 }
 
-/* Type, range and choice of one argument, which may be absent. */
+/* Checks type, range and choice of one argument. `v` is NULL where the argument is absent, which is an error
+ * only for a required one. */
 static bool check_argument(const Pass *p, const Option *o, const json_t *v, Error *e) {
     char value[32], range[80];
     if (!v && o->required) return error_set(e, ERR_USAGE, "%s needs '%s': %s", p->name, o->name, o->help);
@@ -63,6 +66,8 @@ static bool check_argument(const Pass *p, const Option *o, const json_t *v, Erro
     return error_set(e, ERR_USAGE, "%s: %s: %s is out of range; expected %s", p->name, o->name, value, range);
 }
 
+/* Known parameters are checked first, then unknown arguments, so that a missing argument is reported before a
+ * superfluous one. */
 bool pass_check(const Pass *p, const json_t *args, Error *e) {
     const char *names[32];
     size_t n = 0;

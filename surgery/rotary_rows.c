@@ -1,10 +1,16 @@
-/* Conversion scripts call this "permute" (convert_hf_to_gguf.py, convert_llama_weights_to_hf.py). */
+/* The two orders of rotated rows. RoPE turns pairs of dimensions; transformers pairs i with i + head_dim/2
+ * (halves), others pair 2i with 2i + 1 (interleaved). The rows of q and k, and the elements of their biases,
+ * are permuted to change from one order to the other, which gives the same scores. Conversion scripts call
+ * this "permute" (convert_hf_to_gguf.py, convert_llama_weights_to_hf.py). model_bind.c calls it when a model
+ * is read, export_tensors.c when one is written. */
 #include "surgery/rotary_rows.h"
 
 #include <stdlib.h>
 
 #include "formats/tensor_views.h"
 
+/* k has fewer heads than q in models with grouped-query attention. A tensor with another number of rows is
+ * left as it is. */
 bool rotary_rows_permute(Arena *a, Tensor *t, TensorRole role, const LayerSpec *l, bool to_interleaved,
                          Error *e) {
     uint32_t n_heads = role == ROLE_Q || role == ROLE_Q_BIAS ? l->n_heads : l->n_kv_heads;

@@ -1,8 +1,8 @@
 /* The spec as JSON, for `inspect --json`, the manifest's layers, the key of a training state, and the tests.
- */
+ * Only writing is needed: a spec is always read from a checkpoint. */
 #include "surgery/spec_json.h"
 
-/* Numbers of a scaling appear only where its kind uses them. */
+/* The rotation of one layer. Numbers of a scaling appear only where its kind uses them. */
 static json_t *rope_to_json(const LayerSpec *l) {
     json_t *o = json_pack("{s:f, s:i, s:s}", "base", l->rope_base, "rotary_dim", (int)l->rotary_dim,
                           "scaling", rope_scaling_name(l->scaling.kind));
@@ -24,8 +24,9 @@ static json_t *rope_to_json(const LayerSpec *l) {
     return o;
 }
 
-/* Keys keep their names once published: manifests of earlier versions are compared with them. Rare features
- * (a shared expert, chunks, attention temperature) appear only where they are used, a window of 0 is null. */
+/* One layer. Keys keep their names once published: manifests of earlier versions are compared with them. Rare
+ * features (a shared expert, chunks, attention temperature) appear only where they are used; a window of 0 is
+ * null. */
 static json_t *layer_to_json(const LayerSpec *l) {
     static const char *const norms[] = {"none", "head", "full", "unit"};       /* by QkNorm */
     static const char *const layouts[] = {"sequential", "parallel", "shared"}; /* by ResidualLayout */
@@ -54,7 +55,8 @@ static json_t *layer_to_json(const LayerSpec *l) {
     return o;
 }
 
-/* The members that describe the model stand before the list of layers, so that a person sees them first. */
+/* The members that describe the whole model come before the list of layers, so that a person sees them first.
+ */
 json_t *spec_to_json(const ModelSpec *s) {
     json_t *layers = json_array();
     for (uint32_t i = 0; i < s->n_layers; i++)

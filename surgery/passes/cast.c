@@ -14,6 +14,7 @@ static const Option parameters[] = {
     {0},
 };
 
+/* Weights in a packing that is not read (GPTQ, AWQ, ...) cannot be decoded, so their type cannot change. */
 static bool apply(Model *m, const json_t *args, Error *e) {
     const char *name = json_string_value(json_object_get(args, "dtype"));
     DType to;

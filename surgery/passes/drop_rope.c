@@ -8,12 +8,15 @@
 #include "surgery/layer_set.h"
 #include "surgery/pass.h"
 
+/* Arguments in a recipe: {"pass": "drop_rope", "layers": "every:4"} or {"pass": "drop_rope", "keep": "0-3"}.
+ */
 static const Option parameters[] = {
     {.name = "layers", .type = OPTION_LAYERS, .fallback = "all", .help = "layers that lose their rotation"},
     {.name = "keep", .type = OPTION_LAYERS, .help = "instead of layers: the layers that keep their rotation"},
     {0},
 };
 
+/* Both flags may be given once only, because two sets of layers would contradict each other. */
 static const PassFlag flags[] = {
     {.option = {.name = "drop_rope",
                 .type = OPTION_TEXT,
@@ -34,6 +37,7 @@ static const PassFlag flags[] = {
     {.option = {0}},
 };
 
+/* A layer that has no rotation already stays as it is. */
 static bool apply(Model *m, const json_t *args, Error *e) {
     const json_t *layers = json_object_get(args, "layers"), *keep = json_object_get(args, "keep");
     if (layers && keep) return error_set(e, ERR_USAGE, "give layers or keep, not both");

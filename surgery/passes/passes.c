@@ -1,5 +1,6 @@
-/* The table is the order of application where flags are concerned: dropping rotation comes before stretching
- * what is left of it, and the stated context after everything that is computed from it. */
+/* The registry of passes, and applying them by name. The table is the order of application where flags are
+ * concerned: dropping rotation comes before stretching what is left of it, and the stated context after
+ * everything that is computed from it. A recipe lists its passes in an order of its own. */
 #include "surgery/passes/passes.h"
 
 #include <string.h>
@@ -17,12 +18,15 @@ const Pass *const passes[] = {
     NULL,
 };
 
+/* Six passes need no index; a plain search is enough. */
 const Pass *pass_by_name(const char *name) {
     for (const Pass *const *p = passes; *p; p++)
         if (strcmp((*p)->name, name) == 0) return *p;
     return NULL;
 }
 
+/* Arguments are checked here as well, so that a test or a program that calls this directly gets the same
+ * errors as a user. */
 bool pass_apply(Model *m, const char *name, const json_t *args, Error *e) {
     const Pass *p = pass_by_name(name);
     if (!p) return error_set(e, ERR_USAGE, "unknown pass '%.60s'", name);
@@ -36,6 +40,7 @@ bool pass_apply(Model *m, const char *name, const json_t *args, Error *e) {
     return true;
 }
 
+/* Stops at the first pass that fails. The model is then in between and has to be closed. */
 bool passes_apply(const json_t *list, Model *m, Error *e) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         /* pass_check knows no argument of the name "pass". */

@@ -1,5 +1,7 @@
-/* The baselines: position interpolation (linear), static NTK (a changed base), dynamic NTK, YaRN, Llama 3's
- * bands. They act on the layers that still rotate. */
+/* Context extension by scaling the rotation, the baselines that DroPE is compared with: position
+ * interpolation ("linear", arXiv 2306.15595), static NTK (a changed base), dynamic NTK, YaRN (arXiv
+ * 2309.00071), and Llama 3's bands. The pass acts on the layers that still rotate. Only the spec changes
+ * here; rope_frequencies.c computes the angles, and the carrier states the scaling in the output. */
 #include <math.h>
 #include <string.h>
 
@@ -7,7 +9,8 @@
 #include "surgery/options.h"
 #include "surgery/pass.h"
 
-/* Static NTK is no kind of scaling to a model: it changes the base of the rotation once and for all. */
+/* The types that the pass knows. Static NTK is no kind of scaling to a model: it changes the base of the
+ * rotation once and for all. */
 static const struct {
     const char *name;
     RopeScalingKind kind;
@@ -19,6 +22,7 @@ static const struct {
 
 enum { N_TYPES = sizeof types / sizeof *types };
 
+/* The choices of the parameter `type`, for help and checks. */
 static size_t type_names(const char **names, size_t max) {
     size_t n = 0;
     for (; n < N_TYPES && n < max; n++)
@@ -81,7 +85,7 @@ static const PassFlag flags[] = {
     {.option = {0}},
 };
 
-/* A real argument, or the default that the table gives it. */
+/* The argument of that name, or the default that the table gives it. */
 static double number(const json_t *args, const char *name) {
     const json_t *v = json_object_get(args, name);
     double fallback = 0;
@@ -89,13 +93,14 @@ static double number(const json_t *args, const char *name) {
     return v ? json_number_value(v) : fallback;
 }
 
-/* The kind of scaling that a type is to a model; none for ntk and for what is no type. */
+/* The kind of scaling that a type means to a model; none for ntk. */
 static RopeScalingKind kind_of(const char *type) {
     for (int i = 0; i < N_TYPES; i++)
         if (strcmp(types[i].name, type) == 0) return types[i].kind;
     return ROPE_SCALING_NONE;
 }
 
+/* Builds the scaling from the arguments, checks it, and gives it to every layer that rotates. */
 static bool apply(Model *m, const json_t *args, Error *e) {
     const json_t *attention_factor = json_object_get(args, "attention_factor"),
                  *original = json_object_get(args, "original_context");

@@ -25,8 +25,8 @@ static const PassFlag flags[] = {
     {.option = {0}},
 };
 
-/* Scalings that are computed from the stated context (dynamic NTK and LongRoPE) would become others with
- * another one, so they are refused. */
+/* Records the length in the model; the exports state it. A spec with dynamic NTK or LongRoPE is refused,
+ * unless the length stays what it is, because its frequencies would change with it. */
 static bool apply(Model *m, const json_t *args, Error *e) {
     json_int_t n = json_integer_value(json_object_get(args, "tokens"));
     for (uint32_t i = 0; i < m->spec.n_layers; i++)

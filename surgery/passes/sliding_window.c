@@ -7,6 +7,7 @@
 #include "surgery/layer_set.h"
 #include "surgery/pass.h"
 
+/* Arguments in a recipe: {"pass": "sliding_window", "size": 512, "layers": "0-19"}. */
 static const Option parameters[] = {
     {.name = "size",
      .type = OPTION_U64,
@@ -31,7 +32,8 @@ static const PassFlag flags[] = {
     {.option = {0}},
 };
 
-/* Layers without an argument are all layers, as the table's default says. */
+/* Sets the window of the picked layers; without the argument `layers` all layers are picked, as the table's
+ * default says. */
 static bool apply(Model *m, const json_t *args, Error *e) {
     json_int_t size = json_integer_value(json_object_get(args, "size"));
     uint32_t n = m->spec.n_layers;

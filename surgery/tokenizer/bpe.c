@@ -15,6 +15,7 @@
 
 /* ---- symbols ---- */
 
+/* A part of the piece that is one token at the moment, in a doubly linked list. */
 typedef struct Symbol {
     int32_t id;             /* of its token; -1: it was merged into the symbol on its left */
     int32_t previous, next; /* places of its neighbours; -1 at the ends */
@@ -141,6 +142,7 @@ static void push_pair(const Tokenizer *t, Heap *h, const Symbol *s, int32_t left
     if (m) heap_push(h, (Candidate){m->rank, left, s[left].id, s[right].id, m->merged});
 }
 
+/* Gives the same merges in the same order as merge_by_scanning, in time n log n. */
 static void merge_by_heap(const Tokenizer *t, Symbol *s) {
     Heap h = {0};
     /* 1. All neighbours of the beginning are candidates. */
@@ -176,6 +178,7 @@ static int32_t whole_piece(const Tokenizer *t, const char *piece, size_t n) {
     return id;
 }
 
+/* Appends the tokens of one piece. Fails only if memory for a very long piece is short. */
 bool bpe_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out, Error *e) {
     /* With ignore_merges (Llama 3), a piece that is in the vocabulary is that token, even if no merges lead
      * to it. */

@@ -1,4 +1,6 @@
-/* GPT-2's byte-level alphabet. GPT-2 builds it as a table; the ranges are regular enough to be computed. */
+/* GPT-2's byte-level alphabet: each of the 256 bytes has a printable character, so that vocabularies and
+ * merges are text (bytes_to_unicode in GPT-2's encoder.py). GPT-2 builds it as a table; the ranges are
+ * regular enough to be computed. Loaders, encoder and decoder use it. */
 #include "surgery/tokenizer/byte_level.h"
 
 #include <string.h>
@@ -15,6 +17,7 @@ static uint32_t printable_code(uint8_t byte) {
     return 256 + (byte <= 32 ? byte : byte <= 160 ? byte - 127u + 33 : 67);
 }
 
+/* The character in UTF-8, with a terminating NUL. */
 void byte_to_printable(uint8_t byte, char out[3]) {
     uint32_t code = printable_code(byte); /* below 0x800, so at most two bytes of UTF-8 */
     if (code < 0x80) {
@@ -27,6 +30,7 @@ void byte_to_printable(uint8_t byte, char out[3]) {
     }
 }
 
+/* Appends each of n bytes as its character. */
 void append_printable(Buffer *out, const char *bytes, size_t n) {
     for (size_t i = 0; i < n; i++) {
         char c[3];
@@ -35,6 +39,7 @@ void append_printable(Buffer *out, const char *bytes, size_t n) {
     }
 }
 
+/* The inverse of printable_code; -1 for a character that is not in the alphabet. */
 int printable_to_byte(uint32_t code) {
     if (code < 256) return is_visible((int)code) ? (int)code : -1;
     return code <= 256 + 32   ? (int)code - 256

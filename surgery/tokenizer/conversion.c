@@ -1,4 +1,5 @@
-/* Notices and the table of special tokens. */
+/* What the conversions between tokenizer formats share: the table of special tokens, by which both directions
+ * go, and notices. */
 #include "surgery/tokenizer/conversion.h"
 
 #include <stdarg.h>
@@ -6,6 +7,7 @@
 
 #include "formats/json.h"
 
+/* The names of one special token in tokenizer_config.json, in config.json, and in a GGUF. */
 const SpecialTokenRole special_token_roles[N_SPECIAL_ROLES] = {
     {"bos_token", "bos_token_id", "tokenizer.ggml.bos_token_id"},
     {"eos_token", "eos_token_id", "tokenizer.ggml.eos_token_id"},
@@ -13,6 +15,7 @@ const SpecialTokenRole special_token_roles[N_SPECIAL_ROLES] = {
     {"pad_token", "pad_token_id", "tokenizer.ggml.padding_token_id"},
 };
 
+/* Appends a notice to those of the export, cut at 600 bytes. */
 void conversion_notice(const ConversionTarget *to, const char *fmt, ...) {
     char text[600];
     va_list ap;

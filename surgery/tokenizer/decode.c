@@ -1,5 +1,6 @@
-/* From tokens to bytes. HF's decoders run over the whole list of tokens one after the other; here each token
- * goes through all of them at once, which gives the same bytes for those that are supported. */
+/* From tokens to bytes: the two steps that tokenizer_decode (tokenizer.c) is made of. HF's decoders run over
+ * the whole list of tokens one after the other; here each token goes through all of them at once, which gives
+ * the same bytes for those that are supported. */
 #include "surgery/tokenizer/decode.h"
 
 #include <string.h>
@@ -7,7 +8,8 @@
 #include "surgery/tokenizer/byte_level.h"
 #include "surgery/tokenizer/unicode.h"
 
-/* GPT-2's printable characters become bytes. A character that is not in the alphabet stays as it is. */
+/* Appends the bytes that GPT-2's printable characters stand for. A character that is not in the alphabet is
+ * appended as it is. */
 static void decode_printable(const char *s, size_t n, Buffer *out) {
     for (size_t i = 0, len; i < n; i += len) {
         int byte = printable_to_byte((uint32_t)next_char(s + i, n - i, &len));
@@ -18,6 +20,7 @@ static void decode_printable(const char *s, size_t n, Buffer *out) {
     }
 }
 
+/* The value of a hexadecimal digit; -1 for other characters. */
 static int hex_digit(char c) {
     return c >= '0' && c <= '9'   ? c - '0'
            : c >= 'A' && c <= 'F' ? c - 'A' + 10
@@ -32,7 +35,7 @@ static int byte_of(const char *s, size_t n) {
     return hex_digit(s[3]) << 4 | hex_digit(s[4]);
 }
 
-/* Replaces r->from by r->to in the text from `start` on. */
+/* Replaces r->from by r->to in the text from `start` on, which is the text of one token. */
 static void replace_all(const Replacement *r, Buffer *text, size_t start) {
     size_t n = strlen(r->from);
     Buffer out = {0};
@@ -49,8 +52,8 @@ static void replace_all(const Replacement *r, Buffer *text, size_t start) {
     buffer_free(&out);
 }
 
-/* HF's decoder Metaspace: markers become spaces; those of the first token are dropped where encoding put one
- * in front. */
+/* HF's decoder Metaspace: appends a token's text with markers as spaces. `drop`: markers are left out,
+ * because this is the first token and encoding put a marker in front. */
 static void decode_markers(const char *s, size_t n, bool drop, Buffer *out) {
     for (size_t i = 0; i < n;) {
         bool marker = starts_with_marker(s + i, n - i);
@@ -86,7 +89,8 @@ void decode_token(const Tokenizer *t, int32_t id, bool first, Buffer *out) {
             replace_all(&t->replacements[i], out, start);
 }
 
-/* HF's decoder Strip: it removes the space that encoding put in front of the text. */
+/* HF's decoder Strip: removes up to strip_start spaces at the beginning, one of which encoding put there, and
+ * up to strip_stop at the end. `start` is where the decoded text begins in `out`. */
 void decode_strip_ends(const Tokenizer *t, Buffer *out, size_t start) {
     size_t from = start;
     for (uint32_t i = 0; i < t->strip_start && from < out->size && out->data[from] == ' '; i++)

@@ -12,6 +12,7 @@
 #include "surgery/tokenizer/tokenizer_json.h"
 #include "surgery/tokenizer/unicode.h"
 
+/* Texts are NULL until they are set; an id that keeps NULL is a gap. */
 GgufVocabulary gguf_vocabulary_new(size_t n) {
     return (GgufVocabulary){.text = xcalloc(n, sizeof(const char *)),
                             .len = xcalloc(n, sizeof(size_t)),
@@ -28,6 +29,7 @@ void gguf_vocabulary_free(GgufVocabulary *v) {
     *v = (GgufVocabulary){0};
 }
 
+/* llama.cpp needs a token for every row of the embedding. The names are those of its converter. */
 void gguf_vocabulary_fill_gaps(GgufVocabulary *v, Arena *a) {
     for (size_t i = 0; i < v->n; i++)
         if (!v->text[i]) {
@@ -52,7 +54,7 @@ const char *marker_to_space(const char *text, size_t n, Arena *a) {
     return out;
 }
 
-/* The id of the token of that text. */
+/* Finds the id of the token with that text; false if `text` is NULL or not in the vocabulary. */
 static bool id_of(const GgufVocabulary *v, const char *text, uint32_t *id) {
     for (size_t i = 0; text && i < v->n; i++)
         if (strcmp(v->text[i], text) == 0) {
@@ -79,8 +81,8 @@ void gguf_write_special_ids(const GgufVocabulary *v, const json_t *tokenizer_con
     }
 }
 
-/* Recent versions of transformers save the template as a file of its own, older ones within
- * tokenizer_config.json. */
+/* Writes tokenizer.chat_template. Recent versions of transformers save the template as a file of its own,
+ * older ones within tokenizer_config.json; the file wins. */
 void gguf_write_chat_template(const Checkpoint *source, const json_t *tokenizer_config, Checkpoint *out) {
     const SideFile *jinja = checkpoint_file(source, "chat_template.jinja");
     const char *text = json_get_string(tokenizer_config, "chat_template");

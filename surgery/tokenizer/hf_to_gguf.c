@@ -1,6 +1,6 @@
-/* From tokenizer.json to GGUF keys; a folder that has tokenizer.model instead is handed to
- * sentencepiece_to_gguf.c. llama.cpp's converter (convert_hf_to_gguf.py) writes the same keys;
- * tests/peers/test_converter.py compares them.
+/* From tokenizer.json to GGUF keys. export_gguf.c calls tokenizer_to_gguf when a folder becomes a GGUF; a
+ * folder that has tokenizer.model instead is handed to sentencepiece_to_gguf.c. llama.cpp's converter
+ * (convert_hf_to_gguf.py) writes the same keys; tests/peers/test_converter.py compares them.
  *
  * A tokenizer.json with byte fallback was made from a SentencePiece model and becomes the kind "llama", whose
  * merges are expressed by scores. Any other BPE is byte-level and becomes "gpt2", with its merges and the
@@ -21,7 +21,7 @@
 
 /* ---- vocabulary ---- */
 
-/* Sets the token of an id, which has to be a row of the model's embedding. */
+/* Sets text and type of an id, which has to be a row of the model's embedding. `type` is a PieceType. */
 static bool set_token(GgufVocabulary *v, const char *text, json_int_t id, int32_t type, const char *where,
                       Error *e) {
     if (id < 0 || (size_t)id >= v->n)
@@ -34,7 +34,7 @@ static bool set_token(GgufVocabulary *v, const char *text, json_int_t id, int32_
     return true;
 }
 
-/* <0xXX>, a token of byte fallback. */
+/* Whether a text is <0xXX>, a token of byte fallback. */
 static bool is_byte_token(const char *s) {
     return strlen(s) == 6 && strncmp(s, "<0x", 3) == 0 && s[5] == '>';
 }
@@ -91,7 +91,7 @@ static void write_scores(GgufVocabulary *v, const json_t *root, Checkpoint *out)
     meta_set_array(out, "tokenizer.ggml.scores", META_F32, v->score, v->n);
 }
 
-/* The merges as "left right", in their order. */
+/* Writes the merges as "left right", in their order, which is their rank. */
 static bool write_merges(const json_t *root, Checkpoint *out, const char *where, Error *e) {
     const json_t *merges = json_object_get(json_object_get(root, "model"), "merges");
     size_t n = json_array_size(merges);
@@ -138,6 +138,8 @@ static bool prepends_space(const json_t *root) {
     return found;
 }
 
+/* Writes all keys. `tokenizer_config` may be NULL; `v` is empty and is filled here; texts that have to be
+ * made live in `a` until the caller has finished. */
 static bool write_keys(const Checkpoint *source, const ConversionTarget *to, const json_t *root,
                        const json_t *tokenizer_config, GgufVocabulary *v, Arena *a, Checkpoint *out,
                        Error *e) {
@@ -178,6 +180,8 @@ static bool write_keys(const Checkpoint *source, const ConversionTarget *to, con
     return true;
 }
 
+/* A folder without a tokenizer gives a GGUF without one: llama.cpp accepts the kind "none" and then takes
+ * token ids. */
 bool tokenizer_to_gguf(const Checkpoint *source, const ConversionTarget *to, Checkpoint *out, Error *e) {
     json_t *root = checkpoint_json(source, TOKENIZER_FILE, e);
     if (!root) {

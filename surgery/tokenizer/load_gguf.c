@@ -22,14 +22,14 @@
 
 /* ---- vocabulary ---- */
 
-/* A PieceType; without the key all tokens are normal. */
+/* The PieceType of token i; without the key all tokens are normal. */
 static int token_type(const MetaEntry *types, uint64_t i) {
     double v;
     return types && meta_array_f64(types, i, &v) ? (int)v : PIECE_NORMAL;
 }
 
-/* A user-defined symbol of the sentencepiece library: it is searched in normalised text, in which spaces are
- * marked. */
+/* Makes an added token of a user-defined symbol of the sentencepiece library, which searches these in
+ * normalised text. Spaces are marked there, so they are marked in the symbol as well. */
 static AddedToken user_token(Tokenizer *t, int32_t id) {
     Buffer text = {0};
     for (uint32_t i = 0; i < t->len[id]; i++)
@@ -45,8 +45,8 @@ static AddedToken user_token(Tokenizer *t, int32_t id) {
     return a;
 }
 
-/* Tokens, and which of them are searched in text as added tokens: llama.cpp takes all of the types control,
- * user-defined and unknown. */
+/* Loads the tokens, and notes which of them are searched in text as added tokens: llama.cpp takes all of the
+ * types control, user-defined and unknown. */
 static bool load_vocab(Tokenizer *t, const Checkpoint *c, bool unigram, Error *e) {
     const MetaEntry *tokens = meta_find(c, "tokenizer.ggml.tokens"),
                     *types = meta_find(c, "tokenizer.ggml.token_type");
@@ -81,8 +81,9 @@ static bool load_vocab(Tokenizer *t, const Checkpoint *c, bool unigram, Error *e
 
 /* ---- gpt2: merges ---- */
 
-/* "left right" in the order of their ranks. The space that separates them is searched from the second byte
- * on, since the left token is never empty but may begin with one. */
+/* Loads the merges, "left right", in the order of their ranks. The space that separates them is searched from
+ * the second byte on, since the left token is never empty but may begin with one. A merge of tokens that the
+ * vocabulary lacks is an error, because it would silently never apply. */
 static bool load_merges(Tokenizer *t, const Checkpoint *c, Error *e) {
     const MetaEntry *merges = meta_find(c, "tokenizer.ggml.merges");
     if (!merges || merges->type != META_ARRAY || merges->elem_type != META_STRING)
@@ -118,16 +119,16 @@ static bool load_merges(Tokenizer *t, const Checkpoint *c, Error *e) {
 
 /* ---- gpt2: the pre-tokenizer ---- */
 
-/* llama.cpp's expressions cut one after the other: each cuts the pieces that the one before made, and both
- * matches and what lies between them are pieces. */
+/* Adds a step that cuts at an expression. llama.cpp's expressions cut one after the other: each cuts the
+ * pieces that the one before made, and both matches and what lies between them are pieces. */
 static bool add_pattern(Tokenizer *t, const char *pattern, const char *where, Error *e) {
     Splitter s = {
         .apply = split_by_pattern, .behavior = SPLIT_ISOLATED, .pattern = pattern_compile(pattern, where, e)};
     return s.pattern && splitters_add(&t->splitters, s, where, e);
 }
 
-/* The expressions that llama.cpp has for the name in tokenizer.ggml.pre. `*adds_bos`: whether BOS is the
- * default there. */
+/* Adds the expressions that llama.cpp has for the name in tokenizer.ggml.pre. Sets `*adds_bos` to whether BOS
+ * is the default with that name. */
 static bool load_pre(Tokenizer *t, const Checkpoint *c, bool *adds_bos, Error *e) {
     const char *name = meta_string(c, "tokenizer.ggml.pre", NULL);
     const PreTokenizer *pre = pre_tokenizer_named(name);
@@ -156,7 +157,7 @@ static int by_score(const void *a, const void *b) {
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* The scores, of which there have to be enough; NULL with an error. */
+/* Finds the scores, one for each token; NULL with an error if there are too few. */
 static const MetaEntry *find_scores(const Tokenizer *t, const Checkpoint *c, Error *e) {
     const MetaEntry *scores = meta_find(c, "tokenizer.ggml.scores");
     if (scores && scores->count >= t->vocab_size) return scores;
@@ -164,12 +165,13 @@ static const MetaEntry *find_scores(const Tokenizer *t, const Checkpoint *c, Err
     return NULL;
 }
 
-/* Whether merging may lead to a token. The library never makes a control or byte token from text that spells
- * it out; llama.cpp looks up any token. */
+/* Whether merging may lead to a token of this type. The library never makes a control or byte token from text
+ * that spells it out; llama.cpp looks up any token. */
 static bool may_be_merged(const Tokenizer *t, int type) {
     return !t->like_sentencepiece || type == PIECE_NORMAL || type == PIECE_USER;
 }
 
+/* Turns the scores of SentencePiece's BPE into merges with ranks. */
 static bool load_scores(Tokenizer *t, const Checkpoint *c, Error *e) {
     const MetaEntry *scores = find_scores(t, c, e), *types = meta_find(c, "tokenizer.ggml.token_type");
     if (!scores) return false;
@@ -205,14 +207,14 @@ static bool load_scores(Tokenizer *t, const Checkpoint *c, Error *e) {
 
 /* ---- t5: unigram ---- */
 
-/* The score of a user-defined symbol in the library: scores of other tokens are negative, so this one, which
- * grows with the length in bytes, always wins. */
+/* The score of a user-defined symbol of `len` bytes in the library. Scores of other tokens are negative, so
+ * this one always wins, and the longer of two symbols wins over the shorter. */
 static double user_score(size_t len) {
     return (float)(0.1 * ((double)len - 1));
 }
 
-/* Scores are log-probabilities. Control, unknown and byte tokens are not candidates for text; llama.cpp lets
- * pieces of the type "unused" be candidates, the library does not. */
+/* Loads the log-probabilities of a unigram model. Control, unknown and byte tokens are not candidates for
+ * text; llama.cpp lets pieces of the type "unused" be candidates, the library does not. */
 static bool load_unigram(Tokenizer *t, const Checkpoint *c, Error *e) {
     const MetaEntry *scores = find_scores(t, c, e), *types = meta_find(c, "tokenizer.ggml.token_type");
     if (!scores) return false;
@@ -235,8 +237,8 @@ static bool load_unigram(Tokenizer *t, const Checkpoint *c, Error *e) {
 
 /* ---- llama and t5: what happens to text before ---- */
 
-/* SentencePiece's normalizer_spec as steps. llama.cpp obeys it for unigram models only; for BPE it just puts
- * a space in front and marks spaces. */
+/* Adds SentencePiece's normalizer_spec as steps. llama.cpp obeys it for unigram models only; for BPE it just
+ * puts a space in front and marks spaces. */
 static bool load_normalizers(Tokenizer *t, const Checkpoint *c, Error *e) {
     bool prefix = true, squeeze = false;
     meta_bool(c, "tokenizer.ggml.add_space_prefix", &prefix);
@@ -285,12 +287,14 @@ static bool load_sentencepiece(Tokenizer *t, const Checkpoint *c, bool unigram, 
 
 /* ---- the whole ---- */
 
-/* The id that a key names; -1 if it is missing or out of range. */
+/* The id that a key names; -1 if the key is missing or the id out of range. */
 static int32_t special_id(const Tokenizer *t, const Checkpoint *c, const char *key) {
     uint64_t id;
     return meta_u64(c, key, &id) && id < t->vocab_size ? (int32_t)id : -1;
 }
 
+/* Vocabulary first, because everything else names tokens by text or id; then the model with its steps; then
+ * the special tokens around a text. */
 bool tokenizer_load_gguf(Tokenizer *t, const Checkpoint *c, Error *e) {
     const char *model = meta_string(c, "tokenizer.ggml.model", NULL);
     bool unigram = model && strcmp(model, "t5") == 0, spm = unigram || (model && strcmp(model, "llama") == 0);

@@ -20,7 +20,7 @@ typedef struct Loader {
     Error *e;
 } Loader;
 
-/* Sets the error for a part of a type that is not supported. Returns false. */
+/* Sets the error for a part whose type is not supported. Returns false. */
 static bool refuse(const Loader *l, const char *part, const char *type) {
     return error_set(l->e, ERR_INPUT, "%s: %s of type '%.60s' is not supported", l->where, part,
                      type ? type : "(none)");
@@ -28,8 +28,7 @@ static bool refuse(const Loader *l, const char *part, const char *type) {
 
 /* ---- vocabulary and merges ---- */
 
-/* Sets the text of an id. A vocabulary and the list of added tokens may both name a token, but not
- * differently. */
+/* Sets the text of an id. Vocabulary and added tokens may both name a token, but with the same text. */
 static bool put_token(const Loader *l, const char *text, json_int_t id) {
     Tokenizer *t = l->t;
     if (id < 0 || (uint64_t)id >= t->vocab_size)
@@ -43,7 +42,8 @@ static bool put_token(const Loader *l, const char *text, json_int_t id) {
     return true;
 }
 
-/* The largest id in a vocabulary (NULL: none) and in the list of added tokens; -1 if there is none. */
+/* The largest id in a vocabulary (NULL: none) and in the list of added tokens, which is how much room is
+ * needed; -1 if there is none. */
 static json_int_t largest_id(const json_t *vocab, const json_t *added) {
     json_int_t top = -1;
     const char *text;
@@ -86,7 +86,8 @@ static bool load_vocab(const Loader *l, const json_t *root) {
     return true;
 }
 
-/* One merge. Its rank is its place in the list. */
+/* Adds one merge. Its rank is its place in the list: lower ranks are merged first. `joined` is a buffer that
+ * all calls share, so that no memory is allocated for each of some hundred thousand merges. */
 static bool load_merge(const Loader *l, const json_t *merge, size_t rank, Buffer *joined) {
     MergePair p;
     if (!tokenizer_json_merge(merge, &p))
@@ -139,7 +140,7 @@ static bool load_unigram(const Loader *l, const json_t *root) {
     return true;
 }
 
-/* Byte pair encoding, or a unigram model. */
+/* Loads the member "model": byte pair encoding, or a unigram model. Old files of BPE have no type. */
 static bool load_model(const Loader *l, const json_t *root) {
     const json_t *model = json_object_get(root, "model"), *merges = json_object_get(model, "merges");
     if (tokenizer_json_is(model, "Unigram")) return load_unigram(l, root);
@@ -171,7 +172,8 @@ static bool load_model(const Loader *l, const json_t *root) {
     return ok;
 }
 
-/* "added_tokens", whose options are described in added_tokens.h. */
+/* Loads "added_tokens", whose options are described in added_tokens.h. HF searches tokens that are not
+ * special in normalised text by default. */
 static bool load_added(const Loader *l, const json_t *root) {
     Tokenizer *t = l->t;
     const json_t *list = json_object_get(root, "added_tokens");
@@ -231,7 +233,8 @@ static void apply_llama_class(Tokenizer *t, const json_t *tokenizer_config, bool
         t->suffix[t->n_suffix++] = t->eos;
 }
 
-/* BOS and EOS. Both files may be missing, but not damaged. */
+/* Finds BOS and EOS for those who ask, and lets the tokenizer's class decide about special tokens around a
+ * text. Both files may be missing, but not damaged. */
 static bool load_ids(Tokenizer *t, const Checkpoint *c, bool has_template, Error *e) {
     Error damaged = {0};
     json_t *tokenizer_config = checkpoint_json(c, TOKENIZER_CONFIG_FILE, &damaged);
@@ -247,6 +250,8 @@ static bool load_ids(Tokenizer *t, const Checkpoint *c, bool has_template, Error
     return !damaged.code || error_set(e, damaged.code, "%s", damaged.message);
 }
 
+/* The parts are loaded in an order in which each finds what it refers to: vocabulary, added tokens, steps,
+ * ids. */
 bool tokenizer_load_json(Tokenizer *t, const Checkpoint *c, Error *e) {
     char where[600];
     snprintf(where, sizeof where, "%.500s/tokenizer.json", c->path ? c->path : "checkpoint");

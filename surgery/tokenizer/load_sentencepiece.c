@@ -8,6 +8,7 @@
 #include "surgery/tokenizer/load_gguf.h"
 #include "surgery/tokenizer/sentencepiece_to_gguf.h"
 
+/* The keys live in a checkpoint of their own, which is closed after loading: the loader copies all texts. */
 bool tokenizer_load_sentencepiece(Tokenizer *t, const Checkpoint *c, Error *e) {
     Error damaged = {0};
     json_t *config = checkpoint_json(c, CONFIG_FILE, &damaged);

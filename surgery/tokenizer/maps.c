@@ -19,6 +19,7 @@ static struct TextSlot *text_slot(const TextMap *m, const char *key, size_t len)
     }
 }
 
+/* The key is borrowed; its value is replaced if it is there already. */
 void text_map_put(TextMap *m, const char *key, uint32_t len, int32_t value) {
     /* Grow before the table is more than half full: every entry moves to its place in one of twice the size.
      */
@@ -36,13 +37,15 @@ void text_map_put(TextMap *m, const char *key, uint32_t len, int32_t value) {
     *s = (struct TextSlot){key, len, value};
 }
 
+/* -1 stands for a missing key, since token ids are not negative. */
 int32_t text_map_get(const TextMap *m, const char *key, size_t len) {
     if (!m->n) return -1; /* an empty map has no slots to search */
     const struct TextSlot *s = text_slot(m, key, len);
     return s->key ? s->value : -1;
 }
 
-/* One is added so that no pair is 0, which marks an empty slot. */
+/* The key of a pair of ids: both in one 64-bit number. One is added so that no pair is 0, which marks an
+ * empty slot. */
 static uint64_t pair_of(int32_t left, int32_t right) {
     return ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) + 1;
 }
@@ -56,6 +59,8 @@ static struct MergeSlot *merge_slot(const MergeMap *m, uint64_t pair) {
         if (!m->slots[i].pair || m->slots[i].pair == pair) return &m->slots[i];
 }
 
+/* `replace` decides between the first and the last of several entries of one pair: HF keeps the last merge,
+ * llama.cpp the first. */
 void merge_map_put(MergeMap *m, int32_t left, int32_t right, uint32_t rank, int32_t merged, bool replace) {
     /* Grow as text_map_put does. */
     if (2 * (m->n + 1) > m->capacity) {

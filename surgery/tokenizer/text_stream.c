@@ -15,6 +15,7 @@ enum { AROUND = 512 };            /* bytes on each side of a candidate that are 
 enum { MAX_TRIES = 64 };          /* candidates that are tested before more text is collected */
 enum { MAX_WAITING = 64 << 20 };  /* bytes without a place to cut; more is an error */
 
+/* ASCII letters only: pre-tokenizers agree about these. */
 static bool is_letter(char c) {
     return (c | 32) >= 'a' && (c | 32) <= 'z';
 }
@@ -118,6 +119,7 @@ bool text_stream_end(TextStream *s, TokenList *out, Error *e) {
     return ok;
 }
 
+/* Text that still waits is dropped; text_stream_end encodes it. */
 void text_stream_free(TextStream *s) {
     buffer_free(&s->waiting);
 }

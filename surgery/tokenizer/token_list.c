@@ -5,6 +5,7 @@
 
 #include "formats/buffer.h"
 
+/* The capacity doubles, so that appending n ids takes time proportional to n. */
 void token_append(TokenList *l, int32_t id) {
     if (l->n == l->capacity) {
         l->capacity = l->capacity ? 2 * l->capacity : 256;

@@ -7,20 +7,24 @@
 
 #include "formats/json.h"
 
+/* HF `tokenizers` names the variant of every part by its "type". */
 bool tokenizer_json_is(const json_t *o, const char *type) {
     const char *t = json_get_string(o, "type");
     return t && strcmp(t, type) == 0;
 }
 
+/* A value of another type counts as missing. */
 bool tokenizer_json_flag(const json_t *o, const char *key, bool fallback) {
     bool v;
     return json_get_bool(o, key, &v) ? v : fallback;
 }
 
+/* transformers writes a string for a plain token, and an object where the token has options. */
 const char *tokenizer_json_content(const json_t *token) {
     return json_is_object(token) ? json_get_string(token, "content") : json_string_value(token);
 }
 
+/* Files of tokenizers before 0.20 have "left right". */
 bool tokenizer_json_merge(const json_t *merge, MergePair *out) {
     if (json_is_string(merge)) {
         out->left = json_string_value(merge);

@@ -8,6 +8,7 @@
 #include "surgery/tokenizer/byte_level.h"
 #include "surgery/tokenizer/unicode.h"
 
+/* arena_alloc gives zeroed memory, so all ids are without text at first. */
 void tokenizer_allocate(Tokenizer *t, size_t n) {
     t->vocab_size = (uint32_t)n;
     t->text = arena_alloc(&t->arena, n * sizeof *t->text);
@@ -23,7 +24,8 @@ void tokenizer_allocate(Tokenizer *t, size_t n) {
  * faster (encode.c) and lets text come in parts (text_stream.c). A few vocabularies have tokens of several
  * words; those are not cut. */
 
-/* Whether a text has a marker that follows something other than a marker. */
+/* Whether a token has a space marker behind a character other than a marker, which means that it reaches over
+ * the start of a word. */
 static bool has_inner_marker(const char *s, size_t n) {
     for (size_t i = 1; i < n; i++)
         if (starts_with_marker(s + i, n - i) &&
@@ -32,7 +34,8 @@ static bool has_inner_marker(const char *s, size_t n) {
     return false;
 }
 
-/* Whether a text has a newline, or the token of its byte, with something else behind it. */
+/* Whether a token has a newline, or the token <0x0A> of its byte, with something else behind it, which means
+ * that it reaches over the start of a line. */
 static bool has_inner_newline(const char *s, size_t n) {
     static const char byte_token[] = "<0x0A>";
     if (n > sizeof byte_token - 1 && memmem(s, n, byte_token, sizeof byte_token - 1)) return true;
@@ -41,12 +44,14 @@ static bool has_inner_newline(const char *s, size_t n) {
     return false;
 }
 
-/* Takes a token that text may become into account. */
+/* Takes one token into account that text may become: one such token with a word's start inside is enough to
+ * forbid cutting there. */
 static void check_token(Tokenizer *t, int32_t id) {
     if (has_inner_marker(t->text[id], t->len[id])) t->markers_start_words = false;
     if (has_inner_newline(t->text[id], t->len[id])) t->newlines_end_words = false;
 }
 
+/* Sets markers_start_words and newlines_end_words, on which encode.c and text_stream.c rely. */
 static void find_word_borders(Tokenizer *t) {
     bool long_pieces = !t->byte_level && !t->ignore_merges;
     t->markers_start_words = long_pieces && text_map_get(&t->vocab, space_marker, SPACE_MARKER_SIZE) >= 0;
@@ -61,6 +66,7 @@ static void find_word_borders(Tokenizer *t) {
         if (t->merges.slots[i].pair) check_token(t, t->merges.slots[i].merged);
 }
 
+/* Called once the vocabulary, merges and added tokens are complete. */
 void tokenizer_derive(Tokenizer *t) {
     for (int b = 0; b < 256; b++) {
         char name[8];
