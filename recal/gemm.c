@@ -1,4 +1,7 @@
-/* GEMM on OpenBLAS: choosing its kernels, and sharing a product out over the pool. */
+/* GEMM on OpenBLAS: choosing its kernels, and sharing a product out over the pool. All matrix products of
+ * training and inference go through gemm, or through gemm_one where the caller runs on a thread of the pool
+ * already (attention.c, experts.c). OpenBLAS itself runs on one thread (net.c), so its own threads do not
+ * compete with the pool's. */
 #include "recal/gemm.h"
 
 #include <cblas.h>
@@ -20,6 +23,9 @@ static bool has_skylake_kernels(void) {
 #endif
 
 void gemm_select_kernels(char **argv) {
+    /* OpenBLAS chooses its kernels when it is loaded, by a list of CPU models that takes new ones with
+     * AVX-512 for older ones. The variable is read only then, so the program has to start itself again. A
+     * user's own setting is respected. */
     static const char variable[] = "OPENBLAS_CORETYPE";
     const char *core = openblas_get_corename();
     bool underrated = strcmp(core, "Haswell") == 0 || strcmp(core, "Zen") == 0;

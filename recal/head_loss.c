@@ -1,4 +1,6 @@
-/* The head and the loss over blocks of rows; see head_loss.h. */
+/* The head and the loss over blocks of rows; see head_loss.h. train_batch.c calls it between forward and
+ * backward pass. All logits of a batch would take rows * vocabulary floats, several times the rest of the
+ * activations, so a block's logits live only until its gradient has gone through the head. */
 #include "recal/head_loss.h"
 
 #include <string.h>

@@ -1,4 +1,8 @@
-/* Perplexity over windows, and its confidence interval. See perplexity.h. */
+/* Perplexity over windows of a text, and its confidence interval; see perplexity.h. The text is cut into
+ * windows of the context length that do not overlap, and each is run by itself from an empty KV cache
+ * (inference.c). `derope ppl` and `derope eval` (cmd/evaluate/eval_measure.c) call it. With
+ * SCORE_HALF only the second half of each window counts, as in llama.cpp's perplexity tool, so that every
+ * scored token has at least half a window before it. */
 #include "recal/perplexity.h"
 
 #include <math.h>
@@ -19,8 +23,8 @@ typedef struct Scorer {
     const volatile int *stop; /* may be NULL */
 } Scorer;
 
-/* A LogitSink: takes the NLL of each row's target into the sums. */
-
+/* A LogitSink: adds the negative log-likelihood of each row's target to the sums. `first` is the position of
+ * the first row in the window. */
 static bool score_rows(void *context, size_t first, size_t count, float *logits, Error *e) {
     Scorer *s = context;
     if (s->stop && *s->stop) return error_set(e, ERR_INTERRUPTED, "interrupted");
@@ -48,6 +52,7 @@ bool perplexity_by_position(Net *n, const int32_t *ids, size_t n_ids, size_t con
     *out = (Perplexity){.context = context};
     if (context < 2) return error_set(e, ERR_USAGE, "a context of %zu tokens predicts nothing", context);
     size_t windows = n_ids / context, skip = first_scored(context, score);
+    /* With two tokens the second half is the last position, whose target lies outside the window. */
     if (skip + 1 == context)
         return error_set(e, ERR_USAGE, "the second half of a context of %zu tokens predicts nothing",
                          context);
@@ -64,12 +69,16 @@ bool perplexity_by_position(Net *n, const int32_t *ids, size_t n_ids, size_t con
         memcpy(window, ids + w * context, context * sizeof *window);
         memcpy(targets, window + 1, (context - 1) * sizeof *targets);
         targets[context - 1] = -1;
+        /* llama.cpp replaces the first token of each window in the same way; it is not scored with
+         * SCORE_HALF. */
         if (score == SCORE_HALF && bos >= 0) window[0] = bos;
         /* Step 2: its NLL, from an empty cache. */
         Scorer s = {.n = n, .targets = targets, .by_position = by_position, .stop = stop};
         kv_clear(kv);
         ok = net_run(n, kv, window, context, skip, score_rows, &s, e);
         if (!ok && e && e->code == ERR_INPUT) error_place(e, "window %zu of %zu tokens", w, context);
+        /* A loss of NaN, or one so large that its exponential overflows, would make the whole mean
+         * meaningless. */
         if (ok && !isfinite(exp(s.nll / (double)s.scored)))
             ok = error_set(e, ERR_FAILED, "window %zu of %zu tokens: its mean loss is %g", w, context,
                            s.nll / (double)s.scored);
@@ -83,6 +92,7 @@ bool perplexity_by_position(Net *n, const int32_t *ids, size_t n_ids, size_t con
     }
     out->windows = windows;
     if (ok) out->nll /= (double)out->tokens;
+    /* The standard error of the mean over windows: the variance of the windows' means, over (windows - 1). */
     double mean = sum / (double)windows, variance = squares / (double)windows - mean * mean;
     out->stderr_nll = windows > 1 && variance > 0 ? sqrt(variance / (double)(windows - 1)) : 0;
     free(window);
@@ -102,6 +112,7 @@ void perplexity_interval(const Perplexity *p, double *low, double *high) {
     static const double t[] = {12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
                                2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086};
     size_t known = sizeof t / sizeof *t;
+    /* A single window has no degree of freedom: the interval is then 0 to infinity. */
     double df = (double)p->windows - 1, half = HUGE_VAL;
     if (df >= 1) half = p->stderr_nll * (df <= (double)known ? t[(size_t)df - 1] : 1.96 + 2.5 / df);
     *low = exp(p->nll - half);

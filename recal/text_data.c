@@ -1,6 +1,7 @@
 /* Reading texts for training and evaluation. Three layers: files and folders are walked, each file is cut
  * into documents (one for a plain text, one a line for JSONL), and documents are packed into one stream of
- * tokens. */
+ * tokens. decompress.c opens the files, so .gz and .zst work everywhere. haystack.c uses the documents
+ * without packing, and eval_results.c only the list of files. */
 #include "recal/text_data.h"
 
 #include <dirent.h>
@@ -46,6 +47,7 @@ static bool read_text(const Reading *r, const char *path, Decompressor *u, Error
 /* Hands on the text of a JSONL object. */
 static bool read_object(const Reading *r, const char *where, const json_t *o, Error *e) {
     const json_t *v = json_object_get(o, r->field);
+    /* Each kind of mistake has its own message, with file and line in `where`. */
     if (!json_is_object(o)) return error_set(e, ERR_INPUT, "%s: not an object", where);
     if (!v) return error_set(e, ERR_INPUT, "%s: the object has no field '%s'", where, r->field);
     if (!json_is_string(v)) return error_set(e, ERR_INPUT, "%s: its field '%s' is not text", where, r->field);
@@ -98,6 +100,7 @@ static bool read_lines(const Reading *r, const char *path, Decompressor *u, Erro
     return ok;
 }
 
+/* Whether the name says JSONL, compressed or not. */
 static bool is_jsonl(const char *path) {
     return text_ends_with(path, ".jsonl") || text_ends_with(path, ".jsonl.gz") ||
            text_ends_with(path, ".jsonl.zst");
@@ -139,6 +142,8 @@ static bool read_entry(Reading *r, const char *folder, const char *name, int dep
     return !S_ISREG(st.st_mode) || read_file(r, path, e);
 }
 
+/* Reads all entries of a folder in alphabetical order, so that a text is the same on every machine with the
+ * same locale. */
 static bool read_folder(Reading *r, const char *path, int depth, Error *e) {
     if (depth == MAX_DEPTH)
         return error_set(e, ERR_INPUT, "%s: folders are nested more than %d deep", path, MAX_DEPTH);
@@ -178,6 +183,7 @@ bool text_data_list(const char *path, json_t *files, Error *e) {
 
 /* ---- packing ---- */
 
+/* The context of pack_part. */
 typedef struct Packer {
     TextStream text; /* encodes a document that comes in parts */
     TokenList *out;
@@ -190,6 +196,8 @@ typedef struct Packer {
  * each, so that an empty document leaves no trace and the stream does not end with it. */
 static bool pack_part(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
     Packer *p = context;
+    /* `inside` is false at the first part of a document that has text, which is where the separator belongs.
+     */
     int32_t eos = tokenizer_eos(p->text.t);
     if (n && !p->inside && p->out->n && eos >= 0) token_append(p->out, eos);
     p->inside = !end && (p->inside || n);
@@ -205,6 +213,7 @@ bool text_data_pack(const Tokenizer *t, const char *const *paths, size_t n_paths
     bool ok = true;
     for (size_t i = 0; ok && i < n_paths && !p.full; i++)
         ok = text_data_read(paths[i], field, pack_part, &p, e) || p.full;
+    /* The last document may have gone beyond the limit. */
     if (ok && max_tokens && out->n > max_tokens) out->n = max_tokens;
     text_stream_free(&p.text);
     return ok;

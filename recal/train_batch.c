@@ -1,4 +1,6 @@
-/* One batch through forward pass, loss and backward pass. */
+/* One batch through forward pass, loss and backward pass; train.c calls it for each part of an optimizer
+ * step, and callers that want only the loss pass no gradients. Activations are allocated for each batch and
+ * freed after it, which is cheap because net.c keeps large blocks inside the process. */
 #include "recal/train_batch.h"
 
 #include "recal/activations.h"

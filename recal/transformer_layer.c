@@ -58,6 +58,7 @@ LayerParams layer_params(const Net *n, float *block, uint32_t layer) {
 
 /* ---- the residual stream ---- */
 
+/* The model's norm with its epsilon over rows of hidden_size. */
 void residual_norm_forward(const Net *n, float *y, float *rstd, const float *x, const float *w,
                            const float *b, size_t N) {
     norm_forward(n->pool, n->spec->norm, y, rstd, x, w, b, N, n->spec->hidden_size, (float)n->spec->norm_eps);
@@ -76,6 +77,7 @@ const float *branch_input(const Net *n, float *normed, float *rstd, const float 
     return normed;
 }
 
+/* x += residual_scale * output, through the post-norm where the layer has one (Gemma 2 and 3, OLMo 2). */
 void branch_add(const Net *n, float *x, float *normed, float *rstd, const float *output, const float *w,
                 size_t N) {
     if (w) residual_norm_forward(n, normed, rstd, output, w, NULL, N);
@@ -112,6 +114,8 @@ void rotate_qk(const Net *n, uint32_t layer, float *q, float *k, const RopeTable
     const LayerSpec *l = &n->spec->layers[layer];
     /* A layer without position encoding (NoPE) has no table. */
     if (!rope->cos) return;
+    /* The inverse rotation is its transpose and therefore its backward pass. Queries and keys have different
+     * numbers of heads (GQA, arXiv 2305.13245). */
     rope_apply(n->pool, q, rope->cos, rope->sin, N, T, l->n_heads, l->head_dim, rope->half, inverse);
     rope_apply(n->pool, k, rope->cos, rope->sin, N, T, l->n_kv_heads, l->head_dim, rope->half, inverse);
 }

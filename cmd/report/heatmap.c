@@ -1,4 +1,7 @@
-/* Drawing maps of length by depth (heatmap.h). */
+/* Drawing maps of length by depth (heatmap.h): one map shows one task, metric and series, with a column for
+ * each context length, a row for each depth of the needle, and a shade for the share of trials that were
+ * answered. html_tasks.c puts maps on the page and report_picture.c into a standalone picture; the cells
+ * themselves are svg_cell of svg.c. */
 #include "cmd/report/heatmap.h"
 
 #include <math.h>

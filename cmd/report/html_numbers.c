@@ -1,4 +1,6 @@
-/* Charts and tables of numbers (html_numbers.h). */
+/* Charts and tables of numbers for the page (html_numbers.h), shared by its sections on perplexity, tasks
+ * and recalibration. The page has limits (html.h): series, columns and rows beyond them are left out,
+ * `left_out` is set, and the footer then points to the CSV, which has every number. */
 #include "cmd/report/html_numbers.h"
 
 #include <math.h>
@@ -25,6 +27,7 @@ size_t html_shown_columns(Page *p, size_t n) {
  * The style sheet hides one of the two by the width of the screen. */
 void html_figure(Page *p, LineChart *c, const char *caption) {
     Arena *a = &p->d.arena;
+    /* A chart with more lines than that could not be read; the rest is in the CSV. */
     if (c->n_lines > PAGE_SERIES) c->n_lines = PAGE_SERIES, p->left_out = true;
     if (!html_room(p, ROOM_CHARTS)) return;
     text_put(p->out, "<figure>\n<div class=\"wide\">");
@@ -56,6 +59,7 @@ void html_value_cell(Page *p, const Estimate *e, bool strong, const char *(*show
         text_put(p->out, "<td>\xe2\x80\x93</td>");
         return;
     }
+    /* `show` formats value and bounds alike. */
     buffer_printf(p->out, strong ? "<td><strong>%s</strong>" : "<td>%s", show(a, e->value));
     if (rows_bounded(e))
         buffer_printf(p->out, "<small>%s\xe2\x80\x93%s</small>", show(a, e->low), show(a, e->high));

@@ -25,6 +25,7 @@ static void recalibration_table(Page *p) {
                      "scope=\"col\">Tokens seen</th><th scope=\"col\">Time</th></tr></thead>\n<tbody>\n");
         }
         any = true;
+        /* Missing numbers are NAN, for which html_number_cell writes a dash. */
         double tokens = rows_number(r, "tokens_seen"), seconds = rows_number(r, "seconds");
         html_row_head(p, p->d.models[i].name);
         text_put(p->out, "<td>");

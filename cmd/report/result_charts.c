@@ -52,6 +52,8 @@ bool chart_perplexity(ReportData *d, LineChart *c) {
     for (size_t s = 0; s < d->n_series; s++) {
         ChartLine l = line_for(d, s, n);
         for (size_t i = 0; i < n; i++) {
+            /* Lengths at which this series was not measured have no point; the line connects its neighbours.
+             */
             const PerplexityRow *row = lookup_perplexity(d, s, lengths[i]);
             if (row) add_point(&l, lengths[i], &row->perplexity);
         }
@@ -75,6 +77,7 @@ bool chart_positions(ReportData *d, LineChart *c, double *length) {
                      .chance = NAN};
     /* One line for each series measured at that length, thinned to CHART_POINTS points. */
     for (size_t s = 0; s < d->n_series && *length; s++) {
+        /* The curves have no intervals, so `low` and `high` stay NULL. */
         const PerplexityRow *row = lookup_perplexity(d, s, *length);
         if (!row) continue;
         ChartLine l = {.label = d->series[s].label, .style = s, .dash = d->series[s].dash};
@@ -114,6 +117,7 @@ bool chart_task(ReportData *d, size_t task, int metric, LineChart *c) {
         for (size_t i = 0; i < n; i++) {
             Estimate e;
             double trials;
+            /* The mean over all depths, with Wilson's interval of their trials together. */
             if (lookup_pooled(d, task, s, lengths[i], metric, &e, &trials)) add_point(&l, lengths[i], &e);
         }
         if (l.n) c->lines[c->n_lines++] = l;
@@ -131,6 +135,7 @@ bool chart_recalibration(ReportData *d, const char *objective, LineChart *c) {
                      .chance = NAN};
     for (size_t i = 0; i < d->n_models; i++) {
         const json_t *r = json_object_get(d->models[i].json, "recalibration");
+        /* One line for each model that was trained with this objective. */
         if (!json_is_object(r) || strcmp(rows_string(r, "objective"), objective) != 0) continue;
         ChartLine l = {.label = d->models[i].name, .style = i};
         for (size_t s = d->n_series; s-- > 0;) /* the colour that the model has above */

@@ -1,4 +1,7 @@
-/* Look-ups over the rows (result_lookup.h). They search linearly: an evaluation has some hundreds of rows. */
+/* Look-ups over the rows (result_lookup.h): which lengths and depths occur, the row of a cell, several rows
+ * pooled, curves, and runs of equal layers. Everything that writes a report (page, card, CSV, charts,
+ * summary) asks here, so all agree on what a number is. They search linearly, because an evaluation has some
+ * hundreds of rows. Arrays live in the arena of ReportData. */
 #include "cmd/report/result_lookup.h"
 
 #include <math.h>
@@ -121,6 +124,7 @@ bool lookup_has_metric(const ReportData *d, size_t task, int metric) {
 
 /* Guessing among k candidates is right in 1 of k cases. */
 double lookup_chance(const ReportData *d, size_t task) {
+    /* NAN as soon as the number of candidates is unknown in some row or differs between rows. */
     double candidates = NAN;
     for (size_t i = 0; i < d->n_task_rows; i++) {
         if (d->task_rows[i].task != task) continue;
@@ -137,6 +141,7 @@ double lookup_chance(const ReportData *d, size_t task) {
  * left. */
 static size_t thin(double *xs, double *ys, size_t n, size_t max) {
     if (n <= max) return n;
+    /* Writing in place is safe: a group's result goes to a place at or before its first point. */
     size_t group = (n + max - 1) / max, m = 0;
     for (size_t i = 0; i < n; i += group, m++) {
         size_t k = n - i < group ? n - i : group;
@@ -159,6 +164,7 @@ static size_t read_pairs(ReportData *d, const json_t *list, bool objects, size_t
         const json_t *o = json_array_get(list, i);
         double x = objects ? rows_number(o, "to") : rows_value(json_array_get(o, 0));
         double y = objects ? rows_number(o, "nll") : rows_value(json_array_get(o, 1));
+        /* Points out of order are dropped, because a line that goes back would be drawn over itself. */
         if (isnan(x) || isnan(y) || x < 0 || (n && x <= (*xs)[n - 1])) continue;
         (*xs)[n] = x;
         (*ys)[n++] = y;
@@ -166,11 +172,13 @@ static size_t read_pairs(ReportData *d, const json_t *list, bool objects, size_t
     return thin(*xs, *ys, n, max);
 }
 
+/* The training losses of a model over tokens seen, as its manifest has them. */
 size_t lookup_losses(ReportData *d, const ReportModel *m, size_t max, double **xs, double **ys) {
     const json_t *losses = json_object_get(json_object_get(m->json, "recalibration"), "losses");
     return read_pairs(d, losses, false, max, xs, ys);
 }
 
+/* The loss by position of one perplexity row. */
 size_t lookup_positions(ReportData *d, const PerplexityRow *row, size_t max, double **xs, double **ys) {
     return read_pairs(d, row->positions, true, max, xs, ys);
 }
@@ -205,6 +213,7 @@ size_t lookup_layer_runs(ReportData *d, const ReportModel *m, LayerRun **out) {
     return n;
 }
 
+/* The name that readers see for a layer's position encoding; unknown ones are shown as they are. */
 const char *lookup_position_name(const char *position) {
     if (!strcmp(position, "rope")) return "RoPE";
     if (!strcmp(position, "partial")) return "RoPE on part of each head";

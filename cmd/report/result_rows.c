@@ -1,5 +1,8 @@
 /* Reading results into rows (result_rows.h): models first, then the rows of both tables, which create the
- * series they belong to, and last an order in which the series of one model stand together. */
+ * series they belong to, and last an order in which the series of one model stand together. A series is a
+ * model under one context-extension method. Results are a JSON file that may come from another version or
+ * have been edited, so every member is checked here, and whatever is unusable becomes NAN or is left out;
+ * all other files of the report rely on that. */
 #include "cmd/report/result_rows.h"
 
 #include <math.h>
@@ -36,6 +39,7 @@ bool rows_bounded(const Estimate *e) {
 /* An estimate from three members. Rounding may have left the value just outside its own interval; then the
  * interval is widened to the value. An interval that is further off is dropped. */
 static Estimate read_estimate(const json_t *o, const char *value, const char *low, const char *high) {
+    /* Comparisons with NAN are false, so an interval with a missing bound is dropped too. */
     Estimate e = {rows_number(o, value), rows_number(o, low), rows_number(o, high)};
     double slack = 1e-9 * fabs(e.value);
     if (!(e.low <= e.value + slack && e.value - slack <= e.high)) e.low = e.high = NAN;
@@ -102,6 +106,7 @@ static bool find_series(ReportData *d, const json_t *row, size_t *out) {
             *out = i;
             return true;
         }
+    /* No earlier row belongs to this series, so it is created with its label for legends. */
     const char *name = d->models[model].name;
     *out = d->n_series++;
     d->series[*out] = (ReportSeries){

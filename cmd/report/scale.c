@@ -1,4 +1,5 @@
-/* Scales and ticks (scale.h). */
+/* Scales and ticks for line_chart.c (scale.h): from values to pixels on a linear or logarithmic axis, and
+ * which round values get a tick and a label. */
 #include "cmd/report/scale.h"
 
 #include <math.h>
@@ -31,6 +32,7 @@ Scale scale_fit(double low, double high, double from, double to, bool log, bool 
 
 /* Values a little outside the range, as intervals may be, are drawn outside it, but not further than 5 %. */
 double scale_at(const Scale *s, double value) {
+    /* t is 0 at the low end of the axis and 1 at the high end. */
     double t = s->log ? log(value / s->low) / log(s->high / s->low) : (value - s->low) / (s->high - s->low);
     return s->from + fmax(-0.05, fmin(1.05, t)) * (s->to - s->from);
 }

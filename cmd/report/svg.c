@@ -62,6 +62,7 @@ void svg_open(Buffer *out, double width, double height, const char *id, const ch
     buffer_printf(out, "<rect width=\"%.0f\" height=\"%.0f\" style=\"fill:var(--paper)\"/>\n", width, height);
 }
 
+/* Ends the picture that svg_open began. */
 void svg_close(Buffer *out) {
     text_put(out, "</svg>\n");
 }
@@ -84,6 +85,7 @@ void svg_line(Buffer *out, double x1, double y1, double x2, double y2, const cha
 /* Pattern 0 is solid; the patterns d1, d2, ... repeat after SVG_DASHES - 1 methods. */
 void svg_polyline(Buffer *out, const double *xs, const double *ys, size_t n, size_t dash) {
     if (n < 2) return;
+    /* The colour comes from the class of the group around it, so the drawing has no colours of its own. */
     text_put(out, "<polyline class=\"line");
     if (dash) buffer_printf(out, " d%zu", (dash - 1) % (SVG_DASHES - 1) + 1);
     text_put(out, "\" points=\"");

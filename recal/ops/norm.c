@@ -77,6 +77,7 @@ void norm_forward(Pool *p, NormKind kind, float *y, float *rstd, const float *x,
  * caller passes as `mean_wdy` = 0. `along` below is r * mean(w dy xhat), the component of w dy along xhat. */
 SIMD_CLONES static void backward_row(float *dx, const float *dy, const float *x, const float *w, float mean,
                                      float mean_wdy, float r, size_t C) {
+    /* Step 1: the component of w dy along xhat. Step 2: dx, which is added to what is there. */
     float dot = 0;
 #pragma omp simd reduction(+ : dot)
     for (size_t i = 0; i < C; i++)
