@@ -1,4 +1,6 @@
-/* Memory: see formats/buffer.h. */
+/* Memory: allocation that does not fail, growing buffers and arenas; see formats/buffer.h. Small allocations
+ * end the program when memory runs out, because no caller could do anything useful then. Sizes that come from
+ * a file are allocated by big_alloc, which reports an error. */
 #include "formats/buffer.h"
 
 #include <stdarg.h>
@@ -12,8 +14,8 @@ static void out_of_memory(size_t n) {
     exit(ERR_FAILED);
 }
 
-/* malloc(0) may return NULL, which would look like a failure, so at least one byte is allocated here and in
- * the two functions below. */
+/* malloc(0) may return NULL, which would look like a failure, so xmalloc, xcalloc and xrealloc ask for at
+ * least one byte. */
 void *xmalloc(size_t n) {
     void *p = malloc(n ? n : 1);
     if (!p) out_of_memory(n);
@@ -37,14 +39,15 @@ char *xstrdup(const char *s) {
     return memcpy(xmalloc(n), s, n);
 }
 
-/* Fresh pages from the kernel are zero already, but aligned_alloc may reuse memory, so the block is
- * cleared. */
+/* Allocates `count * size` zeroed bytes. Fresh pages from the kernel are zero already, but aligned_alloc may
+ * reuse memory, so the block is cleared. */
 void *big_alloc(size_t count, size_t size, const char *what, Error *e) {
     void *p = big_alloc_unset(count, size, what, e);
     return p ? memset(p, 0, count * size) : NULL;
 }
 
-/* aligned_alloc requires a size that is a multiple of the alignment. */
+/* Allocates bytes at a multiple of 64, the size of a cache line and of the widest vectors. aligned_alloc
+ * requires a size that is a multiple of the alignment. `what` names the purpose in messages. */
 void *big_alloc_unset(size_t count, size_t size, const char *what, Error *e) {
     uint64_t n;
     if (!mul_u64(count, size, &n) || n > SIZE_MAX - 64) {
@@ -60,8 +63,8 @@ void *big_alloc_unset(size_t count, size_t size, const char *what, Error *e) {
     return p;
 }
 
-/* Doubles the capacity, so that appending n bytes one by one copies O(n) bytes in total. Sizes above half the
- * address space are refused, so the doubling cannot overflow. */
+/* Makes room for `more` bytes. The capacity doubles, so that appending n bytes one by one copies O(n) bytes
+ * in total. Sizes above half the address space are refused, so the doubling cannot overflow. */
 void buffer_reserve(Buffer *b, size_t more) {
     if (more <= b->capacity - b->size) return;
     if (more > SIZE_MAX / 2 - b->size) out_of_memory(more);
@@ -72,6 +75,7 @@ void buffer_reserve(Buffer *b, size_t more) {
     b->capacity = cap;
 }
 
+/* memcpy must not be called with a null pointer even for 0 bytes, so that case returns first. */
 void buffer_append(Buffer *b, const void *bytes, size_t n) {
     if (n == 0) return;
     buffer_reserve(b, n);
@@ -99,7 +103,8 @@ void buffer_printf(Buffer *b, const char *fmt, ...) {
     va_end(again);
 }
 
-/* The zero byte lies in the reserved space; the next append overwrites it. */
+/* Terminates the content and returns it. The zero byte lies in the reserved space and does not count; the
+ * next append overwrites it. */
 char *buffer_string(Buffer *b) {
     buffer_reserve(b, 1);
     b->data[b->size] = 0;
@@ -111,8 +116,8 @@ void buffer_free(Buffer *b) {
     *b = (Buffer){0};
 }
 
-/* An arena is a list of blocks. Allocations come from the first block; a new one is put before it when its
- * space is used up. */
+/* An arena is a list of blocks, all freed at once. Allocations come from the first block; when its space is
+ * used up, a new block is put before it. */
 typedef struct ArenaBlock {
     struct ArenaBlock *next;
     size_t used, capacity; /* bytes of `data` */
@@ -123,6 +128,7 @@ typedef struct ArenaBlock {
  * most a quarter of a block is wasted. */
 enum { ARENA_BLOCK = 64 * 1024 };
 
+/* Returns `n` zeroed bytes at a multiple of 16, which suits every type. */
 void *arena_alloc(Arena *a, size_t n) {
     if (n > SIZE_MAX - 64) out_of_memory(n);
     n = (n + 15) / 16 * 16;

@@ -1,5 +1,6 @@
-/* Opens folders and files of all kinds: see formats/checkpoint_open.h. Folders go to hf_folder.c, zip files
- * to torch_zip.c or hf_zip.c, all other files to container.c. */
+/* Opens folders and files of all kinds, the entry point of the readers for everything above formats/: see
+ * formats/checkpoint_open.h. Folders go to hf_folder.c, zip files to torch_zip.c or hf_zip.c, all other files
+ * to container.c. */
 #include "formats/checkpoint_open.h"
 
 #include <limits.h>
@@ -14,7 +15,8 @@
 #include "formats/hf_zip.h"
 #include "formats/torch_zip.h"
 
-/* The ZipMap is needed only while entries are being found; their bytes lie in the mapping, which `c` owns. */
+/* Reads a zip file, which is either one of torch.save or a zipped Hugging Face folder. The ZipMap is needed
+ * only while entries are being found; their bytes lie in the mapping, which `c` owns. */
 bool checkpoint_read_zip(Checkpoint *c, const char *path, bool without_weights, Error *e) {
     const ByteSource *file = checkpoint_map(c, path, e);
     ZipMap *zip = file ? zip_map_open(c, file, e) : NULL;
@@ -24,8 +26,8 @@ bool checkpoint_read_zip(Checkpoint *c, const char *path, bool without_weights, 
     return ok;
 }
 
-/* Reads configuration and tokenizer of a folder, or of a zip of one. A path that does not exist goes to the
- * folder reader, whose error names it. */
+/* Reads configuration and tokenizer, without weights, of a folder or of a zip of one. A path that does not
+ * exist goes to the folder reader, whose error names it. */
 static bool read_config(Checkpoint *c, const char *path, Error *e) {
     ContainerKind kind;
     struct stat st;
@@ -35,6 +37,7 @@ static bool read_config(Checkpoint *c, const char *path, Error *e) {
                                  : error_set(e, ERR_INPUT, "%s: neither a folder nor a zip of one", path);
 }
 
+/* NULL with an error on failure, as checkpoint_open. */
 Checkpoint *checkpoint_open_config(const char *path, bool without_weights, Error *e) {
     if (!without_weights) return checkpoint_open(path, e);
     Checkpoint *c = checkpoint_new(FORMAT_HF);
@@ -44,8 +47,9 @@ Checkpoint *checkpoint_open_config(const char *path, bool without_weights, Error
     return NULL;
 }
 
-/* A weights file that is opened by its own path brings config.json and the other side files of its folder, if
- * there is a config.json. A GGUF needs none. */
+/* Adds the side files of the folder in which a weights file lies, if there is a config.json: a file that is
+ * opened by its own path needs the configuration to be understood. A GGUF needs none, because its keys
+ * describe it. */
 static bool read_companions(Checkpoint *c, const char *path, Error *e) {
     char folder[PATH_MAX], config[PATH_MAX + 16];
     const char *slash = strrchr(path, '/');
@@ -55,7 +59,8 @@ static bool read_companions(Checkpoint *c, const char *path, Error *e) {
     return access(config, R_OK) != 0 || hf_read_side_files(c, folder, e);
 }
 
-/* Reads a single file. A folder in a zip brings its own side files, so none are looked for beside it. */
+/* Reads a single file, by its first bytes. A folder in a zip brings its own side files, so none are looked
+ * for beside it. */
 static bool read_file(Checkpoint *c, const char *path, Error *e) {
     ContainerKind kind;
     if (!container_kind(path, &kind, e)) return false;

@@ -1,4 +1,5 @@
-/* Errors with a code and a message: see formats/error.h. */
+/* Errors with a code and a message: see formats/error.h. All three functions return false, so that a caller
+ * can write `return error_set(...)`, and all accept NULL from callers that do not need the reason. */
 #include "formats/error.h"
 
 #include <errno.h>
@@ -6,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A message that does not fit is cut off by vsnprintf. */
+/* Sets code and message. vsnprintf cuts off a message that does not fit. */
 bool error_set(Error *e, ErrorCode code, const char *fmt, ...) {
     if (!e) return false;
     e->code = code;
@@ -17,7 +18,8 @@ bool error_set(Error *e, ErrorCode code, const char *fmt, ...) {
     return false;
 }
 
-/* errno is saved first, because formatting may change it. */
+/* Sets ERR_FAILED and a message that ends with the text for errno. errno is saved first, because formatting
+ * may change it. */
 bool error_errno(Error *e, const char *fmt, ...) {
     int saved = errno;
     if (!e) return false;
@@ -31,7 +33,8 @@ bool error_errno(Error *e, const char *fmt, ...) {
     return false;
 }
 
-/* The message is copied first, because it cannot be both source and destination of snprintf. */
+/* Puts a place, such as a file name, before the message that is there. The message is copied first, because
+ * it cannot be both source and destination of snprintf. */
 bool error_place(Error *e, const char *fmt, ...) {
     if (!e) return false;
     char old[sizeof e->message];

@@ -1,11 +1,13 @@
-/* Opening and reading of files: see formats/file.h. */
+/* Opening and reading of files with errors that name the path: see formats/file.h. Large files are not read
+ * through here but mapped (checkpoint_map). */
 #include "formats/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
-/* ENOENT, ENOTDIR, EISDIR and ELOOP mean that the name is wrong, which is for the user to correct. */
+/* Reports errno for `path`; always false. ENOENT, ENOTDIR, EISDIR and ELOOP mean that the name is wrong,
+ * which the user can correct, so they are ERR_INPUT. */
 bool file_error(const char *path, Error *e) {
     bool absent = errno == ENOENT || errno == ENOTDIR || errno == EISDIR || errno == ELOOP;
     error_errno(e, "%s", path);
@@ -13,14 +15,16 @@ bool file_error(const char *path, Error *e) {
     return false;
 }
 
-/* O_CLOEXEC: no child process should inherit an open model. */
+/* Opens a file for reading, with further flags of open(2). O_CLOEXEC keeps child processes from inheriting an
+ * open model. -1 with an error on failure. */
 int file_open(const char *path, int flags, Error *e) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     if (fd < 0) file_error(path, e);
     return fd;
 }
 
-/* The file is read in steps instead of by its stated size, because pipes and files of /proc state none. */
+/* Appends the content of a file to `out`, up to `limit` bytes. The file is read in steps and not by its
+ * stated size, because pipes and files of /proc state none. */
 bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e) {
     int fd = file_open(path, 0, e);
     if (fd < 0) return false;

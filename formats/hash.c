@@ -1,4 +1,5 @@
-/* XXH3-128 through libxxhash: see formats/hash.h. The algorithm is specified in xxHash's
+/* XXH3-128 through libxxhash: see formats/hash.h. The hashes in manifests are compared by `derope verify`;
+ * they protect against damage, not against forgery. The algorithm is specified in xxHash's
  * doc/xxhash_spec.md. */
 #include "formats/hash.h"
 
@@ -10,12 +11,13 @@
 
 #include "formats/file.h"
 
+/* A struct of our own, so that formats/hash.h does not include xxhash.h. */
 struct Hash {
     XXH3_state_t *state;
 };
 
-/* The canonical form is big-endian, high half first (XXH128_canonicalFromHash), which is the order in which
- * people write numbers. */
+/* Prints a digest as 32 hexadecimal digits. The canonical form is big-endian with the high half first
+ * (XXH128_canonicalFromHash), which is the order in which people write numbers. */
 static void to_hex(XXH128_hash_t digest, char out[33]) {
     XXH128_canonical_t c;
     XXH128_canonicalFromHash(&c, digest);
@@ -38,6 +40,7 @@ void hash_update(Hash *h, const void *bytes, size_t n) {
     XXH3_128bits_update(h->state, bytes, n);
 }
 
+/* Frees `h` too; a Hash is used once. */
 void hash_finish(Hash *h, char out[33]) {
     to_hex(XXH3_128bits_digest(h->state), out);
     XXH3_freeState(h->state);
@@ -49,7 +52,7 @@ void hash_bytes(const void *bytes, size_t n, char out[33]) {
     to_hex(XXH3_128bits(bytes, n), out);
 }
 
-/* A read that a signal interrupts is repeated. */
+/* Hashes a file in chunks of 1 MiB. A read that a signal interrupts is repeated. */
 bool hash_file(const char *path, char out[33], Error *e) {
     int fd = file_open(path, 0, e);
     if (fd < 0) return false;

@@ -1,6 +1,7 @@
-/* Lists the files of a Hugging Face folder to be written: see formats/hf_files.h. The steps: lay_out decides
- * the order of the tensors and the shard of each; list_shards builds the header of each shard
- * (formats/safetensors.h has the format); then follow the index, the side files and the manifest. */
+/* Lists the files of a Hugging Face folder to be written: see formats/hf_files.h. hf_write.c and
+ * hf_zip_write.c then write the list to disk or into a zip. The steps: lay_out decides the order of the
+ * tensors and the shard of each; list_shards builds the header of each shard (formats/safetensors.h has the
+ * format); then follow the index, the side files and the manifest. */
 #include "formats/hf_files.h"
 
 #include <stdlib.h>
@@ -30,6 +31,7 @@ static uint32_t alignment_of(const Tensor *t) {
 /* Fills shards in order. A new shard begins where the next tensor would exceed the limit; a tensor larger
  * than the limit has a shard of its own. */
 static void assign_shards(Layout *l, uint64_t limit) {
+    /* bytes in the current shard */
     uint64_t used = 0;
     l->n_shards = 1;
     for (size_t i = 0; i < l->n; i++) {
@@ -54,7 +56,8 @@ static bool is_aligned(const Layout *l) {
     return true;
 }
 
-/* Larger alignments first; tensors of equal alignment keep the order of the checkpoint. */
+/* Order for qsort: larger alignments first; tensors of equal alignment keep the order of the checkpoint,
+ * because pointers into one table compare by position. */
 static int by_alignment(const void *a, const void *b) {
     const Tensor *x = *(Tensor *const *)a, *y = *(Tensor *const *)b;
     uint32_t m = alignment_of(x), n = alignment_of(y);
@@ -62,9 +65,10 @@ static int by_alignment(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* Keeps the order of the checkpoint, if all tensors are aligned in it. Otherwise a float tensor could follow
- * an odd number of bytes, which torch refuses to view; then tensors are sorted by the size of their elements,
- * as the reference implementation always does (safetensors/src/tensor.rs, prepare). */
+/* Decides the order of the tensors and the shard of each; `limit` is the size of a shard in bytes. The order
+ * of the checkpoint is kept if all tensors are aligned in it. Otherwise a float tensor could follow an odd
+ * number of bytes, which torch refuses to view; then tensors are sorted by the size of their elements, as the
+ * reference implementation always does (safetensors/src/tensor.rs, prepare). */
 static Layout lay_out(const Checkpoint *c, uint64_t limit) {
     Layout l = {.n = c->n_tensors};
     l.tensors = xcalloc(l.n, sizeof *l.tensors);
@@ -79,7 +83,7 @@ static Layout lay_out(const Checkpoint *c, uint64_t limit) {
     return l;
 }
 
-/* The names that transformers uses, for example model-00002-of-00005.safetensors. */
+/* The name of shard `i` of `n`, as transformers has it, for example model-00002-of-00005.safetensors. */
 static void shard_name(char *out, size_t size, size_t i, size_t n) {
     if (n == 1)
         snprintf(out, size, "%s", SAFETENSORS_FILE);
@@ -87,8 +91,8 @@ static void shard_name(char *out, size_t size, size_t i, size_t n) {
         snprintf(out, size, "model-%05zu-of-%05zu.safetensors", i + 1, n);
 }
 
-/* The __metadata__ of a shard: that of the source, and "format": "pt", without which transformers refuses to
- * load the file. */
+/* Returns the __metadata__ of a shard: that of the source, and "format": "pt", without which transformers
+ * refuses to load the file. New reference. */
 static json_t *metadata_of(const Checkpoint *c) {
     json_t *m = json_object();
     const char *key;
@@ -101,7 +105,7 @@ static json_t *metadata_of(const Checkpoint *c) {
 }
 
 /* Builds the JSON header of shard `which`, padded with spaces to a multiple of 8 bytes, so that the data is
- * aligned. */
+ * aligned. Fails if a tensor has a type that safetensors does not know, as block types of GGUF. */
 static bool build_header(const Checkpoint *c, const Layout *l, size_t which, Buffer *out, Error *e) {
     json_t *header = json_object();
     json_object_set_new(header, "__metadata__", metadata_of(c));
@@ -117,6 +121,7 @@ static bool build_header(const Checkpoint *c, const Layout *l, size_t which, Buf
                              "tensor '%s': a safetensors file cannot hold %s; choose a type, as --dtype bf16",
                              t->name, dtype_info(t->dtype)->name);
         }
+        /* The entry of the tensor: dtype, shape and range. */
         json_t *shape = json_array();
         for (uint32_t d = 0; d < t->rank; d++)
             json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
@@ -133,11 +138,13 @@ static bool build_header(const Checkpoint *c, const Layout *l, size_t which, Buf
     return true;
 }
 
+/* A row of the index before it is sorted. */
 typedef struct IndexRow {
     const char *tensor;
     uint32_t shard;
 } IndexRow;
 
+/* Order by name, for qsort. */
 static int by_tensor(const void *a, const void *b) {
     return strcmp(((const IndexRow *)a)->tensor, ((const IndexRow *)b)->tensor);
 }
@@ -222,14 +229,15 @@ static bool list_side_files(HfFiles *f, const Checkpoint *c, bool manifest, Erro
     return true;
 }
 
+/* The writers call this after all tensors are written. The manifest ends with a newline, as text files do. */
 bool hf_manifest_text(Checkpoint *c, const WriteOptions *o, Buffer *out, Error *e) {
     if (!o->manifest(o->manifest_context, c, out, e)) return false;
     buffer_byte(out, '\n');
     return true;
 }
 
-/* The hashes of the manifest are known only when all tensors are written, so it is the last file and has no
- * content yet. */
+/* Lists all files in the order of writing. A single shard needs no index. The manifest's hashes are known
+ * only when all tensors are written, so it is the last file and has no content yet. */
 bool hf_files_list(HfFiles *f, Checkpoint *c, const WriteOptions *o, Error *e) {
     Layout l = lay_out(c, o->max_shard_size ? o->max_shard_size : DEFAULT_SHARD);
     bool ok = list_shards(f, c, &l, e);

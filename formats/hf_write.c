@@ -1,5 +1,6 @@
-/* Writes Hugging Face folders to disk: see formats/hf_write.h. hf_files.c has listed the files; here each is
- * written in turn. hf_zip_write.c does the same into a zip. */
+/* Writes Hugging Face folders to disk: see formats/hf_write.h. hf_files.c lists the files with their content,
+ * and this file writes one after the other; hf_zip_write.c writes the same list into a zip. The manifest is
+ * last in the list, because its hashes are known only when all tensors are written. */
 #include "formats/hf_write.h"
 
 #include <fcntl.h>
@@ -14,7 +15,8 @@
 #include "formats/tensor_writer.h"
 #include "formats/text.h"
 
-/* Writes one file: its bytes, then the data of its tensors, or the manifest. */
+/* Writes one file of the list: its bytes (of a shard, the header), then the data of its tensors, or the text
+ * of the manifest. O_EXCL makes it an error if two files of the list have the same name. */
 static bool write_file(TensorWriter *d, Checkpoint *c, const char *folder, const HfFile *f, Error *e) {
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/%s", folder, f->name) >= (int)sizeof path)
@@ -34,7 +36,8 @@ static bool write_file(TensorWriter *d, Checkpoint *c, const char *folder, const
     return ok;
 }
 
-/* All files share one writer, so that progress counts the whole folder. */
+/* Writes all files of the list into an existing folder. They share one writer, so that progress counts the
+ * whole folder. */
 static bool write_folder(Checkpoint *c, const HfFiles *f, const char *folder, const WriteOptions *o,
                          Error *e) {
     TensorWriter d = {.options = o, .total = tensors_total_bytes(c)};
@@ -43,12 +46,13 @@ static bool write_folder(Checkpoint *c, const HfFiles *f, const char *folder, co
     return true;
 }
 
-/* A path that is only ".zip" is a hidden folder. */
+/* True if the output is to be a zip. A path that is only ".zip" is a hidden folder. */
 bool hf_is_zip(const char *path) {
     return strlen(path) > 4 && text_ends_with(path, ".zip");
 }
 
-/* The list of files is the same for a folder and for a zip. */
+/* Writes under a temporary name, which becomes the final one only if everything succeeded (formats/output.h).
+ * The list of files is the same for a folder and for a zip. */
 bool hf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) {
     Output out;
     bool zip = hf_is_zip(path);

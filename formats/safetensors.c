@@ -15,7 +15,7 @@
 
 enum { MAX_HEADER = 100 * 1000 * 1000 }; /* bytes; MAX_HEADER_SIZE of the reference implementation */
 
-/* What the functions below need to know of the file. */
+/* The file, and where its data lies; all functions below take it. */
 typedef struct Header {
     Checkpoint *c;
     const ByteSource *file;
@@ -24,7 +24,8 @@ typedef struct Header {
     Error *e;
 } Header;
 
-/* A tensor of the header with the range of its data, before it is added to the checkpoint. */
+/* A tensor of the header with the range of its data. Entries are collected first and added to the checkpoint
+ * only when the layout of all of them was checked. */
 typedef struct Entry {
     Tensor tensor;
     uint64_t begin, end; /* data_offsets, relative to the data */
@@ -44,7 +45,8 @@ static bool bad_tensor(const Header *h, const char *name, const char *fmt, ...) 
     return error_set(h->e, ERR_INPUT, "%s: tensor '%.200s': %s", h->file->path, name, text);
 }
 
-/* Reads "shape" into rank, shape, n_rows and row_elems. `*elems` is the product of the dimensions. */
+/* Reads "shape" into rank, shape, n_rows and row_elems of `t`. `*elems` becomes the product of the
+ * dimensions, which is checked for overflow. */
 static bool read_shape(const Header *h, const char *name, const json_t *shape, Tensor *t, uint64_t *elems) {
     if (!json_is_array(shape)) return bad_tensor(h, name, "its shape is not a list");
     if (json_array_size(shape) > TENSOR_MAX_RANK)
@@ -65,7 +67,7 @@ static bool read_shape(const Header *h, const char *name, const json_t *shape, T
     return true;
 }
 
-/* Reads "data_offsets". */
+/* Reads "data_offsets", [begin, end) relative to the data, and checks that they lie in the file. */
 static bool read_range(const Header *h, const char *name, const json_t *range, Entry *entry) {
     const json_t *begin = json_array_get(range, 0), *end = json_array_get(range, 1);
     if (json_array_size(range) != 2 || !json_is_integer(begin) || !json_is_integer(end) ||
@@ -79,7 +81,7 @@ static bool read_range(const Header *h, const char *name, const json_t *range, E
     return true;
 }
 
-/* Reads one entry of the header. */
+/* Reads one entry of the header, {"dtype", "shape", "data_offsets"}, into `entry`. */
 static bool read_tensor(const Header *h, const char *name, const json_t *info, Entry *entry) {
     if (!json_is_object(info)) return bad_tensor(h, name, "its entry is not an object");
     /* Type. */
@@ -146,7 +148,8 @@ static bool add_tensors(const Header *h, const Entry *entries, size_t n) {
     return true;
 }
 
-/* Checks __metadata__ and merges it with that of other shards. */
+/* Checks that __metadata__ maps strings to strings, as the format demands, and merges it with that of other
+ * shards; a later shard's value wins. */
 static bool read_metadata(const Header *h, json_t *metadata) {
     const char *key;
     json_t *value;
@@ -164,7 +167,8 @@ static bool read_metadata(const Header *h, json_t *metadata) {
     return true;
 }
 
-/* Reads all entries first, then checks their layout as a whole, then adds them. */
+/* Reads the parsed header in three steps: all entries, then their layout as a whole, then the tensors are
+ * added. */
 static bool read_header(const Header *h, json_t *header) {
     Entry *entries = xcalloc(json_object_size(header), sizeof *entries);
     size_t n = 0;
@@ -186,6 +190,8 @@ static bool read_header(const Header *h, json_t *header) {
     return ok;
 }
 
+/* The entry point for a path; safetensors_parse is the one for bytes that are mapped already, such as an
+ * entry of a zip. */
 bool safetensors_read(Checkpoint *c, const char *path, Error *e) {
     const ByteSource *file = checkpoint_map(c, path, e);
     return file && safetensors_parse(c, file, e);

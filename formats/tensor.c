@@ -18,7 +18,8 @@
  * second-level cache. */
 enum { CHUNK = 1 << 20 };
 
-/* The last dimension is a row; a tensor without dimensions has one element. */
+/* Makes a tensor over bytes in memory, for tests and for tensors that surgery creates. The last dimension is
+ * a row; a tensor without dimensions has one element. `bytes` are not copied. */
 Tensor tensor_over(Arena *a, const char *name, DType dtype, uint32_t rank, const uint64_t *shape,
                    const void *bytes) {
     Tensor t = {.name = arena_strdup(a, name),
@@ -29,10 +30,12 @@ Tensor tensor_over(Arena *a, const char *name, DType dtype, uint32_t rank, const
                 .scale = 1};
     t.n_rows = 1;
     t.row_elems = rank ? shape[rank - 1] : 1;
+    /* All dimensions but the last make up the rows. */
     for (uint32_t i = 0; i < rank; i++) {
         t.shape[i] = shape[i];
         if (i + 1 < rank) t.n_rows *= shape[i];
     }
+    /* One part, whose source is the given memory. */
     ByteSource *s = arena_alloc(a, sizeof *s);
     s->path = t.name;
     s->map = bytes;
@@ -48,8 +51,8 @@ uint64_t tensor_elems(const Tensor *t) {
     return t->n_rows * t->row_elems;
 }
 
-/* Bytes of a row in type `d`. Readers have checked that rows are whole blocks, so the result is never left at
- * 0 by a failure. */
+/* Bytes of a row in type `d`. dtype_bytes cannot fail here, because readers have checked that rows are whole
+ * blocks. */
 static uint64_t row_bytes(const Tensor *t, DType d) {
     uint64_t n = 0;
     dtype_bytes(d, t->row_elems, &n);
@@ -64,7 +67,8 @@ uint64_t tensor_storage_row_bytes(const Tensor *t) {
     return row_bytes(t, t->storage_dtype);
 }
 
-/* Stops early enough that a further dimension (20 digits), a comma and the bracket always fit. */
+/* "[2048, 512]". Stops early enough that a further dimension (20 digits), a comma and the bracket always fit.
+ */
 void shape_text(uint32_t rank, const uint64_t *shape, char out[SHAPE_TEXT]) {
     size_t n = (size_t)snprintf(out, SHAPE_TEXT, "[");
     for (uint32_t i = 0; i < rank && n < SHAPE_TEXT - 28; i++)
@@ -76,16 +80,21 @@ uint64_t tensor_bytes(const Tensor *t) {
     return t->n_rows * tensor_row_bytes(t);
 }
 
-/* True if the view has the bytes of the storage, apart from the order of rows. */
+/* True if the view has the bytes of the storage, apart from the order of rows. Such tensors are copied
+ * without being decoded, whatever their type. */
 static bool view_is_storage(const Tensor *t) {
     return t->dtype == t->storage_dtype && t->scale == 1 && t->add == 0 && !t->row_scale;
 }
 
+/* NULL unless the view is one range of a mapped file, in which case it can be used in place. */
 const void *tensor_map(const Tensor *t) {
     if (!view_is_storage(t) || t->row_index || t->n_parts != 1 || !t->parts->source->map) return NULL;
     return t->parts->source->map + t->parts->offset;
 }
 
+/* The status follows from how the view differs from the storage; t->status is a lower bound, for history that
+ * the view no longer shows. Values that had to be dequantized count as changed. A change of type that keeps
+ * every value, judged from the type that holds the values exactly, counts as widened. */
 TensorStatus tensor_status(const Tensor *t) {
     TensorStatus shown = TENSOR_UNTOUCHED;
     bool exact = t->dtype == t->exact_dtype || dtype_widens(t->exact_dtype, t->dtype);
@@ -98,10 +107,12 @@ TensorStatus tensor_status(const Tensor *t) {
     return shown > t->status ? shown : t->status;
 }
 
+/* A status never falls, because later steps cannot undo earlier ones. */
 void tensor_raise_status(Tensor *t, TensorStatus s) {
     if (s > t->status) t->status = s;
 }
 
+/* True if the type changed only because the storage type has no encoder. */
 bool tensor_type_replaced(const Tensor *t) {
     return t->dtype != t->storage_dtype && t->dtype == dtype_written(t->storage_dtype);
 }
@@ -113,7 +124,7 @@ const char *tensor_status_name(TensorStatus s) {
 
 /* ---- reading ---- */
 
-/* Reads a range of a source, mapped or not. */
+/* Reads `n` bytes of a source from `offset` on: by memcpy from a mapping, or by the source's own function. */
 static bool read_source(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     if (s->map) {
         memcpy(out, s->map + offset, n);
@@ -122,7 +133,8 @@ static bool read_source(const ByteSource *s, uint64_t offset, size_t n, void *ou
     return s->read(s, offset, n, out, e);
 }
 
-/* Copies `n` consecutive storage rows from `first` on, which may lie in several parts. */
+/* Copies `n` consecutive storage rows from `first` on, which may lie in several parts (shards of a stack, for
+ * example). */
 static bool read_storage(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {
     uint64_t size = tensor_storage_row_bytes(t);
     for (uint32_t p = 0; p < t->n_parts && n; p++) {
@@ -141,8 +153,8 @@ static bool read_storage(const Tensor *t, uint64_t first, uint64_t n, uint8_t *o
                            (unsigned long long)n);
 }
 
-/* Copies rows [first, first + n) of the view in the storage type: one copy where the order is that of the
- * storage, else one for each row. */
+/* Copies rows [first, first + n) of the view in the storage type: with one copy if the view has the order of
+ * the storage, otherwise with one copy for each row. */
 static bool read_in_order(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, Error *e) {
     if (!t->row_index) return read_storage(t, first, n, out, e);
     uint64_t size = tensor_storage_row_bytes(t);
@@ -152,7 +164,7 @@ static bool read_in_order(const Tensor *t, uint64_t first, uint64_t n, uint8_t *
 }
 
 /* Decodes rows [first, first + n) of the view to fp32 and applies scale, add and row_scale. `stored` is a
- * buffer for the encoded rows. */
+ * buffer for the n encoded rows, `out` takes n * row_elems floats. */
 static bool read_decoded(const Tensor *t, uint64_t first, uint64_t n, uint8_t *stored, float *out, Error *e) {
     const DTypeInfo *from = dtype_info(t->storage_dtype);
     if (!from->decode)
@@ -237,13 +249,16 @@ static bool check_finite(const Tensor *t, const float *values, uint64_t n, Error
                      t->name, *values, dtype_info(t->dtype)->name);
 }
 
-/* The number of rows, at least one, for which neither the encoded nor the decoded form exceeds CHUNK. */
+/* The number of rows to convert at a time, at least one: encoded and decoded form together do not exceed
+ * CHUNK bytes. */
 static uint64_t rows_per_chunk(const Tensor *t) {
     uint64_t size = t->row_elems * sizeof(float) + tensor_storage_row_bytes(t);
     return size && size < CHUNK ? CHUNK / size : 1;
 }
 
-/* All types that have an encoder go through fp32; f64 and integers have none, so nothing is lost silently. */
+/* Reads rows [first, first + n) in the view's type. If the view differs from the storage, values go through
+ * fp32. f64 and integers have no encoder, so that a conversion to them, which could lose digits, is an error.
+ */
 bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Error *e) {
     if (!n || !t->row_elems) return true; /* a header may claim any number of empty rows */
     if (view_is_storage(t)) return read_in_order(t, first, n, out, e);
@@ -268,7 +283,8 @@ bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Er
     return ok;
 }
 
-/* The decoded values go straight to `out`, so one buffer, for the encoded rows, is enough. */
+/* Reads the whole tensor as fp32. The decoded values go straight to `out`, so only one buffer, for the
+ * encoded rows, is needed. */
 bool tensor_read_f32(const Tensor *t, float *out, Error *e) {
     if (!tensor_elems(t)) return true;
     uint64_t step = rows_per_chunk(t);
@@ -282,7 +298,8 @@ bool tensor_read_f32(const Tensor *t, float *out, Error *e) {
     return ok;
 }
 
-/* A mapped tensor is hashed in place. Others are read chunk by chunk, exactly as a writer would read them. */
+/* Hashes the bytes of the view. A mapped tensor is hashed in place; others are read chunk by chunk, as a
+ * writer would read them. */
 bool tensor_hash(const Tensor *t, char out[33], Error *e) {
     const void *map = tensor_elems(t) ? tensor_map(t) : "";
     if (map) {

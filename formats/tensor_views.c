@@ -1,13 +1,16 @@
-/* Tensors made of other tensors without reading them: see formats/tensor_views.h. The first half edits the
- * description (parts, order of rows). The second half makes tensors whose bytes are computed when they are
- * read: their single part has a source with a `read` function, whose context remembers the original
- * tensor. */
+/* Tensors made of other tensors without reading them: see formats/tensor_views.h. surgery uses them to
+ * convert between the layouts of transformers and llama.cpp (permuted rows of q and k, fused tensors, stacked
+ * and transposed experts). The first half of this file edits the description (parts, order of rows). The
+ * second half makes tensors whose bytes are computed when they are read: their single part has a source with
+ * a `read` function, whose context remembers the original tensor. */
 #include "formats/tensor_views.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* With one element a row, all parts have row_elems times as many rows at the same offsets. */
+/* Makes each element a row, so that elements can be permuted or sliced one by one. All parts then have
+ * row_elems times as many rows at the same offsets. Block types cannot be split, and an index or scales of
+ * rows would lose their meaning. */
 bool tensor_split_elements(Arena *a, Tensor *t, Error *e) {
     if (t->row_elems == 1) return true;
     if (dtype_info(t->storage_dtype)->block_elems != 1 || t->row_index || t->row_scale)
@@ -24,10 +27,13 @@ bool tensor_split_elements(Arena *a, Tensor *t, Error *e) {
     return true;
 }
 
+/* A vector, such as a bias, is one row; it has to be split before its elements can be permuted like the rows
+ * of the matrix it belongs to. */
 bool tensor_split_rows(Arena *a, Tensor *t, Error *e) {
     return t->rank != 1 || tensor_split_elements(a, t, e);
 }
 
+/* Row i of the result is row index[i] of the view before. `index` need not outlive the call. */
 void tensor_permute(Arena *a, Tensor *t, const uint32_t *index) {
     /* The new order is looked up in the old one, so that row_index always refers to the storage. */
     uint32_t *composed = arena_alloc(a, t->n_rows * sizeof *composed);
@@ -41,8 +47,8 @@ void tensor_permute(Arena *a, Tensor *t, const uint32_t *index) {
 
 /* ---- slices and stacks ---- */
 
-/* A slice of a permuted tensor keeps all parts and takes a range of the index. Otherwise the parts themselves
- * are cut to the range. */
+/* Rows [first, first + n) as a tensor; the caller sets rank and shape. A slice of a permuted tensor keeps all
+ * parts and takes a range of the index. Otherwise the parts themselves are cut to the range. */
 Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n) {
     Tensor out = *t;
     out.n_rows = n;
@@ -69,15 +75,16 @@ Tensor tensor_slice(Arena *a, const Tensor *t, uint64_t first, uint64_t n) {
     return out;
 }
 
-/* True if one description (type, scales, shape) suits both tensors, which may differ in where their rows
- * lie. */
+/* True if one description (type, scales, shape) suits both tensors, so that they can be stacked; where their
+ * rows lie may differ. */
 static bool same_layout(const Tensor *a, const Tensor *b) {
     return a->storage_dtype == b->storage_dtype && a->dtype == b->dtype && a->rank == b->rank &&
            a->scale == b->scale && a->add == b->add && a->row_elems == b->row_elems &&
            a->n_rows == b->n_rows && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
 }
 
-/* Rows of the storage; a slice of a permuted tensor has more of them than its view. */
+/* The number of rows in the storage. A slice of a permuted tensor has more of them than its view, because it
+ * keeps all parts. */
 static uint64_t stored_rows(const Tensor *t) {
     uint64_t n = 0;
     for (uint32_t i = 0; i < t->n_parts; i++)
@@ -85,9 +92,9 @@ static uint64_t stored_rows(const Tensor *t) {
     return n;
 }
 
-/* The row_index of a stack. Members without an index of their own are in storage order. `base` is the storage
- * row at which the member's parts begin, once they are appended to those before it. NULL if no member has an
- * index. */
+/* Returns the row_index of a stack of `n` tensors with `rows` rows each; NULL if no member has an index.
+ * Members without one are in storage order. `base` is the storage row at which the member's parts begin, once
+ * they are appended to those before it. */
 static const uint32_t *stacked_index(Arena *a, const Tensor *const *tensors, uint32_t n, uint64_t rows) {
     bool any = false;
     for (uint32_t i = 0; i < n; i++)
@@ -103,7 +110,8 @@ static const uint32_t *stacked_index(Arena *a, const Tensor *const *tensors, uin
     return index;
 }
 
-/* Storage rows of all members follow each other in the parts of the stack. */
+/* Stacks `n` tensors along a new first dimension, such as the experts of a layer. The parts of all members
+ * follow each other in the parts of the stack. */
 bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *out, Error *e) {
     uint32_t n_parts = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -113,6 +121,7 @@ bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *ou
                              tensors[0]->name, dtype_info(tensors[0]->storage_dtype)->name, tensors[i]->name,
                              dtype_info(tensors[i]->storage_dtype)->name);
     }
+    /* Join the parts. The stack has the history of the member that was changed most. */
     *out = *tensors[0];
     TensorPart *parts = arena_alloc(a, n_parts * sizeof *parts);
     out->parts = parts;
@@ -133,6 +142,7 @@ bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *ou
 
 /* ---- tensors whose bytes are computed ---- */
 
+/* The type of ByteSource.read. */
 typedef bool ReadBytes(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e);
 
 /* A tensor with the shape and view type of `t` whose storage, in rows of `row_elems`, is what `read` returns.
@@ -158,14 +168,15 @@ static Tensor tensor_over_read(Arena *a, const Tensor *t, uint64_t row_elems, Re
     return out;
 }
 
-/* Reads whole rows of the view of the tensor in `context`. */
+/* ByteSource.read of tensor_of_view: reads whole rows of the view of the tensor in `context`. */
 static bool read_view(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     const Tensor *t = s->context;
     uint64_t row = tensor_row_bytes(t);
     return tensor_read_rows(t, offset / row, n / row, out, e);
 }
 
-/* The original is copied into the arena, where the source finds it. */
+/* Makes a tensor whose storage is the view of `t`, so that further edits apply on top of the ones that `t`
+ * has. The original is copied into the arena, where the source finds it. */
 Tensor tensor_of_view(Arena *a, const Tensor *t) {
     Tensor *inner = arena_alloc(a, sizeof *inner);
     *inner = *t;
@@ -181,6 +192,7 @@ typedef struct Transposed {
     uint64_t number;       /* from 1; equals cache->current while the cache holds a matrix of this tensor */
 } Transposed;
 
+/* `current` 0 belongs to no tensor, so the cache is empty afterwards. */
 void transpose_cache_free(TransposeCache *t) {
     free(t->bytes);
     t->bytes = NULL;
@@ -216,8 +228,9 @@ static void transpose(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t 
     }
 }
 
-/* Makes sure that the cache holds matrix number `matrix` of this tensor, transposed. Readers ask for rows in
- * order, so each matrix is read and transposed once. */
+/* Makes sure that the cache holds matrix number `matrix` of this tensor, transposed. Rows of a transposed
+ * matrix are columns of the stored one, so reading them one by one would touch the whole matrix each time.
+ * Readers ask for rows in order, so each matrix is read and transposed once. */
 static bool cache_matrix(const Transposed *t, uint64_t matrix, Error *e) {
     TransposeCache *cache = t->cache;
     if (cache->current == t->number && cache->matrix == matrix) return true;
@@ -240,8 +253,8 @@ static bool cache_matrix(const Transposed *t, uint64_t matrix, Error *e) {
     return ok;
 }
 
-/* Reads bytes of the transposed matrices, which follow each other in memory order; a request may span
- * several. */
+/* ByteSource.read of a transposed tensor. The transposed matrices follow each other in memory order; a
+ * request may span several. */
 static bool read_transposed(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     const Transposed *t = s->context;
     uint64_t size =
@@ -258,7 +271,8 @@ static bool read_transposed(const ByteSource *s, uint64_t offset, size_t n, void
     return true;
 }
 
-/* Two transposed parts are compared by what they were transposed from. */
+/* True if both parts have the same bytes, for finding tied tensors. Each transposition has a source of its
+ * own, so two transposed parts are compared by what they were transposed from. */
 bool part_same(const TensorPart *a, const TensorPart *b) {
     if (a->source->read == read_transposed && b->source->read == read_transposed) {
         const Transposed *x = a->source->context, *y = b->source->context;
@@ -280,7 +294,8 @@ static const Transposed *transposed_before(const Tensor *t) {
                : NULL;
 }
 
-/* Either the original comes back, or a source that transposes when it is read. */
+/* Swaps the last two dimensions. If `t` is a transposed tensor, the original comes back; otherwise the result
+ * has a source that transposes when it is read. */
 bool tensor_transposed(Arena *a, TransposeCache *cache, const Tensor *t, Tensor *out, Error *e) {
     const Transposed *before = transposed_before(t);
     *out = *t;
@@ -298,6 +313,7 @@ bool tensor_transposed(Arena *a, TransposeCache *cache, const Tensor *t, Tensor 
         /* Transposing alone has raised the status, and is undone; other values stay other values. */
         if (t->status < TENSOR_CHANGED) out->status = inner->status;
     } else {
+        /* Elements of block types have no address of their own. */
         if (dtype_info(t->dtype)->block_elems != 1)
             return error_set(e, ERR_INPUT, "tensor '%s': a matrix of %s cannot be transposed", t->name,
                              dtype_info(t->dtype)->name);
@@ -306,6 +322,7 @@ bool tensor_transposed(Arena *a, TransposeCache *cache, const Tensor *t, Tensor 
         *out = tensor_over_read(a, t, t->shape[t->rank - 2], read_transposed, transposed);
         tensor_raise_status(out, TENSOR_PERMUTED);
     }
+    /* The new shape; what was a column is a row now. */
     out->shape[t->rank - 2] = t->row_elems;
     out->shape[t->rank - 1] = t->shape[t->rank - 2];
     out->n_rows = t->n_rows / t->shape[t->rank - 2] * t->row_elems;
