@@ -1,8 +1,8 @@
-/* Plain element types: see formats/floats.h.
- *
- * The conversions of half-precision floats use only integer arithmetic and one float addition, which rounds
- * or normalises in the way that is needed. They give the same bits as the conversion instructions of
- * processors that have them, on each processor, and loops over them vectorise. */
+/* Conversions of plain element types to and from fp32: see formats/floats.h. dtype.c has them in its table,
+ * and quants_*.c use the half-precision ones for scales.  The conversions of half-precision floats use only
+ * integer arithmetic and one float addition, which rounds or normalises in the way that is needed. They give
+ * the same bits as the conversion instructions of processors that have them, on each processor, and loops
+ * over them vectorise. */
 #include "formats/floats.h"
 
 #include <string.h>
@@ -60,6 +60,7 @@ uint16_t f32_to_f16(float f) {
     return value_half(f);
 }
 
+/* bfloat16 is the upper half of a float. */
 float bf16_to_f32(uint16_t h) {
     uint32_t bits = (uint32_t)h << 16;
     float f;
@@ -76,6 +77,7 @@ uint16_t f32_to_bf16(float f) {
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+/* Already in the right form. */
 void f32_decode(const void *src, uint64_t n, float *dst) {
     memcpy(dst, src, n * sizeof *dst);
 }
@@ -84,8 +86,8 @@ void f32_encode(const float *src, uint64_t n, void *dst) {
     memcpy(dst, src, n * sizeof *src);
 }
 
-/* Defines a decoder that reads elements of `type` as `x` and stores `value`. A macro, because the functions
- * differ in a type. */
+/* Defines a decoder that reads elements of `type` as `x` and stores `value`. It is a macro because the
+ * functions differ in a type. Integers and doubles are rounded to the nearest float. */
 #define PLAIN_DECODE(name, type, value)                                                                      \
     void name(const void *src, uint64_t n, float *dst) {                                                     \
         for (uint64_t i = 0; i < n; i++) {                                                                   \
@@ -125,8 +127,8 @@ void bf16_encode(const float *src, uint64_t n, void *dst) {
     }
 }
 
-/* OCP 8-bit floats (OFP8 specification 1.0). E4M3: bias 7, no infinity; exponent and mantissa of all ones are
- * NaN. E5M2 needs no function: it is the upper half of a binary16. */
+/* The value of an OCP 8-bit float (OFP8 specification 1.0). E4M3: bias 7, no infinity; exponent and mantissa
+ * of all ones are NaN. E5M2 needs no function: it is the upper half of a binary16. */
 static float e4m3_value(uint8_t x) {
     int exponent = x >> 3 & 15, mantissa = x & 7;
     float sign = x & 0x80 ? -1.0f : 1.0f;
@@ -135,8 +137,8 @@ static float e4m3_value(uint8_t x) {
     return sign * __builtin_ldexpf(m, (exponent ? exponent : 1) - 7);
 }
 
-/* The FNUZ variants of AMD and Graphcore: the bias is larger by 1, there is no negative zero, and its code is
- * the only NaN. */
+/* The value of a FNUZ variant (AMD, Graphcore): the bias is larger by 1, there is no negative zero, and its
+ * code is the only NaN. */
 static float fnuz_value(uint8_t x, int mantissa_bits, int bias) {
     int exponent = (x & 0x7f) >> mantissa_bits, mantissa = x & ((1 << mantissa_bits) - 1);
     if (x == 0x80) return __builtin_nanf("");
@@ -144,7 +146,7 @@ static float fnuz_value(uint8_t x, int mantissa_bits, int bias) {
     return (x & 0x80 ? -1.0f : 1.0f) * __builtin_ldexpf(m, (exponent ? exponent : 1) - bias);
 }
 
-/* The scale of the OCP MX formats: a power of two with bias 127; 255 is NaN. */
+/* The value of an E8M0 scale of the OCP MX formats: a power of two with bias 127; 255 is NaN. */
 static float e8m0_value(uint8_t x) {
     return x == 255 ? __builtin_nanf("") : __builtin_ldexpf(1, x - 127);
 }

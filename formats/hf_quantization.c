@@ -1,12 +1,14 @@
-/* Quantized Hugging Face weights as ordinary tensors: see formats/hf_quantization.h. Both kinds have a source
- * whose `read` function reads the rows of the two original tensors and combines them. */
+/* Quantized Hugging Face weights as ordinary tensors: see formats/hf_quantization.h. surgery finds the pairs
+ * of tensors (weight and scale, blocks and scales) and replaces each pair by the tensor that is made here.
+ * Both kinds have a source whose `read` function reads the rows of the two original tensors and combines
+ * them, so nothing is dequantized before it is needed. */
 #include "formats/hf_quantization.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* A tensor with rank, shape and rows of `shape` whose storage, of type `stored`, is what the source `s`
- * computes. */
+/* Makes a tensor with rank, shape and rows of `shape`. Its storage, of type `stored`, is what the source `s`
+ * computes; its view has the type `as`. */
 static Tensor over_source(Arena *a, const ByteSource *s, const char *name, DType stored, DType as,
                           const Tensor *shape) {
     Tensor t = *shape;
@@ -20,6 +22,7 @@ static Tensor over_source(Arena *a, const ByteSource *s, const char *name, DType
     return t;
 }
 
+/* Reports that the shapes of a pair do not belong together; always false. */
 static bool misfit(const Tensor *t, const Tensor *of, Error *e) {
     char shape[SHAPE_TEXT];
     shape_text(t->rank, t->shape, shape);
@@ -106,6 +109,7 @@ static bool fit_blocks(Scaled *x, const Tensor *scale, uint64_t block_rows, uint
            x->factor_cols == blocks_in(columns, x->block_cols);
 }
 
+/* The factors are decoded at once, because they are few: one for each block of the weight. */
 bool hf_dequantized(Arena *a, const Tensor *weight, const Tensor *scale, uint64_t block_rows,
                     uint64_t block_cols, DType as, Tensor *out, Error *e) {
     Scaled *x = arena_alloc(a, sizeof *x);
@@ -130,6 +134,8 @@ bool hf_dequantized(Arena *a, const Tensor *weight, const Tensor *scale, uint64_
  * codes. */
 enum { MX_VALUES = 32, MX_CODES = MX_VALUES / 2, MX_BLOCK = 1 + MX_CODES };
 
+/* The context of an MXFP4 tensor's source: `blocks` is [..., n_blocks, 16] with two codes in each byte,
+ * `scales` is [..., n_blocks], one E8M0 byte for each block. */
 typedef struct Mxfp4 {
     ByteSource source;
     Tensor blocks, scales;
@@ -165,6 +171,8 @@ static bool read_mxfp4(const ByteSource *s, uint64_t offset, size_t n, void *out
     return ok;
 }
 
+/* The result has the shape of `scales` with 32 elements for each of its last dimension, in ggml's type MXFP4,
+ * whose bytes are a rearrangement of the original ones; so no value changes. */
 bool hf_mxfp4_tensor(Arena *a, const char *name, const Tensor *blocks, const Tensor *scales, Tensor *out,
                      Error *e) {
     uint32_t rank = scales->rank;

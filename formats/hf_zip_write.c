@@ -1,9 +1,8 @@
-/* Writes a Hugging Face folder as one zip: see formats/hf_zip_write.h.
- *
- * libzip asks for the bytes of each entry through one callback (entry_command) and hands over the bytes of
- * the zip through another (file_command), so only one piece is ever in memory. It writes the entries in the
- * order in which they were added, which is why the manifest, the last one, sees all hashes. The format is
- * described in PKWARE's APPNOTE.TXT. */
+/* Writes a Hugging Face folder as one zip: see formats/hf_zip_write.h. hf_write.c calls it with the list of
+ * files from hf_files.c.  libzip asks for the bytes of each entry through one callback (entry_command) and
+ * hands over the bytes of the zip through another (file_command), so only one piece is ever in memory. It
+ * writes the entries in the order in which they were added, so that the hashes of all tensors are known when
+ * the manifest, the last entry, is read. The format is described in PKWARE's APPNOTE.TXT. */
 #include "formats/hf_zip_write.h"
 
 #include <errno.h>
@@ -62,7 +61,8 @@ static bool renew_manifest(Entry *x) {
                      (unsigned long long)x->size, x->manifest.size);
 }
 
-/* libzip opens an entry when it is about to read it. */
+/* Called when libzip opens an entry, just before it reads it: the first piece is the file's bytes, or the
+ * manifest's text. */
 static bool begin_entry(Entry *x) {
     x->piece = x->file->bytes;
     x->left = x->file->n_bytes;
@@ -94,7 +94,7 @@ static bool next_piece(Entry *x) {
     return true;
 }
 
-/* Copies up to `n` bytes of the entry to libzip. */
+/* Copies up to `n` bytes of the entry to libzip; 0 at its end, -1 after a failure. */
 static zip_int64_t read_entry(Entry *x, uint8_t *out, zip_uint64_t n) {
     zip_uint64_t given = 0;
     while (given < n) {
@@ -141,6 +141,8 @@ static zip_int64_t entry_command(void *context, void *data, zip_uint64_t n, zip_
 
 /* ---- the file: libzip writes ---- */
 
+/* Turns the success of a stdio function into libzip's result, 0 or -1, and sets the message from errno unless
+ * there is one already. */
 static zip_int64_t stdio_result(ZipWrite *w, bool ok) {
     if (ok) return 0;
     if (w->e->code == ERR_NONE)
@@ -148,7 +150,8 @@ static zip_int64_t stdio_result(ZipWrite *w, bool ok) {
     return failed(w);
 }
 
-/* libzip seeks back to fill in sizes and checksums of a local header once they are known. */
+/* Moves the write position. libzip seeks back to fill in sizes and checksums of a local header once they are
+ * known. */
 static zip_int64_t seek_file(ZipWrite *w, void *data, zip_uint64_t n) {
     zip_source_args_seek_t *to = ZIP_SOURCE_GET_ARGS(zip_source_args_seek_t, data, n, &w->error);
     return to ? stdio_result(w, fseeko(w->out, to->offset, to->whence) == 0) : -1;
@@ -203,7 +206,8 @@ static uint64_t padding_for(uint64_t at) {
     return n && n < 6 ? n + ALIGNMENT : n;
 }
 
-/* The content of the field is the alignment as u16 and zeros; libzip writes its 4 bytes of header. */
+/* Adds the extra field of `n` bytes, with its header of 4, to entry `i`: the alignment as u16, then zeros.
+ * libzip writes the header. */
 static bool add_padding(zip_t *z, zip_uint64_t i, uint64_t n) {
     uint8_t field[2 * ALIGNMENT] = {ALIGNMENT};
     return !n || zip_file_extra_field_set(z, i, PADDING, ZIP_EXTRA_FIELD_NEW, field, (zip_uint16_t)(n - 4),
@@ -216,6 +220,8 @@ static bool add_entry(zip_t *z, Entry *x, uint64_t *at) {
     uint64_t header = header_bytes(x->file, x->size);
     uint64_t padding = x->file->n_tensors ? padding_for(*at + header) : 0;
     *at += header + padding + x->size;
+    /* The entry is stored without compression, and its date is a constant, so that equal models give equal
+     * zips. */
     zip_source_t *source = zip_source_function(z, entry_command, x);
     zip_int64_t i = source ? zip_file_add(z, x->file->name, source, ZIP_FL_ENC_UTF_8) : -1;
     if (i < 0) {

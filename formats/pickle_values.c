@@ -1,5 +1,6 @@
-/* The names that a state dict's pickle may import, and what is made of them: see formats/pickle_values.h. The
- * rebuild functions are those of torch/_utils.py, the persistent ids those of torch/serialization.py
+/* The names that a state dict's pickle may import, and what is made of them: see formats/pickle_values.h.
+ * unpickle.c asks here whenever a pickle imports, calls or names a storage; nothing of Python is ever run.
+ * The rebuild functions are those of torch/_utils.py, the persistent ids those of torch/serialization.py
  * (persistent_id in _save). */
 #include "formats/pickle_values.h"
 
@@ -20,6 +21,8 @@ typedef enum Role {
     ROLE_OPAQUE,          /* any arguments; the result has no part in the content of a state dict */
 } Role;
 
+/* An importable name. Functions have the range of their number of arguments; names that are not called have 0
+ * and 0. */
 typedef struct PickleGlobal {
     const char *module, *name;
     Role role;
@@ -73,6 +76,8 @@ static const PickleGlobal globals[] = {
     {"torch", "float8_e5m2fnuz", ROLE_DTYPE, DTYPE_F8_E5M2FNUZ, 0, 0},
 };
 
+/* Names that people run into when they saved something else than a state dict, with advice. A NULL `name`
+ * stands for everything in the module. */
 static const struct {
     const char *module, *name, *why;
 } known_refusals[] = {
@@ -83,6 +88,7 @@ static const struct {
     {"transformers", NULL, "a whole model or its training arguments; save model.state_dict() instead"},
 };
 
+/* For messages, in the order of PickleKind. */
 const char *pickle_kind_name(PickleKind k) {
     static const char *const names[] = {"None",
                                         "a truth value",
@@ -131,7 +137,8 @@ static void printable(char *out, size_t size, const char *text, uint32_t n) {
     out[k] = 0;
 }
 
-/* An unknown name that people run into is refused with advice; any other one by name. */
+/* Looks up a name; NULL with the reason in `why` if it is not in the table. A refused name that people run
+ * into gets advice, any other one is just named. */
 const PickleGlobal *pickle_global(const char *module, uint32_t n_module, const char *name, uint32_t n_name,
                                   char *why, size_t why_size) {
     for (size_t i = 0; i < sizeof globals / sizeof *globals; i++)
@@ -151,11 +158,13 @@ const PickleGlobal *pickle_global(const char *module, uint32_t n_module, const c
 
 /* ---- storages ---- */
 
+/* True for an integer from 0 on, as sizes and offsets have to be. */
 static bool is_count(const PickleValue *v) {
     return v->kind == PICKLE_INT && v->integer >= 0;
 }
 
-/* The location ("cpu", "cuda:0") is ignored: the bytes are the same. */
+/* Reads a persistent id, ('storage', type, key, location, elements); NULL with the reason in `why` if it is
+ * anything else. The location ("cpu", "cuda:0") is ignored, because the bytes are the same. */
 const PickleStorage *pickle_storage(Arena *a, const PickleValue *id, char *why, size_t why_size) {
     if (id->kind != PICKLE_TUPLE || id->n != 5 || id->items[0]->kind != PICKLE_STRING ||
         !equals(id->items[0]->text, id->items[0]->n, "storage") || id->items[1]->kind != PICKLE_GLOBAL ||
@@ -165,6 +174,7 @@ const PickleStorage *pickle_storage(Arena *a, const PickleValue *id, char *why, 
     const PickleGlobal *type = id->items[1]->global;
     if (type->role != ROLE_STORAGE && type->role != ROLE_UNTYPED_STORAGE)
         return because(why, why_size, "'%s.%s' is not a type of storage", type->module, type->name);
+    /* The key becomes part of the name of a zip entry. */
     const PickleValue *key = id->items[2];
     if (key->n > 255 || memchr(key->text, 0, key->n))
         return because(why, why_size, "a storage key of %u bytes (at most 255) or with a zero byte in it",
@@ -173,6 +183,7 @@ const PickleStorage *pickle_storage(Arena *a, const PickleValue *id, char *why, 
     s->key = arena_strndup(a, key->text, key->n);
     s->typed = type->role == ROLE_STORAGE;
     s->dtype = type->dtype;
+    /* The pickle has the number of elements; an untyped storage counts in bytes. */
     s->size = (uint64_t)id->items[4]->integer;
     if (s->typed && !dtype_bytes(s->dtype, s->size, &s->size))
         return because(why, why_size, "the size of storage '%s' does not fit in 64 bits", s->key);
@@ -213,8 +224,8 @@ static bool check_extent(const PickleTensor *t, char *why, size_t why_size) {
     return true;
 }
 
-/* The metadata of _rebuild_tensor_v2 and v3 holds {"conj": True} or {"neg": True} for a view whose values are
- * not the ones in the storage. */
+/* True if the values of a tensor are not the ones in the storage: the metadata of _rebuild_tensor_v2 and v3
+ * holds {"conj": True} or {"neg": True} for such views. */
 static bool has_lazy_bits(const PickleValue *metadata) {
     if (metadata->kind != PICKLE_DICT) return false;
     for (uint32_t i = 1; i < metadata->n; i += 2)
@@ -222,8 +233,9 @@ static bool has_lazy_bits(const PickleValue *metadata) {
     return false;
 }
 
-/* The result of a rebuild function: x[0] storage, x[1] offset, x[2] shape, x[3] strides, x[6] the dtype in
- * v3, and the metadata last if there is any. requires_grad and hooks are ignored. */
+/* Makes the result of a rebuild function from its arguments x: x[0] storage, x[1] offset, x[2] shape, x[3]
+ * strides, x[6] the dtype in v3, and the metadata last if there is any. requires_grad and hooks are ignored.
+ * `blank` becomes the result; NULL with the reason in `why`. */
 static PickleValue *build_tensor(Arena *a, const PickleGlobal *f, const PickleValue *arguments,
                                  PickleValue *blank, char *why, size_t why_size) {
     PickleValue *const *x = arguments->items;
@@ -258,7 +270,8 @@ static PickleValue *build_tensor(Arena *a, const PickleGlobal *f, const PickleVa
     return blank;
 }
 
-/* A Parameter is its tensor and a Size is its tuple. */
+/* Makes the result of calling `f`. A Parameter is its tensor and a Size is its tuple; an OrderedDict starts
+ * empty, and SETITEMS fills it later. `blank` is a value that may be used for the result. */
 PickleValue *pickle_build(Arena *a, const PickleGlobal *f, const PickleValue *arguments, PickleValue *blank,
                           char *why, size_t why_size) {
     if (f->role == ROLE_STORAGE || f->role == ROLE_UNTYPED_STORAGE || f->role == ROLE_DTYPE)

@@ -12,6 +12,7 @@
 
 enum { SUPER = 256 };
 
+/* Numbers in a block are little-endian and need not be aligned. */
 static uint16_t load_u16(const uint8_t *p) {
     uint16_t v;
     memcpy(&v, p, sizeof v);
@@ -36,14 +37,14 @@ static void nibbles(const uint8_t *q, int n, const int8_t values[16], float scal
         dst[i] = scale * (float)values[i < n / 2 ? q[i] & 15 : q[i - n / 2] >> 4];
 }
 
-/* 18 bytes for 32 elements: d, 16 bytes of codes. */
+/* IQ4_NL, 18 bytes for 32 elements: d, 16 bytes of codes. */
 void iq4_nl_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= 32, p += 18, dst += 32)
         nibbles(p + 2, 32, iq4_values, load_f16(p), dst);
 }
 
-/* 136 bytes for 256 elements: d; the upper 2 bits of 8 scale codes in 2 bytes; their lower 4 bits in 4 bytes;
- * 128 bytes of codes. Scale codes have an offset of 32. */
+/* IQ4_XS, 136 bytes for 256 elements: d; the upper 2 bits of 8 scale codes in 2 bytes; their lower 4 bits in
+ * 4 bytes; 128 bytes of codes. A sub-block of 32 elements has the scale d * (code - 32). */
 void iq4_xs_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 136)
         for (int sub = 0; sub < 8; sub++, dst += 32) {
@@ -61,7 +62,7 @@ static float half_e8m0(uint8_t e) {
     return f;
 }
 
-/* 17 bytes for 32 elements: an E8M0 scale, 16 bytes of codes. */
+/* MXFP4, 17 bytes for 32 elements: an E8M0 scale, 16 bytes of codes (OCP Microscaling Formats 1.0). */
 void mxfp4_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= 32, p += 17, dst += 32)
         nibbles(p + 1, 32, fp4_values, half_e8m0(p[0]), dst);
@@ -76,7 +77,7 @@ static float half_ue4m3(uint8_t x) {
     return __builtin_ldexpf(m, (exponent ? exponent : 1) - 7) * 0.5f;
 }
 
-/* 36 bytes for 64 elements: 4 scales, one for each sub-block of 16; then 8 bytes of codes for each
+/* NVFP4, 36 bytes for 64 elements: 4 scales, one for each sub-block of 16; then 8 bytes of codes for each
  * sub-block. */
 void nvfp4_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= 64, p += 36)
@@ -94,8 +95,8 @@ static float trit(uint8_t byte, int i) {
     return (float)(((uint8_t)(byte * powers[i]) * 3 >> 8) - 1);
 }
 
-/* 54 bytes for 256 elements: 32 and 16 bytes with five digits each, 4 bytes with four digits each, d. The
- * elements are ordered by bytes within a digit. */
+/* TQ1_0, 54 bytes for 256 elements: 32 and 16 bytes with five digits each, 4 bytes with four digits each, d.
+ * Within a run of bytes come the first digits of all bytes, then the second ones, and so on. */
 void tq1_0_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 54) {
         float d = load_f16(p + 52);
@@ -107,7 +108,8 @@ void tq1_0_decode(const void *src, uint64_t n, float *dst) {
     }
 }
 
-/* 66 bytes for 256 elements: 64 bytes with four 2-bit levels each, d. Level 1 stands for 0. */
+/* TQ2_0, 66 bytes for 256 elements: 64 bytes with four 2-bit levels each, d. Level 1 stands for 0. Each 32
+ * bytes hold 128 elements: byte i has elements i, i + 32, i + 64 and i + 96. */
 void tq2_0_decode(const void *src, uint64_t n, float *dst) {
     for (const uint8_t *p = src; n; n -= SUPER, p += 66) {
         float d = load_f16(p + 64);

@@ -1,6 +1,8 @@
-/* Decoders of ggml's super-blocks of 256 elements: see formats/quants_k.h. The layouts are block_q2_K to
- * block_q6_K of ggml-common.h, the arithmetic is dequantize_row_q2_K and so on of ggml-quants.c. Below, `sub`
- * counts sub-blocks, and d and dmin are the half-precision factors of a super-block. */
+/* Decoders of ggml's super-blocks of 256 elements: see formats/quants_k.h; the encoders are in
+ * quants_encode.c, and dtype.c has both in its table. The layouts are block_q2_K to block_q6_K of
+ * ggml-common.h, the arithmetic is dequantize_row_q2_K and so on of ggml-quants.c. Below, `sub` counts
+ * sub-blocks, and d and dmin are the half-precision factors of a super-block. Every function takes `n`
+ * elements, a multiple of 256. */
 #include "formats/quants_k.h"
 
 #include <string.h>

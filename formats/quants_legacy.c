@@ -1,7 +1,9 @@
-/* ggml's blocks of 32 elements: see formats/quants_legacy.h. The layouts are block_q4_0 to block_q8_0 of
- * ggml-common.h, the arithmetic is that of quantize_row_q4_0_ref and dequantize_row_q4_0 and so on of
- * ggml-quants.c. d is the half-precision scale, m the half-precision minimum. In all types with 4 or 5 bits,
- * byte i holds the lower 4 bits of element i in its low and of element i + 16 in its high half. */
+/* Decoders and encoders of ggml's blocks of 32 elements: see formats/quants_legacy.h; dtype.c has them in its
+ * table. The layouts are block_q4_0 to block_q8_0 of ggml-common.h, the arithmetic is that of
+ * quantize_row_q4_0_ref, dequantize_row_q4_0 and so on of ggml-quants.c, so that the bytes are equal. d is
+ * the half-precision scale, m the half-precision minimum. In all types with 4 or 5 bits, byte i holds the
+ * lower 4 bits of element i in its low and of element i + 16 in its high half. Every function takes `n`
+ * elements, a multiple of 32. */
 #include "formats/quants_legacy.h"
 
 #include <math.h>
@@ -79,6 +81,7 @@ static int to_int(float x, int low, int high) {
     return v < low ? low : v > high ? high : v;
 }
 
+/* The smallest and the largest of the 32 values of a block. */
 static void range_of(const float *x, float *low, float *high) {
     *low = *high = x[0];
     for (int i = 1; i < BLOCK; i++) {
@@ -102,7 +105,8 @@ void q4_0_encode(const float *src, uint64_t n, void *dst) {
     }
 }
 
-/* The smallest value gets level 0, the largest level 15. */
+/* d and m map the smallest value to level 0 and the largest to level 15. Levels are computed with the
+ * unrounded d, as in ggml. */
 void q4_1_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 20, src += BLOCK) {
         float low, high;
@@ -128,7 +132,8 @@ static void pack_five(const int *levels, uint8_t *p) {
         p[4 + i] = (uint8_t)((levels[i] & 15) | (levels[i + HALF] & 15) << 4);
 }
 
-/* The value of largest magnitude gets the level -16; see q4_0_encode. */
+/* The value of largest magnitude gets the level -16, whatever its sign, because there is no level 16; d has
+ * the opposite sign. */
 void q5_0_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 22, src += BLOCK) {
         float extreme = extreme_of(src, BLOCK);
@@ -141,7 +146,7 @@ void q5_0_encode(const float *src, uint64_t n, void *dst) {
     }
 }
 
-/* The smallest value gets level 0, the largest level 31. */
+/* d and m map the smallest value to level 0 and the largest to level 31. */
 void q5_1_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 24, src += BLOCK) {
         float low, high;
@@ -156,7 +161,8 @@ void q5_1_encode(const float *src, uint64_t n, void *dst) {
     }
 }
 
-/* The largest magnitude gets the level 127 or -127; -128 is not used. */
+/* d maps the largest magnitude to level 127 or -127; -128 is not used. Levels are rounded half away from
+ * zero. */
 void q8_0_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 34, src += BLOCK) {
         float peak = 0;

@@ -1,5 +1,6 @@
-/* Reads tokenizer.model: see formats/sentencepiece.h. The first part reads protobuf's wire format
- * (protobuf.dev, "Encoding"); the second part the messages of sentencepiece_model.proto, whose field numbers
+/* Reads tokenizer.model: see formats/sentencepiece.h. surgery/tokenizer/ makes a tokenizer of the result. The
+ * first part of this file reads protobuf's wire format (protobuf.dev, "Encoding"), so that no protobuf
+ * library is needed; the second part reads the messages of sentencepiece_model.proto, whose field numbers
  * appear below. */
 #include "formats/sentencepiece.h"
 
@@ -25,6 +26,7 @@ typedef struct Message {
     Error *e;
 } Message;
 
+/* A field of a message. Which of `value` and `bytes` is set depends on the wire type. */
 typedef struct Field {
     uint32_t number;
     Wire wire;
@@ -34,12 +36,13 @@ typedef struct Field {
     const uint8_t *at; /* where the field begins, for messages */
 } Field;
 
+/* Reports an error at `at`; always false. */
 static bool refuse(const Message *m, const uint8_t *at, const char *what) {
     return error_set(m->e, ERR_INPUT, "%s: offset %zu: %s", m->where, (size_t)(at - m->start), what);
 }
 
-/* A varint has 7 bits in each byte, lowest first; the eighth bit says that another byte follows. 64 bits take
- * at most 10 bytes, the last of which may only be 0 or 1. */
+/* Reads a varint: 7 bits in each byte, lowest first; the eighth bit says that another byte follows. 64 bits
+ * take at most 10 bytes, the last of which may only be 0 or 1. */
 static bool read_varint(Message *m, uint64_t *out) {
     const uint8_t *from = m->at;
     uint64_t v = 0;
@@ -56,7 +59,7 @@ static bool read_varint(Message *m, uint64_t *out) {
     return refuse(m, from, "a number of more than 64 bits");
 }
 
-/* Reads a little-endian number of `size` bytes. */
+/* Reads a little-endian number of `size` bytes, 4 or 8, into f->value. */
 static bool read_fixed(Message *m, Field *f, size_t size) {
     if ((size_t)(m->end - m->at) < size) return refuse(m, f->at, "a field is cut off");
     f->value = 0;
@@ -66,7 +69,7 @@ static bool read_fixed(Message *m, Field *f, size_t size) {
     return true;
 }
 
-/* Reads the length of a field and steps over its bytes. */
+/* Reads the length of a field, notes its bytes and steps over them. */
 static bool read_bytes(Message *m, Field *f) {
     uint64_t size;
     if (!read_varint(m, &size)) return false;
@@ -88,6 +91,7 @@ static bool next_field(Message *m, Field *f) {
     *f = (Field){.at = m->at};
     if (!read_varint(m, &key)) return false;
     if (key >> 3 == 0 || key >> 3 > 0x1fffffff) return refuse(m, f->at, "an invalid protobuf field number");
+    /* A key is the field's number times 8 plus its wire type. */
     f->number = (uint32_t)(key >> 3);
     f->wire = (Wire)(key & 7);
     switch (f->wire) {
@@ -105,14 +109,15 @@ static bool next_field(Message *m, Field *f) {
     }
 }
 
-/* A field of a known number has to have the wire type of its definition. */
+/* Checks that a field of a known number has the wire type of its definition; `name` is for the message. */
 static bool expect(const Message *m, const Field *f, Wire wire, const char *name) {
     return f->wire == wire ||
            error_set(m->e, ERR_INPUT, "%s: offset %zu: %s has wire type %u, expected %u", m->where,
                      (size_t)(f->at - m->start), name, (unsigned)f->wire, (unsigned)wire);
 }
 
-/* The message that is the content of a field. */
+/* The message that is the content of a field; offsets in its errors still count from the start of the file.
+ */
 static Message inside(const Message *m, const Field *f) {
     return (Message){m->start, f->bytes, f->bytes + f->size, m->where, m->e};
 }
@@ -124,8 +129,9 @@ static bool is_text(const uint8_t *p, size_t n) {
     return n > 0 && text_is_utf8(p, n) && !memchr(p, 0, n);
 }
 
-/* ModelProto.SentencePiece: 1 piece, 2 score, 3 type. The text is required; the other fields have
- * defaults. */
+/* Reads one piece (ModelProto.SentencePiece: 1 piece, 2 score, 3 type) and appends it to m->pieces, whose
+ * allocated size is `*capacity`. The text is required; the other fields have defaults. A text beyond
+ * MAX_PIECE bytes is treated as missing. */
 static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, const Field *field) {
     enum { MAX_PIECE = 1 << 16 };
     Message in = inside(file, field);
@@ -157,6 +163,7 @@ static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, 
     if (!isfinite(p.score))
         return error_set(in.e, ERR_INPUT, "%s: offset %zu: the score of piece %zu is not a finite number",
                          in.where, (size_t)(field->at - in.start), m->n);
+    /* Append. */
     if (m->n == *capacity) {
         *capacity = 2 * *capacity + 1024;
         m->pieces = xrealloc(m->pieces, *capacity * sizeof *m->pieces);
@@ -165,8 +172,9 @@ static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, 
     return true;
 }
 
-/* TrainerSpec: 3 model_type, 24 treat_whitespace_as_suffix, 35 byte_fallback, 40 to 43 unk_id, bos_id, eos_id
- * and pad_id. Negative ids arrive as large numbers and mean that there is no such token. */
+/* Reads the settings of training that matter for tokenization (TrainerSpec: 3 model_type, 24
+ * treat_whitespace_as_suffix, 35 byte_fallback, 40 to 43 unk_id, bos_id, eos_id and pad_id). Negative ids
+ * arrive as large numbers and mean that there is no such token. */
 static bool read_trainer(SentencePiece *m, const Message *file, const Field *field) {
     Message in = inside(file, field);
     struct {
@@ -190,8 +198,8 @@ static bool read_trainer(SentencePiece *m, const Message *file, const Field *fie
     return !in.e->code;
 }
 
-/* NormalizerSpec: 2 precompiled_charsmap, 3 add_dummy_prefix, 4 remove_extra_whitespaces, 5
- * escape_whitespaces. */
+/* Reads how text is normalized (NormalizerSpec: 2 precompiled_charsmap, 3 add_dummy_prefix, 4
+ * remove_extra_whitespaces, 5 escape_whitespaces). */
 static bool read_normalizer(SentencePiece *m, const Message *file, const Field *field) {
     Message in = inside(file, field);
     struct {
@@ -214,8 +222,8 @@ static bool read_normalizer(SentencePiece *m, const Message *file, const Field *
     return !in.e->code;
 }
 
-/* A denormalizer changes text after decoding. None of the supported models has one, so its presence is only
- * recorded. */
+/* Records whether there is a denormalizer, which changes text after decoding (field 2, precompiled_charsmap).
+ * None of the supported models has one. */
 static bool read_denormalizer(SentencePiece *m, const Message *file, const Field *field) {
     Message in = inside(file, field);
     Field f;
@@ -224,8 +232,8 @@ static bool read_denormalizer(SentencePiece *m, const Message *file, const Field
     return !in.e->code;
 }
 
-/* ModelProto: 1 pieces, 2 trainer_spec, 3 normalizer_spec, 5 denormalizer_spec. Field 4 is self_test_data.
- * Ids of special tokens beyond the pieces are treated as absent. */
+/* Reads the whole file (ModelProto: 1 pieces, 2 trainer_spec, 3 normalizer_spec, 5 denormalizer_spec). Field
+ * 4 is self_test_data. Ids of special tokens beyond the pieces are treated as absent. */
 static bool read_model(SentencePiece *m, Message *file) {
     size_t capacity = 0;
     Field f;
@@ -247,8 +255,8 @@ static bool read_model(SentencePiece *m, Message *file) {
     return true;
 }
 
-/* The defaults are those of the proto file. next_field signals the end and an error in the same way, so an
- * Error of our own is needed even if the caller passes NULL. */
+/* Sets the defaults of the proto file, then reads. next_field signals the end and an error in the same way,
+ * so an Error of our own is needed even if the caller passes NULL. */
 bool sentencepiece_read(SentencePiece *m, const uint8_t *bytes, size_t n, const char *where, Error *e) {
     Error own = {0};
     *m = (SentencePiece){.model = PIECES_UNIGRAM,

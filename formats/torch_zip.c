@@ -1,6 +1,6 @@
 /* Reads PyTorch's zip form: see formats/torch_zip.h. The steps: find the folder NAME, run the pickle
- * NAME/data.pkl (unpickle.c), find the state dict in its result, and add each tensor of it, whose bytes are
- * the zip entry of its storage. */
+ * NAME/data.pkl (unpickle.c), find the state dict in its result, and add each of its tensors, whose bytes are
+ * the zip entry of its storage. zip_map.c gives access to the entries. */
 #include "formats/torch_zip.h"
 
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 
 enum { MAX_NAME = 4096 }; /* bytes of a tensor's name */
 
+/* The file that is being read. */
 typedef struct TorchZip {
     Checkpoint *c;
     ZipMap *zip;
@@ -36,9 +37,10 @@ typedef struct Strided {
     uint32_t item;       /* bytes of an element */
 } Strided;
 
-/* Gathers elements in row-major order. `index` counts like an odometer: the last dimension runs fastest, and
- * where a dimension overflows, the position goes back by its whole extent and the next slower dimension
- * advances. Readers ask for whole rows, so offset and n are multiples of an element. */
+/* ByteSource.read of a strided tensor: gathers elements in row-major order. `index` holds the position in
+ * each dimension: the last dimension runs fastest; where a dimension overflows, the position goes back by its
+ * whole extent and the next slower dimension advances. Readers ask for whole rows, so offset and n are
+ * multiples of an element. */
 static bool read_strided(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e) {
     const Strided *v = s->context;
     const PickleTensor *t = &v->tensor;
@@ -49,6 +51,7 @@ static bool read_strided(const ByteSource *s, uint64_t offset, size_t n, void *o
         index[d] = rest % t->shape[d];
         at += index[d] * t->stride[d];
     }
+    /* Copy an element and step to the next one. */
     for (size_t i = 0; i < n; i += v->item) {
         memcpy((uint8_t *)out + i, v->entry->bytes + at * v->item, v->item);
         for (uint32_t d = t->rank; d-- > 0;) {
@@ -70,6 +73,7 @@ static bool is_contiguous(const PickleTensor *t) {
     return true;
 }
 
+/* Makes the source of a tensor that is not contiguous; `bytes` is its size in row-major order. */
 static const ByteSource *strided_source(TorchZip *z, const PickleTensor *t, ZipEntry *x, uint64_t bytes) {
     Strided *v = arena_alloc(&z->c->arena, sizeof *v);
     v->source = (ByteSource){.path = z->path, .size = bytes, .read = read_strided, .context = v};
@@ -203,6 +207,7 @@ static bool is_pickle(const char *name) {
 
 /* Finds the one NAME/data.pkl. A TorchScript program has a NAME/constants.pkl too and needs an
  * interpreter. */
+/* z->prefix becomes "NAME/". */
 static bool find_prefix(TorchZip *z) {
     for (uint64_t i = 0; i < zip_map_count(z->zip); i++) {
         const char *name = zip_map_name(z->zip, i);
@@ -220,8 +225,8 @@ static bool find_prefix(TorchZip *z) {
            error_set(z->e, ERR_INPUT, "%s: a TorchScript program; save its state_dict() instead", z->path);
 }
 
-/* PyTorch writes NAME/byteorder since version 2.1; before, all files were written in the byte order of the
- * machine, in practice little-endian. */
+/* Refuses big-endian files. PyTorch writes NAME/byteorder since version 2.1; before that, files were written
+ * in the byte order of the machine, in practice little-endian. */
 static bool check_byte_order(TorchZip *z) {
     const char *name = arena_printf(&z->c->arena, "%sbyteorder", z->prefix);
     if (!zip_map_has(z->zip, name)) return true; /* written before PyTorch 2.1 */
@@ -231,7 +236,8 @@ static bool check_byte_order(TorchZip *z) {
            error_set(z->e, ERR_INPUT, "%s: %.300s: the byte order is not 'little'", z->path, x->name);
 }
 
-/* The values of the pickle are needed only until the tensors are added, so they have their own arena. */
+/* Reads the file from pickle to tensors. The values of the pickle are needed only until the tensors are
+ * added, so they have their own arena. */
 static bool read_state_dict(TorchZip *z) {
     if (!find_prefix(z) || !check_byte_order(z)) return false;
     ZipEntry *pickle = open_entry(z, "data.pkl");
@@ -245,6 +251,7 @@ static bool read_state_dict(TorchZip *z) {
     return ok;
 }
 
+/* The ZipMap may be closed afterwards; entries belong to `c`. */
 bool torch_zip_parse(Checkpoint *c, ZipMap *zip, Error *e) {
     TorchZip z = {.c = c, .zip = zip, .path = zip_map_path(zip), .e = e};
     c->format = FORMAT_TORCH;

@@ -55,6 +55,7 @@ static PickleValue *new_value(Unpickler *u, PickleKind kind) {
     return v;
 }
 
+/* Pushes a value. Always true, so that opcodes can end with it. */
 static bool push(Unpickler *u, PickleValue *v) {
     if (u->depth == u->capacity) {
         u->capacity *= 2;
@@ -432,6 +433,7 @@ static const struct {
     bool (*run)(Unpickler *u, int operand);
     int operand;
 } opcodes[256] = {
+    /* protocol and constants */
     [0x80] = {op_proto, 1},
     [0x95] = {op_frame, 8},
     ['N'] = {op_constant, PICKLE_NONE},
@@ -450,6 +452,7 @@ static const struct {
     [0x8d] = {op_string, 8},
     ['C'] = {op_bytes, 1},
     ['B'] = {op_bytes, 4},
+    /* stack and memo */
     ['('] = {op_mark, 0},
     ['0'] = {op_pop, 0},
     ['1'] = {op_pop_mark, 0},
@@ -458,6 +461,7 @@ static const struct {
     ['r'] = {op_put, 4},
     ['h'] = {op_get, 1},
     ['j'] = {op_get, 4},
+    /* containers */
     ['t'] = {op_tuple, 0},
     [0x85] = {op_tuple_of, 1},
     [0x86] = {op_tuple_of, 2},
@@ -466,6 +470,7 @@ static const struct {
     ['s'] = {op_set_item, 0},
     ['e'] = {op_extend, PICKLE_LIST},
     ['u'] = {op_extend, PICKLE_DICT},
+    /* names, and what is built from them */
     ['c'] = {op_global, 0},
     [0x93] = {op_stack_global, 0},
     ['Q'] = {op_persistent_id, 0},
@@ -493,7 +498,8 @@ static bool run(Unpickler *u) {
     return bad(u, "the pickle ends without a STOP opcode");
 }
 
-/* Stack, marks and memo are needed only while the opcodes run; the values stay in the arena. */
+/* Runs the pickle and returns its value, allocated from `a`; NULL with an error on failure. `where` begins
+ * messages. Stack, marks and memo are needed only while the opcodes run. */
 const PickleValue *unpickle(Arena *a, const char *where, const uint8_t *bytes, uint64_t n, Error *e) {
     Unpickler u = {.arena = a, .where = where, .bytes = bytes, .e = e};
     if (n > PICKLE_LIMIT) {

@@ -1,9 +1,9 @@
-/* Entries of a zip as ranges of the mapped file: see formats/zip_map.h.
- *
- * libzip parses the central directory, but has no function that says at which offset the data of an entry
- * begins: that depends on the local file header, whose extra field may differ from the one in the directory.
- * The trick used here: libzip reads the mapped file through our own source (window_command), so when it is
- * asked for the first byte of an entry, the source sees the offset that it reads at. See find_bytes. */
+/* Entries of a zip as ranges of the mapped file: see formats/zip_map.h. torch_zip.c and hf_zip.c read weights
+ * through this file without unpacking them.  libzip parses the central directory, but has no function that
+ * says at which offset the data of an entry begins: that depends on the local file header, whose extra field
+ * may differ from the one in the directory. Therefore libzip reads the mapped file through a source of our
+ * own (window_command); when it is asked for the first byte of an entry, the source sees the offset at which
+ * it reads. See find_bytes. */
 #include "formats/zip_map.h"
 
 #include <stdlib.h>
@@ -24,7 +24,7 @@ typedef struct Window {
     zip_error_t error;
 } Window;
 
-/* Copies from the mapping and remembers where. */
+/* Reads for libzip: copies up to `n` bytes from the mapping and remembers at which offset. */
 static zip_int64_t window_read(Window *w, void *out, zip_uint64_t n) {
     if (n > w->size - w->at) n = w->size - w->at;
     memcpy(out, w->map + w->at, n);
@@ -33,6 +33,7 @@ static zip_int64_t window_read(Window *w, void *out, zip_uint64_t n) {
     return (zip_int64_t)n;
 }
 
+/* libzip asks for the size of the source to find the central directory at its end. */
 static zip_int64_t window_stat(const Window *w, zip_stat_t *st) {
     zip_stat_init(st);
     st->size = w->size;
@@ -40,7 +41,8 @@ static zip_int64_t window_stat(const Window *w, zip_stat_t *st) {
     return sizeof *st;
 }
 
-/* A seekable, read-only source (libzip, zip_source_function(3)). */
+/* The callback of a seekable, read-only source (libzip, zip_source_function(3)). `data` and `n` are the
+ * command's operands; -1 reports the error in w->error. */
 static zip_int64_t window_command(void *context, void *data, zip_uint64_t n, zip_source_cmd_t command) {
     Window *w = context;
     zip_int64_t to;
@@ -72,6 +74,7 @@ static zip_int64_t window_command(void *context, void *data, zip_uint64_t n, zip
     }
 }
 
+/* A zip that is being read. Entries belong to the checkpoint's arena and outlive it. */
 struct ZipMap {
     Checkpoint *c;
     const ByteSource *file;
@@ -82,7 +85,8 @@ struct ZipMap {
     uint64_t unpacked; /* bytes that deflated entries take in memory */
 };
 
-/* libzip reads the central directory here. It frees the source if it opens the zip; otherwise we have to. */
+/* Opens the zip, for which libzip reads the central directory. If that succeeds, libzip frees the source
+ * later; otherwise it has to be freed here. */
 ZipMap *zip_map_open(Checkpoint *c, const ByteSource *file, Error *e) {
     ZipMap *z = xcalloc(1, sizeof *z);
     z->c = c;
@@ -106,6 +110,7 @@ ZipMap *zip_map_open(Checkpoint *c, const ByteSource *file, Error *e) {
     return NULL;
 }
 
+/* Entries that were opened stay valid, because their bytes belong to the checkpoint. */
 void zip_map_close(ZipMap *z) {
     if (!z) return;
     if (z->zip) zip_discard(z->zip);
@@ -122,6 +127,7 @@ uint64_t zip_map_count(const ZipMap *z) {
     return z->n_entries;
 }
 
+/* libzip may return NULL for an entry without a readable name, which then is "". */
 const char *zip_map_name(const ZipMap *z, uint64_t i) {
     const char *name = zip_get_name(z->zip, i, 0);
     return name ? name : "";
@@ -131,6 +137,7 @@ bool zip_map_has(const ZipMap *z, const char *name) {
     return zip_name_locate(z->zip, name, 0) >= 0;
 }
 
+/* False also if there is no such entry. */
 bool zip_map_is_compressed(const ZipMap *z, const char *name) {
     zip_stat_t st;
     return zip_stat(z->zip, name, 0, &st) == 0 && st.comp_method != ZIP_CM_STORE;
@@ -138,8 +145,8 @@ bool zip_map_is_compressed(const ZipMap *z, const char *name) {
 
 /* ---- entries ---- */
 
-/* A crc of 0 cannot be told from "none was computed", so an entry whose true checksum is 0 is not checked:
- * one in 2^32. */
+/* Compares the CRC-32 of the entry's bytes with the one that the zip states, once. A CRC of 0 can also mean
+ * that none was computed, so an entry whose true CRC is 0 (one in 2^32) is not checked. */
 bool zip_entry_check(ZipEntry *x, Error *e) {
     if (x->checked || !x->crc) return true;
     uint32_t crc = (uint32_t)crc32_z(0, x->bytes, x->source.size);
@@ -171,12 +178,13 @@ static bool find_bytes(ZipMap *z, uint64_t number, uint64_t size, uint64_t *at) 
     return ok && size <= z->file->size && *at <= z->file->size - size;
 }
 
+/* Reports an entry whose bytes would reach beyond the file. */
 static bool outside(const ZipMap *z, const char *name, uint64_t size, Error *e) {
     return error_set(e, ERR_INPUT, "%s: %.300s: its %llu bytes do not lie within the %llu bytes of the file",
                      z->file->path, name, (unsigned long long)size, (unsigned long long)z->file->size);
 }
 
-/* A stored entry is used where its bytes lie in the mapped file. */
+/* Finds the bytes of a stored entry in the mapped file. An empty entry has no bytes to find. */
 static bool locate(ZipMap *z, ZipEntry *x, uint64_t number, const zip_stat_t *st, Error *e) {
     uint64_t at = 0;
     if (st->size && (st->comp_size != st->size || !find_bytes(z, number, st->size, &at)))
@@ -185,6 +193,7 @@ static bool locate(ZipMap *z, ZipEntry *x, uint64_t number, const zip_stat_t *st
     return true;
 }
 
+/* Mapping.close of an unpacked entry. */
 static void free_unpacked(Mapping *m) {
     free(m->source.context);
 }
@@ -204,6 +213,7 @@ static bool unpack(ZipMap *z, ZipEntry *x, uint64_t number, uint64_t size, Error
     ByteSource owner = {.path = x->source.path, .size = size, .context = bytes};
     checkpoint_add_mapping(z->c, &owner, free_unpacked);
     z->unpacked += size;
+    /* Unpack, and read one byte past the end so that libzip compares the checksum. */
     zip_file_t *f = zip_fopen_index(z->zip, number, 0);
     uint8_t past; /* libzip compares the checksum when a read reaches the end */
     bool ok = f && zip_fread(f, bytes, size) == (zip_int64_t)size && zip_fread(f, &past, 1) == 0;
@@ -216,7 +226,8 @@ static bool unpack(ZipMap *z, ZipEntry *x, uint64_t number, uint64_t size, Error
     return ok;
 }
 
-/* Entries are opened once and then shared, because several tensors may lie in one storage. */
+/* Opens an entry by name, or returns the one that was opened before: several tensors may lie in one storage.
+ * NULL with an error on failure. */
 ZipEntry *zip_map_entry(ZipMap *z, const char *name, Error *e) {
     zip_int64_t number = zip_name_locate(z->zip, name, 0);
     zip_stat_t st;
@@ -252,6 +263,7 @@ typedef struct Extent {
     uint64_t at, size;
 } Extent;
 
+/* Orders for qsort: by name, and by place with the name for entries at the same place. */
 static int by_name(const void *a, const void *b) {
     return strcmp(((const Extent *)a)->name, ((const Extent *)b)->name);
 }
@@ -270,8 +282,8 @@ static bool stays_in_folder(const char *name) {
     return true;
 }
 
-/* Sorts by name to find duplicates, then by place to find overlaps. Overlapping entries are the other way to
- * build a zip bomb. */
+/* Checks all entries against each other: sorted by name to find duplicates and names that lead out of the
+ * folder, then by place to find overlaps. Overlapping entries are another way to build a zip bomb. */
 static bool check_extents(const ZipMap *z, Extent *x, uint64_t n, Error *e) {
     qsort(x, n, sizeof *x, by_name);
     for (uint64_t i = 0; i < n; i++) {
@@ -293,7 +305,8 @@ static bool check_extents(const ZipMap *z, Extent *x, uint64_t n, Error *e) {
     return true;
 }
 
-/* Takes time proportional to n log n of the entries; each entry is opened once to find its bytes. */
+/* Checks the zip as a whole before it is read as a folder. It takes O(n log n) time for n entries; each is
+ * opened once to find its bytes. */
 bool zip_map_check(ZipMap *z, Error *e) {
     Extent *x = xcalloc(z->n_entries, sizeof *x);
     bool ok = true;
