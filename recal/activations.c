@@ -11,6 +11,8 @@
 /* The activations of one layer with the sizes `z`, in the order in which the forward pass writes them. What
  * the layer does not have has a size of 0 and becomes NULL. */
 static SavedActivations lay_out_layer(Workspace *w, const LayerSizes *z, size_t N) {
+    /* Attention: its input, queries, keys and values, QK-norm, its output and the log-sum-exp of each
+     * query. */
     SavedActivations a = {0};
     a.x = workspace_floats(w, N, z->C);
     a.attn_norm_rstd = workspace_floats(w, N, 1);
@@ -25,6 +27,7 @@ static SavedActivations lay_out_layer(Workspace *w, const LayerSizes *z, size_t 
     a.lse = workspace_floats(w, N, z->heads);
     a.attn_branch = workspace_floats(w, N, z->post_norm);
     a.attn_post_rstd = workspace_floats(w, N, z->post_norm ? 1 : 0);
+    /* The MLP or the experts: the input, gate and up projections, and where tokens were sent. */
     a.mid = workspace_floats(w, N, z->mid);
     a.ffn_norm_rstd = workspace_floats(w, N, 1);
     a.gate = workspace_floats(w, N, z->gate);

@@ -23,9 +23,9 @@ static bool has_skylake_kernels(void) {
 #endif
 
 void gemm_select_kernels(char **argv) {
-    /* OpenBLAS chooses its kernels when it is loaded, by a list of CPU models that takes new ones with
-     * AVX-512 for older ones. The variable is read only then, so the program has to start itself again. A
-     * user's own setting is respected. */
+    /* An OpenBLAS that is older than the CPU takes it for a Haswell or a Zen without AVX-512. The variable is
+     * read only while the library is loaded, so the program has to start itself again. A user's own setting
+     * is respected. */
     static const char variable[] = "OPENBLAS_CORETYPE";
     const char *core = openblas_get_corename();
     bool underrated = strcmp(core, "Haswell") == 0 || strcmp(core, "Zen") == 0;
@@ -68,8 +68,8 @@ static size_t slice_start(size_t total, size_t i, size_t n) {
     return i == n ? total : at; /* the last slice takes what the rounding left */
 }
 
-/* Task: one slice, as a product of its own. Pointers move to its first row or column of the operand and of C.
- */
+/* Task: one slice, as a product of its own. Pointers move to its first row or column of the operand and
+ * of C. */
 static void run_slice(void *context, size_t i, int thread) {
     (void)thread;
     const Slices *s = context;

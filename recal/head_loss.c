@@ -83,8 +83,8 @@ bool head_loss(ForwardPass *p, const ForwardPass *teacher, const Objective *obje
         for (size_t i = 0; i < rows; i++)
             *loss += row_loss[i] / (double)scored;
         if (!grads) continue;
-        /* Step 3: through the head. These rows of p->normed are not needed any more and take their gradient.
-         */
+        /* Step 3: through the head. These rows of p->normed are not needed any more and take their
+         * gradient. */
         head_backward(n, grads, b.dnormed, b.logits, b.capped, normed, rows);
         memcpy(normed, b.dnormed, rows * C * sizeof *normed);
     }

@@ -55,8 +55,8 @@ typedef struct Chunk {
     size_t n;
 } Chunk;
 
-/* Attention of one layer: b->branch (n, C) of `in` (n, C). The new keys and values are appended to the cache.
- */
+/* Attention of one layer: b->branch (n, C) of `in` (n, C). The new keys and values are appended to the
+ * cache. */
 static void run_attention(const Net *n, uint32_t layer, const LayerParams *w, KvLayer *c,
                           const RopeTable *rope, const float *in, ChunkBuffers *b, Chunk at) {
     const LayerSpec *l = &n->spec->layers[layer];

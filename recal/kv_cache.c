@@ -87,8 +87,7 @@ void kv_make_room(KvLayer *c, size_t n) {
     if (c->n + n <= c->capacity) return;
     /* Only windowed layers get here: global ones have room for every token of the sequence. */
     size_t keep = reachable_rows(c), drop = c->n - keep;
-    /* The rows that are still visible move to the beginning. This happens about once in KV_CHUNK tokens.
-     */
+    /* The rows that are still visible move to the beginning. This happens about once in KV_CHUNK tokens. */
     memmove(c->k, c->k + drop * c->row, keep * c->row * sizeof(float));
     memmove(c->v, c->v + drop * c->row, keep * c->row * sizeof(float));
     /* Row 0 is now the oldest row that was kept. */

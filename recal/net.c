@@ -44,15 +44,15 @@ static void add_param(Net *n, Workspace *w, TensorRole role, int layer) {
 }
 
 /* A net with its parameters placed, without memory for the weights. NULL with an error if they would be
- * larger than an address can reach. The block has no red zones, because many loops go over it as one array.
- */
+ * larger than an address can reach. The block has no red zones, because many loops go over it as one
+ * array. */
 static Net *lay_out(const ModelSpec *s, Error *e) {
     Net *n = xcalloc(1, sizeof *n);
     n->spec = s;
     n->params = xcalloc(((size_t)s->n_layers + 1) * ROLE_COUNT, sizeof *n->params);
     n->offsets = xcalloc(((size_t)s->n_layers + 1) * ROLE_COUNT, sizeof *n->offsets);
-    /* QK-norms without a weight norm each head by itself, so the largest head_dim is enough for their ones.
-     */
+    /* QK-norms without a weight norm each head by itself, so the largest head_dim is enough for their
+     * ones. */
     size_t most = 0;
     for (uint32_t i = 0; i < s->n_layers; i++)
         if (s->layers[i].head_dim > most) most = s->layers[i].head_dim;
@@ -174,8 +174,8 @@ bool tokens_known(const ModelSpec *s, const int32_t *ids, size_t n, int32_t lowe
     return true;
 }
 
-/* The tensors borrow the net's memory. They are read when the model is exported, in each tensor's own type.
- */
+/* The tensors borrow the net's memory. They are read when the model is exported, in each tensor's own
+ * type. */
 void net_update_model(const Net *n, Model *m) {
     size_t as_q8 = 0;
     for (size_t i = 0; i < n->n_params; i++) {

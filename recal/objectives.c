@@ -27,12 +27,14 @@ const Objective objectives[] = {
     {0},
 };
 
+/* The objective with that name; NULL if there is none. */
 const Objective *objective_by_name(const char *name) {
     for (const Objective *o = objectives; o->name; o++)
         if (strcmp(o->name, name) == 0) return o;
     return NULL;
 }
 
+/* Lists up to `max` names for the option's choices and returns how many there are. */
 size_t objective_names(const char **names, size_t max) {
     size_t n = 0;
     for (; n < max && objectives[n].name; n++)

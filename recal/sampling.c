@@ -27,6 +27,7 @@ static int32_t likeliest(const float *logits, size_t n) {
 /* Draws from softmax(logits / temperature). With u uniform in [0, sum), the token is the first at which the
  * running sum of weights exceeds u. The largest logit is subtracted, so that no exponential overflows. */
 static int32_t draw(Sampler *s, const float *logits) {
+    /* A temperature of 0 (or less) is greedy decoding. */
     double t = s->o->temperature;
     int32_t best = likeliest(logits, s->known);
     if (t <= 0) return best;

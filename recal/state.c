@@ -122,8 +122,8 @@ bool state_load(const char *path, const StateKey *key, Net *n, AdamW *o, TrainRe
     uint64_t header = 0;
     json_t *head = f && check_file(f, n, &header, e) ? json_parse(path, f->map + 16, header, e) : NULL;
     bool ok = head != NULL;
-    /* A state of another run must never be continued: the result would depend on what happened to lie there.
-     */
+    /* A state of another run must never be continued: the result would depend on what happened to lie
+     * there. */
     const char *its_key = json_get_string(head, "key");
     if (ok && (!its_key || strcmp(its_key, key->hash) != 0))
         ok = error_set(

@@ -196,8 +196,8 @@ typedef struct Packer {
  * each, so that an empty document leaves no trace and the stream does not end with it. */
 static bool pack_part(void *context, const char *path, const char *text, size_t n, bool end, Error *e) {
     Packer *p = context;
-    /* `inside` is false at the first part of a document that has text, which is where the separator belongs.
-     */
+    /* `inside` is false at the first part of a document that has text, which is where the separator
+     * belongs. */
     int32_t eos = tokenizer_eos(p->text.t);
     if (n && !p->inside && p->out->n && eos >= 0) token_append(p->out, eos);
     p->inside = !end && (p->inside || n);

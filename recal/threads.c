@@ -141,8 +141,8 @@ int pool_size(const Pool *p) {
     return p->n;
 }
 
-/* Opens a round of what p->task and p->context describe, works on it, and waits until all of it is finished.
- */
+/* Opens a round of what p->task and p->context describe, works on it, and waits until all of it is
+ * finished. */
 static void run_round(Pool *p, size_t n_tasks) {
     p->n_tasks = n_tasks;
     atomic_store(&p->finished, 0);

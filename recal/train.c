@@ -83,8 +83,8 @@ static void fill_batch(Loop *l, uint64_t step) {
     }
 }
 
-/* One optimizer step: gradients of all parts of the batch, added up, then AdamW. The mean loss goes to *loss.
- */
+/* One optimizer step: gradients of all parts of the batch, added up, then AdamW. The mean loss goes to
+ * *loss. */
 static bool run_step(Loop *l, uint64_t step, double *loss, Error *e) {
     const TrainOptions *o = l->o;
     size_t T = o->context, parts = o->accumulate, rows = o->batch / parts;

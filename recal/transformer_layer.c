@@ -64,6 +64,7 @@ void residual_norm_forward(const Net *n, float *y, float *rstd, const float *x, 
     norm_forward(n->pool, n->spec->norm, y, rstd, x, w, b, N, n->spec->hidden_size, (float)n->spec->norm_eps);
 }
 
+/* Gradients of that norm; all of them are added to what is there. */
 void residual_norm_backward(const Net *n, float *dx, float *dw, float *db, const float *dy, const float *x,
                             const float *w, const float *rstd, size_t N) {
     norm_backward(n->pool, n->spec->norm, dx, dw, db, dy, x, w, rstd, N, n->spec->hidden_size);
@@ -97,7 +98,8 @@ void qkv_forward(const Net *n, uint32_t layer, const LayerParams *w, const QkvBu
     linear_forward(n->pool, k, in, w->k, w->k_bias, N, z.C, z.kv);
     linear_forward(n->pool, b->v, in, w->v, w->v_bias, N, z.C, z.kv);
     /* Step 2: QK-norm (arXiv 2302.05442) is an RMSNorm of each head, or of all heads as one row, whatever the
-     * norm of the residual stream is. */
+     * norm of the residual stream is. In Llama 4 it follows the rotation; there it has no weight, and a
+     * rotation keeps the length of a head, so the order makes no difference. */
     if (w->q_norm)
         norm_forward(n->pool, NORM_RMS, b->q, b->q_rstd, q, w->q_norm, NULL, N * z.q_norm_rows,
                      z.q / z.q_norm_rows, eps);
@@ -132,6 +134,7 @@ typedef struct TemperatureTask {
 static void temperature_row(void *context, size_t i, int thread) {
     (void)thread;
     const TemperatureTask *t = context;
+    /* Rows are sequences of T tokens one behind the other, each beginning at position `first`. */
     double position = (double)(t->first + i % t->T);
     /* Logarithm of the position in steps of temperature_floor tokens; 1 within the first of them. */
     float factor =

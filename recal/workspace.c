@@ -22,16 +22,19 @@
 
 enum { RED_ZONE = 64 }; /* bytes after each piece that may not be touched */
 
+/* From here on, the address sanitizer reports any access to these bytes. */
 static void forbid(const void *p, size_t n) {
     __asan_poison_memory_region(p, n);
 }
 
+/* Makes the bytes accessible again. */
 static void allow(const void *p, size_t n) {
     __asan_unpoison_memory_region(p, n);
 }
 #else
 enum { RED_ZONE = 0 };
 
+/* Without the sanitizer nothing can be forbidden, and there are no red zones. */
 static void forbid(const void *p, size_t n) {
     (void)p, (void)n;
 }

@@ -16,6 +16,7 @@
 
 /* Cuts slashes at the end, folders in front, and the ending .gguf. */
 void eval_subject_name(const char *path, char out[256]) {
+    /* From the last slash on; path_length leaves out slashes at the end. */
     size_t n = path_length(path);
     size_t from = n;
     while (from > 0 && path[from - 1] != '/')
@@ -52,6 +53,8 @@ static void hash_sources(const Model *m, char out[33]) {
 bool eval_checkpoint_open(EvalCheckpoint *c, const char *path, int threads, Error *e) {
     Error ignored = {0};
     *c = (EvalCheckpoint){.source = checkpoint_open(path, e), .threads = threads};
+    /* This model is only read: its tensors are the net's source. Those that methods change are opened by
+     * open_model. */
     c->model = c->source ? model_open(c->source, e) : NULL;
     if (!c->model) return false;
     /* A checkpoint that derope did not write has no manifest, which is no error. */

@@ -46,8 +46,8 @@ static json_t *pooled_cell(const json_t *results, size_t model, const char *meth
         if (!is_of_series(row, model, method) || strcmp(its, task) != 0 ||
             json_integer_value(json_object_get(row, "length")) != length)
             continue;
-        /* A share times its trials is a number of successes, so rows of different size are weighted rightly.
-         */
+        /* A share times its trials is a number of successes, so rows of different size are weighted
+         * rightly. */
         double n = json_number_value(json_object_get(row, "trials"));
         trials += n;
         if (json_get_f64(row, "score", &x)) found += x * n;

@@ -82,6 +82,7 @@ static void passes(Page *p, const ReportModel *m) {
  * strip and as a table. */
 static void model(Page *p, const ReportModel *m) {
     Arena *a = &p->d.arena;
+    /* Facts that describe the model, from the description that eval_results.c wrote. */
     double parameters = rows_number(m->json, "parameters");
     html_element(p, "h3", NULL, text_clip(a, m->name, 80));
     /* Each fact is left out if results do not have it, so the commas depend on what came before. */

@@ -30,6 +30,7 @@ void html_figure(Page *p, LineChart *c, const char *caption) {
     /* A chart with more lines than that could not be read; the rest is in the CSV. */
     if (c->n_lines > PAGE_SERIES) c->n_lines = PAGE_SERIES, p->left_out = true;
     if (!html_room(p, ROOM_CHARTS)) return;
+    /* The two drawings have ids of their own, because both are in the page at the same time. */
     text_put(p->out, "<figure>\n<div class=\"wide\">");
     line_chart_draw(a, c, CHART_WIDE, html_id(p), false, p->out);
     text_put(p->out, "</div>\n<div class=\"narrow\">");

@@ -69,6 +69,7 @@ void html_recalibration(Page *p) {
             const json_t *o = json_object_get(p->d.models[k].json, "recalibration");
             thinned = thinned || json_array_size(json_object_get(o, "losses")) > CHART_POINTS;
         }
+        /* The chart has all models with this objective; their numbers are in closed tables below it. */
         html_element(p, "h3", NULL, text_clip(&p->d.arena, c.title, 80));
         html_figure(p, &c,
                     thinned ? "Losses of training batches; neighbours are averaged to fit."

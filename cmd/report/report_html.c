@@ -1,5 +1,7 @@
 /* Putting the page together (report_html.h): head with style sheet, header with summary and facts, the
- * sections, and how it was measured. */
+ * sections of html_perplexity.c, html_tasks.c, html_recalibration.c and html_models.c, and how it was
+ * measured. The page is one file without scripts and loads nothing, so it can be sent by mail and opened
+ * years later. All strings of results pass through html_element and the like, which escape them. */
 #include "cmd/report/report_html.h"
 
 #include <math.h>
@@ -105,8 +107,8 @@ static void head(Page *p, const char *title) {
 /* The models' names as "a, b and c", or the first three "and N more". */
 static const char *model_names(Page *p) {
     Buffer b = {0};
-    /* Four names still fit into a title; of five or more the first three are named and the rest is counted.
-     */
+    /* Four names still fit into a title; of five or more the first three are named and the rest is
+     * counted. */
     size_t n = p->d.n_models, shown = n > 4 ? 3 : n;
     for (size_t i = 0; i < shown; i++) {
         text_put(&b, !i ? "" : i + 1 == n ? " and " : ", ");
@@ -120,6 +122,7 @@ static const char *model_names(Page *p) {
 
 /* "CPU, 2 cores, 23.5 GB", without the parts that results do not have. */
 static const char *machine_text(Page *p) {
+    /* The machine is described by machine_json (cmd/machine.h) when an evaluation starts. */
     const json_t *m = json_object_get(p->d.results, "machine");
     double cores = rows_number(m, "cores"), memory = rows_number(m, "memory_gb");
     Arena *a = &p->d.arena;

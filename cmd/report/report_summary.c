@@ -217,8 +217,8 @@ static const char *trials_text(ReportData *d, double trials) {
     return isnan(trials) ? "its trials" : arena_printf(&d->arena, "%s trials", text_count(&d->arena, trials));
 }
 
-/* Who answers a task best at its longest length. *all_zero says that nobody answered anything by this metric.
- */
+/* Who answers a task best at its longest length. *all_zero says that nobody answered anything by this
+ * metric. */
 static const char *say_task(ReportData *d, size_t task, int metric, bool *all_zero) {
     double *lengths, trials = NAN, best_trials = NAN;
     size_t n = lookup_task_lengths(d, task, &lengths);

@@ -52,8 +52,8 @@ bool chart_perplexity(ReportData *d, LineChart *c) {
     for (size_t s = 0; s < d->n_series; s++) {
         ChartLine l = line_for(d, s, n);
         for (size_t i = 0; i < n; i++) {
-            /* Lengths at which this series was not measured have no point; the line connects its neighbours.
-             */
+            /* Lengths at which this series was not measured have no point; the line connects its
+             * neighbours. */
             const PerplexityRow *row = lookup_perplexity(d, s, lengths[i]);
             if (row) add_point(&l, lengths[i], &row->perplexity);
         }

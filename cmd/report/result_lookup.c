@@ -76,8 +76,8 @@ const TaskRow *lookup_task_row(const ReportData *d, size_t task, size_t series, 
 
 /* ---- several rows together ---- */
 
-/* `right` of `trials` as a share with its interval. Rounding must not leave the share outside the interval.
- */
+/* `right` of `trials` as a share with its interval. Rounding must not leave the share outside the
+ * interval. */
 static Estimate wilson_estimate(double right, double trials) {
     Estimate e = {.value = fmin(1, right / trials)};
     wilson_interval(e.value, trials, &e.low, &e.high);

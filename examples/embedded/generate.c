@@ -247,8 +247,8 @@ static void print_wording(void) {
     printf("]\n}\n");
 }
 
-/* ---- a byte-level BPE as GPT-2's: again and again the most frequent pair of neighbours becomes a token ----
- */
+/* ---- a byte-level BPE as GPT-2's: again and again the most frequent pair of neighbours becomes a token
+ * ---- */
 
 enum { MAX_TOKENS = 4096, MAX_WORD = 24, MAX_WORDS = 1 << 14 };
 

@@ -121,18 +121,22 @@ static bool make_scene(const EvalTaskInput *in, Random *r, Scene *s, size_t keys
     return ok;
 }
 
+/* needle: one key, one value, nothing else hidden. */
 static bool make_single(const EvalTaskInput *in, Random *r, Scene *s, Error *e) {
     return make_scene(in, r, s, 1, 1, 0, e);
 }
 
+/* needle-multikey: three facts about other keys can be confused with the right one. */
 static bool make_multikey(const EvalTaskInput *in, Random *r, Scene *s, Error *e) {
     return make_scene(in, r, s, 1, 1, SEVERAL - 1, e);
 }
 
+/* needle-multiquery: one question asks for four keys. */
 static bool make_multiquery(const EvalTaskInput *in, Random *r, Scene *s, Error *e) {
     return make_scene(in, r, s, SEVERAL, 1, 0, e);
 }
 
+/* needle-multivalue: one key has four values, and all of them are asked for. */
 static bool make_multivalue(const EvalTaskInput *in, Random *r, Scene *s, Error *e) {
     return make_scene(in, r, s, 1, SEVERAL, 0, e);
 }

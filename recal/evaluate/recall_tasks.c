@@ -51,8 +51,8 @@ static void ask_for_fact(const EvalTaskInput *in, Random *r, Scene *s, Question 
     wording_draw_values(in->wording, r, &s->arena, CANDIDATES - 1, &q->candidates, &ignored);
 }
 
-/* The key-value task: the whole length but for the question is facts. Keys are distinct, values need not be.
- */
+/* The key-value task: the whole length but for the question is facts. Keys are distinct, values need not
+ * be. */
 static bool make_key_value(const EvalTaskInput *in, Random *r, Scene *s, Error *e) {
     TextList keys = {0}, values = {0};
     Question sample = {0};

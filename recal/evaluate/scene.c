@@ -33,6 +33,8 @@ size_t question_tokens(const Tokenizer *t, const Question *q) {
 }
 
 bool scene_check_room(size_t length, size_t used, Error *e) {
+    /* A scene that is too short for its facts is an error of the request, which the caller turns into a
+     * notice. */
     if (used <= length) return true;
     return error_set(e, ERR_INPUT,
                      "a length of %zu tokens has no room for facts and a question, which take %zu", length,

@@ -1,6 +1,6 @@
-/* The Wilson score interval of a share (E. B. Wilson, 1927), used for the scores of tasks. Unlike the normal
- * approximation it is right for few trials and for shares near 0 and 1, where it does not shrink to a point.
- */
+/* The Wilson score interval of a share (E. B. Wilson, 1927), used for the scores of tasks. Unlike the
+ * normal approximation it is right for few trials and for shares near 0 and 1, where it does not shrink
+ * to a point. */
 #include "recal/evaluate/wilson_interval.h"
 
 #include <math.h>

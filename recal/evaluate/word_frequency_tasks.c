@@ -73,11 +73,13 @@ static bool make_list(const EvalTaskInput *in, Random *r, Scene *s, Frequency f,
     }
 }
 
+/* common-words: five words of equal, high frequency. */
 static bool make_common(const EvalTaskInput *in, Random *r, Scene *s, Error *e) {
     return make_list(in, r, s, common_frequency, COMMON_WORDS,
                      "\nThe five most common words in the list are:", e);
 }
 
+/* frequent-words: the three first ranks of the power law. */
 static bool make_frequent(const EvalTaskInput *in, Random *r, Scene *s, Error *e) {
     return make_list(in, r, s, power_law_frequency, FREQUENT_WORDS,
                      "\nThe three most frequent words in the list are:", e);

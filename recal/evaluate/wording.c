@@ -18,8 +18,8 @@ static const char *const nouns[] = {"anchor", "basket", "candle",  "dragon", "en
                                     "garden", "hammer", "island",  "jacket", "kettle", "ladder",
                                     "mirror", "needle", "orchard", "pillow"};
 
-/* Each text begins with a space, because it follows another sentence. Questions end where the answer begins.
- */
+/* Each text begins with a space, because it follows another sentence. Questions end where the answer
+ * begins. */
 static const Wording builtin = {
     .fact = " The magic number of {key} is {value}.",
     .question = " What is the magic number of {key}? The magic number of {key} is",

@@ -41,8 +41,8 @@ static inline float erf_approx(float x) {
     return x < 0 ? -y : y;
 }
 
-/* Exact GELU: x Phi(x), Phi the normal distribution function, whose derivative is exp(-x^2/2) / sqrt(2 pi).
- */
+/* Exact GELU: x Phi(x), Phi the normal distribution function, whose derivative is exp(-x^2/2) / sqrt(2
+ * pi). */
 static inline Point gelu(float x) {
     float cdf = 0.5f * (1.0f + erf_approx(x * 0.70710678f));
     return (Point){x * cdf, cdf + x * 0.39894228f * exp_approx(-0.5f * x * x)};

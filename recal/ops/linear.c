@@ -41,8 +41,8 @@ Gemm linear_input_gradient(float *dx, bool add, const float *dy, const float *w,
                   .ldc = in};
 }
 
-/* m = out, n = in, k = rows: dy is transposed. beta is 1, because gradients of weights are always added to.
- */
+/* m = out, n = in, k = rows: dy is transposed. beta is 1, because gradients of weights are always added
+ * to. */
 Gemm linear_weight_gradient(float *dw, const float *dy, const float *x, size_t rows, size_t in, size_t out) {
     return (Gemm){.a_transposed = true,
                   .m = out,

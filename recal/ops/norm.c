@@ -116,8 +116,8 @@ SIMD_CLONES static void backward_columns(float *dw, const float *dy, const float
             dw[c] += dy[i * C + c] * (x[i * C + c] - mean[i]) * rstd[i];
 }
 
-/* Tasks are blocks of columns, so that each element of dw belongs to one task and is summed in a fixed order.
- */
+/* Tasks are blocks of columns, so that each element of dw belongs to one task and is summed in a fixed
+ * order. */
 static void backward_weights(void *context, size_t task, int thread) {
     (void)thread;
     const NormTask *n = context;

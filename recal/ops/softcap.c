@@ -1,6 +1,6 @@
-/* Soft capping, y = cap * tanh(x / cap), which keeps values within -cap .. cap (Gemma 2: of attention scores
- * and logits). attention.c uses the functions for rows, output_head.c those for whole arrays; see softcap.h.
- */
+/* Soft capping, y = cap * tanh(x / cap), which keeps values within -cap .. cap (Gemma 2: of attention
+ * scores and logits). attention.c uses the functions for rows, output_head.c those for whole arrays; see
+ * softcap.h. */
 #include "recal/ops/softcap.h"
 
 #include "recal/simd.h"
