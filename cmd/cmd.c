@@ -19,6 +19,7 @@ bool cmd_quiet;
 static bool progress_open;
 
 void cmd_progress(const char *fmt, ...) {
+    /* When the last line was printed, in seconds; 0 before the first. */
     static double last;
     if (cmd_quiet) return;
     /* Leave the line out if the last one was printed too recently. */
@@ -58,6 +59,7 @@ void cmd_note(const char *fmt, ...) {
 
 void cmd_print_json(const json_t *v) {
     Buffer b = {0};
+    /* Two spaces for each level. */
     json_print(v, 2, &b);
     buffer_byte(&b, '\n');
     fwrite(b.data, 1, b.size, stdout);
@@ -65,6 +67,7 @@ void cmd_print_json(const json_t *v) {
 }
 
 bool cmd_usage(Error *e, const char *fmt, ...) {
+    /* The message replaces whatever `e` had. */
     va_list ap;
     va_start(ap, fmt);
     e->code = ERR_USAGE;
@@ -75,6 +78,7 @@ bool cmd_usage(Error *e, const char *fmt, ...) {
 
 /* A message that fills its memory is left as it is or cut at the end. */
 void cmd_advise(Error *e, const char *fmt, ...) {
+    /* The addition begins where the message ends, and is cut where its memory ends. */
     size_t n = strlen(e->message);
     va_list ap;
     va_start(ap, fmt);

@@ -75,6 +75,7 @@ static void bash_value(void *context, const char *title, const Option *o) {
     if (o->type == OPTION_BOOL || o->optional_value) return;
     option_flag_name(o, flag);
     buffer_printf(s->out, "    %s:--%s) ", s->verb->name, flag);
+    /* compgen -W offers words, compgen -f files. */
     if (o->choices) {
         buffer_printf(s->out, "COMPREPLY=($(compgen -W '");
         choices(o, s->out);
@@ -99,6 +100,7 @@ static void bash(Buffer *out) {
              "    done\n"
              "    if [[ -z $verb ]]; then\n"
              "        COMPREPLY=($(compgen -W '");
+    /* The words before the verb, then the first dispatch: values of flags. */
     verb_names(" ", out);
     buffer_printf(out, " --quiet --help --version' -- \"$cur\"))\n        return\n    fi\n"
                        "    case $verb:$prev in\n");
@@ -111,6 +113,8 @@ static void bash(Buffer *out) {
         each_flag(*v, out, bash_flag);
         buffer_printf(out, "' ;;\n");
     }
+    /* What is offered: flags after a dash, verbs after help, files otherwise. After "--flag=" no space is
+     * inserted. */
     buffer_printf(out, "    esac\n"
                        "    if [[ $cur == -* ]]; then\n"
                        "        COMPREPLY=($(compgen -W \"$flags\" -- \"$cur\"))\n"
@@ -149,6 +153,7 @@ static void zsh_flag(void *context, const char *title, const Option *o) {
     buffer_printf(s->out, " \\\n            '*--%s%s[", flag, !value ? "" : o->optional_value ? "=-" : "=");
     zsh_text(o->help, s->out);
     buffer_byte(s->out, ']');
+    /* The message and the action of the value; two colons make the value optional. */
     if (value) {
         buffer_printf(s->out, o->optional_value ? "::" : ":");
         zsh_text(value, s->out);
@@ -178,6 +183,7 @@ static void zsh(Buffer *out) {
         zsh_text((*v)->summary, out);
         buffer_printf(out, "'\n");
     }
+    /* Then one call of _arguments for each verb. */
     buffer_printf(out, "    )\n"
                        "    if (( CURRENT == 2 )); then\n"
                        "        _describe verb verbs\n"
@@ -213,6 +219,7 @@ static void fish_flag(void *context, const char *title, const Option *o) {
     option_flag_name(o, flag);
     buffer_printf(s->out, "complete -c derope -n '__fish_seen_subcommand_from %s' -l %s", s->verb->name,
                   flag);
+    /* Whether a value follows, and whether it may be a file. */
     if (o->type != OPTION_BOOL && !o->optional_value)
         buffer_printf(s->out, o->type == OPTION_PATH ? " -r" : " -x");
     if (o->choices) {
@@ -235,6 +242,7 @@ static void fish(Buffer *out) {
         quoted((*v)->summary, out);
         buffer_printf(out, "'\n");
     }
+    /* Then the flags, each on condition that its verb stands on the line already. */
     for (const Verb *const *v = verbs; *v; v++) {
         if (takes_verbs(*v)) {
             buffer_printf(out, "complete -c derope -n '__fish_seen_subcommand_from %s' -f -a '", (*v)->name);

@@ -56,6 +56,7 @@ static void wrap_paragraphs(const char *text, Buffer *out) {
 /* Appends a line of a list: a name in the first column and its description in the second, at `column`. A name
  * that is too long for the first column takes a line of its own. */
 static void entry(const char *name, const char *text, size_t column, Buffer *out) {
+    /* The name is indented by two spaces, and at least one space follows it. */
     size_t n = strlen(name) + 2;
     buffer_printf(out, "  %s", name);
     if (n + 1 > column)
@@ -95,6 +96,7 @@ static void print_flag(void *context, const char *title, const Option *o) {
     FlagPrinter *p = context;
     Buffer text = {0};
     char flag[128];
+    /* Neighbouring groups with one heading are printed under it together. */
     if (title != p->title || p->n == 0)
         buffer_printf(p->out, "%s%s%s", p->n ? "\n" : "", title ? title : "options:", "\n");
     p->title = title;
@@ -112,6 +114,7 @@ void help_verb(const Verb *v, Buffer *out) {
                   v->groups || v->takes_surgery ? " [options]" : "");
     wrap_paragraphs(v->about, out);
     if (v->groups || v->takes_surgery) buffer_byte(out, '\n');
+    /* Flags by group, then --quiet and --help. */
     verb_each_flag(v, print_flag, &p);
     buffer_printf(out, "\nfor every verb:\n");
     for (const Option *o = common_options; o->name; o++) {
@@ -167,6 +170,7 @@ void help_recipe(Buffer *out) {
         "examples/recipe-reference.yaml shows every key in use, and --set section.key=value overrides "
         "one.\n\n",
         out);
+    /* A section, then its keys indented under it. */
     for (const RecipeSection *s = recipe_sections; s->name; s++) {
         buffer_printf(out, "%s%s: %s%s\n", s == recipe_sections ? "" : "\n", s->name, s->help,
                       s->required ? " (required)" : "");

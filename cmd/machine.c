@@ -35,6 +35,7 @@ json_t *machine_json(void) {
     if (__builtin_cpu_supports("avx512f")) buffer_printf(&features, "AVX-512 ");
 #endif
     if (features.size) features.size--; /* the space at the end */
+    /* Pages times bytes per page. */
     double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE);
     json_t *o = json_pack("{s:o, s:s, s:I, s:f}", "cpu", json_text(cpu), "features", buffer_string(&features),
                           "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "memory_gb", memory / 1e9);

@@ -28,9 +28,9 @@ static void on_stop(int signal) {
     cmd_stop = 1;
 }
 
-/* Handler of SIGBUS, which a mapped input file raises if it is truncated while it is read. It says so,
- * removes files that are half written, and ends the program. Only functions that are safe in a signal handler
- * are called. */
+/* Handler of SIGBUS, which a mapped input file raises if it is truncated while it is read. It says so, tries
+ * to remove outputs that are half written, and ends the program. write() is used because stdio is not safe in
+ * a signal handler. */
 static void on_bus(int signal) {
     (void)signal;
     static const char text[] = "derope: an input file shrank or became unreadable while it was being read\n";
@@ -39,8 +39,8 @@ static void on_bus(int signal) {
     _exit(ERR_INPUT);
 }
 
-/* Installs the handlers, before the verb begins and after everything that cannot take long. SIGPIPE is
- * ignored, so that a closed pipe is an error of write and reported like others. */
+/* Installs the handlers, just before the verb runs. SIGPIPE is ignored, so that a closed pipe is an error of
+ * write() and is reported like others. */
 static void install_handlers(void) {
     struct sigaction stop = {.sa_handler = on_stop}, bus = {.sa_handler = on_bus}, hangup;
     sigaction(SIGINT, &stop, NULL);

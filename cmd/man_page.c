@@ -22,6 +22,7 @@ static void escaped(const char *text, size_t n, Buffer *out) {
     bool begins_line = true;
     for (size_t i = 0; i < n; i++) {
         char c = text[i];
+        /* "\&" is an empty character. */
         if (begins_line && (c == '.' || c == '\'')) buffer_printf(out, "\\&");
         if (c == '\\')
             buffer_printf(out, "\\e");
@@ -77,6 +78,7 @@ static void flag_entry(const Option *o, Buffer *out) {
         buffer_printf(out, "\\fR%s%s", o->optional_value ? "]" : "", o->takes_rest ? "..." : "");
     }
     buffer_byte(out, '\n');
+    /* The description, with default, range and choices. */
     Buffer text = {0};
     option_describe(o, false, &text);
     escaped_text(buffer_string(&text), out);
@@ -107,6 +109,7 @@ static void key_entries(const OptionGroup *groups, Buffer *out) {
  * because they are the same for every verb that takes them and have a section of their own. */
 static void verb_flag(void *context, const char *title, const Option *o) {
     (void)title;
+    /* A flag of a pass is recognised by the address of its Option. */
     for (size_t i = 0; passes[i]; i++)
         for (const PassFlag *f = passes[i]->flags; f && f->option.name; f++)
             if (o == &f->option) return;
@@ -141,6 +144,7 @@ static void recipe_section(Buffer *out) {
     buffer_printf(out,
                   ".SH RECIPES\nA recipe is a YAML file with these keys. Relative paths are relative to the "
                   "recipe; numbers may carry k, M or G.\n");
+    /* Name and description, then keys or passes. */
     for (const RecipeSection *s = recipe_sections; s->name; s++) {
         buffer_printf(out, ".SS %s\n", s->name);
         escaped_text(s->help, out);
@@ -171,6 +175,7 @@ void man_page(Buffer *out) {
                   ".PP\nFlags are written in full, as \\fB\\-\\-name\\fR \\fIvalue\\fR or "
                   "\\fB\\-\\-name=\\fIvalue\\fR; abbreviations are refused. After \\fB\\-\\-\\fR everything "
                   "is an operand. These flags go with every verb:\n");
+    /* --quiet and --help, then the verbs, the flags of passes and the recipes. */
     for (const Option *o = common_options; o->name; o++)
         flag_entry(o, out);
     buffer_printf(out, ".SH VERBS\n");

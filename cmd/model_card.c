@@ -89,10 +89,12 @@ static json_t *front_matter(const SideFile *card) {
     const char *text = card ? (const char *)card->bytes : NULL;
     size_t size = card ? card->size : 0, at = 0;
     if (size > MAX_CARD) size = MAX_CARD;
+    /* Skip the byte order mark, then the first line "---" with its line end. */
     if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) at = 3;
     if (size < at + 8 || memcmp(text + at, "---", 3) != 0) return json_object();
     at += text[at + 3] == '\r' ? 4 : 3;
     if (text[at] != '\n') return json_object();
+    /* The closing line begins after a newline. */
     const char *end = memmem(text + at, size - at, "\n---", 4);
     return end ? front_of(text + at + 1, (size_t)(end - text) - at) : json_object();
 }
@@ -140,6 +142,7 @@ static bool put_file(const char *folder, const char *name, const Buffer *text, j
     json_t *row, *found = NULL;
     Buffer path = {0};
     buffer_printf(&path, "%s/%s", folder, name);
+    /* The file itself, then its row in the list. */
     bool ok = file_write(buffer_string(&path), text->data, text->size, true, e);
     buffer_free(&path);
     hash_bytes(text->data, text->size, hash);
@@ -221,6 +224,7 @@ bool model_card_is_current(const char *folder, const char *path, const char *bas
                            const json_t *results) {
     char wanted[33];
     Error ignored = {0};
+    /* A folder that cannot be opened has no current card; writing one then reports why. */
     Checkpoint *c = checkpoint_open(folder, &ignored);
     json_t *manifest = c ? manifest_of(c, folder, &ignored) : NULL;
     const char *found = json_get_string(manifest, CARD_KEY);

@@ -106,6 +106,7 @@ static bool refuse_dtype(const char *dtype, Format holder, Error *e) {
 static bool output_options(const OutputRequest *r, ExportOptions *o, Error *e) {
     *o = (ExportOptions){
         .format = format_of_path(r->path), .carrier = r->carrier, .has_dtype = r->dtype != NULL};
+    /* First whether derope can write the dtype at all, then whether this format can hold it. */
     if (r->dtype && (!dtype_from_name(r->dtype, &o->dtype) || !dtype_info(o->dtype)->encode))
         return refuse_dtype(r->dtype, FORMAT_GGUF, e);
     if (r->dtype && o->format == FORMAT_HF && !dtype_info(o->dtype)->safetensors)
@@ -142,6 +143,7 @@ Checkpoint *output_export(const Model *m, const OutputRequest *r, ExportReport *
     Checkpoint *out = model_export(m, &o, report, e);
     if (!out) return NULL;
     note_context(m, report->notices);
+    /* Weights that the source packs in 8 or 4 bits grow to fp32; the notice says how to halve that. */
     if (report->dequantized)
         notice_add(report->notices, "quantised weights were written as f32; --dtype bf16 halves the output");
     return out;
@@ -153,6 +155,7 @@ bool output_write(const Model *m, const OutputRequest *r, Error *e) {
     ExportReport report = {0};
     if (!output_spares_source(m->source, r->path, e)) return false;
     Checkpoint *out = output_export(m, r, &report, e);
+    /* The export describes the output; its tensors are read and converted only while they are written. */
     bool ok = out != NULL, gguf = format_of_path(r->path) == FORMAT_GGUF;
     ManifestContext context = {.m = m, .report = &report, .extra = r->extra, .compact = gguf};
     WriteOptions w = {.force = r->force,
@@ -209,6 +212,7 @@ bool depfile_check(const char *path, const char *const *targets, size_t n_target
                    const json_t *more, Error *e) {
     size_t i;
     json_t *file;
+    /* A rule must not depend on itself or replace what make reads. */
     for (i = 0; i < n_targets; i++)
         if (same_file(path, targets[i])) return cmd_usage(e, "--depfile: %s is an output itself", path);
     json_array_foreach(more, i, file) {
@@ -238,6 +242,7 @@ bool depfile_write(const char *path, const char *const *targets, size_t n_target
     json_array_foreach(more, i, file) put_input(&rule, &phony, json_string_value(file));
     buffer_byte(&rule, '\n');
     buffer_append(&rule, phony.data, phony.size);
+    /* An earlier depfile is replaced without --force, as compilers do. */
     bool ok = file_write(path, rule.data, rule.size, true, e);
     buffer_free(&rule);
     buffer_free(&phony);

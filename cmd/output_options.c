@@ -17,6 +17,7 @@ static size_t carrier_names(const char **names, size_t max) {
     size_t n = 0;
     for (const Carrier *const *c = carriers; *c && n < max; c++) {
         bool known = false;
+        /* Is the name in the list already? */
         for (size_t i = 0; i < n; i++)
             known |= strcmp(names[i], (*c)->name) == 0;
         if (!known) names[n++] = (*c)->name;

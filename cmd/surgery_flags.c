@@ -31,6 +31,7 @@ static json_t *parse_parameter(const Option *parameter, const char *text, const 
     Option o = *parameter; /* a copy with offset 0, so that option_set stores into a local variable */
     uint64_t whole = 0;
     double real = 0;
+    /* option_set checks range and unit and stores the number. */
     o.offset = 0;
     if (o.type == OPTION_U64)
         return option_set(&o, &whole, text, label, e) ? json_integer((json_int_t)whole) : NULL;
@@ -56,6 +57,7 @@ static bool split_value(const PassFlag *f, const char *value, char first[64], co
  * reference. NULL with ERR_USAGE that names the flag. */
 static json_t *parse_value(const Pass *pass, const PassFlag *f, const char *value, const char *label,
                            Error *e) {
+    /* A flag of two parameters has its value split; one parameter is the whole value, colons included. */
     char first[64];
     const char *parts[2] = {value, NULL}; /* the text of each parameter; NULL: it was not given */
     if (f->parameters[1]) {
@@ -66,6 +68,7 @@ static json_t *parse_value(const Pass *pass, const PassFlag *f, const char *valu
         }
         parts[0] = first;
     }
+    /* One member for each parameter that was given. */
     json_t *args = json_pack("{s:s}", "pass", pass->name);
     for (int i = 0; i < 2 && parts[i]; i++) {
         json_t *v = parse_parameter(option_by_name(pass->parameters, f->parameters[i]), parts[i], label, e);
@@ -90,6 +93,7 @@ static bool given_before(const Pass *pass, const PassFlag *f, const char *value,
         option_flag_name(&other->option, flag);
         buffer_printf(&names, "%s--%s", other == pass->flags ? "" : " and ", flag);
     }
+    /* What the flags have one of, for the message. */
     bool layers = option_by_name(pass->parameters, f->parameters[0])->type == OPTION_LAYERS;
     error_set(e, ERR_USAGE, "%s: one %s, not '%.60s' as well", buffer_string(&names),
               layers ? "list of layers" : "value", value);
@@ -112,6 +116,7 @@ bool surgery_flag_set(SurgeryFlags *f, const Pass *pass, const PassFlag *flag, c
     if (!before) json_object_set_new(f->given, pass->name, before = json_array());
     if (flag->repeat == PASS_LAST) json_array_clear(before); /* PASS_EACH appends */
     json_array_append_new(before, args);
+    /* Remembered for the hint that surgery_flags_hint gives. */
     if (flag->option.optional_value && value == flag->alone) f->drop_rope_alone = true;
     return true;
 }

@@ -28,6 +28,7 @@ static void print_layers(const json_t *layers) {
             if (!same) break;
         }
         json_decref(x);
+        /* Layers i to j - 1 share the change. */
         printf("  layers %lld-%lld: %s -> %s, window %lld -> %lld\n",
                json_integer_value(json_object_get(a, "layer")),
                json_integer_value(json_object_get(json_array_get(layers, j - 1), "layer")),
@@ -61,6 +62,7 @@ static void type_path(const json_t *row, char out[128]) {
     const char *before = json_get_string(row, "dtype_before"), *now = json_get_string(row, "dtype"),
                *change = json_get_string(row, "change"), *why = json_get_string(row, "why");
     DType type;
+    /* A tensor that is new, or whose plain dtype stays, has one dtype to show. */
     bool plain = !before || (strcmp(before, now) == 0 && dtype_from_name(now, &type) &&
                              dtype_info(type)->block_elems == 1);
     if (plain || (!change && strcmp(before, now) == 0))
@@ -113,6 +115,7 @@ static void print_key(const json_t *k) {
         printf("%s\n", change);
         return;
     }
+    /* Both values in compact JSON, "absent" for a side that lacks the key. */
     const json_t *sides[] = {json_object_get(k, "before"), json_object_get(k, "after")};
     for (int i = 0; i < 2; i++) {
         Buffer text = {0};
@@ -133,10 +136,12 @@ static void print_output(const json_t *o) {
     const char *status;
     size_t i;
     json_t *c, *n, *k, *notice;
+    /* Carriers that were preferred and rejected have a reason; the chosen one has none. */
     json_array_foreach(json_object_get(o, "carriers"), i, c) {
         const char *why = json_get_string(c, "why");
         if (why && *why) printf("    not %s: %s\n", json_get_string(c, "carrier"), why);
     }
+    /* Tensors: the counts by status on one line, then those that change. */
     const json_t *tensors = json_object_get(o, "tensors");
     printf("  tensors: ");
     const char *comma = "";
@@ -180,6 +185,7 @@ static void print_suites(const json_t *v) {
     json_t *suite;
     bool apart = false;
     json_array_foreach(json_object_get(v, "suite"), i, suite) {
+        /* Perplexity comes first in the list, and its lengths follow it only if tasks have others. */
         bool text = strcmp(json_string_value(suite), "perplexity") == 0;
         printf("%s%s", i && !apart ? ", " : "; ", json_string_value(suite));
         apart = text && own;
@@ -211,6 +217,7 @@ void plan_print(const json_t *plan) {
     if (!json_array_size(layers)) printf("  no layer changes\n");
     if (recal) print_recalibration(recal);
     if (evaluation) print_evaluation(evaluation);
+    /* The outputs come last, as they are the longest part. */
     size_t i;
     json_t *o;
     json_array_foreach(json_object_get(plan, "outputs"), i, o) print_output(o);

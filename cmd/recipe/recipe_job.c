@@ -85,9 +85,11 @@ bool recipe_job_recal(const RecipeJob *j, RecalRequest *r, Error *e) {
  * be readable, and a model card needs an output that is an HF folder. */
 static bool check_extras(const RecipeJob *j, const EvalRequest *r, Error *e) {
     bool folder = false;
+    /* The wording is opened only to see whether it is valid; the evaluation opens it again. */
     Wording words;
     if (!wording_open(r->options.wording, &words, e)) return false;
     wording_close(&words);
+    /* Is one of the outputs an HF folder? */
     for (size_t i = 0; i < recipe_job_n_outputs(j); i++) {
         const json_t *output = json_array_get(recipe_job_section(j, "outputs"), i);
         folder |= folder_of_path(json_get_string(output, "path"));
@@ -99,6 +101,7 @@ static bool check_extras(const RecipeJob *j, const EvalRequest *r, Error *e) {
 
 bool recipe_job_evaluation(const RecipeJob *j, EvalRequest *r, Error *e) {
     const json_t *section = recipe_job_section(j, "evaluate");
+    /* Defaults first, then what the recipe gives, then what follows from it. */
     *r = (EvalRequest){0};
     options_default(recipe_evaluate_groups, r);
     r->options.perplexity = !json_object_get(section, "suite"); /* the default suite of a recipe */
@@ -112,6 +115,7 @@ size_t recipe_job_n_outputs(const RecipeJob *j) {
 }
 
 bool recipe_job_output(const RecipeJob *j, size_t i, const Model *operated, OutputRequest *r, Error *e) {
+    /* The entry's values over the defaults of a request; the model is needed to check dtype and carrier. */
     char dotted[48];
     snprintf(dotted, sizeof dotted, "outputs.%zu", i);
     *r = (OutputRequest){0};

@@ -17,6 +17,7 @@ static json_t *read_argument(RecipeReader *r, const yaml_node_t *name, const yam
     const Pass *pass = context;
     const Option *o = option_by_name(pass->parameters, recipe_scalar(name));
     char place[160];
+    /* An unknown name: collect the parameters of the pass for the suggestion. */
     if (!o) {
         const char *names[32];
         size_t count = 0;
@@ -43,6 +44,7 @@ static const Pass *find_pass(const RecipeReader *r, const yaml_node_t *n, const 
     const char *names[64];
     size_t count = 0;
     const Pass *pass = pass_by_name(word);
+    /* All names of passes, for the suggestion. */
     for (; count < 64 && passes[count]; count++)
         names[count] = passes[count]->name;
     if (!pass) recipe_suggest(r, n, "pass", word, names, count, e);
@@ -53,6 +55,7 @@ static const Pass *find_pass(const RecipeReader *r, const yaml_node_t *n, const 
  * one key. Returns {"pass": name, arguments...}. */
 static json_t *read_pass(RecipeReader *r, const yaml_node_t *n, Error *e) {
     const yaml_node_t *name = n, *args = NULL;
+    /* A mapping of one key: the key is the pass, the value its arguments. */
     if (n->type == YAML_MAPPING_NODE && n->data.mapping.pairs.top - n->data.mapping.pairs.start == 1) {
         name = recipe_node(r, n->data.mapping.pairs.start->key, e);
         args = name ? recipe_node(r, n->data.mapping.pairs.start->value, e) : NULL;
@@ -62,6 +65,7 @@ static json_t *read_pass(RecipeReader *r, const yaml_node_t *n, Error *e) {
         recipe_expected(r, n, "surgery", "one pass, as 'drop_rope' or 'drop_rope: {layers: 20-29}'", e);
         return NULL;
     }
+    /* Look the pass up and read its arguments. */
     const Pass *pass = find_pass(r, name, recipe_scalar(name), e);
     json_t *given = pass ? read_arguments(r, args, pass, e) : NULL;
     if (!given) return NULL;

@@ -95,6 +95,7 @@ static json_t *read_text(const RecipeReader *r, const yaml_node_t *n, const Opti
         recipe_expected(r, n, what, "text", e);
         return NULL;
     }
+    /* Without choices any text is accepted. */
     const char *choice = o->choices ? option_choice(o, s) : s;
     return choice ? json_string(choice) : recipe_suggest(r, n, what, s, names, o->choices(names, 64), e);
 }
@@ -107,6 +108,7 @@ static json_t *read_path(const RecipeReader *r, const yaml_node_t *n, const char
         recipe_expected(r, n, what, "a path", e);
         return NULL;
     }
+    /* Absolute paths, and those of --set, stay as they are. */
     if (s[0] == '/' || !r->folder[0]) return json_string(s);
     return json_sprintf("%s/%s", r->folder, s);
 }
@@ -120,6 +122,7 @@ static json_t *read_layers(RecipeReader *r, const yaml_node_t *n, const char *wh
         return NULL;
     }
     json_t *list = json_array();
+    /* Numbers in a list have no range here, so an Option without one is used. */
     for (yaml_node_item_t *i = n->data.sequence.items.start; i < n->data.sequence.items.top; i++) {
         yaml_node_t *item = recipe_node(r, *i, e);
         json_t *layer = item ? read_whole(r, item, &(Option){.type = OPTION_U64}, what, e) : NULL;
@@ -160,7 +163,7 @@ json_t *recipe_read_list(RecipeReader *r, const yaml_node_t *n, RecipeReadItem r
                          const char *what, Error *e) {
     /* Items are called "outputs.0", "outputs.1" in messages. */
     json_t *list = json_array(), *v;
-    if (n->type != YAML_SEQUENCE_NODE) { /* a single item needs no brackets */
+    if (n->type != YAML_SEQUENCE_NODE) { /* a single item is accepted without brackets, as a list of one */
         v = read(r, n, context, what, e);
         if (v && json_array_append_new(list, v) == 0) return list;
         json_decref(list);
@@ -209,6 +212,7 @@ static json_t *unknown_key(const RecipeReader *r, const yaml_node_t *n, const Op
     const char *names[64];
     size_t count = 0;
     char kind[160];
+    /* Collect the keys that the section knows. */
     for (const OptionGroup *g = groups; g->options; g++)
         for (const Option *o = g->options; o->name && count < 64; o++)
             if (in_recipes(o)) names[count++] = o->name;
@@ -244,6 +248,7 @@ json_t *recipe_read_map(RecipeReader *r, const yaml_node_t *n, RecipeReadMember 
 /* A RecipeReadMember for mappings of options; the context is their groups. */
 static json_t *read_member(RecipeReader *r, const yaml_node_t *name, const yaml_node_t *value,
                            const void *groups, const char *what, Error *e) {
+    /* Messages call the value by its dotted name, as --set does. */
     const Option *o = option_in_groups(groups, recipe_scalar(name), NULL);
     if (!in_recipes(o)) return unknown_key(r, name, groups, what, e);
     char place[160];

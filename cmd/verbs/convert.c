@@ -20,6 +20,7 @@ typedef struct Arguments {
     const char *depfile; /* where to write a make rule; NULL: nowhere */
 } Arguments;
 
+/* The flags that only this verb has. */
 static const Option own_options[] = {
     {.name = "depfile",
      .type = OPTION_PATH,
@@ -30,6 +31,7 @@ static const Option own_options[] = {
     {0},
 };
 
+/* All flags of the verb but those of passes; offsets are those of structs inside Arguments. */
 static const OptionGroup groups[] = {
     {"output:", output_request_options, offsetof(Arguments, output)},
     {"output:", own_options, 0},
@@ -53,12 +55,15 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
 /* Opens the input, applies the passes and writes the output. The depfile is checked before the work, and
  * written after the output that it names. */
 static bool convert(const Arguments *a, Error *e) {
+    /* Read the source and apply the passes to its spec. */
     Checkpoint *source = checkpoint_open(a->input, e);
     Model *m = source ? model_open(source, e) : NULL;
     bool ok = m && surgery_flags_apply(&a->surgery, m, e);
     if (ok && a->depfile) ok = depfile_check(a->depfile, &a->output.path, 1, source, NULL, e);
+    /* Write the output, which streams tensors from the mapped source. */
     ok = ok && output_write(m, &a->output, e);
     if (ok && a->depfile) ok = depfile_write(a->depfile, &a->output.path, 1, source, NULL, e);
+    /* The model refers to the checkpoint's data, so it is closed first. */
     model_close(m);
     checkpoint_close(source);
     return ok;

@@ -8,11 +8,13 @@
 #include "cmd/command_line.h"
 #include "cmd/token_input.h"
 
+/* The command line. */
 typedef struct Arguments {
     Operands operands; /* the model and the file of ids; first, as operands_take expects */
     bool special;      /* decode BOS, EOS and other special tokens to their text, too */
 } Arguments;
 
+/* The flags that only this verb has. */
 static const Option own_options[] = {
     {.name = "special",
      .type = OPTION_BOOL,
@@ -30,6 +32,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;
     if (a.operands.n != 2)
         return cmd_usage(e, "a model and a file of ids are needed (derope detokenize --help)");
+    /* Open the tokenizer, read all ids, decode them at once, and write the bytes. */
     Checkpoint *model;
     Tokenizer *t = model_tokenizer_open(a.operands.list[0], &model, e);
     TokenList tokens = {0};
@@ -39,6 +42,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
               (tokenizer_decode(t, tokens.ids, tokens.n, a.special, &text, e) || error_place(e, "%s", path));
     if (ok && text.size && fwrite(text.data, 1, text.size, stdout) != text.size)
         ok = error_errno(e, "standard output");
+    /* Release in reverse order: the tokenizer refers to the checkpoint. */
     buffer_free(&text);
     token_list_free(&tokens);
     tokenizer_close(t);

@@ -38,6 +38,7 @@ typedef struct Arguments {
     bool force;             /* replace files that are there */
 } Arguments;
 
+/* The flags that recipes do not have or write elsewhere. */
 static const Option own_options[] = {
     {.name = "transcript",
      .type = OPTION_PATH,
@@ -68,6 +69,7 @@ static const Option own_options[] = {
     {0},
 };
 
+/* All flags of the verb; the first table is the one that recipes use, too. */
 static const OptionGroup groups[] = {
     {NULL, eval_request_options, offsetof(Arguments, request)},
     {NULL, own_options, 0},
@@ -93,6 +95,7 @@ static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *
     EvalOptions *o = &a->request.options;
     if (!command_line_parse(self, argc, argv, a, operands_take, e)) return false;
     if (!a->models.n) return cmd_usage(e, "a model is needed (derope eval --help)");
+    /* The card has to be for one of the models, spelled in the same way. */
     bool among = !a->card;
     for (size_t i = 0; i < a->models.n; i++)
         among = among || strcmp(a->card, a->models.list[i]) == 0;
@@ -119,10 +122,12 @@ static size_t written_files(const Arguments *a, char *out[REPORT_FILES + 2]) {
 static bool texts_spared(const Arguments *a, char *const *outputs, size_t n, Error *e) {
     json_t *files = json_array(), *file;
     bool ok = true;
+    /* Collect all files that are read: texts, with folders replaced by their files, and the wording. */
     size_t i;
     for (i = 0; ok && i < a->request.options.n_texts; i++)
         ok = text_data_list(a->request.options.texts[i], files, e);
     if (a->request.options.wording) json_array_append_new(files, json_text(a->request.options.wording));
+    /* Compare each with each output. */
     json_array_foreach(files, i, file) {
         for (size_t k = 0; ok && k < n; k++)
             if (same_file(outputs[k], json_string_value(file)))
@@ -145,6 +150,7 @@ static bool model_spared(const char *path, char *const *outputs, size_t n, Error
 /* Checks models and places of outputs, so that mistakes show before the first measurement and not hours
  * later. */
 static bool check_places(const Arguments *a, Error *e) {
+    /* Nothing that is read may be an output. */
     char *outputs[REPORT_FILES + 2];
     size_t n = written_files(a, outputs);
     bool ok = texts_spared(a, outputs, n, e);
@@ -152,6 +158,7 @@ static bool check_places(const Arguments *a, Error *e) {
         ok = model_spared(a->models.list[i], outputs, n, e);
     for (size_t i = 0; i < n; i++)
         free(outputs[i]);
+    /* Each output has to be new, or --force was given, and its folder writable. */
     return ok && (!a->request.report || report_may_begin(a->request.report, a->force, e)) &&
            (!a->card || model_card_check(a->card, e)) &&
            (!a->transcript || output_may_begin(a->transcript, false, a->force, e)) &&
@@ -195,10 +202,12 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     if (a.request.report && !a.request.options.state)
         a.request.options.state = state = report_beside(a.request.report, ".state");
     ok = ok && check_places(&a, e);
+    /* Measure model by model. */
     EvalGrid *v = ok ? eval_grid_new(&a.request.options, command, e) : NULL;
     ok = v != NULL;
     for (size_t i = 0; ok && i < a.models.n; i++)
         ok = eval_grid_add_checkpoint(v, a.models.list[i], e);
+    /* Print before writing: if a report cannot be written, the numbers have been seen. */
     if (ok) {
         const json_t *results = eval_grid_results(v);
         print_results(&a, results);

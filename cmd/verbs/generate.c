@@ -27,6 +27,7 @@ typedef struct Arguments {
     int threads;        /* 0: as many as there are processors */
 } Arguments;
 
+/* The flags that only this verb has. */
 static const Option own_options[] = {
     {.name = "tokens",
      .type = OPTION_U64,
@@ -47,6 +48,7 @@ static const Option own_options[] = {
     {0},
 };
 
+/* All flags of the verb but those of passes, which come from the table of passes. */
 static const OptionGroup groups[] = {
     {NULL, own_options, 0},
     {NULL, threads_option, offsetof(Arguments, threads)},
@@ -96,6 +98,7 @@ static bool print_token(void *context, int32_t token, Error *e) {
     token_append(&p->tokens, token);
     bool ok = tokenizer_decode(p->t, p->tokens.ids, p->tokens.n, false, &text, e);
     size_t n = ok ? whole_characters(text.data, text.size) : 0;
+    /* Print the new whole characters at once, so that a person sees the text grow. */
     if (n > p->printed) {
         fwrite(text.data + p->printed, 1, n - p->printed, stdout);
         fflush(stdout);
@@ -109,12 +112,15 @@ static bool print_token(void *context, int32_t token, Error *e) {
  * net and a key/value cache over prompt and new tokens is checked first. */
 static bool continue_text(const Arguments *a, const Model *m, const Tokenizer *t, Error *e) {
     Printer p = {.t = t};
+    /* Generation stops at the end-of-text token, and draws only tokens that the tokenizer knows: some models
+     * have more rows in the output matrix than tokens. */
     GenerateOptions o = {.tokens = a->tokens,
                          .temperature = a->temperature,
                          .seed = a->seed,
                          .stop_token = tokenizer_eos(t),
                          .known = tokenizer_vocab_size(t),
                          .stop = &cmd_stop};
+    /* The prompt with BOS, where the model has one. */
     bool ok = tokenizer_encode(t, a->prompt, strlen(a->prompt), true, &p.tokens, e);
     size_t n_prompt = p.tokens.n;
     ok = ok && memory_check(net_weight_bytes(m) + kv_bytes(&m->spec, n_prompt + a->tokens),
@@ -146,6 +152,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     bool ok = command_line_parse(self, argc, argv, &a, take_operand, e);
     if (ok && (!a.model || !a.prompt))
         ok = cmd_usage(e, "a model and a prompt are needed (derope generate --help)");
+    /* Open, apply the surgery, generate. */
     Checkpoint *source = ok ? checkpoint_open(a.model, e) : NULL;
     Model *m = source ? model_open(source, e) : NULL;
     Tokenizer *t = m && surgery_flags_apply(&a.surgery, m, e) ? tokenizer_open(source, e) : NULL;

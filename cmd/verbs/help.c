@@ -20,6 +20,7 @@ typedef struct Arguments {
     const char *completion; /* print the script for this shell instead; NULL: no */
 } Arguments;
 
+/* --man and --completion print other forms of the same tables. */
 static const Option options[] = {
     {.name = "man",
      .type = OPTION_BOOL,
@@ -39,6 +40,7 @@ static const OptionGroup groups[] = {{NULL, options, 0}, {0}};
 /* Appends what was asked for to `out`. --man and --completion take precedence over a topic. ERR_USAGE for an
  * unknown verb or shell. */
 static bool print(const Arguments *a, Buffer *out, Error *e) {
+    /* The topic is a verb or "recipe"; without one, help lists the verbs. */
     const char *topic = a->operands.n ? a->operands.list[0] : NULL;
     if (a->man) {
         man_page(out);
@@ -63,6 +65,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;
     if (a.operands.n > 1) return cmd_usage(e, "one verb, not '%s' as well", a.operands.list[1]);
     bool ok = print(&a, &text, e);
+    /* The text is built completely first, so that an error leaves standard output empty. */
     if (text.size) fwrite(text.data, 1, text.size, stdout);
     buffer_free(&text);
     return ok;

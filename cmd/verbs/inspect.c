@@ -46,10 +46,12 @@ static json_t *tensors_to_json(const Model *m) {
     for (size_t i = 0; i < m->n_tensors; i++) {
         const ModelTensor *t = &m->tensors[i];
         Buffer roles = {0};
+        /* This may move i on to the last tensor that shares the stored one. */
         roles_of(m, &i, &roles);
         /* How many tensors of the source this entry stands for. */
         uint64_t n = t->row && t->tensor.rank > t->origin->rank ? t->tensor.shape[0] : 1;
         for (uint64_t expert = 0; expert < n; expert++) {
+            /* The stored tensor of this expert, found by its name in the source's format. */
             char name[128];
             if (t->row) tensor_name(t->row, t->layer, (int)expert, m->source->format, name);
             const Tensor *source = n > 1 ? checkpoint_find(m->weights, name) : t->origin;
@@ -74,6 +76,7 @@ static void print_json(const Model *m) {
         json_pack("{s:o, s:s, s:s, s:I, s:o, s:O, s:o}", "path", json_text(m->source->path), "format",
                   format_name(m->source), "family", m->family->name, "context", (json_int_t)m->spec.context,
                   "spec", spec_to_json(&m->spec), "notices", m->notices, "tensors", tensors_to_json(m));
+    /* What derope recorded when it wrote the checkpoint. */
     json_t *manifest = manifest_of(m);
     for (size_t i = 0; i < sizeof told / sizeof *told; i++)
         if (json_object_get(manifest, told[i]))
@@ -117,6 +120,7 @@ static void print_layer(const LayerSpec *l) {
 /* Prints all layers; neighbours that treat positions in the same way share a line. */
 static void print_layers(const ModelSpec *s) {
     for (uint32_t i = 0, j; i < s->n_layers; i = j) {
+        /* j is the first layer that differs from layer i. */
         for (j = i + 1; j < s->n_layers && same_attention(&s->layers[i], &s->layers[j]);)
             j++;
         char range[32];
@@ -130,6 +134,7 @@ static void print_layers(const ModelSpec *s) {
  * is seen at a glance. The line explains the characters itself. */
 static void print_strip(const ModelSpec *s) {
     printf("position   ");
+    /* R and . become r and , in a layer with a sliding window. */
     for (uint32_t i = 0; i < s->n_layers; i++) {
         const LayerSpec *l = &s->layers[i];
         char c = l->position == POSITION_NOPE ? '.' : l->position == POSITION_PARTIAL ? 'P' : 'R';
@@ -167,6 +172,7 @@ static void print_block(const ModelSpec *s) {
                ? " attention and MLP side by side, one norm for both"
                : " attention and MLP side by side",
            l->no_gate ? activation_info(l->activation)->mlp : activation_info(l->activation)->gated_mlp);
+    /* Norms on queries and keys, and caps, only where the model has them. */
     print_experts(s);
     if (l->q_norm != QK_NORM_NONE)
         printf(", queries%s%s", l->k_norm == l->q_norm ? " and keys" : "", norms[l->q_norm]);
@@ -179,6 +185,7 @@ static void print_block(const ModelSpec *s) {
 /* Prints how many tensors there are of each dtype. */
 static void print_types(const Model *m) {
     printf("tensors    %zu:", m->source->n_tensors);
+    /* In the order of the table of dtypes. */
     for (int t = 0; t < DTYPE_COUNT; t++) {
         size_t n = 0;
         for (size_t i = 0; i < m->source->n_tensors; i++)
@@ -224,6 +231,7 @@ static void print_text(const Model *m) {
     uint64_t params = 0;
     for (size_t i = 0; i < m->n_tensors; i++)
         params += tensor_elems(&m->tensors[i].tensor);
+    /* What it is and how large. */
     printf("%s\n", m->source->path);
     printf("format     %s\nfamily     %s, %.1fM parameters\n", format_name(m->source), m->family->name,
            (double)params / 1e6);
@@ -234,6 +242,7 @@ static void print_text(const Model *m) {
     printf("context    %u\n", s->context);
     print_types(m);
     print_carrier(m);
+    /* How position enters, first as a strip and then in words. */
     print_strip(s);
     print_layers(s);
     for (size_t i = 0; i < json_array_size(m->notices); i++)
@@ -245,6 +254,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     JsonArguments a = {.json = false};
     if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;
     if (a.operands.n != 1) return cmd_usage(e, "one model is needed (derope inspect --help)");
+    /* Open, print in the form that was asked for, close. */
     Checkpoint *source = checkpoint_open(a.operands.list[0], e);
     Model *m = source ? model_open(source, e) : NULL;
     if (m && a.json) print_json(m);

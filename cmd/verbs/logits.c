@@ -32,6 +32,7 @@ typedef struct Arguments {
     int threads;            /* 0: as many as there are processors */
 } Arguments;
 
+/* The flags that only this verb has. */
 static const Option own_options[] = {
     {.name = "ids",
      .type = OPTION_PATH,
@@ -55,6 +56,7 @@ static const Option own_options[] = {
     {0},
 };
 
+/* All flags of the verb but those of passes, which come from the table of passes. */
 static const OptionGroup groups[] = {
     {NULL, own_options, 0},
     {NULL, threads_option, offsetof(Arguments, threads)},
@@ -102,6 +104,7 @@ static bool write_all(const Arguments *a, const Model *m, const TokenList *token
     if (kv) kv_watch(kv, &cmd_stop);
     ok = kv && net_run(n, kv, tokens->ids, tokens->n, 0, write_logits, &s, e);
     kv_free(kv);
+    /* An interrupted run leaves no file, because logits of a part would be mistaken for all. */
     if (e->code == ERR_INTERRUPTED) error_set(e, e->code, "%s: interrupted; nothing was left behind", a->out);
     if (s.fd >= 0 && close(s.fd) != 0 && ok) ok = error_errno(e, "%s", a->out);
     /* Rename the file if all went well; otherwise output_discard removes it. */
@@ -114,6 +117,7 @@ static bool write_all(const Arguments *a, const Model *m, const TokenList *token
 /* Reads the tokens of --ids or --text. An id that is not in the model's vocabulary is an error. */
 static bool read_tokens(const Arguments *a, const Model *m, TokenList *tokens, Error *e) {
     const char *path = a->ids ? a->ids : a->text;
+    /* Ids are taken as they are; a text gets the special tokens of the tokenizer. */
     bool ok = a->ids ? token_ids_read(path, tokens, e) : text_file_tokens(m->source, path, tokens, e);
     if (ok && !tokens->n) return error_set(e, ERR_INPUT, "%s: no tokens", path);
     return ok && (tokens_known(&m->spec, tokens->ids, tokens->n, 0, e) || error_place(e, "%s", path));
@@ -147,6 +151,7 @@ static bool compute(const Arguments *a, Error *e) {
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.model = NULL};
     bool ok = command_line_parse(self, argc, argv, &a, take_operand, e);
+    /* Exactly one of --ids and --text: both given or both missing is an error. */
     if (ok && (!a.model || !a.out || !a.ids == !a.text))
         ok = cmd_usage(e, "a model, --out and one of --ids and --text are needed (derope logits --help)");
     ok = ok && compute(&a, e);

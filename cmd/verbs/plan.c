@@ -31,6 +31,7 @@ static const Option own_options[] = {
     {0},
 };
 
+/* All flags of the verb, with the place of their struct in Arguments. */
 static const OptionGroup groups[] = {
     {NULL, own_options, 0},
     {NULL, json_option, offsetof(Arguments, json)},
@@ -51,6 +52,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.recipe = NULL};
     if (!command_line_parse(self, argc, argv, &a, take_operand, e)) return false;
     if (!a.recipe) return cmd_usage(e, "a recipe is needed (derope plan --help)");
+    /* Open the recipe and its source, plan, and print. */
     RecipeJob j;
     json_t *plan = recipe_job_open(&j, a.recipe, a.sets, a.n_sets, e) ? recipe_plan(&j, e) : NULL;
     bool ok = plan != NULL;

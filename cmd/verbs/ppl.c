@@ -27,7 +27,7 @@ typedef struct Arguments {
     const char *model, *field;
     /* Files and folders of text, borrowed from the command line. */
     const char *texts[MAX_TEXTS];
-    size_t n_texts, n_contexts;
+    size_t n_texts, n_contexts;      /* numbers of items in `texts` and `contexts` */
     uint64_t contexts[MAX_CONTEXTS]; /* window lengths in tokens */
     uint64_t tokens;                 /* of the text to read at most; 0: all */
     int threads;                     /* to compute with; 0: as many as there are processors */
@@ -41,6 +41,7 @@ static bool set_score(void *options, const char *text, Error *e) {
     return perplexity_score_parse(text, &a->score, e);
 }
 
+/* The flags that only this verb has. */
 static const Option own_options[] = {
     {.name = "context",
      .type = OPTION_U64,
@@ -76,6 +77,7 @@ static const Option own_options[] = {
     {0},
 };
 
+/* All flags of the verb but those of passes, which come from the table of passes. */
 static const OptionGroup groups[] = {
     {NULL, own_options, 0},
     {NULL, threads_option, offsetof(Arguments, threads)},
@@ -101,6 +103,7 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
 static json_t *measure(const Arguments *a, Net *n, const TokenList *tokens, int32_t bos, Error *e) {
     json_t *list = json_array();
     for (size_t i = 0; i < a->n_contexts; i++) {
+        /* One length: windows of that many tokens that do not overlap. */
         Perplexity p;
         cmd_progress("perplexity at %llu", (unsigned long long)a->contexts[i]);
         if (!perplexity(n, tokens->ids, tokens->n, a->contexts[i], a->score, bos, &cmd_stop, &p, e)) {
@@ -114,6 +117,7 @@ static json_t *measure(const Arguments *a, Net *n, const TokenList *tokens, int3
             printf("%8llu  %10.4f  +- %-8.4f  %llu tokens in %llu windows\n", (unsigned long long)p.context,
                    exp(p.nll), exp(p.nll) * p.stderr_nll, (unsigned long long)p.tokens,
                    (unsigned long long)p.windows);
+        /* The row of this length for --json. */
         json_array_append_new(list,
                               json_pack("{s:I, s:f, s:I, s:I, s:f}", "context", (json_int_t)p.context,
                                         "perplexity", exp(p.nll), "tokens", (json_int_t)p.tokens, "windows",
@@ -133,6 +137,7 @@ static bool compute(const Arguments *a, Error *e) {
     uint64_t longest = 0;
     for (size_t i = 0; i < a->n_contexts; i++)
         if (a->contexts[i] > longest) longest = a->contexts[i];
+    /* Surgery first, so that a mistake in its flags shows before the text is read. */
     Tokenizer *t = m && surgery_flags_apply(&a->surgery, m, e) ? tokenizer_open(source, e) : NULL;
     bool ok = t && perplexity_tokens(t, a->texts, a->n_texts, a->field, a->score == SCORE_HALF, a->tokens,
                                      &tokens, &bos, e);
@@ -142,6 +147,7 @@ static bool compute(const Arguments *a, Error *e) {
                        (unsigned long long)longest);
     ok =
         ok && memory_check(net_weight_bytes(m) + kv_bytes(&m->spec, longest), "this model at this length", e);
+    /* Decode the weights and measure. */
     Net *n = ok ? net_open(m, a->threads, e) : NULL;
     if (n && !a->json) printf(" context  perplexity\n");
     json_t *list = n ? measure(a, n, &tokens, bos, e) : NULL;

@@ -93,6 +93,7 @@ static bool check_state(const Arguments *a, const char *state, Error *e) {
  * prints a summary. `state` is the path of the training state. Whatever can be refused is refused before the
  * training starts. */
 static bool recal(Arguments *a, const char *state, Error *e) {
+    /* From scratch, only configuration and tokenizer are opened. */
     Checkpoint *source = checkpoint_open_config(a->input, a->recal.from_scratch, e);
     Model *m = source ? (a->recal.from_scratch ? model_open_config(source, e) : model_open(source, e)) : NULL;
     Net *net = NULL;
@@ -108,6 +109,7 @@ static bool recal(Arguments *a, const char *state, Error *e) {
     ok = ok && output_write(m, &a->output, e);
     /* The state is removed when the output is complete, and kept if writing it failed. */
     if (ok) unlink(state);
+    /* Say what is kept and how to continue. */
     if (!ok && e->code == ERR_INTERRUPTED && access(state, F_OK) == 0)
         cmd_advise(e, "; %s keeps what was done, and the same command with --resume goes on", state);
     else if (!ok && summary && access(state, F_OK) == 0)
@@ -123,6 +125,7 @@ static bool recal(Arguments *a, const char *state, Error *e) {
                result.first, result.last);
     json_decref(summary);
     json_decref(result.losses);
+    /* After the write: the model's tensors refer to the net's weights. */
     net_close(net);
     model_close(m);
     checkpoint_close(source);

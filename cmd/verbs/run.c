@@ -25,6 +25,7 @@ typedef struct Arguments {
     json_t *table, *results; /* rows (array) and joined measurements (object) of all recipes */
 } Arguments;
 
+/* The flags that only this verb has. */
 static const Option own_options[] = {
     {.name = "set",
      .type = OPTION_TEXT,
@@ -81,6 +82,7 @@ static bool joint_report(const Arguments *a, Error *e) {
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.command = command_line_text(argc, argv), .table = json_array(), .results = json_object()};
     bool ok = parse(self, argc, argv, &a, e);
+    /* What all recipes of this command line share. */
     RecipeRun options = {.sets = a.sets,
                          .n_sets = a.n_sets,
                          .force = a.force,
@@ -90,8 +92,10 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
                          .several = a.recipes.n > 1,
                          .table = a.table,
                          .results = a.results};
+    /* Each recipe adds its rows and results. */
     for (size_t i = 0; ok && i < a.recipes.n; i++)
         ok = recipe_run(a.recipes.list[i], &options, e);
+    /* The table names recipes only if there are several. */
     if (ok && a.json) cmd_print_json(a.table);
     if (ok && !a.json) eval_table_print(a.table, a.recipes.n > 1);
     ok = ok && (!a.report || joint_report(&a, e));

@@ -10,12 +10,14 @@
 #include "cmd/token_input.h"
 #include "formats/json.h"
 
+/* The command line. */
 typedef struct Arguments {
     Operands operands; /* the model, then the files; first, as operands_take expects */
     /* Print JSON instead of lines of ids; leave out BOS and EOS. */
     bool json, no_special;
 } Arguments;
 
+/* The flags that only this verb has. */
 static const Option own_options[] = {
     {.name = "no_special",
      .type = OPTION_BOOL,
@@ -24,6 +26,7 @@ static const Option own_options[] = {
     {0},
 };
 
+/* All flags of the verb, with the place of their struct in Arguments. */
 static const OptionGroup groups[] = {
     {NULL, own_options, 0},
     {NULL, json_option, offsetof(Arguments, json)},
@@ -49,6 +52,7 @@ static void print_tokens(const TokenList *tokens) {
 static bool tokenize(const Tokenizer *t, const char *path, const Arguments *a, json_t *all, Error *e) {
     Buffer text = {0};
     TokenList tokens = {0};
+    /* The whole file is one text, with BOS and EOS unless --no-special was given. */
     bool ok = text_file_read(path, &text, e) &&
               (tokenizer_encode(t, (char *)text.data, text.size, !a->no_special, &tokens, e) ||
                error_place(e, "%s", path));
@@ -64,14 +68,17 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.json = false};
     if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;
     if (a.operands.n < 2) return cmd_usage(e, "a model and a text are needed (derope tokenize --help)");
+    /* Open the tokenizer only: a folder needs no weights. */
     Checkpoint *model;
     Tokenizer *t = model_tokenizer_open(a.operands.list[0], &model, e);
     json_t *all = json_array();
     bool ok = t != NULL;
+    /* Operand 0 is the model, the others are texts. */
     for (size_t i = 1; ok && i < a.operands.n; i++)
         ok = tokenize(t, a.operands.list[i], &a, all, e);
     if (ok && a.json) cmd_print_json(all);
     json_decref(all);
+    /* The tokenizer refers to the checkpoint. */
     tokenizer_close(t);
     checkpoint_close(model);
     return ok;

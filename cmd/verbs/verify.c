@@ -74,6 +74,7 @@ static bool check_tensor(Report *r, const json_t *row, Error *e) {
     const char *name = json_get_string(row, "name"), *dtype = json_get_string(row, "dtype");
     const char *promised = json_get_string(row, "xxh3_128");
     const Tensor *t = name ? checkpoint_find(r->c, name) : NULL;
+    /* The first difference is reported; later ones follow from it. */
     char hash[33];
     if (!name || !dtype || !promised) {
         problem(r, "the manifest has a tensor without name, dtype or hash");
@@ -112,6 +113,7 @@ static bool check_tensors(Report *r, Error *e) {
 static void check_files(Report *r) {
     size_t i;
     json_t *row;
+    /* Each listed file has to be there with its hash. */
     json_array_foreach(json_object_get(r->manifest, "files"), i, row) {
         const char *name = json_get_string(row, "file"), *promised = json_get_string(row, "xxh3_128");
         const SideFile *f = name ? checkpoint_file(r->c, name) : NULL;
@@ -124,6 +126,7 @@ static void check_files(Report *r) {
         if (!promised || strcmp(hash, promised) != 0)
             problem(r, "file %s is not the one that was written", name);
     }
+    /* No file may be code. */
     for (i = 0; i < r->c->n_files; i++) {
         const char *name = r->c->files[i].name;
         if (text_ends_with(name, ".py")) problem(r, "file %s is code nobody wrote here", name);
@@ -183,6 +186,7 @@ static void check_layers(Report *r, const Model *m) {
     const json_t *promised = json_object_get(r->manifest, "layers");
     json_t *read = manifest_layers(&m->spec);
     Buffer wrong = {0};
+    /* Collect the numbers of all layers that differ, for one problem instead of many. */
     if (json_array_size(promised) != json_array_size(read))
         problem(r, "%zu layers are read, the manifest says %zu", json_array_size(read),
                 json_array_size(promised));
@@ -231,6 +235,7 @@ static void print_text(const json_t *report) {
     printf("%s\ncarrier    %s (%s)\ntensors    %lld as the manifest says\n", json_get_string(report, "path"),
            json_get_string(report, "carrier"), json_get_string(report, "carried_by"),
            (long long)json_integer_value(json_object_get(report, "tensors_verified")));
+    /* Every tested runtime, with the reason if it does not run the output as intended. */
     json_array_foreach(json_object_get(report, "runtimes"), i, row) {
         const char *why = json_get_string(row, "why");
         printf("%-10s %s: %s%s\n", i ? "" : "runtimes", json_get_string(row, "runtime"),
@@ -248,6 +253,7 @@ static bool verify(Checkpoint *c, bool json, Error *e) {
     r.problems = json_array();
     bool ok = check_tensors(&r, e);
     cmd_progress_end();
+    /* The rest cannot fail, only find problems. */
     if (ok) {
         check_files(&r);
         if (c->format == FORMAT_GGUF) check_keys(&r);
@@ -258,6 +264,7 @@ static bool verify(Checkpoint *c, bool json, Error *e) {
         else
             print_text(report);
         json_decref(report);
+        /* The report is printed in any case; the exit status says whether all is well. */
         size_t n = json_array_size(r.problems);
         ok = n == 0 || error_set(e, ERR_FAILED, "%s: is not what its manifest promises (%zu problem%s)",
                                  c->path, n, n == 1 ? "" : "s");
@@ -272,6 +279,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     JsonArguments a = {.json = false};
     if (!command_line_parse(self, argc, argv, &a, operands_take, e)) return false;
     if (a.operands.n != 1) return cmd_usage(e, "one output is needed (derope verify --help)");
+    /* Opening checks the container itself: sizes, offsets, and that tensors lie inside the file. */
     Checkpoint *c = checkpoint_open(a.operands.list[0], e);
     bool ok = c && verify(c, a.json, e);
     checkpoint_close(c);

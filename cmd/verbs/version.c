@@ -8,6 +8,7 @@
 
 /* The function of the verb (cmd/verb.h). */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
+    /* The verb takes neither flags nor operands. */
     Operands operands = {.n = 0};
     if (!command_line_parse(self, argc, argv, &operands, operands_take, e)) return false;
     if (operands.n) return cmd_usage(e, "no operand is needed, not '%s'", operands.list[0]);
