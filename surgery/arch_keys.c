@@ -24,6 +24,8 @@ static const char *architecture(const Checkpoint *c, size_t *len) {
     return arch ? arch : "";
 }
 
+/* Compares architecture, dot and suffix in place instead of building the whole key. The result is valid until
+ * a key is added. */
 const MetaEntry *arch_find(const Checkpoint *c, const char *suffix) {
     size_t n;
     const char *arch = architecture(c, &n);
@@ -82,6 +84,7 @@ static bool equal_list(const MetaEntry *list, uint64_t *out) {
     return true;
 }
 
+/* A list of equal numbers counts as one number (equal_list). */
 bool arch_read_u32(const Checkpoint *c, const char *suffix, uint32_t low, uint32_t high, uint32_t *out,
                    Error *e) {
     const MetaEntry *there = arch_find(c, suffix);
@@ -97,6 +100,8 @@ bool arch_read_u32(const Checkpoint *c, const char *suffix, uint32_t low, uint32
     return true;
 }
 
+/* Integers count as numbers too. NaN and infinity are refused, because they would spread through all later
+ * arithmetic. */
 bool arch_read_real(const Checkpoint *c, const char *suffix, double *out, Error *e) {
     double v;
     if (!arch_find(c, suffix)) return true;
@@ -105,6 +110,7 @@ bool arch_read_real(const Checkpoint *c, const char *suffix, double *out, Error 
     return true;
 }
 
+/* A window of 0 means that there is none. */
 bool arch_read_window(const Checkpoint *c, uint32_t *out, Error *e) {
     static const char suffix[] = "attention.sliding_window";
     return !arch_find(c, suffix) || arch_read_u32(c, suffix, 0, INT32_MAX, out, e);
@@ -135,6 +141,7 @@ static const char *whole_key(Checkpoint *out, const char *suffix) {
     return arena_printf(&out->arena, "%.*s.%s", (int)n, arch, suffix);
 }
 
+/* Compares the value first: a key of another integer type that says the same stays as it is. */
 void arch_set_u32(Checkpoint *out, const char *suffix, uint32_t v) {
     uint64_t there;
     if (!arch_get_u64(out, suffix, &there) || there != v) meta_set_u32(out, whole_key(out, suffix), v);
@@ -147,11 +154,13 @@ void arch_set_f32(Checkpoint *out, const char *suffix, double v) {
         meta_set_f32(out, whole_key(out, suffix), (float)v);
 }
 
+/* A key that says the same stays where it is. */
 void arch_set_bool(Checkpoint *out, const char *suffix, bool v) {
     bool there;
     if (!arch_get_bool(out, suffix, &there) || there != v) meta_set_bool(out, whole_key(out, suffix), v);
 }
 
+/* Strings and arrays are always written: they have only one type, so nothing is lost. */
 void arch_set_string(Checkpoint *out, const char *suffix, const char *text) {
     meta_set_string(out, whole_key(out, suffix), text, strlen(text));
 }

@@ -1,6 +1,7 @@
-/* Keys of rotation, windows and multipliers for a GGUF. Which family or carrier needs which of them is
- * decided by the hooks in surgery/families/ and surgery/carriers/; what llama.cpp makes of the keys is in its
- * src/llama-model.cpp and src/models/. */
+/* Groups of GGUF keys: rotation, windows and multipliers. Which family or carrier needs which of them is
+ * decided by the hooks in surgery/families/ and surgery/carriers/, which call these functions; single keys
+ * are written by arch_keys.c. What llama.cpp makes of the keys is in its src/llama-model.cpp and src/models/.
+ */
 #include "surgery/arch_write.h"
 
 #include "surgery/model_traits.h"
@@ -14,8 +15,9 @@ static void set_longrope(Checkpoint *out, const RopeScaling *r) {
                  r->attention_factor > 0 ? r->attention_factor : rope_default_attention_factor(r));
 }
 
-/* rope.dimension_count is left alone where it says the same, and becomes head_dim where nothing rotates,
- * which is also what llama.cpp takes where the key is absent. */
+/* Writes base, rotated dimensions and scaling. rope.dimension_count is left alone where it says the same, and
+ * becomes head_dim where nothing rotates, which is also what llama.cpp takes where the key is absent; such an
+ * output turns rotation off in another way. */
 void arch_set_rope(const Model *m, Checkpoint *out, const LayerSpec *l) {
     static const char *const scaling_keys[] = {"rope.scaling.type",
                                                "rope.scaling.factor",
@@ -39,6 +41,7 @@ void arch_set_rope(const Model *m, Checkpoint *out, const LayerSpec *l) {
     arch_set_string(out, "rope.scaling.type", rope_scaling_name(r->kind));
     arch_set_f32(out, "rope.scaling.factor", r->factor);
     if (r->kind != ROPE_SCALING_YARN) return;
+    /* A scaling without a stated original context counts from the model's own. */
     double original = r->original_context > 0 ? r->original_context : m->spec.context;
     arch_set_u32(out, "rope.scaling.original_context_length", (uint32_t)original);
     arch_set_f32(out, "rope.scaling.yarn_beta_fast", r->beta_fast);
@@ -49,8 +52,9 @@ void arch_set_rope(const Model *m, Checkpoint *out, const LayerSpec *l) {
                      r->attention_factor > 0 ? r->attention_factor / rope_default_attention_factor(r) : 1);
 }
 
-/* llama.cpp's rotary embedding (ggml_rope_ext) has parameters for linear scaling and YaRN; other scalings are
- * divisors in tensors. Nothing there depends on the length of the text, so dynamic NTK cannot be said. */
+/* Whether llama.cpp can rotate like this. Its rotary embedding (ggml_rope_ext) has parameters for linear
+ * scaling and YaRN; other scalings are divisors in tensors. Nothing there depends on the length of the text,
+ * so dynamic NTK cannot be expressed. */
 bool arch_can_scale_rope(const Model *m, char *why, size_t size) {
     const LayerSpec *l = NULL;
     if (!model_has_one_main_rotation(m, &l))
@@ -64,6 +68,7 @@ bool arch_can_scale_rope(const Model *m, char *why, size_t size) {
     return true;
 }
 
+/* One flag for each layer: true for a layer with a window. */
 void arch_set_window_pattern(const Model *m, Checkpoint *out) {
     uint32_t n = m->spec.n_layers, window = model_window(m);
     uint8_t *windowed = arena_alloc(&out->arena, n);
@@ -74,7 +79,8 @@ void arch_set_window_pattern(const Model *m, Checkpoint *out) {
     arch_set_array(out, "attention.sliding_window_pattern", META_BOOL, windowed, n);
 }
 
-/* llama.cpp divides logits by logit_scale here, while the spec has the factor they are multiplied by. */
+/* Granite's multipliers. llama.cpp divides logits by logit_scale here, while the spec has the factor that
+ * they are multiplied by. */
 void arch_set_multipliers(const Model *m, Checkpoint *out) {
     arch_set_f32(out, "embedding_scale", m->spec.embedding_scale);
     arch_set_f32(out, "residual_scale", m->spec.residual_scale);

@@ -1,5 +1,7 @@
-/* Typed look-ups in a config.json, and the lists that several families have. config_read.h says what absent
- * and null keys mean. */
+/* Typed look-ups in a config.json, and the lists that several families have. spec_config.c reads the settings
+ * common to all models by these functions, and the families' hooks read their own. config_read.h says what
+ * absent and null keys mean, and what each function checks. All errors begin with "config.json: KEY"; the
+ * caller puts the path of the model in front. */
 #include "surgery/config_read.h"
 
 #include <stdlib.h>
@@ -7,7 +9,8 @@
 
 #include "formats/json.h"
 
-/* The value that was found is printed as JSON and cut at 60 bytes: it may be a list of a thousand numbers. */
+/* Sets the error about a value of the wrong kind. The value that was found is printed as JSON and cut at 60
+ * bytes, because it may be a list of a thousand numbers. */
 bool config_unexpected(const json_t *config, const char *key, const char *expected, Error *e) {
     const json_t *found = json_object_get(config, key);
     char *text = found ? json_dumps(found, JSON_ENCODE_ANY) : NULL;
@@ -23,7 +26,7 @@ bool config_has(const json_t *config, const char *key) {
     return v && !json_is_null(v);
 }
 
-/* The tables have at most five entries, so a plain search does. */
+/* Searches the family's table of names. The tables have at most five entries, so a plain search does. */
 const char *config_key(const Family *f, const char *usual) {
     for (const KeyName *k = f->hf.keys; k && k->usual; k++)
         if (strcmp(k->usual, usual) == 0) return k->own;
@@ -45,16 +48,19 @@ bool config_need_u32(const json_t *config, const char *key, uint32_t low, uint32
     return true;
 }
 
+/* The bounds hold only where the key is there; the caller's default is trusted. */
 bool config_read_u32(const json_t *config, const char *key, uint32_t low, uint32_t high, uint32_t *out,
                      Error *e) {
     return !config_has(config, key) || config_need_u32(config, key, low, high, out, e);
 }
 
+/* Whole numbers count as numbers too: a file may say 10000 where another says 10000.0. */
 bool config_read_real(const json_t *config, const char *key, double *out, Error *e) {
     if (!config_has(config, key) || json_get_f64(config, key, out)) return true;
     return config_unexpected(config, key, "a number", e);
 }
 
+/* Python code often tests such a value for truth, so 0 and 1 are accepted. */
 bool config_read_bool(const json_t *config, const char *key, bool *out, Error *e) {
     const json_t *v = json_object_get(config, key);
     if (!config_has(config, key)) return true;
@@ -71,6 +77,7 @@ bool config_read_window(const json_t *config, const char *key, uint32_t *out, Er
 
 /* ---- lists with an element for each layer ---- */
 
+/* Used for lists such as mlp_only_layers or moe_layers, which name the layers that are different. */
 bool config_read_layer_list(const Model *m, const json_t *config, const char *key, bool *listed, Error *e) {
     const json_t *list = json_object_get(config, key);
     if (!config_has(config, key)) return true;
@@ -94,6 +101,7 @@ bool config_read_layer_types(Model *m, const json_t *config, uint32_t window, Er
         return error_set(e, ERR_INPUT, "config.json: layer_types has %zu entries for %u layers",
                          json_array_size(types), m->spec.n_layers);
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        /* An entry that is not a string is refused like an unknown type. */
         const char *type = json_string_value(json_array_get(types, i));
         if (type && strcmp(type, "full_attention") == 0)
             m->spec.layers[i].window = 0;
@@ -116,6 +124,8 @@ bool config_read_no_rope_layers(const Model *m, const json_t *config, bool *rota
         return error_set(e, ERR_INPUT, "config.json: no_rope_layers has %zu entries for %u layers",
                          json_array_size(list), n);
     for (uint32_t i = 0; i < n; i++) {
+        /* A list that is there decides; an absent or empty one leaves every layer rotating except each
+         * `every`-th. */
         const json_t *own = json_array_get(list, i);
         if (own && !json_is_integer(own) && !json_is_boolean(own))
             return error_set(e, ERR_INPUT, "config.json: no_rope_layers[%u] is neither 0 nor 1", i);

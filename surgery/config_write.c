@@ -40,7 +40,7 @@ void config_leave_family(const Family *f, json_t *config) {
 
 /* ---- rotation ---- */
 
-/* Numbers are written in the shortest form that reads back the same (formats/json.h). */
+/* A JSON list of n numbers, each in the shortest form that reads back the same (formats/json.h). */
 static json_t *number_list(const double *values, uint32_t n) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < n; i++)
@@ -48,16 +48,17 @@ static json_t *number_list(const double *values, uint32_t n) {
     return list;
 }
 
-/* partial_rotary_factor. Classes compute (int)(head_dim * factor), so a quotient that was rounded down would
- * lose a dimension; the next larger number does not. */
+/* partial_rotary_factor, the part of a head that rotates. Classes compute (int)(head_dim * factor), so a
+ * quotient that was rounded down would lose a dimension; the next larger double does not. */
 static double rotary_factor(uint32_t rotary_dim, uint32_t head_dim) {
     double factor = (double)rotary_dim / head_dim;
     return (uint32_t)(head_dim * factor) < rotary_dim ? nextafter(factor, 2) : factor;
 }
 
-/* rope_scaling for LongRoPE. A class that knows no other scaling (Phi-3) insists on exactly the keys type,
- * short_factor and long_factor. For other classes the attention factor is stated, because transformers 4 and
- * 5 compute different ones from `factor`. */
+/* The value of rope_scaling for LongRoPE; also sets original_max_position_embeddings beside it. A class that
+ * knows no other scaling (Phi-3) accepts exactly the keys type, short_factor and long_factor. For other
+ * classes the attention factor is stated, because transformers 4 and 5 compute different ones from `factor`.
+ */
 static json_t *longrope_mapping(const Family *f, json_t *config, const RopeScaling *r) {
     bool only_longrope = f->hf.rope_scalings == 1u << ROPE_SCALING_LONGROPE;
     json_t *o = json_pack("{s:s, s:o, s:o}", only_longrope ? "type" : "rope_type", "longrope", "short_factor",
@@ -72,8 +73,8 @@ static json_t *longrope_mapping(const Family *f, json_t *config, const RopeScali
     return o;
 }
 
-/* rope_scaling for linear, dynamic, YaRN and llama3. A key is written only where its kind reads it:
- * transformers warns of others. OLMo 2 checks for the older name of the type. */
+/* The value of rope_scaling for linear, dynamic, YaRN and llama3. A key is written only where its kind reads
+ * it, because transformers warns about others. OLMo 2 checks for the older name of the type. */
 static json_t *scaling_mapping(const Family *f, const RopeScaling *r) {
     const char *type_key = f->hf.quirks & HF_OLD_ROPE_TYPE_KEY ? "type" : "rope_type";
     json_t *o = json_pack("{s:s, s:f}", type_key, rope_scaling_name(r->kind), "factor", r->factor);
@@ -94,9 +95,9 @@ static json_t *scaling_mapping(const Family *f, const RopeScaling *r) {
     return o;
 }
 
-/* rope_parameters, which transformers 5 writes, would win over nothing and contradict the legacy keys, so it
- * goes. partial_rotary_factor is written where part of a head rotates, or where the class would otherwise
- * rotate a part by default. */
+/* Writes rope_theta, rope_scaling and, where it is needed, partial_rotary_factor. rope_parameters, which
+ * transformers 5 writes, is removed: it would contradict the legacy keys. partial_rotary_factor is written
+ * where part of a head rotates, or where the class would otherwise rotate a part by default. */
 void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double base_if_none) {
     json_object_del(config, "rope_parameters");
     json_object_set_new(config, config_key(f, "rope_theta"), json_real(l ? l->rope_base : base_if_none));
@@ -110,6 +111,7 @@ void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double
     json_object_set_new(config, "rope_scaling", mapping);
 }
 
+/* The list has 1 for layers that rotate, as transformers reads it. */
 void config_set_no_rope_layers(const Model *m, json_t *config) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < m->spec.n_layers; i++)

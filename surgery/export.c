@@ -48,6 +48,8 @@ static void note_reencoded(Export *x) {
     const Tensor *first[DTYPE_COUNT] = {0};
     for (size_t i = 0; i < x->out->n_tensors; i++) {
         const Tensor *t = &x->out->tensors[i];
+        /* A tensor in blocks that changes is decoded, changed and encoded again: in its own type, or, where
+         * that has no encoder, in another. */
         bool same_type = t->dtype == t->storage_dtype && dtype_info(t->dtype)->block_elems > 1;
         bool changed = t->status == TENSOR_CHANGED || t->scale != 1 || t->add != 0 || t->row_scale;
         if (!changed || !(same_type || tensor_type_replaced(t))) continue;
@@ -73,6 +75,8 @@ static bool add_tensors(Export *x) {
     bool sinks = export_writes_sinks(x->m, x->carrier);
     for (size_t i = 0; i < x->m->n_tensors; i++) {
         const ModelTensor *t = &x->tensors[i];
+        /* Neutral sinks are dropped for architectures without sinks; packed weights are added later with
+         * their scales. */
         if (t->role == ROLE_SINKS && !sinks) continue;
         if (x->keeps_packed && t->tensor.quantization)
             continue; /* export_add_packed adds what it was made of */
@@ -103,6 +107,7 @@ Checkpoint *model_export(const Model *m, const ExportOptions *o, ExportReport *r
     if (!report->carrier || !check_quantized(m, o, e)) return NULL;
     Export x = {
         .m = m, .carrier = report->carrier, .report = report, .out = checkpoint_new(o->format), .e = e};
+    /* Both become keys of a GGUF: types before widening, and tensors that are carried in keys. */
     x.dtypes = json_object();
     x.carried = json_object();
     x.out->path = m->source->path; /* for messages */

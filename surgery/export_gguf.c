@@ -75,6 +75,7 @@ static void set_common_meta(Export *x, const char *arch) {
         if (x->m->family->gguf.quirks & GGUF_EXPERT_FFN_KEY)
             set_number(x->out, arch, "expert_feed_forward_length", mixture->ffn_dim);
     }
+    /* Attention. A GGUF without head_count_kv has as many key/value heads as query heads. */
     set_number(x->out, arch, "attention.head_count", l->n_heads);
     set_number(x->out, arch, "attention.head_count_kv", l->n_kv_heads);
     /* Without these two keys llama.cpp takes embedding_length / head_count. */
@@ -108,6 +109,7 @@ static uint32_t file_type(const Checkpoint *c) {
 /* general.name: the last part of the source's path. The name goes through json_text, which repairs bytes that
  * are not UTF-8. */
 static void set_name(Checkpoint *out, const char *path) {
+    /* realpath resolves "." and links; if it fails, the path is taken as it was given. */
     char whole[PATH_MAX];
     const char *name = realpath(path, whole) ? strrchr(whole, '/') + 1 : path;
     json_t *text = json_text(name);
@@ -155,12 +157,14 @@ static void embed_hf_files(Export *x) {
     const Carrier *hf = carrier_pick(x->m, FORMAT_HF, NULL, NULL, &reason);
     Checkpoint *files = checkpoint_new(FORMAT_HF);
     HfFilesRequest r = {.m = x->m, .carrier = hf, .notices = x->report->notices};
+    /* The files are made in a checkpoint of their own, as if a folder were written. */
     if (hf) r.matrices = matrix_types_in_hf(x, hf);
     bool ok = hf && export_hf_files(&r, files, &reason);
     if (!ok) notice_add(x->report->notices, "no config.json travels in this GGUF: %s", reason.message);
     bool config = ok && !config_contradicts_tensors(x, hf);
     if (!config)
         meta_remove(x->out, DEROPE_CONFIG); /* the one that was copied from the source is no longer true */
+    /* config.json gets the key DEROPE_CONFIG, every other file one with its name. */
     for (size_t i = 0; ok && i < files->n_files; i++) {
         const SideFile *f = &files->files[i];
         char key[300];
@@ -202,10 +206,12 @@ bool export_gguf(Export *x) {
     x->carrier->write_gguf(x->m, x->out);
     const char *notice = x->carrier->notice ? x->carrier->notice(x->m) : NULL;
     if (notice) notice_add(x->report->notices, "%s", notice);
+    /* A copied file_type is kept as long as the types of the matrices are. */
     if (!from_gguf || matrix_types(x->out).cast) {
         meta_set_u32(x->out, "general.file_type", file_type(x->out));
         meta_set_u32(x->out, "general.quantization_version", 2);
     }
+    /* A folder's tokenizer becomes keys, unless the folder kept the keys of the GGUF that it came from. */
     ConversionTarget target = export_tokenizer_target(x->m, x->report->notices);
     if (!from_gguf && !meta_find(x->out, "tokenizer.ggml.model") &&
         !tokenizer_to_gguf(c, &target, x->out, x->e))

@@ -38,20 +38,24 @@ static json_t *fresh_config(const Model *m) {
     const ModelSpec *s = &m->spec;
     const LayerSpec *l = &s->layers[0];
     json_t *c = json_object();
+    /* Class and vocabulary; the carrier replaces the first two. */
     json_object_set_new(c, "architectures", json_array());
     const Family *f = m->family;
     json_object_set_new(c, "model_type", json_string(f->name));
     json_object_set_new(c, "vocab_size", json_integer(s->vocab));
     json_object_set_new(c, "hidden_size", json_integer(s->hidden_size));
     json_object_set_new(c, config_key(f, "intermediate_size"), json_integer(l->ffn_dim));
+    /* Layers and attention. */
     json_object_set_new(c, "num_hidden_layers", json_integer(s->n_layers));
     json_object_set_new(c, "num_attention_heads", json_integer(l->n_heads));
     json_object_set_new(c, config_key(f, "num_key_value_heads"), json_integer(l->n_kv_heads));
     json_object_set_new(c, "head_dim", json_integer(l->head_dim));
     json_object_set_new(c, config_key(f, "hidden_act"), json_string(activation_info(l->activation)->hf[0]));
+    /* Context and norms. */
     json_object_set_new(c, "max_position_embeddings", json_integer(s->context));
     json_object_set_new(c, config_key(f, s->norm == NORM_LAYER ? "layer_norm_eps" : "rms_norm_eps"),
                         json_real(shortest_double((float)s->norm_eps)));
+    /* Biases and tying. Classes without these keys ignore them. */
     json_object_set_new(c, "attention_bias", json_boolean(l->q_bias || l->o_bias));
     json_object_set_new(c, "mlp_bias", json_boolean(l->mlp_bias));
     json_object_set_new(c, "tie_word_embeddings", json_boolean(s->tied_head));
@@ -106,6 +110,7 @@ static void write_config(const HfFilesRequest *r, Checkpoint *to) {
     r->carrier->write_hf(m, config);
     json_object_del(config, "auto_map"); /* custom code, which is left out */
     if (m->view && !r->keeps_packed) json_object_del(config, "quantization_config");
+    /* Context and type are stated last, so that a carrier need not care for them. */
     state_context(m, config, "max_position_embeddings");
     state_dtype(r, config);
     set_if_changed(to, CONFIG_FILE, m->config, config);

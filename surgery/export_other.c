@@ -24,12 +24,14 @@ static bool carry_in_key(Export *x, const Tensor *t) {
         notice_add(x->report->notices, "tensor '%s' is left out: llama.cpp would refuse it", t->name);
         return true;
     }
+    /* 1. The bytes, as one array of u8. */
     uint8_t *bytes = xmalloc(n);
     bool ok = tensor_read_rows(t, 0, t->n_rows, bytes, x->e);
     char key[300];
     snprintf(key, sizeof key, DEROPE_TENSOR_PREFIX "%.250s", t->name);
     if (ok) meta_set_array(x->out, key, META_U8, bytes, n);
     free(bytes);
+    /* 2. Type and shape, under the tensor's HF name. */
     json_t *shape = json_array();
     for (uint32_t i = 0; i < t->rank; i++)
         json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
@@ -88,6 +90,8 @@ bool export_restore_carried(Export *x) {
         uint64_t shape[TENSOR_MAX_RANK];
         uint32_t rank;
         DType dtype;
+        /* The bytes are in a key of their own; a member that has none, or whose name the output has already,
+         * is left out. */
         snprintf(key, sizeof key, DEROPE_TENSOR_PREFIX "%.250s", name);
         const MetaEntry *m = meta_find(c, key);
         if (!read_carried(info, m, &dtype, &rank, shape) || checkpoint_find(x->out, name)) {

@@ -85,6 +85,8 @@ static bool has_experts(const Checkpoint *c) {
 static void follow_keys(Model *m, const char *arch) {
     Model keys = {.source = m->source, .family = family_by_gguf_arch(arch, has_experts(m->source))};
     if (spec_from_gguf(&keys, m->source, NULL)) {
+        /* If they differ, the model takes over family and spec of the keys; the layers are copied out of
+         * `keys`, which is released below. */
         bool same = same_layers(&m->spec, &keys.spec);
         if (!same) {
             notice_add(m->notices, "the GGUF's keys say otherwise than its %s; the keys are followed",
@@ -196,6 +198,7 @@ static Model *open_model(Checkpoint *source, bool config_only, Error *e) {
     m->passes = json_array();
     m->notices = json_array();
     if (source->left_out) notice_add(m->notices, "left out, being no tensors: %s", source->left_out);
+    /* The spec, then the tensors, which are checked against it. */
     bool ok = source->format == FORMAT_GGUF ? read_gguf(m, e) : read_hf(m, e);
     ok = ok && open_quantized(m, e) && check_layer_count(m, e);
     ok = ok && (config_only || bind(m, e));

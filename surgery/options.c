@@ -46,6 +46,7 @@ static uint64_t unit_value(const char **end) {
     const char *u = strchr(units, tolower((unsigned char)**end));
     if (!**end || !u) return 0;
     (*end)++;
+    /* "Ki" and "KiB" are powers of 1024; "k", "kB" and the like powers of 1000. */
     uint64_t base = 1000, value = 1;
     if (**end == 'i') {
         base = 1024;

@@ -49,6 +49,7 @@ static uint32_t norm_weight(uint64_t shape[3], QkNorm norm, uint64_t head, uint6
 /* Roles of attention. With grouped-query attention there are fewer key/value heads than query heads, so k and
  * v have fewer rows than q. Below, q and kv are the outputs of all heads together. */
 static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
+    /* Rows of q, rows of k or v, and the width of the residual stream. */
     uint64_t q = (uint64_t)l->n_heads * l->head_dim, kv = (uint64_t)l->n_kv_heads * l->head_dim,
              w = s->hidden_size;
     switch (role) {
@@ -87,6 +88,7 @@ static uint32_t attention_shape(const ModelSpec *s, const LayerSpec *l, TensorRo
 /* Puts the number of experts in front of the shape of an MLP's tensor: [f, d] becomes [E, f, d], and a bias
  * [f] becomes [E, f]. A plain MLP keeps its shape. */
 static uint32_t times_experts(const LayerSpec *l, uint64_t shape[3], uint32_t rank) {
+    /* A rank of 0 is a tensor that the model does not have, with or without experts. */
     if (!l->n_experts || !rank) return rank;
     if (rank == 2) shape[2] = shape[1];
     shape[1] = shape[0];
@@ -97,6 +99,7 @@ static uint32_t times_experts(const LayerSpec *l, uint64_t shape[3], uint32_t ra
 /* Roles that every expert has, in the shape of one expert. An MLP without a gate computes down(act(up(x))).
  */
 static uint32_t mlp_shape(const ModelSpec *s, const LayerSpec *l, TensorRole role, uint64_t shape[3]) {
+    /* Columns between up and down, and the width of the residual stream. */
     uint64_t f = l->ffn_dim, w = s->hidden_size;
     switch (role) {
     case ROLE_GATE:

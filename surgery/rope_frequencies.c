@@ -1,13 +1,15 @@
 /* Rotary frequencies. inv_freq[i] is the angle in radians by which dimension pair i turns from one position
- * to the next; unscaled it is base^(-2i / rotary_dim) (RoFormer, arXiv 2104.09864). Everything is computed in
- * double, as the tables of cos and sin are made once and read for every token. */
+ * to the next; unscaled it is base^(-2i / rotary_dim) (RoFormer, arXiv 2104.09864). The forward pass in
+ * recal/ rotates by them, spec_gguf.c and export_added.c convert between them and llama.cpp's tables of
+ * divisors, and several files compare scalings. Everything is computed in double, as the tables of cos and
+ * sin are made once and read for every token. */
 #include "surgery/rope_frequencies.h"
 
 #include <math.h>
 
 /* ---- scalings as values ---- */
 
-/* LongRoPE's two tables of divisors. */
+/* Whether two LongRoPE scalings have the same tables of divisors. */
 static bool same_factors(const RopeScaling *a, const RopeScaling *b) {
     if (a->n_factors != b->n_factors) return false;
     for (uint32_t i = 0; i < a->n_factors; i++)
@@ -16,7 +18,8 @@ static bool same_factors(const RopeScaling *a, const RopeScaling *b) {
     return true;
 }
 
-/* Fields that a kind does not use are 0 or its defaults, so comparing all of them is right for every kind. */
+/* Fields that a kind does not use are 0 or have their defaults, so comparing all of them is right for every
+ * kind. */
 bool rope_scaling_equal(const RopeScaling *a, const RopeScaling *b) {
     if (a->kind != b->kind) return false;
     if (a->kind == ROPE_SCALING_NONE) return true;
@@ -31,6 +34,7 @@ bool layer_rope_equal(const LayerSpec *a, const LayerSpec *b) {
            rope_scaling_equal(&a->scaling, &b->scaling);
 }
 
+/* A factor up to 1 shortens nothing, so scores are not sharpened. */
 double rope_default_attention_factor(const RopeScaling *r) {
     if (r->factor <= 1) return 1;
     if (r->kind == ROPE_SCALING_YARN) return 0.1 * log(r->factor) + 1;
@@ -47,6 +51,8 @@ RopeScaling rope_scaling_to_zero(RopeScalingKind kind) {
     return r;
 }
 
+/* With a factor of 1e20 all angles stay below 1e-10 in any context, which rounds to no rotation in fp32. For
+ * llama3 the bands have to reach every frequency as well, the shortest wavelength being 2 pi. */
 bool rope_scaling_is_zero(const RopeScaling *r) {
     if (!(r->factor >= 1e20)) return false;
     return r->kind == ROPE_SCALING_LINEAR ||
@@ -59,7 +65,8 @@ bool rope_depends_on_context(const RopeScaling *r) {
 
 /* ---- the kinds of scaling; each works in place on n = rotary_dim / 2 unscaled frequencies ---- */
 
-/* Llama 3.1: long wavelengths are divided by the factor, short ones stay, those between are interpolated. */
+/* Llama 3.1 (transformers' _compute_llama3_parameters): frequencies of long wavelengths are divided by the
+ * factor, those of short ones stay, those between are interpolated. */
 static void llama3_frequencies(const RopeScaling *r, uint32_t n, double *inv_freq) {
     double longest = r->original_context / r->low_freq_factor,
            shortest = r->original_context / r->high_freq_factor;
@@ -110,6 +117,8 @@ static double longrope_frequencies(const RopeScaling *r, uint64_t n_tokens, doub
     return r->attention_factor > 0 ? r->attention_factor : rope_default_attention_factor(r);
 }
 
+/* Computes the unscaled frequencies, then applies the layer's scaling. Returns the attention factor, which is
+ * 1 except for YaRN and LongRoPE. */
 static double scaled_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_tokens,
                                  double *inv_freq) {
     uint32_t dim = l->rotary_dim, n = dim / 2;

@@ -1,6 +1,7 @@
-/* The releases of runtimes that are tested, and what keeps one of them from running a checkpoint. New
- * releases are added to the table here and to the installation in tests/peers/; the first release of an
- * architecture is data of its family or carrier. */
+/* Which releases of transformers and llama.cpp run a checkpoint. The table lists the releases that the tests
+ * compare with; runtime_runs says of one of them whether it runs a checkpoint, and if not, why. Carriers and
+ * families know the first release that has their architecture (`since`). New releases are added to the table
+ * here and to the installation in tests/peers/. */
 #include "surgery/runtimes.h"
 
 #include <stdio.h>
@@ -20,8 +21,8 @@ const Runtime runtimes[] = {
     {.name = NULL},
 };
 
-/* Versions are two numbers with a dot or a hyphen between them: 4.56, 2026-10. They are compared as numbers,
- * because 4.9 comes before 4.56. */
+/* Whether `version` is `since` or later. Versions are two numbers with a dot or a hyphen between them: 4.56,
+ * 2026-10. They are compared as numbers, because 4.9 comes before 4.56. */
 static bool is_at_least(const char *version, const char *since) {
     char *v, *s;
     long major = strtol(version, &v, 10), since_major = strtol(since, &s, 10);
@@ -29,7 +30,8 @@ static bool is_at_least(const char *version, const char *since) {
     return strtol(*v ? v + 1 : v, NULL, 10) >= strtol(*s ? s + 1 : s, NULL, 10);
 }
 
-/* llama.cpp numbers every commit, so a month says more than its version. */
+/* "transformers from 4.53", "llama.cpp from May 2025". llama.cpp numbers every commit, so a month says more
+ * than its version. */
 void runtime_since_text(Format format, const char *since, char *out, size_t size) {
     static const char *const months[] = {"January",   "February", "March",    "April",
                                          "May",       "June",     "July",     "August",
@@ -45,14 +47,15 @@ void runtime_since_text(Format format, const char *since, char *out, size_t size
     }
 }
 
-/* Writes the reason and returns false. */
+/* Writes the reason into `why` and returns false. */
 static bool refuse(char *why, size_t size, const char *reason) {
     snprintf(why, size, "%s", reason);
     return false;
 }
 
-/* Whether the legacy keys rope_theta and rope_scaling say what rope_parameters, which transformers 5 reads,
- * does. */
+/* Whether a release that reads only the legacy keys rope_theta and rope_scaling rotates as one that reads
+ * rope_parameters. transformers 4 ignores rope_parameters, so a file that has nothing else would silently
+ * rotate by default values. */
 static bool legacy_rope_agrees(const json_t *config) {
     const json_t *now = json_object_get(config, "rope_parameters");
     const char *type = json_get_string(now, "rope_type");
@@ -65,8 +68,8 @@ static bool legacy_rope_agrees(const json_t *config) {
     return !json_get_f64(now, "rope_theta", &now_base) || now_base == then_base;
 }
 
-/* The order of the questions is from general to particular: a folder that is no model, a class that the
- * release does not have, keys that it does not read. */
+/* Whether a release of transformers runs a folder. The order of the questions is from general to particular:
+ * a folder that is no model, a class that the release does not have, keys that it does not read. */
 static bool transformers_runs(const Runtime *r, const Checkpoint *c, const char *since, char *why,
                               size_t size) {
     json_t *config = checkpoint_json(c, CONFIG_FILE, NULL);
@@ -89,8 +92,8 @@ static bool transformers_runs(const Runtime *r, const Checkpoint *c, const char 
     return ok;
 }
 
-/* llama.cpp loads a model without a tokenizer, but then takes nothing but token ids, which is not what people
- * mean by running it. */
+/* Whether a release of llama.cpp runs a GGUF. It loads a model without a tokenizer, but then takes nothing
+ * but token ids, which is not what people mean by running it. */
 static bool llama_cpp_runs(const Runtime *r, const Checkpoint *c, const char *since, char *why, size_t size) {
     const char *tokenizer = meta_string(c, "tokenizer.ggml.model", NULL);
     if (!since || !is_at_least(r->version, since))
@@ -100,8 +103,8 @@ static bool llama_cpp_runs(const Runtime *r, const Checkpoint *c, const char *si
            refuse(why, size, "would take token ids only: there is no tokenizer");
 }
 
-/* transformers can load some GGUFs by converting them; nobody has compared the results, so no claim is made.
- */
+/* Asks the runtime that reads the checkpoint's format. transformers can load some GGUFs by converting them;
+ * the results were not compared, so no claim is made. */
 bool runtime_runs(const Runtime *r, const Checkpoint *c, const char *since, char *why, size_t why_size) {
     bool gguf = c->format == FORMAT_GGUF;
     if (why_size) *why = 0;
@@ -112,6 +115,7 @@ bool runtime_runs(const Runtime *r, const Checkpoint *c, const char *since, char
                 : refuse(why, why_size, "reads GGUF only (derope convert OUT OUT.gguf)");
 }
 
+/* One element for each release of the table, for `inspect` and `verify`. */
 json_t *runtimes_of(const Checkpoint *c, const char *since) {
     json_t *list = json_array();
     for (const Runtime *r = runtimes; r->name; r++) {

@@ -9,22 +9,23 @@
 
 /* ---- changing a spec ---- */
 
-/* DroPE (arXiv 2512.12167): the rotation becomes the identity. What belongs to it goes with it, so that two
- * layers without rotation compare equal. */
+/* DroPE (arXiv 2512.12167): queries and keys of the layer are no longer rotated. The scaling and the number
+ * of rotated dimensions are cleared too, so that two layers without rotation compare equal. */
 void layer_drop_rope(LayerSpec *l) {
     l->position = POSITION_NOPE;
     l->rotary_dim = 0;
     l->scaling = (RopeScaling){0};
 }
 
-/* Families count layers from 1 for this: "every fourth layer sees everything" means layers 3, 7, 11, ... */
+/* Gives all layers a window except each `every`-th. Families count layers from 1 for this: "every fourth
+ * layer sees everything" means layers 3, 7, 11, ... */
 void spec_set_windows(ModelSpec *s, uint32_t window, uint64_t every) {
     for (uint32_t i = 0; i < s->n_layers; i++)
         s->layers[i].window = every && (i + 1) % every == 0 ? 0 : window;
 }
 
-/* The reader gave every layer the one scaling that the file states; this takes it back where the family does
- * not apply it. */
+/* The reader gave every layer the one scaling that the file states; this takes it back in layers with a
+ * window, for families that scale only the others. */
 void spec_unscale_windowed(ModelSpec *s) {
     for (uint32_t i = 0; i < s->n_layers; i++) {
         LayerSpec *l = &s->layers[i];
@@ -35,6 +36,7 @@ void spec_unscale_windowed(ModelSpec *s) {
     }
 }
 
+/* Every layer is compared with layer 0. */
 bool spec_is_uniform(const ModelSpec *s) {
     for (uint32_t i = 1; i < s->n_layers; i++) {
         const LayerSpec *a = &s->layers[0], *b = &s->layers[i];
@@ -75,13 +77,13 @@ bool activation_from_hf(const char *name, Activation *out) {
     return false;
 }
 
-/* In the order of the enum Position. */
+/* Names are in the order of the enum Position. */
 const char *position_name(Position p) {
     static const char *const names[] = {"rope", "partial", "nope"};
     return names[p];
 }
 
-/* In the order of the enum RopeScalingKind. The reader of rope_type searches this list too. */
+/* Names are in the order of the enum RopeScalingKind. The reader of rope_type searches this list too. */
 const char *rope_scaling_name(RopeScalingKind k) {
     static const char *const names[] = {"none", "linear", "dynamic", "yarn", "llama3", "longrope"};
     return names[k];

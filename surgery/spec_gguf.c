@@ -57,6 +57,8 @@ static bool read_heads(const ModelSpec *s, const Checkpoint *c, LayerSpec *l, Er
     if (value_length != l->head_dim)
         return arch_error(e, c, "attention.value_length",
                           ": %u, while keys have %u dimensions: not supported", value_length, l->head_dim);
+    /* Grouped-query attention gives each key/value head the same number of query heads; rotation needs pairs.
+     */
     if (l->n_heads % l->n_kv_heads || l->head_dim == 0 || l->head_dim % 2)
         return error_set(e, ERR_INPUT, "%s: %u heads of %u dimensions over %u key/value heads make no model",
                          c->path, l->n_heads, l->head_dim, l->n_kv_heads);
@@ -136,6 +138,7 @@ static bool read_rope_divisors(const Model *m, const Checkpoint *c, LayerSpec *l
     if (l->scaling.kind != ROPE_SCALING_NONE)
         return error_set(e, ERR_INPUT, "%s: tensor 'rope_freqs.weight' beside %s scaling is not supported",
                          c->path, rope_scaling_name(l->scaling.kind));
+    /* Check the size before reading: the arrays below have room for half of the largest rotary_dim. */
     uint64_t n = tensor_elems(t);
     float divisors[4096];
     double plain[4096], expected = 0;
@@ -279,6 +282,7 @@ static bool read_rope(Model *m, const Checkpoint *c, LayerSpec *l, Error *e) {
     return read_rope_divisors(m, c, l, e) && read_longrope(m, c, l, e);
 }
 
+/* All layers get the same description; the family's hook then changes those that differ. */
 bool spec_from_gguf(Model *m, const Checkpoint *c, Error *e) {
     ModelSpec *s = &m->spec;
     LayerSpec l = m->family->layer;

@@ -14,6 +14,7 @@ static json_t *rope_to_json(const LayerSpec *l) {
         json_object_set_new(o, "low_freq_factor", json_real(r->low_freq_factor));
         json_object_set_new(o, "high_freq_factor", json_real(r->high_freq_factor));
     }
+    /* An attention factor of 0 stands for the default of YaRN's formula and is not printed. */
     if (r->kind == ROPE_SCALING_YARN) {
         json_object_set_new(o, "truncate", json_boolean(r->truncate));
         json_object_set_new(o, "beta_fast", json_real(r->beta_fast));

@@ -17,6 +17,7 @@ static const Option parameters[] = {
 /* Weights in a packing that is not read (GPTQ, AWQ, ...) cannot be decoded, so their type cannot change. */
 static bool apply(Model *m, const json_t *args, Error *e) {
     const char *name = json_string_value(json_object_get(args, "dtype"));
+    /* Any known type is accepted here; cast_tensors refuses those that have no encoder. */
     DType to;
     if (!dtype_from_name(name, &to)) return error_set(e, ERR_USAGE, "unknown dtype '%.40s'", name);
     if (m->quantized_config && dtype_info(to)->encode)

@@ -102,6 +102,7 @@ static RopeScalingKind kind_of(const char *type) {
 
 /* Builds the scaling from the arguments, checks it, and gives it to every layer that rotates. */
 static bool apply(Model *m, const json_t *args, Error *e) {
+    /* The arguments. Those that the kind does not use have their defaults, which the exports leave out. */
     const json_t *attention_factor = json_object_get(args, "attention_factor"),
                  *original = json_object_get(args, "original_context");
     const char *type = option_choice(&parameters[0], json_string_value(json_object_get(args, "type")));
@@ -125,6 +126,7 @@ static bool apply(Model *m, const json_t *args, Error *e) {
     if (!(r.beta_fast > 0) || !(r.beta_slow > 0) || !(r.attention_factor >= 0))
         return error_set(e, ERR_USAGE, "beta_fast %g, beta_slow %g, attention_factor %g", r.beta_fast,
                          r.beta_slow, r.attention_factor);
+    /* Dynamic NTK computes its base from the context that the output states. */
     if (r.kind == ROPE_SCALING_DYNAMIC && m->new_context && m->new_context != m->spec.context)
         return error_set(e, ERR_USAGE,
                          "dynamic NTK counts from the stated context, which set_context made another one");

@@ -97,6 +97,7 @@ void decode_strip_ends(const Tokenizer *t, Buffer *out, size_t start) {
         from++;
     memmove(out->data + start, out->data + from, out->size - from);
     out->size -= from - start;
+    /* Spaces that were in the buffer before this text stay. */
     for (uint32_t i = 0; i < t->strip_stop && out->size > start && out->data[out->size - 1] == ' '; i++)
         out->size--;
 }

@@ -138,6 +138,7 @@ static json_t *merges_from_scores(const Source *s, const json_t *vocab) {
             if (cut >= sizeof left) break;
             memcpy(left, t, cut);
             left[cut] = 0;
+            /* Both parts have to be tokens for the pair to be a merge. */
             const json_t *a = json_object_get(vocab, left), *b = json_object_get(vocab, t + cut);
             if (!a || !b) continue;
             if (n == capacity) merges = xrealloc(merges, (capacity = 2 * capacity + 256) * sizeof *merges);
@@ -329,6 +330,8 @@ static json_t *build_config(const Source *s, const ConversionTarget *to, json_t 
         json_object_set_new(c, role->name, json_string(s->tokens[id]));
         json_object_set_new(*map, role->name, json_string(s->tokens[id]));
     }
+    /* transformers would otherwise remove spaces before punctuation from decoded text, which llama.cpp does
+     * not. */
     json_object_set_new(c, "clean_up_tokenization_spaces", json_false());
     json_object_set_new(c, "model_max_length", json_integer((json_int_t)to->context));
     json_object_set_new(c, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
@@ -352,6 +355,7 @@ static void set_file(Checkpoint *out, const char *name, json_t *value, int inden
 bool tokenizer_from_gguf(const Checkpoint *c, const ConversionTarget *to, Checkpoint *out, Error *e) {
     const char *model = meta_string(c, "tokenizer.ggml.model", NULL);
     const MetaEntry *tokens = meta_find(c, "tokenizer.ggml.tokens");
+    /* 1. Is it a kind that can be written? */
     Source s = {.c = c, .spm = model && strcmp(model, "llama") == 0};
     if (model && strcmp(model, "none") == 0) return true; /* a model without a tokenizer stays one */
     if (!model || !tokens || tokens->elem_type != META_STRING || (!s.spm && strcmp(model, "gpt2") != 0)) {
@@ -360,6 +364,7 @@ bool tokenizer_from_gguf(const Checkpoint *c, const ConversionTarget *to, Checkp
         return true;
     }
     Arena a = {0};
+    /* 2. Build the three files, and add them once all of them are complete. */
     json_t *root = read_tokens(&s, &a, e) ? build_tokenizer(&s, to, e) : NULL, *map = NULL;
     if (root) {
         json_t *config = build_config(&s, to, &map);

@@ -94,6 +94,7 @@ static void write_scores(GgufVocabulary *v, const json_t *root, Checkpoint *out)
 /* Writes the merges as "left right", in their order, which is their rank. */
 static bool write_merges(const json_t *root, Checkpoint *out, const char *where, Error *e) {
     const json_t *merges = json_object_get(json_object_get(root, "model"), "merges");
+    /* The texts live in an arena until they were copied into the key. */
     size_t n = json_array_size(merges);
     Arena a = {0};
     const char **text = arena_alloc(&a, n * sizeof *text);
@@ -144,6 +145,7 @@ static bool write_keys(const Checkpoint *source, const ConversionTarget *to, con
                        const json_t *tokenizer_config, GgufVocabulary *v, Arena *a, Checkpoint *out,
                        Error *e) {
     const json_t *model = json_object_get(root, "model");
+    /* Byte fallback tells the two kinds of BPE apart. */
     const char *type = json_get_string(model, "type");
     bool spm = json_is_true(json_object_get(model, "byte_fallback"));
     /* 1. Only BPE can be expressed; unigram models need the charsmap and scores of tokenizer.model. */

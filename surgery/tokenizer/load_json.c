@@ -65,6 +65,7 @@ static bool load_vocab(const Loader *l, const json_t *root) {
                  *added = json_object_get(root, "added_tokens");
     if (!json_is_object(vocab))
         return error_set(l->e, ERR_INPUT, "%s: model.vocab is not an object", l->where);
+    /* Tables by id need room for the largest one. */
     json_int_t top = largest_id(vocab, added);
     /* Ids may have gaps, but memory is needed for the largest one, so a file may not ask for much more than
      * it has tokens. */
@@ -110,6 +111,7 @@ static bool load_merge(const Loader *l, const json_t *merge, size_t rank, Buffer
 static bool load_unigram(const Loader *l, const json_t *root) {
     Tokenizer *t = l->t;
     const json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
+    /* An added token may have an id behind the list, but not far behind it. */
     size_t n = json_array_size(vocab);
     json_int_t top = largest_id(NULL, json_object_get(root, "added_tokens"));
     if (!json_is_array(vocab) || n > 1 << 26 || top > (json_int_t)(11 * n + 1000))
@@ -180,6 +182,7 @@ static bool load_added(const Loader *l, const json_t *root) {
     t->added.tokens = arena_alloc(&t->arena, (json_array_size(list) + 1) * sizeof *t->added.tokens);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *o = json_array_get(list, i);
+        /* Content and id are needed; all options have defaults. */
         const char *text = json_get_string(o, "content");
         uint64_t id;
         if (!text || !*text || !json_get_u64(o, "id", &id))

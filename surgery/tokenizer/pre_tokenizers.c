@@ -179,6 +179,7 @@ const PreTokenizer pre_tokenizers[] = {
     {0},
 };
 
+/* An absent name (NULL) means "default", as in llama.cpp. */
 const PreTokenizer *pre_tokenizer_named(const char *name) {
     const PreTokenizer *p = pre_tokenizers;
     while (p->gguf && strcmp(p->gguf, name ? name : "default") != 0)
@@ -188,20 +189,21 @@ const PreTokenizer *pre_tokenizer_named(const char *name) {
 
 /* ---- recognising the one of a tokenizer.json ---- */
 
-/* Whether a member is that text. */
+/* Whether the member `key` of an object is the text `value`. */
 static bool is(const json_t *o, const char *key, const char *value) {
     const char *v = json_get_string(o, key);
     return v && strcmp(v, value) == 0;
 }
 
-/* The next character of an expression; the escapes \r and \n and the characters that they stand for are the
- * same. */
+/* Takes the next character of an expression. The escapes \r and \n and the characters that they stand for
+ * count as the same, because files have either. */
 static int next_of(const char **s) {
     int c = *(*s)++;
     if (c == '\\' && (**s == 'r' || **s == 'n')) c = *(*s)++ == 'r' ? '\r' : '\n';
     return c;
 }
 
+/* Whether two expressions are the same apart from escapes of line breaks. */
 static bool same_expression(const char *a, const char *b) {
     int c;
     while ((c = next_of(&a)) == next_of(&b))
@@ -232,7 +234,8 @@ static bool is_plain_byte_level(const json_t *o) {
            !tokenizer_json_flag(o, "add_prefix_space", true);
 }
 
-/* Whether a pre_tokenizer, one step or a Sequence, has the steps of `cut`. */
+/* Whether a pre_tokenizer, one step or a Sequence, has the steps of `cut`, possibly followed by a ByteLevel
+ * that does not cut. */
 static bool is_cut(const json_t *pre, const PreTokenizerCut *cut) {
     bool sequence = is(pre, "type", "Sequence");
     const json_t *list = json_object_get(pre, "pretokenizers");

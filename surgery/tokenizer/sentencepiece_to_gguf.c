@@ -148,13 +148,16 @@ static void write_default_id(Checkpoint *out, const char *key, int32_t id) {
  * front of a text and unigram models (T5) put EOS behind it. */
 static void write_pieces(const SentencePiece *sp, const GgufVocabulary *v, const json_t *tokenizer_config,
                          const json_t *config, Checkpoint *out) {
+    /* 1. The kind, which decides how llama.cpp encodes. */
     bool unigram = sp->model == PIECES_UNIGRAM, bos = !unigram, eos = unigram;
     const char *kind = unigram ? "t5" : "llama";
     meta_set_string(out, "tokenizer.ggml.model", kind, strlen(kind));
     meta_set_string(out, "tokenizer.ggml.pre", "default", 7);
+    /* 2. Tokens with their scores and types, by id. */
     meta_set_string_array(out, "tokenizer.ggml.tokens", v->text, v->len, v->n);
     meta_set_array(out, "tokenizer.ggml.scores", META_F32, v->score, v->n);
     meta_set_array(out, "tokenizer.ggml.token_type", META_I32, v->type, v->n);
+    /* 3. Special tokens: the configurations first, then what tokenizer.model says. */
     gguf_write_special_ids(v, tokenizer_config, config, out);
     write_default_id(out, "tokenizer.ggml.bos_token_id", sp->bos);
     write_default_id(out, "tokenizer.ggml.eos_token_id", sp->eos);
@@ -165,6 +168,7 @@ static void write_pieces(const SentencePiece *sp, const GgufVocabulary *v, const
     json_get_bool(tokenizer_config, "add_eos_token", &eos);
     meta_set_bool(out, "tokenizer.ggml.add_bos_token", bos && meta_find(out, "tokenizer.ggml.bos_token_id"));
     meta_set_bool(out, "tokenizer.ggml.add_eos_token", eos && meta_find(out, "tokenizer.ggml.eos_token_id"));
+    /* 4. The normalizer_spec: what happens to text before it is encoded. */
     meta_set_bool(out, "tokenizer.ggml.add_space_prefix", sp->dummy_prefix);
     meta_set_bool(out, "tokenizer.ggml.remove_extra_whitespaces", sp->squeeze_spaces);
     if (sp->charsmap)

@@ -75,6 +75,7 @@ bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool kee
     size_t start = out->size;
     bool first = true; /* no token has been decoded yet; special tokens that are left out do not count */
     for (size_t i = 0; i < n; i++) {
+        /* Special tokens are checked as well, even if they are left out afterwards. */
         int32_t id = ids[i];
         if (id < 0 || (uint32_t)id >= t->vocab_size || !t->text[id])
             return error_set(e, ERR_INPUT, "token %zu: there is no id %d (the vocabulary has %u)", i, id,
