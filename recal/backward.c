@@ -84,6 +84,8 @@ static void backward_ffn(ForwardPass *p, uint32_t layer, const LayerParams *w, c
                      l->ffn_dim);
         return;
     }
+    /* A mixture of experts: first the routed experts, which overwrite d->din, then the shared expert, which
+     * adds to it. */
     Experts x = layer_experts(l, p->net->spec->hidden_size, w);
     ExpertParams of = expert_params(g);
     ExpertActivations a = forward_expert_activations(p, layer, d->dhidden);

@@ -78,10 +78,12 @@ static void run_slice(void *context, size_t i, int thread) {
     size_t from = slice_start(total, i, s->n), to = slice_start(total, i + 1, s->n);
     if (from == to) return;
     if (s->by_rows) {
+        /* Rows of C come from rows of A, which are columns in memory if A is transposed. */
         g.a += g.a_transposed ? from : from * g.lda;
         g.c += from * g.ldc;
         g.m = to - from;
     } else {
+        /* Columns of C come from columns of B, which are rows in memory if B is transposed. */
         g.b += g.b_transposed ? from * g.ldb : from;
         g.c += from;
         g.n = to - from;

@@ -225,7 +225,10 @@ static bool measure_subject(EvalGrid *g, bool stretchable, Error *e) {
 bool eval_grid_add_subject(EvalGrid *g, const EvalSubject *s, Error *e) {
     Model *m = s->model(s->context, e);
     if (!m) return false;
+    /* Methods are tried if the caller wants them for this subject and the model has layers that they
+     * change. */
     bool stretchable = s->under_methods && context_extension_applies(&m->spec);
+    /* From here on the cells belong to this subject. */
     g->subject = s;
     g->context = m->spec.context;
     g->model = eval_results_add_model(g->results, s, m);

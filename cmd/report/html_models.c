@@ -114,6 +114,7 @@ void html_models(Page *p) {
     for (size_t i = 0; i < p->d.n_models && shown < PAGE_SERIES; i++) {
         if (!p->d.models[i].json || !html_room(p, ROOM_WORDS)) continue;
         if (!shown++) {
+            /* The section begins with the first model that can be shown. */
             html_section(p, "What was changed");
             html_element(
                 p, "p", "note",

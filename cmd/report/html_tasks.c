@@ -70,6 +70,7 @@ static void depth_table(Page *p, const Heatmap *h) {
     for (size_t j = 0; j < h->n_depths; j++) {
         html_row_head(p, arena_printf(a, "%s\xc2\xa0%%", text_share(a, h->depths[j])));
         for (size_t i = 0; i < h->n_lengths; i++) {
+            /* One cell is one row of the results; NULL where this depth was not measured at this length. */
             const TaskRow *r = lookup_task_row(&p->d, h->task, h->series, h->lengths[i], h->depths[j]);
             html_value_cell(p, r ? &r->metric[h->metric] : NULL, false, text_share);
         }

@@ -255,6 +255,8 @@ void line_chart_draw(Arena *a, const LineChart *c, int width, const char *id, bo
     double pad = standalone ? 20 : 0, head = standalone ? 26 : 0;
     svg_open(out, width + 2 * pad, f.height + head + 2 * pad, id, c->title, describe(a, c), standalone);
     if (standalone) {
+        /* A standalone picture has a margin and its title above the chart; on the page the heading says the
+         * same. */
         svg_text(out, pad, pad + 12, "start", "head", c->title);
         buffer_printf(out, "<g transform=\"translate(%.0f %.0f)\">\n", pad, pad + head);
     }

@@ -153,6 +153,7 @@ static void index_tasks(Card *c) {
             for (size_t i = 0; i < n; i++) {
                 Estimate e;
                 double trials;
+                /* The share over all depths at this length, if the model was asked. */
                 if (!lookup_pooled(&c->d, t, c->series, lengths[i], m, &e, &trials)) continue;
                 const char *name = text_clip(&c->d.arena, c->d.tasks[t], 80);
                 if (!begun) index_task(c, name, arena_printf(&c->d.arena, "%s (synthetic)", name));
@@ -316,6 +317,7 @@ static void write_perplexity(Card *c) {
     for (size_t s = 0; s < c->d.n_series && s < MAX_TABLE_SERIES; s++) {
         write_row_head(c, s);
         for (size_t i = 0; i < n; i++) {
+            /* A model that was not measured at this length has an empty cell. */
             const PerplexityRow *row = lookup_perplexity(&c->d, s, lengths[i]);
             write_cell(c, row ? with_interval(c, &row->perplexity, text_value) : "");
         }
@@ -338,6 +340,7 @@ static void write_task_table(Card *c, size_t task, int metric) {
         for (size_t i = 0; i < n; i++) {
             Estimate e;
             double trials;
+            /* A model that was not asked at this length has an empty cell. */
             bool any = lookup_pooled(&c->d, task, s, lengths[i], metric, &e, &trials);
             write_cell(c, any ? with_interval(c, &e, text_share) : "");
         }

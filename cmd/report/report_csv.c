@@ -89,6 +89,7 @@ static void perplexity_lines(ReportData *d, Buffer *out) {
         line(&l, "nll", &nll, row->tokens, out);
     }
     for (size_t i = 0; i < d->n_perplexity; i++) {
+        /* The curve of this row: one line for each of its points, none of them left out (SIZE_MAX). */
         const PerplexityRow *row = &d->perplexity[i];
         Line l = line_of(d, "position", row->series, row->length);
         l.softmax_scale = row->softmax_scale;

@@ -204,6 +204,8 @@ size_t lookup_layer_runs(ReportData *d, const ReportModel *m, LayerRun **out) {
                         .position = rows_string(o, "position"),
                         .window = rows_number(o, "window"),
                         .rope = json_is_object(rope) ? rope : NULL};
+        /* A missing window, which is NAN already, means attention to all tokens; so does a value that makes
+         * no sense. */
         if (!(run.window >= 1)) run.window = NAN;
         if (n && same_layer(&(*out)[n - 1], &run))
             (*out)[n - 1].last = i;

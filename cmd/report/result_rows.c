@@ -176,8 +176,10 @@ static void read_tasks(ReportData *d) {
                        .candidates = rows_number(o, "candidates"),
                        .metric = {read_share(o, "score", "low", "high"),
                                   read_share(o, "first", "first_low", "first_high")}};
+        /* Details that are out of range become unknown; the row stays. */
         if (!(row.depth >= 0 && row.depth <= 1)) row.depth = NAN;
         if (!(row.trials >= 1)) row.trials = NAN;
+        /* Without a metric, a length or a model the row says nothing and is left out. */
         if (isnan(row.metric[0].value) && isnan(row.metric[1].value)) continue;
         if (!read_length(o, &row.length) || !find_series(d, o, &row.series)) continue;
         row.task = find_task(d, rows_string(o, "task"));

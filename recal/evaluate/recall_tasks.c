@@ -86,6 +86,8 @@ static bool make_copy_question(const EvalTaskInput *in, Random *r, Scene *s, Que
     TextList words = {0};
     if (!wording_draw_keys(in->wording, r, &s->arena, COPIED_WORDS, &words, e)) return false;
     Buffer line = {0}, beginning = {0};
+    /* The line grows word by word; what it is in the middle becomes the question, and the words after that
+     * the answers. */
     buffer_printf(&line, "\nSong:");
     for (size_t j = 0; j < COPIED_WORDS; j++) {
         if (j == COPIED_WORDS / 2) buffer_append(&beginning, line.data, line.size);

@@ -322,6 +322,8 @@ static void backward_scores(const GradientBlock *b) {
                      .c = b->s->p,
                      .ldc = b->n});
     if (a->softcap <= 0) return;
+    /* The derivative of the soft cap needs the capped scores, but s->p becomes probabilities; hence the
+     * copy. */
     softcap_row(b->s->p, a->softcap, b->nq * b->n);
     memcpy(b->s->capped, b->s->p, b->nq * b->n * sizeof *b->s->p);
 }
