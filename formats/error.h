@@ -27,7 +27,8 @@ typedef struct Error {
 /* Fills `e` and returns false, so that callers can write `return error_set(...)`. */
 bool error_set(Error *e, ErrorCode code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Does the same with the code ERR_FAILED and ": " and the text of errno appended. */
+/* Fills `e` with the code ERR_FAILED and the formatted message followed by ": " and the text of errno, such
+ * as "No such file or directory". Returns false. */
 bool error_errno(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts "place: " before the message that `e` already has, and returns false. */

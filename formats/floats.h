@@ -28,13 +28,13 @@ void u64_decode(const void *src, uint64_t n, float *dst);
 void u32_decode(const void *src, uint64_t n, float *dst);
 void u16_decode(const void *src, uint64_t n, float *dst);
 void u8_decode(const void *src, uint64_t n, float *dst);
-/* 8-bit floats: dtype.h names the formats. */
+/* Decoders of the 8-bit floating-point formats; formats/dtype.h says what each format is. */
 void e8m0_decode(const void *src, uint64_t n, float *dst);
 void e4m3fnuz_decode(const void *src, uint64_t n, float *dst);
 void e5m2fnuz_decode(const void *src, uint64_t n, float *dst);
 void e4m3_decode(const void *src, uint64_t n, float *dst);
 void e5m2_decode(const void *src, uint64_t n, float *dst);
-/* Encoders: `n` floats become elements. */
+/* Encoders: `n` floats become little-endian elements at any alignment, rounded as described above. */
 void f32_encode(const float *src, uint64_t n, void *dst);
 void f16_encode(const float *src, uint64_t n, void *dst);
 void bf16_encode(const float *src, uint64_t n, void *dst);

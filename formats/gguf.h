@@ -9,14 +9,15 @@
 
 #include "formats/checkpoint.h"
 
-/* Fills the empty `c` with key-values and tensors of the file. Of a model that llama-gguf-split has split,
- * `path` is the first file; the others, NAME-00002-of-00005.gguf and so on, are read from the same folder,
- * and the split.* keys are removed, so that the result equals the model before it was split. ERR_INPUT with
- * file and offset if anything contradicts the specification: counts, lengths, types, dimensions, alignment,
- * or data that overlaps, leaves a hole or passes the end of the file. */
+/* Fills the empty `c` with key-values and tensors of the file. If llama-gguf-split has split the model,
+ * `path` is the first file. The other files (NAME-00002-of-00005.gguf and so on) are read from the same
+ * folder, and the split.* keys are removed, so that the result equals the model before it was split. Fails
+ * with ERR_INPUT, naming file and offset, if anything contradicts the specification: counts, lengths, types,
+ * dimensions, alignment, or data that overlaps, leaves a hole or passes the end of the file. */
 bool gguf_read(Checkpoint *c, const char *path, Error *e);
 
-/* Does the same with mapped bytes that outlive the checkpoint. A part of a split model is refused. */
+/* Reads a GGUF file that is already mapped into the empty `c`. The bytes of `file` have to outlive `c`. Fails
+ * like gguf_read, and also for a file of a split model, because its other files cannot be found. */
 bool gguf_parse(Checkpoint *c, const ByteSource *file, Error *e);
 
 #endif

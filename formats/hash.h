@@ -12,13 +12,16 @@
 
 typedef struct Hash Hash;
 
-/* A hash of a stream: new, any number of updates, finish. Finishing writes the digest and frees the hash. */
+/* Hashes a stream: call hash_new once, hash_update for each piece in order, and hash_finish at the end.
+ * hash_finish writes the digest to `out` and frees the hash. */
 Hash *hash_new(void);
 void hash_update(Hash *h, const void *bytes, size_t n);
 void hash_finish(Hash *h, char out[33]);
 
+/* Hashes `n` bytes in memory. */
 void hash_bytes(const void *bytes, size_t n, char out[33]);
-/* Fails as file_open and read() do. */
+/* Hashes the content of a file. Fails with ERR_INPUT if it does not exist and with ERR_FAILED if reading
+ * fails (formats/file.h). */
 bool hash_file(const char *path, char out[33], Error *e);
 
 #endif

@@ -5,8 +5,8 @@
 
 #include "formats/write_options.h"
 
-/* A file: bytes that are in memory, followed by the data of tensors. A safetensors shard has its header in
- * memory and then its tensors; all other files have no tensors. */
+/* A file, described as bytes in memory followed by the data of tensors. In a safetensors shard the bytes in
+ * memory are the header. All other files have no tensors. */
 typedef struct HfFile {
     const char *name;
     const uint8_t *bytes; /* (n_bytes) */
@@ -14,8 +14,8 @@ typedef struct HfFile {
     Tensor **tensors; /* (n_tensors), a range of HfFiles.tensors */
     size_t n_tensors;
     uint64_t tensor_bytes; /* the sum of their sizes */
-    bool is_manifest;      /* its text depends on the tensors' hashes, so it is made when the files before are
-                              written */
+    bool is_manifest; /* true for derope.json, whose text contains the hashes of the tensors and is therefore
+                         made after the files before it have been written */
 } HfFile;
 
 typedef struct HfFiles {
@@ -25,9 +25,10 @@ typedef struct HfFiles {
     Arena arena;      /* owns names and texts */
 } HfFiles;
 
-/* Lists the files that `c` is written as. `f` is all zeros before, and has to be freed with hf_files_free
- * also if this fails. ERR_FAILED if a tensor's type is not possible in safetensors, ERR_INPUT if a side file
- * has a name that leads out of the folder or belongs to the weights. */
+/* Lists the files that a Hugging Face folder of `c` consists of. `f` must be all zeros before the call and be
+ * freed with hf_files_free afterwards, even if the call fails. ERR_FAILED if a tensor's type is not possible
+ * in safetensors, ERR_INPUT if a side file has a name that leads out of the folder or belongs to the
+ * weights. */
 bool hf_files_list(HfFiles *f, Checkpoint *c, const WriteOptions *o, Error *e);
 void hf_files_free(HfFiles *f);
 

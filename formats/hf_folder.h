@@ -3,7 +3,7 @@
  * Such a folder holds config.json, tokenizer files and weights, in one file (model.safetensors,
  * pytorch_model.bin) or in shards. Sharded weights come with an index, model.safetensors.index.json, whose
  * "weight_map" names the shard of each tensor. The folder may lie on disk or in a zip file
- * (formats/hf_zip.h); struct Folder is what the two have in common. */
+ * (formats/hf_zip.h); struct Folder is the interface through which both are read. */
 #ifndef DEROPE_FORMATS_HF_FOLDER_H
 #define DEROPE_FORMATS_HF_FOLDER_H
 
@@ -12,7 +12,8 @@
 /* Access to the files of a folder. `name` is always a plain file name within it. */
 typedef struct Folder {
     const char *path; /* for messages */
-    void *context;    /* of the functions below */
+    void *context;    /* passed along for the functions below, which know its type */
+    /* True if the folder has a file of this name. */
     bool (*has)(const struct Folder *f, const char *name);
     /* The bytes of a file, valid as long as the checkpoint; NULL with an error. */
     const ByteSource *(*map)(const struct Folder *f, Checkpoint *c, const char *name, Error *e);
@@ -22,20 +23,20 @@ typedef struct Folder {
     bool (*read_side_files)(const struct Folder *f, Checkpoint *c, Error *e);
 } Folder;
 
-/* Fills the empty `c` from a folder: all side files, then the weights, from the first of model.safetensors,
- * model.safetensors.index.json and its shards, pytorch_model.bin, and pytorch_model.bin.index.json and its
- * shards that is there. Index and shards must agree exactly: each tensor lies in the shard that the index
- * names, and none is missing or extra; otherwise ERR_INPUT. */
+/* Fills the empty `c` from a folder: first all side files, then the weights. The weights are looked for in
+ * this order, and the first that exists is read: model.safetensors; the shards of
+ * model.safetensors.index.json; pytorch_model.bin; the shards of pytorch_model.bin.index.json. Index and
+ * shards must agree exactly: each tensor lies in the shard that the index names, and none is missing or
+ * extra; otherwise ERR_INPUT. */
 bool hf_read_folder(Checkpoint *c, const Folder *f, Error *e);
 
-/* Does the same with a folder on disk. */
+/* Fills the empty `c` from the folder on disk at path `folder`. Reads and fails like hf_read_folder. */
 bool hf_read(Checkpoint *c, const char *folder, Error *e);
 
-/* Adds the side files of a folder on disk to `c`, and no weights. */
+/* Adds only the side files of a folder on disk to `c`; no weights are read. */
 bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e);
 
-/* True for names under which folders keep weights or an index of them, in any framework (".safetensors",
- * ".bin",
+/* True if the name is one of weights or of an index of weights, in any framework (".safetensors", ".bin",
  * ".h5", ".index.json", ...). Such files are not side files. */
 bool hf_is_weights(const char *name);
 

@@ -1,7 +1,7 @@
-/* The quantized weights of Hugging Face checkpoints (config.json: quantization_config), which are two
- * tensors: small numbers and their scales. The functions below make one ordinary tensor of each pair
- * (hf_quantization.c). Rows are dequantized as they are read. surgery/quantized.c knows which pairs a
- * checkpoint has. */
+/* Dequantizes weights of Hugging Face checkpoints whose config.json has a quantization_config
+ * (hf_quantization.c). Such a weight is stored as two tensors: the quantized values and their scales. The
+ * functions below make one ordinary tensor of such a pair, whose rows are dequantized when they are read.
+ * surgery/quantized.c knows which pairs a checkpoint has. */
 #ifndef DEROPE_FORMATS_HF_QUANTIZATION_H
 #define DEROPE_FORMATS_HF_QUANTIZATION_H
 

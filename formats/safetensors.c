@@ -29,10 +29,10 @@ typedef struct Header {
 typedef struct Entry {
     Tensor tensor;
     uint64_t begin, end; /* data_offsets, relative to the data */
-    size_t position;     /* in the header; decides the order of empty tensors at one place */
+    size_t position;     /* index in the header; orders empty tensors that begin at one offset */
 } Entry;
 
-/* Reports what is wrong with a tensor's entry in the header. */
+/* Fails with the path of the file, the name of the tensor and the formatted reason. */
 static bool bad_tensor(const Header *h, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -84,14 +84,14 @@ static bool read_range(const Header *h, const char *name, const json_t *range, E
 /* Reads one entry of the header, {"dtype", "shape", "data_offsets"}, into `entry`. */
 static bool read_tensor(const Header *h, const char *name, const json_t *info, Entry *entry) {
     if (!json_is_object(info)) return bad_tensor(h, name, "its entry is not an object");
-    /* Type. */
+    /* The element type. */
     const char *dtype = json_get_string(info, "dtype");
     Tensor *t = &entry->tensor;
     *t = (Tensor){.name = name, .scale = 1};
     if (!dtype || !dtype_from_safetensors(dtype, &t->dtype))
         return bad_tensor(h, name, "unknown dtype '%.40s'", dtype ? dtype : "(none)");
     t->storage_dtype = t->exact_dtype = t->dtype;
-    /* Shape and range, which have to agree on the size. */
+    /* The shape and the byte range. Both give the size of the tensor in bytes, and the two have to agree. */
     uint64_t elems = 0, bytes = 0;
     if (!read_shape(h, name, json_object_get(info, "shape"), t, &elems) ||
         !read_range(h, name, json_object_get(info, "data_offsets"), entry))
@@ -99,8 +99,8 @@ static bool read_tensor(const Header *h, const char *name, const json_t *info, E
     if (!dtype_bytes(t->dtype, elems, &bytes) || bytes != entry->end - entry->begin)
         return bad_tensor(h, name, "%llu elements of %s do not take the %llu bytes of its data_offsets",
                           (unsigned long long)elems, dtype, (unsigned long long)(entry->end - entry->begin));
-    /* Rows of sub-byte types need not be whole bytes. Such a tensor is taken as one row, because it is only
-     * copied. */
+    /* A row of a 4-bit or 6-bit type may end inside a byte. Such a tensor is described as a single row, which
+     * is enough for copying it; nothing else is done with it. */
     if (!dtype_bytes(t->dtype, t->row_elems, &bytes)) {
         t->row_elems = elems;
         t->n_rows = 1;
@@ -108,8 +108,10 @@ static bool read_tensor(const Header *h, const char *name, const json_t *info, E
     return true;
 }
 
-/* Order of the data. An empty tensor comes before the tensor that begins at the same place. */
-static int by_data(const void *a, const void *b) {
+/* Comparison function of qsort: sorts entries by the position of their data in the file. An empty tensor is
+ * sorted before the tensor that begins at the same offset, so that each entry begins where its predecessor
+ * ends. */
+static int compare_offsets(const void *a, const void *b) {
     const Entry *x = a, *y = b;
     if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
     if (x->end != y->end) return x->end < y->end ? -1 : 1;
@@ -135,7 +137,8 @@ static bool check_layout(const Header *h, const Entry *entries, size_t n) {
     return true;
 }
 
-/* Adds the entries to the checkpoint. A name that is there already came from another shard. */
+/* Adds the entries to the checkpoint. A name that the checkpoint already has must come from another shard,
+ * because json_parse refuses duplicate keys within one header. */
 static bool add_tensors(const Header *h, const Entry *entries, size_t n) {
     for (size_t i = 0; i < n; i++) {
         Tensor t = entries[i].tensor;
@@ -184,7 +187,7 @@ static bool read_header(const Header *h, json_t *header) {
         }
         if (!ok) break;
     }
-    if (ok) qsort(entries, n, sizeof *entries, by_data);
+    if (ok) qsort(entries, n, sizeof *entries, compare_offsets);
     ok = ok && check_layout(h, entries, n) && add_tensors(h, entries, n);
     free(entries);
     return ok;
@@ -205,15 +208,15 @@ bool safetensors_parse(Checkpoint *c, const ByteSource *file, Error *e) {
     if (h.file->size < 8)
         return error_set(e, ERR_INPUT, "%s: %llu bytes, but a safetensors file has at least 8", path,
                          (unsigned long long)h.file->size);
-    /* The length of the header. */
+    /* The file begins with the length of the header, a little-endian 64-bit number. */
     memcpy(&n, h.file->map, sizeof n);
     if (n > MAX_HEADER || n > h.file->size - 8)
         return error_set(
             e, ERR_INPUT,
             "%s: offset 0: the header is said to have %llu bytes, but the file has %llu (limit %d)", path,
             (unsigned long long)n, (unsigned long long)(h.file->size - 8), MAX_HEADER);
-    /* The header itself. The reference implementation requires the brace, so that no other file passes for
-     * safetensors. */
+    /* The header follows. Like the reference implementation, require that its first byte is '{': JSON would
+     * also allow white space before it, but then files of other formats could be taken for safetensors. */
     h.data = 8 + n;
     h.data_size = h.file->size - h.data;
     if (n == 0 || h.file->map[8] != '{')

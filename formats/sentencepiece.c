@@ -11,18 +11,18 @@
 #include "formats/buffer.h"
 #include "formats/text.h"
 
-/* ---- protobuf: a message is a row of fields, each a number, a wire type and a value ---- */
+/* ---- protobuf: a message is a sequence of fields, each with a field number, a wire type and a value ---- */
 
-/* Wire types of protobuf: a varint, 8 bytes, a length and bytes, 4 bytes. Types 3 and 4 (groups) are
- * obsolete. */
+/* Wire types of protobuf. They say how the value of a field is encoded: as a varint, as 8 bytes, as a length
+ * followed by that many bytes, or as 4 bytes. Types 3 and 4 (groups) are obsolete and refused. */
 typedef enum Wire { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 } Wire;
 
-/* A message, or one inside another, that is being read. */
+/* The position of the reader in a message. A message that is nested in another has a Message of its own. */
 typedef struct Message {
-    const uint8_t *start; /* of the file, from which offsets in messages count */
+    const uint8_t *start; /* of the file; offsets in error texts count from here */
     const uint8_t *at;    /* the next byte */
     const uint8_t *end;   /* of this message */
-    const char *where;
+    const char *where;    /* path of the file, for error texts */
     Error *e;
 } Message;
 
@@ -30,10 +30,10 @@ typedef struct Message {
 typedef struct Field {
     uint32_t number;
     Wire wire;
-    uint64_t value;       /* of WIRE_VARINT, WIRE_64, WIRE_32 */
-    const uint8_t *bytes; /* (size) of WIRE_BYTES */
+    uint64_t value;       /* the number, if `wire` is WIRE_VARINT, WIRE_64 or WIRE_32 */
+    const uint8_t *bytes; /* (size) the content, if `wire` is WIRE_BYTES; points into the file */
     size_t size;
-    const uint8_t *at; /* where the field begins, for messages */
+    const uint8_t *at; /* first byte of the field, for error texts */
 } Field;
 
 /* Reports an error at `at`; always false. */
@@ -83,10 +83,12 @@ static bool read_bytes(Message *m, Field *f) {
     return true;
 }
 
-/* Reads the next field. False at the end of the message, and on errors, which the caller recognises by
- * m->e->code. */
+/* Reads the next field. Returns false both at the end of the message and after an error; the caller tells
+ * them apart by m->e->code. */
 static bool next_field(Message *m, Field *f) {
     if (m->at == m->end) return false;
+    /* The key of a field is a varint: the field number in the upper bits, the wire type in the lower
+     * three. */
     uint64_t key;
     *f = (Field){.at = m->at};
     if (!read_varint(m, &key)) return false;
@@ -118,7 +120,7 @@ static bool expect(const Message *m, const Field *f, Wire wire, const char *name
 
 /* The message that is the content of a field; offsets in its errors still count from the start of the file.
  */
-static Message inside(const Message *m, const Field *f) {
+static Message submessage(const Message *m, const Field *f) {
     return (Message){m->start, f->bytes, f->bytes + f->size, m->where, m->e};
 }
 
@@ -134,7 +136,7 @@ static bool is_text(const uint8_t *p, size_t n) {
  * MAX_PIECE bytes is treated as missing. */
 static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, const Field *field) {
     enum { MAX_PIECE = 1 << 16 };
-    Message in = inside(file, field);
+    Message in = submessage(file, field);
     Piece p = {.type = PIECE_NORMAL};
     Field f;
     while (next_field(&in, &f)) {
@@ -155,7 +157,7 @@ static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, 
         }
     }
     if (in.e->code) return false;
-    /* All fields are read; is the piece usable? */
+    /* The checks come after all fields were read, because protobuf allows the fields in any order. */
     if (!p.text || !is_text((const uint8_t *)p.text, p.len))
         return error_set(in.e, ERR_INPUT,
                          "%s: offset %zu: the text of piece %zu is missing, too long or not valid UTF-8",
@@ -176,7 +178,7 @@ static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, 
  * treat_whitespace_as_suffix, 35 byte_fallback, 40 to 43 unk_id, bos_id, eos_id and pad_id). Negative ids
  * arrive as large numbers and mean that there is no such token. */
 static bool read_trainer(SentencePiece *m, const Message *file, const Field *field) {
-    Message in = inside(file, field);
+    Message in = submessage(file, field);
     struct {
         uint32_t number;
         int32_t *id;
@@ -201,7 +203,7 @@ static bool read_trainer(SentencePiece *m, const Message *file, const Field *fie
 /* Reads how text is normalized (NormalizerSpec: 2 precompiled_charsmap, 3 add_dummy_prefix, 4
  * remove_extra_whitespaces, 5 escape_whitespaces). */
 static bool read_normalizer(SentencePiece *m, const Message *file, const Field *field) {
-    Message in = inside(file, field);
+    Message in = submessage(file, field);
     struct {
         uint32_t number;
         bool *flag;
@@ -225,7 +227,7 @@ static bool read_normalizer(SentencePiece *m, const Message *file, const Field *
 /* Records whether there is a denormalizer, which changes text after decoding (field 2, precompiled_charsmap).
  * None of the supported models has one. */
 static bool read_denormalizer(SentencePiece *m, const Message *file, const Field *field) {
-    Message in = inside(file, field);
+    Message in = submessage(file, field);
     Field f;
     while (next_field(&in, &f))
         if (f.number == 2 && f.wire == WIRE_BYTES && f.size) m->decodes_otherwise = "a denormalizer_spec";

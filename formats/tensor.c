@@ -67,8 +67,8 @@ uint64_t tensor_storage_row_bytes(const Tensor *t) {
     return row_bytes(t, t->storage_dtype);
 }
 
-/* "[2048, 512]". Stops early enough that a further dimension (20 digits), a comma and the bracket always fit.
- */
+/* "[2048, 512]". Stops early enough that a further dimension (20 digits), a comma and the bracket always
+ * fit. */
 void shape_text(uint32_t rank, const uint64_t *shape, char out[SHAPE_TEXT]) {
     size_t n = (size_t)snprintf(out, SHAPE_TEXT, "[");
     for (uint32_t i = 0; i < rank && n < SHAPE_TEXT - 28; i++)
@@ -96,15 +96,16 @@ const void *tensor_map(const Tensor *t) {
  * the view no longer shows. Values that had to be dequantized count as changed. A change of type that keeps
  * every value, judged from the type that holds the values exactly, counts as widened. */
 TensorStatus tensor_status(const Tensor *t) {
-    TensorStatus shown = TENSOR_UNTOUCHED;
+    /* What the view alone does to the storage; t->status may record more that was done before. */
+    TensorStatus of_view = TENSOR_UNTOUCHED;
     bool exact = t->dtype == t->exact_dtype || dtype_widens(t->exact_dtype, t->dtype);
     if (t->quantization || t->scale != 1 || t->add != 0 || t->row_scale)
-        shown = TENSOR_CHANGED;
+        of_view = TENSOR_CHANGED;
     else if (t->dtype != t->storage_dtype)
-        shown = exact ? TENSOR_WIDENED : TENSOR_CHANGED;
+        of_view = exact ? TENSOR_WIDENED : TENSOR_CHANGED;
     else if (t->row_index)
-        shown = TENSOR_PERMUTED;
-    return shown > t->status ? shown : t->status;
+        of_view = TENSOR_PERMUTED;
+    return of_view > t->status ? of_view : t->status;
 }
 
 /* A status never falls, because later steps cannot undo earlier ones. */
@@ -186,10 +187,11 @@ static bool read_decoded(const Tensor *t, uint64_t first, uint64_t n, uint8_t *s
 /* The largest magnitude that can be written as `d` without a scale or a value becoming infinite.
  *
  * The scales of block types are half-precision, at most 65504. In a type whose largest level is L, values up
- * to L * 65504 have a finite scale: Q4_0's levels end at -8, Q8_0's at 127. K-quants and IQ4_XS multiply two
- * scales, so the bound has the largest factor of the inner scale as well. Searches for the best scale may
- * exceed the plain one, but by less than a factor of two, which the bounds of those types allow for. The
- * bounds need not be exact, because weights are nowhere near them. */
+ * to L * 65504 have a finite scale: Q4_0's levels end at -8, Q8_0's at 127. K-quants and IQ4_XS multiply
+ * the scale of the block by an integer scale of the sub-block, so in them values can be larger by up to the
+ * largest sub-block scale. The encoders of K-quants, IQ4_NL and IQ4_XS search for the scale with the smallest
+ * error, which may be larger than maximum / L by less than a factor of two, so their bounds are about half of
+ * the limit or less. The bounds need not be exact, because the values of real weights are far smaller. */
 static float largest_finite(DType d) {
     /* Largest finite half-precision number. */
     static const float most = 0x1.ffdffep15f; /* below 65520, from where halves round to infinity */
@@ -232,16 +234,17 @@ static uint32_t magnitude_bits(float f) {
     return bits & 0x7fffffff;
 }
 
-/* Fails if writing would make a finite value infinite. Values that are infinite or NaN in the source pass:
- * the source is not ours to judge. In bits, the offending range is [first, bits of infinity), and the
- * subtraction wraps for smaller values, so one unsigned comparison tests both ends. */
+/* Fails if encoding would turn a finite value into infinity. Values that are infinite or NaN in the source
+ * are allowed, because the output then only repeats the source. The magnitudes that have to be refused are
+ * those whose bits lie in [first, bits of infinity). Subtracting `first` wraps around for smaller magnitudes,
+ * so a single unsigned comparison tests both ends of the range. */
 static bool check_finite(const Tensor *t, const float *values, uint64_t n, Error *e) {
     uint32_t first = magnitude_bits(largest_finite(t->dtype)) + 1, range = magnitude_bits(INFINITY) - first;
     uint32_t beyond = 0;
 #pragma omp simd reduction(| : beyond)
     for (uint64_t i = 0; i < n; i++)
         beyond |= magnitude_bits(values[i]) - first < range;
-    /* Only now look for the value, for the message. */
+    /* The fast loop only finds that there is such a value; the error text needs the value itself. */
     if (!beyond) return true;
     while (magnitude_bits(*values) - first >= range)
         values++;
@@ -257,15 +260,15 @@ static uint64_t rows_per_chunk(const Tensor *t) {
 }
 
 /* Reads rows [first, first + n) in the view's type. If the view differs from the storage, values go through
- * fp32. f64 and integers have no encoder, so that a conversion to them, which could lose digits, is an error.
- */
+ * fp32. f64 and integers have no encoder, so that a conversion to them, which could lose digits, is an
+ * error. */
 bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Error *e) {
-    if (!n || !t->row_elems) return true; /* a header may claim any number of empty rows */
+    if (!n || !t->row_elems) return true; /* a header may give an empty tensor any number of rows */
     if (view_is_storage(t)) return read_in_order(t, first, n, out, e);
     const DTypeInfo *to = dtype_info(t->dtype);
     if (!to->encode)
         return error_set(e, ERR_FAILED, "tensor '%s': values cannot be written as %s", t->name, to->name);
-    /* Chunk by chunk: read and decode, check, encode. */
+    /* For each chunk of rows: read and decode, check the range, encode. */
     uint64_t step = rows_per_chunk(t);
     uint8_t *stored = big_alloc(step, tensor_storage_row_bytes(t), t->name, e);
     float *values = stored ? big_alloc(step * t->row_elems, sizeof *values, t->name, e) : NULL;

@@ -35,7 +35,8 @@ bool tensor_split_rows(Arena *a, Tensor *t, Error *e) {
 
 /* Row i of the result is row index[i] of the view before. `index` need not outlive the call. */
 void tensor_permute(Arena *a, Tensor *t, const uint32_t *index) {
-    /* The new order is looked up in the old one, so that row_index always refers to the storage. */
+    /* `index` refers to rows of the view, row_index to rows of the storage. Composing the two gives the
+     * storage row of each row of the new view. */
     uint32_t *composed = arena_alloc(a, t->n_rows * sizeof *composed);
     bool identity = true;
     for (uint64_t i = 0; i < t->n_rows; i++) {
@@ -145,8 +146,9 @@ bool tensor_stack(Arena *a, const Tensor *const *tensors, uint32_t n, Tensor *ou
 /* The type of ByteSource.read. */
 typedef bool ReadBytes(const ByteSource *s, uint64_t offset, size_t n, void *out, Error *e);
 
-/* A tensor with the shape and view type of `t` whose storage, in rows of `row_elems`, is what `read` returns.
- * It inherits the history of the view, because row order and scales of `t` are no longer visible in it. */
+/* A tensor with the shape and view type of `t` whose storage bytes come from `read` and are divided into rows
+ * of `row_elems` elements. Its `status` is the status of the view of `t`, because the row order and the
+ * scales of `t`, from which tensor_status would derive it, are not among the fields of the new tensor. */
 static Tensor tensor_over_read(Arena *a, const Tensor *t, uint64_t row_elems, ReadBytes *read,
                                void *context) {
     ByteSource *source = arena_alloc(a, sizeof *source);
@@ -183,7 +185,7 @@ Tensor tensor_of_view(Arena *a, const Tensor *t) {
     return tensor_over_read(a, t, t->row_elems, read_view, inner);
 }
 
-/* ---- transposed ---- */
+/* ---- transposed tensors ---- */
 
 /* The context of a transposed tensor's source. */
 typedef struct Transposed {
@@ -199,9 +201,10 @@ void transpose_cache_free(TransposeCache *t) {
     t->capacity = t->current = 0;
 }
 
-/* Copies `from` [rows, cols] to `to` [cols, rows] in squares of SIDE elements, so that the cache lines of
- * both sides are used completely before they are evicted. `size` is a constant at each call, which turns
- * memcpy into one load and one store. */
+/* Transposes `from` [rows, cols] into `to` [cols, rows], in blocks of SIDE x SIDE elements, so that every
+ * cache line of source and destination is used completely before it is evicted. `size` is the size of an
+ * element in bytes. Callers pass a constant where they can, so that the compiler turns memcpy into one load
+ * and one store. */
 static inline void transpose_by(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols, size_t size) {
     enum { SIDE = 32 };
     for (uint64_t r0 = 0; r0 < rows; r0 += SIDE)
@@ -211,7 +214,7 @@ static inline void transpose_by(uint8_t *to, const uint8_t *from, uint64_t rows,
                     memcpy(to + (c * rows + r) * size, from + (r * cols + c) * size, size);
 }
 
-/* Selects the loop for the size of an element. */
+/* Calls transpose_by with a constant element size for the usual sizes of 1, 2 and 4 bytes. */
 static void transpose(uint8_t *to, const uint8_t *from, uint64_t rows, uint64_t cols, size_t size) {
     switch (size) {
     case 1:
@@ -242,7 +245,7 @@ static bool cache_matrix(const Transposed *t, uint64_t matrix, Error *e) {
         if (!cache->bytes) return false;
         cache->capacity = bytes;
     }
-    /* A mapped matrix is transposed from where it lies; another one is read first. */
+    /* A mapped matrix is transposed directly from the mapping; any other is read into a buffer first. */
     const uint8_t *map = tensor_map(&t->inner);
     uint8_t *read = map ? NULL : big_alloc_unset(rows, cols * size, t->inner.name, e);
     bool ok = map || (read && tensor_read_rows(&t->inner, matrix * rows, rows, read, e));
@@ -282,9 +285,10 @@ bool part_same(const TensorPart *a, const TensorPart *b) {
     return a->source == b->source && a->offset == b->offset;
 }
 
-/* The context of `t` if it is a whole transposed tensor that was not permuted, sliced or scaled by row since;
- * NULL otherwise. Transposing such a tensor again restores the original. */
-static const Transposed *transposed_before(const Tensor *t) {
+/* Returns the context of `t` if `t` is a whole tensor made by tensor_transposed that has not been permuted,
+ * sliced or scaled by row since then; NULL otherwise. Transposing such a tensor again restores the
+ * original. */
+static const Transposed *find_transposed(const Tensor *t) {
     const TensorPart *part = t->parts;
     if (t->n_parts != 1 || t->row_index || t->row_scale || part->source->read != read_transposed ||
         part->offset)
@@ -297,7 +301,7 @@ static const Transposed *transposed_before(const Tensor *t) {
 /* Swaps the last two dimensions. If `t` is a transposed tensor, the original comes back; otherwise the result
  * has a source that transposes when it is read. */
 bool tensor_transposed(Arena *a, TransposeCache *cache, const Tensor *t, Tensor *out, Error *e) {
-    const Transposed *before = transposed_before(t);
+    const Transposed *before = find_transposed(t);
     *out = *t;
     if (before) {
         /* The original parts come back, with scale and offset composed: y = s2 * (s1 * x + a1) + a2. */
@@ -310,7 +314,8 @@ bool tensor_transposed(Arena *a, TransposeCache *cache, const Tensor *t, Tensor 
         out->scale = t->scale * inner->scale;
         out->add = t->scale * inner->add + t->add;
         out->exact_dtype = inner->exact_dtype;
-        /* Transposing alone has raised the status, and is undone; other values stay other values. */
+        /* The first transposition raised the status to at most TENSOR_PERMUTED, and this one undoes it. A
+         * status of TENSOR_CHANGED means that values were changed, which still holds. */
         if (t->status < TENSOR_CHANGED) out->status = inner->status;
     } else {
         /* Elements of block types have no address of their own. */

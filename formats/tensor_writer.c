@@ -12,7 +12,7 @@
 #include "formats/output.h"
 
 enum {
-    PIECE = 2 << 20,  /* bytes produced at a time; progress and interruption have this grain */
+    PIECE = 2 << 20,  /* bytes produced at a time; progress and interruption are handled after each */
     FLUSH = 32 << 20, /* bytes after which the kernel is asked to start writing to disk */
 };
 
@@ -26,7 +26,7 @@ static void start_flush(TensorWriter *w, size_t n) {
 }
 
 /* Writes one piece, unless the user has interrupted the run, and reports the progress. */
-static bool put(TensorWriter *w, const void *bytes, size_t n, Error *e) {
+static bool write_piece(TensorWriter *w, const void *bytes, size_t n, Error *e) {
     if (w->options->stop && *w->options->stop)
         return error_set(e, ERR_INTERRUPTED, "%s: interrupted; nothing was left behind", w->path);
     if (!fd_write(w->fd, bytes, n, w->path, e)) return false;
@@ -36,14 +36,14 @@ static bool put(TensorWriter *w, const void *bytes, size_t n, Error *e) {
     return true;
 }
 
-/* ---- a tensor in pieces ---- */
+/* ---- reading a tensor in pieces ---- */
 
 TensorStream tensor_stream(Tensor *t) {
     return (TensorStream){.tensor = t, .hash = hash_new()};
 }
 
-/* A stream that was abandoned after an error still has its hash, whose only way to be freed is to finish it.
- */
+/* A stream that was abandoned after an error still has its hash, whose only way to be freed is to finish
+ * it. */
 void tensor_stream_close(TensorStream *s) {
     char unused[33];
     if (s->hash) hash_finish(s->hash, unused);
@@ -91,7 +91,7 @@ bool tensor_stream_next(TensorStream *s, const uint8_t **bytes, size_t *n, Error
     return true;
 }
 
-/* ---- into a file ---- */
+/* ---- appending to a file ---- */
 
 /* Writes a tensor piece by piece. */
 bool tensor_writer_add(TensorWriter *w, Tensor *t, Error *e) {
@@ -99,7 +99,7 @@ bool tensor_writer_add(TensorWriter *w, Tensor *t, Error *e) {
     const uint8_t *bytes;
     size_t n;
     bool ok;
-    while ((ok = tensor_stream_next(&s, &bytes, &n, e)) && n && (ok = put(w, bytes, n, e))) {}
+    while ((ok = tensor_stream_next(&s, &bytes, &n, e)) && n && (ok = write_piece(w, bytes, n, e))) {}
     tensor_stream_close(&s);
     return ok;
 }

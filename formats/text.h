@@ -1,5 +1,5 @@
-/* Small questions about strings, UTF-8 and paths that readers, writers and verbs ask (text.c). Nothing here
- * allocates or fails. */
+/* Small predicates and measures of strings, UTF-8 text and paths, used by readers, writers and commands
+ * (text.c). No function here allocates memory or fails. */
 #ifndef DEROPE_FORMATS_TEXT_H
 #define DEROPE_FORMATS_TEXT_H
 

@@ -17,7 +17,7 @@ typedef struct TorchZip {
     ZipMap *zip;
     const char *path;
     const char *prefix;  /* "NAME/", the folder of all entries */
-    uint64_t n_left_out; /* values beside the tensors, which are not read */
+    uint64_t n_left_out; /* values that are not tensors, which are not read but listed in c->left_out */
     Error *e;
 } TorchZip;
 
@@ -34,7 +34,7 @@ typedef struct Strided {
     ByteSource source;
     ZipEntry *entry;     /* the storage */
     PickleTensor tensor; /* shape and strides */
-    uint32_t item;       /* bytes of an element */
+    uint32_t item;       /* size of an element in bytes */
 } Strided;
 
 /* ByteSource.read of a strided tensor: gathers elements in row-major order. `index` holds the position in
@@ -45,7 +45,8 @@ static bool read_strided(const ByteSource *s, uint64_t offset, size_t n, void *o
     const Strided *v = s->context;
     const PickleTensor *t = &v->tensor;
     if (!zip_entry_check(v->entry, e)) return false;
-    /* Position of the first element: the digits of its number in the mixed base of the shape. */
+    /* The row-major number of the first element is offset / item. Dividing it by the dimensions, last one
+     * first, gives its index in each dimension. */
     uint64_t index[TENSOR_MAX_RANK], rest = offset / v->item, at = t->offset;
     for (uint32_t d = t->rank; d-- > 0; rest /= t->shape[d]) {
         index[d] = rest % t->shape[d];
@@ -64,8 +65,8 @@ static bool read_strided(const ByteSource *s, uint64_t offset, size_t n, void *o
     return true;
 }
 
-/* True if the elements lie in row-major order without gaps. The stride of a dimension of one element does not
- * matter. */
+/* True if the elements lie in the storage in row-major order without gaps. The stride of a dimension of size
+ * 1 is never used, so it may have any value. */
 static bool is_contiguous(const PickleTensor *t) {
     uint64_t expected = 1;
     for (uint32_t d = t->rank; d-- > 0; expected *= t->shape[d])
@@ -79,7 +80,7 @@ static const ByteSource *strided_source(TorchZip *z, const PickleTensor *t, ZipE
     v->source = (ByteSource){.path = z->path, .size = bytes, .read = read_strided, .context = v};
     v->entry = x;
     v->tensor = *t;
-    v->tensor.storage = NULL; /* it belongs to the values of the pickle, which are freed */
+    v->tensor.storage = NULL; /* points to a value of the pickle, which is freed before the tensor is read */
     v->item = dtype_info(t->dtype)->block_bytes;
     return &v->source;
 }
@@ -90,8 +91,8 @@ static bool valid_name(const PickleValue *key) {
            !memchr(key->text, 0, key->n);
 }
 
-/* Adds one tensor. The constructor of the PickleTensor has checked that its elements lie in the storage; here
- * the size of the storage is compared with the entry that holds it. */
+/* Adds one tensor to the checkpoint. pickle_values.c has checked that its elements lie within the size that
+ * the pickle gives for the storage. What remains is to compare this size with that of the zip entry. */
 static bool add_tensor(TorchZip *z, const PickleValue *key, const PickleTensor *from) {
     if (!valid_name(key))
         return error_set(z->e, ERR_INPUT,
@@ -109,10 +110,10 @@ static bool add_tensor(TorchZip *z, const PickleValue *key, const PickleTensor *
     for (uint32_t d = 0; d < t.rank; d++)
         elems *= t.shape[d] = from->shape[d];
     t.row_elems = t.rank ? t.shape[t.rank - 1] : 1;
-    if (elems == 0) t.row_elems = 0; /* the other dimensions of an empty tensor may be any numbers */
+    if (elems == 0) t.row_elems = 0; /* one dimension is 0, and the others may have any size */
     t.n_rows = elems ? elems / t.row_elems : 0;
 
-    /* The storage, which several tensors may share (tied embeddings). */
+    /* Open the entry of the storage. Several tensors may share a storage, as tied embeddings do. */
     ZipEntry *x = open_entry(z, arena_printf(&z->c->arena, "data/%s", from->storage->key));
     if (!x) return false;
     if (x->source.size != from->storage->size)
@@ -140,8 +141,8 @@ static const char *key_text(TorchZip *z, const PickleValue *key) {
     return arena_printf(&z->c->arena, "'%.*s'", key->n < 80 ? (int)key->n : 80, key->text);
 }
 
-/* Reports that no state dict was found, and the first keys of the dict, which usually show what the file
- * is. */
+/* Fails because no state dict was found. The message lists the first six keys of the dict, from which a user
+ * can usually tell what the file is. */
 static const PickleValue *no_tensors(TorchZip *z, const PickleValue *top) {
     Buffer keys = {0};
     for (uint32_t i = 0; i < top->n && i < 12; i += 2)
@@ -152,8 +153,9 @@ static const PickleValue *no_tensors(TorchZip *z, const PickleValue *top) {
     return NULL;
 }
 
-/* The dict that holds the tensors: the top level itself, or its one entry that holds some, as in {"model":
- * {...}, "epoch": 3}. Two such entries would be a guess, so they are refused. */
+/* Finds the dict that holds the tensors. It is either the top level itself or an entry of it, as in {"model":
+ * {...}, "epoch": 3}. If more than one dict holds tensors, the file is refused, because nothing says which of
+ * them is the model. */
 static const PickleValue *find_state_dict(TorchZip *z, const PickleValue *top) {
     if (top->kind != PICKLE_DICT) {
         error_set(z->e, ERR_INPUT, "%s: holds %s, not a state dict; save model.state_dict()", z->path,
@@ -176,8 +178,8 @@ static const PickleValue *find_state_dict(TorchZip *z, const PickleValue *top) {
     return found && found->kind == PICKLE_DICT ? found : no_tensors(z, top);
 }
 
-/* Adds a key to the list of what is not read: a version number, the extra state of a module, an optimizer
- * beside the model. The first NAMED keys are listed by name. */
+/* Adds `key` to c->left_out, the list of entries that are not read, such as a version number, the extra state
+ * of a module or the state of an optimizer. The list has the first NAMED keys and then "...". */
 static void leave_out(TorchZip *z, const PickleValue *key) {
     enum { NAMED = 8 };
     const char *before = z->c->left_out;
@@ -186,7 +188,8 @@ static void leave_out(TorchZip *z, const PickleValue *key) {
                                   z->n_left_out > NAMED ? "..." : key_text(z, key));
 }
 
-/* Adds the tensors of `dict` and records what is left out, there and at the top level. */
+/* Adds the tensors of the state dict `dict`, and lists all other entries of `dict` and of the top level as
+ * left out. */
 static bool add_tensors(TorchZip *z, const PickleValue *top, const PickleValue *dict) {
     for (uint32_t i = 0; top != dict && i < top->n; i += 2)
         if (top->items[i + 1] != dict) leave_out(z, top->items[i]);

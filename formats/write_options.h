@@ -1,11 +1,12 @@
-/* What the writers of formats/hf_write.h and formats/gguf_write.h are told. Types only. */
+/* The options of the writers of formats/hf_write.h and formats/gguf_write.h: how to write, and functions that
+ * the writers call back. This header has no source file, because it declares only a type. */
 #ifndef DEROPE_FORMATS_WRITE_OPTIONS_H
 #define DEROPE_FORMATS_WRITE_OPTIONS_H
 
 #include "formats/checkpoint.h"
 
 typedef struct WriteOptions {
-    bool force; /* an existing output is replaced instead of refused */
+    bool force; /* replace an output that exists already instead of failing */
     uint64_t
         max_shard_size; /* bytes of tensor data in one safetensors file; 0: 5 * 10^9, as transformers does */
 
@@ -15,8 +16,8 @@ typedef struct WriteOptions {
     bool (*manifest)(void *context, const Checkpoint *out, Buffer *text, Error *e);
     void *manifest_context;
 
-    /* Called after each piece of tensor data with the bytes written and the bytes there are; NULL: not
-     * called. */
+    /* Called after each piece of tensor data with the number of bytes written so far and the number of bytes
+     * of all tensors; NULL: not called. */
     void (*progress)(void *context, uint64_t done, uint64_t total);
     void *progress_context;
 

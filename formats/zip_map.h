@@ -1,10 +1,10 @@
 /* A mapped zip file and the places of its entries (zip_map.c): for PyTorch checkpoints (formats/torch_zip.h)
  * and Hugging Face folders in a zip (formats/hf_zip.h).
  *
- * libzip parses the file (PKWARE's APPNOTE.TXT, with zip64). Entries that are stored, not compressed, are
- * used where they lie in the mapped file, which is why a model of many gigabytes opens at once; deflated
- * entries are unpacked into memory when they are opened. Names of entries are only compared; nothing is ever
- * written to disk under them. */
+ * libzip parses the file (PKWARE's APPNOTE.TXT, with zip64). The bytes of a stored (uncompressed) entry are
+ * read directly from the mapped file, so opening a model of many gigabytes takes no time. A deflated entry is
+ * unpacked into memory when it is opened. The names of entries are only compared, and never used as names of
+ * files on disk, so a hostile name cannot make the program write anywhere. */
 #ifndef DEROPE_FORMATS_ZIP_MAP_H
 #define DEROPE_FORMATS_ZIP_MAP_H
 
@@ -15,11 +15,12 @@ typedef struct ZipMap ZipMap;
 
 /* The bytes of an entry, valid as long as the checkpoint. */
 typedef struct ZipEntry {
-    ByteSource source;    /* without a map: its first read compares the checksum of the whole entry */
-    const char *name;     /* in the zip */
+    ByteSource source; /* `map` is NULL, so that bytes are read through its `read` function, whose first call
+                          compares the checksum of the whole entry */
+    const char *name;  /* in the zip */
     const uint8_t *bytes; /* (source.size), not yet compared with the checksum unless `checked` */
-    uint32_t crc;         /* CRC-32 that the zip states; 0: torch.save was told to compute none */
-    bool checked;         /* the checksum was compared and agrees */
+    uint32_t crc; /* CRC-32 in the zip's directory; 0: torch.save can be told to compute no checksums */
+    bool checked; /* the checksum was compared and agrees */
 } ZipEntry;
 
 /* Opens the zip in `file`, a mapping of `c`. NULL with ERR_INPUT if it is not a whole zip file. */
@@ -32,6 +33,7 @@ const char *zip_map_path(const ZipMap *z);
 uint64_t zip_map_count(const ZipMap *z);
 const char *zip_map_name(const ZipMap *z, uint64_t i);
 
+/* True if there is an entry of this name. */
 bool zip_map_has(const ZipMap *z, const char *name);
 /* True if there is an entry of this name and it is compressed. */
 bool zip_map_is_compressed(const ZipMap *z, const char *name);
@@ -41,7 +43,8 @@ bool zip_map_is_compressed(const ZipMap *z, const char *name);
  * within the file. */
 ZipEntry *zip_map_entry(ZipMap *z, const char *name, Error *e);
 
-/* Compares the checksum of an entry, the first time it is called. */
+/* Compares the bytes of an entry with its checksum. Only the first call for an entry computes the checksum.
+ * Fails with ERR_INPUT if they differ. */
 bool zip_entry_check(ZipEntry *x, Error *e);
 
 /* Checks the zip as a whole: each name stays within a folder (no "..", no root, no drive letter) and occurs

@@ -35,8 +35,8 @@ const char *config_key(const Family *f, const char *usual) {
 
 /* ---- single values ---- */
 
-/* The bounds are far beyond real models. They keep products of two sizes within 64 bits, and allocations
- * sane, whatever a file says. */
+/* Callers pass bounds that are far larger than any real model needs. They guarantee that a product of two
+ * sizes fits in 64 bits and that a damaged file cannot cause a huge allocation. */
 bool config_need_u32(const json_t *config, const char *key, uint32_t low, uint32_t high, uint32_t *out,
                      Error *e) {
     uint64_t v;
@@ -69,7 +69,7 @@ bool config_read_bool(const json_t *config, const char *key, bool *out, Error *e
     return true;
 }
 
-/* Null is not the same as absent here: absent means the default of the class, null means no window. */
+/* For a window, null and absent differ: null means that there is no window, absent that the default holds. */
 bool config_read_window(const json_t *config, const char *key, uint32_t *out, Error *e) {
     if (json_is_null(json_object_get(config, key))) *out = 0;
     return config_read_u32(config, key, 1, INT32_MAX, out, e);
@@ -92,8 +92,8 @@ bool config_read_layer_list(const Model *m, const json_t *config, const char *ke
     return true;
 }
 
-/* Only the two types that this spec can express are accepted. Llama 4 has "chunked_attention" and reads its
- * list by itself. */
+/* Accepts the two types that a ModelSpec can express. The "chunked_attention" of Llama 4 is read by its
+ * family (families/llama4.c) instead. */
 bool config_read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e) {
     const json_t *types = json_object_get(config, "layer_types");
     if (!json_is_array(types)) return true;
@@ -114,8 +114,8 @@ bool config_read_layer_types(Model *m, const json_t *config, uint32_t window, Er
     return true;
 }
 
-/* The name is misleading, but transformers means it so: 1 stands for a layer that rotates, 0 for one that
- * does not. A list may be longer than the model, and its elements may be booleans. */
+/* In spite of the key's name, transformers uses 1 for a layer with RoPE and 0 for a layer without it. The
+ * list may have more elements than the model has layers, and its elements may be booleans. */
 bool config_read_no_rope_layers(const Model *m, const json_t *config, bool *rotates, Error *e) {
     uint32_t every = 4, n = m->spec.n_layers;
     const json_t *list = json_object_get(config, "no_rope_layers");
@@ -134,7 +134,7 @@ bool config_read_no_rope_layers(const Model *m, const json_t *config, bool *rota
     return true;
 }
 
-/* The number of experts is bounded because layers with experts keep a tensor name for each. */
+/* The number of experts is limited because memory is allocated for the tensors of each expert. */
 bool config_read_experts(Model *m, const json_t *config, const char *key, Error *e) {
     enum { MOST = 4096 };
     LayerSpec l = m->spec.layers[0];

@@ -1,6 +1,6 @@
-/* One export at work: what the files export.c, export_tensors.c, export_added.c, export_hf.c and
- * export_gguf.c share while they build one output. A header of types only; callers of an export need
- * surgery/export.h alone. */
+/* The state of an export in progress, shared by export.c, export_tensors.c, export_added.c, export_hf.c and
+ * export_gguf.c while they build one output. This header declares only a type and has no source file. Callers
+ * of an export include surgery/export.h instead. */
 #ifndef DEROPE_SURGERY_EXPORT_STATE_H
 #define DEROPE_SURGERY_EXPORT_STATE_H
 
@@ -12,7 +12,7 @@ typedef struct Export {
     const Carrier *carrier; /* the stock architecture that the output is written as */
     Checkpoint *out;        /* what is being built; its arena holds all that the export makes */
     ModelTensor *tensors;   /* a copy of m->tensors, index by index, in the types that this output has */
-    ExportReport *report;   /* its notices are appended to as things are found */
+    ExportReport *report;   /* result for the caller; functions append notices to it */
     json_t *dtypes; /* GGUF: object, HF tensor name -> type before it was widened; becomes DEROPE_DTYPES */
     json_t
         *carried; /* GGUF: object, HF tensor name -> dtype and shape of those kept in keys: DEROPE_TENSORS */

@@ -26,13 +26,14 @@ static bool is_float(DType t) {
     return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16 || t == DTYPE_F64;
 }
 
-/* GGUF: llama.cpp multiplies F32 activations by F32 vectors only, so norms, biases and sinks become F32; its
- * own converter keeps routers in F32 as well. The type before is kept in DEROPE_DTYPES, so that a folder made
- * of the GGUF has it again. */
+/* For a GGUF: changes the type of norms, biases, sinks and routers to F32. llama.cpp multiplies F32
+ * activations only by F32 vectors, and its converter writes routers as F32. The original type is recorded
+ * under DEROPE_DTYPES, so that a folder that is made of the GGUF later has the original type. */
 static void widen_vector(Export *x, TensorRole role, Tensor *t) {
     bool matrix = t->rank > 1 && !role_is_bias(role) && role != ROLE_ROUTER;
     if (matrix || !is_float(t->dtype) || t->dtype == DTYPE_F32) return;
-    /* A cast to a narrower type is not carried out on a vector, so there is nothing to restore later. */
+    /* A vector that --dtype would cast becomes F32 instead of the requested type. No original type is
+     * recorded for it, because the user asked for another one. */
     bool cast = t->dtype != t->storage_dtype && t->dtype != t->exact_dtype;
     if (!cast && dtype_widens(t->dtype, DTYPE_F32))
         json_object_set_new(x->dtypes, t->name, json_string(dtype_info(t->dtype)->name));
@@ -85,7 +86,7 @@ static const TensorName *carrier_row(const Model *m, const Carrier *c, TensorRol
     if (!c->tensors && there && there->row) return there->row;
     const TensorName *row = c->tensors ? c->tensors : m->family->tensors;
     const LayerSpec *l = spec_layer(&m->spec, layer);
-    for (; row->hf; row++) /* a carrier that needs a router has a plain MLP where others have an expert */
+    for (; row->hf; row++) /* with needs_router, the model's MLP is written as the only expert */
         if (row->role == role && (row_fits(row, l) || (c->needs_router && row->experts))) return row;
     return NULL;
 }
@@ -99,7 +100,8 @@ bool export_writes_sinks(const Model *m, const Carrier *c) {
     if (c->needs_sinks) return true;
     if (!model_tensor(m, ROLE_SINKS, 0)) return false;
     /* A sink of -1000 or less contributes exp(-1000) = 0 to the softmax denominator, so leaving it out
-     * changes no result. Architectures of other families have no sinks, and get none that do nothing. */
+     * changes no result. Architectures of other families have no tensor for sinks, so such neutral sinks are
+     * written only by the family's own carrier. */
     return !m->neutral_sinks || strcmp(c->name, "own") == 0;
 }
 
@@ -110,9 +112,11 @@ MatrixTypes matrix_types_in_hf(const Export *x, const Carrier *hf) {
     bool found = false, from_gguf = x->m->source->format == FORMAT_GGUF;
     for (size_t i = 0; i < x->m->n_tensors; i++) {
         const ModelTensor *t = &x->tensors[i];
-        if (t->role == ROLE_OTHER && from_gguf) continue; /* it has no HF name and is left out there */
+        if (t->role == ROLE_OTHER && from_gguf)
+            continue; /* it has no Hugging Face name, so an HF output does not have it */
         const TensorName *row = t->role == ROLE_OTHER ? NULL : carrier_row(x->m, hf, t->role, t->layer);
-        /* Stacked experts that HF has apart are matrices of one dimension less each. */
+        /* A stack of experts that an HF output stores as one tensor for each expert loses its first
+         * dimension. */
         bool apart = row && strstr(row->hf, "%e"), stacked = t->tensor.rank > (role_is_bias(t->role) ? 1 : 2);
         if (t->tensor.rank - (apart && stacked ? 1 : 0) != 2) continue;
         DType to = export_hf_dtype(t->tensor.dtype);
@@ -128,20 +132,22 @@ MatrixTypes matrix_types_in_hf(const Export *x, const Carrier *hf) {
 /* All changes that a tensor needs before it gets its name. They are applied in the order of the list. */
 static bool prepare(Export *x, TensorRole role, int layer, Tensor *t) {
     bool gguf = x->out->format == FORMAT_GGUF;
-    /* 1. Queries take the part of the softmax scale that no key says. */
+    /* 1. Multiply queries by the part of the softmax scale for which the output has no key. */
     export_scale_queries(x, role, layer, t);
-    /* 2. llama.cpp's norms multiply by w, so a GGUF has 1 + w where the model multiplies by 1 + w. */
+    /* 2. A unit-offset RMSNorm multiplies by 1 + w. llama.cpp's norms multiply by the stored weight, so a
+     * GGUF stores 1 + w. */
     if (gguf && x->m->spec.unit_offset_norm && role_is_norm(role)) t->add += 1;
-    /* 3. The type has to be one that the format, and the runtime, can read. */
+    /* 3. Choose a type that the file format has and that the runtime accepts for this role. */
     if (gguf)
         widen_vector(x, role, t);
     else
         to_hf_dtype(x, t);
-    /* 4. The model has rotated rows in halves; the architecture may pair neighbours. */
+    /* 4. In the model, RoPE pairs row i of a head with row i + head_dim / 2. If the output's architecture
+     * pairs rows 2i and 2i + 1, permute the rows. */
     if (role_is_rotated(role) && carrier_is_interleaved(x->carrier, x->m) &&
         !rotary_rows_permute(&x->out->arena, t, role, &x->m->spec.layers[layer], true, x->e))
         return false;
-    /* 5. What is particular to the carrier. */
+    /* 5. Apply the carrier's own change. */
     return !x->carrier->adapt || x->carrier->adapt(x->m, &x->out->arena, role, layer, t, x->e);
 }
 
@@ -160,7 +166,7 @@ static void add_each_expert(Export *x, const TensorName *row, int layer, const T
     }
 }
 
-/* Adds a prepared tensor, whole, in the shape and under the name that the row says. */
+/* Adds a prepared tensor under the name, and in the shape, that `row` gives it. */
 static bool add_named(Export *x, const TensorName *row, int layer, Tensor t) {
     bool gguf = x->out->format == FORMAT_GGUF;
     char name[128];
@@ -168,7 +174,7 @@ static bool add_named(Export *x, const TensorName *row, int layer, Tensor t) {
         add_each_expert(x, row, layer, &t);
         return true;
     }
-    /* A plain MLP where the architecture has experts is a stack of one. */
+    /* The row is for stacked experts, but the tensor is a plain MLP's: add the dimension of experts. */
     if (row->experts && t.rank < (role_is_bias(row->role) ? 2u : 3u)) {
         memmove(t.shape + 1, t.shape, t.rank++ * sizeof *t.shape);
         t.shape[0] = 1;
@@ -183,12 +189,12 @@ static bool add_named(Export *x, const TensorName *row, int layer, Tensor t) {
     return true;
 }
 
-/* Adds the tensor in which the row's role lies together with others (q, k and v; gate and up). */
+/* Adds the fused tensor that contains the row's role together with others (q, k and v, or gate and up). */
 static bool add_fused(Export *x, const TensorName *row, Fused how, int layer) {
     TensorRole roles[FUSED_MOST];
     Tensor parts[FUSED_MOST], whole;
     size_t n = fused_roles(how, row->role, roles);
-    if (roles[0] != row->role) return true; /* it was added with the first of them */
+    if (roles[0] != row->role) return true; /* it was added together with the first role */
     for (size_t i = 0; i < n; i++) {
         const ModelTensor *t = export_find(x, roles[i], layer);
         if (!t)
@@ -197,7 +203,7 @@ static bool add_fused(Export *x, const TensorName *row, Fused how, int layer) {
         parts[i] = t->tensor;
         if (!prepare(x, roles[i], layer, &parts[i])) return false;
     }
-    /* One tensor has one type: where one part had to change its type, the others follow. */
+    /* The parts of a fused tensor need the same type. If the type of one part was changed, change all. */
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; parts[i].dtype != parts[i].storage_dtype && j < n; j++)
             parts[j].dtype = parts[i].dtype;

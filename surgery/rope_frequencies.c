@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-/* ---- scalings as values ---- */
+/* ---- comparing scalings, and scalings that turn rotation off ---- */
 
 /* Whether two LongRoPE scalings have the same tables of divisors. */
 static bool same_factors(const RopeScaling *a, const RopeScaling *b) {
@@ -44,8 +44,8 @@ double rope_default_attention_factor(const RopeScaling *r) {
 RopeScaling rope_scaling_to_zero(RopeScalingKind kind) {
     RopeScaling r = {.kind = kind, .factor = 1e30};
     if (kind != ROPE_SCALING_LLAMA3) return r;
-    /* llama3 scales wavelengths above original_context / low_freq_factor. The shortest one is 2 pi, so a
-     * limit of 1 scales them all. */
+    /* llama3 scales wavelengths above original_context / low_freq_factor. The shortest wavelength is 2 pi, so
+     * with a limit of 1 all of them are scaled. */
     r.original_context = r.low_freq_factor = 1;
     r.high_freq_factor = 4;
     return r;
@@ -74,7 +74,8 @@ static void llama3_frequencies(const RopeScaling *r, uint32_t n, double *inv_fre
         double wavelength = 2 * M_PI / inv_freq[i];
         if (wavelength < shortest) continue;
         double scaled = inv_freq[i] / r->factor;
-        /* 0 at the longest wavelength of the band, 1 at the shortest */
+        /* The weight of the unscaled frequency: 0 at the longest wavelength of the band, 1 at the
+         * shortest. */
         double smooth = (r->original_context / wavelength - r->low_freq_factor) /
                         (r->high_freq_factor - r->low_freq_factor);
         inv_freq[i] = wavelength > longest ? scaled : (1 - smooth) * scaled + smooth * inv_freq[i];
@@ -87,11 +88,12 @@ static double correction_dim(double rotations, double dim, double base, double c
     return dim * log(context / (rotations * 2 * M_PI)) / (2 * log(base));
 }
 
-/* YaRN: dimensions that turn more than beta_fast times stay, those that turn less than beta_slow times are
- * divided by the factor, and a linear ramp lies between. Returns the attention factor. */
+/* YaRN (arXiv 2309.00071): dimension pairs that make more than beta_fast turns over the original context keep
+ * their frequency, the frequencies of those with fewer than beta_slow turns are divided by the factor, and
+ * between the two a linear ramp mixes both. Returns the attention factor. */
 static double yarn_frequencies(const RopeScaling *r, double base, uint32_t n, double *inv_freq) {
     double dim = 2.0 * n;
-    /* the ends of the ramp */
+    /* The dimension pairs at which the ramp begins and ends. */
     double low = correction_dim(r->beta_fast, dim, base, r->original_context);
     double high = correction_dim(r->beta_slow, dim, base, r->original_context);
     if (r->truncate) {
@@ -108,8 +110,8 @@ static double yarn_frequencies(const RopeScaling *r, double base, uint32_t n, do
     return r->attention_factor > 0 ? r->attention_factor : rope_default_attention_factor(r);
 }
 
-/* LongRoPE: each frequency has a divisor of its own, one for texts up to the original context and one for
- * longer texts. Returns the attention factor. */
+/* LongRoPE (arXiv 2402.13753): each frequency has two divisors, one for texts up to the original context and
+ * one for longer texts. Returns the attention factor. */
 static double longrope_frequencies(const RopeScaling *r, uint64_t n_tokens, double *inv_freq) {
     const double *factors = (double)n_tokens > r->original_context ? r->long_factors : r->short_factors;
     for (uint32_t i = 0; i < r->n_factors; i++)
@@ -125,7 +127,8 @@ static double scaled_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_
     RopeScaling r = l->scaling;
     if (r.original_context <= 0) r.original_context = s->context;
     double base = l->rope_base;
-    /* "dynamic" is NTK-aware scaling by the length: it changes the base, not the frequencies */
+    /* "dynamic" is NTK-aware scaling by the length of the text. It increases the base instead of dividing the
+     * frequencies. */
     if (r.kind == ROPE_SCALING_DYNAMIC && dim > 2) {
         double length = n_tokens > s->context ? (double)n_tokens : s->context;
         base *= pow(r.factor * length / s->context - (r.factor - 1), dim / (dim - 2.0));

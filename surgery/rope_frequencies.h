@@ -1,5 +1,5 @@
 /* The frequencies of rotary position embeddings, and the ways to scale them for longer contexts. They follow
- * transformers' modeling_rope_utils.py function by function, which is what the tests hold them against. */
+ * transformers' modeling_rope_utils.py function by function, and the tests compare the two. */
 #ifndef DEROPE_SURGERY_ROPE_FREQUENCIES_H
 #define DEROPE_SURGERY_ROPE_FREQUENCIES_H
 
@@ -10,14 +10,14 @@
  * attention factor: what cos and sin are multiplied by. */
 double rope_frequencies(const ModelSpec *s, const LayerSpec *l, uint64_t n_tokens, double *inv_freq);
 
-/* The attention factor that holds where a file states none: YaRN's 0.1 ln(factor) + 1 (arXiv 2309.00071,
+/* The attention factor of a model whose file gives none: YaRN's 0.1 ln(factor) + 1 (arXiv 2309.00071,
  * section 3.4), LongRoPE's sqrt(1 + ln(factor) / ln(original_context)) (arXiv 2402.13753). It is 1 for all
  * other kinds and for factors up to 1. */
 double rope_default_attention_factor(const RopeScaling *r);
 
 /* A scaling that makes every angle so small that nothing rotates: kind "linear" with a factor of 1e30, or
- * "llama3" with the same factor and frequency bands that scale every frequency. Architectures that have no
- * key to turn rotation off are told this way. */
+ * "llama3" with the same factor and frequency bands that scale every frequency. It serves architectures that
+ * have no key to turn rotation off. */
 RopeScaling rope_scaling_to_zero(RopeScalingKind kind);
 /* True for such scalings (any factor from 1e20). */
 bool rope_scaling_is_zero(const RopeScaling *r);

@@ -22,6 +22,6 @@ void conversion_notice(const ConversionTarget *to, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    json_array_append_new(to->notices,
-                          json_text(text)); /* the cut may be inside a character, which json_text repairs */
+    /* The cut at 600 bytes may fall inside a UTF-8 character, which json_text repairs. */
+    json_array_append_new(to->notices, json_text(text));
 }

@@ -1,10 +1,10 @@
-/* The pre-tokenizers of byte-level BPE, and how a tokenizer.json is recognised as one of them. The
- * expressions of llama.cpp are in src/llama-vocab.cpp (llm_tokenizer_bpe). They differ from HF's where its
- * regex engine cannot do the same: case is folded within ASCII only, and letters are not told apart by case
- * or from marks beyond ASCII.
+/* The pre-tokenizers of byte-level BPE, and the functions that find the one that a tokenizer.json uses. The
+ * regular expressions of llama.cpp are in its src/llama-vocab.cpp (llm_tokenizer_bpe). They differ from those
+ * of Hugging Face where llama.cpp's regex engine is more limited: it folds case only within ASCII, and beyond
+ * ASCII it cannot distinguish upper case from lower case or letters from marks.
  *
- * To add one: write its two lists of steps as a PreTokenizerCut (or use one that is there) and add a row to
- * the table. tests/peers/test_tokenizer_gguf.py compares every row with llama.cpp and HF. */
+ * To add one: write its two lists of steps as a PreTokenizerCut, or use an existing one, and add a row to the
+ * table. tests/peers/test_tokenizer_gguf.py compares every row with llama.cpp and HF. */
 #include "surgery/tokenizer/pre_tokenizers.h"
 
 #include <string.h>
@@ -20,10 +20,10 @@
  * FOLDED        English contractions in any case; (?i:) also matches the long s (U+017F), which folds to s
  * ASCII_FOLDED  contractions in any case of ASCII
  * WORD          letters, with one character before them that is neither letter, digit nor line break
- * OTHERS        punctuation and symbols, with a space before them and line breaks behind
- * SPACES        line breaks with the space before them; white space except for its last character, which
- * belongs to the word behind it; other white space
- */
+ * OTHERS        punctuation and symbols, with an optional space before and line breaks after them
+ * OTHERS_SLASH  OTHERS in which slashes may follow as well
+ * SPACES        line breaks with the white space before them; or white space except its last character, which
+ * is matched together with the following word; or other white space */
 #define FOLDED "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define ASCII_FOLDED "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
 #define WORD "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
@@ -31,8 +31,9 @@
 #define OTHERS_SLASH " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*"
 #define SPACES "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-/* Words in which the case changes at most once, from capitals to small letters: a new word begins at a
- * capital behind a small letter. Letters without case, and marks, belong to both. */
+/* CASED matches words in which the case changes at most once, from upper to lower, so that an upper-case
+ * letter after a lower-case one begins a new word. UPPER and LOWER both contain the letters without case and
+ * the marks. */
 #define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define CASED(first, second, after)                                                                          \
@@ -41,7 +42,7 @@
 #define ASCII_UPPER "(?:(?![a-z])\\p{L})"
 #define ASCII_LOWER "(?:(?![A-Z])\\p{L})"
 
-/* ---- the cuts ---- */
+/* ---- the ways of cutting text ---- */
 
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 #define LLAMA3 "|" WORD "|\\p{N}{1,3}|" OTHERS "|" SPACES
@@ -96,9 +97,10 @@ static const PreTokenizerCut deepseek_v3 = {STEPS("\\p{N}{1,3}", "[一-龥぀-�
 #define PLAIN STEPS("[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]")
 static const PreTokenizerCut plain = {PLAIN, PLAIN};
 
-/* Several names may cut alike: llama.cpp has one for each model that it was taught. Of rows that fit a
- * tokenizer.json equally well the first one is written; the others are there to be read. Behind a row stand
- * models that have it. */
+/* llama.cpp has a name for nearly every model that it supports, so several names may cut text in the same
+ * way. If several rows fit a tokenizer.json equally well, the first of them is written to the GGUF. The
+ * others are needed to read GGUF files that use their names. The comment after a row names models that use
+ * it. */
 const PreTokenizer pre_tokenizers[] = {
     {.gguf = "gpt-2", .cut = &gpt2},
     {.gguf = "olmo", .cut = &gpt2, .nfc = true}, /* GPT-NeoX, Pythia, OLMoE */
@@ -187,7 +189,7 @@ const PreTokenizer *pre_tokenizer_named(const char *name) {
     return p->gguf ? p : NULL;
 }
 
-/* ---- recognising the one of a tokenizer.json ---- */
+/* ---- finding the pre-tokenizer of a tokenizer.json ---- */
 
 /* Whether the member `key` of an object is the text `value`. */
 static bool is(const json_t *o, const char *key, const char *value) {
@@ -197,7 +199,7 @@ static bool is(const json_t *o, const char *key, const char *value) {
 
 /* Takes the next character of an expression. The escapes \r and \n and the characters that they stand for
  * count as the same, because files have either. */
-static int next_of(const char **s) {
+static int next_character(const char **s) {
     int c = *(*s)++;
     if (c == '\\' && (**s == 'r' || **s == 'n')) c = *(*s)++ == 'r' ? '\r' : '\n';
     return c;
@@ -206,13 +208,14 @@ static int next_of(const char **s) {
 /* Whether two expressions are the same apart from escapes of line breaks. */
 static bool same_expression(const char *a, const char *b) {
     int c;
-    while ((c = next_of(&a)) == next_of(&b))
+    while ((c = next_character(&a)) == next_character(&b))
         if (!c) return true;
     return false;
 }
 
-/* Whether the step `o` of a tokenizer.json is `step` of a PreTokenizerCut. A Split may also be inverted:
- * removing what does not match is isolating what does. */
+/* True if `o`, a step of a tokenizer.json, equals `step` of a PreTokenizerCut. An inverted Split that removes
+ * what its expression does not match gives the same pieces as a Split that isolates the matches, so both are
+ * accepted. */
 static bool is_step(const json_t *o, const char *step) {
     if (strcmp(step, PRE_BYTE_LEVEL) == 0)
         return is(o, "type", "ByteLevel") && tokenizer_json_flag(o, "use_regex", true) &&
@@ -228,7 +231,8 @@ static bool is_step(const json_t *o, const char *step) {
            same_expression(expression, step);
 }
 
-/* A ByteLevel that does not cut and only turns bytes into characters, with which most lists of Splits end. */
+/* True for a ByteLevel step that only maps bytes to characters and does not cut. Most lists of Splits end
+ * with it. */
 static bool is_plain_byte_level(const json_t *o) {
     return is(o, "type", "ByteLevel") && !tokenizer_json_flag(o, "use_regex", true) &&
            !tokenizer_json_flag(o, "add_prefix_space", true);
@@ -249,7 +253,8 @@ const PreTokenizer *pre_tokenizer_of(const json_t *tokenizer) {
     const json_t *pre = json_object_get(tokenizer, "pre_tokenizer"),
                  *normalizer = json_object_get(tokenizer, "normalizer"),
                  *model = json_object_get(tokenizer, "model");
-    /* Among rows that cut alike, ignore_merges counts more than the normalizer: it changes more tokens. */
+    /* Among the rows with the right cut, take the one that also agrees in most of the other settings.
+     * ignore_merges counts twice as much as the normalizer, because it changes the tokens of more texts. */
     const PreTokenizer *best = NULL;
     int most = -1;
     bool nfc = is(normalizer, "type", "NFC"), whole = tokenizer_json_flag(model, "ignore_merges", false);

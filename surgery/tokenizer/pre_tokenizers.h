@@ -1,6 +1,7 @@
-/* How text is cut before byte-level BPE, in the languages of both sides. A tokenizer.json writes the steps
- * out ("Split" by an expression, "Digits", "ByteLevel", ...). A GGUF only has a name in tokenizer.ggml.pre,
- * and llama.cpp has the expressions that belong to it built in. This table connects them. */
+/* The pre-tokenizers that cut text into pieces before byte-level BPE (pre_tokenizers.c). A tokenizer.json
+ * lists the steps of its pre-tokenizer ("Split" by a regular expression, "Digits", "ByteLevel", ...). A GGUF
+ * has only a name, in tokenizer.ggml.pre, and the regular expressions for each name are part of llama.cpp.
+ * The table declared here maps one to the other. */
 #ifndef DEROPE_SURGERY_TOKENIZER_PRE_TOKENIZERS_H
 #define DEROPE_SURGERY_TOKENIZER_PRE_TOKENIZERS_H
 
@@ -25,17 +26,18 @@ typedef struct PreTokenizer {
     const PreTokenizerCut *cut;
     bool nfc;                  /* HF normalises text to NFC first; llama.cpp never does */
     bool hf_ignores_merges;    /* HF takes a piece that is a token without merging ("ignore_merges") */
-    bool llama_ignores_merges; /* llama.cpp does so */
-    bool adds_bos;             /* BOS is put in front where tokenizer.ggml.add_bos_token does not say */
+    bool llama_ignores_merges; /* llama.cpp takes such a piece without merging */
+    bool adds_bos;             /* llama.cpp adds BOS if the GGUF has no tokenizer.ggml.add_bos_token */
 } PreTokenizer;
 
-/* All that are known, ended by one without a name. */
+/* All supported pre-tokenizers; the last entry has no name. */
 extern const PreTokenizer pre_tokenizers[];
 
-/* The one of that name, or NULL. Without a name: the one that llama.cpp takes then, "default". */
+/* The pre-tokenizer whose `gguf` is `name`, or NULL if there is none. If `name` is NULL, the one called
+ * "default", which llama.cpp uses for a GGUF without tokenizer.ggml.pre. */
 const PreTokenizer *pre_tokenizer_named(const char *name);
-/* The one that cuts as a tokenizer.json says, or NULL. Where several do, the one that fits its normalizer and
- * ignore_merges best. */
+/* The pre-tokenizer that cuts text like the pre_tokenizer of a tokenizer.json, or NULL if none does. If
+ * several do, the one whose other fields agree best with its normalizer and ignore_merges. */
 const PreTokenizer *pre_tokenizer_of(const json_t *tokenizer);
 
 #endif
