@@ -1,6 +1,6 @@
-/* An evaluation with all that goes with it: what `derope eval` fills from its flags, and `derope run` and
- * `derope plan` from the `evaluate` section of a recipe. The measurements themselves are EvalOptions
- * (cmd/evaluate/eval_options.h). */
+/* A request for an evaluation. `derope eval` fills it from its flags; `derope run` and `derope plan` fill it
+ * from the `evaluate` section of a recipe. What to measure is in its EvalOptions
+ * (cmd/evaluate/eval_options.h); the other fields say which reports and cards to write. */
 #ifndef DEROPE_CMD_EVAL_REQUEST_H
 #define DEROPE_CMD_EVAL_REQUEST_H
 
@@ -11,10 +11,11 @@
 typedef struct EvalRequest {
     /* What is measured: lengths in tokens, texts, suites, methods. */
     EvalOptions options;
-    const char *report;     /* OUT.html, with OUT.json and OUT.csv beside it; NULL: none */
-    const char *base_model; /* what the hub calls the source, for model cards; NULL: its path */
-    bool source, untrained; /* recipes: measure the source, and the model before recalibration */
-    bool card;              /* recipes: write a model card into every HF folder */
+    const char
+        *report; /* path of the page, OUT.html; OUT.json and OUT.csv are written beside it; NULL: no report */
+    const char *base_model; /* the source's name on the model hub, for model cards; NULL: its path */
+    bool source, untrained; /* recipes only: also measure the source, and the model before recalibration */
+    bool card;              /* recipes only: write a model card into every output that is an HF folder */
 } EvalRequest;
 
 extern const Option eval_request_options[]; /* ends with a NULL name */

@@ -129,13 +129,13 @@ void help_verb(const Verb *v, Buffer *out) {
 void help_overview(Buffer *out) {
     buffer_printf(out,
                   "derope %s: model surgery on published language-model checkpoints, without PyTorch\n\n"
-                  "usage: derope VERB [ARGUMENTS]     derope help VERB tells more\n\n",
+                  "usage: derope VERB [ARGUMENTS]     derope help VERB explains one\n\n",
                   DEROPE_VERSION);
     for (const Verb *const *v = verbs; *v; v++)
         entry((*v)->name, (*v)->summary, 15, out);
     buffer_printf(out,
                   "\nderope help recipe lists the keys of recipes, which `derope run` takes.\n"
-                  "--quiet before or after the verb: neither progress nor notes.\n"
+                  "--quiet, before or after the verb, turns off progress and notes.\n"
                   "exit status: 0 done, 1 failed, 2 usage, 3 bad input file, 4 bad recipe, 5 interrupted\n");
 }
 
@@ -166,7 +166,7 @@ static void print_passes(Buffer *out) {
 void help_recipe(Buffer *out) {
     wrap_paragraphs(
         "A recipe is a YAML file for `derope run` and `derope plan`. Relative paths are relative to the "
-        "recipe; numbers may carry k, M or G; layers are all, 3, [0, 3, 7], 10-29 or every:4. "
+        "recipe; numbers may end in k, M or G; layers are written as all, 3, [0, 3, 7], 10-29 or every:4. "
         "examples/recipe-reference.yaml shows every key in use, and --set section.key=value overrides "
         "one.\n\n",
         out);

@@ -5,11 +5,11 @@
 
 #include "cmd/verb.h"
 
-/* The list of verbs and what holds for all of them. */
+/* Prints the list of verbs, and the flags and conventions that all verbs share. */
 void help_overview(Buffer *out);
-/* All about one verb: usage, description, flags with their defaults, examples. */
+/* Prints the help of one verb: usage, description, flags with their defaults, examples. */
 void help_verb(const Verb *v, Buffer *out);
-/* Every key of a recipe, with type, range and default. */
+/* Prints every key of a recipe, with its type, range and default. */
 void help_recipe(Buffer *out);
 
 #endif

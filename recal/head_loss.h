@@ -1,5 +1,6 @@
-/* Logits, loss, and the loss's gradient, a block of rows at a time: the logits of a whole batch would be N x
- * vocabulary floats, often more than all other activations together. */
+/* The head (the projection to logits), the loss, and the gradient of the loss. They are computed for one
+ * block of rows at a time, because the logits of a whole batch are N x vocabulary floats, often more than all
+ * other activations together. */
 #ifndef DEROPE_RECAL_HEAD_LOSS_H
 #define DEROPE_RECAL_HEAD_LOSS_H
 
@@ -10,9 +11,10 @@
  * positions in *loss, in nats; 0 if none is scored. `teacher` is a forward pass over the same tokens for
  * objectives that need one, otherwise NULL.
  *
- * If `grads` is not NULL, the gradient of grad_scale * mean loss is computed as well: that of the head is
- * added to `grads`, laid out like the net's weights, and p->normed (N, C) is replaced by the gradient of
- * itself, for backward.h. False with ERR_FAILED if there is not enough memory. */
+ * If `grads` is not NULL, the gradient of grad_scale * mean loss is computed as well. The gradient of the
+ * head's weights is added to `grads`, which has the layout of the net's weights. p->normed (N, C), the output
+ * of the final norm, is overwritten with the gradient with respect to it; the backward pass (backward.h)
+ * starts from there. False with ERR_FAILED if there is not enough memory. */
 bool head_loss(ForwardPass *p, const ForwardPass *teacher, const Objective *objective, const int32_t *targets,
                float *grads, float grad_scale, double *loss, Error *e);
 /* Bytes of memory that head_loss takes with a teacher and with gradients, for estimates. */

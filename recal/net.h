@@ -1,16 +1,17 @@
 /* A net: the weights of a model, decoded to fp32, in one block of memory, ready to run and to train on the
  * CPU.
  *
- * All parameters lie one after the other in `weights`. Gradients and the optimizer's moments are blocks of
- * the same layout, so that one offset finds a parameter in all of them, and the optimizer, the training state
- * and the gradient's norm are loops over the whole block. What runs on a net: inference.h, train_batch.h. */
+ * All parameters are stored one after the other in `weights`. Gradients and the optimizer's moments are
+ * blocks with the same layout. A parameter therefore has the same offset in all of them, and the optimizer
+ * step, the training state and the gradient norm are simple loops over whole blocks. inference.h and
+ * train_batch.h run a net. */
 #ifndef DEROPE_RECAL_NET_H
 #define DEROPE_RECAL_NET_H
 
 #include "recal/threads.h"
 #include "surgery/model.h"
 
-/* A parameter: where it lies in Net.weights and in blocks laid out like it. */
+/* The position and shape of one parameter in Net.weights and in blocks of the same layout. */
 typedef struct Param32 {
     TensorRole role;
     int layer;         /* -1: outside the layers (embedding, final norm, head) */
@@ -26,26 +27,28 @@ typedef struct Net {
     size_t n_params;
     size_t n_weights; /* floats in `weights`, the gaps between parameters included; gaps hold 0 */
     float *weights;   /* (n_weights) */
-    float *ones;      /* (largest head_dim): the weight of QK-norms that have none */
+    float *ones;      /* (largest head_dim): the weight of a QK-norm without a learned one */
     size_t *offsets;  /* [(layer + 1) * ROLE_COUNT + role]: offset + 1 in floats; 0: the model has no such
                          parameter */
     Pool *pool;       /* the threads that compute */
 } Net;
 
-/* Decodes all weights of `m` to fp32. `n_threads` 0: as many as there are processors that may be used. The
- * net borrows m's spec, so the model must outlive it. NULL with ERR_INPUT if a tensor is missing or the
- * weights are packed by a quantization_config, ERR_FAILED if there is not enough memory. Free with net_close.
+/* Decodes all weights of `m` to fp32. If `n_threads` is 0, the net uses all processors that this process may
+ * use. The net borrows m's spec, so the model must outlive it. NULL with ERR_INPUT if a tensor is missing or
+ * the weights are packed by a quantization_config, ERR_FAILED if there is not enough memory. Free with
+ * net_close.
  */
 Net *net_open(const Model *m, int n_threads, Error *e);
-/* A net with random weights, for a model that was opened from its configuration alone: matrices are normal
- * with a standard deviation of config.json's initializer_range (0.02 if it states none); output projections
- * (attention's o and the MLPs' down) with that divided by sqrt(2 * layers), as GPT-2 does; norms are 1 and
- * biases 0. The same `seed` gives the same weights. */
+/* Makes a net with random weights, for a model that was opened from its configuration only. Matrices are
+ * drawn from a normal distribution whose standard deviation is initializer_range of config.json (0.02 if
+ * absent). As in GPT-2, the standard deviation of the output projections (o of attention and down of the
+ * MLPs) is divided by sqrt(2 * layers). Norms are 1 and biases 0. The same `seed` gives the same weights. */
 Net *net_random(const Model *m, uint64_t seed, int n_threads, Error *e);
 void net_close(Net *n);
 
-/* The same weights run by another spec with equal shapes: a view that borrows everything from `n` and `spec`.
- * It must not outlive them and must not be closed. */
+/* Returns a net with the weights of `n` and another spec of equal shapes, to run the same weights for example
+ * with another context-extension method. It borrows everything from `n` and `spec`, must not outlive them,
+ * and must not be closed. */
 Net net_under(const Net *n, const ModelSpec *spec);
 /* The parameter `role` of `layer` (-1: outside the layers) in `block`, which is n->weights or a block laid
  * out like it. NULL if the model has none. */
@@ -58,9 +61,9 @@ uint64_t net_weight_bytes(const Model *m);
  * not. */
 bool tokens_known(const ModelSpec *s, const int32_t *ids, size_t n, int32_t lowest, Error *e);
 
-/* Puts the net's weights back into the model after training, as tensors over n->weights: the net must outlive
- * the model's export. Each tensor will be written in its own type; types that cannot be encoded become q8_0,
- * with a notice in the model. */
+/* Replaces the data of the model's tensors by the trained weights of the net. The tensors point into
+ * n->weights, so the net must outlive the model's export. Each tensor keeps its storage type; types that
+ * derope cannot encode are replaced by q8_0, with a notice in the model. */
 void net_update_model(const Net *n, Model *m);
 
 #endif

@@ -1,4 +1,5 @@
-/* A plan for people to read: the text form of what recipe_plan returns (cmd/recipe/recipe_plan.h). */
+/* Prints the plan of a recipe, the JSON that recipe_plan returns (cmd/recipe/recipe_plan.h), as text for
+ * people. */
 #ifndef DEROPE_CMD_RECIPE_PLAN_TEXT_H
 #define DEROPE_CMD_RECIPE_PLAN_TEXT_H
 

@@ -1,4 +1,4 @@
-/* What a recipe would do, found out without doing it: `derope plan`. */
+/* Finds out what a recipe would do, without doing it, for `derope plan`. */
 #ifndef DEROPE_CMD_RECIPE_RECIPE_PLAN_H
 #define DEROPE_CMD_RECIPE_RECIPE_PLAN_H
 
@@ -12,7 +12,10 @@
  *    "evaluation": {"models", "context", "task_context", "suite", "tokens_estimated", "seconds_estimated",
  *      "memory_bytes"},
  *    "outputs": [{"path", "format", "carrier", "runtimes", "carriers", "bytes", "tensors", "keys",
- * "notices"}, ...]} "recalibration" and "evaluation" are absent if the recipe has no such section. */
+ *      "notices"}, ...]}
+ *
+ * "recalibration" and "evaluation" are absent if the recipe has no such section. Keys that end in "_before"
+ * describe the source; the keys without it describe the model after surgery. */
 json_t *recipe_plan(const RecipeJob *j, Error *e);
 
 #endif

@@ -1,5 +1,5 @@
-/* Maps of a task: context length across, depth of the needle down, the share of trials as a shade and a
- * number. */
+/* Heat maps of long-context tasks, as SVG. The columns are context lengths, the rows are depths of the needle
+ * in the context, and each cell shows the fraction of trials that succeeded as a shade and as a number. */
 #ifndef DEROPE_CMD_REPORT_HEATMAP_H
 #define DEROPE_CMD_REPORT_HEATMAP_H
 
@@ -9,21 +9,21 @@
 typedef struct Heatmap {
     size_t task, series;            /* indices into ReportData */
     int metric;                     /* METRIC_SCORE or METRIC_FIRST */
-    const double *lengths, *depths; /* columns (n_lengths) and rows (n_depths), rising */
+    const double *lengths, *depths; /* tokens (n_lengths columns) and 0 to 1 (n_depths rows), ascending */
     size_t n_lengths, n_depths;
 } Heatmap;
 
 enum { HEATMAP_WIDTH = 228 }; /* pixels */
 
-/* Height in pixels. */
+/* The height in pixels of what heatmap_draw draws. */
 double heatmap_height(const Heatmap *h);
 /* Whether any cell of the map was measured. */
 bool heatmap_any(ReportData *d, const Heatmap *h);
 /* Draws the map into an open <svg>, with its upper left corner at x, y. */
 void heatmap_draw(ReportData *d, const Heatmap *h, double x, double y, Buffer *out);
-/* The map as an <svg> of its own; `id` must be unique on the page. */
+/* Writes the map as a complete <svg> element; `id` must be unique on the page. */
 void heatmap_svg(ReportData *d, const Heatmap *h, const char *title, const char *id, Buffer *out);
-/* The map in words, for screen readers; arena memory. */
+/* Describes the map in words, for screen readers. The text belongs to the arena of `d`. */
 const char *heatmap_describe(ReportData *d, const Heatmap *h);
 
 #endif

@@ -1,4 +1,4 @@
-/* Every number of an evaluation as CSV, for spreadsheets and scripts. */
+/* Converts the results of an evaluation to CSV, for spreadsheets and scripts. */
 #ifndef DEROPE_CMD_REPORT_REPORT_CSV_H
 #define DEROPE_CMD_REPORT_REPORT_CSV_H
 
@@ -6,13 +6,14 @@
 
 #include "formats/buffer.h"
 
-/* Appends one line per number, including those that the page has no room for, in the columns
+/* Appends one line per measured value, including the values that the HTML report does not show, with the
+ * columns
  *
  *   table,model,method,softmax_scale,task,length,times_context,depth,position,metric,value,low,high,n
  *
- * `table` is perplexity, position, task or recalibration; `length` and `position` are tokens; `n` counts the
- * tokens or trials that the value rests on. An empty field means that the column does not apply, or that the
- * results do not say. Fields are quoted as RFC 4180 says, lines end in LF. */
+ * `table` is perplexity, position, task or recalibration; `length` and `position` are tokens; `n` is the
+ * number of tokens or trials that the value was computed from. An empty field means that the column does not
+ * apply, or that the results lack this value. Fields are quoted as in RFC 4180; lines end in LF. */
 void report_csv(const json_t *results, Buffer *out);
 
 #endif

@@ -82,7 +82,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_convert = {
     .name = "convert",
-    .summary = "change a model and write it, as GGUF, HF folder or zip",
+    .summary = "change a model and write it as GGUF, HF folder or zip",
     .operands = "IN OUT",
     .about =
         "IN is an HF folder or a .zip of one, a .gguf, .safetensors or PyTorch file; it is never written to. "

@@ -52,13 +52,12 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_detokenize = {
     .name = "detokenize",
-    .summary = "the text of token ids",
+    .summary = "convert token ids to text",
     .operands = "MODEL FILE",
-    .about = "MODEL as for tokenize. FILE (\"-\" is standard input) holds token ids, separated by white "
-             "space or commas, "
-             "as tokenize prints them. Writes their bytes and nothing else: no newline is added, and tokens "
-             "that end "
-             "in the middle of a character give the bytes of it that they have.",
+    .about = "MODEL is a GGUF file, or a folder (or a .zip of one) with tokenizer.json or tokenizer.model; "
+             "no weights are needed. FILE has token ids, separated by white space or commas, as tokenize "
+             "prints them; \"-\" is standard input. Writes exactly the bytes of the tokens: no newline is "
+             "added, and a multi-byte character whose last bytes are missing is written incomplete.",
     .groups = groups,
     .examples = "  derope tokenize model.gguf page.txt | derope detokenize model.gguf -\n",
     .run = run,

@@ -385,7 +385,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_diff = {
     .name = "diff",
-    .summary = "what differs between two checkpoints: tensors, settings, files",
+    .summary = "compare two checkpoints: tensors, settings, files",
     .operands = "A B",
     .about = "A and B are HF folders or .zips of them, .gguf, .safetensors or PyTorch files. Tensors are "
              "compared by hash, then "

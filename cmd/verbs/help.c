@@ -73,11 +73,11 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_help = {
     .name = "help",
-    .summary = "all about a verb, or about recipes",
+    .summary = "explain a verb, or the keys of recipes",
     .operands = "[VERB | recipe]",
-    .about = "Without an operand, lists the verbs. With a verb, prints its usage, its flags with their "
-             "defaults, and "
-             "examples, as `derope VERB --help` does. `derope help recipe` prints every key of a recipe.",
+    .about =
+        "Without an argument, lists the verbs. With a verb, prints its usage, its flags with their defaults, "
+        "and examples, as `derope VERB --help` does. `derope help recipe` prints every key of a recipe.",
     .groups = groups,
     .examples = "  derope help convert\n"
                 "  derope help --man | man -l -\n"

@@ -267,7 +267,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_inspect = {
     .name = "inspect",
-    .summary = "what a checkpoint is, and how position enters in each layer",
+    .summary = "show format, architecture, sizes and the position encoding of each layer",
     .operands = "MODEL",
     .about = VERB_MODEL_IS "\n\n--json prints .format, .family, .context, .spec (sizes; "
                            ".spec.layers[i].position is \"rope\", \"partial\" or "

@@ -52,7 +52,7 @@ static const Option own_options[] = {
     {.name = "force",
      .type = OPTION_BOOL,
      .offset = offsetof(Arguments, force),
-     .help = "replace it if it is there"},
+     .help = "replace FILE.f32 if it exists"},
     {0},
 };
 
@@ -161,7 +161,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_logits = {
     .name = "logits",
-    .summary = "raw logits of every position of a text",
+    .summary = "write the raw logits of every position of a text",
     .operands = "MODEL (--ids FILE | --text FILE) --out FILE.f32",
     .about =
         VERB_MODEL_IS "\n\nWrites an array of shape (tokens, vocabulary) in little-endian fp32, row by row.",

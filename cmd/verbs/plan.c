@@ -65,15 +65,13 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_plan = {
     .name = "plan",
-    .summary = "what a recipe would do: layers, tensors, keys, carriers, cost",
+    .summary = "show what a recipe would change and what it would cost, without running it",
     .operands = "RECIPE",
-    .about = "Writes nothing. Says which layers change; for each output the stock architecture that carries "
-             "it, and why "
-             "not the others; which tensors and keys change, and in what type a changed tensor is written; "
-             "and what "
-             "recalibration and evaluation cost in tokens, time and memory. Time is a rough estimate for two "
-             "ordinary "
-             "cores.",
+    .about = "Prints what `derope run` would do, and writes no file. The plan lists the layers that change; "
+             "for each output its carrier (the stock architecture that it is written as), why no other "
+             "carrier was chosen, the tensors and keys that change, and the storage types of changed "
+             "tensors; and the tokens, time and memory that recalibration and evaluation need. The time is a "
+             "rough estimate for two ordinary cores.",
     .groups = groups,
     .examples = "  derope plan recipe.yaml --set recalibrate.tokens=1M\n",
     .run = run,

@@ -175,7 +175,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_ppl = {
     .name = "ppl",
-    .summary = "perplexity of a text at a list of context lengths",
+    .summary = "measure the perplexity of a text at several context lengths",
     .operands = "MODEL TEXT... --context N,...",
     .about = VERB_MODEL_IS "\n\nThe text is cut into windows of N tokens that do not overlap; an incomplete "
                            "last one is left out. BOS is added "

@@ -39,7 +39,7 @@ static const Option own_options[] = {
     {.name = "force",
      .type = OPTION_BOOL,
      .offset = offsetof(Arguments, force),
-     .help = "do everything anew and replace the outputs"},
+     .help = "repeat all steps, also those that are up to date, and replace the outputs"},
     {.name = "depfile",
      .type = OPTION_PATH,
      .value_name = "FILE",
@@ -107,17 +107,15 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_run = {
     .name = "run",
-    .summary = "do what recipes say, skipping what is done",
+    .summary = "run recipes, skipping the steps that are up to date",
     .operands = "RECIPE...",
-    .about = "Does the surgery, the recalibration, the evaluation and the outputs of each recipe, in order, "
-             "and prints a "
-             "table of what was measured. `derope help recipe` lists the keys of a recipe, and "
-             "examples/recipe-reference.yaml shows them in use.\n\n"
-             "A step is skipped if its parameters and the hashes of its inputs are those that it was done "
-             "with. What "
-             "is needed for that, and to continue after an interruption (Ctrl-C, exit status 5: run it "
-             "again), lies in "
-             "OUTPUT.work beside the first output.",
+    .about =
+        "Runs the recipes one after the other. For each recipe it applies the surgery, recalibrates and "
+        "evaluates the model, and writes the outputs. At the end it prints a table of all measurements. "
+        "`derope help recipe` lists the keys of a recipe, and examples/recipe-reference.yaml shows them in "
+        "use.\n\nA step is skipped if neither its parameters nor the contents of its input files have "
+        "changed since it was last done. After an interruption (Ctrl-C, exit status 5) the same command "
+        "continues. The files that this needs are kept in the folder OUTPUT.work beside the first output.",
     .groups = groups,
     .examples = "  derope run recipe.yaml --set recalibrate.tokens=4k --set outputs.0.path=out.gguf\n",
     .run = run,

@@ -86,7 +86,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_tokenize = {
     .name = "tokenize",
-    .summary = "the token ids of a text",
+    .summary = "convert text to token ids",
     .operands = "MODEL FILE...",
     .about = "MODEL is a GGUF file, or a folder (or a .zip of one) with tokenizer.json or tokenizer.model; "
              "no weights "

@@ -288,15 +288,13 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_verify = {
     .name = "verify",
-    .summary = "check an output against its manifest; who runs it as intended",
+    .summary = "check an output against its manifest, and list the runtimes that can load it",
     .operands = "OUT",
-    .about =
-        "OUT is a folder, a .zip or a GGUF that derope wrote. Every tensor's hash, type and shape, every "
-        "side file (HF) "
-        "or key (GGUF), and how position enters in each layer as OUT is read again are compared with the "
-        "manifest. Exit "
-        "status 0 if all agree, 1 if not, 3 if there is no manifest.\n\n"
-        "--json prints .ok, .problems[], .carrier, .tensors_verified and .runtimes[] (runtime, runs, why).",
+    .about = "OUT is a folder, a .zip or a GGUF that derope wrote. Reads OUT and compares it with its "
+             "manifest: the hash, type and shape of every tensor, every other file (HF) or key (GGUF), and "
+             "the position encoding of every layer. The exit status is 0 if everything agrees, 1 if "
+             "something differs, 3 if there is no manifest.\n\n--json prints .ok, .problems[], .carrier, "
+             ".tensors_verified and .runtimes[] (runtime, runs, why).",
     .groups = json_arguments_groups,
     .examples = "  derope verify out.gguf && echo as promised\n",
     .run = run,

@@ -18,7 +18,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_version = {
     .name = "version",
-    .summary = "the version of the program",
+    .summary = "print the version of the program",
     .operands = "",
     .about = "Prints the version, as `derope --version` does.",
     .run = run,

@@ -4,7 +4,7 @@
 
 #include "recal/evaluate/eval_task.h"
 
-/* All tasks, ended by NULL. EvalOptions.tasks has a flag for each, in this order. */
+/* All tasks, terminated by NULL. EvalOptions.tasks has one flag per task, in the same order. */
 extern const EvalTask *const eval_tasks[];
 
 /* The task of that name, or NULL. */

@@ -31,7 +31,7 @@ static const PassFlag flags[] = {
     {.option = {.name = "keep_rope",
                 .type = OPTION_TEXT,
                 .value_name = "LAYERS",
-                .help = "remove them from all other layers instead"},
+                .help = "remove the rotary embeddings of all layers except LAYERS"},
      .parameters = {"keep"},
      .repeat = PASS_ONCE},
     {.option = {0}},
