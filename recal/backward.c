@@ -1,10 +1,15 @@
-/* The backward pass of training: the layers from last to first, each the mirror image of forward.c.
+/* The backward pass of training. It goes through the layers from last to first, and undoes the steps of
+ * forward.c in reverse order. N is the number of tokens, C the hidden size.
  *
- * dx (N, C) is the gradient by the residual stream. The stream is a sum, x_out = x_in + scale * branch(x_in),
- * so its gradient passes each branch in two ways: unchanged along the stream, and through the branch, which
- * adds to it: dx_in = dx_out + (the branch's backward pass of scale * dx_out) A branch is left (its output's
- * gradient is taken from dx) with leave_branch and entered again on its other side (its input's gradient is
- * added to dx) with enter_branch. */
+ * dx (N, C) is the gradient of the loss with respect to the residual stream. In a layer, a branch (attention
+ * or MLP) adds to the stream:
+ *
+ *     x_out = x_in + scale * branch(x_in)
+ *     dx_in = dx_out + branch_backward(scale * dx_out)
+ *
+ * leave_branch computes the gradient of a branch's output (scale * dx_out, back through the post-norm). After
+ * the branch's own backward pass, enter_branch takes the gradient of its input back through the norm before
+ * it and adds the result to dx. */
 #include "recal/backward.h"
 
 #include <stdlib.h>
@@ -20,15 +25,15 @@
 #include "recal/ops/norm.h"
 #include "recal/transformer_layer.h"
 
-/* Gradients of activations; all layers use the same memory. */
+/* Gradients with respect to activations. All layers reuse the same memory. */
 typedef struct Gradients {
-    float *dx;      /* (N, C): by the residual stream */
-    float *dbranch; /* (N, C): by what a branch gave, before its post-norm */
-    float *din;     /* (N, C): by what a branch read; both branches add to it where they share their norm */
+    float *dx;      /* (N, C): of the residual stream */
+    float *dbranch; /* (N, C): of a branch's output, before its post-norm */
+    float *din;     /* (N, C): of a branch's input; the sum for both branches if they share their norm */
     float *dq;      /* (N, n_heads * head_dim) */
-    float *dout;    /* (N, n_heads * head_dim): by attention's output before w_o; later scratch for QK-norm */
+    float *dout;    /* (N, n_heads * head_dim): of attention's output before w_o; later scratch for QK-norm */
     float *dk, *dv; /* (N, n_kv_heads * head_dim) each */
-    float *dhidden; /* (N, widest): by the MLP's activation */
+    float *dhidden; /* (N, widest): of the MLP's hidden activation */
     Workspace workspace;
 } Gradients;
 
@@ -52,7 +57,8 @@ static void lay_out(Gradients *d, const ModelSpec *s, size_t N) {
 static void leave_branch(ForwardPass *p, Gradients *d, const float *w, float *dw, const float *output,
                          const float *rstd) {
     size_t n = p->N * p->net->spec->hidden_size;
-    /* The forward pass is done with p->branch, so it can hold the gradient between scale and post-norm. */
+    /* p->branch is no longer needed by the forward pass, so it can hold the scaled gradient before the
+     * post-norm. */
     float scale = (float)p->net->spec->residual_scale, *scaled = w ? p->branch : d->dbranch;
     memset(scaled, 0, n * sizeof *scaled);
     add_scaled(p->net->pool, scaled, d->dx, scale, n);
@@ -71,8 +77,8 @@ static void enter_branch(ForwardPass *p, Gradients *d, const float *x, const flo
         add_scaled(p->net->pool, d->dx, d->din, 1, p->N * p->net->spec->hidden_size);
 }
 
-/* d->dbranch through the MLP or the experts: d->din is overwritten with the gradient of what they read, `in`
- * (N, C). */
+/* Backward pass of the MLP or the mixture of experts. Reads the gradient of its output from d->dbranch, and
+ * overwrites d->din with the gradient of its input `in` (N, C). */
 static void backward_ffn(ForwardPass *p, uint32_t layer, const LayerParams *w, const LayerParams *g,
                          const float *in, Gradients *d) {
     const LayerSpec *l = &p->net->spec->layers[layer];
@@ -98,8 +104,10 @@ static void backward_ffn(ForwardPass *p, uint32_t layer, const LayerParams *w, c
                  l->ffn_dim);
 }
 
-/* QK-norm backward: d (N, width) holds the gradient after the norm and receives the one before it. `linear`
- * (N, width) is what the norm read; `rows` of it per token share one norm. `scratch` (N, width). */
+/* Backward pass of QK-norm. `d` (N, width) has the gradient of the norm's output, and is overwritten with the
+ * gradient of its input. `linear` (N, width) is the norm's input. Each token has `rows` rows that are
+ * normalized separately with the same weight w (width / rows): one row per head, or a single row for a norm
+ * over all heads. `scratch` is (N, width). */
 static void qk_norm_backward(const ForwardPass *p, float *d, float *scratch, float *dw, const float *linear,
                              const float *w, const float *rstd, size_t rows, size_t width) {
     memset(scratch, 0, p->N * width * sizeof *scratch); /* norm_backward adds */
@@ -107,14 +115,15 @@ static void qk_norm_backward(const ForwardPass *p, float *d, float *scratch, flo
     memcpy(d, scratch, p->N * width * sizeof *d);
 }
 
-/* From d->dout to d->dq, d->dk and d->dv, by attention itself. */
+/* Backward pass of softmax(q k^T) v: computes d->dq, d->dk and d->dv from d->dout, and adds to the gradients
+ * of the attention sinks. */
 static void attention_gradients(ForwardPass *p, uint32_t layer, const LayerParams *w, const LayerParams *g,
                                 Gradients *d) {
     LayerSizes z = layer_sizes(p->net->spec, layer);
     Attention *a = forward_attention_describe(p, layer, w->sinks);
     AttentionGrad *ag = xcalloc(p->B, sizeof *ag);
-    /* One set of sink gradients per sequence, since the sequences run at the same time; they are summed
-     * afterwards. */
+    /* Sequences are processed in parallel, so each gets its own array of sink gradients. They are summed
+     * below. */
     float *dsinks = g->sinks ? xcalloc(p->B * z.heads, sizeof *dsinks) : NULL;
     for (size_t b = 0; b < p->B; b++)
         ag[b] = (AttentionGrad){.dout = d->dout + b * p->T * z.q,
@@ -130,57 +139,61 @@ static void attention_gradients(ForwardPass *p, uint32_t layer, const LayerParam
     free(dsinks);
 }
 
-/* d->dbranch through attention into d->din, added to what is there if `add_din` (the MLP shares the norm and
- * has been here before). `in` (N, C) is what attention read. The steps are those of the forward pass in
- * reverse order. */
+/* Backward pass of the attention branch. Reads the gradient of its output from d->dbranch, and writes the
+ * gradient of its input `in` (N, C) to d->din. With `add_din` it adds to d->din, which has the gradient of
+ * the MLP's input if both branches share their norm. The steps are those of the forward pass in reverse
+ * order. */
 static void backward_attention(ForwardPass *p, uint32_t layer, const LayerParams *w, const LayerParams *g,
                                const float *in, bool add_din, Gradients *d) {
     const Net *n = p->net;
     SavedActivations *s = &p->saved[layer];
     LayerSizes z = layer_sizes(n->spec, layer);
     size_t N = p->N;
-    /* Step 1: through w_o. */
+    /* Step 1: back through w_o. */
     linear_backward(n->pool, d->dout, false, g->o, g->o_bias, d->dbranch, s->attn_out, w->o, N, z.q, z.C);
-    /* Step 2: through attention. */
+    /* Step 2: back through softmax attention. */
     attention_gradients(p, layer, w, g, d);
-    /* Step 3: attention temperature and rotation, undone. */
+    /* Step 3: back through the attention temperature and RoPE. The gradient of a rotation is the inverse
+     * rotation. */
     attention_temperature(n->pool, &n->spec->layers[layer], d->dq, 0, N, p->T);
     rotate_qk(n, layer, d->dq, d->dk, &p->ropes[layer], N, p->T, true);
-    /* Step 4: through QK-norm. d->dout is done with and serves as scratch; it is at least as wide as dk. */
+    /* Step 4: back through QK-norm. d->dout is no longer needed and serves as scratch; it is at least as wide
+     * as dk. */
     if (z.q_norm)
         qk_norm_backward(p, d->dq, d->dout, g->q_norm, s->q_linear, w->q_norm, s->q_rstd, z.q_norm_rows, z.q);
     if (z.k_norm)
         qk_norm_backward(p, d->dk, d->dout, g->k_norm, s->k_linear, w->k_norm, s->k_rstd, z.k_norm_rows,
                          z.kv);
-    /* Step 5: through the linear layers; queries, keys and values all add to the input's gradient. */
+    /* Step 5: back through w_q, w_k and w_v, which all contribute to the gradient of the input. */
     linear_backward(n->pool, d->din, add_din, g->q, g->q_bias, d->dq, in, w->q, N, z.C, z.q);
     linear_backward(n->pool, d->din, true, g->k, g->k_bias, d->dk, in, w->k, N, z.C, z.kv);
     linear_backward(n->pool, d->din, true, g->v, g->v_bias, d->dv, in, w->v, N, z.C, z.kv);
 }
 
-/* One layer: d->dx is the gradient by the stream after the layer and becomes the one before it. */
+/* Backward pass of one layer. On entry d->dx is the gradient of the residual stream after the layer, on
+ * return the gradient of the stream before it. */
 static void backward_layer(ForwardPass *p, uint32_t layer, float *grads, Gradients *d) {
     const Net *n = p->net;
     LayerParams w = layer_params(n, n->weights, layer), g = layer_params(n, grads, layer);
     SavedActivations *s = &p->saved[layer];
     ResidualLayout residual_layout = n->spec->layers[layer].residual_layout;
     bool shared_norm = residual_layout == RESIDUAL_PARALLEL_SHARED_NORM;
-    /* The MLP. Its input is computed again from what its norm read. */
+    /* Step 1: the MLP. Its input is recomputed from the saved input of its norm. */
     leave_branch(p, d, w.ffn_post_norm, g.ffn_post_norm, s->ffn_branch, s->ffn_post_rstd);
     const float *in =
         shared_norm ? branch_input(n, p->normed, s->attn_norm_rstd, s->x, w.attn_norm, w.attn_norm_bias, p->N)
                     : branch_input(n, p->normed, s->ffn_norm_rstd, s->mid, w.ffn_norm, w.ffn_norm_bias, p->N);
     backward_ffn(p, layer, &w, &g, in, d);
-    /* Where the MLP read the stream with attention's output in it, its gradient reaches attention too, so it
-     * joins dx before attention's output gradient is taken from dx. In parallel layouts both branches take
-     * the gradient of the layer's output, so that order is reversed. With a shared norm, d->din collects both
-     * branches before it joins. */
+    /* Step 2: add the gradient of the MLP's input to dx, and take the gradient of attention's output from dx.
+     * In the sequential layout the MLP's input contains attention's output, so the addition comes first. In
+     * parallel layouts both branches only see the gradient of the layer's output, so it comes second. If the
+     * branches share their norm, d->din sums up the gradients of both before it is added to dx at the end. */
     if (residual_layout == RESIDUAL_SEQUENTIAL)
         enter_branch(p, d, s->mid, w.ffn_norm, g.ffn_norm, g.ffn_norm_bias, s->ffn_norm_rstd);
     leave_branch(p, d, w.attn_post_norm, g.attn_post_norm, s->attn_branch, s->attn_post_rstd);
     if (residual_layout == RESIDUAL_PARALLEL)
         enter_branch(p, d, s->mid, w.ffn_norm, g.ffn_norm, g.ffn_norm_bias, s->ffn_norm_rstd);
-    /* Attention. With a shared norm, `in` is still what it read. */
+    /* Step 3: attention. If the branches share their norm, `in` is also attention's input. */
     if (!shared_norm)
         in = branch_input(n, p->normed, s->attn_norm_rstd, s->x, w.attn_norm, w.attn_norm_bias, p->N);
     backward_attention(p, layer, &w, &g, in, shared_norm, d);
@@ -194,7 +207,8 @@ bool backward_pass_run(ForwardPass *p, const int32_t *ids, float *grads, Error *
     lay_out(&d, s, p->N);
     if (!workspace_alloc(&d.workspace, "gradients of activations", e)) return false;
     lay_out(&d, s, p->N);
-    /* Final norm. Nothing else reads the stream after it, so dx begins as 0 and the norm adds to it. */
+    /* The final norm is the only reader of the residual stream after the last layer. dx starts as 0, and the
+     * norm's backward pass adds to it. */
     memset(d.dx, 0, p->N * s->hidden_size * sizeof *d.dx);
     residual_norm_backward(n, d.dx, net_at(n, grads, ROLE_FINAL_NORM, -1),
                            net_at(n, grads, ROLE_FINAL_NORM_BIAS, -1), p->normed, p->x,

@@ -1,9 +1,9 @@
-/* Saving and loading the state of a training run. The file consists of
+/* Saves and loads the state of a training run. The file consists of
  *     8 bytes   "derope-1"
  *     8 bytes   length of the header, a little-endian integer
  *     header    JSON: key, tokens, steps, seconds, first, last, adam_step, losses
  *     fp32      the weights, then AdamW's first and second moments, n_weights floats each
- *     32 bytes  XXH3-128 of all before it, in hexadecimal digits */
+ *     32 bytes  XXH3-128 of all bytes before it, as hexadecimal digits */
 #include "recal/state.h"
 
 #include <fcntl.h>
@@ -23,7 +23,7 @@
  * not. */
 static const char magic[8] = "derope-1";
 
-/* Takes a net's spec and weights into the hash. */
+/* Adds a net's spec and weights to the hash. */
 static void hash_net(Hash *h, const Net *n) {
     Buffer b = {0};
     /* The spec is part of the key because a change of it, such as dropping RoPE, changes no weight. */
@@ -35,7 +35,8 @@ static void hash_net(Hash *h, const Net *n) {
     buffer_free(&b);
 }
 
-/* Everything that decides the result goes into the hash: the options, the text, the model and the teacher. */
+/* The key is a hash of everything that the result of the training depends on: options, text, model and
+ * teacher. */
 StateKey state_key(const Net *n, const Net *teacher, const int32_t *ids, size_t n_ids,
                    const TrainOptions *o) {
     StateKey k;
@@ -53,7 +54,7 @@ StateKey state_key(const Net *n, const Net *teacher, const int32_t *ids, size_t 
     return k;
 }
 
-/* Writes bytes to the file and takes them into its hash. */
+/* Writes bytes to the file and adds them to the file's hash. */
 static bool write_part(int fd, Hash *h, const void *bytes, size_t n, const char *path, Error *e) {
     hash_update(h, bytes, n);
     return fd_write(fd, bytes, n, path, e);
@@ -63,7 +64,7 @@ bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW
                 Error *e) {
     Output out;
     if (!output_begin(&out, path, false, true, e)) return false;
-    /* Step 1: the header. */
+    /* Step 1: build the header. */
     json_t *head =
         json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:I, s:O}", "key", key->hash, "tokens",
                   (json_int_t)r->tokens, "steps", (json_int_t)r->steps, "seconds", r->seconds, "first",
@@ -71,7 +72,7 @@ bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW
     Buffer text = {0};
     json_print(head, 0, &text);
     json_decref(head);
-    /* Step 2: the file beside its final place, each part also going into the hash. */
+    /* Step 2: write a temporary file in the same folder, and compute its hash while writing. */
     uint64_t size = text.size;
     size_t bytes = n->n_weights * sizeof(float);
     char digest[33];
@@ -85,15 +86,16 @@ bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW
     hash_finish(h, digest);
     ok = ok && fd_write(fd, digest, 32, path, e);
     if (fd >= 0 && close(fd) != 0 && ok) ok = error_errno(e, "%s", path);
-    /* Step 3: it takes the place of the old state in one step (rename), so there is a complete state at any
-     * time. */
+    /* Step 3: rename the temporary file to the final path. The rename is atomic, so there is a complete state
+     * at any time, the old one or the new one. */
     ok = ok && output_commit(&out, e);
     output_discard(&out);
     buffer_free(&text);
     return ok;
 }
 
-/* Checks magic, size and hash of a state file for net `n`, and gives the length of its header. */
+/* Checks the magic, size and hash of a state file for net `n`, and sets *header to the length of its header.
+ */
 static bool check_file(const ByteSource *f, const Net *n, uint64_t *header, Error *e) {
     uint64_t floats = 3 * (uint64_t)n->n_weights * sizeof(float);
     if (f->size < 16 || memcmp(f->map, magic, sizeof magic) != 0)

@@ -1,8 +1,8 @@
-/* A pool of threads that share out numbered tasks.
+/* A thread pool. pool_run divides numbered tasks among the threads.
  *
  * Tasks of one call must be independent: no task may write what another one reads or writes. The results then
- * do not depend on which thread ran which task, nor on the number of threads, unless the caller itself cuts
- * the work by pool_size. */
+ * do not depend on which thread ran which task, nor on the number of threads, unless the caller uses
+ * pool_size to decide how the work is divided into tasks. */
 #ifndef DEROPE_RECAL_THREADS_H
 #define DEROPE_RECAL_THREADS_H
 
@@ -10,12 +10,13 @@
 
 typedef struct Pool Pool;
 
-/* Starts a pool of `n` threads, the calling thread included; 0: as many as there are processors that this
- * process may use. If the system refuses to start some of them, the pool is smaller. Free with pool_free. */
+/* Starts a pool of `n` threads, including the calling thread. If `n` is 0, the pool has one thread for each
+ * processor that this process may use. If the system cannot start all of them, the pool is smaller. Free with
+ * pool_free. */
 Pool *pool_new(int n);
-/* Ends the threads. No pool_run may be going on. NULL is allowed. */
+/* Ends the threads and frees the pool. No call of pool_run may be active. NULL is allowed. */
 void pool_free(Pool *p);
-/* The number of threads, the calling thread included. */
+/* The number of threads, including the calling thread. */
 int pool_size(const Pool *p);
 /* Calls task(context, i, thread) for every i < n_tasks, and returns when all calls have returned. Everything
  * that the tasks wrote is then visible to the caller. `thread` is 0 .. pool_size - 1 and no two tasks run at

@@ -1,12 +1,13 @@
-/* Going through the grid. For each subject, length and method:
+/* Measures the grid of an evaluation. For each subject (model), context length and context-extension method:
  *
- *   1. The method rewrites the subject's spec for the length (RoPE scaling by length / trained context).
- *   2. With a search for the softmax scale, several scales are tried on a validation part of the text.
- *   3. Each suite gives a cell: taken from the state if its key is there, measured otherwise.
- *   4. The cell becomes one row of the results (perplexity) or several (a task's depths).
+ *   1. The method changes the subject's spec for the length (RoPE scaling by length / training length).
+ *   2. If the softmax scale is searched, several scales are measured on a validation part of the text.
+ *   3. For each suite the measurement (cell) is read from the state file if the file has its key, and made
+ * otherwise.
+ *   4. The cell becomes one row of the results (perplexity) or one row per depth (tasks).
  *
- * A cell's key is the hash of all that its value depends on: program version, weights, texts, suite, length,
- * method and the options of that suite. */
+ * The key of a cell is a hash of everything that its value depends on: program version, weights, texts,
+ * suite, length, method and the options of the suite. */
 #include "cmd/evaluate/eval_grid.h"
 
 #include <math.h>
@@ -33,13 +34,13 @@ struct EvalGrid {
     json_t *results;            /* under construction; eval_results.h has the shape */
     char text_key[33];          /* hash of the texts, part of every cell's key */
     char wording_key[33];       /* hash of the wording file, part of the keys of tasks */
-    const EvalSubject *subject; /* the one being measured */
-    size_t model;               /* its index in the results */
-    double context;             /* tokens it was trained for */
-    size_t n_measured;
+    const EvalSubject *subject; /* the subject being measured */
+    size_t model;               /* index of the subject in the results */
+    double context;             /* training length of the subject, in tokens */
+    size_t n_measured;          /* cells that were measured, not read from the state */
     double started;             /* clock_seconds() when the grid was opened */
     Buffer transcript;          /* lines of JSON */
-    const EvalSetting *setting; /* the one being measured, for the transcript */
+    const EvalSetting *setting; /* the setting being measured, for the transcript */
     const EvalTask *task;       /* the task being measured, for the transcript */
 };
 
@@ -53,7 +54,7 @@ static json_t *text_array(const TextList *l) {
     return list;
 }
 
-/* Called after each question (EvalInputs.on_answer). */
+/* Appends a line to the transcript. Called after each question (EvalInputs.on_answer). */
 static void record_answer(void *context, const TranscriptEntry *a) {
     EvalGrid *g = context;
     json_t *line = json_pack(
@@ -80,8 +81,8 @@ static bool scale_softmax(Model *m, double scale, Error *e) {
 
 enum { ANSWER_ROOM = 128 }; /* tokens of KV cache beyond the length */
 
-/* Measures a cell. The subject's weights run under a spec of their own: a fresh model is opened, the method
- * and the softmax scale change its spec, and net_under joins that spec with the weights. */
+/* Measures a cell. The method and the softmax scale change the spec of the model, so a new model is opened
+ * for each cell, and net_under combines its changed spec with the weights that all cells share. */
 static json_t *measure_cell(EvalGrid *g, const EvalSetting *s, const EvalTask *task, EvalMeasure measure,
                             Error *e) {
     const EvalSubject *subject = g->subject;
@@ -92,7 +93,6 @@ static json_t *measure_cell(EvalGrid *g, const EvalSetting *s, const EvalTask *t
     Net *weights = ok ? subject->net(subject->context, e) : NULL;
     json_t *value = NULL;
     if (weights) {
-        /* The weights are shared; only the spec is this cell's own. */
         Net under = net_under(weights, &m->spec);
         g->setting = s;
         g->task = task;
@@ -139,7 +139,7 @@ static json_t *find_cell(EvalGrid *g, const EvalSetting *s, const char *suite, c
                  (unsigned long long)s->length);
     value = measure_cell(g, s, task, measure, e);
     if (!value) return NULL;
-    /* Keep the cell before anything else happens: an interruption must not lose it. */
+    /* Save the cell at once, so that an interruption does not lose it. */
     g->n_measured++;
     return eval_state_put(&g->state, key, value, e) ? value : NULL;
 }
@@ -166,16 +166,17 @@ static bool search_scale(EvalGrid *g, EvalSetting *s, Error *e) {
     return true;
 }
 
+/* Measures something at one setting (length, method and softmax scale) and adds the rows to the results. */
 typedef bool (*AtSetting)(EvalGrid *g, EvalSetting *s, Error *e);
 
-/* A perplexity gives one row. */
+/* Measures the perplexity and adds one row. */
 static bool perplexity_at(EvalGrid *g, EvalSetting *s, Error *e) {
     const json_t *value = find_cell(g, s, "perplexity", NULL, eval_measure_perplexity, e);
     if (value) eval_results_add_row(g->results, s, NULL, value);
     return value != NULL;
 }
 
-/* A task gives a row for each depth. */
+/* Measures the selected tasks and adds one row per task and depth. */
 static bool tasks_at(EvalGrid *g, EvalSetting *s, Error *e) {
     for (size_t i = 0; eval_tasks[i]; i++) {
         if (!g->options.tasks[i]) continue;
@@ -189,8 +190,9 @@ static bool tasks_at(EvalGrid *g, EvalSetting *s, Error *e) {
 
 /* ---- one subject ---- */
 
-/* Calls `measure` for every length and, if the subject is `stretchable`, for every method. Up to the trained
- * length a method's factor stays 1: it changes nothing, and its rows repeat those of the unchanged model. */
+/* Calls `measure` for every length and every method; only for the unchanged model if no method applies to it
+ * (`stretchable` is false). Up to the training length the factor of a method is 1. The method then changes
+ * nothing, and its rows repeat those of the unchanged model. */
 static bool at_each_setting(EvalGrid *g, const uint64_t *lengths, size_t n, bool stretchable,
                             AtSetting measure, Error *e) {
     for (size_t i = 0; i < n; i++)
@@ -209,7 +211,7 @@ static bool at_each_setting(EvalGrid *g, const uint64_t *lengths, size_t n, bool
     return true;
 }
 
-/* Perplexity at all lengths first, then the tasks at theirs. */
+/* Measures the perplexity at all lengths, then the tasks at all task lengths. */
 static bool measure_subject(EvalGrid *g, bool stretchable, Error *e) {
     const EvalOptions *o = &g->options;
     /* Tasks use the lengths of perplexity unless they were given their own. */
@@ -247,17 +249,18 @@ bool eval_grid_add_subject(EvalGrid *g, const EvalSubject *s, Error *e) {
 bool eval_grid_add_checkpoint(EvalGrid *g, const char *path, Error *e) {
     EvalCheckpoint c;
     bool ok = eval_checkpoint_open(&c, path, g->options.threads, e);
-    /* The short names of a/model and b/model are the same; the second then goes by its whole path. */
+    /* Two models such as a/model and b/model have the same short name. The second one is named by its path.
+     */
     if (ok && eval_results_has_model(g->results, c.name)) c.subject.name = path;
     ok = ok && eval_grid_add_subject(g, &c.subject, e);
     eval_checkpoint_close(&c);
     return ok || error_place(e, "%s", path);
 }
 
-/* ---- the whole ---- */
+/* ---- the grid ---- */
 
-/* The state is read before the texts, but its cells are found by key, which includes the hash of the
- * texts. */
+/* The state file may have cells of other texts. They are never used, because the key of a cell includes the
+ * hash of the texts. */
 EvalGrid *eval_grid_new(const EvalOptions *options, const char *command, Error *e) {
     EvalGrid *g = xcalloc(1, sizeof *g);
     EvalOptions *o = &g->options;
@@ -279,7 +282,7 @@ EvalGrid *eval_grid_new(const EvalOptions *options, const char *command, Error *
     return NULL;
 }
 
-/* The subjects are the callers'. */
+/* The subjects belong to the callers and are not freed. */
 void eval_grid_free(EvalGrid *g) {
     if (!g) return;
     wording_close(&g->inputs.wording);
@@ -293,7 +296,7 @@ size_t eval_grid_n_measured(const EvalGrid *g) {
     return g->n_measured;
 }
 
-/* "seconds" counts from eval_grid_new to now. */
+/* "seconds" is the time since eval_grid_new. */
 json_t *eval_grid_results(EvalGrid *g) {
     json_object_set_new(g->results, "seconds", json_real((double)(int64_t)(clock_seconds() - g->started)));
     return g->results;

@@ -1,51 +1,53 @@
-/* The page under construction, and the HTML elements that its sections share. The sections are
- * html_perplexity, html_tasks, html_recalibration and html_models; report_html.h puts them together. */
+/* The HTML page while it is being written, and functions for the HTML elements that several of its sections
+ * use. The sections are written by html_perplexity.h, html_tasks.h, html_recalibration.h and html_models.h,
+ * and report_html.h combines them into a page. All functions append to Page.out; those that take text escape
+ * it. */
 #ifndef DEROPE_CMD_REPORT_HTML_H
 #define DEROPE_CMD_REPORT_HTML_H
 
 #include "cmd/report/result_rows.h"
 
-/* A page stays below 500 KB. Each kind of content has a limit in bytes: once the page is longer, no more of
- * that kind is added, and the footer says that the CSV has the rest. Tables stop first, charts later, words
- * last. */
+/* The page is limited to 500 KB. Each kind of content has a limit in bytes. When the page is longer than this
+ * limit, no more content of this kind is added, and the footer refers to the CSV for the rest. Tables have
+ * the lowest limit, then heat maps, charts, and text. */
 enum { ROOM_TABLES = 330000, ROOM_MAPS = 360000, ROOM_CHARTS = 390000, ROOM_WORDS = 440000 };
 
-/* At most so many series in a chart or table, and rows in a list of measurements. */
+/* The largest number of series in a chart or table, and of rows in a list of measurements. */
 enum { PAGE_SERIES = 24, PAGE_ROWS = 240 };
 
 typedef struct Page {
-    ReportData d;
-    Buffer *out;
+    ReportData d;  /* the results that the page shows */
+    Buffer *out;   /* the page so far */
     size_t start;  /* where the page begins in `out` */
-    int ids;       /* pictures so far; gives each its own id */
+    int ids;       /* number of pictures so far, from which html_id makes unique ids */
     bool left_out; /* something did not fit; the footer says so */
 } Page;
 
-/* Whether the page is still shorter than `limit`; if not, remembers that something is left out. */
+/* Whether the page is still shorter than `limit`. If not, sets left_out. */
 bool html_room(Page *p, size_t limit);
-/* A new id for a picture; arena memory. */
+/* Returns a new id for a picture. The text belongs to the arena of p->d. */
 const char *html_id(Page *p);
 
-/* <tag class="...">text</tag>, escaped; `class` NULL: none. */
+/* Writes <tag class="...">text</tag>; without the attribute if `class` is NULL. */
 void html_element(Page *p, const char *tag, const char *class, const char *text);
 /* Begins a <section> with a heading; the caller writes </section>. */
 void html_section(Page *p, const char *title);
-/* An entry of an open <dl>; nothing if `value` is "". */
+/* Writes one entry of a <dl> that the caller has opened. Writes nothing if `value` is "". */
 void html_fact(Page *p, const char *name, const char *value);
 
-/* A part that opens on a click, and is open on paper: tables of numbers. */
+/* Begin and end a <details> element, for tables of numbers. It is closed on the screen and open in print. */
 void html_details_open(Page *p, const char *summary);
 void html_details_close(Page *p);
-/* A table in a box that scrolls sideways. The caller writes <thead> and <tbody> after opening it; closing
- * ends both. */
+/* Begin and end a table inside a box that scrolls horizontally. In between, the caller writes <thead> and
+ * opens <tbody>; html_table_close closes <tbody> and <table>. */
 void html_table_open(Page *p, const char *caption);
 void html_table_close(Page *p);
 /* Begins a row with its heading; the caller writes the cells and </tr>. */
 void html_row_head(Page *p, const char *label);
-/* A whole row of text cells, escaped. */
+/* Writes a complete row with the heading `first` and the `n` cells of `rest`. */
 void html_text_row(Page *p, const char *first, const char **rest, size_t n);
 
-/* A JSON value as text, arena memory; "" for objects and arrays. */
+/* Converts a JSON scalar to text, in the arena of p->d. "" for objects and arrays. */
 const char *html_scalar(Page *p, const json_t *v);
 
 #endif

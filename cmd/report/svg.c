@@ -1,4 +1,5 @@
-/* SVG elements and palettes (svg.h). */
+/* Writes SVG elements, and has the colours of charts for light and dark pages. Colours are CSS variables that
+ * class names refer to, so the same picture works inside the report and as a file of its own (svg.h). */
 #include "cmd/report/svg.h"
 
 #include <math.h>
@@ -7,9 +8,10 @@
 #include "cmd/report/report_text.h"
 
 /* s0 to s7 are the colours of series: blue, vermilion, green, purple, ochre, grey, wine, sky. They can be
- * told apart under the common colour vision deficiencies and have a contrast of 3.5:1 or more with the paper.
- * h0 to h10 are the shades of shares, one hue by lightness, so that a grey print keeps their order; f0, f7
- * and f8 are the colours of text on them. */
+ * told apart under the common colour vision deficiencies and have a contrast of 3.5:1 or more with the
+ * background. h0 to h10 are the shades of heat-map cells from 0 % to 100 %. They have the same hue and differ
+ * in lightness, so that a print in grey keeps their order. f0, f7 and f8 are the colours of the numbers in
+ * cells (see svg_cell). */
 const char svg_light[] =
     "--paper:#fff;--ink:#1c2126;--soft:#59626b;--rule:#dde2e6;--wash:#f5f7f8;--accent:#0b4f7d;"
     "--s0:#0072b2;--s1:#c8500a;--s2:#00805e;--s3:#a63d97;--s4:#a87400;--s5:#4a5058;--s6:#882255;--s7:#2e90c0;"
@@ -42,8 +44,9 @@ const char svg_rules[] =
     ".h10{fill:var(--h10)}svg .f0,svg .f7,svg .f8{text-anchor:middle}svg .f0{fill:var(--f0)}svg "
     ".f7{fill:var(--f7)}svg .f8{fill:var(--f8)}";
 
-/* Title and description are what a screen reader says; aria-labelledby joins them to the picture. A
- * standalone file carries its own style sheet, since no page around it has one. */
+/* Screen readers read the title and the description, which aria-labelledby attaches to the picture. A
+ * standalone file contains the style sheet itself; a picture in the report uses the style sheet of the page.
+ */
 void svg_open(Buffer *out, double width, double height, const char *id, const char *title, const char *desc,
               bool standalone) {
     /* viewBox and size are the same, so a pixel of the drawing is one of the page until the style sheet
@@ -67,7 +70,8 @@ void svg_close(Buffer *out) {
     text_put(out, "</svg>\n");
 }
 
-/* Coordinates have four significant digits everywhere: less than a pixel, and a page of half the size. */
+/* All coordinates are printed with four significant digits. The error is less than a pixel, and the page is
+ * about half as large as with all digits. */
 void svg_text(Buffer *out, double x, double y, const char *anchor, const char *class, const char *text) {
     buffer_printf(out, "<text x=\"%.4g\" y=\"%.4g\"", x, y);
     if (strcmp(anchor, "start") != 0) buffer_printf(out, " text-anchor=\"%s\"", anchor);
@@ -82,7 +86,8 @@ void svg_line(Buffer *out, double x1, double y1, double x2, double y2, const cha
                   y2, class);
 }
 
-/* Pattern 0 is solid; the patterns d1, d2, ... repeat after SVG_DASHES - 1 methods. */
+/* Dash pattern 0 is a solid line. The other patterns are the classes d1, d2, ..., and repeat after SVG_DASHES
+ * - 1 methods. */
 void svg_polyline(Buffer *out, const double *xs, const double *ys, size_t n, size_t dash) {
     if (n < 2) return;
     /* The colour comes from the class of the group around it, so the drawing has no colours of its own. */
@@ -133,8 +138,9 @@ void svg_marker(Buffer *out, double x, double y, size_t marker) {
     }
 }
 
-/* Text on a dark shade must be light, and the other way round: h0 to h6, h7, and h8 to h10 have their own
- * text colours f0, f7 and f8. */
+/* The colour of the number in a cell depends on the shade of the cell, so that it stays readable: f0 on the
+ * shades h0 to h6, f7 on h7, and f8 on h8 to h10. A share that was not measured (NAN) is drawn as an empty
+ * dashed cell. */
 void svg_cell(Buffer *out, double x, double y, double w, double h, double share, const char *text) {
     /* A combination that was not measured is an outline without a shade. */
     bool hole = isnan(share);
@@ -148,7 +154,7 @@ void svg_cell(Buffer *out, double x, double y, double w, double h, double share,
         svg_text(out, x + w / 2, y + h / 2 + 4, "start", shade >= 8 ? "f8" : shade == 7 ? "f7" : "f0", text);
 }
 
-/* Eleven cells of 16 pixels between the labels "0 %" and "100 %". */
+/* Draws the key of a heat map: eleven cells of 16 pixels between the labels "0 %" and "100 %". */
 void svg_shades(Buffer *out, double x, double y) {
     svg_text(out, x, y + 11, "start", "small", "0\xc2\xa0%");
     for (int i = 0; i < SVG_SHADES; i++)
@@ -156,7 +162,7 @@ void svg_shades(Buffer *out, double x, double y) {
     svg_text(out, x + 28 + 16 * SVG_SHADES + 6, y + 11, "start", "small", "100\xc2\xa0%");
 }
 
-/* What the legend shows is drawn by the same functions as the lines of the chart. */
+/* Draws the sample of a legend entry with the same functions as the lines of the chart. */
 void svg_sample(Buffer *out, double x, double y, size_t marker, size_t dash) {
     double xs[] = {x, x + 26}, ys[] = {y, y};
     buffer_printf(out, "<g class=\"c%zu\">", marker % SVG_COLORS);

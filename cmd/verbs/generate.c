@@ -39,12 +39,12 @@ static const Option own_options[] = {
      .type = OPTION_REAL,
      .fallback = "0",
      .offset = offsetof(Arguments, temperature),
-     .help = "sampling temperature, which divides the logits; 0 always takes the most likely token"},
+     .help = "divides the logits before a token is drawn; 0 takes the likeliest token each time"},
     {.name = "seed",
      .type = OPTION_U64,
      .fallback = "1",
      .offset = offsetof(Arguments, seed),
-     .help = "seed of the sampling; the same seed gives the same text"},
+     .help = "of the random draws: the same seed gives the same text"},
     {0},
 };
 
