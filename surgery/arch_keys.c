@@ -87,6 +87,7 @@ static bool equal_list(const MetaEntry *list, uint64_t *out) {
 /* A list of equal numbers counts as one number (equal_list). */
 bool arch_read_u32(const Checkpoint *c, const char *suffix, uint32_t low, uint32_t high, uint32_t *out,
                    Error *e) {
+    /* The message says what was found: nothing, a list that differs by layer, or another type. */
     const MetaEntry *there = arch_find(c, suffix);
     uint64_t v;
     if (!arch_get_u64(c, suffix, &v) && !equal_list(there, &v))
@@ -119,6 +120,7 @@ bool arch_read_window(const Checkpoint *c, uint32_t *out, Error *e) {
 /* Elements beyond the last layer are ignored; a list that is too short is an error. */
 bool arch_read_window_pattern(ModelSpec *s, const Checkpoint *c, uint32_t window, uint64_t every, Error *e) {
     static const char suffix[] = "attention.sliding_window_pattern";
+    /* A number, or no key at all, means a regular pattern. */
     const MetaEntry *list = arch_find(c, suffix);
     double flag;
     if (!list || list->type != META_ARRAY) {

@@ -137,6 +137,7 @@ bool config_read_no_rope_layers(const Model *m, const json_t *config, bool *rota
 /* The number of experts is limited because memory is allocated for the tensors of each expert. */
 bool config_read_experts(Model *m, const json_t *config, const char *key, Error *e) {
     enum { MOST = 4096 };
+    /* The family's defaults are in layer 0 already. */
     LayerSpec l = m->spec.layers[0];
     if (!config_read_u32(config, key, 1, MOST, &l.n_experts, e) ||
         !config_read_u32(config, "num_experts_per_tok", 1, l.n_experts, &l.top_k, e))

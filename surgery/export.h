@@ -2,19 +2,21 @@
  *
  * The way of one tensor through the program, from the mapped file to the output:
  *   1. checkpoint_open (formats/) maps the file. A Tensor says where its rows lie and in which type; nothing
- * is decoded, then or later, until step 6.
+ *      is decoded before step 6.
  *   2. model_open (surgery/model_open.h) finds the tensor's role by the family's table of names, and brings
- * it into the one layout that all families share: projections apart instead of fused, experts stacked, q and
- * k rows in halves. Row orders, scales and types are fields of the Tensor, so this costs no memory either.
+ *      it into the one layout that all families share: projections apart instead of fused, experts stacked,
+ *      rows of q and k in halves. Row orders, scales and types are fields of the Tensor, so this costs no
+ *      memory for weights.
  *   3. Passes (surgery/pass.h) change the model's spec. Most touch no tensor at all.
  *   4. model_export picks a carrier (surgery/carrier.h), the stock architecture that the result is written
- * as, and copies the table of tensors in the output's types (surgery/cast.h).
- *   5. export_tensors gives each tensor the carrier's name and layout: the softmax scale goes into q_proj
- * where no key holds it, rows are interleaved, parts are fused, experts separated; export_added.c adds what
- * the carrier needs beside them. export_hf.c or export_gguf.c writes the configuration: config.json, or the
- * keys.
+ *      as, and copies the table of tensors in the output's types (surgery/cast.h).
+ *   5. export_tensors.c gives each tensor the carrier's name and layout: the softmax scale goes into q_proj
+ *      where no key holds it, rows are interleaved, parts are fused, experts separated; export_added.c adds
+ *      what the carrier needs beside them. export_hf.c or export_gguf.c writes the configuration:
+ *      config.json, or the keys.
  *   6. hf_write or gguf_write (formats/) asks for the rows, one chunk after the other. A tensor that nobody
- * touched is copied byte for byte; the hash of every tensor goes into the manifest (surgery/manifest.h). */
+ *      touched is copied byte for byte; the hash of every tensor goes into the manifest (surgery/manifest.h).
+ */
 #ifndef DEROPE_SURGERY_EXPORT_H
 #define DEROPE_SURGERY_EXPORT_H
 

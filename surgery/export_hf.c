@@ -72,6 +72,7 @@ static const char *torch_dtype(MatrixTypes t) {
 /* "torch_dtype" ("dtype" in newer configurations): the type in which transformers loads the weights. What the
  * source states is kept, even if it is wrong, as long as no matrix changes its type. */
 static void state_dtype(const HfFilesRequest *r, json_t *config) {
+    /* transformers 5 writes "dtype", transformers 4 "torch_dtype"; the file's own name for it is kept. */
     const char *key = json_object_get(config, "dtype") ? "dtype" : "torch_dtype",
                *now = torch_dtype(r->matrices), *before = torch_dtype(matrix_types(r->m->source));
     bool fresh = !r->m->config || r->m->config_only;
@@ -123,6 +124,7 @@ static void write_config(const HfFilesRequest *r, Checkpoint *to) {
 static bool patch_tokenizer_config(const Model *m, Checkpoint *to, Error *e) {
     json_t *before = checkpoint_json(to, TOKENIZER_CONFIG_FILE, e);
     if (!before) return e->code == ERR_NONE; /* there is no such file */
+    /* The file is only written again if something changed in it. */
     json_t *after = json_deep_copy(before);
     if (json_object_del(after, "auto_map") == 0 && checkpoint_file(to, TOKENIZER_FILE))
         json_object_set_new(after, "tokenizer_class", json_string("PreTrainedTokenizerFast"));

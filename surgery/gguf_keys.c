@@ -57,6 +57,7 @@ void gguf_keys_keep(const Checkpoint *gguf, Checkpoint *folder) {
     Checkpoint *keys = checkpoint_new(FORMAT_GGUF);
     for (size_t i = 0; i < gguf->n_meta; i++)
         if (!has_a_place(gguf->meta[i].key, arch, tokenizer)) meta_append(keys, &gguf->meta[i]);
+    /* The header of a GGUF, without tensors. */
     Buffer bytes = {0};
     gguf_print_keys(keys, &bytes);
     if (keys->n_meta) checkpoint_set_file(folder, GGUF_KEYS_FILE, bytes.data, bytes.size);

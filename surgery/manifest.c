@@ -27,6 +27,7 @@ json_t *manifest_sources(const Model *m) {
         if (!f->source.map || strcmp(f->source.path, last) == 0) continue;
         last = f->source.path;
         hash_bytes(f->source.map, f->source.size, hash);
+        /* Only the file's name is recorded: its folder is a matter of the machine. */
         const char *slash = strrchr(f->source.path, '/');
         json_array_insert_new(list, 0,
                               json_pack("{s:o, s:I, s:s}", "file",
@@ -91,6 +92,7 @@ json_t *manifest_layers(const ModelSpec *s) {
     json_t *spec = spec_to_json(s), *list = json_array();
     const json_t *all = json_object_get(spec, "layers");
     for (size_t i = 0; i < json_array_size(all); i++) {
+        /* Layers without rotation have no member "rope". */
         const json_t *l = json_array_get(all, i), *rope = json_object_get(l, "rope");
         json_t *row = json_pack("{s:O, s:O}", "position", json_object_get(l, "position"), "window",
                                 json_object_get(l, "window"));

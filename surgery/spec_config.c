@@ -135,6 +135,7 @@ static bool read_scaling(Model *m, const json_t *config, const json_t *rope, uin
  * architectures without another way turn rotation off; such a layer is read as one without rotation. */
 static bool read_layer_rope(Model *m, const json_t *config, const json_t *rope, LayerSpec *l, Error *e) {
     const Family *f = m->family;
+    /* `part` is the share of a head that rotates; 1 is the whole head. */
     double part = f->rotary_part ? f->rotary_part : 1;
     if (!config_read_real(config, config_key(f, "rope_theta"), &l->rope_base, e) ||
         !config_read_real(rope, "rope_theta", &l->rope_base, e) ||
@@ -158,6 +159,7 @@ static bool read_layer_rope(Model *m, const json_t *config, const json_t *rope, 
 static const json_t *rope_of_layer(const json_t *config, uint32_t layer) {
     const json_t *rope = json_object_get(config, "rope_scaling");
     if (json_object_size(rope) == 0) rope = json_object_get(config, "rope_parameters");
+    /* A mapping for each layer type is found by the type of this layer. */
     const char *type = json_string_value(json_array_get(json_object_get(config, "layer_types"), layer));
     const json_t *own = type ? json_object_get(rope, type) : NULL;
     return json_is_object(own) ? own : json_is_object(rope) ? rope : NULL;
@@ -189,6 +191,7 @@ static bool read_heads(const Family *f, const json_t *config, const ModelSpec *s
  * to the family. */
 static bool read_sizes(Model *m, const json_t *config, LayerSpec *l, Error *e) {
     ModelSpec *s = &m->spec;
+    /* Falcon, for example, has no key for the MLP and always takes 4 * hidden_size. */
     const char *ffn = config_key(m->family, "intermediate_size");
     bool four_times = (m->family->hf.quirks & HF_FFN_DEFAULT_4X) && !config_has(config, ffn);
     if (!config_need_u32(config, "num_hidden_layers", 1, MAX_LAYERS, &s->n_layers, e) ||

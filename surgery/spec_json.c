@@ -37,6 +37,7 @@ static json_t *layer_to_json(const LayerSpec *l) {
         (int)l->n_heads, "kv_heads", (int)l->n_kv_heads, "head_dim", (int)l->head_dim, "softmax_scale",
         l->softmax_scale, "qkv_bias", l->q_bias || l->k_bias || l->v_bias, "o_bias", l->o_bias, "mlp_bias",
         l->mlp_bias, "q_norm", norms[l->q_norm], "sinks", l->sinks, "ffn_dim", (int)l->ffn_dim);
+    /* The block: norms, order of attention and MLP, activation. */
     json_object_set_new(o, "k_norm", json_string(norms[l->k_norm]));
     json_object_set_new(o, "residual_layout", json_string(layouts[l->residual_layout]));
     json_object_set_new(o, "pre_norms", json_boolean(!l->no_pre_norms));
@@ -44,6 +45,7 @@ static json_t *layer_to_json(const LayerSpec *l) {
     json_object_set_new(o, "activation", json_string(activation_info(l->activation)->name));
     json_object_set_new(o, "gated", json_boolean(!l->no_gate));
     json_object_set_new(o, "experts", json_integer(l->n_experts));
+    /* Members that only some models need. */
     if (l->n_experts) json_object_set_new(o, "experts_used", json_integer(l->top_k));
     if (l->shared_expert) json_object_set_new(o, "shared_expert", json_true());
     if (l->chunked) json_object_set_new(o, "chunked", json_true());

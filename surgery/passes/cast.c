@@ -4,6 +4,8 @@
 #include "surgery/pass.h"
 #include "surgery/quantized.h"
 
+/* Argument in a recipe: {"pass": "cast", "dtype": "q8_0"}. There is no flag for this pass, since --dtype
+ * gives the one output of a command line its type. */
 static const Option parameters[] = {
     {.name = "dtype",
      .type = OPTION_TEXT,

@@ -20,6 +20,7 @@ static const struct {
              {"yarn", ROPE_SCALING_YARN},
              {"llama3", ROPE_SCALING_LLAMA3}};
 
+/* The number of rows above. */
 enum { N_TYPES = sizeof types / sizeof *types };
 
 /* The choices of the parameter `type`, for help and checks. */
@@ -72,6 +73,7 @@ static const Option parameters[] = {
     {0},
 };
 
+/* The flag gives type and factor, as yarn:4; the other arguments can be given in a recipe. */
 static const PassFlag flags[] = {
     {.option = {.name = "rope_scaling",
                 .type = OPTION_TEXT,
@@ -107,6 +109,8 @@ static bool apply(Model *m, const json_t *args, Error *e) {
                  *original = json_object_get(args, "original_context");
     const char *type = option_choice(&parameters[0], json_string_value(json_object_get(args, "type")));
     bool ntk = strcmp(type, "ntk") == 0;
+    /* The scaling as a spec has it. Fields of other kinds are set too, which changes nothing, because each
+     * kind reads its own. */
     RopeScaling r = {
         .kind = kind_of(type),
         .factor = json_number_value(json_object_get(args, "factor")),

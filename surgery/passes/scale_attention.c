@@ -16,6 +16,7 @@ static const Option parameters[] = {
     {0},
 };
 
+/* In a recipe the pass may be listed several times; the factors multiply. */
 static const PassFlag flags[] = {
     {.option = {.name = "scale_attention",
                 .type = OPTION_TEXT,

@@ -5,6 +5,7 @@
 #include "surgery/pass.h"
 #include "surgery/rope_frequencies.h"
 
+/* Argument in a recipe: {"pass": "set_context", "tokens": 131072}. */
 static const Option parameters[] = {
     {.name = "tokens",
      .type = OPTION_U64,
@@ -15,6 +16,7 @@ static const Option parameters[] = {
     {0},
 };
 
+/* Given twice, the last flag counts: a context length is one number. */
 static const PassFlag flags[] = {
     {.option = {.name = "set_context",
                 .type = OPTION_TEXT,

@@ -18,6 +18,8 @@ static const Option parameters[] = {
     {0},
 };
 
+/* The flag can be given several times, so that groups of layers get windows of different sizes; they are
+ * applied in that order. */
 static const PassFlag flags[] = {
     {.option = {.name = "sliding_window",
                 .type = OPTION_TEXT,
@@ -35,6 +37,7 @@ static const PassFlag flags[] = {
 /* Sets the window of the picked layers; without the argument `layers` all layers are picked, as the table's
  * default says. */
 static bool apply(Model *m, const json_t *args, Error *e) {
+    /* A size of 0 removes the window. */
     json_int_t size = json_integer_value(json_object_get(args, "size"));
     uint32_t n = m->spec.n_layers;
     bool *picked = xcalloc(n, sizeof *picked);

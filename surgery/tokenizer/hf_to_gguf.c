@@ -84,6 +84,7 @@ static void write_scores(GgufVocabulary *v, const json_t *root, Checkpoint *out)
         merged.size = 0;
         buffer_append(&merged, p.left, p.left_len);
         buffer_append(&merged, p.right, strlen(p.right));
+        /* A merge whose result is no token of the vocabulary has no score to set. */
         const json_t *id = json_object_get(vocab, buffer_string(&merged));
         if (id) v->score[json_integer_value(id)] = -(float)i;
     }
@@ -133,6 +134,7 @@ static bool prepends_space(const json_t *root) {
                  *pre = json_object_get(root, "pre_tokenizer");
     if (normalizer) json_print(normalizer, 0, &text);
     bool found = strstr(buffer_string(&text), "\"Prepend\"") != NULL;
+    /* Metaspace puts a marker in front unless its scheme is "never". */
     const char *scheme = json_get_string(pre, "prepend_scheme");
     if (tokenizer_json_is(pre, "Metaspace")) found |= !scheme || strcmp(scheme, "never") != 0;
     buffer_free(&text);

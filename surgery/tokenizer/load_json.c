@@ -96,6 +96,7 @@ static bool load_merge(const Loader *l, const json_t *merge, size_t rank, Buffer
     joined->size = 0;
     buffer_append(joined, p.left, p.left_len);
     buffer_append(joined, p.right, strlen(p.right));
+    /* Both parts and the result have to be in the vocabulary. */
     const TextMap *v = &l->t->vocab;
     int32_t left = text_map_get(v, p.left, p.left_len), right = text_map_get(v, p.right, strlen(p.right));
     int32_t merged = text_map_get(v, (char *)joined->data, joined->size);
@@ -211,6 +212,7 @@ static int32_t special_id(const Tokenizer *t, const json_t *tokenizer_config, co
                           const char *name) {
     char key[32];
     snprintf(key, sizeof key, "%s_id", name);
+    /* A text in tokenizer_config.json wins over an id in config.json. */
     const json_t *o = json_object_get(tokenizer_config, name), *id = json_object_get(config, key);
     const char *text = tokenizer_json_content(o);
     for (uint32_t i = 0; text && i < t->vocab_size; i++)
@@ -229,6 +231,7 @@ static void apply_llama_class(Tokenizer *t, const json_t *tokenizer_config, bool
     if (has_template && !json_object_get(tokenizer_config, "add_bos_token") &&
         !json_object_get(tokenizer_config, "add_eos_token"))
         return;
+    /* What the post_processor said is replaced. */
     t->n_prefix = t->n_suffix = 0;
     if (tokenizer_json_flag(tokenizer_config, "add_bos_token", true) && t->bos >= 0)
         t->prefix[t->n_prefix++] = t->bos;

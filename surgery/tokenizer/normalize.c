@@ -52,6 +52,7 @@ static void replace_text(Buffer *text, Buffer *changed) {
 
 /* Appends the normal form (`form`: options of utf8proc) of a run of n bytes. */
 static bool map_run(const char *run, size_t n, int form, Buffer *out, Error *e) {
+    /* utf8proc_map allocates its result by malloc. */
     utf8proc_uint8_t *mapped = NULL;
     utf8proc_ssize_t size =
         utf8proc_map((const utf8proc_uint8_t *)run, (utf8proc_ssize_t)n, &mapped, (utf8proc_option_t)form);
@@ -174,6 +175,7 @@ bool normalize_strip(const Normalizer *z, Buffer *text, Error *e) {
  */
 bool normalize_strip_end(const Normalizer *z, Buffer *text, Error *e) {
     (void)e;
+    /* z->to is not empty: load_gguf.c sets it to the space marker. */
     size_t n = strlen(z->to);
     while (text->size >= n && memcmp(text->data + text->size - n, z->to, n) == 0)
         text->size -= n;

@@ -14,6 +14,7 @@ void token_append(TokenList *l, int32_t id) {
     l->ids[l->n++] = id;
 }
 
+/* The list is {0} again afterwards and can be used once more. */
 void token_list_free(TokenList *l) {
     free(l->ids);
     *l = (TokenList){0};

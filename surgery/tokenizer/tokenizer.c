@@ -72,6 +72,7 @@ bool tokenizer_encode(const Tokenizer *t, const char *text, size_t n, bool add_s
  */
 bool tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool keep_special, Buffer *out,
                       Error *e) {
+    /* Text that is in `out` already is not touched. */
     size_t start = out->size;
     bool first = true; /* no token has been decoded yet; special tokens that are left out do not count */
     for (size_t i = 0; i < n; i++) {

@@ -121,8 +121,8 @@ static const struct {
     {0x10d50, 0x10d65, 0x20}, {0x16ea0, 0x16eb8, 0x1b},
 };
 
-/* The lower-case form by Unicode's simple mapping. The table comes first, because utf8proc leaves a capital
- * that it does not know as it is. */
+/* The lower-case form by Unicode's simple mapping, for normalize_lowercase. The table comes first, because
+ * utf8proc leaves a capital that it does not know as it is. */
 int32_t lower_char(int32_t code) {
     for (size_t i = 0; i < sizeof lowered / sizeof *lowered; i++)
         if (code >= lowered[i].from && code <= lowered[i].to) return code + lowered[i].distance;
@@ -140,6 +140,7 @@ int32_t next_char(const char *text, size_t n, size_t *len) {
         *len = 1;
         return first;
     }
+    /* utf8proc_iterate returns a negative number for invalid UTF-8. */
     utf8proc_int32_t code;
     utf8proc_ssize_t l = utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)n, &code);
     *len = l > 0 ? (size_t)l : 1;
