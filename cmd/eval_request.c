@@ -66,6 +66,7 @@ static bool set_score(void *options, const char *text, Error *e) {
 
 const Option eval_request_options[] = {
     /* Where it is measured: lengths and text. */
+    /* `required` holds for recipes; as a flag it has a default, which `otherwise` describes. */
     {.name = "context",
      .flag = "lengths",
      .type = OPTION_U64,
@@ -158,6 +159,8 @@ const Option eval_request_options[] = {
      .fallback = "1",
      .offset = offsetof(EvalRequest, options.seed),
      .help = "seed of the random questions, which are the same for all models and methods"},
+    /* A factor on the softmax scale of attention, which is 1/sqrt(head_dim) in most models. YaRN (Peng et al.
+     * 2023) calls the inverse of this factor a temperature. */
     {.name = "softmax_scale",
      .type = OPTION_TEXT,
      .fallback = "1",

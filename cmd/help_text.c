@@ -45,6 +45,7 @@ static void wrap(const char *text, size_t n, size_t indent, size_t column, Buffe
 /* Appends paragraphs, which are separated by empty lines in the text (cmd/verb.h), each wrapped. */
 static void wrap_paragraphs(const char *text, Buffer *out) {
     for (const char *p = text; *p;) {
+        /* A paragraph ends at an empty line or at the end of the text. */
         const char *end = strstr(p, "\n\n");
         size_t n = end ? (size_t)(end - p) : strlen(p);
         wrap(p, n, 0, 0, out);
@@ -110,6 +111,7 @@ static void print_flag(void *context, const char *title, const Option *o) {
 /* Usage, description, flags by group, common flags, examples. */
 void help_verb(const Verb *v, Buffer *out) {
     FlagPrinter p = {.out = out};
+    /* The usage line names flags only as [options]; operands come from the verb. */
     buffer_printf(out, "usage: derope %s%s%s%s\n\n", v->name, *v->operands ? " " : "", v->operands,
                   v->groups || v->takes_surgery ? " [options]" : "");
     wrap_paragraphs(v->about, out);
@@ -148,6 +150,7 @@ static void print_keys(const OptionGroup *groups, Buffer *out) {
         for (const Option *o = g->options; o->name; o++) {
             Buffer text = {0};
             if (o->scope == OPTION_FLAG_ONLY) continue;
+            /* The description of a key says whether it is required and may be a list. */
             option_describe(o, true, &text);
             entry(o->name, buffer_string(&text), KEY_COLUMN, out);
             buffer_free(&text);

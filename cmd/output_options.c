@@ -68,6 +68,7 @@ const Option output_request_options[] = {
      .otherwise = "as in the source",
      .offset = offsetof(OutputRequest, dtype),
      .help = "type of the weights"},
+    /* Runtimes load the output as this architecture (surgery/carriers/). */
     {.name = "carrier",
      .type = OPTION_TEXT,
      .choices = carrier_names,
@@ -83,6 +84,7 @@ const Option output_request_options[] = {
      .otherwise = "5G",
      .offset = offsetof(OutputRequest, max_shard_size),
      .help = "largest safetensors file of an HF folder"},
+    /* A flag only: a recipe replaces the outputs of its own earlier runs by itself. */
     {.name = "force",
      .type = OPTION_BOOL,
      .scope = OPTION_FLAG_ONLY,

@@ -136,7 +136,7 @@ static void print_output(const json_t *o) {
     const char *status;
     size_t i;
     json_t *c, *n, *k, *notice;
-    /* Carriers that were preferred and rejected have a reason; the chosen one has none. */
+    /* Carriers that cannot express the model, each with the reason. */
     json_array_foreach(json_object_get(o, "carriers"), i, c) {
         const char *why = json_get_string(c, "why");
         if (why && *why) printf("    not %s: %s\n", json_get_string(c, "carrier"), why);

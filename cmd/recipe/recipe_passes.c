@@ -88,6 +88,7 @@ json_t *recipe_read_passes(RecipeReader *r, const yaml_node_t *n, Error *e) {
         recipe_expected(r, n, "surgery", "a list of passes", e);
         return NULL;
     }
+    /* Passes in the order in which they will be applied; the same pass may stand several times. */
     json_t *list = json_array();
     for (yaml_node_item_t *i = n->data.sequence.items.start; i < n->data.sequence.items.top; i++) {
         yaml_node_t *item = recipe_node(r, *i, e);

@@ -30,6 +30,7 @@ bool recipe_expected(const RecipeReader *r, const yaml_node_t *n, const char *wh
  * states the range. */
 static bool in_range(const RecipeReader *r, const yaml_node_t *n, const Option *o, const char *what, double v,
                      Error *e) {
+    /* The range as the option's help states it. */
     char range[80];
     option_range(o, range);
     return option_in_range(o, v) || recipe_expected(r, n, what, range, e);
@@ -116,6 +117,7 @@ static json_t *read_path(const RecipeReader *r, const yaml_node_t *n, const char
 /* Reads a set of layers, as text ("all", "10-29", "every:4") or as a list of numbers. Whether such layers
  * exist is checked by the pass, once the model is open. */
 static json_t *read_layers(RecipeReader *r, const yaml_node_t *n, const char *what, Error *e) {
+    /* Text is stored as it is written. */
     if (recipe_scalar(n)) return json_string(recipe_scalar(n));
     if (n->type != YAML_SEQUENCE_NODE) {
         recipe_expected(r, n, what, "layers (all, 10-29, every:4, [0, 3])", e);
@@ -226,6 +228,7 @@ json_t *recipe_read_map(RecipeReader *r, const yaml_node_t *n, RecipeReadMember 
         recipe_expected(r, n, *what ? what : "the recipe", "a mapping (key: value)", e);
         return NULL;
     }
+    /* Pairs in the order of the file; the first mistake ends the reading. */
     json_t *map = json_object();
     bool ok = true;
     for (yaml_node_pair_t *p = n->data.mapping.pairs.start; ok && p < n->data.mapping.pairs.top; p++) {

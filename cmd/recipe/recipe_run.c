@@ -116,6 +116,7 @@ static bool files_key(const Run *r, const char *section, const char *key, char o
 static bool find_keys(Run *r, Error *e) {
     const json_t *recal = recipe_job_section(&r->job, "recalibrate");
     json_t *source = manifest_sources(r->source_model);
+    /* The source counts with the name, size and hash of each of its files. */
     step_key("", source, "", r->source_key);
     step_key(r->source_key, recipe_job_section(&r->job, "surgery"), "", r->surgery_key);
     json_decref(source);
@@ -124,8 +125,7 @@ static bool find_keys(Run *r, Error *e) {
         char data[33];
         if (!files_key(r, "recalibrate", "data", data, e)) return false;
         json_t *parameters = json_copy((json_t *)recal);
-        json_object_del(parameters,
-                        "data"); /* the text is in the key by its contents, so its path is left out */
+        json_object_del(parameters, "data"); /* `data` names files, whose contents are hashed instead */
         step_key(r->surgery_key, parameters, data, r->weights_key);
         json_decref(parameters);
     }
@@ -302,6 +302,7 @@ static bool find_targets(Run *r, Error *e) {
         Target *t = &r->targets[i];
         char there[33];
         if (!recipe_job_output(&r->job, i, r->model, &t->request, e)) return false;
+        /* The output is up to date if its manifest has the key that it would get now. */
         step_key(r->weights_key, json_array_get(recipe_job_section(&r->job, "outputs"), i), "", t->key);
         key_of_output(t->request.path, there);
         t->done = !r->options->force && strcmp(t->key, there) == 0;

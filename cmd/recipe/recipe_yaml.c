@@ -23,6 +23,7 @@ static bool not_yaml(const yaml_parser_t *p, const char *place, Error *e) {
 static bool is_last(yaml_parser_t *p, const char *place, Error *e) {
     yaml_document_t next;
     if (!yaml_parser_load(p, &next)) return not_yaml(p, place, e);
+    /* libyaml gives an empty document at the end of the stream. */
     bool more = yaml_document_get_root_node(&next) != NULL;
     if (more)
         error_set(e, ERR_RECIPE, "%s:%zu:1: a second document begins; a recipe is one", place,
@@ -47,6 +48,7 @@ static bool is_shallow(const char *place, const char *text, size_t size, Error *
     if (!yaml_parser_initialize(&parser)) return error_set(e, ERR_FAILED, "%s: no memory for YAML", place);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
     bool ok = true, end = false;
+    /* Count levels event by event; the event that begins the level too deep has the place for the error. */
     for (int depth = 0; ok && !end && yaml_parser_parse(&parser, &event);) {
         depth += nesting(event.type);
         end = event.type == YAML_STREAM_END_EVENT;
@@ -94,6 +96,7 @@ bool recipe_wrong(const RecipeReader *r, const yaml_node_t *n, Error *e, const c
 /* Counting every node that is visited bounds aliases, because each visit through an alias counts again. */
 yaml_node_t *recipe_node(RecipeReader *r, int index, Error *e) {
     yaml_node_t *n = yaml_document_get_node(r->document, index);
+    /* The node at which the limit is passed is the place of the error. */
     if (++r->visited > MAX_NODES) {
         recipe_wrong(r, n, e, "more than %d values (aliases inside aliases?)", MAX_NODES);
         return NULL;

@@ -107,7 +107,7 @@ static json_t *settings_of(Checkpoint *c, const Checkpoint *other, bool by_forma
 static void compare_values(const char *key, const json_t *a, const json_t *b, json_t *rows);
 
 /* Compares two objects key by key, over the keys of either; `prefix` is the path to the objects, such as
- * "rope_scaling", and "" at the top. NULL counts as an object without keys. */
+ * "rope_scaling", and "" at the top. */
 static void compare_members(const char *prefix, const json_t *a, const json_t *b, json_t *rows) {
     json_t *keys = json_copy((json_t *)a), *unused;
     const char *key;

@@ -19,6 +19,7 @@ typedef struct Arguments {
     bool json;
 } Arguments;
 
+/* The flag that this verb has in common with run. */
 static const Option own_options[] = {
     {.name = "set",
      .type = OPTION_TEXT,

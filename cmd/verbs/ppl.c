@@ -165,6 +165,7 @@ static bool compute(const Arguments *a, Error *e) {
 /* The function of the verb (cmd/verb.h). */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.model = NULL};
+    /* The lengths have no default, because a perplexity means little without its length. */
     bool ok = command_line_parse(self, argc, argv, &a, take_operand, e);
     if (ok && (!a.model || !a.n_texts || !a.n_contexts))
         ok = cmd_usage(e, "a model, a text and --context are needed (derope ppl --help)");
