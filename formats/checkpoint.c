@@ -61,6 +61,7 @@ Mapping *checkpoint_add_mapping(Checkpoint *c, const ByteSource *s, void (*close
 const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e) {
     int fd = file_open(path, O_NONBLOCK, e);
     if (fd < 0) return NULL;
+    /* Only regular files have a size that a mapping can rely on. */
     struct stat st;
     void *map = NULL;
     bool ok = fstat(fd, &st) == 0 || error_errno(e, "%s", path);
@@ -71,6 +72,7 @@ const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e) {
     }
     close(fd);
     if (!ok) return NULL;
+    /* The source is complete before it enters the list. */
     ByteSource s = {
         .path = arena_strdup(&c->arena, path),
         .map = map ? map : (const uint8_t *)"",
@@ -121,6 +123,7 @@ Tensor *checkpoint_add_tensor(Checkpoint *c, const Tensor *t) {
         c->tensor_capacity = c->tensor_capacity ? 2 * c->tensor_capacity : 64;
         c->tensors = xrealloc(c->tensors, c->tensor_capacity * sizeof *c->tensors);
     }
+    /* Copy the description and its name. */
     Tensor *added = &c->tensors[c->n_tensors];
     *added = *t;
     added->name = arena_strdup(&c->arena, t->name);
@@ -147,6 +150,7 @@ const Tensor *checkpoint_find(const Checkpoint *c, const char *name) {
 /* Binary search: the position of `name` among the sorted files, or the position where it has to be
  * inserted. */
 static size_t file_position(const Checkpoint *c, const char *name, bool *found) {
+    /* The name, if it is there, lies in [low, high). */
     size_t low = 0, high = c->n_files;
     while (low < high) {
         size_t mid = (low + high) / 2;

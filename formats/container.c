@@ -39,6 +39,7 @@ static bool refuse(const char *path, const uint8_t *first, ssize_t n, Error *e) 
         {"\x89HDF", "an HDF5 file, which is not supported"},
         {"{", "a JSON file; give the path of the folder that holds it"},
     };
+    /* Formats that are recognised only to be refused. */
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         size_t len = strlen(known[i].start);
         if ((size_t)n >= len && memcmp(first, known[i].start, len) == 0)

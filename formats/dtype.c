@@ -89,6 +89,7 @@ const DType *dtype_encodable(size_t *n) {
 /* Appends the names of the plain types, or of the block types if `blocks` is true, in the order of
  * dtype_encodable. */
 void dtype_list_names(bool blocks, Buffer *out) {
+    /* `named` counts the names so far, for the commas. */
     size_t n;
     const DType *list = dtype_encodable(&n);
     for (size_t i = 0, named = 0; i < n; i++)
@@ -174,6 +175,7 @@ bool dtype_for_rows(DType wanted, uint64_t row_elems, DType *out) {
         DType from, to;
     } smaller_blocks[] = {{DTYPE_Q2_K, DTYPE_Q4_0}, {DTYPE_Q3_K, DTYPE_Q4_0}, {DTYPE_Q4_K, DTYPE_Q5_0},
                           {DTYPE_Q5_K, DTYPE_Q5_1}, {DTYPE_Q6_K, DTYPE_Q8_0}, {DTYPE_IQ4_XS, DTYPE_IQ4_NL}};
+    /* The wanted type fits most rows. */
     *out = wanted;
     if (row_elems % table[wanted].block_elems == 0) return true;
     for (size_t i = 0; i < sizeof smaller_blocks / sizeof *smaller_blocks; i++)

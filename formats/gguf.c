@@ -27,9 +27,9 @@ typedef struct Cursor {
     Error *e;
 } Cursor;
 
+/* Reports what is wrong at the current offset; always false, so that callers can return it. */
 static bool bad(const Cursor *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Reports what is wrong at the current offset. */
 static bool bad(const Cursor *c, const char *fmt, ...) {
     char text[700];
     va_list ap;
@@ -146,11 +146,13 @@ static bool read_meta(Cursor *c, Checkpoint *ck, uint64_t count) {
         return bad(c, "%llu key-values do not fit in the file", (unsigned long long)count);
     for (uint64_t i = 0; i < count; i++) {
         MetaEntry m = {0};
+        /* Key and type of the value. */
         uint32_t type;
         m.key = take_name(c, ck, MAX_KEY, "a key");
         if (!m.key || !take_u32(c, m.key, &type)) return false;
         if (type >= META_TYPE_COUNT) return bad(c, "key '%s': unknown value type %u", m.key, type);
         m.type = (MetaType)type;
+        /* The value, whose bytes stay where they are in the file. */
         if (!take_value(c, &m)) return false;
         meta_append(ck, &m);
     }
@@ -230,6 +232,7 @@ static bool check_layout(Cursor *c, const Checkpoint *ck, uint64_t data) {
     for (size_t i = 0; i < ck->n_tensors; i++)
         order[i] = &ck->tensors[i];
     qsort(order, ck->n_tensors, sizeof *order, by_offset);
+    /* Go through the tensors by offset; `end` is where the one before ends. */
     uint64_t end = data;
     const char *before = "the header";
     bool ok = true;
@@ -245,6 +248,7 @@ static bool check_layout(Cursor *c, const Checkpoint *ck, uint64_t data) {
         end = start + tensor_bytes(order[i]);
         before = order[i]->name;
     }
+    /* The last tensor may be followed by padding only. */
     free(order);
     c->at = end;
     if (ok && c->file->size > end && c->file->size - end >= ck->alignment)
@@ -287,6 +291,7 @@ static bool read_tensors(Cursor *c, Checkpoint *ck, uint64_t count) {
         t.n_parts = 1;
         checkpoint_add_tensor(ck, &t);
     }
+    /* Now the beginning of the data is known. */
     uint64_t data = (c->at + ck->alignment - 1) / ck->alignment * ck->alignment;
     /* A file without tensors, such as a vocabulary of llama.cpp, may end without the padding. */
     if (count == 0 && data > c->file->size) data = c->file->size;
@@ -312,6 +317,7 @@ static bool parse(Checkpoint *ck, const ByteSource *file, Error *e) {
     const uint8_t *magic = take(&c, 4, "the magic");
     uint64_t n_tensors, n_meta;
     if (!magic) return false;
+    /* Errors are reported at the offset of what is wrong, so c.at goes back. */
     if (memcmp(magic, "GGUF", 4) != 0) {
         c.at = 0;
         return bad(&c, "not a GGUF file");
@@ -360,9 +366,11 @@ static bool is_part(const Checkpoint *ck, const char *path, uint64_t number, uin
 /* Adds the tensors of a further part. Its key-values are not needed: llama-gguf-split writes all of the
  * model's keys into the first part. */
 static bool add_part(Checkpoint *ck, const char *path, uint64_t number, uint64_t count, Error *e) {
+    /* The part's own checkpoint is only needed to parse it; tensors and mapping move to `ck`. */
     const ByteSource *file = checkpoint_map(ck, path, e);
     Checkpoint *part = checkpoint_new(FORMAT_GGUF);
     bool ok = file && parse(part, file, e) && is_part(part, path, number, count, e);
+    /* A name that is there already would make one of the two tensors unreachable. */
     for (size_t i = 0; ok && i < part->n_tensors; i++) {
         if (checkpoint_find(ck, part->tensors[i].name))
             ok = error_set(e, ERR_INPUT, "%s: tensor '%s' occurs in an earlier part too", path,

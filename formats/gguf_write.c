@@ -98,6 +98,7 @@ void gguf_print_keys(const Checkpoint *c, Buffer *out) {
 /* Builds all that comes before the data, padded to the alignment. The manifest is asked for each time,
  * because its text depends on the hashes. */
 static bool build_header(Buffer *b, Checkpoint *c, const WriteOptions *o, Error *e) {
+    /* The manifest becomes a key-value like any other. */
     if (o->manifest) {
         Buffer text = {0};
         bool ok = o->manifest(o->manifest_context, c, &text, e);
@@ -105,6 +106,7 @@ static bool build_header(Buffer *b, Checkpoint *c, const WriteOptions *o, Error 
         buffer_free(&text);
         if (!ok) return false;
     }
+    /* The same buffer serves both headers. */
     b->size = 0;
     put_keys(b, c);
     if (!put_tensor_table(b, c, e)) return false;

@@ -41,6 +41,7 @@ bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e) {
     int n =
         scandir(folder, &list, is_side_file, alphasort); /* sorted, because the order on disk is arbitrary */
     if (n < 0) return error_errno(e, "%s", folder);
+    /* Every name is freed, even after an error. */
     bool ok = true;
     for (int i = 0; i < n; i++) {
         const char *name = list[i]->d_name;
@@ -152,6 +153,7 @@ static bool refuse_missing(const Checkpoint *c, const char *index, const json_t 
  * table with free(). NULL with an error if one is not a plain file name. */
 static const char **shard_names(const char *index, const json_t *map, Error *e) {
     const char **shards = xcalloc(json_object_size(map) + 1, sizeof *shards);
+    /* Many tensors name the same shard; collect all names first. */
     size_t n = 0, distinct = 0;
     const char *name;
     json_t *shard;
@@ -201,6 +203,7 @@ static bool read_shards(Checkpoint *c, const Folder *f, const char *index_name, 
 bool hf_read_folder(Checkpoint *c, const Folder *f, Error *e) {
     c->format = FORMAT_HF;
     if (!f->read_side_files(f, c, e)) return false;
+    /* The two forms of weights, each as one file or as shards with an index. */
     static const char *const weights[] = {SAFETENSORS_FILE, PYTORCH_FILE};
     for (int i = 0; i < 2; i++) {
         char index[64];

@@ -50,6 +50,7 @@ static const ByteSource *zipped_map(const Folder *f, Checkpoint *c, const char *
  * tensor is used, and a safetensors file outside a zip has no checksum either. */
 static bool zipped_weights(const Folder *f, Checkpoint *c, const char *name, Error *e) {
     const ZipFolder *p = f->context;
+    /* Deflated weights would have to be unpacked as a whole, so they are refused. */
     const char *full = full_name(f, &c->arena, name);
     if (zip_map_is_compressed(p->zip, full))
         return error_set(e, ERR_INPUT,
@@ -77,12 +78,14 @@ static const char *companion(const ZipFolder *p, const char *entry) {
  * of the entries. */
 static bool zipped_side_files(const Folder *f, Checkpoint *c, Error *e) {
     const ZipFolder *p = f->context;
+    /* Collect the names of the side files. */
     const char **names = xcalloc(zip_map_count(p->zip), sizeof *names);
     size_t n = 0;
     for (uint64_t i = 0; i < zip_map_count(p->zip); i++) {
         const char *name = companion(p, zip_map_name(p->zip, i));
         if (name) names[n++] = name;
     }
+    /* Add them in the order of their names. */
     qsort(names, n, sizeof *names, by_text);
     bool ok = true;
     for (size_t i = 0; ok && i < n; i++) {
@@ -129,6 +132,7 @@ static bool holds_weights(const ZipFolder *p) {
 bool hf_zip_parse(Checkpoint *c, ZipMap *zip, bool without_weights, Error *e) {
     if (!zip_map_check(zip, e)) return false;
     ZipFolder p = {.zip = zip, .prefix = common_folder(zip)};
+    /* hf_folder.c sees the zip through these functions only. */
     Folder f = {.path = zip_map_path(zip),
                 .context = &p,
                 .has = zipped_has,

@@ -16,6 +16,7 @@ static bool beyond_64_bits(const char *digits, size_t n) {
     char text[24];
     /* int64_t has at most 19 digits and a sign, so a longer text cannot fit. */
     if (n >= sizeof text) return true;
+    /* strtoll needs a terminated string, and reports an overflow through errno. */
     memcpy(text, digits, n);
     text[n] = 0;
     errno = 0;
@@ -33,18 +34,20 @@ static bool beyond_64_bits(const char *digits, size_t n) {
 static bool widen_long_integers(const char *s, size_t n, Buffer *out) {
     bool found = false, in_string = false;
     for (size_t i = 0; i < n;) {
+        /* Inside a string: copy a character, or a backslash with what it escapes. */
         if (in_string) {
             size_t step = s[i] == '\\' && i + 1 < n ? 2 : 1;
             if (s[i] == '"') in_string = false;
             buffer_append(out, s + i, step);
             i += step;
-            /* A number: its integer part, then either ".0" or the rest of a real. */
         } else if (isdigit((unsigned char)s[i]) || s[i] == '-') {
+            /* A number: its integer part, then either ".0" or the rest of a real. */
             size_t j = i + 1;
             while (j < n && isdigit((unsigned char)s[j]))
                 j++;
             bool integer = j == n || (s[j] != '.' && s[j] != 'e' && s[j] != 'E');
             buffer_append(out, s + i, j - i);
+            /* Only an integer that is too long is changed. */
             if (integer && beyond_64_bits(s + i, j - i)) {
                 buffer_append(out, ".0", 2);
                 found = true;
@@ -56,6 +59,7 @@ static bool widen_long_integers(const char *s, size_t n, Buffer *out) {
             }
             i = j;
         } else {
+            /* Anything else is copied; a quotation mark begins a string. */
             in_string = s[i] == '"';
             buffer_byte(out, (uint8_t)s[i++]);
         }
@@ -69,6 +73,7 @@ static bool widen_long_integers(const char *s, size_t n, Buffer *out) {
 json_t *json_parse_line(const char *where, size_t line, const void *bytes, size_t n, Error *e) {
     json_error_t je;
     if (!n) bytes = ""; /* an empty buffer may be a null pointer, which jansson does not take */
+    /* The ordinary case. */
     json_t *v = json_loadb(bytes, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
     if (!v && json_error_code(&je) == json_error_numeric_overflow) {
         Buffer wide = {0};
@@ -93,6 +98,7 @@ static void print_string(const char *s, size_t n, Buffer *out) {
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)s[i];
         switch (c) {
+        /* The characters that have a short escape. */
         case '"':
             buffer_append(out, "\\\"", 2);
             break;
@@ -115,6 +121,7 @@ static void print_string(const char *s, size_t n, Buffer *out) {
             buffer_append(out, "\\f", 2);
             break;
         default:
+            /* Other control characters need the numeric escape. */
             if (c < 0x20)
                 buffer_printf(out, "\\u%04x", c);
             else
@@ -159,6 +166,7 @@ static void newline(int indent, int depth, Buffer *out) {
 static void print_value(const json_t *v, int indent, int depth, Buffer *out) {
     switch (json_typeof(v)) {
     case JSON_OBJECT: {
+        /* Keys keep the order in which they were added. */
         const char *key;
         json_t *item;
         bool first = true;
@@ -216,6 +224,7 @@ void json_print(const json_t *value, int indent, Buffer *out) {
  * because jansson refuses invalid UTF-8. Paths and names from files may contain such bytes. */
 json_t *json_text(const char *s) {
     Buffer b = {0};
+    /* Copy valid sequences, and replace bytes that begin none. */
     for (size_t n = strlen(s), step; n; s += step, n -= step) {
         utf8proc_int32_t code;
         utf8proc_ssize_t length = utf8proc_iterate((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &code);

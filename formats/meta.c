@@ -33,6 +33,7 @@ const MetaEntry *meta_find(const Checkpoint *c, const char *key) {
 /* Loads an integer of type `t` from `p` as u64. False for negative values and for types that are not
  * integers; a boolean counts as 0 or 1, because arrays of flags are read through this function too. */
 static bool load_u64(MetaType t, const uint8_t *p, uint64_t *out) {
+    /* Everything but u64 fits in int64_t, which shows negative values. */
     int64_t v = 0;
     switch (t) {
     case META_U8:
@@ -176,11 +177,13 @@ void meta_append(Checkpoint *c, const MetaEntry *m) {
 /* Copies value and key into the arena and replaces the entry of that key, or appends one. An existing entry
  * keeps its place and its own copy of the key, so `entry->key` need not outlive the call. */
 void meta_set_raw(Checkpoint *c, const MetaEntry *entry) {
+    /* The value is copied, because callers build it on the stack or in a buffer. */
     MetaEntry copy = *entry;
     uint8_t *bytes = arena_alloc(&c->arena, entry->size);
     if (entry->size) memcpy(bytes, entry->bytes, entry->size);
     copy.bytes = bytes;
     MetaEntry *there = find(c, entry->key);
+    /* Replace, or append with a copy of the key. */
     if (there) {
         copy.key = there->key;
         *there = copy;

@@ -82,6 +82,7 @@ static char *without_end_slashes(const char *path) {
 static bool may_replace(const char *folder, Error *e) {
     static const char *const marks[] = {CONFIG_FILE, MANIFEST_FILE, SAFETENSORS_FILE,
                                         SAFETENSORS_FILE INDEX_ENDING};
+    /* A path that cannot be opened as a folder is left to the later steps. */
     DIR *d = opendir(folder);
     if (!d) return true;
     bool empty = true, model = false;
@@ -138,6 +139,7 @@ static void remove_abandoned(const char *path) {
     DIR *d = n < sizeof prefix ? opendir(parent) : NULL;
     for (struct dirent *entry; d && (entry = readdir(d));) {
         const char *name = entry->d_name;
+        /* Only names that `beside` makes: the prefix and a process id. */
         if (strncmp(name, prefix, n) != 0 || !name[n] || name[n + strspn(name + n, "0123456789")]) continue;
         if (snprintf(temp, sizeof temp, "%s/%s", parent, name) < (int)sizeof temp) remove_if_abandoned(temp);
     }
@@ -150,11 +152,13 @@ static void remove_abandoned(const char *path) {
  * without one. */
 static bool make_temp(Output *o) {
     for (int tries = 0; tries < 10; tries++) {
+        /* Create the file or folder; it must not exist. */
         int fd = -1;
         if (o->is_folder ? mkdir(o->temp, 0777) != 0
                          : (fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) < 0)
             return false;
         if (fd >= 0) close(fd);
+        /* Lock it, and check that it was not removed before the lock was taken. */
         o->lock = open(o->temp, O_RDONLY | O_CLOEXEC);
         if (o->lock >= 0 && (flock(o->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) &&
             access(o->temp, F_OK) == 0)
@@ -224,11 +228,13 @@ static bool sync_folder(const char *path, Error *e) {
  * and renamed back if the second step fails. Between the two renames there is no folder of that name; no
  * portable call exchanges folders in one step. */
 static bool replace_folder(const Output *o, Error *e) {
+    /* Move the existing folder out of the way. */
     char *old = beside(o->path, "old");
     remove_tree(old);
     bool had = rename(o->path, old) == 0;
     bool ok = (had || errno == ENOENT) && rename(o->temp, o->path) == 0;
     if (!ok) error_errno(e, "%s: cannot be renamed to its final name", o->path);
+    /* Undo the first step if the second failed. */
     if (!ok && had && rename(old, o->path) != 0) error_place(e, "the former output is now %s", old);
     if (ok && had) remove_tree(old);
     free(old);

@@ -144,6 +144,7 @@ const PickleGlobal *pickle_global(const char *module, uint32_t n_module, const c
     for (size_t i = 0; i < sizeof globals / sizeof *globals; i++)
         if (equals(module, n_module, globals[i].module) && equals(name, n_name, globals[i].name))
             return &globals[i];
+    /* Not in the table: say why. */
     char shown_module[100], shown_name[100];
     printable(shown_module, sizeof shown_module, module, n_module);
     printable(shown_name, sizeof shown_name, name, n_name);
@@ -206,6 +207,7 @@ static bool read_dims(const PickleValue *v, uint64_t out[TENSOR_MAX_RANK]) {
  * sum((shape - 1) * stride). The second test refuses tensors that are expanded with stride 0, which a small
  * file could use to claim a huge tensor. */
 static bool check_extent(const PickleTensor *t, char *why, size_t why_size) {
+    /* The number of elements; 0 needs no storage. */
     uint64_t elems = 1, last = t->offset, bytes = 0, step;
     for (uint32_t i = 0; i < t->rank; i++)
         if (!mul_u64(elems, t->shape[i], &elems))

@@ -19,7 +19,9 @@ void q2_k_decode(const void *src, uint64_t n, float *dst) {
         const uint8_t *scales = p, *q = p + 16;
         float d = load_f16(p + 80), dmin = load_f16(p + 82);
         for (int sub = 0; sub < 16; sub++) {
+            /* The scale and minimum of this sub-block. */
             float scale = d * (float)(scales[sub] & 15), low = dmin * (float)(scales[sub] >> 4);
+            /* Its levels: which 16 bytes, and which 2 bits of each. */
             const uint8_t *bytes = q + sub / 8 * 32 + sub % 2 * 16;
             int shift = sub % 8 / 2 * 2;
             for (int i = 0; i < 16; i++)
@@ -37,8 +39,10 @@ void q3_k_decode(const void *src, uint64_t n, float *dst) {
         const uint8_t *high = p, *q = p + 32, *s = p + 96;
         float d = load_f16(p + 108);
         for (int sub = 0; sub < 16; sub++) {
+            /* The 6-bit scale code, of which 32 is subtracted. */
             int scale = (sub < 8 ? s[sub] & 15 : s[sub - 8] >> 4) | (s[8 + sub % 4] >> sub / 4 * 2 & 3) << 4;
             float dl = d * (float)(scale - 32);
+            /* Lower 2 bits and third bit of each level. */
             const uint8_t *bytes = q + sub / 8 * 32 + sub % 2 * 16, *mask = high + sub % 2 * 16;
             int shift = sub % 8 / 2 * 2, bit = sub / 2;
             for (int i = 0; i < 16; i++)
@@ -68,6 +72,7 @@ void q4_k_decode(const void *src, uint64_t n, float *dst) {
             int scale, minimum;
             scale_and_minimum(p + 4, sub, &scale, &minimum);
             float dl = d * (float)scale, low = dmin * (float)minimum;
+            /* Two sub-blocks share 32 bytes. */
             const uint8_t *q = p + 16 + sub / 2 * 32;
             int shift = sub % 2 * 4;
             for (int i = 0; i < 32; i++)
@@ -85,6 +90,7 @@ void q5_k_decode(const void *src, uint64_t n, float *dst) {
             int scale, minimum;
             scale_and_minimum(p + 4, sub, &scale, &minimum);
             float dl = d * (float)scale, low = dmin * (float)minimum;
+            /* Fifth bits and lower 4 bits of the levels. */
             const uint8_t *high = p + 16, *q = p + 48 + sub / 2 * 32;
             int shift = sub % 2 * 4;
             for (int i = 0; i < 32; i++)
@@ -102,6 +108,7 @@ void q6_k_decode(const void *src, uint64_t n, float *dst) {
         const int8_t *scales = (const int8_t *)p + 192;
         float d = load_f16(p + 208);
         for (int group = 0; group < 8; group++) {
+            /* Where the lower 4 and the upper 2 bits of this group lie. */
             const uint8_t *l = low + group / 4 * 64 + group % 2 * 32, *h = high + group / 4 * 32;
             int nibble = group % 4 / 2 * 4, pair = group % 4 * 2;
             for (int i = 0; i < 32; i++) {

@@ -15,6 +15,7 @@ enum { BLOCK = 32, HALF = 16 };
 
 /* 18 bytes: d, 16 bytes of levels. Levels are from -8 to 7, stored with an offset of 8. */
 void q4_0_decode(const void *src, uint64_t n, float *dst) {
+    /* `p` steps over blocks, `dst` over the decoded elements. */
     for (const uint8_t *p = src; n; n -= BLOCK, p += 18, dst += BLOCK) {
         float d = load_f16(p);
         for (int i = 0; i < HALF; i++) {
@@ -43,6 +44,7 @@ void q5_0_decode(const void *src, uint64_t n, float *dst) {
         uint32_t high;
         memcpy(&high, p + 2, sizeof high);
         for (int i = 0; i < HALF; i++) {
+            /* The fifth bit of element i is bit i of `high`. */
             int low = p[6 + i];
             dst[i] = d * (float)(((low & 15) | (int)(high >> i & 1) << 4) - 16);
             dst[i + HALF] = d * (float)(((low >> 4) | (int)(high >> (i + HALF) & 1) << 4) - 16);
@@ -57,6 +59,7 @@ void q5_1_decode(const void *src, uint64_t n, float *dst) {
         uint32_t high;
         memcpy(&high, p + 4, sizeof high);
         for (int i = 0; i < HALF; i++) {
+            /* The fifth bit of element i is bit i of `high`. */
             int low = p[8 + i];
             dst[i] = d * (float)((low & 15) | (int)(high >> i & 1) << 4) + m;
             dst[i + HALF] = d * (float)((low >> 4) | (int)(high >> (i + HALF) & 1) << 4) + m;
@@ -97,6 +100,7 @@ void q4_0_encode(const float *src, uint64_t n, void *dst) {
         float extreme = extreme_of(src, BLOCK);
         float d = extreme / -8, inverse = d != 0 ? 1 / d : 0;
         store_f16(p, d);
+        /* Two levels in each byte. */
         for (int i = 0; i < HALF; i++) {
             int low = to_int(src[i] * inverse + 8.5f, 0, 15);
             int high = to_int(src[i + HALF] * inverse + 8.5f, 0, 15);
@@ -138,6 +142,7 @@ void q5_0_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 22, src += BLOCK) {
         float extreme = extreme_of(src, BLOCK);
         float d = extreme / -16, inverse = d != 0 ? 1 / d : 0;
+        /* Levels are rounded as in q4_0_encode, then their fifth bits are split off. */
         int levels[BLOCK];
         store_f16(p, d);
         for (int i = 0; i < BLOCK; i++)

@@ -163,6 +163,7 @@ static bool read_metadata(const Header *h, json_t *metadata) {
             return error_set(h->e, ERR_INPUT, "%s: __metadata__: '%.80s' is not a string", h->file->path,
                              key);
     }
+    /* The first shard's metadata is taken over, that of others is merged into it. */
     if (!h->c->st_metadata)
         h->c->st_metadata = json_incref(metadata);
     else

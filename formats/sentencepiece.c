@@ -45,6 +45,7 @@ static bool refuse(const Message *m, const uint8_t *at, const char *what) {
  * take at most 10 bytes, the last of which may only be 0 or 1. */
 static bool read_varint(Message *m, uint64_t *out) {
     const uint8_t *from = m->at;
+    /* Each byte adds 7 bits above those before it. */
     uint64_t v = 0;
     for (int shift = 0; shift < 70; shift += 7) {
         if (m->at == m->end) return refuse(m, from, "a number is cut off");
@@ -139,6 +140,7 @@ static bool read_piece(SentencePiece *m, size_t *capacity, const Message *file, 
     Message in = submessage(file, field);
     Piece p = {.type = PIECE_NORMAL};
     Field f;
+    /* Unknown fields are skipped, as protobuf prescribes. */
     while (next_field(&in, &f)) {
         if (f.number == 1) {
             if (!expect(&in, &f, WIRE_BYTES, "a piece's text")) return false;
@@ -261,6 +263,7 @@ static bool read_model(SentencePiece *m, Message *file) {
  * so an Error of our own is needed even if the caller passes NULL. */
 bool sentencepiece_read(SentencePiece *m, const uint8_t *bytes, size_t n, const char *where, Error *e) {
     Error own = {0};
+    /* An id of -1 means that there is no such token. */
     *m = (SentencePiece){.model = PIECES_UNIGRAM,
                          .unk = 0,
                          .bos = 1,

@@ -16,6 +16,7 @@ bool tensor_split_elements(Arena *a, Tensor *t, Error *e) {
     if (dtype_info(t->storage_dtype)->block_elems != 1 || t->row_index || t->row_scale)
         return error_set(e, ERR_INPUT, "tensor '%s': elements of %s cannot be permuted one by one", t->name,
                          dtype_info(t->storage_dtype)->name);
+    /* The parts are shared with other tensors, so copies are changed. */
     TensorPart *parts = arena_alloc(a, t->n_parts * sizeof *parts);
     for (uint32_t i = 0; i < t->n_parts; i++) {
         parts[i] = t->parts[i];
@@ -97,11 +98,13 @@ static uint64_t stored_rows(const Tensor *t) {
  * Members without one are in storage order. `base` is the storage row at which the member's parts begin, once
  * they are appended to those before it. */
 static const uint32_t *stacked_index(Arena *a, const Tensor *const *tensors, uint32_t n, uint64_t rows) {
+    /* Is there anything to record? */
     bool any = false;
     for (uint32_t i = 0; i < n; i++)
         any |= tensors[i]->row_index != NULL;
     if (!any) return NULL;
     uint32_t *index = arena_alloc(a, n * rows * sizeof *index);
+    /* Concatenate the indices, each shifted to its member's rows. */
     uint64_t base = 0;
     for (uint32_t i = 0; i < n; i++) {
         for (uint64_t j = 0; j < rows; j++)
@@ -239,6 +242,7 @@ static bool cache_matrix(const Transposed *t, uint64_t matrix, Error *e) {
     if (cache->current == t->number && cache->matrix == matrix) return true;
     uint64_t rows = t->inner.shape[t->inner.rank - 2], cols = t->inner.row_elems;
     size_t size = dtype_info(t->inner.dtype)->block_bytes, bytes = rows * cols * size;
+    /* The cache grows to the largest matrix. */
     if (cache->capacity < bytes) {
         transpose_cache_free(cache);
         cache->bytes = big_alloc_unset(rows, cols * size, t->inner.name, e);

@@ -95,6 +95,7 @@ ZipMap *zip_map_open(Checkpoint *c, const ByteSource *file, Error *e) {
     zip_error_init(&z->window.error);
     zip_error_t why;
     zip_error_init(&why);
+    /* The window becomes a source, and the source a zip. */
     zip_source_t *source = zip_source_function_create(window_command, &z->window, &why);
     z->zip = source ? zip_open_from_source(source, ZIP_RDONLY, &why) : NULL;
     if (!z->zip) {
@@ -221,6 +222,7 @@ static bool unpack(ZipMap *z, ZipEntry *x, uint64_t number, uint64_t size, Error
         error_set(e, ERR_INPUT, "%s: %.300s: cannot be unpacked to its %llu bytes: %s", z->file->path,
                   x->name, (unsigned long long)size, f ? zip_file_strerror(f) : zip_strerror(z->zip));
     if (f) zip_fclose(f);
+    /* libzip has compared the checksum, so it is not compared again. */
     x->bytes = bytes;
     x->checked = true;
     return ok;
@@ -294,6 +296,7 @@ static bool check_extents(const ZipMap *z, Extent *x, uint64_t n, Error *e) {
             return error_set(e, ERR_INPUT, "%s: entry '%.300s' occurs twice", z->file->path, x[i].name);
     }
     qsort(x, n, sizeof *x, by_place);
+    /* Entries without bytes cannot overlap. */
     const Extent *last = NULL;
     for (uint64_t i = 0; i < n; i++) {
         if (!x[i].size) continue;

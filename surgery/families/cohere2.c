@@ -76,6 +76,7 @@ static void write_gguf(const Model *m, Checkpoint *out) {
     arch_set_window_pattern(m, out);
 }
 
+/* The LM head is tied to the embedding. */
 const Family family_cohere2 = {
     .name = "cohere2",
     .tensors = llama_tensors,

@@ -62,6 +62,7 @@ const Family family_llama_drope = {
     .gguf = {.arch = "llama", .since = "2023-08", .quirks = GGUF_INTERLEAVED_ROPE},
 };
 
+/* Defaults of Qwen2's class. */
 const Family family_qwen2_drope = {
     .name = "qwen2",
     .tensors = llama_tensors,

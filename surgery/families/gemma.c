@@ -238,6 +238,8 @@ static void write_gemma3_gguf(const Model *m, Checkpoint *out) {
     arch_set_f32(out, "rope.freq_base_swa", windowed->rope_base);
 }
 
+/* The embedding is tied to the LM head in all Gemmas. Gemma 1 is Llama's block with other norms and
+ * activation, so it shares Llama's table. */
 const Family family_gemma = {
     .name = "gemma",
     .tensors = llama_tensors,
@@ -254,6 +256,8 @@ const Family family_gemma = {
 /* From Gemma 2 on the activation is under hidden_activation; the key hidden_act is ignored. */
 static const KeyName gemma_keys[] = {{"hidden_act", "hidden_activation"}, {NULL, NULL}};
 
+/* `write_softmax_scale` writes query_pre_attn_scalar when a pass changed the scale; `softmax_scale` tells
+ * what that key will hold after rounding. */
 const Family family_gemma2 = {
     .name = "gemma2",
     .tensors = sandwich_tensors,
@@ -282,6 +286,7 @@ const Family family_gemma2 = {
              .softmax_scale = gemma2_scale},
 };
 
+/* window_base: layers with a window have a rope base of their own, which no scaling applies to. */
 const Family family_gemma3 = {
     .name = "gemma3_text",
     .tensors = sandwich_tensors,

@@ -103,6 +103,8 @@ static void write_gguf(const Model *m, Checkpoint *out) {
     arch_set_window_pattern(m, out);
 }
 
+/* Defaults of GptOssConfig. llama.cpp rounds the ends of YaRN's ramp to whole dimensions (GGUF_ROUNDED_YARN),
+ * which GPT-OSS's configuration does not. */
 const Family family_gpt_oss = {
     .name = "gpt_oss",
     .tensors = tensors,

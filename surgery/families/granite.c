@@ -62,6 +62,8 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return read_gguf_scales(m, c, e);
 }
 
+/* There is no hook `can`: the class has no windows and rotates all layers alike, so models with changed
+ * layers need a carrier. */
 const Family family_granite = {
     .name = "granite",
     .tensors = llama_tensors,
@@ -138,6 +140,7 @@ static bool read_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
     return read_gguf_scales(m, c, e);
 }
 
+/* Where layers changed, the carrier of the same name writes the class: it knows how to state each layer. */
 const Family family_granite_swa = {
     .name = "granite_swa",
     .tensors = llama_tensors,

@@ -44,6 +44,7 @@ static void write_config(const Model *m, json_t *config) {
     config_set_experts(m, config, "num_local_experts");
 }
 
+/* llama.cpp's "llama" has no windows, so a model becomes a GGUF only if its window hides nothing. */
 const Family family_mixtral = {
     .name = "mixtral",
     .tensors = tensors,

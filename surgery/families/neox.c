@@ -87,6 +87,7 @@ static void write_gguf_parallel(const Model *m, Checkpoint *out) {
     arch_set_bool(out, "use_parallel_residual", is_parallel(m));
 }
 
+/* rotary_pct defaults to 0.25, which Pythia has. */
 const Family family_gpt_neox = {
     .name = "gpt_neox",
     .tensors = neox_tensors,
@@ -152,6 +153,7 @@ static void write_stablelm(const Model *m, json_t *config) {
     json_object_set_new(config, "use_qkv_bias", json_boolean(m->spec.layers[0].q_bias));
 }
 
+/* The table is Llama's: its rows have biases for the LayerNorms, and the gate that GPT-NeoX lacks. */
 const Family family_stablelm = {
     .name = "stablelm",
     .tensors = llama_tensors,
@@ -255,6 +257,8 @@ static bool falcon_gguf_can(const Model *m, char *why, size_t size) {
     return model_all_layers(m, layer_is_global) || refuse_because(why, size, "has no windows per layer");
 }
 
+/* intermediate_size defaults to 4 * hidden_size (HF_FFN_DEFAULT_4X). q, k and v have no biases in the
+ * published models. */
 const Family family_falcon = {
     .name = "falcon",
     .tensors = falcon_tensors,

@@ -51,6 +51,8 @@ static void write_olmo_gguf(const Model *m, Checkpoint *out) {
     if (model_window(m)) arch_set_window_pattern(m, out);
 }
 
+/* transformers' class looks for the type of a rope scaling under the old key "type" (HF_OLD_ROPE_TYPE_KEY)
+ * and supports linear and dynamic scaling only. */
 const Family family_olmo2 = {
     .name = "olmo2",
     .tensors = sandwich_tensors,
@@ -160,6 +162,7 @@ static void write_gguf_exaone4(const Model *m, Checkpoint *out) {
     if (has_windows(m)) arch_set_window_pattern(m, out);
 }
 
+/* llama.cpp reads a table of frequencies of the kind llama3 in this architecture. */
 const Family family_exaone4 = {
     .name = "exaone4",
     .tensors = sandwich_tensors,

@@ -21,6 +21,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return config_read_experts(m, config, "num_experts", e);
 }
 
+/* The default of norm_topk_prob is false: a softmax over all experts. */
 const Family family_olmoe = {
     .name = "olmoe",
     .tensors = olmoe_tensors,

@@ -25,6 +25,7 @@ static const TensorName phi_tensors[] = {
  * whereas the spec knows RMSNorms only; no published Phi-2 has them. */
 static bool read_phi(Model *m, const json_t *config, Error *e) {
     (void)m;
+    /* The key is absent in the published configurations. */
     bool qk_norm = false;
     json_get_bool(config, "qk_layernorm", &qk_norm);
     return !qk_norm || error_set(e, ERR_INPUT,
@@ -32,6 +33,8 @@ static bool read_phi(Model *m, const json_t *config, Error *e) {
                                  "supported in this family");
 }
 
+/* The LM head has a bias as well (head_bias). partial_rotary_factor defaults to 0.5; the published Phi-2 has
+ * 0.4. */
 const Family family_phi = {
     .name = "phi",
     .tensors = phi_tensors,
@@ -113,6 +116,7 @@ static void write_phi3_gguf(const Model *m, Checkpoint *out) {
     arch_set_u32(out, "attention.sliding_window", 0);
 }
 
+/* LongRoPE is the only rope scaling of this class; its two tables of factors are tensors in a GGUF. */
 const Family family_phi3 = {
     .name = "phi3",
     .tensors = phi3_tensors,

@@ -29,6 +29,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return config_read_layer_types(m, config, window, e);
 }
 
+/* The output projection has no bias, although q, k and v have one (HF_NO_O_BIAS). */
 const Family family_qwen2 = {
     .name = "qwen2",
     .tensors = llama_tensors,
@@ -121,6 +122,7 @@ static bool gguf_can_moe(const Model *m, char *why, size_t size) {
            refuse_because(why, size, "weights experts by a softmax over those chosen");
 }
 
+/* The layer's defaults describe a layer with experts; read_moe resets them in layers with a plain MLP. */
 const Family family_qwen3_moe = {
     .name = "qwen3_moe",
     .tensors = moe_tensors,
