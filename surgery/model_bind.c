@@ -107,8 +107,8 @@ static void restore_dtype(const json_t *dtypes, Tensor *t) {
     t->dtype = t->exact_dtype = before;
 }
 
-/* Whether the file has columns where the model has rows. Blocks (mxfp4) are along rows in any file, because
- * they are multiplied along rows. */
+/* Whether the file has columns where the model has rows, as GPT-OSS and Llama 4 store their experts. Weights
+ * in blocks (mxfp4) are along rows in any file, because they are multiplied along rows. */
 static bool lies_transposed(const Model *m, const TensorName *row, const Tensor *t) {
     return row->hf_transposed && m->source->format != FORMAT_GGUF &&
            dtype_info(t->storage_dtype)->block_elems == 1;
@@ -136,25 +136,26 @@ static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int
                      t->name, found, expected);
 }
 
-/* From the file's layout to the model's. No byte is moved: each step changes the description of the tensor.
- */
+/* Changes a tensor from the file's layout to the one that all models share. No byte is moved: each step
+ * changes the description of the tensor. */
 static bool in_our_layout(Model *m, const TensorName *row, Fused fused, int layer, Tensor *t, Error *e) {
     bool gguf = m->source->format == FORMAT_GGUF;
     const LayerSpec *l = spec_layer(&m->spec, layer);
     Tensor whole = *t;
-    /* 1. Rows and columns as the model has them. */
+    /* 1. Exchange rows and columns where the file has them the other way round. */
     if (lies_transposed(m, row, t) && !tensor_transposed(&m->arena, &m->transpose_cache, t, &whole, e))
         return false;
     *t = whole;
-    /* 2. Of a fused tensor the rows of this role. */
+    /* 2. Take the rows of this role out of a fused tensor. */
     if (fused && !fused_part(&m->arena, l, fused, row->role, &whole, t, e)) return false;
-    /* 3. Rotated rows in halves. */
+    /* 3. Put rotated rows in halves: pair i of a head is rows i and i + head_dim/2. */
     if (m->interleaved && role_is_rotated(row->role) &&
         !rotary_rows_permute(&m->arena, t, row->role, l, false, e))
         return false;
     /* 4. llama.cpp's norms multiply by w where Gemma's multiply by 1 + w, so a GGUF has 1 + w. */
     if (gguf && m->spec.unit_offset_norm && role_is_norm(row->role)) t->add = -1;
-    /* 5. Queries without the softmax scale that the GGUF's architecture has no key for. */
+    /* 5. Undo the factor that the export multiplied into the queries because the GGUF's architecture has no
+     * key for the softmax scale (Model.unfold). */
     if (l && m->unfold && role_takes_scale(l, row->role)) t->scale = (float)m->unfold[layer];
     return true;
 }
@@ -298,8 +299,9 @@ static bool bind_others(Model *m, const bool *bound, Error *e) {
     return true;
 }
 
-/* True if every attention sink is -1000 or less. A sink is a logit in the softmax's denominator: exp(-1000)
- * is 0 in fp32, so these change no result. A carrier that cannot do without sinks has added them. */
+/* True if the model has attention sinks and every one is -1000 or less. A sink is a logit in the softmax's
+ * denominator; exp(-1000) is 0 in fp32, so these change no result. A carrier whose architecture demands sinks
+ * added them in an earlier export. */
 static bool sinks_are_neutral(const Model *m) {
     enum { NEUTRAL = -1000 };
     bool neutral = m->spec.layers[0].sinks;
@@ -318,8 +320,8 @@ static bool sinks_are_neutral(const Model *m) {
 
 /* ---- checks of the whole ---- */
 
-/* The spec may ask for a role (a bias, QK-norms) that the family has no name for; then the file is not what
- * its configuration says. Layers are alike in this, so layer 0 stands for all. */
+/* Refuses a spec that asks for a role (a bias, QK-norms) for which the family has no name: the file is then
+ * not what its configuration says. Layers agree in this, so layer 0 stands for all. */
 static bool check_named(const Model *m, Error *e) {
     for (int layer = -1; layer < 1; layer++)
         for (int role = 0; role < ROLE_COUNT; role++) {
@@ -334,7 +336,7 @@ static bool check_named(const Model *m, Error *e) {
     return true;
 }
 
-/* An MLP has all of its biases or none: there is one flag for them. */
+/* Checks that an MLP has all of its biases or none, because the spec has one flag for them. */
 static bool check_mlp_biases(const Model *m, int layer, Error *e) {
     char name[128];
     for (int role = ROLE_GATE_BIAS; role <= ROLE_DOWN_BIAS; role++) {
@@ -346,7 +348,8 @@ static bool check_mlp_biases(const Model *m, int layer, Error *e) {
     return true;
 }
 
-/* In a GGUF biases are found tensor by tensor; architectures have them in all layers or in none. */
+/* Checks that all layers have the same biases. In a GGUF biases are found tensor by tensor, and no
+ * architecture has them in some layers only. */
 static bool check_biases(const Model *m, Error *e) {
     for (uint32_t i = 0; i < m->spec.n_layers && !m->quantized_config; i++)
         if (!check_mlp_biases(m, (int)i, e)) return false;
@@ -359,8 +362,8 @@ static bool check_biases(const Model *m, Error *e) {
     return true;
 }
 
-/* The order of the source, which keeps outputs in the order of their inputs. Parts of one fused tensor have
- * one origin and go by role. */
+/* For qsort: the order of the source, which keeps outputs in the order of their inputs. Parts of one fused
+ * tensor have the same origin and are ordered by role. */
 static int by_origin(const void *a, const void *b) {
     const ModelTensor *x = a, *y = b;
     if (x->origin == y->origin) return (int)x->role - (int)y->role;

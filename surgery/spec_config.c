@@ -191,7 +191,7 @@ static bool read_heads(const Family *f, const json_t *config, const ModelSpec *s
  * to the family. */
 static bool read_sizes(Model *m, const json_t *config, LayerSpec *l, Error *e) {
     ModelSpec *s = &m->spec;
-    /* Falcon, for example, has no key for the MLP and always takes 4 * hidden_size. */
+    /* In some families (Falcon) the MLP has 4 * hidden_size columns where the key is absent. */
     const char *ffn = config_key(m->family, "intermediate_size");
     bool four_times = (m->family->hf.quirks & HF_FFN_DEFAULT_4X) && !config_has(config, ffn);
     if (!config_need_u32(config, "num_hidden_layers", 1, MAX_LAYERS, &s->n_layers, e) ||

@@ -26,7 +26,8 @@ static size_t char_length(uint8_t first) {
     return first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
 }
 
-/* Appends a symbol. Its next neighbour is the one that will follow; first_symbols corrects the last one. */
+/* Appends a symbol to the list and counts it. Its next neighbour is assumed to follow; first_symbols corrects
+ * that for the last one. */
 static void add_symbol(Symbol *s, size_t *n, int32_t id) {
     s[*n] = (Symbol){id, (int32_t)*n - 1, (int32_t)*n + 1};
     ++*n;
@@ -62,7 +63,8 @@ static size_t first_symbols(const Tokenizer *t, const char *piece, size_t n, Sym
     return count;
 }
 
-/* The symbol at `left` and the one behind it become one. */
+/* Merges the symbol at `left` with the one behind it. The right one leaves the list; its id of -1 tells the
+ * heap that pairs with it are out of date. */
 static void merge_symbols(Symbol *s, int32_t left, int32_t merged) {
     int32_t right = s[left].next, after = s[right].next;
     s[left].id = merged;
@@ -134,7 +136,8 @@ static Candidate heap_pop(Heap *h) {
     return top;
 }
 
-/* Adds the symbol at `left` and its right neighbour to the candidates, if they have a merge. */
+/* Adds the symbol at `left` and its right neighbour to the candidates, if they have a merge. `left` may be
+ * -1, which is no symbol. */
 static void push_pair(const Tokenizer *t, Heap *h, const Symbol *s, int32_t left) {
     if (left < 0 || s[left].next < 0) return;
     int32_t right = s[left].next;

@@ -78,8 +78,9 @@ typedef struct Best {
 enum { UNKNOWN = -1 }; /* the last token is an unknown character */
 enum { NO_WAY = -2 };  /* no token ends here */
 
-/* Takes the way over a token with score `more` if it is better than what is known. Of equal ways the first
- * one stays. */
+/* Compares a new way to the place `to` with the best one known, and keeps the better. The new way ends with
+ * token `id`, whose score is `more`, behind a way of score `score` to `start`. Of equal ways the first one
+ * stays. */
 static void offer(const Unigram *u, Best *to, double score, double more, size_t start, int32_t id) {
     double sum = u->single ? (double)((float)score + (float)more) : score + more;
     if (to->id == NO_WAY || sum > to->score) *to = (Best){.score = sum, .start = (uint32_t)start, .id = id};
@@ -95,7 +96,7 @@ static void rebase_scores(Best *best, size_t at, size_t furthest) {
         if (best[i].id != NO_WAY) best[i].score = (float)((float)best[i].score - (float)score);
 }
 
-/* Fills `best` (n + 1). */
+/* Fills best[0] to best[n] from left to right: when a place is reached, the best way to it is final. */
 static void find_best(const Unigram *u, const char *p, size_t n, Best *best) {
     for (size_t i = 0; i <= n; i++)
         best[i].id = NO_WAY;
@@ -140,6 +141,7 @@ static void append_unknown(const Tokenizer *t, const char *p, size_t n, TokenLis
 
 enum { STACK_BYTES = 64 }; /* bytes of a piece, with its end, that need no allocation */
 
+/* Appends the tokens of the best way to write the piece. */
 bool unigram_encode(const Tokenizer *t, const char *piece, size_t n, TokenList *out, Error *e) {
     Best few[STACK_BYTES],
         *best = n < STACK_BYTES ? few : big_alloc(n + 1, sizeof *best, "ways to write a text", e);
