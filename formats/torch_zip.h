@@ -9,11 +9,10 @@
 #include "formats/zip_map.h"
 
 /* Fills `c` with the tensors of the file's state dict. The dict may be the pickled object itself or one of
- * its entries
- * ({"model": {...}, "epoch": 3}); what lies beside the tensors is named in c->left_out. Tensors that are not
- * contiguous in their storage are gathered when they are read. ERR_INPUT for a TorchScript program, a pickled
- * module, two state dicts, tensors that reach outside their storage, and anything else that is not a state
- * dict. */
+ * its entries, as in {"model": {...}, "epoch": 3}. Entries that are not tensors are listed in c->left_out.
+ * Tensors that are not contiguous in their storage are gathered when they are read. ERR_INPUT for a
+ * TorchScript program, a pickled module, two state dicts, tensors that reach outside their storage, and
+ * anything else that is not a state dict. */
 bool torch_zip_read(Checkpoint *c, const char *path, Error *e);
 
 /* Does the same with an open zip. */

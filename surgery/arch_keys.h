@@ -5,8 +5,8 @@
  *
  * The arch_get_ functions look a value up. The arch_read_ functions are for the readers of metadata
  * (spec_gguf.c and the families' hooks): they check the type and the range, and set an error that names the
- * file and the key. The arch_set_ functions write; they leave a key as it is where it says the same already,
- * so that a file that is only passed through keeps its types. */
+ * file and the key. The arch_set_ functions write; they do not touch a key that already has the same value,
+ * so that a file that is copied without changes keeps the types of its keys. */
 #ifndef DEROPE_SURGERY_ARCH_KEYS_H
 #define DEROPE_SURGERY_ARCH_KEYS_H
 
@@ -14,12 +14,12 @@
 #include "formats/meta.h"
 #include "surgery/spec.h"
 
-/* ---- looking up: false or NULL where the key is absent or of another kind ---- */
+/* ---- looking up; these functions return false or NULL if the key is absent or of another kind ---- */
 
 const MetaEntry *arch_find(const Checkpoint *c, const char *suffix);
 bool arch_get_u64(const Checkpoint *c, const char *suffix, uint64_t *out); /* any integer type */
 bool arch_get_bool(const Checkpoint *c, const char *suffix, bool *out);
-/* The bytes of a string, inside the file: they are not terminated. */
+/* The `*len` bytes of a string. They point into the file and have no terminating zero. */
 const char *arch_get_string(const Checkpoint *c, const char *suffix, size_t *len);
 
 /* ---- reading with errors ---- */

@@ -10,7 +10,8 @@
 
 #include "surgery/family.h"
 
-/* What a carrier demands of every output, of none, or of those whose family demands it. */
+/* Whether a rule of a carrier applies to no output, to every output, or to outputs of families that need
+ * it. */
 typedef enum CarrierRule { RULE_NEVER, RULE_ALWAYS, RULE_BY_FAMILY } CarrierRule;
 
 typedef struct Carrier {

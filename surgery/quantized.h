@@ -1,16 +1,19 @@
-/* Checkpoints whose config.json has a quantization_config: weights that are packed in small numbers, with
- * scales in tensors of their own. Two kinds are read, "fp8" (quant_method "fp8", in blocks or whole, and
- * compressed-tensors' "float-quantized") and "mxfp4" (GPT-OSS), by a view in which the packed weights are
- * plain tensors:
+/* Checkpoints whose config.json has a quantization_config: their weights are quantized, with scales in
+ * tensors of their own. Two kinds are supported: "fp8" (quant_method "fp8", in blocks or with one scale, and
+ * compressed-tensors' "float-quantized") and "mxfp4" (GPT-OSS). They are read through a view of the
+ * checkpoint in which each quantized weight is one ordinary tensor:
  *
  *   the checkpoint has              the view has
  *   X and X_scale_inv or X_scale    X of the configuration's dtype (BF16 if it states none)
- *   X_blocks and X_scales           X of DTYPE_MXFP4, [experts, out, in] (gate_up_proj: [experts, 2 * ffn,
- * hidden]) as in llama.cpp; GPT-OSS's unpacked checkpoints have X as [experts, in, out] scales of activations
- * nothing: activations are not rounded here anything else                   the same
+ *   X_blocks and X_scales           X of DTYPE_MXFP4, [experts, out, in]
+ *   scales of activations           nothing, because activations are not quantized here
+ *   any other tensor                the same tensor
  *
- * No weight is unpacked before its rows are asked for (formats/hf_quantization.h). Weights of all other kinds
- * (GPTQ, AWQ, bitsandbytes) can be copied, but neither run nor converted. */
+ * The mxfp4 tensor gate_up_proj is [experts, 2 * ffn_dim, hidden_size], as in llama.cpp. The unquantized
+ * checkpoints of GPT-OSS store the transpose, [experts, in, out].
+ *
+ * No weight is dequantized before its rows are read (formats/hf_quantization.h). Weights of all other kinds
+ * (GPTQ, AWQ, bitsandbytes) can be copied, but a model that has them can be neither run nor converted. */
 #ifndef DEROPE_SURGERY_QUANTIZED_H
 #define DEROPE_SURGERY_QUANTIZED_H
 

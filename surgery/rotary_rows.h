@@ -1,8 +1,8 @@
-/* The order of the rows of q and k within a head. RoPE rotates pairs of dimensions; implementations pair them
- * in two ways: dimension i with i + head_dim/2 ("halves": transformers, and every Model here), or 2i with 2i
- * + 1
- * ("interleaved": llama.cpp's llama and granite, Cohere in HF). Since q and k are permuted alike, their
- * products stay the same; only the pairing has to go with the runtime. */
+/* The order of the rows of q and k within a head. RoPE rotates pairs of dimensions, and implementations pair
+ * them in two ways. In "halves", dimension i is paired with i + head_dim / 2 (transformers, and every Model
+ * of this program). "Interleaved", dimension 2i is paired with 2i + 1 (llama.cpp's llama and granite, Cohere
+ * in transformers). Permuting q and k in the same way does not change their products, but the order of the
+ * rows has to be the one that the runtime pairs by. */
 #ifndef DEROPE_SURGERY_ROTARY_ROWS_H
 #define DEROPE_SURGERY_ROTARY_ROWS_H
 

@@ -22,10 +22,10 @@ Tokenizer *tokenizer_open(const Checkpoint *c, Error *e);
 void tokenizer_close(Tokenizer *t);
 
 /* Appends the tokens of a text of `n` bytes. With `add_special`, the special tokens that the model's own
- * tokenizer puts around a text (usually BOS in front) are added. Added and special tokens that are written
- * out in the text, such as
- * <|im_end|>, are recognised. A character that has no token becomes the unknown token, or nothing if there is
- * none. Text that is not valid UTF-8 is an ERR_INPUT with the offset of the first wrong byte. */
+ * tokenizer puts around a text (usually BOS in front) are added. Where the text contains the text of an added
+ * or special token, such as "<|im_end|>", it becomes that token. A character that has no token becomes the
+ * unknown token, or nothing if there is none. Text that is not valid UTF-8 is an ERR_INPUT with the offset of
+ * the first wrong byte. */
 bool tokenizer_encode(const Tokenizer *t, const char *text, size_t n, bool add_special, TokenList *out,
                       Error *e);
 
