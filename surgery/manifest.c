@@ -119,9 +119,9 @@ json_t *manifest_build(const Model *m, const ExportReport *report, const Checkpo
                                  "notices", report->notices, "layers", manifest_layers(&m->spec));
     json_object_set_new(manifest, "carrier_says", json_string(carrier->says));
     json_object_set_new(manifest, "carrier_because", carrier_because(m, carrier));
-    /* What the caller knows beside: the recipe, its key, losses. */
+    /* Members that only the caller knows, such as the recipe, its key, and the losses of training. */
     if (extra) json_object_update(manifest, (json_t *)extra);
-    /* All that is no tensor: files one by one, keys together. */
+    /* Everything that is no tensor: a folder's files are hashed one by one, a GGUF's keys together. */
     if (out->format == FORMAT_GGUF) {
         char hash[33];
         manifest_keys_hash(out, hash);

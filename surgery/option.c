@@ -26,7 +26,7 @@ void option_flag_name(const Option *o, char out[64]) {
 /* The word that stands for the value in help texts, as LAYERS in "--drop-rope LAYERS"; NULL for a flag
  * without a value. */
 const char *option_value_name(const Option *o) {
-    /* By type, unless the table has a better word. */
+    /* The table's own word is used if it has one, else the word for the type. */
     static const char *const by_type[] = {
         [OPTION_U32] = "N",     [OPTION_U64] = "N",     [OPTION_REAL] = "X",
         [OPTION_TEXT] = "TEXT", [OPTION_PATH] = "PATH", [OPTION_LAYERS] = "LAYERS"};

@@ -25,7 +25,7 @@ static bool has_type(const json_t *v, OptionType t) {
     return false;
 }
 
-/* What an argument of the type should have been, for the message. */
+/* Names the type of an argument for the message that a value is of another type. */
 static const char *type_name(OptionType t) {
     static const char *const names[] = {[OPTION_BOOL] = "true or false",
                                         [OPTION_U32] = "a whole number",

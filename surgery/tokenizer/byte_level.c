@@ -10,8 +10,8 @@ static bool is_visible(int b) {
     return (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
 }
 
-/* All other bytes become 256 and following in their order: first 0 to 32 (33 of them), then 127 to 160 (34),
- * then 173. */
+/* The code point that stands for a byte. Bytes that are not visible get 256 and the following, in their
+ * order: first 0 to 32 (33 of them), then 127 to 160 (34), then 173. */
 static uint32_t printable_code(uint8_t byte) {
     if (is_visible(byte)) return byte;
     return 256 + (byte <= 32 ? byte : byte <= 160 ? byte - 127u + 33 : 67);

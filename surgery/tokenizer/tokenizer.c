@@ -39,7 +39,7 @@ Tokenizer *tokenizer_open(const Checkpoint *c, Error *e) {
         tokenizer_close(t);
         return NULL;
     }
-    /* What follows from the vocabulary can only be computed now that it is complete. */
+    /* Some members are computed from the vocabulary, which is complete only now. */
     tokenizer_derive(t);
     t->cache = piece_cache_new();
     return t;

@@ -95,7 +95,7 @@ static const struct {
     {0x1fbf0, 0x1fbf9},
 };
 
-/* By binary search, since every character beyond ASCII of a text that is normalised asks. */
+/* A binary search, because this is asked for every character beyond ASCII of a text that is normalised. */
 bool is_unnormalized(int32_t code) {
     size_t from = 0, to = sizeof unnormalized / sizeof *unnormalized;
     while (from < to) {
