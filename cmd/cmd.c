@@ -41,6 +41,7 @@ void cmd_progress(const char *fmt, ...) {
 }
 
 void cmd_progress_end(void) {
+    /* Progress that was not on a terminal ended with a newline already. */
     if (progress_open) fputc('\n', stderr);
     progress_open = false;
 }

@@ -72,6 +72,7 @@ static void bash_value(void *context, const char *title, const Option *o) {
     (void)title;
     Script *s = context;
     char flag[64];
+    /* A flag without a value, or with one after "=", says nothing about the next word. */
     if (o->type == OPTION_BOOL || o->optional_value) return;
     option_flag_name(o, flag);
     buffer_printf(s->out, "    %s:--%s) ", s->verb->name, flag);
@@ -237,6 +238,7 @@ static void fish_flag(void *context, const char *title, const Option *o) {
 static void fish(Buffer *out) {
     buffer_printf(out, "# fish completion for derope, made by `derope help --completion fish`\n"
                        "complete -c derope -n __fish_use_subcommand -f\n");
+    /* First the verbs, offered as long as none is on the line. */
     for (const Verb *const *v = verbs; *v; v++) {
         buffer_printf(out, "complete -c derope -n __fish_use_subcommand -a %s -d '", (*v)->name);
         quoted((*v)->summary, out);

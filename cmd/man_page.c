@@ -124,6 +124,7 @@ static void verb_section(const Verb *v, Buffer *out) {
     paragraphs(v->about, out);
     if (v->takes_surgery) buffer_printf(out, ".PP\nThe flags under SURGERY FLAGS are taken as well.\n");
     verb_each_flag(v, verb_flag, out);
+    /* Examples are command lines, so their lines stay as they are. */
     if (v->examples) {
         buffer_printf(out, ".PP\nExamples:\n");
         literal(v->examples, strlen(v->examples), out);

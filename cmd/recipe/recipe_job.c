@@ -47,6 +47,7 @@ static bool operate(const RecipeJob *j, Model *m, Error *e) {
     json_t *pass;
     json_array_foreach(recipe_job_section(j, "surgery"), i, pass) {
         char dotted[32];
+        /* passes_apply takes a list. */
         json_t *one = json_pack("[O]", pass);
         bool ok = passes_apply(one, m, e);
         json_decref(one);
@@ -69,6 +70,7 @@ Model *recipe_job_model(const RecipeJob *j, bool operated, Error *e) {
  * defaults that it holds. `dotted` is the section's place in the recipe; an error names the key in it. */
 static bool fill(const RecipeJob *j, const OptionGroup *groups, const json_t *section, const char *dotted,
                  void *request, Error *e) {
+    /* options_from_json names the key that failed, which is appended to the section's place. */
     char where[64], place[160];
     if (options_from_json(groups, request, section, where, e)) return true;
     snprintf(place, sizeof place, "%s.%s", dotted, where);

@@ -70,6 +70,7 @@ static json_t *read_pass(RecipeReader *r, const yaml_node_t *n, Error *e) {
     json_t *given = pass ? read_arguments(r, args, pass, e) : NULL;
     if (!given) return NULL;
     /* Check the pass as a whole: the reader of single arguments cannot see those that are missing. */
+    /* pass_check names no line, so its message is repeated at the place of the pass. */
     Error reason = {0};
     json_t *out = NULL;
     if (pass_check(pass, given, &reason)) {

@@ -195,6 +195,8 @@ static json_t *read_item(RecipeReader *r, const yaml_node_t *n, const void *opti
     return read_value(r, n, option, what, e);
 }
 
+/* An option with a capacity or its own list of items (surgery/option.h) takes a list; all others take one
+ * value. */
 json_t *recipe_read_option(RecipeReader *r, const yaml_node_t *n, const Option *o, const char *what,
                            Error *e) {
     return option_is_list(o) ? recipe_read_list(r, n, read_item, o, what, e) : read_value(r, n, o, what, e);
@@ -259,6 +261,7 @@ static json_t *read_member(RecipeReader *r, const yaml_node_t *name, const yaml_
     return recipe_read_option(r, value, o, place, e);
 }
 
+/* The keys are those of all groups, as one mapping. */
 json_t *recipe_read_options(RecipeReader *r, const yaml_node_t *n, const OptionGroup *groups,
                             const char *what, Error *e) {
     return recipe_read_map(r, n, read_member, groups, what, e);

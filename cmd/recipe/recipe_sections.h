@@ -6,6 +6,7 @@
 
 #include "surgery/options.h"
 
+/* The form of a section's value in the YAML. */
 typedef enum SectionKind {
     SECTION_PATH,   /* source: PATH */
     SECTION_PASSES, /* a list of passes (surgery/pass.h) */
@@ -13,8 +14,9 @@ typedef enum SectionKind {
     SECTION_LIST,   /* a list of such mappings */
 } SectionKind;
 
+/* One section of a recipe. */
 typedef struct RecipeSection {
-    const char *name;
+    const char *name; /* the key at the top of the recipe: "recalibrate" */
     SectionKind kind;
     bool required;             /* a recipe without it is an error */
     const OptionGroup *groups; /* of SECTION_MAP and SECTION_LIST; NULL otherwise */

@@ -23,6 +23,7 @@ static const Option own_options[] = {
     {0},
 };
 
+/* One group without a heading; its struct is Arguments itself. */
 static const OptionGroup groups[] = {{NULL, own_options, 0}, {0}};
 
 /* The function of the verb (cmd/verb.h). The bytes go to standard output unchanged, with fwrite: they may end

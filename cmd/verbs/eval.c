@@ -100,6 +100,8 @@ static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *
     for (size_t i = 0; i < a->models.n; i++)
         among = among || strcmp(a->card, a->models.list[i]) == 0;
     if (!among) return cmd_usage(e, "--card: '%s' is not among the models", a->card);
+    /* The grid collects a transcript only if it will be written. Perplexity reads a limited part of the
+     * text. */
     o->transcript = a->transcript != NULL;
     if (!o->max_tokens) o->max_tokens = default_tokens(o);
     return eval_options_complete(o, e);
@@ -139,6 +141,7 @@ static bool texts_spared(const Arguments *a, char *const *outputs, size_t n, Err
 
 /* Refuses to write to a file of the model at `path`. Fails as well if the model cannot be opened. */
 static bool model_spared(const char *path, char *const *outputs, size_t n, Error *e) {
+    /* A checkpoint knows all files that it was read from. */
     Checkpoint *c = checkpoint_open(path, e);
     bool ok = c != NULL;
     for (size_t i = 0; ok && i < n; i++)
@@ -196,6 +199,7 @@ static bool write_results(const Arguments *a, const json_t *results, const Buffe
  * measurement that is finished is kept in the state file, so that an interrupted run can be continued. */
 static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.json = false};
+    /* The command line is quoted in the report. */
     char *command = command_line_text(argc, argv), *state = NULL;
     bool ok = parse(self, argc, argv, &a, e);
     /* Without --state, a report has a state file named after it. */

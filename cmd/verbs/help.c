@@ -35,6 +35,7 @@ static const Option options[] = {
     {0},
 };
 
+/* One group without a heading; its struct is Arguments itself. */
 static const OptionGroup groups[] = {{NULL, options, 0}, {0}};
 
 /* Appends what was asked for to `out`. --man and --completion take precedence over a topic. ERR_USAGE for an

@@ -71,6 +71,7 @@ static json_t *manifest_of(const Model *m) {
 /* Prints everything about the model as one JSON object. If derope wrote the checkpoint, its manifest
  * contributes which passes were applied and which carrier was chosen and why. */
 static void print_json(const Model *m) {
+    /* Members that are copied from the manifest. */
     static const char *const told[] = {"passes", "carrier", "carrier_says", "carrier_because"};
     json_t *o =
         json_pack("{s:o, s:s, s:s, s:I, s:o, s:O, s:o}", "path", json_text(m->source->path), "format",
@@ -104,6 +105,7 @@ static bool same_attention(const LayerSpec *a, const LayerSpec *b) {
 /* Prints one line about a layer: its position encoding, which tokens it attends to, and the parameters of its
  * rotation. */
 static void print_layer(const LayerSpec *l) {
+    /* Which tokens a query sees: all before it, or those in a window or chunk of so many tokens. */
     char reach[40] = "all tokens before";
     if (l->window)
         snprintf(reach, sizeof reach, "%s of %u", l->chunked ? "its chunk" : "a window", l->window);

@@ -59,6 +59,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     bool ok = plan != NULL;
     if (ok && a.json) cmd_print_json(plan);
     if (ok && !a.json) plan_print(plan);
+    /* Closing is allowed whether or not the job could be opened. */
     json_decref(plan);
     recipe_job_close(&j);
     return ok;

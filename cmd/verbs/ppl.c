@@ -105,6 +105,8 @@ static json_t *measure(const Arguments *a, Net *n, const TokenList *tokens, int3
     for (size_t i = 0; i < a->n_contexts; i++) {
         /* One length: windows of that many tokens that do not overlap. */
         Perplexity p;
+        /* A signal makes perplexity() fail with ERR_INTERRUPTED, and without --json the lengths
+         * finished so far have been printed by then. */
         cmd_progress("perplexity at %llu", (unsigned long long)a->contexts[i]);
         if (!perplexity(n, tokens->ids, tokens->n, a->contexts[i], a->score, bos, &cmd_stop, &p, e)) {
             json_decref(list);

@@ -67,6 +67,7 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
 /* Parses the command line into `a` and checks that what is required was given. TrainOptions has fields that
  * no option sets, so it starts from train_defaults. */
 static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *e) {
+    /* Defaults first; command_line_parse then sets those of the tables again and stores the flags. */
     a->recal.train = train_defaults();
     if (!command_line_parse(self, argc, argv, a, take_operand, e)) return false;
     if (!a->input || !a->output.path)
@@ -138,6 +139,8 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     Arguments a = {.input = NULL};
     bool ok = parse(self, argc, argv, &a, e);
     if (ok) {
+        /* Interrupted runs are continued by the same command, so the name of the state follows from that of
+         * the output. */
         Buffer state = {0};
         buffer_printf(&state, "%.*s.derope-state", (int)path_length(a.output.path), a.output.path);
         ok = recal(&a, buffer_string(&state), e);

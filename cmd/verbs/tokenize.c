@@ -71,6 +71,7 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
     /* Open the tokenizer only: a folder needs no weights. */
     Checkpoint *model;
     Tokenizer *t = model_tokenizer_open(a.operands.list[0], &model, e);
+    /* One object for each file, printed together at the end. */
     json_t *all = json_array();
     bool ok = t != NULL;
     /* Operand 0 is the model, the others are texts. */

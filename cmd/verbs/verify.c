@@ -74,8 +74,8 @@ static bool check_tensor(Report *r, const json_t *row, Error *e) {
     const char *name = json_get_string(row, "name"), *dtype = json_get_string(row, "dtype");
     const char *promised = json_get_string(row, "xxh3_128");
     const Tensor *t = name ? checkpoint_find(r->c, name) : NULL;
-    /* The first difference is reported; later ones follow from it. */
     char hash[33];
+    /* Only the first difference of a tensor is reported, as further ones usually follow from it. */
     if (!name || !dtype || !promised) {
         problem(r, "the manifest has a tensor without name, dtype or hash");
     } else if (!t) {
@@ -126,7 +126,7 @@ static void check_files(Report *r) {
         if (!promised || strcmp(hash, promised) != 0)
             problem(r, "file %s is not the one that was written", name);
     }
-    /* No file may be code. */
+    /* Files that are code, whether the manifest lists them or not. */
     for (i = 0; i < r->c->n_files; i++) {
         const char *name = r->c->files[i].name;
         if (text_ends_with(name, ".py")) problem(r, "file %s is code nobody wrote here", name);
