@@ -22,18 +22,21 @@ void *xmalloc(size_t n) {
     return p;
 }
 
+/* calloc itself checks that count * size does not overflow. */
 void *xcalloc(size_t count, size_t size) {
     void *p = calloc(count ? count : 1, size ? size : 1);
     if (!p) out_of_memory(count);
     return p;
 }
 
+/* `p` may be NULL, as for realloc. */
 void *xrealloc(void *p, size_t n) {
     p = realloc(p, n ? n : 1);
     if (!p) out_of_memory(n);
     return p;
 }
 
+/* The copy is freed with free(). */
 char *xstrdup(const char *s) {
     size_t n = strlen(s) + 1;
     return memcpy(xmalloc(n), s, n);
@@ -111,6 +114,7 @@ char *buffer_string(Buffer *b) {
     return (char *)b->data;
 }
 
+/* The buffer is empty afterwards and may be used again. */
 void buffer_free(Buffer *b) {
     free(b->data);
     *b = (Buffer){0};
@@ -177,6 +181,7 @@ char *arena_printf(Arena *a, const char *fmt, ...) {
     return s;
 }
 
+/* All pointers into the arena become invalid. The arena is empty afterwards and may be used again. */
 void arena_free(Arena *a) {
     for (ArenaBlock *b = a->blocks, *next; b; b = next) {
         next = b->next;

@@ -195,6 +195,7 @@ void checkpoint_set_file(Checkpoint *c, const char *name, const void *bytes, siz
     checkpoint_add_file(c, name, (uint8_t *)arena_strndup(&c->arena, bytes, n), n);
 }
 
+/* Only the entry is removed; the bytes stay with the mapping or the arena until the checkpoint is closed. */
 void checkpoint_remove_file(Checkpoint *c, const char *name) {
     bool found;
     size_t at = file_position(c, name, &found);

@@ -17,9 +17,9 @@
 
 /* Columns: name; elements and bytes of a block; name in safetensors; number in ggml; decoder; encoder. The
  * bytes of a block are those of the struct in ggml-common.h: a Q4_K block, for example, has two
- * half-precision factors (4 bytes), 12 bytes of scales and 256 levels of 4 bits (128 bytes). */
-/* A number of -1 means that a GGUF cannot hold the type, a name of NULL that a safetensors file cannot, and a
- * function of NULL that the type can only be copied, not decoded or encoded. */
+ * half-precision factors (4 bytes), 12 bytes of scales and 256 levels of 4 bits (128 bytes). A number of -1
+ * means that a GGUF cannot hold the type, a name of NULL that a safetensors file cannot, and a function of
+ * NULL that the type can only be copied, not decoded or encoded. */
 static const DTypeInfo table[DTYPE_COUNT] = {
     [DTYPE_F64] = {"f64", 1, 8, "F64", 28, f64_decode, NULL},
     [DTYPE_F32] = {"f32", 1, 4, "F32", 0, f32_decode, f32_encode},
@@ -72,6 +72,7 @@ static const DTypeInfo table[DTYPE_COUNT] = {
     [DTYPE_Q2_0] = {"q2_0", 64, 18, NULL, 42, NULL, NULL},
 };
 
+/* Every value of DType has a row. */
 const DTypeInfo *dtype_info(DType t) {
     return &table[t];
 }

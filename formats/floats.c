@@ -52,6 +52,7 @@ static inline uint16_t value_half(float f) {
     return (uint16_t)(half | sign >> 16);
 }
 
+/* The inline functions above under public names, for code that converts single numbers such as scales. */
 float f16_to_f32(uint16_t h) {
     return half_value(h);
 }

@@ -343,6 +343,8 @@ static uint64_t split_count(const Checkpoint *ck) {
     return meta_u64(ck, "split.count", &n) ? n : 1;
 }
 
+/* For bytes that are mapped or in memory already, such as the keys that surgery/gguf_keys.c takes from a
+ * folder. The other parts of a split model could not be found by name there, so one part is refused. */
 bool gguf_parse(Checkpoint *ck, const ByteSource *file, Error *e) {
     if (!parse(ck, file, e)) return false;
     return split_count(ck) <= 1 || error_set(e, ERR_INPUT, "%s: one of %llu parts of a split GGUF",

@@ -36,6 +36,7 @@ Hash *hash_new(void) {
     return h;
 }
 
+/* Pieces may have any length; only their concatenation matters. */
 void hash_update(Hash *h, const void *bytes, size_t n) {
     XXH3_128bits_update(h->state, bytes, n);
 }

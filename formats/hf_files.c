@@ -252,6 +252,7 @@ bool hf_files_list(HfFiles *f, Checkpoint *c, const WriteOptions *o, Error *e) {
     return ok;
 }
 
+/* The tensors belong to the checkpoint; only the table of pointers is freed. */
 void hf_files_free(HfFiles *f) {
     free(f->files);
     free(f->tensors);

@@ -70,22 +70,26 @@ static bool disk_path(const Folder *f, const char *name, char path[PATH_MAX], Er
            error_set(e, ERR_INPUT, "%s: '%.100s': the path is too long", f->path, name);
 }
 
+/* Folder.has: true for files of any kind, even unreadable ones, so that reading them reports the reason. */
 static bool disk_has(const Folder *f, const char *name) {
     char path[PATH_MAX];
     struct stat st;
     return disk_path(f, name, path, NULL) && stat(path, &st) == 0;
 }
 
+/* Folder.map. */
 static const ByteSource *disk_map(const Folder *f, Checkpoint *c, const char *name, Error *e) {
     char path[PATH_MAX];
     return disk_path(f, name, path, e) ? checkpoint_map(c, path, e) : NULL;
 }
 
+/* Folder.read_weights: a file of any kind that container.c recognizes. */
 static bool disk_weights(const Folder *f, Checkpoint *c, const char *name, Error *e) {
     char path[PATH_MAX];
     return disk_path(f, name, path, e) && container_read(c, path, e);
 }
 
+/* Reads a folder on disk by the functions above. */
 bool hf_read(Checkpoint *c, const char *folder, Error *e) {
     Folder f = {.path = folder,
                 .has = disk_has,

@@ -87,6 +87,7 @@ json_t *json_parse_line(const char *where, size_t line, const void *bytes, size_
     return v;
 }
 
+/* For JSON that begins at the first line of its file. */
 json_t *json_parse(const char *where, const void *bytes, size_t n, Error *e) {
     return json_parse_line(where, 1, bytes, n, e);
 }
@@ -216,6 +217,7 @@ static void print_value(const json_t *v, int indent, int depth, Buffer *out) {
     }
 }
 
+/* `indent` is the number of spaces for each level; 0 prints one line. */
 void json_print(const json_t *value, int indent, Buffer *out) {
     print_value(value, indent, 0, out);
 }
@@ -264,6 +266,7 @@ bool json_get_bool(const json_t *object, const char *key, bool *out) {
     return true;
 }
 
+/* The string belongs to `object`; NULL if the key is absent or has another type. */
 const char *json_get_string(const json_t *object, const char *key) {
     return json_string_value(json_object_get(object, key));
 }

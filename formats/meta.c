@@ -24,6 +24,7 @@ static MetaEntry *find(const Checkpoint *c, const char *key) {
     return NULL;
 }
 
+/* The public form, which does not allow changes. */
 const MetaEntry *meta_find(const Checkpoint *c, const char *key) {
     return find(c, key);
 }

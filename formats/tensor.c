@@ -47,6 +47,7 @@ Tensor tensor_over(Arena *a, const char *name, DType dtype, uint32_t rank, const
     return t;
 }
 
+/* The product of the dimensions, which readers have checked for overflow. */
 uint64_t tensor_elems(const Tensor *t) {
     return t->n_rows * t->row_elems;
 }
@@ -76,6 +77,7 @@ void shape_text(uint32_t rank, const uint64_t *shape, char out[SHAPE_TEXT]) {
     snprintf(out + n, SHAPE_TEXT - n, "]");
 }
 
+/* Bytes of the view, as a writer writes it. */
 uint64_t tensor_bytes(const Tensor *t) {
     return t->n_rows * tensor_row_bytes(t);
 }
@@ -118,6 +120,7 @@ bool tensor_type_replaced(const Tensor *t) {
     return t->dtype != t->storage_dtype && t->dtype == dtype_written(t->storage_dtype);
 }
 
+/* In the order of TensorStatus; manifests use these names. */
 const char *tensor_status_name(TensorStatus s) {
     static const char *const names[] = {"untouched", "permuted", "widened", "changed", "new"};
     return names[s];

@@ -38,6 +38,7 @@ static bool write_piece(TensorWriter *w, const void *bytes, size_t n, Error *e) 
 
 /* ---- reading a tensor in pieces ---- */
 
+/* Nothing is read or allocated for rows before the first piece is asked for. */
 TensorStream tensor_stream(Tensor *t) {
     return (TensorStream){.tensor = t, .hash = hash_new()};
 }

@@ -208,9 +208,8 @@ static bool is_pickle(const char *name) {
     return text_ends_with(name, "/data.pkl") && strchr(name, '/') == strrchr(name, '/');
 }
 
-/* Finds the one NAME/data.pkl. A TorchScript program has a NAME/constants.pkl too and needs an
- * interpreter. */
-/* z->prefix becomes "NAME/". */
+/* Finds the one NAME/data.pkl and sets z->prefix to "NAME/". A TorchScript program has a NAME/constants.pkl
+ * too, is run by an interpreter, and is refused. */
 static bool find_prefix(TorchZip *z) {
     for (uint64_t i = 0; i < zip_map_count(z->zip); i++) {
         const char *name = zip_map_name(z->zip, i);
@@ -261,6 +260,7 @@ bool torch_zip_parse(Checkpoint *c, ZipMap *zip, Error *e) {
     return read_state_dict(&z);
 }
 
+/* The entry point for a path; torch_zip_parse is the one for a zip that is open already. */
 bool torch_zip_read(Checkpoint *c, const char *path, Error *e) {
     const ByteSource *file = checkpoint_map(c, path, e);
     ZipMap *zip = file ? zip_map_open(c, file, e) : NULL;
@@ -269,6 +269,7 @@ bool torch_zip_read(Checkpoint *c, const char *path, Error *e) {
     return ok;
 }
 
+/* Distinguishes torch.save's zips from zipped folders by whether there is a NAME/data.pkl. */
 bool torch_zip_is(const ZipMap *zip) {
     for (uint64_t i = 0; i < zip_map_count(zip); i++)
         if (is_pickle(zip_map_name(zip, i))) return true;

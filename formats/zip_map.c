@@ -120,6 +120,7 @@ void zip_map_close(ZipMap *z) {
     free(z);
 }
 
+/* For messages. */
 const char *zip_map_path(const ZipMap *z) {
     return z->file->path;
 }
@@ -134,6 +135,7 @@ const char *zip_map_name(const ZipMap *z, uint64_t i) {
     return name ? name : "";
 }
 
+/* Names are compared exactly, including case. */
 bool zip_map_has(const ZipMap *z, const char *name) {
     return zip_name_locate(z->zip, name, 0) >= 0;
 }

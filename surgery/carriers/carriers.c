@@ -157,6 +157,7 @@ json_t *carrier_because(const Model *m, const Carrier *chosen) {
  * table, and the first that can express the model is returned. */
 const Carrier *carrier_pick(const Model *m, Format format, const char *name, json_t **explain, Error *e) {
     if (explain) *explain = explain_all(m, format);
+    /* Ask one carrier after the other; `known` tells whether any has the given name. */
     bool known = false;
     for (const Carrier *const *c = carriers; *c; c++) {
         char why[200] = "";

@@ -60,10 +60,12 @@ const Carrier carrier_gguf_granite = {
  * which every layer has a window: it prepares an input tensor for each case, and fails if no layer reads it.
  */
 static bool swa_can(const Model *m, char *why, size_t size) {
+    /* The block, with experts or without. */
     bool block = model_moe_layer(m)->n_experts
                      ? model_has_standard_layers(m, why, size) && model_has_uniform_experts(m, why, size)
                      : model_has_standard_dense_layers(m, why, size);
     if (!block || !arch_can_scale_rope(m, why, size)) return false;
+    /* The rotation of each layer. */
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->position == POSITION_PARTIAL) return refuse_because(why, size, "rotates whole heads only");
@@ -71,6 +73,7 @@ static bool swa_can(const Model *m, char *why, size_t size) {
             return refuse_because(why, size, "has no Llama 3 frequency bands");
         if (l->scaling.kind == ROPE_SCALING_LONGROPE) return refuse_because(why, size, "has no LongRoPE");
     }
+    /* Window, softmax scale and norms. */
     if (!model_has_one_window_size(m, why, size)) return false;
     if (!model_has_one_softmax_scale(m))
         return refuse_because(why, size, "supports only one softmax scale for all layers");

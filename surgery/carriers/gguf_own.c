@@ -24,14 +24,17 @@ static bool knows_scaling_tables(const Model *m, char *why, size_t size) {
  * family's own hook asks. Without a hook, only models without windows pass. */
 static bool own_block(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
+    /* Is there an architecture, and may "own" write it? */
     if (!f->gguf.arch) return refuse_because(why, size, "is not known to llama.cpp");
     if (f->gguf.carrier) return refuse_because(why, size, "is written by the carrier %s", f->gguf.carrier);
+    /* llama.cpp has the activation as a constant of the architecture. */
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].activation != f->layer.activation)
             return refuse_because(why, size, "supports only one activation, whatever the configuration says");
     if ((f->gguf.quirks & GGUF_NO_O_BIAS) && m->spec.layers[0].o_bias)
         return refuse_because(why, size, "has no bias after attention");
     if (!model_keeps_family_norms(m, why, size)) return false;
+    /* The family's hook knows about windows; without one there must be none. */
     if (f->gguf.can) return f->gguf.can(m, why, size);
     return model_all_layers(m, layer_is_global) || refuse_because(why, size, "has no windows per layer");
 }

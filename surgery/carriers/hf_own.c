@@ -79,8 +79,10 @@ static bool own_can(const Model *m, char *why, size_t size) {
     const Family *f = m->family;
     if (f->hf.quirks & HF_CUSTOM_CODE)
         return refuse_because(why, size, "is custom code, which no stock runtime has");
+    /* Nothing changed: keep config.json. */
     bool layers = m->config && same_layers_as_source(m);
     if (layers && same_rotation_as_source(m)) return true;
+    /* Something changed: can the class state it? */
     if (f->hf.carrier && !layers)
         return refuse_because(why, size, "is written by the carrier %s", f->hf.carrier);
     if (!takes_scaling(m, f, why, size)) return false;
@@ -116,6 +118,7 @@ static void start_config(const Model *m, json_t *config) {
 static void own_write(const Model *m, json_t *config) {
     const LayerSpec *l = NULL;
     start_config(m, config);
+    /* An unchanged rotation stays in the form in which the source states it. */
     if (m->config && same_rotation_as_source(m)) return;
     model_has_one_main_rotation(m, &l);
     config_set_rope(m->family, config, l, stated_base(m));

@@ -31,6 +31,7 @@ static bool block(const Model *m, char *why, size_t size) {
 /* Carrier.can: layers with a window always rotate, without a scaling. Of the others either all rotate, by one
  * base and scaling, or none does. */
 static bool can(const Model *m, char *why, size_t size) {
+    /* The first layer without a window, with which all others of that kind are compared. */
     const LayerSpec *global = NULL;
     if (!block(m, why, size)) return false;
     if (!model_has_one_window_size(m, why, size)) return false;
@@ -50,6 +51,7 @@ static bool can(const Model *m, char *why, size_t size) {
 /* Carrier.write_hf: the rotation is stated twice, in rope_scaling for older releases and in rope_parameters
  * for each type of layer, because transformers 5 otherwise loses rope_theta for one of the two types. */
 static void write(const Model *m, json_t *config) {
+    /* The class, and the rotation as older releases read it. */
     const Family *olmo3 = family_by_model_type("olmo3");
     const LayerSpec *windowed = model_layer_by_window(m, true);
     LayerSpec global = *model_scaled_layer(m);
@@ -69,6 +71,7 @@ static void write(const Model *m, json_t *config) {
                         json_pack("{s:o, s:{s:s, s:f}}", "full_attention", of_global, "sliding_attention",
                                   "rope_type", "default", "rope_theta",
                                   windowed ? windowed->rope_base : global.rope_base));
+    /* Settings whose defaults need not be the model's. */
     json_object_set_new(config, "num_key_value_heads", json_integer(global.n_kv_heads));
     json_object_set_new(config, "tie_word_embeddings", json_boolean(m->spec.tied_head));
     config_set_token_ids(config);

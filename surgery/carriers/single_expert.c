@@ -20,15 +20,18 @@
 static bool can(const Model *m, char *why, size_t size) {
     const LayerSpec *l = &m->spec.layers[0];
     bool own = m->family->tensors == olmoe_tensors;
+    /* The block. */
     if (!(own ? model_has_standard_layers : model_has_standard_dense_layers)(m, why, size)) return false;
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         if (m->spec.layers[i].q_norm != QK_NORM_FULL || m->spec.layers[i].k_norm != QK_NORM_FULL)
             return refuse_because(why, size, "requires norms over all queries and over all keys");
+    /* Windows and rotation. */
     if (!model_all_layers(m, layer_is_global)) return refuse_because(why, size, "has no windows");
     if (!model_all_layers(m, layer_is_nope) && !model_all_layers(m, layer_rotates))
         return refuse_because(why, size, "rotates in all layers or in none");
     if (!model_has_one_rotation(m, NULL))
         return refuse_because(why, size, "supports only one rope base for all layers");
+    /* Whatever else the class lacks. */
     if (!model_has_no_multipliers(m))
         return refuse_because(why, size, "has no embedding, residual and logit multipliers");
     if (model_has_sinks(m)) return refuse_because(why, size, "has no attention sinks");
@@ -54,15 +57,18 @@ static void write_hf(const Model *m, json_t *config) {
     static const char *const foreign[] = {"head_dim",       "mlp_bias",           "pretraining_tp",
                                           "sliding_window", "use_sliding_window", "max_window_layers",
                                           "layer_types"};
+    /* Remove what the class would understand differently. */
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         json_object_del(config, foreign[i]);
     config_leave_family(m->family, config);
     config_set_class(config, "OlmoeForCausalLM", "olmoe");
+    /* The rotation, which divides all angles by 1e30 if no layer rotates. */
     LayerSpec l = rotation(m);
     config_set_rope(family_by_model_type("olmoe"), config, &l, 0);
     json_object_set_new(config, "num_key_value_heads", json_integer(l.n_kv_heads));
     json_object_set_new(config, "attention_bias", json_boolean(l.q_bias || l.k_bias || l.v_bias || l.o_bias));
     json_object_set_new(config, "tie_word_embeddings", json_boolean(m->spec.tied_head));
+    /* The experts. */
     json_object_set_new(config, "num_experts", json_integer(l.n_experts ? l.n_experts : 1));
     json_object_set_new(config, "num_experts_per_tok", json_integer(l.n_experts ? l.top_k : 1));
     json_object_set_new(config, "norm_topk_prob",
@@ -130,6 +136,7 @@ static bool adapt(const Model *m, Arena *a, TensorRole role, int layer, Tensor *
 static void write_gguf(const Model *m, Checkpoint *out) {
     LayerSpec l = rotation(m);
     arch_set_rope(m, out, &l);
+    /* The heads that `repeat_heads` makes. */
     arch_set_u32(out, "attention.head_count_kv", l.n_heads);
     if (!l.n_experts) {
         arch_set_u32(out, "expert_count", 1);

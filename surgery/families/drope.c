@@ -35,6 +35,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     /* The softmax scale, which has to be positive. NaN fails this test as well. */
     if (!config_read_real(config, "softmax_scale", &scale, e)) return false;
     if (!(scale > 0)) return error_set(e, ERR_INPUT, "config.json: softmax_scale is %g", scale);
+    /* All layers are alike. */
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         layer_drop_rope(&m->spec.layers[i]);
         m->spec.layers[i].softmax_scale = scale;

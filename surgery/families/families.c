@@ -60,6 +60,7 @@ const Family *family_stock(const Family *f) {
     return stock ? stock : f;
 }
 
+/* Families without an architecture in llama.cpp match nothing. */
 bool family_has_arch(const Family *f, const char *arch) {
     return f->gguf.arch && strcmp(f->gguf.arch, arch) == 0;
 }
@@ -71,6 +72,7 @@ const Family *family_by_gguf_arch(const char *arch, bool experts) {
     const Family *found = NULL;
     for (const Family *const *f = families; *f; f++) {
         if (!family_has_arch(*f, arch)) continue;
+        /* The architecture agrees; does the kind of MLP? */
         if (((*f)->layer.n_experts > 0) == experts) return *f;
         if (!found) found = *f;
     }

@@ -47,10 +47,12 @@ static bool read_softcaps(Model *m, const json_t *config, double attention, doub
         !config_read_real(config, "final_logit_softcapping", &logits, e) ||
         !config_read_real(config, "query_pre_attn_scalar", &scalar, e))
         return false;
+    /* A scalar of 0 would make the softmax scale infinite, and a negative cap has no meaning. */
     if (!(scalar > 0) || attention < 0 || logits < 0)
         return error_set(e, ERR_INPUT, "config.json: query_pre_attn_scalar %g, soft caps %g and %g", scalar,
                          attention, logits);
     m->spec.logit_softcap = logits;
+    /* Apply them to all layers. */
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         m->spec.layers[i].softcap = attention;
         m->spec.layers[i].softmax_scale = 1 / sqrt(scalar);
@@ -87,6 +89,7 @@ static void set_local_base(Model *m, double base) {
  * ones, rope_local_base_freq is the base of layers with a window. */
 static bool read_gemma3(Model *m, const json_t *config, Error *e) {
     double local = 10000;
+    /* Present in configurations of transformers 5. */
     const json_t *per_type = json_object_get(json_object_get(config, "rope_parameters"), "sliding_attention");
     if (!read_softcaps(m, config, 0, 0, e) || !read_windows(m, config, 6, e) ||
         !config_read_real(config, "rope_local_base_freq", &local, e))
@@ -123,6 +126,7 @@ static bool read_gguf_windows(Model *m, const Checkpoint *c, uint32_t window, ui
         m->spec.layers[i].softmax_scale = scale;
     /* A window longer than any context is how a model without windows is written. */
     if (window >= GGUF_NO_WINDOW) window = 0;
+    /* Only now the layers: the pattern needs the window's size. */
     if (window && !arch_read_window_pattern(&m->spec, c, window, every, e)) return false;
     return arch_read_real(c, "final_logit_softcapping", &m->spec.logit_softcap, e) && scale_embeddings(m);
 }
@@ -214,8 +218,10 @@ static void write_gemma2_gguf(const Model *m, Checkpoint *out) {
  * the first of that kind, and soft caps on scores cannot be expressed. */
 static bool gemma3_can(const Model *m, char *why, size_t size) {
     const LayerSpec *windowed = model_layer_by_window(m, true), *global = model_layer_by_window(m, false);
+    /* What neither format can state. */
     if (!model_has_one_window_size(m, why, size)) return false;
     if (m->spec.layers[0].softcap > 0) return refuse_because(why, size, "has no soft cap on scores");
+    /* Each rotating layer against the first one of its kind. */
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (l->position == POSITION_NOPE) continue;

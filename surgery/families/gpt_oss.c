@@ -55,6 +55,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window = 128;
     bool scaled = json_object_get(config, "rope_scaling") || json_object_get(config, "rope_parameters");
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
+    /* What the class does whatever the configuration says. */
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         m->spec.layers[i].activation = ACT_CLIPPED; /* whatever hidden_act says */
         if (!scaled) m->spec.layers[i].scaling = usual_scaling;

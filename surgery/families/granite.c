@@ -24,6 +24,7 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
         !config_read_real(config, "embedding_multiplier", &s->embedding_scale, e) ||
         !config_read_real(config, "residual_multiplier", &s->residual_scale, e))
         return false;
+    /* A divisor of 0 would make all logits infinite. */
     if (!isfinite(1 / divisor)) return error_set(e, ERR_INPUT, "config.json: logits_scaling is %g", divisor);
     s->logit_scale = 1 / divisor;
     for (uint32_t i = 0; i < s->n_layers; i++)
@@ -101,6 +102,7 @@ static bool read_swa_config(Model *m, const json_t *config, Error *e) {
         l->sinks = true;
         if (i % 4 != 0) l->window = window;
         if (!json_is_array(bases)) continue;
+        /* This layer's base, or 0 for no rotation. */
         const json_t *base = json_array_get(bases, i);
         if (!json_is_number(base) || json_number_value(base) < 0)
             return error_set(e, ERR_INPUT, "config.json: layer_rope_theta[%u] is not a number from 0", i);
@@ -124,6 +126,7 @@ static bool read_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
     /* A window longer than any context is how a model without windows is written, because the key must not be
      * 0. */
     if (window >= GGUF_NO_WINDOW) window = 0;
+    /* The two arrays, which have to cover all layers. */
     const MetaEntry *windows = arch_find(c, "attention.sliding_window_pattern");
     if (!windows || windows->type != META_ARRAY || windows->count < s->n_layers)
         return arch_error(e, c, "attention.sliding_window_pattern", " is missing or shorter than %u layers",
@@ -132,6 +135,7 @@ static bool read_swa_gguf(Model *m, const Checkpoint *c, Error *e) {
     const MetaEntry *rotated = arch_find(c, "attention.rope_pattern");
     if (rotated && (rotated->type != META_ARRAY || rotated->count < s->n_layers))
         return arch_error(e, c, "attention.rope_pattern", " is shorter than %u layers", s->n_layers);
+    /* Apply them layer by layer. */
     for (uint32_t i = 0; i < s->n_layers; i++) {
         s->layers[i].sinks = true;
         if (meta_array_f64(windows, i, &flag) && flag != 0) s->layers[i].window = (uint32_t)window;

@@ -192,15 +192,17 @@ static const LayerSpec *find(const Model *m, bool (*is)(const LayerSpec *l)) {
     return NULL;
 }
 
-/* Tests for find(). */
+/* A test for find(): the layer has a plain MLP. */
 static bool is_dense(const LayerSpec *l) {
     return !l->n_experts;
 }
 
+/* A test for find(): queries and keys are normalized. */
 static bool is_normed(const LayerSpec *l) {
     return l->q_norm != QK_NORM_NONE;
 }
 
+/* A test for find(): queries are multiplied by an attention temperature. */
 static bool has_temperature(const LayerSpec *l) {
     return l->temperature_scale != 0;
 }

@@ -131,6 +131,7 @@ static bool read_stablelm(Model *m, const json_t *config, Error *e) {
         return error_set(e, ERR_INPUT,
                          "config.json: qk_layernorm: a norm of its own for every head is not supported");
     set_residual_layout(m, parallel ? RESIDUAL_PARALLEL_SHARED_NORM : RESIDUAL_SEQUENTIAL);
+    /* Biases are the same in all layers. */
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
         l->q_bias = l->k_bias = l->v_bias = bias;
@@ -211,6 +212,7 @@ static bool read_falcon(Model *m, const json_t *config, Error *e) {
     json_get_bool(config, "parallel_attn", &parallel);
     json_get_bool(config, "bias", &bias);
     json_get_u64(config, "num_ln_in_parallel_attn", &norms);
+    /* ALiBi adds to the scores by distance, so there is no rotation that derope could drop. */
     if (alibi)
         return error_set(e, ERR_INPUT, "config.json: alibi: positions by ALiBi have no rotation to drop");
     /* The newer decoder has two norms unless told otherwise, the older one only if told so. */

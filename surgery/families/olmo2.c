@@ -127,6 +127,7 @@ static bool read_exaone4(Model *m, const json_t *config, Error *e) {
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
     if (window) spec_set_windows(&m->spec, window, every);
     if (!config_read_layer_types(m, config, window, e)) return false;
+    /* In a model with windows, the layers without one do not rotate. */
     for (uint32_t i = 0; window && i < m->spec.n_layers; i++)
         if (!m->spec.layers[i].window) layer_drop_rope(&m->spec.layers[i]);
     return true;

@@ -77,12 +77,14 @@ static bool read_moe(Model *m, const json_t *config, Error *e) {
     bool among_chosen = false;
     bool *plain = arena_alloc(&m->arena, m->spec.n_layers * sizeof *plain);
     uint32_t window, step = 1, width = 768;
+    /* The keys, with the defaults of Qwen3MoeConfig. */
     if (!config_read_bool(config, "norm_topk_prob", &among_chosen, e) ||
         !config_read_u32(config, "decoder_sparse_step", 1, INT32_MAX, &step, e) ||
         !config_read_u32(config, "moe_intermediate_size", 1, 1 << 22, &width, e) ||
         !config_read_layer_list(m, config, "mlp_only_layers", plain, e) || !read_window(config, &window, e) ||
         !config_read_experts(m, config, "num_experts", e))
         return false;
+    /* Layer by layer: experts, or a plain MLP of the common width. */
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         LayerSpec *l = &m->spec.layers[i];
         l->window = window;
