@@ -52,6 +52,7 @@ Checkpoint *checkpoint_open_config(const char *path, bool without_weights, Error
  * describe it. */
 static bool read_companions(Checkpoint *c, const char *path, Error *e) {
     char folder[PATH_MAX], config[PATH_MAX + 16];
+    /* The folder of the file, with a slash at its end. */
     const char *slash = strrchr(path, '/');
     if (c->format == FORMAT_GGUF || strlen(path) >= sizeof folder) return true;
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 2, slash ? path : "./");
@@ -64,6 +65,7 @@ static bool read_companions(Checkpoint *c, const char *path, Error *e) {
 static bool read_file(Checkpoint *c, const char *path, Error *e) {
     ContainerKind kind;
     if (!container_kind(path, &kind, e)) return false;
+    /* Read the file, then what belongs to it. */
     bool zip = kind == CONTAINER_ZIP;
     if (!(zip ? checkpoint_read_zip(c, path, false, e) : container_read(c, path, e))) return false;
     return (zip && c->n_files) || read_companions(c, path, e);

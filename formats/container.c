@@ -98,6 +98,7 @@ bool container_read(Checkpoint *c, const char *path, Error *e) {
 /* Parses a file that is mapped already, here an entry of a zip. A zip within a zip has to be a PyTorch file;
  * container_kind cannot distinguish the two kinds of zip, and torch_zip_parse refuses the other one. */
 bool container_parse(Checkpoint *c, const ByteSource *file, Error *e) {
+    /* The first bytes are in memory, so no file is opened. */
     ssize_t n = file->size < 16 ? (ssize_t)file->size : 16;
     ContainerKind kind = kind_of(file->map, n);
     if (kind == CONTAINER_ZIP) {

@@ -21,10 +21,12 @@
  * means that a GGUF cannot hold the type, a name of NULL that a safetensors file cannot, and a function of
  * NULL that the type can only be copied, not decoded or encoded. */
 static const DTypeInfo table[DTYPE_COUNT] = {
+    /* Plain floats, which most models are stored in. */
     [DTYPE_F64] = {"f64", 1, 8, "F64", 28, f64_decode, NULL},
     [DTYPE_F32] = {"f32", 1, 4, "F32", 0, f32_decode, f32_encode},
     [DTYPE_F16] = {"f16", 1, 2, "F16", 1, f16_decode, f16_encode},
     [DTYPE_BF16] = {"bf16", 1, 2, "BF16", 30, bf16_decode, bf16_encode},
+    /* Integers and booleans: tables of positions, packed codes, masks. */
     [DTYPE_I64] = {"i64", 1, 8, "I64", 27, i64_decode, NULL},
     [DTYPE_I32] = {"i32", 1, 4, "I32", 26, i32_decode, NULL},
     [DTYPE_I16] = {"i16", 1, 2, "I16", 25, i16_decode, NULL},
@@ -34,27 +36,33 @@ static const DTypeInfo table[DTYPE_COUNT] = {
     [DTYPE_U16] = {"u16", 1, 2, "U16", -1, u16_decode, NULL},
     [DTYPE_U8] = {"u8", 1, 1, "U8", -1, u8_decode, NULL},
     [DTYPE_BOOL] = {"bool", 1, 1, "BOOL", -1, u8_decode, NULL},
+    /* Complex numbers are only copied. */
     [DTYPE_C64] = {"c64", 1, 8, "C64", -1, NULL, NULL},
+    /* 8-bit floats of the OCP and FNUZ kinds, and E8M0, which is a scale. */
     [DTYPE_F8_E4M3] = {"f8_e4m3", 1, 1, "F8_E4M3", -1, e4m3_decode, NULL},
     [DTYPE_F8_E5M2] = {"f8_e5m2", 1, 1, "F8_E5M2", -1, e5m2_decode, NULL},
     [DTYPE_F8_E8M0] = {"f8_e8m0", 1, 1, "F8_E8M0", -1, e8m0_decode, NULL},
     [DTYPE_F8_E4M3FNUZ] = {"f8_e4m3fnuz", 1, 1, "F8_E4M3FNUZ", -1, e4m3fnuz_decode, NULL},
     [DTYPE_F8_E5M2FNUZ] = {"f8_e5m2fnuz", 1, 1, "F8_E5M2FNUZ", -1, e5m2fnuz_decode, NULL},
+    /* Floats of less than 8 bits, packed without gaps; they are only copied. */
     [DTYPE_F6_E2M3] = {"f6_e2m3", 4, 3, "F6_E2M3", -1, NULL, NULL},
     [DTYPE_F6_E3M2] = {"f6_e3m2", 4, 3, "F6_E3M2", -1, NULL, NULL},
     [DTYPE_F4] = {"f4", 2, 1, "F4", -1, NULL, NULL},
+    /* ggml's blocks of 32 elements (quants_legacy.c). Q8_1 and Q8_K occur in computations only. */
     [DTYPE_Q4_0] = {"q4_0", 32, 18, NULL, 2, q4_0_decode, q4_0_encode},
     [DTYPE_Q4_1] = {"q4_1", 32, 20, NULL, 3, q4_1_decode, q4_1_encode},
     [DTYPE_Q5_0] = {"q5_0", 32, 22, NULL, 6, q5_0_decode, q5_0_encode},
     [DTYPE_Q5_1] = {"q5_1", 32, 24, NULL, 7, q5_1_decode, q5_1_encode},
     [DTYPE_Q8_0] = {"q8_0", 32, 34, NULL, 8, q8_0_decode, q8_0_encode},
     [DTYPE_Q8_1] = {"q8_1", 32, 36, NULL, 9, NULL, NULL},
+    /* K-quants: super-blocks of 256 elements (quants_k.c, quants_encode.c). */
     [DTYPE_Q2_K] = {"q2_k", 256, 84, NULL, 10, q2_k_decode, q2_k_encode},
     [DTYPE_Q3_K] = {"q3_k", 256, 110, NULL, 11, q3_k_decode, q3_k_encode},
     [DTYPE_Q4_K] = {"q4_k", 256, 144, NULL, 12, q4_k_decode, q4_k_encode},
     [DTYPE_Q5_K] = {"q5_k", 256, 176, NULL, 13, q5_k_decode, q5_k_encode},
     [DTYPE_Q6_K] = {"q6_k", 256, 210, NULL, 14, q6_k_decode, q6_k_encode},
     [DTYPE_Q8_K] = {"q8_k", 256, 292, NULL, 15, NULL, NULL},
+    /* Codes into a table or a codebook (quants_i.c). */
     [DTYPE_IQ2_XXS] = {"iq2_xxs", 256, 66, NULL, 16, iq2_xxs_decode, NULL},
     [DTYPE_IQ2_XS] = {"iq2_xs", 256, 74, NULL, 17, iq2_xs_decode, NULL},
     [DTYPE_IQ3_XXS] = {"iq3_xxs", 256, 98, NULL, 18, iq3_xxs_decode, NULL},
@@ -64,6 +72,7 @@ static const DTypeInfo table[DTYPE_COUNT] = {
     [DTYPE_IQ2_S] = {"iq2_s", 256, 82, NULL, 22, iq2_s_decode, NULL},
     [DTYPE_IQ4_XS] = {"iq4_xs", 256, 136, NULL, 23, iq4_xs_decode, iq4_xs_encode},
     [DTYPE_IQ1_M] = {"iq1_m", 256, 56, NULL, 29, iq1_m_decode, NULL},
+    /* Ternary digits, then 4-bit floats with a scale for each block, then two types that are only copied. */
     [DTYPE_TQ1_0] = {"tq1_0", 256, 54, NULL, 34, tq1_0_decode, NULL},
     [DTYPE_TQ2_0] = {"tq2_0", 256, 66, NULL, 35, tq2_0_decode, NULL},
     [DTYPE_MXFP4] = {"mxfp4", 32, 17, NULL, 39, mxfp4_decode, NULL},

@@ -37,6 +37,7 @@ bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e) {
         if (n < 0) ok = file_error(path, e);
         if (n <= 0) break;
         out->size += (size_t)n;
+        /* Only what this call has read counts. */
         if (out->size - start > limit) {
             ok = error_set(e, ERR_INPUT, "%s: larger than %llu bytes, the limit for such a file", path,
                            (unsigned long long)limit);

@@ -21,9 +21,8 @@ enum { MAX_KEY = 65535, MAX_NAME = 1024, MAX_GGUF_RANK = 4, MAX_ALIGNMENT = 1 <<
 
 /* A position in the file, which all take_* functions move on. */
 typedef struct Cursor {
-    /* mapped as a whole */
-    const ByteSource *file;
-    uint64_t at; /* offset of the next byte */
+    const ByteSource *file; /* mapped as a whole */
+    uint64_t at;            /* offset of the next byte */
     Error *e;
 } Cursor;
 

@@ -19,6 +19,7 @@ struct Hash {
 /* Prints a digest as 32 hexadecimal digits. The canonical form is big-endian with the high half first
  * (XXH128_canonicalFromHash), which is the order in which people write numbers. */
 static void to_hex(XXH128_hash_t digest, char out[33]) {
+    /* Two digits for each of the 16 bytes. */
     XXH128_canonical_t c;
     XXH128_canonicalFromHash(&c, digest);
     for (int i = 0; i < 16; i++) {
@@ -57,6 +58,7 @@ void hash_bytes(const void *bytes, size_t n, char out[33]) {
 bool hash_file(const char *path, char out[33], Error *e) {
     int fd = file_open(path, 0, e);
     if (fd < 0) return false;
+    /* bytes read at a time */
     enum { CHUNK = 1 << 20 };
     uint8_t *chunk = xmalloc(CHUNK);
     Hash *h = hash_new();

@@ -214,6 +214,7 @@ static bool list_shards(HfFiles *f, const Checkpoint *c, const Layout *l, Error 
  * plain file name and must not be that of a weights file. An old manifest is left out if a new one will be
  * written. */
 static bool list_side_files(HfFiles *f, const Checkpoint *c, bool manifest, Error *e) {
+    /* Names are checked against the rules and against the shards and index listed so far. */
     for (size_t i = 0; i < c->n_files; i++) {
         const SideFile *from = &c->files[i];
         if (manifest && strcmp(from->name, MANIFEST_FILE) == 0) continue;

@@ -21,11 +21,13 @@ static bool write_file(TensorWriter *d, Checkpoint *c, const char *folder, const
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/%s", folder, f->name) >= (int)sizeof path)
         return error_set(e, ERR_FAILED, "%s/%s: the path is too long", folder, f->name);
+    /* Create the file and write the bytes that are there already. */
     Buffer manifest = {0};
     d->path = path;
     d->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     bool ok = d->fd >= 0 || error_errno(e, "%s", path);
     ok = ok && fd_write(d->fd, f->bytes, f->n_bytes, path, e);
+    /* Then what is computed while writing. */
     for (size_t i = 0; ok && i < f->n_tensors; i++)
         ok = tensor_writer_add(d, f->tensors[i], e);
     if (ok && f->is_manifest)
@@ -57,6 +59,7 @@ bool hf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) 
     Output out;
     bool zip = hf_is_zip(path);
     if (!output_begin(&out, path, !zip, o->force, e)) return false;
+    /* List, write, rename. */
     HfFiles files = {0};
     bool ok = hf_files_list(&files, c, o, e);
     ok =

@@ -97,6 +97,7 @@ static void range_of(const float *x, float *low, float *high) {
  * opposite sign. Adding 8.5 and cutting off rounds to nearest. */
 void q4_0_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 18, src += BLOCK) {
+        /* The scale, then two levels in each byte. */
         float extreme = extreme_of(src, BLOCK);
         float d = extreme / -8, inverse = d != 0 ? 1 / d : 0;
         store_f16(p, d);
@@ -113,6 +114,7 @@ void q4_0_encode(const float *src, uint64_t n, void *dst) {
  * unrounded d, as in ggml. */
 void q4_1_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 20, src += BLOCK) {
+        /* Scale and minimum, then two levels in each byte. */
         float low, high;
         range_of(src, &low, &high);
         float d = (high - low) / 15, inverse = d != 0 ? 1 / d : 0;
@@ -170,6 +172,7 @@ void q5_1_encode(const float *src, uint64_t n, void *dst) {
  * zero. */
 void q8_0_encode(const float *src, uint64_t n, void *dst) {
     for (uint8_t *p = dst; n; n -= BLOCK, p += 34, src += BLOCK) {
+        /* The scale, then one byte for each level. */
         float peak = 0;
         for (int i = 0; i < BLOCK; i++)
             peak = fmaxf(peak, fabsf(src[i]));

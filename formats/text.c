@@ -21,6 +21,7 @@ size_t text_utf8_prefix(const void *text, size_t n) {
         while (n - i >= 8 && (memcpy(&eight, p + i, 8), !(eight & 0x8080808080808080u)))
             i += 8;
         if (i == n) break;
+        /* One character, which may be of several bytes. */
         utf8proc_int32_t code;
         utf8proc_ssize_t length = utf8proc_iterate(p + i, (utf8proc_ssize_t)(n - i), &code);
         if (length <= 0) return i;

@@ -13,6 +13,7 @@
 /* Whether the block is OLMo 2's and OLMo 3's: no norm before attention and MLP, but one after each; RMSNorms
  * over all queries and all keys; SwiGLU; no multipliers. */
 static bool block(const Model *m, char *why, size_t size) {
+    /* Norms first, then the parts of each layer. */
     if (m->spec.norm != NORM_RMS || m->spec.unit_offset_norm)
         return refuse_because(why, size, "supports RMSNorm only");
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {

@@ -27,6 +27,7 @@ const Family family_llama = {
 /* HfClass.read of Mistral: all layers have the window. Llama has no such hook: transformers ignores the key
  * sliding_window in a Llama's configuration, and so does derope. */
 static bool read_mistral(Model *m, const json_t *config, Error *e) {
+    /* the default of MistralConfig */
     uint32_t window = 4096;
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
     spec_set_windows(&m->spec, window, 0);

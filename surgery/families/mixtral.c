@@ -30,6 +30,7 @@ static const TensorName tensors[] = {
 /* HfClass.read: one window for all layers, or none if sliding_window is null, as in the published models; and
  * the number of experts. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
+    /* 0 if the key is absent. */
     uint32_t window = 0;
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
     spec_set_windows(&m->spec, window, 0);
