@@ -11,7 +11,7 @@
 #include "surgery/passes/passes.h"
 #include "surgery/version.h"
 
-/* Columns: the longest line, and where descriptions of flags and of recipe keys begin. */
+/* In columns: the width of a line, and the indentation of the descriptions of flags and of recipe keys. */
 enum { WIDTH = 100, FLAG_COLUMN = 30, KEY_COLUMN = 22 };
 
 /* ---- layout ---- */
@@ -92,7 +92,8 @@ typedef struct FlagPrinter {
     size_t n;          /* flags printed so far */
 } FlagPrinter;
 
-/* A VisitFlag: prints the group's heading where a new one begins, then the flag. */
+/* A VisitFlag: prints a flag, and before it the heading of its group if the flag is the first one of the
+ * group. */
 static void print_flag(void *context, const char *title, const Option *o) {
     FlagPrinter *p = context;
     Buffer text = {0};

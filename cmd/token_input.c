@@ -76,7 +76,7 @@ typedef struct Joiner {
     TextStream text;
     TokenList *out;
     uint64_t max; /* tokens wanted; 0: all */
-    bool any;     /* some text was read */
+    bool any;     /* at least one non-empty piece was read */
     bool inside;  /* the current text goes on after the last piece */
     bool newline; /* a newline is held back */
     bool full;    /* `max` is reached */

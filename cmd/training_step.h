@@ -1,5 +1,6 @@
-/* Recalibration as `derope recal` and the `recalibrate` section of a recipe do it: reads and tokenizes the
- * text, opens the teacher if the objective needs one, trains (recal/train.h), and puts the weights back. */
+/* The recalibration step of `derope recal` and of the `recalibrate` section of a recipe. It reads and
+ * tokenizes the training text, opens the teacher if the objective needs one, trains the model
+ * (recal/train.h), and replaces the model's weights by the trained ones. */
 #ifndef DEROPE_CMD_TRAINING_STEP_H
 #define DEROPE_CMD_TRAINING_STEP_H
 
@@ -20,11 +21,11 @@ typedef struct RecalRequest {
     int threads;       /* 0: as many as there are processors */
 } RecalRequest;
 
-/* The options of a RecalRequest beside those of training (train_options): where the text comes from, and what
- * training starts from. Each ends with a NULL name. */
+/* The options of a RecalRequest that are not in train_options: those of the training text, and from_scratch.
+ * Each table ends with a NULL name. */
 extern const Option recal_text_options[], recal_start_options[];
 
-/* A request with every option at its default. */
+/* Returns a request with the default of every option. */
 RecalRequest recal_request_defaults(void);
 /* Trains `m`, on which the surgery is done already, and puts the weights back into it. The teacher of
  * distillation is `source` without the surgery. Checks memory first. `*net` receives the net that holds the
@@ -32,7 +33,8 @@ RecalRequest recal_request_defaults(void);
  * on failure too. ERR_INTERRUPTED after a signal, with the state saved if r->train.state_path is set. */
 bool recalibrate(Checkpoint *source, Model *m, const RecalRequest *r, Net **net, TrainResult *result,
                  Error *e);
-/* {"recalibration": {...}}, the members that a manifest gets: tokens_seen, losses, ... New reference. */
+/* Returns {"recalibration": {...}} for the manifest, with the members tokens_seen, losses, and so on. New
+ * reference. */
 json_t *recal_summary(const RecalRequest *r, const TrainResult *result);
 
 #endif

@@ -8,7 +8,7 @@
 #include "recal/output_head.h"
 
 /* A block has at most HEAD_ROWS rows and about MOST_LOGITS logits (64 MB), but at least 64 rows. Each block
- * goes once through the whole head matrix and its gradient, so many rows to a block save bandwidth. */
+ * reads the whole head matrix and its gradient once, so larger blocks need less memory bandwidth. */
 enum { HEAD_ROWS = 512, MOST_LOGITS = 1 << 24 };
 
 /* Rows of logits in one block: HEAD_ROWS, fewer for large vocabularies so that a block stays within
@@ -53,7 +53,7 @@ bool head_loss(ForwardPass *p, const ForwardPass *teacher, const Objective *obje
     size_t scored = scored_positions(targets, p->N);
     *loss = 0;
     if (!scored) {
-        /* Nothing is scored, so nothing depends on the activations. */
+        /* No position is scored, so the loss depends on no activation and all gradients are 0. */
         memset(p->normed, 0, p->N * C * sizeof *p->normed);
         return true;
     }
@@ -65,13 +65,14 @@ bool head_loss(ForwardPass *p, const ForwardPass *teacher, const Objective *obje
     for (size_t at = 0; at < p->N; at += block) {
         size_t rows = p->N - at < block ? p->N - at : block;
         float *normed = p->normed + at * C;
-        /* Step 1: logits of the model, and of the teacher. */
+        /* Step 1: compute the logits of the model and of the teacher. */
         head_logits(n, b.logits, normed, rows);
         if (b.capped) memcpy(b.capped, b.logits, rows * V * sizeof *b.capped);
         if (teacher)
             head_logits(teacher->net, b.teacher, teacher->normed + at * teacher->net->spec->hidden_size,
                         rows);
-        /* Step 2: the objective gives each row's loss, and turns logits into their gradient. */
+        /* Step 2: the objective computes the loss of each row, and overwrites the logits with their gradient.
+         */
         objective->loss(&(LossBlock){.pool = n->pool,
                                      .rows = rows,
                                      .vocab = V,

@@ -58,14 +58,14 @@ void mlp_backward(const Net *n, Activation act, const MlpParams *w, const MlpPar
     Pool *p = n->pool;
     size_t C = n->spec->hidden_size;
     float *gate = w->gate ? b->gate : NULL;
-    /* Step 1: the activation again. Keeping it from the forward pass would cost N * F floats per layer;
-     * computing it is cheap beside the matrix products. */
+    /* Step 1: recompute the activation. Saving it in the forward pass would take N * F floats per layer, and
+     * computing it is cheap compared with the matrix products. */
     activation_forward(p, act, b->hidden, gate, b->up, N * F);
-    /* Step 2: through w_down. */
+    /* Step 2: back through w_down. */
     linear_backward(p, b->dhidden, false, g->down, g->down_bias, dout, b->hidden, w->down, N, F, C);
-    /* Step 3: through the activation; gate and up become their gradients. */
+    /* Step 3: back through the activation. gate and up are overwritten with their gradients. */
     activation_backward(p, act, gate, b->up, b->dhidden, gate, b->up, N * F);
-    /* Step 4: through w_up and w_gate; both add to the input's gradient. */
+    /* Step 4: back through w_up and w_gate; both contribute to the input's gradient. */
     linear_backward(p, din, add_din, g->up, g->up_bias, b->up, in, w->up, N, C, F);
     if (gate) linear_backward(p, din, true, g->gate, g->gate_bias, gate, in, w->gate, N, C, F);
 }

@@ -16,30 +16,29 @@
 
 #include "recal/threads.h"
 
-/* A block of rows of logits that an objective scores. */
+/* The arguments of a loss function: a block of rows of logits. A row is one position of the batch. */
 typedef struct LossBlock {
     Pool *pool;
     size_t rows, vocab;
     const int32_t
         *targets;   /* (rows): the token to predict; -1: the row is not scored, its loss and gradient are 0 */
-    float *logits;  /* (rows, vocab): the model's; replaced by the gradient if `scale` is not 0 */
+    float *logits;  /* (rows, vocab): the model's logits; overwritten with the gradient if `scale` is not 0 */
     float *teacher; /* (rows, vocab): the teacher's logits, which may be overwritten; NULL if there is no
                        teacher */
-    float scale;    /* the gradient wanted is that of scale * sum of losses; 0: none, `logits` stay */
-    float *losses;  /* (rows): out, in nats */
+    float scale;    /* scale of the gradient of the summed losses; 0: no gradient, `logits` stay unchanged */
+    float *losses;  /* (rows): output: the loss of each row, in nats */
 } LossBlock;
 
 typedef struct Objective {
-    const char *name;   /* in recipes, flags and results */
-    const char *help;   /* a line for the user */
-    bool needs_teacher; /* true: the source model, with its positions as they were, runs beside the trained
-                           one */
+    const char *name;   /* its name in recipes, flags and results */
+    const char *help;   /* one line for the help */
+    bool needs_teacher; /* the source model with its original RoPE also runs a forward pass on each batch */
     void (*loss)(const LossBlock *b);
 } Objective;
 
 /* All objectives; the last entry has a NULL name. The first one is the default. */
 extern const Objective objectives[];
-/* NULL if there is none of this name. */
+/* Returns the objective of this name, or NULL. */
 const Objective *objective_by_name(const char *name);
 /* Fills `names` with at most `max` names and returns how many, for an option's choices. */
 size_t objective_names(const char **names, size_t max);

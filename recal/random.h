@@ -1,7 +1,7 @@
 /* Random numbers that are the same on every machine and with every compiler: the generator splitmix64 (public
- * domain algorithm by Sebastiano Vigna, https://prng.di.unimi.it/splitmix64.c). A whole run follows from its
- * seed, so training, sampling and evaluation can be repeated and resumed exactly. It is not meant for
- * cryptography.
+ * domain algorithm by Sebastiano Vigna, https://prng.di.unimi.it/splitmix64.c). All random
+ * numbers of a run follow from its seed, so training, sampling and evaluation can be repeated and resumed
+ * exactly. The generator is not suitable for cryptography.
  *
  * This header holds inline functions only; there is no source file. */
 #ifndef DEROPE_RECAL_RANDOM_H
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The whole state of a generator: it can be copied and saved as a number. */
+/* A generator. Its state is a single number, so it can be copied and saved. */
 typedef struct Random {
     uint64_t state;
 } Random;
@@ -28,17 +28,18 @@ static inline uint64_t random_u64(Random *r) {
     return z ^ (z >> 31);
 }
 
-/* Uniform in [0, 1): the upper 53 bits, which is what the mantissa of a double holds. */
+/* A uniform random number in [0, 1), made of 53 random bits, the precision of a double. */
 static inline double random_unit(Random *r) {
     return (double)(random_u64(r) >> 11) * 0x1p-53;
 }
 
-/* Uniform in [0, n), for n far below 2^53; 0 if n is 0. */
+/* A uniform random integer in [0, n), for n far below 2^53. Returns 0 if n is 0. */
 static inline size_t random_below(Random *r, size_t n) {
     return (size_t)(random_unit(r) * (double)n);
 }
 
-/* Standard normal, by the Box-Muller transform. The logarithm is taken of 1 - u, which is never 0. */
+/* A standard normal random number, by the Box-Muller transform. 1 - random_unit is in (0, 1], so the
+ * logarithm is finite. */
 static inline double random_normal(Random *r) {
     double u = 1 - random_unit(r), v = random_unit(r);
     return sqrt(-2 * log(u)) * cos(2 * 3.14159265358979323846 * v);

@@ -6,7 +6,8 @@
 
 #include "formats/json.h"
 
-/* A line for each model, method and length, with the 95 % interval where there is one. */
+/* Prints one line for each combination of model, context-extension method and context length, with the 95 %
+ * confidence interval if there is one. */
 static void print_perplexity(const json_t *results) {
     size_t i;
     const json_t *row, *models = json_object_get(results, "models");
@@ -17,31 +18,34 @@ static void print_perplexity(const json_t *results) {
         double low = 0, high = 0, x = 0;
         json_int_t model = json_integer_value(json_object_get(row, "model"));
         /* A perplexity from a single window has no interval. */
-        bool has = json_get_f64(row, "low", &low) && json_get_f64(row, "high", &high);
+        bool has_interval = json_get_f64(row, "low", &low) && json_get_f64(row, "high", &high);
         json_get_f64(row, "perplexity", &x);
         printf("%-28.28s %-12s %8lld %12.4f", json_get_string(json_array_get(models, (size_t)model), "name"),
                json_get_string(row, "method"), (long long)json_integer_value(json_object_get(row, "length")),
                x);
-        if (has) printf("   %.4f - %.4f", low, high);
+        if (has_interval) printf("   %.4f - %.4f", low, high);
         putchar('\n');
     }
 }
 
-/* A line for each model, method, length and task, with the shares found at all depths side by side: rows that
- * differ in nothing but the depth follow each other. */
+/* Prints one line for each combination of model, method, length and task, with the scores of all depths side
+ * by side. The results have one row per depth, and rows that differ only in the depth follow each other, so a
+ * new line starts whenever one of the other columns changes. */
 static void print_tasks(const json_t *results) {
     size_t i;
-    const json_t *row, *models = json_object_get(results, "models"), *before = NULL;
+    const json_t *row, *models = json_object_get(results, "models"), *previous = NULL;
     json_array_foreach(json_object_get(results, "tasks"), i, row) {
         static const char *const same[] = {"model", "method", "task", "length"};
         /* A row continues the printed line if it differs from the row before in the depth alone. */
-        bool goes_on = before != NULL;
+        bool same_line = previous != NULL;
         for (int k = 0; k < 4; k++)
-            goes_on = goes_on && json_equal(json_object_get(row, same[k]), json_object_get(before, same[k]));
+            same_line =
+                same_line && json_equal(json_object_get(row, same[k]), json_object_get(previous, same[k]));
         json_int_t model = json_integer_value(json_object_get(row, "model"));
-        if (!before) printf("%-28s %-12s %8s %-18s share found, by depth\n", "tasks", "method", "length", "");
-        if (before && !goes_on) putchar('\n');
-        if (!goes_on)
+        if (!previous)
+            printf("%-28s %-12s %8s %-18s share found, by depth\n", "tasks", "method", "length", "");
+        if (previous && !same_line) putchar('\n');
+        if (!same_line)
             printf(
                 "%-28.28s %-12s %8lld %-18s", json_get_string(json_array_get(models, (size_t)model), "name"),
                 json_get_string(row, "method"), (long long)json_integer_value(json_object_get(row, "length")),
@@ -49,9 +53,9 @@ static void print_tasks(const json_t *results) {
         double score = 0;
         json_get_f64(row, "score", &score);
         printf(" %5.2f", score);
-        before = row;
+        previous = row;
     }
-    if (before) putchar('\n');
+    if (previous) putchar('\n');
 }
 
 void eval_text_print(const json_t *results) {

@@ -1,6 +1,7 @@
-/* A recipe together with its source: what `derope plan` describes and `derope run` does. The sections of the
- * recipe become the requests that the rest of cmd/ takes, by the same tables of options as flags do
- * (surgery/option.h). Mistakes that show only beside the model are reported with their place in the recipe.
+/* A recipe together with its opened source, for `derope plan` and `derope run`. The functions here convert
+ * the sections of the recipe into the requests that the rest of cmd/ takes. They use the same option tables
+ * (surgery/option.h) as command-line flags do, so both accept the same values. Mistakes that can only be
+ * found with the model at hand are reported with the key of the recipe that they are in.
  */
 #ifndef DEROPE_CMD_RECIPE_RECIPE_JOB_H
 #define DEROPE_CMD_RECIPE_RECIPE_JOB_H
@@ -11,11 +12,11 @@
 
 /* An opened recipe. Start with recipe_job_open, which fills all fields. */
 typedef struct RecipeJob {
-    const char *path;        /* of the recipe file, borrowed */
-    const char *const *sets; /* the texts of --set, borrowed */
+    const char *path;        /* the recipe file, borrowed */
+    const char *const *sets; /* the KEY=VALUE arguments of --set, borrowed */
     size_t n_sets;           /* number of texts in `sets` */
     json_t *recipe;          /* as recipe_load returns it */
-    bool from_scratch;       /* the source has a configuration and a tokenizer, and no weights are read */
+    bool from_scratch; /* train from random weights; only the source's configuration and tokenizer are read */
     /* The opened source; NULL if it could not be opened. Models made of it borrow from it. */
     Checkpoint *source;
 } RecipeJob;
@@ -26,20 +27,24 @@ bool recipe_job_open(RecipeJob *j, const char *path, const char *const *sets, si
 void recipe_job_close(RecipeJob *j);
 /* A section of the recipe as JSON, NULL if the recipe has none of that name. Borrowed. */
 const json_t *recipe_job_section(const RecipeJob *j, const char *name);
-/* Makes an ERR_USAGE in `e` an error of the recipe at the dotted place; other errors stay. Returns false. */
+/* Turns an ERR_USAGE in `e` into an ERR_RECIPE that names the recipe and the key (such as "evaluate.report").
+ * Other errors stay unchanged. Returns false, so that callers can return its result. */
 bool recipe_job_blame(const RecipeJob *j, const char *dotted, Error *e);
-/* The source as a model; with `operated` after the recipe's surgery. The caller closes it before the job. */
+/* Opens the source as a model, and applies the recipe's surgery to it if `operated` is set. NULL with an
+ * error. The caller closes the model, and does so before the job. */
 Model *recipe_job_model(const RecipeJob *j, bool operated, Error *e);
-/* The recalibrate section as a request, whose texts are borrowed from the job. */
+/* Converts the recalibrate section into a request. Its strings are borrowed from the job. */
 bool recipe_job_recal(const RecipeJob *j, RecalRequest *r, Error *e);
-/* The evaluate section as a request, complete but for where its state is kept. Texts are borrowed. */
+/* Converts the evaluate section into a request. Its strings are borrowed from the job. The caller sets the
+ * path of the state file (EvalOptions.state). */
 bool recipe_job_evaluation(const RecipeJob *j, EvalRequest *r, Error *e);
 /* How many outputs the recipe has, at least 1. */
 size_t recipe_job_n_outputs(const RecipeJob *j);
-/* Output `i` as a request; refuses a type or a carrier that the model after surgery cannot have. */
+/* Converts output `i` (from 0) into a request. A storage type or a carrier that is impossible for `operated`,
+ * the model after surgery, is an error. */
 bool recipe_job_output(const RecipeJob *j, size_t i, const Model *operated, OutputRequest *r, Error *e);
-/* The files that a section's key ("data", "text") names, folders replaced by the files in them. New
- * reference, NULL with an error. */
+/* Lists the files that are named under `key` ("data" or "text") in a section, as an array of paths. A folder
+ * is replaced by the files in it. Returns a new reference, or NULL with an error. */
 json_t *recipe_job_files(const RecipeJob *j, const char *section, const char *key, Error *e);
 
 #endif

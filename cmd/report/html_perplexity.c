@@ -10,15 +10,16 @@
 #include "cmd/report/result_charts.h"
 #include "cmd/report/result_lookup.h"
 
-/* A series may have been measured by tasks alone; it has no row in these tables. */
+/* Whether the perplexity of a series was measured. A series that was only measured by tasks has no row in
+ * these tables. */
 static bool series_has_perplexity(const ReportData *d, size_t series) {
     for (size_t i = 0; i < d->n_perplexity; i++)
         if (d->perplexity[i].series == series) return true;
     return false;
 }
 
-/* A row for each series, a column for each length. The lowest value of a column is in bold; it is sought
- * among all series, not only those that the table has room for. */
+/* Writes a table with a row for each series and a column for each length. The lowest value of each column is
+ * bold; it is the lowest of all series, including series that the table has no room for. */
 static void perplexity_table(Page *p, const double *lengths, size_t n) {
     /* First find the lowest value of each column, which the table shows in bold. */
     double lowest[PAGE_COLUMNS];
@@ -47,7 +48,8 @@ static void perplexity_table(Page *p, const double *lengths, size_t n) {
     html_table_close(p);
 }
 
-/* A row for each measurement, with the number of tokens and windows behind it. */
+/* Writes a table with a row for each measurement and the number of tokens and windows that it was computed
+ * from. */
 static void perplexity_rows(Page *p) {
     /* The loss in nats is the logarithm of the perplexity; tokens and windows say how much text it was
      * measured on. */
@@ -70,7 +72,7 @@ static void perplexity_rows(Page *p) {
     if (p->d.n_perplexity > PAGE_ROWS) p->left_out = true;
 }
 
-/* The chart comes first; the tables are closed until somebody wants the numbers. */
+/* Writes the chart, then the tables in a closed <details> element. */
 void html_perplexity(Page *p) {
     LineChart c;
     double *lengths;
@@ -89,8 +91,8 @@ void html_perplexity(Page *p) {
     text_put(p->out, "</section>\n");
 }
 
-/* Perplexity by length averages over a window. The loss by position shows where in a window a model starts to
- * fail. */
+/* Perplexity is an average over whole windows. The loss by position shows at which position in a window the
+ * predictions of a model get worse. */
 void html_positions(Page *p) {
     LineChart c;
     double length;

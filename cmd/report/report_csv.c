@@ -10,19 +10,20 @@
 #include "cmd/report/result_lookup.h"
 #include "formats/json.h"
 
-/* The columns of a line that say what was measured. Numbers: NAN leaves the field empty. */
+/* The columns that say what was measured. A number that is NAN becomes an empty field. */
 typedef struct Line {
     /* "perplexity", "position", "task" or "recalibration"; the label of the model; the context-extension
      * method; the task or the objective. */
     const char *table, *model, *method, *task;
     double softmax_scale;
     double length;   /* tokens */
-    double context;  /* trained context in tokens; 0: unknown. Gives the column times_context. */
+    double context;  /* training length in tokens, for the column times_context; 0: unknown */
     double depth;    /* 0 to 1 */
     double position; /* tokens */
 } Line;
 
-/* A whole number without a decimal point, any other with as many digits as it takes to read it back. */
+/* Appends a number: an integer without a decimal point, other numbers with enough digits to recover the same
+ * double. */
 static void number(double v, Buffer *out) {
     if (isnan(v)) return;
     /* The JSON writer prints reals with enough digits to read the same value back. */
@@ -58,12 +59,12 @@ static void line(const Line *l, const char *metric, const Estimate *e, double n,
     buffer_byte(out, '\n');
 }
 
-/* A value without an interval. */
+/* A value without a confidence interval. */
 static Estimate only(double v) {
     return (Estimate){v, NAN, NAN};
 }
 
-/* The columns that rows of both tables share. */
+/* Fills the columns that perplexity rows and task rows have in common. */
 static Line line_of(const ReportData *d, const char *table, size_t series, double length) {
     const ReportSeries *s = &d->series[series];
     const ReportModel *m = &d->models[s->model];
@@ -78,7 +79,7 @@ static Line line_of(const ReportData *d, const char *table, size_t series, doubl
                   .position = NAN};
 }
 
-/* First all perplexities and losses, then the curves of loss by position as lines of their own kind. */
+/* Appends all perplexities and losses (table "perplexity"), then the loss by position (table "position"). */
 static void perplexity_lines(ReportData *d, Buffer *out) {
     for (size_t i = 0; i < d->n_perplexity; i++) {
         const PerplexityRow *row = &d->perplexity[i];
@@ -103,7 +104,7 @@ static void perplexity_lines(ReportData *d, Buffer *out) {
     }
 }
 
-/* Four lines for a row of results at most; metrics that it does not have are skipped by `line`. */
+/* Appends up to four lines for each task row. `line` skips metrics that the row does not have. */
 static void task_lines(const ReportData *d, Buffer *out) {
     for (size_t i = 0; i < d->n_task_rows; i++) {
         const TaskRow *row = &d->task_rows[i];
@@ -119,7 +120,8 @@ static void task_lines(const ReportData *d, Buffer *out) {
     }
 }
 
-/* The column `task` has the objective here, and `n` the tokens seen when the loss was taken. */
+/* Appends the training loss of each model. In these lines the column `task` has the training objective, and
+ * `n` the number of tokens that had been trained on when the loss was measured. */
 static void recalibration_lines(ReportData *d, Buffer *out) {
     for (size_t i = 0; i < d->n_models; i++) {
         const ReportModel *m = &d->models[i];
@@ -134,7 +136,7 @@ static void recalibration_lines(ReportData *d, Buffer *out) {
     }
 }
 
-/* The CSV has every number, also those that the page leaves out. */
+/* Unlike the HTML page, the CSV has no limit on the number of rows. */
 void report_csv(const json_t *results, Buffer *out) {
     ReportData d;
     rows_read(results, &d);

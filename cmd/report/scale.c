@@ -13,8 +13,8 @@ static double round_step(double step) {
     return power * (lead <= 1.0001 ? 1 : lead <= 2.0001 ? 2 : lead <= 5.0001 ? 5 : 10);
 }
 
-/* A logarithmic range is widened by factors, a linear one by differences; with equal ends there would be
- * nothing to divide by in scale_at. */
+/* A range whose ends are equal is widened, because scale_at divides by the difference of the ends. `nice`
+ * extends a linear range to multiples of a round step, and a logarithmic range by 3 % at both ends. */
 Scale scale_fit(double low, double high, double from, double to, bool log, bool nice) {
     if (log) {
         if (!(high > low * 1.0001)) low /= 1.2, high *= 1.2;
@@ -30,16 +30,17 @@ Scale scale_fit(double low, double high, double from, double to, bool log, bool 
     return (Scale){low, high, from, to, log};
 }
 
-/* Values a little outside the range, as intervals may be, are drawn outside it, but not further than 5 %. */
+/* A value outside the range, such as the end of an interval, is drawn outside the chart area, but at most by
+ * 5 % of the length of the axis. */
 double scale_at(const Scale *s, double value) {
     /* t is 0 at the low end of the axis and 1 at the high end. */
     double t = s->log ? log(value / s->low) / log(s->high / s->low) : (value - s->low) / (s->high - s->low);
     return s->from + fmax(-0.05, fmin(1.05, t)) * (s->to - s->from);
 }
 
-/* Ticks of a logarithmic axis. If they are few, 1, 2 and 5 times every power of ten; otherwise powers of ten
- * alone, and only every k-th power where even those are too many. Counting starts from a multiple of k, so
- * that 1 is among them if it lies inside. */
+/* Ticks of a logarithmic axis. A short axis gets 1, 2 and 5 times every power of ten. A longer axis only gets
+ * powers of ten, and if even these are too many, every k-th power. The exponents are multiples of k, so that
+ * 1 has a tick if it is in the range. */
 static size_t log_ticks(const Scale *s, size_t target, double *out, size_t max) {
     int first = (int)floor(log10(s->low)), last = (int)ceil(log10(s->high));
     size_t n = 0, decades = (size_t)(last - first);
@@ -54,7 +55,8 @@ static size_t log_ticks(const Scale *s, size_t target, double *out, size_t max) 
     return n;
 }
 
-/* A logarithmic axis so short that it has fewer than three such ticks gets evenly spaced ones. */
+/* A logarithmic axis with fewer than three ticks at 1, 2 and 5 times a power of ten gets evenly spaced ticks
+ * instead. */
 size_t scale_ticks(const Scale *s, size_t target, double *out, size_t max) {
     size_t n = s->log ? log_ticks(s, target, out, max) : 0;
     if (n >= 3) return n;
@@ -65,7 +67,8 @@ size_t scale_ticks(const Scale *s, size_t target, double *out, size_t max) {
     return n;
 }
 
-/* Very large and very finely spaced values are written with an exponent. */
+/* Labels of an axis with values from 1e6 or with steps below 1e-4 are printed with three significant digits,
+ * which may use an exponent. */
 const char *scale_label(Arena *a, const double *ticks, size_t n, size_t i) {
     /* The number of decimals follows from the smallest distance of two ticks. */
     double largest = 0, step = INFINITY;

@@ -22,7 +22,7 @@ typedef struct Arguments {
     /* Path of the model, and the text to continue as it was typed. */
     const char *model, *prompt;
     uint64_t tokens;    /* new tokens at most */
-    uint64_t seed;      /* of the draws */
+    uint64_t seed;      /* of the sampling */
     double temperature; /* 0: greedy */
     int threads;        /* 0: as many as there are processors */
 } Arguments;
@@ -67,8 +67,9 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
     return true;
 }
 
-/* Prints a text that arrives token by token. A token can end inside a UTF-8 character, so all tokens are
- * decoded together each time, and only whole characters that were not printed yet are. */
+/* Prints a text whose tokens are generated one by one. A token can end inside a UTF-8 character. Therefore
+ * all tokens so far are decoded for each new one, and only complete characters that were not printed before
+ * are printed. */
 typedef struct Printer {
     /* Borrowed; decodes the tokens. */
     const Tokenizer *t;
@@ -168,9 +169,9 @@ const Verb verb_generate = {
     .name = "generate",
     .summary = "continue a text",
     .operands = "MODEL PROMPT",
-    .about =
-        VERB_MODEL_IS "\n\nPrints PROMPT and what the model continues it with, up to the model's end-of-text "
-                      "token. After \"--\" a prompt may begin with a dash.",
+    .about = VERB_MODEL_IS
+    "\n\nPrints PROMPT and the model's continuation, up to the model's end-of-text token. Write "
+    "\"--\" before a prompt that begins with a dash.",
     .groups = groups,
     .takes_surgery = true,
     .examples = "  derope generate model.gguf \"Once upon a time\" --tokens 100 --temperature 0.8\n",

@@ -73,8 +73,8 @@ static bool take_operand(void *arguments, const char *operand, Error *e) {
 
 /* Where write_logits puts its rows; the context of that callback. */
 typedef struct Sink {
-    int fd;           /* of the temporary file */
-    const char *path; /* of the output, for messages */
+    int fd;           /* the temporary file */
+    const char *path; /* the output, for messages */
     size_t vocab;     /* floats in a row */
 } Sink;
 
@@ -125,7 +125,7 @@ static bool read_tokens(const Arguments *a, const Model *m, TokenList *tokens, E
 
 /* Refuses to write over the file of tokens or over a file of the model, with or without --force. Files are
  * compared by device and inode, so that links are recognised. */
-static bool spares_inputs(const Arguments *a, const Checkpoint *source, Error *e) {
+static bool check_not_an_input(const Arguments *a, const Checkpoint *source, Error *e) {
     struct stat out, in;
     const char *path = a->ids ? a->ids : a->text;
     if (stat(a->out, &out) == 0 && stat(path, &in) == 0 && out.st_dev == in.st_dev && out.st_ino == in.st_ino)
@@ -139,7 +139,7 @@ static bool compute(const Arguments *a, Error *e) {
     Checkpoint *source = checkpoint_open(a->model, e);
     Model *m = source ? model_open(source, e) : NULL;
     TokenList tokens = {0};
-    bool ok = m && surgery_flags_apply(&a->surgery, m, e) && spares_inputs(a, source, e) &&
+    bool ok = m && surgery_flags_apply(&a->surgery, m, e) && check_not_an_input(a, source, e) &&
               read_tokens(a, m, &tokens, e) && write_all(a, m, &tokens, e);
     token_list_free(&tokens);
     model_close(m);

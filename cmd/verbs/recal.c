@@ -36,7 +36,8 @@ static const Option resume_options[] = {
      .type = OPTION_BOOL,
      .scope = OPTION_FLAG_ONLY,
      .offset = offsetof(Arguments, recal.train.resume),
-     .help = "continue from OUT.derope-state, which an interrupted run leaves (--force starts anew over it)"},
+     .help = "continue an interrupted run from its OUT.derope-state; --force instead starts over and "
+             "replaces it"},
     {0},
 };
 
@@ -80,10 +81,10 @@ static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *
 /* Checks that the state file fits --resume: it has to be there to continue, and must not be there for a new
  * run. A state may hold hours of training, so only --force starts anew over it. */
 static bool check_state(const Arguments *a, const char *state, Error *e) {
-    bool there = access(state, F_OK) == 0;
-    if (a->recal.train.resume && !there)
+    bool exists = access(state, F_OK) == 0;
+    if (a->recal.train.resume && !exists)
         return error_set(e, ERR_INPUT, "--resume: there is no %s to go on from", state);
-    if (!a->recal.train.resume && there && !a->output.force)
+    if (!a->recal.train.resume && exists && !a->output.force)
         return error_set(e, ERR_FAILED,
                          "%s: holds an interrupted run; --resume goes on with it, --force starts anew",
                          state);
@@ -161,9 +162,9 @@ const Verb verb_recal = {
         ".safetensors or PyTorch file; it is never written to.\n\n"
         "An interruption (Ctrl-C, exit status 5) leaves OUT.derope-state. The same command with --resume "
         "continues "
-        "from there, and its result is bit for bit that of a run without interruption. A state that was made "
-        "with "
-        "other options, text or model is refused.",
+        "from there, and its result is bit-identical to that of a run without interruption. A state that was "
+        "made "
+        "with other options, another text or another model is refused.",
     .groups = groups,
     .takes_surgery = true,
     .examples =

@@ -14,7 +14,8 @@
 typedef struct Arguments {
     Operands operands; /* the model, then the files; first, as operands_take expects */
     /* Print JSON instead of lines of ids; leave out BOS and EOS. */
-    bool json, no_special;
+    bool json;       /* print JSON instead of lines of ids */
+    bool no_special; /* do not add BOS and EOS */
 } Arguments;
 
 /* The flags that only this verb has. */

@@ -28,7 +28,7 @@ static const Wording builtin = {
 
 /* ---- reading a file ---- */
 
-/* A member that has to be text; where it is not `needed` it may also be missing, which leaves NULL. */
+/* Reads a member that has to be text. If it is not `needed` it may be missing, and *out is NULL. */
 static bool text_member(const char *path, const json_t *o, const char *key, bool needed, const char **out,
                         Error *e) {
     *out = json_get_string(o, key);
@@ -36,7 +36,8 @@ static bool text_member(const char *path, const json_t *o, const char *key, bool
     return error_set(e, ERR_INPUT, "%s: \"%s\" has to be text", path, key);
 }
 
-/* A member that has to be a list of texts, with at least `least` of them; a missing one is an empty list. */
+/* Reads a member that has to be a list of at least `least` texts. A missing member counts as an empty list.
+ */
 static bool list_member(const char *path, const json_t *o, const char *key, size_t least, TextList *out,
                         Error *e) {
     const json_t *list = json_object_get(o, key);
@@ -50,17 +51,18 @@ static bool list_member(const char *path, const json_t *o, const char *key, size
                      least);
 }
 
-/* Whether a template has its placeholders; a missing template is fine. */
+/* Checks that a template has the placeholder {key}, and, if `value` is set, {value}. NULL (no template) is
+ * accepted. */
 static bool has_placeholders(const char *path, const char *name, const char *text, bool value, Error *e) {
     if (!text || (strstr(text, "{key}") && (!value || strstr(text, "{value}")))) return true;
     return error_set(e, ERR_INPUT, "%s: \"%s\" has to hold {key}%s", path, name, value ? " and {value}" : "");
 }
 
-enum { LEAST_KEYS = 16 };    /* the tasks ask for that many different ones at once */
-enum { LEAST_VALUES = 10 };  /* a question is ranked among ten candidates */
+enum { LEAST_KEYS = 16 };    /* the largest number of different keys that a task needs */
+enum { LEAST_VALUES = 10 };  /* the correct value of a question is ranked among ten candidates */
 enum { MAX_FILE = 1 << 20 }; /* bytes of a wording file */
 
-/* The texts stay in the JSON value, which the wording keeps. */
+/* Reads and checks a wording file. The texts of `w` point into w->json. */
 static bool read_wording(const char *path, Wording *w, Error *e) {
     Buffer text = {0};
     if (file_read(path, MAX_FILE, &text, e)) w->json = json_parse(path, text.data, text.size, e);
@@ -75,7 +77,7 @@ static bool read_wording(const char *path, Wording *w, Error *e) {
            has_placeholders(path, "questions", w->questions, false, e);
 }
 
-/* On an error whatever was read so far is freed. */
+/* Frees everything that was read so far if there is an error. */
 bool wording_open(const char *path, Wording *out, Error *e) {
     *out = path ? (Wording){0} : builtin;
     if (!path || read_wording(path, out, e)) return true;
@@ -123,14 +125,14 @@ static const char *random_key(const Wording *w, Random *r, Arena *a) {
     return arena_printf(a, "%s %s", adjectives[random_below(r, 16)], nouns[random_below(r, 16)]);
 }
 
-/* Numbers of seven digits have too many values to be guessed. */
+/* The built-in values have seven digits, so a model cannot find one by guessing. */
 static const char *random_value(const Wording *w, Random *r, Arena *a) {
     if (w->values.n) return w->values.texts[random_below(r, w->values.n)];
     return arena_printf(a, "%zu", 1000000 + random_below(r, 9000000));
 }
 
-/* Draws at random, passing over what is in `out` already, until there are `n` new ones. How many different
- * ones a file has is only found out by not finding any more, so the attempts are limited. */
+/* Draws `n` random texts that are not in `out` yet, and adds them. A wording file may repeat words, so it is
+ * not known in advance whether it has enough different ones. The number of attempts is therefore limited. */
 static bool draw(const Wording *w, Random *r, Arena *a, size_t n, TextList *out, const char *kind,
                  const char *(*random_text)(const Wording *, Random *, Arena *), Error *e) {
     enum { MAX_TRIES = 100000 };

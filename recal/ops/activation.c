@@ -6,9 +6,9 @@
 
 #include "recal/simd.h"
 
-enum { ELEMENTS_PER_TASK = 8192 };
+enum { ELEMENTS_PER_TASK = 8192 }; /* how an array is divided among threads */
 
-/* An activation function at one x. */
+/* The value and the derivative of an activation function at one x. */
 typedef struct Point {
     float value; /* act(x) */
     float slope; /* act'(x) */
@@ -69,8 +69,10 @@ static inline Point silu_steep(float x) {
     return (Point){x * sigma, sigma * (1.0f + steep * x * (1.0f - sigma))};
 }
 
-/* Defines act_forward and act_backward. A macro and not one function with a function pointer: each loop must
- * see its activation inline to become vector code. */
+/* Defines the loops act_forward and act_backward for one activation. With `gate` (a gated MLP) the forward
+ * loop computes y = act(gate) * up, without (NULL) y = act(up). This is a macro because the activation has to
+ * be inlined into the loop for the compiler to vectorize it, which a call through a function pointer would
+ * prevent. */
 #define LOOPS(act)                                                                                           \
     SIMD_CLONES static void act##_forward(float *y, const float *gate, const float *up, size_t n) {          \
         for (size_t i = 0; gate && i < n; i++)                                                               \
@@ -99,7 +101,7 @@ SIMD_CLONES static void clipped_forward(float *y, const float *gate, const float
         y[i] = silu_steep(clip_above(gate[i])).value * (clip_both(up[i]) + 1);
 }
 
-/* Where an input was limited, the output does not depend on it and its gradient is 0. */
+/* The gradient with respect to an input that was clipped is 0, because the output does not depend on it. */
 SIMD_CLONES static void clipped_backward(float *dgate, float *dup, const float *dy, const float *gate,
                                          const float *up, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -110,8 +112,8 @@ SIMD_CLONES static void clipped_backward(float *dgate, float *dup, const float *
     }
 }
 
-/* The loops of each activation. Adding an activation: its enum value in surgery/spec.h, its function above
- * with a line LOOPS(...), and its entry here. */
+/* The loops of each activation. To add an activation, add its enum value in surgery/spec.h, its function
+ * above with a line LOOPS(...), and an entry here. */
 static const struct {
     void (*forward)(float *y, const float *gate, const float *up, size_t n);
     void (*backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, size_t n);
@@ -131,7 +133,8 @@ void activation_row_backward(Activation act, float *dgate, float *dup, const flo
     loops[act].backward(dgate, dup, dy, gate, up, n);
 }
 
-/* One call of activation_forward or activation_backward; the names are those of their parameters. */
+/* The arguments of one call of activation_forward or activation_backward, under the names of the parameters.
+ */
 typedef struct ActivationTask {
     Activation act;
     float *y, *dgate, *dup;

@@ -31,7 +31,7 @@ Dispatch dispatch_lay_out(Workspace *w, size_t n_experts, size_t top_k, size_t N
     return d;
 }
 
-/* One call of experts_forward or experts_backward; the names are those of their parameters. */
+/* The arguments of one call of experts_forward or experts_backward, under the names of the parameters. */
 typedef struct ExpertsTask {
     const Experts *e;
     const ExpertParams *g; /* backward only */
@@ -56,8 +56,8 @@ static bool is_chosen(const uint32_t *chosen, size_t n, uint32_t expert) {
     return false;
 }
 
-/* The expert with the highest logit among those not chosen yet; of equal ones the first. It always returns an
- * expert, even if all logits are NaN, so that a broken token cannot index outside the arrays. */
+/* Returns the expert with the highest logit among those not chosen yet, the lowest index if logits are equal.
+ * It returns a valid index even if all logits are NaN, so that no array is accessed out of bounds. */
 static uint32_t best_of_rest(const float *logits, size_t n, const uint32_t *chosen, size_t n_chosen) {
     uint32_t best = UINT32_MAX;
     for (uint32_t i = 0; i < n; i++)
@@ -72,7 +72,7 @@ static void choose(const Experts *e, float *logits, uint32_t *chosen) {
     /* The first choice has the highest logit, which is subtracted so that no exponential overflows. */
     float highest = logits[chosen[0]], sum = 0;
     for (uint32_t i = 0; i < e->n_experts; i++) {
-        /* ROUTING_OF_ALL normalises over all experts, the others know only the chosen ones. */
+        /* ROUTING_OF_ALL normalizes over all experts; the other kinds of routing only use the chosen ones. */
         bool counts = e->routing == ROUTING_OF_ALL || is_chosen(chosen, e->top_k, i);
         if (e->routing == ROUTING_OF_INPUT)
             logits[i] = counts ? 1 / (1 + expf(-logits[i])) : 0;
@@ -80,7 +80,7 @@ static void choose(const Experts *e, float *logits, uint32_t *chosen) {
             logits[i] = counts ? expf(logits[i] - highest) : 0;
         sum += logits[i];
     }
-    if (e->routing == ROUTING_OF_INPUT) return; /* sigmoids are not normalised */
+    if (e->routing == ROUTING_OF_INPUT) return; /* sigmoids are not normalized */
     for (size_t i = 0; i < e->n_experts; i++)
         logits[i] /= sum;
 }
@@ -93,7 +93,8 @@ static void choose_task(void *context, size_t task, int thread) {
         choose(w->e, w->d->probs + t * w->e->n_experts, w->d->expert + t * w->e->top_k);
 }
 
-/* Sorts the slots by expert with a counting sort, which keeps tokens in their order. */
+/* Sorts the slots by expert with a counting sort. It is stable: the slots of one expert are in the order of
+ * tokens. */
 static void assign_slots(const Experts *e, Dispatch *d, size_t N) {
     /* Count the tokens of each expert, then sum up: first[i] becomes the first slot of expert i. */
     memset(d->first, 0, (e->n_experts + 1) * sizeof *d->first);
@@ -101,15 +102,16 @@ static void assign_slots(const Experts *e, Dispatch *d, size_t N) {
         d->first[d->expert[i] + 1]++;
     for (size_t i = 0; i < e->n_experts; i++)
         d->first[i + 1] += d->first[i];
-    /* Hand out the slots. first[i] moves on with every slot of expert i, up to the first slot of expert i
-     * + 1. */
+    /* Assign the slots. first[i] is incremented for every slot of expert i, and ends as the first slot of the
+     * next expert. */
     for (size_t i = 0; i < N * e->top_k; i++) {
         uint32_t expert = d->expert[i], slot = d->first[expert]++;
         d->token[slot] = (uint32_t)(i / e->top_k);
         d->weight[slot] = d->probs[i / e->top_k * e->n_experts + expert];
         d->slot[i] = slot;
     }
-    /* Each first[i] has arrived at first[i + 1], so shifting by one restores them. */
+    /* Each first[i] now has the original value of first[i + 1], so moving the array up by one element
+     * restores it. */
     memmove(d->first + 1, d->first, e->n_experts * sizeof *d->first);
     d->first[0] = 0;
 }
@@ -130,7 +132,8 @@ static void gather(const Dispatch *d, float *to, const float *from, size_t first
         memcpy(to + i * width, from + d->token[i] * width, width * sizeof *to);
 }
 
-/* Gathers what an expert reads: the tokens, times their routing weights if those multiply the input. */
+/* Gathers the inputs of an expert, and multiplies them by the routing weights if the routing is
+ * ROUTING_OF_INPUT. */
 static void gather_input(const ExpertsTask *k, size_t first, size_t n) {
     size_t C = k->e->hidden_size;
     gather(k->d, k->a->in, k->x, first, n, C);
@@ -168,7 +171,7 @@ static float *at(float *p, size_t offset) {
     return p ? p + offset : NULL;
 }
 
-/* The weights of one expert out of those of all, or its gradients. */
+/* Returns pointers to the parameters (or gradients) of one expert, from those of all experts. */
 static ExpertParams expert_slice(const Experts *e, const ExpertParams *p, size_t expert) {
     size_t matrix = expert * e->ffn_dim * e->hidden_size;
     return (ExpertParams){.gate = at(p->gate, matrix),
@@ -179,7 +182,7 @@ static ExpertParams expert_slice(const Experts *e, const ExpertParams *p, size_t
                           .down_bias = at(p->down_bias, expert * e->hidden_size)};
 }
 
-/* Task: one expert, over all of its rows. */
+/* Pool task: the forward pass of one expert over all of its rows. */
 static void forward_task(void *context, size_t expert, int thread) {
     (void)thread;
     const ExpertsTask *k = context;
@@ -199,8 +202,9 @@ static void forward_task(void *context, size_t expert, int thread) {
     apply(a->out + first * C, hidden, w.down, w.down_bias, n, F, C);
 }
 
-/* Task: sums the slots of some tokens. Forward, outputs are weighted unless the weights multiplied the
- * inputs. Backward, the weights are in the gradients already. */
+/* Pool task: sums the slots of each of TOKENS_PER_TASK tokens. In the forward pass the expert outputs are
+ * multiplied by the routing weights, unless the weights multiplied the inputs. In the backward pass
+ * backward_task has multiplied the gradients by the weights already. */
 static void combine_task(void *context, size_t task, int thread) {
     (void)thread;
     const ExpertsTask *k = context;
@@ -228,10 +232,15 @@ void experts_forward(Pool *p, const Experts *e, Dispatch *d, const ExpertActivat
 
 /* ---- backward ---- */
 
-/* Weights that multiply the output, y = weight * o with o = hidden w_down^T + b_down. Then
- *     dweight = dy . o = hidden . (dy w_down) + dy . b_down        do = weight * dy
- * The first form needs no o, which the forward pass did not keep: `dhidden` holds dy w_down at this point.
- * Afterwards d->weight holds dweight, and dy (n, C) and dhidden (n, F) are multiplied by the weights. */
+/* Backward pass of routing weights that multiply the output:
+ *
+ *     y = weight * o,   o = hidden w_down^T + b_down
+ *     do = weight * dy
+ *     dweight = dy . o = hidden . (dy w_down) + dy . b_down
+ *
+ * The second form of dweight is used because the forward pass does not save o. On entry `dhidden` holds
+ * dy w_down. On return d->weight holds dweight, and dy (n, C) and dhidden (n, F) are multiplied by the
+ * weights. */
 static void weight_of_output_backward(const ExpertsTask *k, const ExpertParams *w, const float *hidden,
                                       float *dy, float *dhidden, size_t first, size_t n) {
     size_t C = k->e->hidden_size, F = k->e->ffn_dim;
@@ -244,8 +253,8 @@ static void weight_of_output_backward(const ExpertsTask *k, const ExpertParams *
     }
 }
 
-/* Weights that multiply the input, in = weight * x: dweight = din . x and dx = weight * din. `din` (n, C)
- * becomes dx, and d->weight becomes dweight. */
+/* Backward pass of routing weights that multiply the input, in = weight * x: dweight = din . x and dx =
+ * weight * din. `din` (n, C) becomes dx, and d->weight becomes dweight. */
 static void weight_of_input_backward(const ExpertsTask *k, float *din, size_t first, size_t n) {
     size_t C = k->e->hidden_size;
     for (size_t i = 0; i < n; i++) {
@@ -255,8 +264,8 @@ static void weight_of_input_backward(const ExpertsTask *k, float *din, size_t fi
     }
 }
 
-/* Task: one expert, over all of its rows. Leaves the gradients of the routing weights in d->weight, and in
- * a->out what each slot adds to dx. */
+/* Pool task: the backward pass of one expert over all of its rows. It writes the gradients of the routing
+ * weights to d->weight, and the contribution of each slot to dx to a->out. */
 static void backward_task(void *context, size_t expert, int thread) {
     (void)thread;
     const ExpertsTask *k = context;
@@ -268,17 +277,19 @@ static void backward_task(void *context, size_t expert, int thread) {
     if (!n) return;
     float *in = a->in + first * C, *d = a->out + first * C, *gate = a->gate + first * F,
           *up = a->up + first * F, *dhidden = a->hidden + first * F, *hidden = a->recomputed + first * F;
-    /* Step 1: the expert's input and the gradient of its output, gathered; the hidden activation, again. */
+    /* Step 1: gather the expert's input and the gradient of its output, and recompute the hidden activation.
+     */
     gather_input(k, first, n);
     gather(k->d, a->out, k->dy, first, n, C);
     activation_row(e->activation, hidden, gate, up, n * F);
-    /* Step 2: through w_down, and through the routing weight if it multiplied the output. */
+    /* Step 2: back through w_down, and through the routing weight if it multiplied the output. */
     input_gradient(dhidden, false, d, w.down, n, F, C);
     if (e->routing != ROUTING_OF_INPUT) weight_of_output_backward(k, &w, hidden, d, dhidden, first, n);
     add_weight_gradient(g.down, g.down_bias, d, hidden, n, F, C);
-    /* Step 3: through the activation; gate and up become their gradients. */
+    /* Step 3: back through the activation. `gate` and `up` are overwritten with their gradients. */
     activation_row_backward(e->activation, gate, up, dhidden, gate, up, n * F);
-    /* Step 4: through w_gate and w_up to the input. `d` is done with and receives the input's gradient. */
+    /* Step 4: back through w_gate and w_up to the input. `d` is no longer needed and receives the input's
+     * gradient. */
     add_weight_gradient(g.gate, g.gate_bias, gate, in, n, C, F);
     add_weight_gradient(g.up, g.up_bias, up, in, n, C, F);
     input_gradient(d, false, gate, w.gate, n, C, F);
