@@ -17,8 +17,8 @@ typedef enum CarrierRule { RULE_NEVER, RULE_ALWAYS, RULE_BY_FAMILY } CarrierRule
 typedef struct Carrier {
     const char *name; /* "own", "smollm3", "granite_swa": what --carrier takes */
     Format format;    /* FORMAT_HF or FORMAT_GGUF; a name may exist once for each */
-    const char
-        *says; /* which keys say it, for people: "no_rope_layers and layer_types say of each layer ..." */
+    const char *says; /* for users, which keys express the change: "no_rope_layers and layer_types say of each
+                         layer ..." */
     /* The first release of transformers (HF) or the month of llama.cpp (GGUF) that runs the result as
      * intended: "4.53", "2025-05". NULL: as soon as the family's own class or architecture exists. See
      * surgery/runtimes.h. */
@@ -36,20 +36,21 @@ typedef struct Carrier {
     bool needs_router; /* the MLP has to be an expert behind a router: the model's becomes the only one */
     bool needs_head;   /* GGUF: output.weight has to be there, even if it is the embedding's copy */
     bool repeats_kv;   /* there is a key/value head for every query head: they are repeated */
-    /* A tensor's last change on its way out; NULL: none. */
+    /* Changes a tensor after all common changes and before it gets its name; NULL: no change. */
     bool (*adapt)(const Model *m, Arena *a, TensorRole role, int layer, Tensor *t, Error *e);
 
-    /* True if the architecture can say what m->spec says; otherwise the reason in `why` ("has no per-layer
-     * rotation"), see surgery/model_traits.h. */
+    /* True if the architecture can express m->spec; otherwise false with the reason in `why` ("has no
+     * per-layer rotation"), see surgery/model_traits.h. */
     bool (*can)(const Model *m, char *why, size_t why_size);
-    /* HF: edits `config`, which is a copy of the source's, or holds the settings common to all families where
-     * the source has none. NULL for GGUF carriers. */
+    /* HF: changes `config` so that it describes the model. `config` is a copy of the source's config.json. If
+     * the source has none, it holds the settings common to all families. NULL for GGUF carriers. */
     void (*write_hf)(const Model *m, json_t *config);
-    /* GGUF: sets keys of `out`, which has the source's keys under the new architecture and the common
-     * settings already. NULL for HF carriers. */
+    /* GGUF: sets the keys of `out` that are particular to the architecture. `out` already has the keys of the
+     * source, renamed to the new architecture, and the settings common to all families. NULL for HF
+     * carriers. */
     void (*write_gguf)(const Model *m, Checkpoint *out);
-    /* What a person should know about the result ("llama.cpp rounds ..."); NULL: there is nothing to tell.
-     * The hook itself may be NULL too. */
+    /* Returns a notice for the user about the result ("llama.cpp rounds ..."), or NULL if there is none. The
+     * hook may be NULL, which also means that there is no notice. */
     const char *(*notice)(const Model *m);
 } Carrier;
 

@@ -1,24 +1,25 @@
 /* A family: how one kind of checkpoint names its tensors and its settings, in transformers and in llama.cpp.
  * Everything here is data and hooks of one constant for each family, `family_NAME` in
  * surgery/families/NAME.c; surgery/families/families.c lists them, and surgery/README.md tells how to add
- * one. Nothing outside a family, and the carriers that write other families' architectures, asks which family
- * a model is of. */
+ * one. Only the families themselves, and the carriers that write the architectures of other families, depend
+ * on which family a model belongs to. All other code reads the spec. */
 #ifndef DEROPE_SURGERY_FAMILY_H
 #define DEROPE_SURGERY_FAMILY_H
 
 #include "surgery/fused.h"
 #include "surgery/model.h"
 
-/* One row for each tensor of the family. In the names "%d" stands for the layer and "%e" for the expert,
- * where each expert has a tensor of its own. */
+/* A row of a family's table of tensor names. In a name, "%d" stands for the number of the layer. "%e" stands
+ * for the number of the expert in formats that store one tensor for each expert. */
 typedef struct TensorName {
     TensorRole role;  /* what the tensor does; its shape follows from this and the spec (surgery/role.h) */
     const char *hf;   /* "model.layers.%d.self_attn.q_proj.weight" */
     const char *gguf; /* "blk.%d.attn_q.weight"; "": the architecture has no such tensor */
-    /* Where several rows name one tensor, that tensor holds all of them; this says how they lie in it. */
+    /* If several rows have the same name, the file stores their tensors fused into one. These fields say
+     * how. */
     Fused hf_fused, gguf_fused;
     bool experts; /* MLP tensors of layers with experts; rows without it are for layers with a plain MLP */
-    bool hf_transposed; /* HF's file has [in, out] where linear layers have [out, in] */
+    bool hf_transposed; /* HF's file stores the matrix as [in, out] instead of [out, in] */
 } TensorName;
 
 #define TENSOR(role_, hf_, gguf_)                                                                            \
@@ -49,7 +50,8 @@ typedef enum HfQuirk {
     HF_CUSTOM_CODE = 1 << 9,        /* the model type exists in its author's code only: outputs get another */
 } HfQuirk;
 
-/* A family in transformers: the class, how its config.json is read, and what it can be made to say. */
+/* A family in transformers: its class, how its config.json is read and written, and which models it can
+ * express. */
 typedef struct HfClass {
     const char *model_type; /* "llama": config.json's "model_type", by which the family is found */
     const char *since;      /* the first release of transformers with the class, "4.28"; NULL: custom code */
@@ -60,20 +62,20 @@ typedef struct HfClass {
     uint32_t quirks;        /* HfQuirk bits */
     uint32_t rope_scalings; /* bits 1 << RopeScalingKind that rope_scaling may name; 0: all of them */
     const char *carrier;    /* the carrier that writes this class where the layers changed; NULL: "own" */
-    /* Called when the settings common to all families are read: adds what is particular, per layer. May be
-     * NULL, as all hooks here. */
+    /* Reads the settings that only this family has. It is called after the settings common to all families
+     * were read. Like every hook of this struct, it may be NULL. */
     bool (*read)(Model *m, const json_t *config, Error *e);
-    /* Whether the class can say what the spec says, apart from which layers rotate; otherwise false with the
-     * reason in `why`. Asked when there is no config.json or it cannot be kept. NULL: it can, if no layer has
-     * a window. */
+    /* True if the class can express the spec, not counting which layers have RoPE; otherwise false with the
+     * reason in `why`. It is called if there is no config.json, or if the config.json cannot be kept. NULL:
+     * the class can express every spec without windows. */
     bool (*can)(const Model *m, char *why, size_t why_size);
-    /* Writes into `config` what `read` reads beside the common settings. */
+    /* Writes into `config` the settings that `read` reads. */
     void (*write)(const Model *m, json_t *config);
-    /* Writes the key that holds the softmax scale. NULL: there is none, the class takes 1/sqrt(head_dim) and
-     * q_proj is multiplied by the difference. */
+    /* Writes the key that holds the softmax scale. NULL: the class has no such key and uses 1/sqrt(head_dim),
+     * so q_proj is multiplied by the ratio of the two scales. */
     void (*write_softmax_scale)(const Model *m, json_t *config);
-    /* The softmax scale that the written key stands for, where it cannot hold every number. NULL: the
-     * model's. */
+    /* The softmax scale that the class computes from the written key, for keys that cannot hold every number.
+     * NULL: it is the scale of the model. */
     double (*softmax_scale)(const Model *m);
 } HfClass;
 
@@ -86,31 +88,35 @@ typedef enum GgufQuirk {
     GGUF_EXPERT_FFN_KEY = 1 << 4, /* expert_feed_forward_length holds the columns of an expert's MLP */
 } GgufQuirk;
 
-/* A family in llama.cpp: the architecture, how its keys are read, and what it can be made to say. */
+/* A family in llama.cpp: its architecture, how its keys are read and written, and which models it can
+ * express. */
 typedef struct GgufArch {
     const char *arch;       /* "llama": general.architecture, by which the family is found; NULL: none */
     const char *since;      /* the month from which on llama.cpp has the architecture, "2023-08" */
     uint32_t quirks;        /* GgufQuirk bits */
     uint32_t rope_scalings; /* bits 1 << RopeScalingKind read beside linear and YaRN, which all read */
     const char *carrier;    /* the carrier that writes this architecture; NULL: "own" */
-    /* As HfClass has them, for a GGUF's keys. */
+    /* These hooks correspond to those of HfClass, but read and write the keys of a GGUF. */
     bool (*read)(Model *m, const Checkpoint *c, Error *e);
     bool (*can)(const Model *m, char *why, size_t why_size);
     void (*write)(const Model *m, Checkpoint *out);
-    /* The softmax scale that llama.cpp takes. NULL: 1/sqrt(head_dim), or what a key says. */
+    /* The softmax scale that llama.cpp uses. NULL: 1/sqrt(head_dim), or the value of a key if there is
+     * one. */
     double (*softmax_scale)(const ModelSpec *s);
 } GgufArch;
 
+/* A family with its two sides, HfClass and GgufArch, and what both have in common. */
 typedef struct Family {
     const char *name; /* "llama": what inspect prints, and the model type of outputs made of a GGUF */
-    const TensorName *tensors; /* TENSORS_END at the end; of two rows for one role either may be there */
-    /* What its models have in common, and what holds where a file says nothing: every spec starts as a copy.
-     * layer.n_kv_heads 0: as many as heads; layer.head_dim 0: hidden_size / n_heads. */
+    const TensorName *tensors; /* ends with TENSORS_END; if a role has two rows, a file has one of them */
+    /* The initial values of every spec of the family: what its models have in common, and the defaults of
+     * keys that a file does not have. layer.n_kv_heads 0 means n_heads; layer.head_dim 0 means hidden_size /
+     * n_heads. */
     ModelSpec model;
     LayerSpec layer;
     double rotary_part; /* fraction of each head's dimensions that rotates; 0: all of them */
-    /* Whether a layer rotates where nothing was dropped (NULL: every layer does), and which ones those are in
-     * words: "layers with a window". */
+    /* True if a layer has RoPE in the family as it was published (NULL: every layer has it), and a
+     * description of these layers for messages: "layers with a window". */
     bool (*rotates)(const Model *m, uint32_t layer);
     const char *rotates_where;
     /* Layers with a window have a rope base of their own, which no scaling applies to (rope_local_base_freq,
@@ -120,8 +126,8 @@ typedef struct Family {
     GgufArch gguf;
 } Family;
 
-/* Whether the row is meant for layer `l`: rows of experts for layers with experts, rows of a plain MLP for
- * the others, all other rows for every layer. NULL stands for what is outside the layers. */
+/* True if the row applies to layer `l`. Rows of experts apply to layers with experts, rows of a plain MLP to
+ * layers without experts, and all other rows to every layer. `l` is NULL for tensors outside the layers. */
 static inline bool row_fits(const TensorName *row, const LayerSpec *l) {
     return !l || !role_is_mlp(row->role) || row->experts == (l->n_experts > 0);
 }

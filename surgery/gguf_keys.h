@@ -1,6 +1,7 @@
-/* The keys of a GGUF that no file of an HF folder has a place for (licence, languages, origin, keys of other
- * tools) travel in a side file. It is a GGUF without tensors, so that the keys come back with their types,
- * bit for bit, when the folder is made a GGUF again. */
+/* Keeps the keys of a GGUF for which a Hugging Face folder has no file (licence, languages, origin, keys of
+ * other tools) when the GGUF is converted to a folder (gguf_keys.c). They are written to a side file, which
+ * is a GGUF without tensors. If the folder is converted to a GGUF later, the keys are copied from it with the
+ * same types and values. */
 #ifndef DEROPE_SURGERY_GGUF_KEYS_H
 #define DEROPE_SURGERY_GGUF_KEYS_H
 
@@ -8,8 +9,8 @@
 
 #define GGUF_KEYS_FILE "derope.gguf_keys"
 
-/* Adds the side file to `folder`, whose tokenizer files are there already. If every key has a place, there is
- * none. */
+/* Adds the side file to `folder`, which must already have its tokenizer files. Adds nothing if no key needs
+ * it. */
 void gguf_keys_keep(const Checkpoint *gguf, Checkpoint *folder);
 /* Appends the keys of the side file of `folder`, if it has one, to `gguf`, which has none of them yet; `arch`
  * is its general.architecture. False with an ERR_INPUT if the file is no GGUF. */

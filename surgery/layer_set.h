@@ -1,4 +1,4 @@
-/* Sets of layers as people write them, in flags and recipes. */
+/* Parses sets of layers as flags and recipes give them (layer_set.c). */
 #ifndef DEROPE_SURGERY_LAYER_SET_H
 #define DEROPE_SURGERY_LAYER_SET_H
 

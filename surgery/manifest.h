@@ -1,17 +1,22 @@
-/* The manifest of an output: what was made of what, by which tool, and what happened to every tensor. It lies
- * beside the weights of an HF folder as derope.json, and in a GGUF as the key derope.manifest. `derope
- * verify` checks an output against it, `inspect` prints it, and `run` finds out by it which outputs are done.
+/* The manifest of an output records from which source it was made, by which version of the tool, and what was
+ * done to every tensor (manifest.c). In a Hugging Face folder it is the file derope.json, in a GGUF the key
+ * derope.manifest. `derope verify` checks an output against it, `inspect` prints it, and `run` uses it to
+ * find finished outputs.
  *
  * Its members:
  *   derope                  the tool's version
- *   carrier, carrier_says, runtimes   the stock architecture, how it says what it carries, and who runs it
- *   carrier_because         {carrier: why it could not} for those that would have been preferred
+ *   carrier                 the stock architecture that the output is written as
+ *   carrier_says            which of its keys express the model
+ *   runtimes                which runtimes run the output
+ *   carrier_because         {carrier: reason} why each carrier that is preferred to it was not chosen
  *   sources                 [{file, bytes, xxh3_128}]
- *   passes, notices         what was applied, with arguments; what a person should know
- *   layers                  [{position, window, rope}]: what the output must still say when it is read again
- *   files or keys_xxh3_128  hashes of what is no tensor
+ *   passes                  the passes that were applied, with their arguments
+ *   notices                 what a user should know about the output
+ *   layers                  [{position, window, rope}], which `verify` compares with the output as read
+ *   files or keys_xxh3_128  hashes of the other files of a folder, or of the keys of a GGUF
  *   tensors                 [{name, dtype, shape, status, xxh3_128}], where status is a TensorStatus
- * The same source and arguments give the same manifest: it has no times and no paths. */
+ *
+ * The manifest has no times and no paths, so the same source and arguments always give the same manifest. */
 #ifndef DEROPE_SURGERY_MANIFEST_H
 #define DEROPE_SURGERY_MANIFEST_H
 
@@ -22,14 +27,15 @@
  * New reference. */
 json_t *manifest_build(const Model *m, const ExportReport *report, const Checkpoint *out,
                        const json_t *sources, const json_t *extra);
-/* Name, size and XXH3-128 of every file the source was read from, which are read whole for it. New reference.
- */
+/* Name, size and XXH3-128 of every file that the source was read from. Reads these files completely, to hash
+ * them. New reference. */
 json_t *manifest_sources(const Model *m);
-/* For each layer {"position", "window", "rope"}. New reference. */
+/* An array with an object {"position", "window", "rope"} for each layer. New reference. */
 json_t *manifest_layers(const ModelSpec *s);
-/* Hash of a GGUF's keys, types and values in their order, the manifest's own key left out. */
+/* The hash of the keys, types and values of a GGUF, in their order. The key of the manifest is left out. */
 void manifest_keys_hash(const Checkpoint *c, char out[33]);
-/* The manifest that a checkpoint of ours carries. New reference; NULL without an error if it has none. */
+/* The manifest of a checkpoint that derope has written. New reference; NULL without an error if it has
+ * none. */
 json_t *manifest_read(const Checkpoint *c, Error *e);
 
 #endif

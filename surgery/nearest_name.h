@@ -1,4 +1,5 @@
-/* For "did you mean": which of some names a mistyped word is nearest to. */
+/* Finds the name that a user probably meant by a mistyped word, for "did you mean" in error texts
+ * (nearest_name.c). */
 #ifndef DEROPE_SURGERY_NEAREST_NAME_H
 #define DEROPE_SURGERY_NEAREST_NAME_H
 

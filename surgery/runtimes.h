@@ -18,12 +18,11 @@ typedef struct Runtime {
 extern const Runtime runtimes[];
 
 /* True if `r` runs the checkpoint as intended; otherwise `why` receives the reason as the end of the sentence
- * "no, it ..." ("is too old: ..."). `since` is the first release with the architecture,
- * as Carrier.since has it; NULL: no stock runtime has it. What is checked beside the release: that the
- * runtime reads the format, that the keys it knows say all there is to say, and that a GGUF has a tokenizer.
- */
+ * "no, it ..." ("is too old: ..."). `since` is the first release with the architecture, as Carrier.since has
+ * it; NULL: no stock runtime has it. What is checked beside the release: that the runtime reads the format,
+ * that the keys it knows say all there is to say, and that a GGUF has a tokenizer. */
 bool runtime_runs(const Runtime *r, const Checkpoint *c, const char *since, char *why, size_t why_size);
-/* The answers of all of them: [{"runtime", "runs", "why"}]. New reference. */
+/* Calls runtime_runs for every runtime of the registry: [{"runtime", "runs", "why"}]. New reference. */
 json_t *runtimes_of(const Checkpoint *c, const char *since);
 /* The first release in words: "transformers from 4.53", "llama.cpp from May 2025"; "no stock runtime" for
  * NULL. */
