@@ -1,8 +1,9 @@
 /* Conversions of plain element types to and from fp32: see formats/floats.h. dtype.c has them in its table,
- * and quants_*.c use the half-precision ones for scales.  The conversions of half-precision floats use only
- * integer arithmetic and one float addition, which rounds or normalises in the way that is needed. They give
- * the same bits as the conversion instructions of processors that have them, on each processor, and loops
- * over them vectorise. */
+ * and quants_*.c use the half-precision ones for scales.
+ *
+ * The conversions of half-precision floats use only integer arithmetic and one float addition, which rounds
+ * or normalises in the way that is needed. They give the same bits as the conversion instructions of
+ * processors that have them, on each processor, and loops over them vectorise. */
 #include "formats/floats.h"
 
 #include <string.h>

@@ -1,8 +1,10 @@
 /* Writes a Hugging Face folder as one zip: see formats/hf_zip_write.h. hf_write.c calls it with the list of
- * files from hf_files.c.  libzip asks for the bytes of each entry through one callback (entry_command) and
- * hands over the bytes of the zip through another (file_command), so only one piece is ever in memory. It
- * writes the entries in the order in which they were added, so that the hashes of all tensors are known when
- * the manifest, the last entry, is read. The format is described in PKWARE's APPNOTE.TXT. */
+ * files from hf_files.c.
+ *
+ * libzip asks for the bytes of each entry through one callback (entry_command) and hands over the bytes of
+ * the zip through another (file_command), so only one piece is ever in memory. It writes the entries in the
+ * order in which they were added, so that the hashes of all tensors are known when the manifest, the last
+ * entry, is read. The format is described in PKWARE's APPNOTE.TXT. */
 #include "formats/hf_zip_write.h"
 
 #include <errno.h>

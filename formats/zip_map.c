@@ -1,9 +1,10 @@
 /* Entries of a zip as ranges of the mapped file: see formats/zip_map.h. torch_zip.c and hf_zip.c read weights
- * through this file without unpacking them.  libzip parses the central directory, but has no function that
- * says at which offset the data of an entry begins: that depends on the local file header, whose extra field
- * may differ from the one in the directory. Therefore libzip reads the mapped file through a source of our
- * own (window_command); when it is asked for the first byte of an entry, the source sees the offset at which
- * it reads. See find_bytes. */
+ * through this file without unpacking them.
+ *
+ * libzip parses the central directory, but has no function that says at which offset the data of an entry
+ * begins: that depends on the local file header, whose extra field may differ from the one in the directory.
+ * Therefore libzip reads the mapped file through a source of our own (window_command); when it is asked for
+ * the first byte of an entry, the source sees the offset at which it reads. See find_bytes. */
 #include "formats/zip_map.h"
 
 #include <stdlib.h>

@@ -1,9 +1,11 @@
 /* The carriers olmoe of both formats. OLMoE (arXiv 2409.02060) is Llama's block with experts and with
  * RMSNorms over all queries and over all keys. With a single expert, which the router always chooses, it is
  * the only stock architecture that has such norms and a plain MLP behind pre-norms. It therefore carries the
- * models that DroPE trained with qk_norm.  llama.cpp's architecture normalizes keys at full width and so
- * requires as many key/value heads as query heads. The GGUF carrier repeats the heads; that does not change
- * the mean square, so the norm gives the same values. */
+ * models that DroPE trained with qk_norm.
+ *
+ * llama.cpp's architecture normalizes keys at full width and so requires as many key/value heads as query
+ * heads. The GGUF carrier repeats the heads; that does not change the mean square, so the norm gives the same
+ * values. */
 #include "formats/json.h"
 #include "formats/tensor_views.h"
 #include "surgery/arch_write.h"
