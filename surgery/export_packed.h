@@ -1,5 +1,5 @@
-/* Packed weights (fp8, mxfp4: surgery/quantized.h) in an HF output. The model sees them as plain tensors, but
- * as long as nothing has touched them they can go out as the source has them, numbers and scales, byte for
+/* Packed weights (fp8, mxfp4: surgery/quantized.h) in an HF output. A model has them as ordinary tensors. If
+ * no weight has been changed, the output gets the quantized values and scales of the source, byte for
  * byte. */
 #ifndef DEROPE_SURGERY_EXPORT_PACKED_H
 #define DEROPE_SURGERY_EXPORT_PACKED_H

@@ -6,12 +6,14 @@
 
 #include "surgery/export_state.h"
 
-/* What the queries of a layer are multiplied by; 1 where the output says the layer's scale by itself. */
+/* The factor that the queries of a layer have to be multiplied by; 1 if the output's architecture computes
+ * with the scale of the layer. */
 double export_query_factor(const Export *x, int layer);
-/* Multiplies `t` by it if it is the tensor that takes it (role_takes_scale): q_proj and its bias, or the
- * weight of the norm behind them. */
+/* Multiplies `t` by export_query_factor if its role takes the factor (role_takes_scale): q_proj and its bias,
+ * or the weight of the norm on queries if there is one. */
 void export_scale_queries(const Export *x, TensorRole role, int layer, Tensor *t);
-/* False with an error where the factor would have to go into weights that can only be copied (GPTQ, ...). */
+/* Fails if queries would have to be multiplied but the weights can only be copied (GPTQ and other formats
+ * that derope cannot decode). */
 bool export_check_scale(const Export *x);
 
 #endif

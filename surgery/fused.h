@@ -1,13 +1,13 @@
-/* Several projections in one tensor: q, k and v, or gate and up, whose outputs are computed by one matrix
- * product. A model always has them apart. Reading takes the whole apart, writing puts it together again, and
- * both only say which stored row is which (Tensor.row_index): no byte is moved. */
+/* Fused projections (fused.c). Some checkpoints store q, k and v, or gate and up, in one tensor, so that one
+ * matrix product computes all of them. A Model always has separate tensors. Reading separates a fused tensor
+ * and writing fuses the parts again. Both only set the order of rows (Tensor.row_index) and copy no data. */
 #ifndef DEROPE_SURGERY_FUSED_H
 #define DEROPE_SURGERY_FUSED_H
 
 #include "formats/checkpoint.h"
 #include "surgery/role.h"
 
-/* The order of the rows in the whole. */
+/* The order of the rows in the fused tensor. */
 typedef enum Fused {
     FUSED_NOT,           /* every role has a tensor of its own */
     FUSED_QKV,           /* all rows of q, then of k, then of v (Phi-3; every attn_qkv of llama.cpp) */
@@ -19,18 +19,19 @@ typedef enum Fused {
 
 enum { FUSED_MOST = 3 }; /* roles in one tensor */
 
-/* Sets the roles that make up the tensor in which `role` lies, first to last, and returns how many they are.
- */
+/* Sets `roles` to the roles of the fused tensor that contains `role`, in the order of its rows, and returns
+ * their number. */
 size_t fused_roles(Fused how, TensorRole role, TensorRole roles[FUSED_MOST]);
-/* Rows of the whole; those of one expert where experts are stacked. */
+/* The number of rows of the fused tensor; for stacked experts, the rows of one expert. */
 uint64_t fused_rows(const LayerSpec *l, Fused how);
-/* Sets `part` to the rows of one role in `whole`, which has fused_rows rows for every expert. `a` holds the
- * order. An error where a bias is of a type whose elements cannot be taken apart. */
+/* Sets `part` to the rows of one role in `whole`, which has fused_rows rows for every expert. `a` owns the
+ * new row_index. Fails if the tensor is a bias in a block type, whose elements cannot be separated. */
 bool fused_part(Arena *a, const LayerSpec *l, Fused how, TensorRole role, const Tensor *whole, Tensor *part,
                 Error *e);
-/* Sets `whole` to the tensor made of `n` parts, one for each of `roles`, in the order of fused_roles. Parts
- * that were taken from one tensor and not changed since give that tensor's own rows. The parts may differ in
- * scale, but not in the type that they serve: one tensor has one type (ERR_FAILED). */
+/* Sets `whole` to the fused tensor of `n` parts, one for each of `roles`, in the order of fused_roles. If the
+ * parts were separated from one tensor and have not been changed, `whole` is that tensor again and can be
+ * copied byte for byte. The parts may differ in scale. They must have the same view type, otherwise the
+ * result is an ERR_FAILED. */
 bool fused_join(Arena *a, const LayerSpec *l, Fused how, const TensorRole *roles, const Tensor *parts,
                 size_t n, Tensor *whole, Error *e);
 

@@ -1,10 +1,11 @@
-/* A model: a checkpoint that has been understood. It has a spec, which says layer by layer what the model
- * computes, and its tensors, each with the role that it plays, in one layout for all families and containers:
- * HF's names, q, k and v apart, experts stacked, rotated rows in halves. Passes (surgery/pass.h) change it,
- * recal/ trains it, and surgery/export.h makes checkpoints of it.
+/* A model: a checkpoint whose architecture is known (model.c). It has a spec, which says layer by layer what
+ * the model computes, and a table of tensors with their roles. The tensors of all families and file formats
+ * are in one layout: they have HF's names, q, k and v are separate, experts are stacked, and the rows that
+ * RoPE rotates are in halves (surgery/rotary_rows.h). Passes (surgery/pass.h) change it, recal/ trains it,
+ * and surgery/export.h makes checkpoints of it.
  *
- * Neighbours: surgery/model_open.h makes a model of a checkpoint, surgery/model_bind.h finds its tensors,
- * surgery/family.h says how they are called. */
+ * surgery/model_open.h makes a model of a checkpoint, surgery/model_bind.h finds its tensors, and
+ * surgery/family.h has the names of the tensors. */
 #ifndef DEROPE_SURGERY_MODEL_H
 #define DEROPE_SURGERY_MODEL_H
 
@@ -15,7 +16,7 @@
 struct Family;     /* surgery/family.h */
 struct TensorName; /* surgery/family.h */
 
-/* One tensor. Its rows, columns and experts are those that role_shape says. */
+/* A tensor of the model. Its shape is the one that role_shape gives for its role. */
 typedef struct ModelTensor {
     TensorRole role;
     int layer; /* 0 to n_layers - 1; -1 for tensors outside the layers and for ROLE_OTHER */
@@ -64,12 +65,12 @@ void model_close(Model *m);
 /* The tensor of a role; NULL if the model has none. `layer` is -1 for roles outside the layers (ROLE_EMBED,
  * ...). */
 ModelTensor *model_tensor(const Model *m, TensorRole role, int layer);
-/* Gives a role a tensor: replaces the one that is there, or adds one, whose status is then TENSOR_NEW. The
- * name is set to the family's; the tensor's bytes have to outlive the model. */
+/* Sets the tensor of a role: replaces an existing one, or adds one, whose status is then TENSOR_NEW. Its name
+ * becomes the family's name for the role. The bytes of `t` have to outlive the model. */
 ModelTensor *model_set_tensor(Model *m, TensorRole role, int layer, const Tensor *t);
 /* Appends a tensor as it is (for surgery/model_bind.c). */
 ModelTensor *model_append_tensor(Model *m, const ModelTensor *t);
-/* Makes model_tensor's table anew, for n_layers layers, from `tensors`. */
+/* Rebuilds the index that model_tensor uses (role_index) from `tensors`, for n_layers layers. */
 void model_index_tensors(Model *m);
 
 /* The name that a row of a family's table stands for, in the way of HF or GGUF. `expert` matters for rows

@@ -10,7 +10,7 @@ typedef struct AddedToken {
     uint32_t len; /* bytes of text */
     int32_t id;
     bool special;        /* left out when tokens are decoded */
-    bool lstrip, rstrip; /* takes the white space before (behind) it along */
+    bool lstrip, rstrip; /* the token includes the white space before it (after it) */
     bool single_word;    /* is only recognised if no letter or digit touches it */
     bool normalized;     /* is searched in normalised text instead of the original one */
 } AddedToken;
@@ -36,13 +36,13 @@ enum { MAX_TOKEN_LENGTH = 1024 }; /* bytes */
 bool added_tokens_index(AddedTokens *a, const NormalizerList *normalizers, Error *e);
 void added_tokens_free(AddedTokens *a);
 
-/* Receives an added token (`token`; no text), or the text between two (`token` NULL). `first`: the text
- * begins at 0. Returning false ends the search. */
+/* Receives either an added token (then `n` is 0), or the text between two added tokens (then `token` is
+ * NULL). `first` is true for the text at the start of the input. Returning false ends the search. */
 typedef bool (*AddedTokenSink)(void *context, const char *text, size_t n, bool first, const AddedToken *token,
                                Error *e);
 
 /* Searches a text for the added tokens of a trie, from left to right, the longest one at each place, and
- * hands tokens and the text between them to the sink in order. Empty text is not handed on. */
+ * passes tokens and the text between them to the sink in order. Empty text is not passed. */
 bool added_tokens_cut(const AddedTokens *a, const Trie *trie, const char *text, size_t n, AddedTokenSink sink,
                       void *context, Error *e);
 

@@ -9,7 +9,7 @@
 
 typedef struct Charsmap Charsmap; /* charsmap.h */
 
-/* One step: a function and its parameters. Which function uses a parameter stands behind it. */
+/* One step: a function and its parameters. The comment of each parameter names the functions that use it. */
 typedef struct Normalizer {
     /* Changes `text` (valid UTF-8) in place. */
     bool (*apply)(const struct Normalizer *z, Buffer *text, Error *e);
@@ -33,8 +33,8 @@ typedef struct NormalizerList {
 bool normalizers_add(NormalizerList *l, Normalizer z, const char *where, Error *e);
 void normalizers_free(NormalizerList *l);
 
-/* Applies all steps to a segment. `continues`: text before this segment belongs to it, so the steps that put
- * something in front are left out. */
+/* Applies all steps to a segment. `continues` is true if the segment continues text that was normalised
+ * before; the steps that put something in front of the text are then left out. */
 bool normalizers_apply(const NormalizerList *l, Buffer *text, bool continues, Error *e);
 
 /* ---- the steps; charsmap.h has two more ---- */
@@ -50,10 +50,10 @@ bool normalize_prepend_words(const Normalizer *z, Buffer *text, Error *e);
 bool normalize_replace(const Normalizer *z, Buffer *text, Error *e);
 /* Removes white space at the ends. */
 bool normalize_strip(const Normalizer *z, Buffer *text, Error *e);
-/* Removes `to` from the end, as often as it stands there. */
+/* Removes all copies of `to` at the end of the text. */
 bool normalize_strip_end(const Normalizer *z, Buffer *text, Error *e);
-/* Removes spaces at the ends and leaves one of several in a row (SentencePiece's remove_extra_whitespaces).
- */
+/* Removes spaces at the ends and leaves one of several in a row (SentencePiece's
+ * remove_extra_whitespaces). */
 bool normalize_squeeze(const Normalizer *z, Buffer *text, Error *e);
 
 #endif

@@ -24,10 +24,10 @@ typedef enum PrependScheme {
     PREPEND_NEVER
 } PrependScheme;
 
-/* One step: a function and its parameters. Which function uses a parameter stands behind it. */
+/* One step: a function and its parameters. The comment of each parameter names the function that uses it. */
 typedef struct Splitter {
-    /* Cuts the piece p[0, n) and hands each part to the step behind `step`. `first`: the piece begins the
-     * text. */
+    /* Cuts the piece p[0, n) and passes each part to the step after number `step`. `first` is true if the
+     * piece is the start of the text. */
     bool (*apply)(const struct Splitter *s, const struct Cutter *c, size_t step, const char *p, size_t n,
                   bool first);
     Pattern *pattern;       /* split_by_pattern; owned by the list */
@@ -59,7 +59,7 @@ bool split_pieces(const SplitterList *l, const char *text, size_t n, bool first,
 
 /* ---- the steps ---- */
 
-/* The expression by which GPT-2 cuts text, and the pre-tokenizer ByteLevel by itself. */
+/* The regular expression by which GPT-2, and the pre-tokenizer ByteLevel, cut text. */
 extern const char gpt2_pattern[];
 
 /* Cuts at the matches of a pattern. */
