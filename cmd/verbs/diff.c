@@ -388,16 +388,12 @@ const Verb verb_diff = {
     .summary = "compare two checkpoints: tensors, settings, files",
     .operands = "A B",
     .about = "A and B are HF folders or .zips of them, .gguf, .safetensors or PyTorch files. Tensors are "
-             "compared by hash, then "
-             "by value where both can be decoded. Two folders or two GGUFs are compared as they lie there; a "
-             "folder and a GGUF "
-             "under HF names, with the rows of q and k in the same order. Exit status 0 whether they differ "
-             "or not.\n\n"
-             "--json prints .equal, .tensors[] (name, status, a, b, max_abs_difference), .settings[] (key, "
-             "a, b) and .files[] "
-             "(name, status). A tensor's status is \"equal\", \"same values\" (another type), \"changed\", "
-             "\"reshaped\", \"only "
-             "in a\" or \"only in b\".",
+             "compared by hash, and if the hashes differ by value, if both can be decoded. Two folders or "
+             "two GGUFs are compared under their own tensor names. A folder and a GGUF are compared under HF "
+             "names, with the rows of q and k in the same order. The exit status is 0 whether they differ or "
+             "not.\n\n--json prints .equal, .tensors[] (name, status, a, b, max_abs_difference), .settings[] "
+             "(key, a, b) and .files[] (name, status). A tensor's status is \"equal\", \"same values\" "
+             "(another type), \"changed\", \"reshaped\", \"only in a\" or \"only in b\".",
     .groups = json_arguments_groups,
     .examples = "  derope diff SmolLM2-135M out.gguf --json\n",
     .run = run,

@@ -44,24 +44,26 @@ static const Option own_options[] = {
      .type = OPTION_PATH,
      .value_name = "OUT.jsonl",
      .offset = offsetof(Arguments, transcript),
-     .help = "write every question that was asked, and what the model said; tasks of an interrupted run are "
-             "asked anew "
-             "for it"},
+     .help =
+         "write every question and the model's answer; if an interrupted evaluation is continued, all of its "
+         "tasks are run again, because the state file has no answers"},
     {.name = "card",
      .type = OPTION_PATH,
      .value_name = "OUT",
      .offset = offsetof(Arguments, card),
-     .help = "one of the models, an HF folder that derope wrote: write README.md and pictures into it"},
+     .help =
+         "write a model card (README.md and pictures) into this model, which must be one of the MODELs and "
+         "an HF folder that derope wrote"},
     {.name = "state",
      .type = OPTION_PATH,
      .value_name = "FILE",
      .otherwise = "OUT.state, until the report is written",
      .offset = offsetof(Arguments, request.options.state),
-     .help = "where finished measurements are kept; the same command continues from it"},
+     .help = "file that keeps finished measurements; running the same command again continues from it"},
     {.name = "force",
      .type = OPTION_BOOL,
      .offset = offsetof(Arguments, force),
-     .help = "replace the files to be written if they are there already"},
+     .help = "replace existing output files"},
     {.name = "csv",
      .type = OPTION_BOOL,
      .offset = offsetof(Arguments, csv),
@@ -96,10 +98,10 @@ static bool parse(const Verb *self, int argc, char **argv, Arguments *a, Error *
     if (!command_line_parse(self, argc, argv, a, operands_take, e)) return false;
     if (!a->models.n) return cmd_usage(e, "a model is needed (derope eval --help)");
     /* The card has to be for one of the models, spelled in the same way. */
-    bool among = !a->card;
+    bool card_is_model = !a->card;
     for (size_t i = 0; i < a->models.n; i++)
-        among = among || strcmp(a->card, a->models.list[i]) == 0;
-    if (!among) return cmd_usage(e, "--card: '%s' is not among the models", a->card);
+        card_is_model = card_is_model || strcmp(a->card, a->models.list[i]) == 0;
+    if (!card_is_model) return cmd_usage(e, "--card: '%s' is not among the models", a->card);
     /* The grid collects a transcript only if it will be written. Perplexity reads a limited part of the
      * text. */
     o->transcript = a->transcript != NULL;
@@ -121,7 +123,7 @@ static size_t written_files(const Arguments *a, char *out[REPORT_FILES + 2]) {
 }
 
 /* Refuses to write to a text or a wording file that is read, even with --force. */
-static bool texts_spared(const Arguments *a, char *const *outputs, size_t n, Error *e) {
+static bool check_not_a_text(const Arguments *a, char *const *outputs, size_t n, Error *e) {
     json_t *files = json_array(), *file;
     bool ok = true;
     /* Collect all files that are read: texts, with folders replaced by their files, and the wording. */
@@ -140,7 +142,7 @@ static bool texts_spared(const Arguments *a, char *const *outputs, size_t n, Err
 }
 
 /* Refuses to write to a file of the model at `path`. Fails as well if the model cannot be opened. */
-static bool model_spared(const char *path, char *const *outputs, size_t n, Error *e) {
+static bool check_not_in_model(const char *path, char *const *outputs, size_t n, Error *e) {
     /* A checkpoint knows all files that it was read from. */
     Checkpoint *c = checkpoint_open(path, e);
     bool ok = c != NULL;
@@ -156,9 +158,9 @@ static bool check_places(const Arguments *a, Error *e) {
     /* Nothing that is read may be an output. */
     char *outputs[REPORT_FILES + 2];
     size_t n = written_files(a, outputs);
-    bool ok = texts_spared(a, outputs, n, e);
+    bool ok = check_not_a_text(a, outputs, n, e);
     for (size_t i = 0; ok && i < a->models.n; i++)
-        ok = model_spared(a->models.list[i], outputs, n, e);
+        ok = check_not_in_model(a->models.list[i], outputs, n, e);
     for (size_t i = 0; i < n; i++)
         free(outputs[i]);
     /* Each output has to be new, or --force was given, and its folder writable. */
@@ -229,15 +231,17 @@ static bool run(const Verb *self, int argc, char **argv, Error *e) {
 
 const Verb verb_eval = {
     .name = "eval",
-    .summary = "perplexity, needles and other tasks by length, side by side",
+    .summary = "compare models by perplexity and long-context tasks at several context lengths",
     .operands = "MODEL...",
     .about = VERB_MODEL_IS
-    "\n\nMeasures each model at each length, under each context-extension method that --against names. A "
-    "greedy "
-    "answer counts as found if each value stands in the continuation; \"first\" is the share of questions "
-    "whose right value is the likeliest of ten. Intervals are 95 %, by Student's t over windows for "
-    "perplexity "
-    "and by Wilson's formula for shares.",
+    "\n\nMeasures each model at each context length, under each context-extension method that --against "
+    "names. The "
+    "score of a task is the fraction of questions whose greedy answer contains every value that was asked "
+    "for; "
+    "\"first\" is the fraction of questions for which the model ranks the correct value first among ten "
+    "candidates. "
+    "Intervals are 95 % confidence intervals: Student's t over windows for perplexity, Wilson's formula for "
+    "fractions.",
     .groups = groups,
     .examples = "  derope eval model out/partial --text held-out.txt --against none,pi,ntk,yarn --report "
                 "report.html\n",
