@@ -58,11 +58,11 @@ static void note_reencoded(Export *x) {
     }
     for (int d = 0; d < DTYPE_COUNT; d++) {
         const char *name = dtype_info((DType)d)->name;
-        if (n[d] && tensor_type_replaced(first[d]))
+        if (first[d] && tensor_type_replaced(first[d]))
             notice_add(x->report->notices,
                        "%zu tensors (first '%s') change and are written as %s: %s cannot be encoded", n[d],
                        first[d]->name, dtype_info(first[d]->dtype)->name, name);
-        else if (n[d])
+        else if (first[d])
             notice_add(x->report->notices, "%zu tensors (first '%s') change and are written back as %s", n[d],
                        first[d]->name, name);
     }

@@ -122,7 +122,7 @@ static bool shape_agrees(const Model *m, const TensorName *row, Fused fused, int
     uint64_t want[3];
     const LayerSpec *l = spec_layer(&m->spec, layer);
     uint32_t rank = role_shape(&m->spec, l, row->role, want);
-    if (fused) want[role_is_mlp(row->role) && l->n_experts ? 1 : 0] = fused_rows(l, fused);
+    if (fused && l) want[role_is_mlp(row->role) && l->n_experts ? 1 : 0] = fused_rows(l, fused);
     if (lies_transposed(m, row, t)) {
         uint64_t rows = want[rank - 2];
         want[rank - 2] = want[rank - 1];
