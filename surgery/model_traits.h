@@ -1,72 +1,89 @@
-/* Questions about a model that families and carriers ask before they write it: does one window size serve all
- * layers, do all layers that rotate share one base, are there norms on queries and keys?
+/* Tests of a model that families and carriers run before an export, to find out whether the architecture of
+ * the output can express the model. Examples: do all layers have the same window, do all rotated layers have
+ * the same base, do queries and keys have norms? The functions are defined in model_traits.c; none of them
+ * changes the model.
  *
- * A question that has the parameters `why` and `why_size` belongs to an architecture that can say only the
- * plain answer: on false it writes the reason there, as the end of the sentence "this architecture ..." ("has
- * no windows"). The reasons are what `derope plan` prints and what a refused conversion tells. */
+ * Some functions have the parameters `why` and `why_size`. They are called for an architecture that can
+ * express the model only if the result is true. If the result is false, they write the reason into `why`,
+ * worded as the end of a sentence that begins with "this architecture", for example "has no windows". `derope
+ * plan` prints these reasons, and the error message of a refused conversion contains them. */
 #ifndef DEROPE_SURGERY_MODEL_TRAITS_H
 #define DEROPE_SURGERY_MODEL_TRAITS_H
 
 #include "surgery/family.h"
 
-/* Writes the reason and returns false. */
+/* Formats a reason into `why`, which has `size` bytes, and returns false. */
 bool refuse_because(char *why, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* ---- layers ---- */
 
-/* True if every layer passes the test. */
+/* Returns true if `test` returns true for every layer. */
 bool model_all_layers(const Model *m, bool (*test)(const Model *m, const LayerSpec *l));
-bool layer_rotates(const Model *m, const LayerSpec *l); /* all of head_dim rotates */
-bool layer_is_nope(const Model *m, const LayerSpec *l); /* nothing rotates */
-/* It has no window, or one that is no shorter than the context and so hides nothing. */
+/* Returns true if all head_dim dimensions of the layer's heads are rotated (POSITION_ROPE). */
+bool layer_rotates(const Model *m, const LayerSpec *l);
+/* Returns true if no dimension is rotated (POSITION_NOPE). */
+bool layer_is_nope(const Model *m, const LayerSpec *l);
+/* Returns true if the layer has no window, or a window at least as long as the context that the output will
+ * state, so that every query attends to all tokens before it. */
 bool layer_is_global(const Model *m, const LayerSpec *l);
-/* The first layer with experts; layer 0 if none has any. */
+/* Returns the first layer that has experts, or layer 0 if no layer has experts. */
 const LayerSpec *model_moe_layer(const Model *m);
 
 /* ---- windows ---- */
 
-/* The first layer that has a window, or that has none; NULL if there is no such layer. */
+/* Returns the first layer with a window if `windowed` is true, or else the first layer without a window.
+ * Returns NULL if there is no such layer. */
 const LayerSpec *model_layer_by_window(const Model *m, bool windowed);
-/* The window of the first layer that has one, in tokens; 0 if none has. */
+/* Returns the window, in tokens, of the first layer with a window, or 0 if no layer has a window. */
 uint32_t model_window(const Model *m);
-/* All layers that have a window have the same. */
+/* Returns true if all layers with a window have the same window size. Layers without a window are ignored. */
 bool model_has_one_window_size(const Model *m, char *why, size_t why_size);
-/* All layers have the same window, or none has one. */
+/* Returns true if all layers have the same window, or if no layer has a window. */
 bool model_has_one_window(const Model *m, char *why, size_t why_size);
 
 /* ---- rotation ---- */
 
-/* All layers that rotate agree on base, rotated dimensions and scaling. `*first` (may be NULL) becomes the
- * first of them either way; NULL if none rotates. */
+/* Returns true if rope_base, rotary_dim and scaling are the same in all layers that rotate, fully or partly.
+ * Unless `first` is NULL, `*first` is set to the first layer that rotates, or to NULL if no layer rotates. */
 bool model_has_one_rotation(const Model *m, const LayerSpec **first);
-/* All layers that rotate by the main rotation agree, as above. In families whose windowed layers have a base
- * of their own that is not scaled (Family.window_base) those layers are left out; in all others every layer
- * takes part. `first` must not be NULL. */
+/* Returns true if rope_base, rotary_dim and scaling are the same in all layers that use the main rotation,
+ * and sets `*first` to the first of these layers, or to NULL if there is none. In families with
+ * Family.window_base, layers with a window have a base of their own that is never scaled, so they do not use
+ * the main rotation. In all other families every layer that rotates uses it. `first` must not be NULL. */
 bool model_has_one_main_rotation(const Model *m, const LayerSpec **first);
-/* The first layer whose rotation a scaling applies to; layer 0 if there is none. */
+/* Returns the first layer to which the rope scaling of the model applies, whether it rotates or not, or layer
+ * 0 if there is none. */
 const LayerSpec *model_scaled_layer(const Model *m);
-/* A scaling that makes all angles 0 would turn off the rotation of just the layers in which it is off. */
+/* Returns true if the model can be expressed by a rope scaling that makes all angles practically 0: the
+ * layers to which a rope scaling applies are exactly the layers without rotation. */
 bool model_rotation_can_be_scaled_away(const Model *m, char *why, size_t why_size);
-/* The layers that rotate are those that rotate in the family as it was published. */
+/* Returns true if exactly those layers rotate, fully or partly, that rotate in the published architecture of
+ * the model's family. */
 bool model_keeps_family_rotation(const Model *m, char *why, size_t why_size);
 
 /* ---- the rest of the block ---- */
 
-/* The norms on queries and keys are the family's: custom code may have more of them than the stock class. */
+/* Returns true if the layers have the norms of queries and keys that the class of the family in transformers
+ * has. A model that came with code of its own may have other norms. */
 bool model_keeps_family_norms(const Model *m, char *why, size_t why_size);
+/* Returns true if queries or keys have a norm in at least one layer. */
 bool model_has_qk_norm(const Model *m);
-/* There are attention sinks, and some of them change the output. */
+/* Returns true if the model has attention sinks and at least one of them is high enough to change the
+ * output. */
 bool model_has_sinks(const Model *m);
+/* Returns true if softmax_scale is the same in all layers. */
 bool model_has_one_softmax_scale(const Model *m);
-/* Embedding, residual and logit scales are all 1. */
+/* Returns true if embedding_scale, residual_scale and logit_scale are all 1. */
 bool model_has_no_multipliers(const Model *m);
-/* The layers are of the common kind: RMSNorms before attention and before the MLP, which come one after the
- * other, SwiGLU, no soft caps, no chunks, no attention temperature. They may have experts. */
+/* Returns true if the model has the block of Llama: attention and then the MLP, each with an RMSNorm before
+ * it and none after it, SwiGLU as the MLP or as each expert, no soft caps, no bias of the logits, no
+ * attention temperature, and no chunked attention with chunks shorter than the context. */
 bool model_has_standard_layers(const Model *m, char *why, size_t why_size);
-/* The layers are of the common kind, as model_has_standard_layers has it, and none has experts. */
+/* Returns true if model_has_standard_layers returns true and no layer has experts. */
 bool model_has_standard_dense_layers(const Model *m, char *why, size_t why_size);
-/* Every layer has the same number of experts, weighted by a softmax over the chosen ones; there is no shared
- * expert, and no bias in router or experts. */
+/* Returns true if every layer has experts, with the same n_experts and top_k in all layers, weighted by a
+ * softmax over the chosen experts' logits (ROUTING_OF_CHOSEN). A shared expert or a bias in the router or in
+ * the experts makes the result false. */
 bool model_has_uniform_experts(const Model *m, char *why, size_t why_size);
 
 #endif

@@ -1,104 +1,119 @@
-/* Options: everything that a person can set, described once.
- *
- * An option is one line of a table: its name, its type, what it means, its default, its range, its choices
- * and the place in a C struct where its value is stored. Everything else is derived from that line: the key
- * of a recipe and the flag of a command line, the parsing and checking of values, the help text, the man page
- * and the shell completions (cmd/), the arguments of a pass (surgery/pass.h), and the key by which a training
- * state recognises the run that it belongs to (recal/state.h). The tables are
+/* An option is one value that a user can set, described by one line of a table. The line has the option's
+ * name, type, meaning, default, range and choices, and the offset in a C struct at which its value is stored.
+ * All other code is driven by these tables: reading recipes and command lines, checking values, the help
+ * text, the man page and the shell completions (all in cmd/), the arguments of passes (surgery/pass.h), and
+ * the key that tells whether a training state belongs to a run (recal/state.h). The tables are in these
+ * files:
  *
  *   surgery/passes/X.c       the arguments of each pass
  *   recal/train_options.c    the hyper-parameters of training
- *   cmd/training_step.c      where training text comes from
- *   cmd/eval_request.c       evaluation
- *   cmd/output_options.c     what is written
+ *   cmd/training_step.c      the files with training text
+ *   cmd/eval_request.c       the evaluation
+ *   cmd/output_options.c     the output files
  *   cmd/verbs/X.c            the flags that only one verb has
  *
- * This module knows nothing of recipes and command lines beyond how an option is spelled there.
- *
- * Here is what one option says about itself; options.h stores and checks the values of whole tables. */
+ * This header has the description of a single option and functions that turn it into text (option.c). The
+ * functions that store and check the values of whole tables are in options.h. Neither depends on the code
+ * that reads recipes or command lines. */
 #ifndef DEROPE_SURGERY_OPTION_H
 #define DEROPE_SURGERY_OPTION_H
 
 #include "formats/buffer.h"
 
-/* The type of a value, which is also the C type of the place where it is stored. */
+/* The type of an option's value. It also determines the C type of the place where the value is stored, which
+ * is named first. */
 typedef enum OptionType {
-    OPTION_BOOL,   /* bool; `true` or `false` in a recipe, a flag without a value on the command line */
-    OPTION_U32,    /* uint32_t (or an int that is never negative); 4096, 100k, 2M, 4Ki */
-    OPTION_U64,    /* uint64_t or size_t; written as an OPTION_U32 is */
-    OPTION_REAL,   /* double; never infinite or NaN */
-    OPTION_TEXT,   /* const char *, borrowed from the command line or from the recipe's JSON */
-    OPTION_PATH,   /* const char *, borrowed; in a recipe relative to the recipe's folder */
-    OPTION_LAYERS, /* a set of layers, as layers_parse reads it; an argument of a pass, never stored */
+    OPTION_BOOL, /* bool; `true` or `false` in a recipe, a flag without a value on the command line */
+    OPTION_U32,  /* uint32_t, or an int that is never negative; written 4096, 100k, 2M or 4Ki */
+    OPTION_U64,  /* uint64_t or size_t; written in the same ways as an OPTION_U32 */
+    OPTION_REAL, /* double; infinity and NaN are refused */
+    OPTION_TEXT, /* const char *; points into the command line or into the recipe's JSON */
+    OPTION_PATH, /* const char *; points to such a text too; paths in a recipe are relative to its folder */
+    /* A set of layers in the notation of layers_parse, such as "0-5,7". Only arguments of passes have this
+     * type. They stay text until the number of layers of the model is known, so no struct stores the set. */
+    OPTION_LAYERS,
 } OptionType;
 
 /* Where an option can be given. */
 typedef enum OptionScope {
-    OPTION_EVERYWHERE,
-    OPTION_RECIPE_ONLY,
-    OPTION_FLAG_ONLY,
+    OPTION_EVERYWHERE,  /* as a key of a recipe and as a flag of a command line */
+    OPTION_RECIPE_ONLY, /* only as a key of a recipe */
+    OPTION_FLAG_ONLY,   /* only as a flag of a command line */
 } OptionScope;
 
-/* A struct of defaults: leave a field out where it does not apply. */
+/* The description of an option. A field that a table leaves out is 0 or NULL, which is its most common
+ * value. */
 typedef struct Option {
-    const char *name; /* as a recipe spells it: "min_lr_ratio"; the flag is then --min-lr-ratio */
+    const char *name; /* the key in a recipe, such as "min_lr_ratio"; its flag is then --min-lr-ratio */
     OptionType type;
-    const char *help;      /* what it means, without the default, the range and the choices */
-    const char *unit;      /* "tokens", "steps" */
-    const char *fallback;  /* the default, written as a person would: "3e-4"; NULL: there is none */
-    const char *otherwise; /* what happens without a value where that is no constant: "as in the source" */
-    bool required;         /* a recipe's section without it is an error */
-    double least, most;    /* the range of a number, both ends included; `most` 0: without an upper end */
+    const char *help;     /* the meaning as a phrase; default, range and choices are added automatically */
+    const char *unit;     /* the unit of a number for the help text, such as "tokens"; NULL: none */
+    const char *fallback; /* the default as a user would type it, such as "3e-4"; NULL: there is none */
+    /* What happens if the option is not given and has no constant default, as a phrase for the help text: "as
+     * in the source". */
+    const char *otherwise;
+    bool required; /* a section of a recipe that lacks the key is refused */
+    /* The smallest and the largest number allowed. If `most` is 0, there is no upper limit. */
+    double least, most;
 
-    /* Fills `names` with at most `max` allowed values and returns how many there are. Letter case does not
-     * matter when a value is given; the name in the list is what is stored. NULL: any value. */
+    /* Stores up to `max` allowed values in `names` and returns how many there are. A value may be given in
+     * any letter case, and is then stored in the spelling of `names`. NULL: every text is allowed. */
     size_t (*choices)(const char **names, size_t max);
-    void (*list_choices)(Buffer *out); /* how help lists them; NULL: with commas between */
-    bool
-        choices_checked_later; /* a flag or argument may name others: who uses it refuses them, knowing why */
+    /* Prints the choices for the help text. NULL: option_choices prints them. */
+    void (*list_choices)(Buffer *out);
+    /* Values that are not among `choices` are accepted at first. The code that uses the value refuses them,
+     * as it knows the model and can name the reason. */
+    bool choices_checked_later;
 
-    size_t offset;       /* of the place in the struct; the first element's if it is a list */
-    size_t capacity;     /* a list of at most so many values (U64, TEXT or PATH); 0: a single value */
-    size_t count_offset; /* of the size_t that counts the list's values */
-    bool is_list;        /* a list whose items go to `set` one by one, where there is no `capacity` */
+    size_t offset;   /* offset of the value in the struct, in bytes; of the first element if it is an array */
+    size_t capacity; /* number of elements of the array (U64, TEXT or PATH) at `offset`; 0: a single value */
+    size_t count_offset; /* with `capacity`: offset in bytes of the size_t that holds the number of values */
+    bool is_list;        /* the option takes a list without an array; `set` is called for each of its items */
 
-    /* Stores a value that is not simply a number or text: `options` is the struct. NULL: by type and offset.
-     */
+    /* Stores a value that cannot be stored by type and offset alone. `options` is the struct, `text` the
+     * value as given. NULL: the value is converted by its type and stored at `offset`. */
     bool (*set)(void *options, const char *text, Error *e);
-    /* Writes the value that `set` stored, for the key of a training state. Needed where a table that
-     * options_print walks has a `set`. */
+    /* Prints the value that `set` stored. options_print, which makes the key of a training state, requires it
+     * for options with a function `set`. */
     void (*print)(const void *options, Buffer *out);
 
     OptionScope scope;
-    const char *flag; /* the flag's name without dashes, where it is not the option's own */
-    const char
-        *value_name;   /* what help calls the value: "FILE"; NULL: N, X, NAME, TEXT, PATH or LAYERS by type */
-    bool keeps_commas; /* a list on the command line grows by one value for each flag; others are cut at
-                          commas */
-    bool takes_rest;   /* a list of paths whose flag also takes the words that follow: --data a b c */
-    bool optional_value; /* --drop-rope and --drop-rope=LAYERS: a value has to be joined on */
+    const char *flag; /* name of the flag without dashes; NULL: `name` with dashes instead of underscores */
+    /* The word for the value in help texts, such as "FILE". NULL: a word that depends on the type (N, X,
+     * TEXT, PATH or LAYERS), or NAME for an option with choices. */
+    const char *value_name;
+    /* For lists on the command line. true: each flag adds one value, which may contain commas. false: the
+     * value of a flag is split at its commas. */
+    bool keeps_commas;
+    bool takes_rest; /* for lists of paths: the flag also takes the words after its value: --data a b c */
+    /* The flag may be given without a value: --drop-rope. A value has to be joined to it by an equals sign:
+     * --drop-rope=LAYERS. */
+    bool optional_value;
 } Option;
 
-/* Whether a recipe's key holds one value or a list of them. */
+/* Returns true if the option takes a list of values. */
 bool option_is_list(const Option *o);
-/* The flag's name without dashes, "min-lr-ratio"; "" if it has none. */
+/* Writes the name of the option's flag without the leading dashes, such as "min-lr-ratio". The text is empty
+ * if the option has no flag. */
 void option_flag_name(const Option *o, char out[64]);
-/* What help calls its value, "N"; NULL for an OPTION_BOOL, which takes none. */
+/* Returns the word that stands for the value in help texts, such as "N", or NULL for an OPTION_BOOL, whose
+ * flag takes no value. */
 const char *option_value_name(const Option *o);
 
-/* Whether a number lies in the option's range. */
+/* Returns true if `value` is at least `least` and at most `most`, and fits in the option's C type. */
 bool option_in_range(const Option *o, double value);
-/* "0 to 1", "1 or more"; "" if every number will do. */
+/* Writes the allowed range as "0 to 1" or "1 or more". The text is empty if every number is allowed. */
 void option_range(const Option *o, char out[80]);
-/* The choice that `text` names, letter case aside, or NULL. Only for options that have choices. */
+/* Returns the choice that is equal to `text` except for letter case, or NULL. The option must have choices.
+ */
 const char *option_choice(const Option *o, const char *text);
-/* "next-token or distill" */
+/* Appends the choices as "next-token or distill". */
 void option_choices(const Option *o, Buffer *out);
-/* The help sentence with all that follows from the table: "peak learning rate (default 3e-4)". With `as_key`
- * it describes a recipe's key instead of a flag, and says whether it is required and whether it may be a
- * list. */
+/* Appends the help sentence of an option, followed by the choices, unit, range and default from its table:
+ * "peak learning rate (default 3e-4)". If `as_key` is true, the sentence describes a key of a recipe, and
+ * also says whether the key is required and whether it may be a list. Otherwise it describes a flag. */
 void option_describe(const Option *o, bool as_key, Buffer *out);
-/* A number in few characters that read back the same: 0.1, 3e-4, 1e30. */
+/* Writes a number with as few digits as are needed to read the same double back: 0.1, 3e-4, 1e30. */
 void option_number(double value, char out[32]);
 
 #endif
