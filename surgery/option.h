@@ -104,8 +104,7 @@ const char *option_value_name(const Option *o);
 bool option_in_range(const Option *o, double value);
 /* Writes the allowed range as "0 to 1" or "1 or more". The text is empty if every number is allowed. */
 void option_range(const Option *o, char out[80]);
-/* Returns the choice that is equal to `text` except for letter case, or NULL. The option must have choices.
- */
+/* Returns the choice that is equal to `text` except for letter case, or NULL. Requires o->choices. */
 const char *option_choice(const Option *o, const char *text);
 /* Appends the choices as "next-token or distill". */
 void option_choices(const Option *o, Buffer *out);

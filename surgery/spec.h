@@ -19,13 +19,10 @@
  * are longer than the trained one. The formulas are in surgery/rope_frequencies.c. */
 typedef enum RopeScalingKind {
     ROPE_SCALING_NONE,
-    ROPE_SCALING_LINEAR,   /* position interpolation (arXiv 2306.15595): all frequencies are divided by factor
-                            */
-    ROPE_SCALING_DYNAMIC,  /* dynamic NTK: rope_base grows with the text, once it exceeds the model's context
-                            */
+    ROPE_SCALING_LINEAR,   /* position interpolation (arXiv 2306.15595): frequencies are divided by factor */
+    ROPE_SCALING_DYNAMIC,  /* dynamic NTK: rope_base grows with the text beyond the model's context */
     ROPE_SCALING_YARN,     /* YaRN (arXiv 2309.00071), computed as transformers computes it */
-    ROPE_SCALING_LLAMA3,   /* Llama 3.1: low frequencies are divided by factor, high frequencies are unchanged
-                            */
+    ROPE_SCALING_LLAMA3,   /* Llama 3.1: only low frequencies are divided by factor */
     ROPE_SCALING_LONGROPE, /* LongRoPE (arXiv 2402.13753): each frequency has its own divisor */
 } RopeScalingKind;
 
@@ -37,8 +34,7 @@ typedef struct RopeScaling {
     double factor;
     /* yarn, llama3, longrope: the trained context in tokens. 0 stands for ModelSpec.context. */
     double original_context;
-    /* llama3: frequencies with a wavelength above original_context / low_freq_factor are divided by factor.
-     */
+    /* llama3: frequencies of wavelengths above original_context / low_freq_factor are divided by factor. */
     double low_freq_factor;
     /* llama3: frequencies with a wavelength below original_context / high_freq_factor are unchanged. Between
      * the two wavelengths the result is interpolated. */
@@ -47,8 +43,7 @@ typedef struct RopeScaling {
      * unchanged. */
     double beta_fast;
     /* yarn: frequencies that make fewer than beta_slow turns (usually 1) within original_context are divided
-     * by factor. Between beta_slow and beta_fast a linear ramp over the dimension pairs mixes both results.
-     */
+     * by factor. Between beta_slow and beta_fast a linear ramp over dimension pairs mixes both results. */
     double beta_slow;
     /* yarn, longrope: factor that multiplies both cos and sin. 0 stands for the value that
      * rope_default_attention_factor computes. */
@@ -73,8 +68,7 @@ typedef enum Position {
 /* The RMSNorm that is applied to queries or to keys before the attention scores are computed. */
 typedef enum QkNorm {
     QK_NORM_NONE,
-    QK_NORM_HEAD, /* each head is normalized by itself; the weight [head_dim] is shared by all heads (Qwen3)
-                   */
+    QK_NORM_HEAD, /* each head is normalized by itself; all heads share the weight [head_dim] (Qwen3) */
     QK_NORM_FULL, /* all heads are normalized as one vector; weight [number of heads * head_dim] (OLMo 2) */
     QK_NORM_UNIT, /* each head is normalized by itself, after the rotation; there is no weight (Llama 4) */
 } QkNorm;
@@ -95,8 +89,7 @@ typedef enum Activation {
 
 /* How the weight of an expert is computed from the router's logits, and what the weight multiplies. */
 typedef enum Routing {
-    ROUTING_OF_CHOSEN, /* softmax over the logits of the top_k chosen experts; multiplies the expert's output
-                        */
+    ROUTING_OF_CHOSEN, /* softmax over the logits of the chosen experts; multiplies the expert's output */
     ROUTING_OF_ALL,    /* softmax over the logits of all experts; multiplies the chosen expert's output */
     ROUTING_OF_INPUT,  /* sigmoid of the expert's own logit; multiplies the expert's input (Llama 4) */
 } Routing;

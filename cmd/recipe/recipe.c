@@ -1,10 +1,13 @@
-/* Loads a recipe: YAML text in, one checked JSON object out, for recipe_job.c. The YAML itself is read by
- * recipe_yaml.c and recipe_read.c, whose functions are called here with the tables of recipe_sections.c.
+/* Loads a recipe: recipe_load converts the YAML file to one JSON object whose values have been checked, for
+ * recipe_job.c. It uses the parser of recipe_yaml.c, the functions of recipe_read.c that convert YAML nodes
+ * to JSON, and the tables of keys in recipe_sections.c.
  *
- * Loading goes in this order: the file is read into JSON section by section, --set replaces values in the
- * JSON, and only then is it checked that nothing required is missing, because --set may supply it.
- * recipe_blame finds the place of a value again for errors that are detected later, when the JSON no longer
- * knows about lines. */
+ * Loading has three steps. First the sections of the file are converted to JSON. Then each --set replaces a
+ * value in the JSON. Last, recipe_load checks that all required keys are present and that no two outputs have
+ * the same path. The last step has to follow --set, which may supply or change these values.
+ *
+ * The JSON has no line numbers. If an error is found later, for example when the model has been opened,
+ * recipe_blame parses the file again to find the line of the value. */
 #include "cmd/recipe/recipe.h"
 
 #include <limits.h>
@@ -18,20 +21,22 @@
 #include "formats/file.h"
 #include "surgery/nearest_name.h"
 
-enum { MAX_RECIPE = 1 << 20 }; /* bytes of the file; a recipe is a page or two of text */
+enum { MAX_RECIPE = 1 << 20 }; /* largest accepted file in bytes; an ordinary recipe has a few thousand */
 
 /* ---- sections ---- */
 
-/* A RecipeReadItem for a list of mappings; the context is the section. */
+/* Reads one item of a section that is a list of mappings, such as an output. It is the RecipeReadItem that
+ * recipe_read_list calls; its context is the RecipeSection. */
 static json_t *read_output(RecipeReader *r, const yaml_node_t *n, const void *section, const char *what,
                            Error *e) {
     return recipe_read_options(r, n, ((const RecipeSection *)section)->groups, what, e);
 }
 
-/* Reads one section as its kind demands (recipe_sections.h). New reference, or NULL with an error that names
- * file, line and column. */
+/* Reads the value of a section, which is a path, a list of passes, a mapping or a list of mappings, depending
+ * on s->kind. Returns a new reference, or NULL with an error that has file, line and column. */
 static json_t *read_section(RecipeReader *r, const yaml_node_t *n, const RecipeSection *s, Error *e) {
-    /* A path is read like an option of that type, so it is joined to the recipe's folder. */
+    /* A section that is a path is read as an option of type OPTION_PATH, so that the folder of the recipe is
+     * put in front of a relative path. */
     static const Option path = {.name = "path", .type = OPTION_PATH};
     switch (s->kind) {
     case SECTION_PATH:
@@ -41,14 +46,14 @@ static json_t *read_section(RecipeReader *r, const yaml_node_t *n, const RecipeS
     case SECTION_MAP:
         return recipe_read_options(r, n, s->groups, s->name, e);
     case SECTION_LIST:
-        /* A single mapping is accepted as a list of one; a plain word is not. */
+        /* A mapping without a list around it is accepted as a list of one item. A scalar is an error. */
         if (!recipe_scalar(n)) return recipe_read_list(r, n, read_output, s, s->name, e);
         recipe_expected(r, n, s->name, "a list of mappings (- key: value)", e);
     }
     return NULL;
 }
 
-/* Fills `names` with the names of all sections and returns how many there are. */
+/* Stores the names of all sections in `names` and returns the number of sections. */
 static size_t section_names(const char *names[64]) {
     size_t n = 0;
     for (; recipe_sections[n].name; n++)
@@ -56,8 +61,8 @@ static size_t section_names(const char *names[64]) {
     return n;
 }
 
-/* A RecipeReadMember for the recipe itself: reads the section that a key at the top names, and suggests the
- * nearest name for an unknown one. */
+/* Reads the value of one top-level key of the recipe, which must be the name of a section. For an unknown key
+ * the error suggests the most similar section name. It is the RecipeReadMember that recipe_read_map calls. */
 static json_t *read_named_section(RecipeReader *r, const yaml_node_t *name, const yaml_node_t *value,
                                   const void *context, const char *what, Error *e) {
     (void)context, (void)what;
@@ -69,17 +74,18 @@ static json_t *read_named_section(RecipeReader *r, const yaml_node_t *name, cons
 
 /* ---- --set ---- */
 
-/* The place that a dotted name such as "recalibrate.tokens" or "outputs.0.path" leads to. */
+/* The value in the recipe's JSON that the dotted name of a --set denotes. "recalibrate.tokens" and
+ * "outputs.0.path" denote options; "source" denotes a whole section. */
 typedef struct SetPlace {
     const RecipeSection *section;
-    const Option *option; /* NULL: the section itself */
-    json_t *parent;       /* the object that gets the value */
-    const char *rest;     /* where the name stopped making sense, for the error */
-    const char *unknown;  /* the part that is unknown, if it could have been a key; else NULL */
+    const Option *option; /* the option that is set; NULL: the section as a whole */
+    json_t *parent;       /* the JSON object in which the value is stored */
+    const char *rest;     /* after a failure: the part of the dotted name that could not be resolved */
+    const char *unknown;  /* after a failure: the unknown section or key; NULL: another reason */
 } SetPlace;
 
-/* The next part of a dotted name, at most 63 characters; moves `*at` behind it and its dot. False at the end.
- */
+/* Copies the next part of a dotted name, up to a dot or the end, to `part`, and moves `*at` past the part and
+ * the dot. Returns false if the part is empty or longer than 63 characters. */
 static bool next_part(const char **at, char part[64]) {
     size_t n = strcspn(*at, ".");
     if (!n || n >= 64) return false;
@@ -89,9 +95,11 @@ static bool next_part(const char **at, char part[64]) {
     return true;
 }
 
-/* Finds the JSON object that a key after "SECTION." belongs to. For a section that is a mapping this is the
- * section itself, which is made if it is missing. For a list of mappings `*at` has to begin with the number
- * of an item, which is then skipped. NULL if there is no such item or the section has no keys. */
+/* Returns the JSON object in which --set stores a key of section `s`. `*at` is the dotted name after the name
+ * of the section. If the section is a mapping, the object is the section itself, which is created if the
+ * recipe does not have it. If the section is a list of mappings, `*at` must begin with the index of an item;
+ * the object is this item, and `*at` is moved past the index. Returns NULL if the list has no such item or if
+ * the section is of another kind. */
 static json_t *section_map(json_t *root, const RecipeSection *s, const char **at) {
     json_t *map = json_object_get(root, s->name);
     if (s->kind == SECTION_MAP) {
@@ -102,25 +110,25 @@ static json_t *section_map(json_t *root, const RecipeSection *s, const char **at
     const char *behind = *at;
     if (s->kind != SECTION_LIST || !next_part(&behind, part)) return NULL;
     unsigned long i = strtoul(part, &end, 10);
-    /* A number with nothing behind it ("outputs.0") leads nowhere, because an output is set key by key. */
+    /* An index without a key ("outputs.0") is refused, because --set cannot replace a whole output. */
     json_t *item = *end || behind == *at + strlen(part) ? NULL : json_array_get(map, i);
     if (item) *at = behind;
     return item;
 }
 
-/* Finds the place that a dotted name leads to: a section, then for lists a number, then an option. `part` is
- * the caller's memory for the last part looked at, to which place->unknown may point. On failure place->rest
- * and place->unknown say how far the name made sense. */
+/* Resolves the dotted name of a --set: the name of a section, the index of an item if the section is a list,
+ * and the name of an option. Returns false if a part is unknown; place->rest and place->unknown then tell
+ * which. The parts are copied to `part`, the caller's memory, because place->unknown may point to it. */
 static bool find_place(json_t *root, const char *dotted, SetPlace *place, char part[64]) {
     const char *at = dotted;
     *place = (SetPlace){.parent = root, .rest = dotted};
     if (!next_part(&at, part)) return false;
-    /* The first part is a section, which may be all that is named. */
+    /* The first part is the name of a section. Without further parts it denotes the section as a whole. */
     place->section = recipe_section_by_name(part);
     place->unknown = place->section ? NULL : part;
     if (!place->section) return false;
     if (!*at) return true;
-    /* Then the object in that section, and last the option, behind which nothing may follow. */
+    /* Find the object in that section, and then the option, which must be the last part. */
     place->rest = at;
     place->parent = section_map(root, place->section, &at);
     if (!place->parent) return false;
@@ -132,7 +140,8 @@ static bool find_place(json_t *root, const char *dotted, SetPlace *place, char p
     return false;
 }
 
-/* The error for a dotted name that leads nowhere, with the nearest key if only its last part is wrong. */
+/* Sets the error for a dotted name that find_place could not resolve. If a section or a key is unknown, the
+ * message suggests the most similar one. Returns false. */
 static bool no_such_place(const char *dotted, const SetPlace *p, Error *e) {
     const char *names[64], *near = NULL;
     size_t n = 0;
@@ -146,11 +155,11 @@ static bool no_such_place(const char *dotted, const SetPlace *p, Error *e) {
                      p->rest, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
-/* Applies one --set such as "recalibrate.tokens=4k" to the recipe's JSON. The value is parsed as YAML and
- * checked against the same tables as a value in the file; relative paths in it are relative to the current
- * folder, not to the recipe's. */
+/* Applies one --set, such as "recalibrate.tokens=4k", to the recipe's JSON. The value is parsed as YAML and
+ * checked against the same tables as a value in the file. Relative paths are resolved against the current
+ * folder, and not against the folder of the recipe, because the user typed them on the command line. */
 static bool apply_set(json_t *root, const char *set, Error *e) {
-    /* Split the text at the first "="; later ones belong to the value. */
+    /* Split the text at the first "=". Any other "=" belongs to the value. */
     const char *equals = strchr(set, '=');
     if (!equals || equals == set || equals - set > 150)
         return error_set(e, ERR_USAGE, "--set %s: expected key=value", set);
@@ -160,7 +169,7 @@ static bool apply_set(json_t *root, const char *set, Error *e) {
     if (!equals[1]) return error_set(e, ERR_RECIPE, "--set %s: the value is missing", set);
     SetPlace place;
     if (!find_place(root, dotted, &place, part)) return no_such_place(dotted, &place, e);
-    /* Read the value and put it in the place of the old one. */
+    /* Parse and check the value, and replace the old value by it. */
     yaml_document_t document;
     if (!recipe_parse_yaml("--set", equals + 1, strlen(equals + 1), &document, e)) return false;
     RecipeReader r = {.document = &document, .place = "--set", .folder = ""};
@@ -173,10 +182,11 @@ static bool apply_set(json_t *root, const char *set, Error *e) {
     return true;
 }
 
-/* ---- what has to be there ---- */
+/* ---- required sections and keys ---- */
 
-/* The child of a node that `name` (in a mapping) or `index` (in a list) leads to. A mapping without a name is
- * its own only item, as a single output needs no brackets. NULL if there is none. */
+/* Returns a child of the YAML node `n`: the value of the key `name` if `n` is a mapping, or item `index` if
+ * `n` is a list. If `n` is a mapping and `name` is NULL, the result is `n` itself, because a single output
+ * may be written as a mapping without a list around it. Returns NULL if there is no such child. */
 static yaml_node_t *child_node(RecipeReader *r, const yaml_node_t *n, const char *name, size_t index) {
     if (n && n->type == YAML_SEQUENCE_NODE &&
         index < (size_t)(n->data.sequence.items.top - n->data.sequence.items.start))
@@ -189,16 +199,16 @@ static yaml_node_t *child_node(RecipeReader *r, const yaml_node_t *n, const char
     return n && n->type == YAML_MAPPING_NODE && !name ? (yaml_node_t *)n : NULL;
 }
 
-/* Sets the error for a required key that is missing and returns false. `n` is the mapping in the file that
- * lacks it, or NULL if the mapping was made by --set and has no line. */
+/* Sets the error "WHAT needs 'NAME': HELP" for a missing key and returns false. `n` is the YAML mapping that
+ * lacks the key. It is NULL if --set created the mapping, which then has no line in the file. */
 static bool is_missing(const RecipeReader *r, const yaml_node_t *n, const char *what, const char *name,
                        const char *help, Error *e) {
     return n ? recipe_wrong(r, n, e, "%s needs '%s': %s", what, name, help)
              : error_set(e, ERR_RECIPE, "--set: %s needs '%s': %s", what, name, help);
 }
 
-/* Whether a mapping, `map`, has every option that its section's table marks as required. `n` is the same
- * mapping in the file, for the place of the error. */
+/* Checks that `map`, a section or an item of it, has all options that the tables of the section mark as
+ * required. `n` is the YAML node that `map` was read from; the error contains its line. */
 static bool check_options(const RecipeReader *r, const yaml_node_t *n, const json_t *map,
                           const RecipeSection *s, Error *e) {
     for (const OptionGroup *g = s->groups; g->options; g++)
@@ -208,8 +218,8 @@ static bool check_options(const RecipeReader *r, const yaml_node_t *n, const jso
     return true;
 }
 
-/* Checks that required sections and keys are there. It runs after --set, because a recipe may leave required
- * values to the command line. */
+/* Checks that the recipe has all required sections and keys. It is called after --set has been applied,
+ * because the user may leave a required key out of the file and give it on the command line. */
 static bool check_required(RecipeReader *r, const json_t *recipe, Error *e) {
     const yaml_node_t *root = yaml_document_get_root_node(r->document);
     for (const RecipeSection *s = recipe_sections; s->name; s++) {
@@ -225,7 +235,8 @@ static bool check_required(RecipeReader *r, const json_t *recipe, Error *e) {
 
 /* ---- outputs that would replace each other ---- */
 
-/* The first component of a path that leads somewhere, since "" and "." do not; `*n` receives its length. */
+/* Returns the start of the next component of a path, skipping slashes and components ".", and sets `*n` to
+ * the length of the component. At the end of the path the length is 0. */
 static const char *next_component(const char *path, size_t *n) {
     for (;; path += *n) {
         path += strspn(path, "/");
@@ -234,11 +245,11 @@ static const char *next_component(const char *path, size_t *n) {
     }
 }
 
-/* Whether two paths name the same place. They are compared component by component as text, ignoring "//" and
- * "/./", because outputs need not exist yet. */
+/* Returns true if two paths denote the same file. The components of the paths are compared as text, because
+ * the outputs may not exist yet. Repeated slashes and components "." make no difference. */
 static bool same_place(const char *a, const char *b) {
     size_t n, m;
-    /* An absolute path and a relative one are taken as different, although they might meet. */
+    /* An absolute and a relative path are treated as different, even if they denote the same file. */
     if ((*a == '/') != (*b == '/')) return false;
     do {
         a = next_component(a, &n);
@@ -250,8 +261,8 @@ static bool same_place(const char *a, const char *b) {
     return true;
 }
 
-/* The path of output `i` if an output before it has the same one, so that they would replace each other at
- * every run; else NULL. */
+/* Returns the path of output `i` if an output before it in the list has the same path, and NULL otherwise.
+ * Two such outputs would replace each other in every run. */
 static const char *same_path(const json_t *outputs, size_t i) {
     const char *path = json_string_value(json_object_get(json_array_get(outputs, i), "path"));
     for (size_t j = 0; j < i; j++)
@@ -260,7 +271,8 @@ static const char *same_path(const json_t *outputs, size_t i) {
     return NULL;
 }
 
-/* Refuses two outputs with one path; the error points at the second of them, in the file or in --set. */
+/* Fails if two outputs have the same path. The error has the position of the second one: its line in the
+ * file, or the --set that gave the path. */
 static bool check_outputs(const char *path, const char *const *sets, size_t n_sets, const json_t *recipe,
                           Error *e) {
     const json_t *outputs = json_object_get(recipe, "outputs");
@@ -275,12 +287,13 @@ static bool check_outputs(const char *path, const char *const *sets, size_t n_se
     return true;
 }
 
-/* ---- the whole ---- */
+/* ---- loading, and the position of an error ---- */
 
+/* Reads the file, converts it, applies the `n_sets` texts in `sets` and checks the result (recipe.h). */
 json_t *recipe_load(const char *path, const char *const *sets, size_t n_sets, Error *e) {
     Buffer text = {0};
     if (!file_read(path, MAX_RECIPE, &text, e)) return NULL;
-    /* Relative paths in the recipe are relative to the folder of its file. */
+    /* Find the folder of the file, against which relative paths in the recipe are resolved. */
     char folder[PATH_MAX] = "";
     const char *slash = strrchr(path, '/');
     if (slash && (size_t)(slash - path) < sizeof folder) memcpy(folder, path, (size_t)(slash - path));
@@ -289,7 +302,7 @@ json_t *recipe_load(const char *path, const char *const *sets, size_t n_sets, Er
     buffer_free(&text);
     if (!ok) return NULL;
 
-    /* Sections into JSON, then --set over it, then the checks that need the whole. */
+    /* Convert the sections to JSON, apply --set, and check what can only be checked after that. */
     RecipeReader r = {.document = &document, .place = path, .folder = slash == path ? "/" : folder};
     json_t *recipe =
         recipe_read_map(&r, yaml_document_get_root_node(&document), read_named_section, NULL, "", e);
@@ -303,14 +316,16 @@ json_t *recipe_load(const char *path, const char *const *sets, size_t n_sets, Er
     return NULL;
 }
 
-/* Whether the text of a --set gives the value at `dotted`, or the mapping or section that holds it. */
+/* Returns true if `set`, the text of a --set, sets the value with the name `dotted`, or a section that
+ * contains this value. */
 static bool set_gives(const char *set, const char *dotted) {
     size_t n = strcspn(set, "=");
     return strncmp(set, dotted, n) == 0 && (dotted[n] == 0 || dotted[n] == '.');
 }
 
-/* Finds the YAML node that a dotted name leads to. Where the file ends on the way, because the value is a
- * default, the last node found is returned: an error then points at the surrounding section. */
+/* Returns the YAML node of the value with the name `dotted`. If the file does not have the value, for example
+ * because it is a default, the result is the innermost node around it, so that an error has the line of the
+ * section. */
 static const yaml_node_t *node_of(RecipeReader *r, const char *dotted) {
     const yaml_node_t *at = yaml_document_get_root_node(r->document);
     for (const char *p = dotted; *p;) {
@@ -319,7 +334,7 @@ static const yaml_node_t *node_of(RecipeReader *r, const char *dotted) {
         snprintf(part, sizeof part, "%.*s", (int)n, p);
         char *end;
         unsigned long i = strtoul(part, &end, 10);
-        /* A part that is a number is the index into a list, any other the key of a mapping. */
+        /* A part that is a number is the index of a list item. Any other part is a key of a mapping. */
         const yaml_node_t *next = *end ? child_node(r, at, part, 0) : child_node(r, at, NULL, i);
         if (!next) break;
         at = next;
@@ -328,11 +343,13 @@ static const yaml_node_t *node_of(RecipeReader *r, const char *dotted) {
     return at;
 }
 
+/* Puts the position of the value `dotted` in front of the error message: "--set NAME" if the command line
+ * gave the value, and otherwise file, line and column. */
 bool recipe_blame(const char *path, const char *const *sets, size_t n_sets, const char *dotted, Error *e) {
     e->code = ERR_RECIPE;
     for (size_t i = 0; i < n_sets; i++)
         if (set_gives(sets[i], dotted)) return error_place(e, "--set %s", dotted);
-    /* The file is parsed again, because the nodes with their lines were released after loading. */
+    /* Parse the file again: the YAML nodes, which know their lines, were released by recipe_load. */
     Buffer text = {0};
     yaml_document_t document;
     Error ignored = {0};

@@ -1,7 +1,10 @@
-/* Builds the JSON of `derope plan`, which cmd/verbs/plan.c prints as it is or hands to plan_text.c. The plan
- * is made by the functions that `derope run` uses: the model after surgery, the export of each output, the
- * requests of training and evaluation. Layers, tensors, keys, carriers and memory are therefore those of the
- * run; only times and the number of evaluated tokens are estimates. */
+/* Builds the JSON that `derope plan` prints (recipe_plan.h describes its members). cmd/verbs/plan.c calls
+ * recipe_plan and prints the JSON, or passes it to plan_text.c, which prints it as text.
+ *
+ * The plan is made with the functions that `derope run` uses: it applies the surgery to the model, exports
+ * each output without writing it, and converts the sections for training and evaluation to requests. The
+ * layers, tensors, keys and carriers in the plan are therefore the ones that a run produces, and the memory
+ * is computed from the same sizes. Only the times and the number of evaluated tokens are estimates. */
 #include "cmd/recipe/recipe_plan.h"
 
 #include <stdlib.h>
@@ -18,19 +21,19 @@
 #include "surgery/export.h"
 #include "surgery/rope_frequencies.h"
 
-/* Floating-point operations per second that an ordinary two-core machine sustains in derope. Only the
- * estimate of time depends on it. */
+/* The speed for which times are estimated, in floating-point operations per second. derope sustains about
+ * this many on an ordinary machine with two cores. */
 static const double flops_per_second = 1.2e11;
 
 /* ---- layers, tensors, keys ---- */
 
-/* Lists the layers in which the surgery changed attention: its position encoding, window, rotation or softmax
- * scale. A row is {"layer", "position_before", "position", "window_before", "window"}; windows are in tokens,
- * 0 for none. */
+/* Lists the layers in which the surgery changed the attention: position, window, rope_base, scaling or
+ * softmax_scale of the LayerSpec. Each row is an object {"layer", "position_before", "position",
+ * "window_before", "window"}. A window is a number of tokens, and 0 means global attention. */
 static json_t *plan_layers(const Model *m) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
-        /* source_spec is the model as it was read, spec the model after the passes. */
+        /* source_spec describes the model as it was read, and spec the model after the passes. */
         const LayerSpec *then = &m->source_spec.layers[i], *now = &m->spec.layers[i];
         if (then->position == now->position && then->window == now->window &&
             then->rope_base == now->rope_base && rope_scaling_equal(&then->scaling, &now->scaling) &&
@@ -44,17 +47,19 @@ static json_t *plan_layers(const Model *m) {
     return list;
 }
 
-/* Describes what becomes of one tensor of an output: its dtype before, what is done to its values, its dtype
- * after and, if the values cannot be encoded in the dtype that they had, why. `trained` says that
- * recalibration replaces the values, which then leave quantized types that have no encoder. */
+/* Describes how one tensor of an output differs from the source, as an object {"name", "dtype", "status",
+ * "change", "dtype_before", "why"}. "change" is what is done to the values, and "why" is present if the dtype
+ * changes because derope has no encoder for the dtype of the source. `trained` is true if recalibration
+ * replaces the values; the tensor then gets the dtype that dtype_written returns. */
 static json_t *plan_tensor(const Tensor *t, TensorStatus s, bool trained) {
     DType to = trained ? dtype_written(t->dtype) : t->dtype;
-    /* A pass changes values by a scale, an offset or a factor for each row, applied when the tensor is
-     * written. */
+    /* Passes change the values of a tensor by a factor (scale), a constant to add (add) or a factor for each
+     * row (row_scale). They are applied when the tensor is written. */
     bool scaled = t->scale != 1 || t->add != 0 || t->row_scale;
     bool replaced = trained ? to != t->dtype : scaled && tensor_type_replaced(t);
-    /* A quantized source tensor (fp8 with scales, for example) whose output dtype is plain is dequantized;
-     * one whose output is a block type has its blocks rearranged. */
+    /* t->quantization is set if the source stores the tensor in a quantized format of an HF folder, such as
+     * fp8 with scales. If the output stores single elements, the values are dequantized. If the output has a
+     * block type of GGUF, the quantized values are kept and regrouped into its blocks. */
     const char *change = s != TENSOR_CHANGED                                         ? NULL
                          : trained                                                   ? "trained"
                          : scaled                                                    ? "scaled"
@@ -63,7 +68,7 @@ static json_t *plan_tensor(const Tensor *t, TensorStatus s, bool trained) {
                                                                                      : NULL;
     json_t *row = json_pack("{s:s, s:s, s:s, s:s*}", "name", t->name, "dtype", dtype_info(to)->name, "status",
                             tensor_status_name(s), "change", change);
-    /* A new tensor has no dtype before. */
+    /* A new tensor does not exist in the source, so it has no earlier dtype. */
     if (s != TENSOR_NEW)
         json_object_set_new(
             row, "dtype_before",
@@ -74,9 +79,10 @@ static json_t *plan_tensor(const Tensor *t, TensorStatus s, bool trained) {
     return row;
 }
 
-/* Counts the tensors of an output by status (untouched, changed, new) and describes those that are not copied
- * untouched. With `trained` every tensor that the source has changes, so only those are described whose
- * source is quantized and whose dtype may change. */
+/* Returns {"count", "not_untouched"}: the number of tensors of an output for each status (untouched, changed,
+ * new), and a description of each changed or new tensor. If `trained` is true, training changes every tensor
+ * of the source. Only tensors with a quantized block type are described then, because their dtype may change;
+ * a list of all tensors would tell the user nothing. */
 static json_t *plan_tensors(const Checkpoint *out, bool trained) {
     size_t counts[TENSOR_NEW + 1] = {0};
     json_t *changes = json_array(), *summary = json_object();
@@ -94,8 +100,8 @@ static json_t *plan_tensors(const Checkpoint *out, bool trained) {
     return json_pack("{s:o, s:o}", "count", summary, "not_untouched", changes);
 }
 
-/* Lists the top-level keys of config.json that the output changes, adds or drops: [{"key", "before",
- * "after"}], with the member missing on the side that lacks the key. */
+/* Lists the top-level keys of config.json that differ between source and output, as objects {"key", "before",
+ * "after"}. "before" is absent for a key that the output adds, and "after" for a key that it removes. */
 static json_t *plan_config(const Model *m, const Checkpoint *out) {
     Error ignored = {0};
     json_t *list = json_array(), *after = checkpoint_json(out, CONFIG_FILE, &ignored), *value;
@@ -106,7 +112,7 @@ static json_t *plan_config(const Model *m, const Checkpoint *out) {
             json_array_append_new(
                 list, json_pack("{s:s, s:O*, s:O}", "key", key, "before", before, "after", value));
     }
-    /* Keys that the output no longer has. */
+    /* Add the keys of the source that the output does not have. */
     json_object_foreach(m->config, key, value) {
         if (after && !json_object_get(after, key))
             json_array_append_new(list, json_pack("{s:s, s:O}", "key", key, "before", value));
@@ -115,9 +121,9 @@ static json_t *plan_config(const Model *m, const Checkpoint *out) {
     return list;
 }
 
-/* Lists the key-value pairs of the GGUF that are new or changed against the source: [{"key", "change"}]. If
- * the source is no GGUF, every tokenizer key is new, which would tell the reader nothing, so these are left
- * out. */
+/* Lists the key-value pairs of a GGUF output that the source does not have or has with another value. Each is
+ * an object {"key", "change"}, where "change" is "new" or "changed". If the source is an HF folder, all
+ * tokenizer keys are new. They are left out, as they follow from the format and not from the recipe. */
 static json_t *plan_meta(const Model *m, const Checkpoint *out) {
     json_t *list = json_array();
     for (size_t i = 0; i < out->n_meta; i++) {
@@ -131,9 +137,10 @@ static json_t *plan_meta(const Model *m, const Checkpoint *out) {
     return list;
 }
 
-/* Plans output `i` by exporting it without writing. This is exact and quick, since an export only describes
- * tensors and their data is read when they are written. The carrier is picked a second time for the reasons
- * why each preferred carrier was rejected. NULL with an error if the output could not be written. */
+/* Describes output `i` (from 0) by exporting it without writing a file. An export is quick because it creates
+ * only descriptions of tensors; their data is read when they are written. carrier_pick is called after the
+ * export to get the list of carriers that were considered, with the reasons why some were rejected. Returns
+ * NULL with an error if the model cannot be exported in this form. */
 static json_t *plan_output(const RecipeJob *j, const Model *m, size_t i, Error *e) {
     OutputRequest r;
     ExportReport report = {0};
@@ -141,7 +148,7 @@ static json_t *plan_output(const RecipeJob *j, const Model *m, size_t i, Error *
     Checkpoint *out = recipe_job_output(j, i, m, &r, e) ? output_export(m, &r, &report, e) : NULL;
     bool gguf = out && out->format == FORMAT_GGUF;
     if (out && carrier_pick(m, out->format, r.carrier, &explain, e)) {
-        /* Bytes of tensor data; headers and side files are small beside it. */
+        /* The size of the output in bytes counts tensor data only. Headers and other files are small. */
         uint64_t bytes = 0;
         char runtimes[200];
         carrier_runtimes(report.carrier, m->family, runtimes, sizeof runtimes);
@@ -161,22 +168,24 @@ static json_t *plan_output(const RecipeJob *j, const Model *m, size_t i, Error *
 
 /* ---- cost ---- */
 
-/* Estimates the seconds for `passes` forward passes over `tokens` tokens. A forward pass takes two operations
- * (multiply and add) for each weight and token; attention over the context is neglected. A backward pass
- * takes as much as two forward passes. */
+/* Estimates the time in seconds for `passes` forward passes over `tokens` tokens. A forward pass takes two
+ * operations (a multiplication and an addition) for each weight and token. The work for attention scores is
+ * neglected. A backward pass counts as two forward passes. */
 static double seconds_for(const Model *m, double passes, double tokens) {
     return 2 * passes * (double)net_weight_bytes(m) / sizeof(float) * tokens / flops_per_second;
 }
 
-/* Plans the recalibrate section: objective, tokens, estimated seconds, and the memory in bytes for the net,
- * gradients, optimizer state and activations. Fails if the training text cannot be found. */
+/* Describes the training: objective, number of tokens, context in tokens, number of text files, estimated
+ * time in seconds, and the memory in bytes for weights, gradients, optimizer state and activations. Returns
+ * NULL with an error if the section is wrong or the training text cannot be found. */
 static json_t *plan_recalibration(const RecipeJob *j, const Model *m, Error *e) {
     RecalRequest r;
     if (!recipe_job_recal(j, &r, e)) return NULL;
     json_t *files = recipe_job_files(j, "recalibrate", "data", e);
     if (!files) return NULL;
     uint64_t weights = net_weight_bytes(m), memory = weights + train_bytes(&m->spec, weights, &r.train);
-    /* Forward and backward are three passes; the teacher adds one. */
+    /* A training step costs three passes: one forward, and a backward pass that counts as two. An objective
+     * with a teacher adds a forward pass of the teacher. */
     double seconds = seconds_for(m, r.train.objective->needs_teacher ? 4 : 3, (double)r.train.tokens);
     json_t *plan =
         json_pack("{s:s, s:I, s:i, s:I, s:f, s:I, s:I}", "objective", r.train.objective->name, "tokens",
@@ -187,9 +196,9 @@ static json_t *plan_recalibration(const RecipeJob *j, const Model *m, Error *e) 
     return plan;
 }
 
-/* Lists the rows of the table that `derope run` will print: the source under each context-extension method,
- * the model after surgery, and the trained one. The first method is "none", under which the row has no
- * suffix. */
+/* Lists the names of the rows in the table that `derope run` prints: the source with each context-extension
+ * method, the model after surgery, and the trained model. The first method is always "none" and adds no
+ * suffix to the name of its row. */
 static json_t *plan_rows(const EvalRequest *r, bool trained) {
     const EvalOptions *o = &r->options;
     json_t *rows = json_array();
@@ -202,9 +211,11 @@ static json_t *plan_rows(const EvalRequest *r, bool trained) {
     return rows;
 }
 
-/* Estimates how many tokens the net reads for one row of the table. Perplexity reads the text once for each
- * length, or about eight times where the softmax scale is searched. Each question of a task is asked at the
- * end of a text as long as the context; the factor 0.6 allows for questions that share part of their text. */
+/* Estimates the number of tokens that the net processes for one row of the table. For perplexity it processes
+ * the text once for each context length, or about eight times if it searches for the best softmax scale. For
+ * a task, each question comes after a text that fills the context; there are `trials` questions for each
+ * length and, if the task has depths, for each depth. The factor 0.6 is used because questions share a part
+ * of their text, which is processed once. */
 static double row_tokens(const EvalOptions *o, double text_tokens) {
     bool own = o->n_task_lengths > 0;
     const uint64_t *lengths = own ? o->task_lengths : o->lengths;
@@ -217,8 +228,9 @@ static double row_tokens(const EvalOptions *o, double text_tokens) {
     return tokens;
 }
 
-/* Plans the evaluate section: rows, lengths, suites, and the cost. The number of tokens in the text is
- * estimated from its size at four bytes a token, which is typical of English. */
+/* Describes the evaluation: the rows of its table, context lengths, suites, and the estimated tokens, time in
+ * seconds and memory in bytes. The number of tokens in the text is estimated as its size in bytes divided by
+ * four, which is typical of English text. */
 static json_t *plan_evaluation(const RecipeJob *j, const Model *m, Error *e) {
     const json_t *section = recipe_job_section(j, "evaluate");
     EvalRequest request;
@@ -231,18 +243,18 @@ static json_t *plan_evaluation(const RecipeJob *j, const Model *m, Error *e) {
     struct stat st;
     json_array_foreach(files, i, v) tokens +=
         stat(json_string_value(v), &st) == 0 ? (uint64_t)st.st_size / 4 : 0;
-    /* The key/value cache is as long as the longest context. */
+    /* Find the longest context, which determines the size of the key/value cache. */
     for (i = 0; i < o->n_lengths; i++)
         if (o->lengths[i] > longest) longest = o->lengths[i];
     for (i = 0; i < o->n_task_lengths; i++)
         if (o->task_lengths[i] > longest) longest = o->task_lengths[i];
     if (o->max_tokens && o->max_tokens < tokens) tokens = o->max_tokens;
-    /* What is measured: one row for each model and method, one name for each suite. */
+    /* List the rows of the table, one for each model and method, and the names of the suites. */
     json_t *rows = plan_rows(&request, recipe_job_section(j, "recalibrate") != NULL), *suites = json_array();
     if (o->perplexity) json_array_append_new(suites, json_string("perplexity"));
     for (i = 0; eval_tasks[i]; i++)
         if (o->tasks[i]) json_array_append_new(suites, json_string(eval_tasks[i]->name));
-    uint64_t memory = 2 * net_weight_bytes(m) + kv_bytes(&m->spec, longest); /* the source and the result */
+    uint64_t memory = 2 * net_weight_bytes(m) + kv_bytes(&m->spec, longest); /* two nets: source, result */
     double all = (double)json_array_size(rows) * row_tokens(o, (double)tokens);
     json_decref(files);
     return json_pack("{s:o, s:O, s:O*, s:o, s:I, s:f, s:I}", "models", rows, "context",
@@ -252,9 +264,10 @@ static json_t *plan_evaluation(const RecipeJob *j, const Model *m, Error *e) {
                      (json_int_t)memory);
 }
 
-/* ---- the whole ---- */
+/* ---- the complete plan ---- */
 
-/* Adds what a section would cost to the plan, under `name`, if the recipe has that section. */
+/* If the recipe has the section `section`, calls `cost` to describe it and stores the result in the plan
+ * under `name`. Returns false if `cost` fails. */
 static bool add_step(const RecipeJob *j, const Model *m, const char *section, const char *name, json_t *plan,
                      json_t *(*cost)(const RecipeJob *j, const Model *m, Error *e), Error *e) {
     if (!recipe_job_section(j, section)) return true;
@@ -262,11 +275,12 @@ static bool add_step(const RecipeJob *j, const Model *m, const char *section, co
     return step && json_object_set_new(plan, name, step) == 0;
 }
 
+/* Builds the members of the plan in the order in which recipe_plan.h lists them. */
 json_t *recipe_plan(const RecipeJob *j, Error *e) {
     json_t *plan = json_object();
     Model *m = recipe_job_model(j, true, e);
-    /* A model from scratch is neither evaluated nor described by output, because its weights do not exist
-     * yet. */
+    /* A model that is trained from random weights has no entries for evaluation and outputs. Its weights do
+     * not exist before the run, so there are no tensors that an export could describe. */
     json_t *outputs = json_array();
     json_object_set(plan, "source", json_object_get(j->recipe, "source"));
     if (m) json_object_set_new(plan, "layers", plan_layers(m));

@@ -66,9 +66,8 @@ typedef struct Run {
 /* ---- keys ---- */
 
 /* Hashes the name and the contents of each file in an array of paths. The name is hashed because its
- * extension
- * (.jsonl, .gz) decides how the file is read. The folder is not hashed, so that a text can be moved without
- * changing the key. */
+ * extension, such as .jsonl or .gz, decides how the file is read. The folder is not hashed, so that a text
+ * can be moved without changing the key. */
 static bool hash_files(const json_t *files, Hash *h, Error *e) {
     size_t i;
     json_t *file;
@@ -116,8 +115,7 @@ static bool files_key(const Run *r, const char *section, const char *key, char o
 
 /* Computes source_key, surgery_key and weights_key. Each key is a hash that includes the key before it, so a
  * change of an early step changes the keys of all later steps, which are then done again. If the recipe has
- * no recalibrate section, the weights after surgery are the final ones, and weights_key equals surgery_key.
- */
+ * no recalibrate section, the weights after surgery are final, and weights_key equals surgery_key. */
 static bool find_keys(Run *r, Error *e) {
     const json_t *recal = recipe_job_section(&r->job, "recalibrate");
     json_t *source = manifest_sources(r->source_model);
@@ -152,8 +150,7 @@ static bool recalibrate_step(Run *r, Error *e) {
     snprintf(state, sizeof state, "%s/recalibrated-%.16s.state", r->work, r->weights_key);
     request.train.state_path = state;
     request.train.resume = access(state, F_OK) == 0 && !r->options->force;
-    /* Close the untrained net, which the evaluation may have opened, because recalibrate opens another one.
-     */
+    /* Close the untrained net that the evaluation may have opened. recalibrate opens another one. */
     net_close(r->net);
     r->net = NULL;
     TrainResult result = {0};
@@ -308,8 +305,7 @@ static bool target_may_begin(const Target *t, Error *e) {
 }
 
 /* Fills r->targets from the outputs section and finds out which outputs are up to date. Fails if an existing
- * file or folder at the path of an output must not be replaced, so that this is known before any computation.
- */
+ * file or folder at the path of an output must not be replaced, so that no time is spent in vain. */
 static bool find_targets(Run *r, Error *e) {
     size_t n = recipe_job_n_outputs(&r->job);
     r->targets = xcalloc(n, sizeof *r->targets);
