@@ -28,7 +28,7 @@ typedef enum OptionType {
     OPTION_U64,  /* uint64_t or size_t; written in the same ways as an OPTION_U32 */
     OPTION_REAL, /* double; infinity and NaN are refused */
     OPTION_TEXT, /* const char *; points into the command line or into the recipe's JSON */
-    OPTION_PATH, /* const char *; points to such a text too; paths in a recipe are relative to its folder */
+    OPTION_PATH, /* const char *, borrowed as OPTION_TEXT is; in a recipe relative to the recipe's folder */
     /* A set of layers in the notation of layers_parse, such as "0-5,7". Only arguments of passes have this
      * type. They stay text until the number of layers of the model is known, so no struct stores the set. */
     OPTION_LAYERS,

@@ -57,8 +57,8 @@ typedef struct RopeScaling {
     bool truncate;      /* yarn: round the two ends of the ramp outwards to whole dimension pairs */
 } RopeScaling;
 
-/* Which dimensions of queries and keys the rotary embedding rotates. The causal mask and the window also
- * depend on positions, but are described by other fields of LayerSpec. */
+/* Which dimensions of queries and keys the rotary embedding rotates. The window, which depends on positions
+ * too, is described by other fields of LayerSpec, and all attention is causal. */
 typedef enum Position {
     POSITION_ROPE,    /* all head_dim dimensions of each head are rotated */
     POSITION_PARTIAL, /* only the first rotary_dim dimensions of each head are rotated */
