@@ -4,8 +4,6 @@
  * outside the layers, attention, MLP. */
 #include "surgery/role.h"
 
-/* Each of the functions below sets a shape and returns its rank, or 0 where the model has no such tensor. */
-
 /* Each of the functions below sets a shape and returns its rank, or 0 where the model has no such tensor. A
  * matrix is [rows, columns]; its rows are the outputs of the projection. */
 static uint32_t matrix(uint64_t shape[3], uint64_t rows, uint64_t cols) {
