@@ -9,11 +9,14 @@ tokenizers, gguf, llama.cpp. `make check-peers` runs them; a test whose data is 
   DEROPE_SMOLLM2  SmolLM2-135M as GGUF                (.peers/smollm2.gguf)
 """
 
+import atexit
+import functools
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
@@ -43,12 +46,26 @@ def run_tool(name, *args, **kw):
     return p.stdout
 
 
+@functools.lru_cache(maxsize=1)
+def tf5_server():
+    """The process of this pytest worker in which transformers 5 is loaded. It ends when its standard input does."""
+    env = dict(os.environ, PYTHONPATH=str(PEERS / "tf5"))
+    server = subprocess.Popen([sys.executable, Path(__file__).with_name("fork_server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True, env=env)
+    atexit.register(server.communicate)
+    return server
+
+
 def run_tf5(script, *args):
     """Runs Python source under transformers 5; it prints one JSON value, which is returned."""
-    env = dict(os.environ, PYTHONPATH=str(PEERS / "tf5"))
-    p = subprocess.run([sys.executable, "-c", script, *map(str, args)], capture_output=True, text=True, env=env)
-    assert p.returncode == 0, p.stderr[-4000:]
-    return json.loads(p.stdout.strip().splitlines()[-1])
+    server = tf5_server()
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        request = {"script": script, "args": list(map(str, args)), "stdout": str(out), "stderr": str(err)}
+        print(json.dumps(request), file=server.stdin, flush=True)
+        status = server.stdout.readline().strip()
+        assert status == "0", f"exit {status or 'of the server'}: {err.read_text()[-4000:] if err.exists() else ''}"
+        return json.loads(out.read_text().strip().splitlines()[-1])
 
 
 def machine():
