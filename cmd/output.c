@@ -104,8 +104,10 @@ static bool refuse_dtype(const char *dtype, Format holder, Error *e) {
 /* Translates a request into the options of model_export. Refuses an unknown dtype, one without an encoder or
  * one that the format cannot hold, and a shard size for a GGUF, with ERR_USAGE. */
 static bool output_options(const OutputRequest *r, ExportOptions *o, Error *e) {
-    *o = (ExportOptions){
-        .format = format_of_path(r->path), .carrier = r->carrier, .has_dtype = r->dtype != NULL};
+    *o = (ExportOptions){.format = format_of_path(r->path),
+                         .carrier = r->carrier,
+                         .has_dtype = r->dtype != NULL,
+                         .allow_nonfinite = r->allow_nonfinite};
     /* First whether derope can write the dtype at all, then whether this format can hold it. */
     if (r->dtype && (!dtype_from_name(r->dtype, &o->dtype) || !dtype_info(o->dtype)->encode))
         return refuse_dtype(r->dtype, FORMAT_GGUF, e);
@@ -149,6 +151,35 @@ Checkpoint *output_export(const Model *m, const OutputRequest *r, ExportReport *
     return out;
 }
 
+/* Prints a note for each tensor with values that are not finite, by the numbers that the writer counted.
+ * Where the output was refused because values would have been lost, the tensors that were not reached are
+ * counted here, so that all of them are named at once. */
+static void note_nonfinite(Checkpoint *out, bool written) {
+    enum { MOST = 20 }; /* notes; the rest are one number */
+    size_t told = 0, more = 0;
+    bool refused = false;
+    for (size_t i = 0; i < out->n_tensors && !cmd_stop; i++) {
+        Tensor *t = &out->tensors[i];
+        Buffer words = {0};
+        if (refused) {
+            t->allow_nonfinite = true;
+            t->nonfinite = (NonFinite){0};
+            tensor_count_nonfinite(t, &t->nonfinite, NULL);
+        }
+        nonfinite_text(&t->nonfinite, t->dtype, &words);
+        /* The tensor that was refused is in the error message. */
+        bool in_error = !written && !refused && nonfinite_is_loss(&t->nonfinite);
+        bool tells = words.size && !in_error && (written || refused);
+        if (tells && told++ < MOST)
+            cmd_note("tensor '%s': %s", t->name, buffer_string(&words));
+        else if (tells)
+            more++;
+        refused |= in_error;
+        buffer_free(&words);
+    }
+    if (more) cmd_note("%zu more tensors have values that are not finite or too large", more);
+}
+
 /* The manifest needs the hashes of the source's files, which takes as long as reading them once, so they are
  * computed only when the export has succeeded. */
 bool output_write(const Model *m, const OutputRequest *r, Error *e) {
@@ -171,6 +202,7 @@ bool output_write(const Model *m, const OutputRequest *r, Error *e) {
         cmd_progress_end();
     }
     if (ok) print_notices(m, r, report.notices);
+    if (out) note_nonfinite(out, ok);
     json_decref(context.sources);
     checkpoint_close(out);
     export_report_free(&report);

@@ -15,7 +15,9 @@ typedef struct OutputRequest {
     const char *carrier; /* name of the carrier; NULL: the first of the table that can express the model */
     /* Largest safetensors file of an HF folder in bytes; 0: the writer's default. */
     uint64_t max_shard_size;
-    bool force;          /* replace what is there */
+    bool force; /* replace what is there */
+    /* Write values that the dtype cannot hold (too large, or NaN in a type of blocks) instead of failing. */
+    bool allow_nonfinite;
     const json_t *extra; /* members for the manifest; may be NULL */
     size_t notices_told; /* how many of the model's notices were printed with an earlier output of it, and are
                             not repeated */

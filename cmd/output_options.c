@@ -84,6 +84,10 @@ const Option output_request_options[] = {
      .otherwise = "5G",
      .offset = offsetof(OutputRequest, max_shard_size),
      .help = "largest safetensors file of an HF folder"},
+    {.name = "allow_nonfinite",
+     .type = OPTION_BOOL,
+     .offset = offsetof(OutputRequest, allow_nonfinite),
+     .help = "write values that the dtype cannot hold (too large, or NaN in a q type) instead of failing"},
     /* A flag only: a recipe replaces the outputs of its own earlier runs by itself. */
     {.name = "force",
      .type = OPTION_BOOL,

@@ -6,8 +6,6 @@
  * bytes pass unchanged. */
 #include "formats/tensor.h"
 
-#include <float.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,72 +185,32 @@ static bool read_decoded(const Tensor *t, uint64_t first, uint64_t n, uint8_t *s
     return true;
 }
 
-/* The largest magnitude that can be written as `d` without a scale or a value becoming infinite.
- *
- * The scales of block types are half-precision, at most 65504. In a type whose largest level is L, values up
- * to L * 65504 have a finite scale: Q4_0's levels end at -8, Q8_0's at 127. K-quants and IQ4_XS multiply
- * the scale of the block by an integer scale of the sub-block, so in them values can be larger by up to the
- * largest sub-block scale. The encoders of K-quants, IQ4_NL and IQ4_XS search for the scale with the smallest
- * error, which may be larger than maximum / L by less than a factor of two, so their bounds are about half of
- * the limit or less. The bounds need not be exact, because the values of real weights are far smaller. */
-static float largest_finite(DType d) {
-    /* Largest finite half-precision number. */
-    static const float most = 0x1.ffdffep15f; /* below 65520, from where halves round to infinity */
-    switch (d) {
-    case DTYPE_F16:
-    case DTYPE_Q4_1:
-    case DTYPE_Q5_1:
-        return most;
-    case DTYPE_Q4_0:
-        return 8 * most;
-    case DTYPE_Q5_0:
-        return 16 * most;
-    case DTYPE_Q8_0:
-        return 127 * most;
-    case DTYPE_Q2_K:
-        return 7 * most;
-    case DTYPE_Q3_K:
-        return 64 * most;
-    case DTYPE_Q4_K:
-    case DTYPE_Q5_K:
-        return 31 * most;
-    case DTYPE_Q6_K:
-        return 2048 * most;
-    case DTYPE_IQ4_NL:
-        return 63 * most;
-    case DTYPE_IQ4_XS:
-        return 127 * 16 * most;
-    case DTYPE_BF16:
-        return 0x1.fefffep127f;
-    default:
-        return FLT_MAX;
+/* The values of `n` elements as the source has them, before scales and before f64 is rounded to fp32.
+ * `scratch` has room for n floats. */
+static void source_values(const Tensor *t, const uint8_t *stored, uint64_t n, float *scratch, double *out) {
+    if (t->storage_dtype == DTYPE_F64) {
+        memcpy(out, stored, n * sizeof *out);
+        return;
     }
-}
-
-/* The bits of |f|. Magnitudes of floats are ordered like these bits, which lets check_finite compare integers
- * in a loop that vectorises. */
-static uint32_t magnitude_bits(float f) {
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return bits & 0x7fffffff;
-}
-
-/* Fails if encoding would turn a finite value into infinity. Values that are infinite or NaN in the source
- * are allowed, because the output then only repeats the source. The magnitudes that have to be refused are
- * those whose bits lie in [first, bits of infinity). Subtracting `first` wraps around for smaller magnitudes,
- * so a single unsigned comparison tests both ends of the range. */
-static bool check_finite(const Tensor *t, const float *values, uint64_t n, Error *e) {
-    uint32_t first = magnitude_bits(largest_finite(t->dtype)) + 1, range = magnitude_bits(INFINITY) - first;
-    uint32_t beyond = 0;
-#pragma omp simd reduction(| : beyond)
+    dtype_info(t->storage_dtype)->decode(stored, n, scratch);
     for (uint64_t i = 0; i < n; i++)
-        beyond |= magnitude_bits(values[i]) - first < range;
-    /* The fast loop only finds that there is such a value; the error text needs the value itself. */
-    if (!beyond) return true;
-    while (magnitude_bits(*values) - first >= range)
-        values++;
-    return error_set(e, ERR_FAILED, "tensor '%s': a value of %g is too large for %s; choose another --dtype",
-                     t->name, *values, dtype_info(t->dtype)->name);
+        out[i] = scratch[i];
+}
+
+/* Counts what encoding did to `n` values of which some are not finite or too large: `stored` has them in the
+ * storage type, `values` as they were encoded, `encoded` is the result. */
+static bool count_nonfinite(const Tensor *t, const uint8_t *stored, const float *values, const void *encoded,
+                            uint64_t n, NonFinite *counts, Error *e) {
+    double *source = big_alloc(n, sizeof *source, t->name, e);
+    float *back = source ? big_alloc(n, sizeof *back, t->name, e) : NULL;
+    if (back) {
+        source_values(t, stored, n, back, source);
+        if (dtype_info(t->dtype)->block_elems > 1) dtype_info(t->dtype)->decode(encoded, n, back);
+        nonfinite_compare(t->dtype, source, values, back, n, counts);
+    }
+    free(source);
+    free(back);
+    return back != NULL;
 }
 
 /* The number of rows to convert at a time, at least one: encoded and decoded form together do not exceed
@@ -262,31 +220,80 @@ static uint64_t rows_per_chunk(const Tensor *t) {
     return size && size < CHUNK ? CHUNK / size : 1;
 }
 
-/* Reads rows [first, first + n) in the view's type. If the view differs from the storage, values go through
- * fp32. f64 and integers have no encoder, so that a conversion to them, which could lose digits, is an
- * error. */
-bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Error *e) {
-    if (!n || !t->row_elems) return true; /* a header may give an empty tensor any number of rows */
-    if (view_is_storage(t)) return read_in_order(t, first, n, out, e);
+/* Reads rows [first, first + n) of a view that differs from its storage: values go through fp32. What happens
+ * to values that are not finite is added to `*counts`. */
+static bool convert_rows(const Tensor *t, uint64_t first, uint64_t n, uint8_t *out, NonFinite *counts,
+                         Error *e) {
     const DTypeInfo *to = dtype_info(t->dtype);
     if (!to->encode)
         return error_set(e, ERR_FAILED, "tensor '%s': values cannot be written as %s", t->name, to->name);
-    /* For each chunk of rows: read and decode, check the range, encode. */
     uint64_t step = rows_per_chunk(t);
     uint8_t *stored = big_alloc(step, tensor_storage_row_bytes(t), t->name, e);
     float *values = stored ? big_alloc(step * t->row_elems, sizeof *values, t->name, e) : NULL;
-    uint8_t *p = out;
     bool ok = values != NULL;
+    /* For each chunk of rows: read and decode, encode, and look closely where a value is suspect. */
     for (uint64_t i = 0; ok && i < n; i += step) {
-        uint64_t rows = n - i < step ? n - i : step;
-        ok = read_decoded(t, first + i, rows, stored, values, e) &&
-             check_finite(t, values, rows * t->row_elems, e);
-        if (ok) to->encode(values, rows * t->row_elems, p);
-        p += rows * tensor_row_bytes(t);
+        uint64_t rows = n - i < step ? n - i : step, elems = rows * t->row_elems;
+        ok = read_decoded(t, first + i, rows, stored, values, e);
+        if (ok) to->encode(values, elems, out);
+        if (ok && nonfinite_suspected(t->dtype, values, elems))
+            ok = count_nonfinite(t, stored, values, out, elems, counts, e);
+        out += rows * tensor_row_bytes(t);
     }
     free(stored);
     free(values);
     return ok;
+}
+
+bool tensor_count_nonfinite(const Tensor *t, NonFinite *counts, Error *e) {
+    if (!tensor_elems(t)) return true;
+    uint64_t size = tensor_row_bytes(t), step = size && size < CHUNK ? CHUNK / size : 1;
+    uint8_t *chunk = big_alloc(step, size, t->name, e);
+    bool ok = chunk != NULL;
+    for (uint64_t i = 0; ok && i < t->n_rows; i += step) {
+        uint64_t rows = t->n_rows - i < step ? t->n_rows - i : step;
+        ok = tensor_read_rows_counted(t, i, rows, chunk, counts, e);
+    }
+    free(chunk);
+    return ok;
+}
+
+/* The error for values that would lose what they are. It tells about the whole tensor, so all of it is read.
+ * The numbers also go to `*counts` (may be NULL), so that a writer knows why it failed. */
+static bool refuse_loss(const Tensor *t, NonFinite *counts, Error *e) {
+    Tensor all = *t;
+    NonFinite found = {0};
+    Buffer words = {0};
+    all.allow_nonfinite = true;
+    if (!tensor_count_nonfinite(&all, &found, e)) return false;
+    if (counts) *counts = found;
+    nonfinite_text(&found, t->dtype, &words);
+    error_set(e, ERR_FAILED,
+              "tensor '%s': %s; choose another --dtype, or write them so with --allow-nonfinite", t->name,
+              buffer_string(&words));
+    buffer_free(&words);
+    return false;
+}
+
+/* Copies are counted too, so that an output can tell of values that were not finite in the source already. */
+bool tensor_read_rows_counted(const Tensor *t, uint64_t first, uint64_t n, void *out, NonFinite *counts,
+                              Error *e) {
+    if (!n || !t->row_elems) return true; /* a header may give an empty tensor any number of rows */
+    if (view_is_storage(t)) {
+        if (!read_in_order(t, first, n, out, e)) return false;
+        if (counts) nonfinite_scan(t->dtype, out, n * t->row_elems, counts);
+        return true;
+    }
+    NonFinite here = {0};
+    if (!convert_rows(t, first, n, out, &here, e)) return false;
+    if (nonfinite_is_loss(&here) && !t->allow_nonfinite) return refuse_loss(t, counts, e);
+    if (counts) nonfinite_add(counts, &here);
+    return true;
+}
+
+/* f64 and integers have no encoder, so that a conversion to them, which could lose digits, is an error. */
+bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Error *e) {
+    return tensor_read_rows_counted(t, first, n, out, NULL, e);
 }
 
 /* Reads the whole tensor as fp32. The decoded values go straight to `out`, so only one buffer, for the

@@ -19,6 +19,7 @@
 #include "formats/buffer.h"
 #include "formats/dtype.h"
 #include "formats/error.h"
+#include "formats/nonfinite.h"
 
 enum {
     TENSOR_MAX_RANK =
@@ -80,7 +81,11 @@ typedef struct Tensor {
     /* The format of a quantized Hugging Face source that the storage is computed from: "f8_e4m3", "mxfp4"
      * (formats/hf_quantization.h). NULL: the parts are the bytes of the file. */
     const char *quantization;
-    char hash[33]; /* XXH3-128 of the view's bytes, as lower-case hex digits; filled by the writers */
+    /* Write values that the view type cannot hold (too large, or NaN in a type of blocks) instead of failing.
+     */
+    bool allow_nonfinite;
+    char hash[33];       /* XXH3-128 of the view's bytes, as lower-case hex digits; filled by the writers */
+    NonFinite nonfinite; /* values that are not finite, in the source or in the view; filled by the writers */
 } Tensor;
 
 /* A tensor over memory. `bytes` are row-major elements of `dtype` that live at least as long as the tensor.
@@ -102,8 +107,14 @@ void shape_text(uint32_t rank, const uint64_t *shape, char out[SHAPE_TEXT]);
 /* Reads rows [first, first + n) of the view, n * tensor_row_bytes(t) bytes, into `out`. Where view and
  * storage differ in more than the order of rows, values go through fp32: they are decoded, scaled and
  * encoded. Fails with ERR_INPUT if the storage type has no decoder, with ERR_FAILED if the view type has no
- * encoder or a finite value would become infinite in it, and with what the source of the bytes reports. */
+ * encoder, or if a value would lose what it is (a finite one become infinite or NaN, a NaN become a number)
+ * and t->allow_nonfinite is not set, and with what the source of the bytes reports. */
 bool tensor_read_rows(const Tensor *t, uint64_t first, uint64_t n, void *out, Error *e);
+/* The same, and adds to `*counts` (may be NULL) how many values are not finite. */
+bool tensor_read_rows_counted(const Tensor *t, uint64_t first, uint64_t n, void *out, NonFinite *counts,
+                              Error *e);
+/* Reads the whole view only to count; fails where tensor_read_rows fails. */
+bool tensor_count_nonfinite(const Tensor *t, NonFinite *counts, Error *e);
 
 /* Reads the whole view as fp32 in row-major order. `out` has room for tensor_elems(t) floats. The values are
  * not rounded to t->dtype in between. */

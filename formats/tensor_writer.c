@@ -62,7 +62,7 @@ static bool next_rows(TensorStream *s, const uint8_t **bytes, size_t *n, Error *
     if (step > t->n_rows) step = t->n_rows;
     if (!s->rows && !(s->rows = big_alloc(step, row, t->name, e))) return false;
     uint64_t take = t->n_rows - s->at < step ? t->n_rows - s->at : step;
-    if (!tensor_read_rows(t, s->at, take, s->rows, e)) return false;
+    if (!tensor_read_rows_counted(t, s->at, take, s->rows, &s->tensor->nonfinite, e)) return false;
     *bytes = s->rows;
     *n = take * row;
     s->at += take;
@@ -70,15 +70,19 @@ static bool next_rows(TensorStream *s, const uint8_t **bytes, size_t *n, Error *
 }
 
 /* Hands out the next piece: of a mapped tensor in place, where s->at counts bytes; of others in s->rows,
- * where it counts rows. Every piece is hashed. `*n` = 0 tells the caller that the stream has ended and that
- * Tensor.hash is set. */
+ * where it counts rows. Every piece is hashed, and what is not finite in it is counted. `*n` = 0 tells the
+ * caller that the stream has ended and that Tensor.hash is set. */
 bool tensor_stream_next(TensorStream *s, const uint8_t **bytes, size_t *n, Error *e) {
     const uint8_t *map = tensor_map(s->tensor);
     *n = 0;
+    if (s->at == 0) s->tensor->nonfinite = (NonFinite){0};
     if (map) {
-        uint64_t left = tensor_bytes(s->tensor) - s->at;
+        /* A piece is a whole number of blocks. */
+        const DTypeInfo *d = dtype_info(s->tensor->dtype);
+        uint64_t left = tensor_bytes(s->tensor) - s->at, piece = PIECE - PIECE % d->block_bytes;
         *bytes = map + s->at;
-        *n = left < PIECE ? left : PIECE;
+        *n = left < piece ? left : piece;
+        nonfinite_scan(s->tensor->dtype, *bytes, *n / d->block_bytes * d->block_elems, &s->tensor->nonfinite);
         s->at += *n;
     } else if (!next_rows(s, bytes, n, e)) {
         return false;

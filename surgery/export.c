@@ -38,6 +38,8 @@ static bool copy_tensors(Export *x, const ExportOptions *o) {
     const Model *m = x->m;
     x->tensors = arena_alloc(&x->out->arena, m->n_tensors * sizeof *x->tensors);
     if (m->n_tensors) memcpy(x->tensors, m->tensors, m->n_tensors * sizeof *x->tensors);
+    for (size_t i = 0; i < m->n_tensors; i++)
+        x->tensors[i].tensor.allow_nonfinite = o->allow_nonfinite;
     return !o->has_dtype || cast_tensors(x->tensors, m->n_tensors, o->dtype, x->report->notices, x->e);
 }
 
@@ -117,6 +119,9 @@ Checkpoint *model_export(const Model *m, const ExportOptions *o, ExportReport *r
          (o->format == FORMAT_GGUF ? export_gguf(&x) : export_hf(&x));
     json_decref(x.dtypes);
     json_decref(x.carried);
+    /* Tensors that were joined or transposed are new ones. */
+    for (size_t i = 0; i < x.out->n_tensors; i++)
+        x.out->tensors[i].allow_nonfinite = o->allow_nonfinite;
     if (ok) return x.out;
     checkpoint_close(x.out);
     return NULL;

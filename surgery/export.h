@@ -29,6 +29,8 @@ typedef struct ExportOptions {
     const char *carrier; /* its name; NULL: the first that can express the model */
     bool has_dtype;      /* the output has a type of its own: `dtype` (norms and biases stay F32 in a GGUF) */
     DType dtype;
+    bool allow_nonfinite; /* write values that a type cannot hold instead of failing (Tensor.allow_nonfinite)
+                           */
 } ExportOptions;
 
 /* What an export tells beside the checkpoint. Zero-initialise it, and free it with export_report_free. */

@@ -130,8 +130,8 @@ static void products_too_large_for_their_type_are_refused(void **state) {
     Tensor w = numbers(&a, SHAPE(2, 4)), s = tensor_over(&a, "s", DTYPE_F32, 0, NULL, &huge), t;
     assert_true(hf_dequantized(&a, &w, &s, 1, 1, DTYPE_F16, &t, &e));
     assert_false(tensor_read_rows(&t, 0, 2, got, &e));
-    assert_string_equal(e.message,
-                        "tensor 'w': a value of 100000 is too large for f16; choose another --dtype");
+    assert_string_equal(e.message, "tensor 'w': 8 values are too large for f16 (the first is 100000); choose "
+                                   "another --dtype, or write them so with --allow-nonfinite");
     arena_free(&a);
 }
 

@@ -292,14 +292,118 @@ static void what_is_too_large_for_a_type_is_named(void **state) {
         v[n + 8] = -reach[i].beyond;
         assert_true(tensor_read_rows(&t, 0, 1, bytes, &e)); /* it is in the other row */
         assert_false(tensor_read_rows(&t, 0, 2, bytes, &e));
-        snprintf(text, sizeof text, "tensor 'w': a value of %g is too large for %s; choose another --dtype",
-                 v[n + 8], dtype_info(t.dtype)->name);
+        snprintf(text, sizeof text, "tensor 'w': 1 value is too large for %s (%g)", dtype_info(t.dtype)->name,
+                 v[n + 8]);
         assert_int_equal(e.code, ERR_FAILED);
-        assert_string_equal(e.message, text);
+        assert_memory_equal(e.message, text, strlen(text));
+        assert_non_null(
+            strstr(e.message, "; choose another --dtype, or write them so with --allow-nonfinite"));
+        /* Plain types hold infinity and NaN, block types hold neither. */
+        bool plain = dtype_info(t.dtype)->block_elems == 1;
         v[n + 8] = -INFINITY;
-        v[n + 9] = NAN;
+        assert_int_equal(tensor_read_rows(&t, 0, 2, bytes, &e), plain);
+        v[n + 8] = NAN;
+        assert_int_equal(tensor_read_rows(&t, 0, 2, bytes, &e), plain);
+        t.allow_nonfinite = true;
         assert_true(tensor_read_rows(&t, 0, 2, bytes, &e));
         arena_free(&a);
+    }
+}
+
+static void assert_counts(const Tensor *t, NonFinite wanted, const char *words) {
+    Error e = {0};
+    NonFinite n = {0};
+    Buffer text = {0};
+    if (!tensor_count_nonfinite(t, &n, &e)) fail_msg("%s", e.message);
+    assert_int_equal(n.nan, wanted.nan);
+    assert_int_equal(n.inf, wanted.inf);
+    assert_int_equal(n.too_large, wanted.too_large);
+    assert_int_equal(n.spoiled, wanted.spoiled);
+    assert_int_equal(n.hidden, wanted.hidden);
+    nonfinite_text(&n, t->dtype, &text);
+    assert_string_equal(buffer_string(&text), words);
+    buffer_free(&text);
+}
+
+/* What each kind of type does to values that are not finite, in numbers and in words. */
+static void what_is_not_finite_is_counted(void **state) {
+    (void)state;
+    Arena a = {0};
+    Error e = {0};
+    uint8_t bytes[512];
+    double wide[4] = {1e300, -1e300, NAN, 1};
+    Tensor t = tensor_over(&a, "wide", DTYPE_F64, 2, (uint64_t[]){2, 2}, wide);
+    assert_counts(&t, (NonFinite){.nan = 1}, "1 NaN stays NaN"); /* a copy */
+    t.dtype = DTYPE_F32;
+    assert_false(tensor_read_rows(&t, 0, 1, bytes, &e)); /* the words are about the whole tensor */
+    assert_string_equal(e.message,
+                        "tensor 'wide': 2 values are too large for f32 (the first is 1e+300); 1 NaN "
+                        "stays NaN; choose another --dtype, or write them so with --allow-nonfinite");
+    t.allow_nonfinite = true;
+    assert_counts(&t, (NonFinite){.nan = 1, .too_large = 2},
+                  "2 values are too large for f32 (the first is 1e+300); 1 NaN stays NaN");
+
+    float v[512];
+    for (int i = 0; i < 512; i++)
+        v[i] = (float)(i % 7) - 3;
+    v[40] = NAN;
+    v[100] = INFINITY;
+    t = tensor_over(&a, "w", DTYPE_F32, 2, (uint64_t[]){2, 256}, v);
+    assert_counts(&t, (NonFinite){.nan = 1, .inf = 1},
+                  "1 NaN stays NaN; 1 infinite value stays infinite or NaN");
+    t.dtype = DTYPE_BF16;
+    assert_counts(&t, (NonFinite){.nan = 1, .inf = 1},
+                  "1 NaN stays NaN; 1 infinite value stays infinite or NaN");
+    t.dtype = DTYPE_Q8_0;
+    assert_false(tensor_read_rows(&t, 0, 1, bytes, &e));
+    assert_true(tensor_read_rows(&t, 1, 1, bytes, &e));
+    t.allow_nonfinite = true;
+    assert_counts(
+        &t, (NonFinite){.inf = 1, .spoiled = 31, .hidden = 1},
+        "1 NaN or infinite value becomes an ordinary number; 31 finite values become NaN, because their "
+        "block holds one that is not finite; 1 infinite value stays infinite or NaN");
+    /* A scale may be the cause: 1e38 is finite, twice as much and more is not. */
+    v[40] = v[100] = 1e38f;
+    t = tensor_over(&a, "w", DTYPE_F32, 2, (uint64_t[]){2, 256}, v);
+    t.scale = 4;
+    assert_false(tensor_read_rows(&t, 0, 1, v + 256, &e));
+    assert_non_null(strstr(e.message, "2 values are too large for f32 (the first is 1e+38)"));
+    arena_free(&a);
+}
+
+/* Copied bytes are searched in every type that can hold what is not finite. */
+static void copies_are_searched(void **state) {
+    (void)state;
+    for (int d = 0; d < DTYPE_COUNT; d++) {
+        const DTypeInfo *info = dtype_info((DType)d);
+        uint32_t n = info->block_elems > 1 ? 3 * info->block_elems : 6,
+                 size = n / info->block_elems * info->block_bytes;
+        uint8_t bytes[1024];
+        float v[3 * 256];
+        uint32_t seed = 1;
+        if (!info->decode) continue;
+        /* Random bytes, many of them with all bits set, so that exponents of ones are frequent. */
+        for (int round = 0; round < 200; round++) {
+            NonFinite found = {0};
+            uint64_t nan = 0, inf = 0;
+            for (uint32_t i = 0; i < size; i++) {
+                seed = seed * 1664525 + 1013904223;
+                bytes[i] = seed >> 30 ? (uint8_t)(seed >> 16) : seed >> 29 ? 0x7c : 0xff;
+            }
+            info->decode(bytes, n, v);
+            for (uint32_t i = 0; i < n; i++)
+                nan += isnan(v[i]), inf += isinf(v[i]) != 0;
+            /* Integers have none, and a scale of type E8M0 or a FNUZ number is not a weight. */
+            if (d == DTYPE_F8_E8M0 || d == DTYPE_F8_E4M3FNUZ || d == DTYPE_F8_E5M2FNUZ) nan = inf = 0;
+            if (d == DTYPE_F64) /* as doubles, of which some are too large for a float */
+                for (uint32_t i = nan = inf = 0; i < n; i++) {
+                    double x;
+                    memcpy(&x, bytes + 8 * i, sizeof x);
+                    nan += isnan(x), inf += isinf(x) != 0;
+                }
+            nonfinite_scan((DType)d, bytes, n, &found);
+            if (found.nan != nan || found.inf != inf) fail_msg("%s", info->name);
+        }
     }
 }
 
@@ -357,6 +461,8 @@ int main(void) {
         cmocka_unit_test(hashes_are_of_what_is_served),
         cmocka_unit_test(what_cannot_be_converted_is_named),
         cmocka_unit_test(what_is_too_large_for_a_type_is_named),
+        cmocka_unit_test(what_is_not_finite_is_counted),
+        cmocka_unit_test(copies_are_searched),
         cmocka_unit_test(a_source_that_fails_is_heard),
         cmocka_unit_test(empty_rows_take_no_time),
     };

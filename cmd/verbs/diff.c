@@ -184,6 +184,7 @@ static bool max_difference(const Tensor *a, const Tensor *b, double *out, Error 
     /* A view of dtype fp32 decodes when its rows are read. */
     Tensor x = *a, y = *b;
     x.dtype = y.dtype = DTYPE_F32;
+    x.allow_nonfinite = y.allow_nonfinite = true;
     /* Whole rows at a time, about CHUNK elements, so that memory does not grow with the tensor. */
     uint64_t cols = a->row_elems, step = cols && cols < CHUNK ? CHUNK / cols : 1;
     float *p = big_alloc(step * cols, sizeof *p, a->name, e),
