@@ -5,6 +5,8 @@
  * it has long loops. */
 #include "cmd/cmd.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +17,18 @@
 
 volatile int cmd_stop;
 bool cmd_quiet;
-/* Whether a line of progress without its newline is on the terminal. */
-static bool progress_open;
+/* Whether a line of progress without its newline is on the terminal. Also read by the handler of a signal. */
+static volatile sig_atomic_t progress_open;
+
+/* write() is used because stdio is not safe in the handler of a signal. */
+void cmd_say_stopping(void) {
+    static const char text[] = "\nderope: finishing this step; another Ctrl-C ends the program at once\n";
+    int skip = progress_open ? 0 : 1; /* the newline that ends an open line of progress */
+    int saved = errno;
+    if (!cmd_quiet && write(STDERR_FILENO, text + skip, sizeof text - 1 - (size_t)skip) < 0) {}
+    progress_open = 0;
+    errno = saved;
+}
 
 void cmd_progress(const char *fmt, ...) {
     /* When the last line was printed, in seconds; 0 before the first. */

@@ -14,6 +14,8 @@ extern volatile int cmd_stop;
 /* --quiet: neither progress nor notes are printed. */
 extern bool cmd_quiet;
 
+/* Says that the request to stop was received, for the handler of a signal. Nothing if cmd_quiet. */
+void cmd_say_stopping(void);
 /* A line of progress on standard error. On a terminal it is rewritten in place, at most ten times a second;
  * elsewhere, as in a log, a plain line is printed every 10 s. Nothing if cmd_quiet. */
 void cmd_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -1,55 +1,17 @@
-/* The program: finds the verb (cmd/verb_table.c), runs it, and handles everything around it: signals, --quiet
- * and --help, the error message and the exit status, which is the error's code (formats/error.h). */
-#include <signal.h>
+/* The program: finds the verb (cmd/verb_table.c), runs it, and handles everything around it: --quiet and
+ * --help, the error message and the exit status, which is the error's code (formats/error.h). */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "cmd/help_text.h"
+#include "cmd/signals.h"
 #include "cmd/verb_table.h"
-#include "formats/clock.h"
+#include "formats/json.h"
 #include "formats/output.h"
 #include "recal/gemm.h"
 #include "surgery/version.h"
-
-/* Handler of SIGINT, SIGTERM and SIGHUP. The first signal asks the verb to stop and save what it has; a
- * second one ends the program at once. Signals within half a second of the first count as the same request,
- * because timeout(1) signals its child and then the process group that the child is in. */
-static void on_stop(int signal) {
-    static const double one_request = 0.5; /* seconds */
-    static volatile double first;
-    (void)signal;
-    if (cmd_stop && clock_seconds() - first > one_request) {
-        output_discard_all();
-        _exit(ERR_INTERRUPTED);
-    }
-    if (!cmd_stop) first = clock_seconds();
-    cmd_stop = 1;
-}
-
-/* Handler of SIGBUS, which a mapped input file raises if it is truncated while it is read. It says so, tries
- * to remove outputs that are half written, and ends the program. write() is used because stdio is not safe in
- * a signal handler. */
-static void on_bus(int signal) {
-    (void)signal;
-    static const char text[] = "derope: an input file shrank or became unreadable while it was being read\n";
-    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) {}
-    output_discard_all();
-    _exit(ERR_INPUT);
-}
-
-/* Installs the handlers, just before the verb runs. SIGPIPE is ignored, so that a closed pipe is an error of
- * write() and is reported like others. */
-static void install_handlers(void) {
-    struct sigaction stop = {.sa_handler = on_stop}, bus = {.sa_handler = on_bus}, hangup;
-    sigaction(SIGINT, &stop, NULL);
-    sigaction(SIGTERM, &stop, NULL);
-    sigaction(SIGBUS, &bus, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    /* A terminal that closes interrupts like Ctrl-C, unless nohup has SIGHUP ignored. */
-    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &stop, NULL);
-}
 
 /* Whether everything that was printed on standard output was written. The last write may succeed although a
  * full disk refused an earlier one, so the stream's error flag is checked as well. */
@@ -126,6 +88,9 @@ static int options_before_verb(int argc, char **argv, int *status) {
 
 int main(int argc, char **argv) {
     gemm_select_kernels(argv);
+    /* What ends the program in the middle, such as the end of memory, removes temporary outputs by exit(). */
+    json_use_own_memory();
+    atexit(output_discard_all);
     Error e = {0};
     int status, at = options_before_verb(argc, argv, &status);
     if (!at) return status;
@@ -139,11 +104,10 @@ int main(int argc, char **argv) {
         return 0;
     }
     /* Run the verb with its own name as argv[0], then report what happened. */
-    install_handlers();
+    signals_install();
     bool ok = verb->run(verb, take_quiet(argc - at, argv + at), argv + at, &e);
     cmd_progress_end();
     ok = ok && flush_output(&e);
     if (!ok) fprintf(stderr, "derope %s: %s\n", verb->name, e.message);
-    output_discard_all();
     return ok ? 0 : e.code ? (int)e.code : ERR_FAILED;
 }

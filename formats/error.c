@@ -19,7 +19,7 @@ bool error_set(Error *e, ErrorCode code, const char *fmt, ...) {
 }
 
 /* Sets ERR_FAILED and a message that ends with the text for errno. errno is saved first, because formatting
- * may change it. */
+ * may change it. Memory that has run out is called the same wherever it was noticed (formats/buffer.c). */
 bool error_errno(Error *e, const char *fmt, ...) {
     int saved = errno;
     if (!e) return false;
@@ -29,7 +29,8 @@ bool error_errno(Error *e, const char *fmt, ...) {
     int n = vsnprintf(e->message, sizeof e->message, fmt, ap);
     va_end(ap);
     if (n >= 0 && (size_t)n < sizeof e->message)
-        snprintf(e->message + n, sizeof e->message - (size_t)n, ": %s", strerror(saved));
+        snprintf(e->message + n, sizeof e->message - (size_t)n, ": %s",
+                 saved == ENOMEM ? "out of memory" : strerror(saved));
     return false;
 }
 

@@ -16,9 +16,13 @@ bool file_error(const char *path, Error *e) {
 }
 
 /* Opens a file for reading, with further flags of open(2). O_CLOEXEC keeps child processes from inheriting an
- * open model. -1 with an error on failure. */
+ * open model. An open that a signal interrupts, as it may on a network file system, is repeated. -1 with an
+ * error on failure. */
 int file_open(const char *path, int flags, Error *e) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+    int fd;
+    do
+        fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+    while (fd < 0 && errno == EINTR);
     if (fd < 0) file_error(path, e);
     return fd;
 }
@@ -46,4 +50,52 @@ bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e) {
     }
     close(fd);
     return ok;
+}
+
+/* ---- which file is mapped where ---- */
+
+/* A file that is read byte by byte through a block on the stack. */
+typedef struct Bytes {
+    int fd;
+    size_t at, n; /* bytes of the block that were taken, and that there are */
+    char block[1024];
+} Bytes;
+
+/* The next byte, or -1 at the end of the file and after an error. */
+static int next_byte(Bytes *b) {
+    if (b->at == b->n) {
+        ssize_t n = read(b->fd, b->block, sizeof b->block);
+        if (n <= 0) return -1;
+        b->n = (size_t)n;
+        b->at = 0;
+    }
+    return (unsigned char)b->block[b->at++];
+}
+
+/* Reads a hexadecimal number and the one character after it. */
+static uintptr_t next_address(Bytes *b) {
+    uintptr_t value = 0;
+    for (int c = next_byte(b);; c = next_byte(b)) {
+        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (digit < 0) return value;
+        value = value * 16 + (uintptr_t)digit;
+    }
+}
+
+/* A line of /proc/self/maps is "START-END PERMISSIONS OFFSET DEVICE INODE   PATH". The path is the rest of
+ * the line from its first slash; lines without one are memory that is not of a file. */
+bool file_mapped_at(const void *address, char path[PATH_MAX]) {
+    Bytes b = {.fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC)};
+    if (b.fd < 0) return false;
+    bool found = false;
+    for (int c = 0; c >= 0 && !found;) {
+        uintptr_t start = next_address(&b), end = next_address(&b);
+        size_t n = 0;
+        while ((c = next_byte(&b)) >= 0 && c != '\n')
+            if ((n || c == '/') && n + 1 < PATH_MAX) path[n++] = (char)c;
+        path[n] = 0;
+        found = n && start <= (uintptr_t)address && (uintptr_t)address < end;
+    }
+    close(b.fd);
+    return found;
 }

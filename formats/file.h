@@ -3,6 +3,7 @@
 #ifndef DEROPE_FORMATS_FILE_H
 #define DEROPE_FORMATS_FILE_H
 
+#include <limits.h>
 #include <stdint.h>
 
 #include "formats/buffer.h"
@@ -15,6 +16,10 @@ int file_open(const char *path, int flags, Error *e);
 /* Reports errno as an error about `path` and returns false. A file that is absent or is a folder counts as a
  * wrong input (ERR_INPUT), anything else as a failure of the machine (ERR_FAILED). */
 bool file_error(const char *path, Error *e);
+
+/* Finds the file that is mapped at this address of the program's memory and writes its absolute path to
+ * `path`. False if there is none, or if /proc cannot be read. Calls only what a signal handler may call. */
+bool file_mapped_at(const void *address, char path[PATH_MAX]);
 
 /* Appends the content of a file to `out`. ERR_INPUT if it has more than `limit` bytes. */
 bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e);

@@ -11,6 +11,10 @@
 #include <string.h>
 #include <utf8proc.h>
 
+void json_use_own_memory(void) {
+    json_set_alloc_funcs(xmalloc, free);
+}
+
 /* True if the decimal integer of `n` characters does not fit in int64_t. */
 static bool beyond_64_bits(const char *digits, size_t n) {
     char text[24];

@@ -10,6 +10,11 @@
 #include "formats/buffer.h"
 #include "formats/error.h"
 
+/* Makes jansson allocate by xmalloc, which ends the program when memory runs out. jansson itself would return
+ * NULL from any of its functions, and every chain of calls that builds a value ignores that. To be called
+ * once, before the first JSON value is made. */
+void json_use_own_memory(void);
+
 /* Parses `n` bytes and returns a new reference, or NULL with ERR_INPUT "WHERE:LINE:COLUMN: not valid JSON:
  * ...". Duplicate keys are errors. Integers that do not fit in 64 bits become reals: tokenizer_config.json
  * often has 1000000000000000019884624838656 as model_max_length. */

@@ -1,12 +1,11 @@
 /* Outputs that appear complete or not at all: see formats/output.h. Three kinds of event can leave temporary
- * files behind: an error (output_discard removes them), a fatal signal (output_discard_all does, from the
- * handler) and the death of the process (the next run does, in remove_abandoned). */
+ * files behind: an error (output_discard removes them), a fatal signal or the end of memory
+ * (output_discard_all does) and the death of the process (the next run does, in remove_abandoned). */
 #include "formats/output.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +15,9 @@
 #include <unistd.h>
 
 #include "formats/buffer.h"
+#include "formats/file.h"
 #include "formats/file_names.h"
+#include "formats/remove_tree.h"
 #include "formats/text.h"
 
 /* The outputs begun and not committed. This is the one list that a signal handler has to find without being
@@ -37,17 +38,6 @@ static void forget_output(const Output *o) {
 static void close_lock(Output *o) {
     if (o->path && o->lock >= 0) close(o->lock);
     o->lock = -1;
-}
-
-/* For nftw, which calls it for each entry of a folder before the folder itself (FTW_DEPTH). */
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at) {
-    (void)st, (void)type, (void)at;
-    return remove(path);
-}
-
-/* Removes a file, or a folder with all that is in it. Symbolic links are removed and not followed. */
-static void remove_tree(const char *path) {
-    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* "FOLDER/.NAME.SUFFIX-PID" for "FOLDER/NAME". The leading dot hides the file from listings and from readers
@@ -126,7 +116,7 @@ bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
 static void remove_if_abandoned(const char *temp) {
     int fd = open(temp, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) remove_tree(temp);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) remove_tree(temp, -1);
     close(fd);
 }
 
@@ -146,26 +136,52 @@ static void remove_abandoned(const char *path) {
     if (d) closedir(d);
 }
 
-/* Creates o->temp and locks it. Another process may see the new file before it is locked, take it for
- * abandoned, and lock and remove it: then flock fails with EWOULDBLOCK or access() fails, and the file is
- * created again. Other errors of flock mean that the file system has no locks; the output is then written
- * without one. */
+/* Removes the temporary file or folder. The lock is a descriptor of it, which serves to read a folder when
+ * no more files can be opened. */
+static bool remove_temp(const Output *o) {
+    return remove_tree(o->temp, o->is_folder ? o->lock : -1);
+}
+
+/* Locks o->temp, which exists, and returns 0, or the errno of the call that failed. EAGAIN stands for the
+ * case that another process took the new file for abandoned, because it saw it before it was locked: that
+ * process holds the lock or has removed the file. A file system without locks says so by one of the other
+ * errors below; the output is then written without one. */
+static int lock_temp(Output *o) {
+    do
+        o->lock = open(o->temp, O_RDONLY | O_CLOEXEC);
+    while (o->lock < 0 && errno == EINTR);
+    if (o->lock < 0) return errno == ENOENT ? EAGAIN : errno;
+    int failed;
+    do
+        failed = flock(o->lock, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+    while (failed == EINTR);
+    if (failed == ENOLCK || failed == EOPNOTSUPP || failed == ENOSYS || failed == EINVAL) failed = 0;
+    if (!failed && access(o->temp, F_OK) != 0) failed = errno == ENOENT ? EAGAIN : errno;
+    return failed;
+}
+
+/* Creates o->temp, which must not exist, and locks it. It is created again where another process has taken it
+ * for abandoned. On failure nothing is left, and errno has the reason. */
 static bool make_temp(Output *o) {
+    int failed = 0;
     for (int tries = 0; tries < 10; tries++) {
-        /* Create the file or folder; it must not exist. */
+        /* Create the file or folder. */
         int fd = -1;
         if (o->is_folder ? mkdir(o->temp, 0777) != 0
-                         : (fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) < 0)
-            return false;
+                         : (fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) < 0) {
+            failed = errno;
+            if (failed == EINTR) continue;
+            break;
+        }
         if (fd >= 0) close(fd);
-        /* Lock it, and check that it was not removed before the lock was taken. */
-        o->lock = open(o->temp, O_RDONLY | O_CLOEXEC);
-        if (o->lock >= 0 && (flock(o->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) &&
-            access(o->temp, F_OK) == 0)
-            return true;
-        if (o->lock >= 0) close(o->lock);
-        o->lock = -1;
+        failed = lock_temp(o);
+        if (!failed) return true;
+        /* Of a file that another process has locked, that process removes what is left. */
+        if (failed != EAGAIN) remove_temp(o);
+        close_lock(o);
+        if (failed != EAGAIN) break;
     }
+    errno = failed;
     return false;
 }
 
@@ -230,13 +246,13 @@ static bool sync_folder(const char *path, Error *e) {
 static bool replace_folder(const Output *o, Error *e) {
     /* Move the existing folder out of the way. */
     char *old = beside(o->path, "old");
-    remove_tree(old);
+    remove_tree(old, -1);
     bool had = rename(o->path, old) == 0;
     bool ok = (had || errno == ENOENT) && rename(o->temp, o->path) == 0;
     if (!ok) error_errno(e, "%s: cannot be renamed to its final name", o->path);
     /* Undo the first step if the second failed. */
     if (!ok && had && rename(old, o->path) != 0) error_place(e, "the former output is now %s", old);
-    if (ok && had) remove_tree(old);
+    if (ok && had) remove_tree(old, -1);
     free(old);
     return ok;
 }
@@ -267,7 +283,7 @@ bool output_commit(Output *o, Error *e) {
 
 /* After output_commit, o->temp is NULL and only memory is freed. */
 void output_discard(Output *o) {
-    if (o->temp) remove_tree(o->temp);
+    if (o->temp) remove_temp(o);
     forget_output(o);
     close_lock(o);
     free(o->temp);
@@ -275,11 +291,19 @@ void output_discard(Output *o) {
     *o = (Output){0};
 }
 
-/* Called by the handler of fatal signals just before the process ends. remove_tree is not async-signal-safe;
- * since the process would die anyway, trying to remove the files is worth that risk. */
+/* Called by a signal handler or by exit() just before the process ends. Another thread may be writing the
+ * output meanwhile, and may create a file in a folder between its last removal and that of the folder
+ * itself. */
 void output_discard_all(void) {
     for (; open_outputs; open_outputs = open_outputs->next)
-        remove_tree(open_outputs->temp);
+        for (int tries = 0; tries < 10 && !remove_temp(open_outputs) && errno == ENOTEMPTY; tries++) {}
+}
+
+/* Names the mapped input file that `bytes` lie in, which can no longer be read. */
+static bool lost_input(const void *bytes, Error *e) {
+    char input[PATH_MAX];
+    if (!file_mapped_at(bytes, input)) snprintf(input, sizeof input, "an input file");
+    return error_set(e, ERR_INPUT, "%s: shrank or became unreadable while it was being read", input);
 }
 
 /* write() takes at most 2^31 - 4096 bytes on Linux, so larger requests are cut to 2^30. EFAULT means that
@@ -291,8 +315,7 @@ bool fd_write(int fd, const void *bytes, size_t n, const char *path, Error *e) {
         ssize_t w = write(fd, p, left < (1 << 30) ? left : (1 << 30));
         if (w < 0 && errno == EINTR) continue;
         if (w < 0 && errno == EFAULT) /* had we touched the page ourselves, it would have been SIGBUS */
-            return error_set(e, ERR_INPUT,
-                             "%s: an input file shrank or became unreadable while it was being read", path);
+            return lost_input(p, e);
         if (w <= 0)
             return error_errno(e, "%s: cannot write at offset %lld", path, (long long)lseek(fd, 0, SEEK_CUR));
         p += w;

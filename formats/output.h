@@ -39,8 +39,8 @@ bool output_commit(Output *o, Error *e);
  * also after output_commit, when there is nothing left to remove. */
 void output_discard(Output *o);
 
-/* Removes all outputs that were begun and not committed. For the handler of a fatal signal: it calls
- * functions that are not async-signal-safe by the letter, immediately before the process ends. */
+/* Removes all outputs that were begun and not committed. For the moment before the process ends: it allocates
+ * no memory and may be called by the handler of a signal. */
 void output_discard_all(void);
 
 /* Calls write() until all `n` bytes are written. The error names `path` and the offset. */

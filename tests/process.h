@@ -59,21 +59,7 @@ static inline const char *said(void) {
     return buffer_string(&text);
 }
 
-/* Waits for the child, which must end by itself with this exit status and have printed `text`. */ /* Waits
-                                                                                                      for the
-                                                                                                      child,
-                                                                                                      which
-                                                                                                      must end
-                                                                                                      by
-                                                                                                      itself
-                                                                                                      with
-                                                                                                      this
-                                                                                                      exit
-                                                                                                      status
-                                                                                                      and have
-                                                                                                      printed
-                                                                                                      `text`.
-                                                                                                    */
+/* Waits for the child, which must end by itself with this exit status and have printed `text`. */
 static inline void assert_ends(pid_t child, int status, const char *text) {
     int found;
     assert_int_equal(waitpid(child, &found, 0), child);
@@ -101,8 +87,9 @@ static inline void assert_interrupted(const char *arguments, bool (*ready)(pid_t
     assert_ends(child, 5, text);
 }
 
-/* Whether the child has installed its handler for SIGINT. Threads alone do not show that, because a library
- * may start some before main() runs. */
+/* Whether the child has installed its handlers. SIGTERM shows it, because the shell that starts the child has
+ * a handler for SIGINT of its own. Threads alone do not show it, because a library may start some before
+ * main() runs. */
 static inline bool catches_signals(pid_t child) {
     char path[64], line[256];
     unsigned long long caught = 0;
@@ -110,7 +97,7 @@ static inline bool catches_signals(pid_t child) {
     FILE *f = fopen(path, "r");
     while (f && fgets(line, sizeof line, f) && sscanf(line, "SigCgt: %llx", &caught) != 1) {}
     if (f) fclose(f);
-    return caught >> (SIGINT - 1) & 1;
+    return caught >> (SIGTERM - 1) & 1;
 }
 
 /* Whether the child has started its worker threads, which it does after reading the weights. */

@@ -4,6 +4,7 @@
 
 #include "formats/file.h"
 #include "tests/process.h"
+#include "tests/text_model.h"
 
 static void assert_trouble(const char *options, const char *arguments, const char *text) {
     const char *said;
@@ -103,6 +104,27 @@ static void ctrl_c_leaves_nothing(void **state) {
     assert_int_equal(entries_in("outs"), 0);
 }
 
+/* It has printed that the request to stop was received. */
+static bool acknowledged(pid_t child) {
+    (void)child;
+    return strstr(said(), "derope: finishing this step; another Ctrl-C ends the program at once\n") != NULL;
+}
+
+/* The first Ctrl-C is acknowledged before what it interrupts has ended, and a second one does not wait for
+ * that. A signal half a second after the first counts as a second request. */
+static void a_second_ctrl_c_ends_at_once(void **state) {
+    (void)state;
+    text_folder("reads");
+    assert_int_equal(mkfifo(scratch_path("pipe"), 0666), 0);
+    pid_t child = start_derope("tokenize reads pipe"); /* waits for somebody to write into the pipe */
+    assert_true(wait_until(child, catches_signals));
+    kill(child, SIGINT);
+    assert_true(wait_until(child, acknowledged));
+    nanosleep(&(struct timespec){.tv_nsec = 600000000}, NULL);
+    kill(child, SIGINT);
+    assert_ends(child, 5, "finishing this step");
+}
+
 /* What is printed counts as an output too, however little of it is still to be flushed at the end. */
 static void a_full_standard_output(void **state) {
     (void)state;
@@ -124,18 +146,17 @@ static void a_source_that_shrinks(void **state) {
         pid_t child = start_derope(arguments);
         assert_true(wait_until(child, begun));
         assert_int_equal(truncate(scratch_path("sparse/model.safetensors"), 1 << 16), 0);
-        assert_ends(child, 3, "shrank or became unreadable while it was being read");
+        assert_ends(child, 3,
+                    "/sparse/model.safetensors: shrank or became unreadable while it was being read");
         assert_int_equal(entries_in("outs"), 0);
     }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_full_disk),
-        cmocka_unit_test(a_read_only_folder),
-        cmocka_unit_test(ctrl_c_leaves_nothing),
-        cmocka_unit_test(a_source_that_shrinks),
-        cmocka_unit_test(a_full_standard_output),
+        cmocka_unit_test(a_full_disk),           cmocka_unit_test(a_read_only_folder),
+        cmocka_unit_test(ctrl_c_leaves_nothing), cmocka_unit_test(a_second_ctrl_c_ends_at_once),
+        cmocka_unit_test(a_source_that_shrinks), cmocka_unit_test(a_full_standard_output),
     };
     return cmocka_run_group_tests(tests, NULL, scratch_remove);
 }
