@@ -86,6 +86,23 @@ const DTypeInfo *dtype_info(DType t) {
     return &table[t];
 }
 
+/* DType lists the types in groups, so that all blocks come after Q4_0. */
+bool dtype_is_float(DType t) {
+    switch (t) {
+    case DTYPE_F64:
+    case DTYPE_F32:
+    case DTYPE_F16:
+    case DTYPE_BF16:
+    case DTYPE_F8_E4M3:
+    case DTYPE_F8_E5M2:
+    case DTYPE_F8_E4M3FNUZ:
+    case DTYPE_F8_E5M2FNUZ:
+        return true;
+    default:
+        return t >= DTYPE_Q4_0;
+    }
+}
+
 /* Types in the order in which messages and help texts list them, plain types first. A test checks that each
  * type with an encoder occurs exactly once. */
 const DType *dtype_encodable(size_t *n) {

@@ -107,6 +107,11 @@ bool dtype_bytes(DType t, uint64_t n, uint64_t *out);
  * nothing. */
 bool dtype_widens(DType from, DType to);
 
+/* True if the elements of the type are real numbers, as weights have to be: floats of at least 8 bits, and
+ * ggml's blocks. False for integers, booleans, complex numbers, E8M0 scales and packed floats of less bits.
+ */
+bool dtype_is_float(DType t);
+
 /* The type in which changed values of a tensor of type `t` are written: `t` itself, or Q8_0 if `t` has no
  * encoder. */
 DType dtype_written(DType t);

@@ -27,7 +27,9 @@ bool cast_tensors(ModelTensor *tensors, size_t n, DType to, json_t *notices, Err
     for (size_t i = 0; i < n; i++) {
         Tensor *t = &tensors[i].tensor;
         const DTypeInfo *from = dtype_info(t->storage_dtype);
-        if (tensors[i].role == ROLE_OTHER || (info->block_elems > 1 && !takes_blocks(&tensors[i]))) continue;
+        bool follows = tensors[i].role == ROLE_HEAD_COPY; /* the embedding, whatever its type becomes */
+        if (tensors[i].role == ROLE_OTHER || follows || (info->block_elems > 1 && !takes_blocks(&tensors[i])))
+            continue;
         DType fits;
         if (!dtype_for_rows(to, t->row_elems, &fits)) {
             notice_add(notices, "tensor '%s' stays %s: rows of %llu elements are not whole blocks of %s",

@@ -70,6 +70,16 @@ static void note_reencoded(Export *x) {
     }
 }
 
+/* Adds one tensor of the model. A copy of the embedding in a folder is written from the embedding, so that it
+ * follows it through everything; a GGUF has one only where its architecture demands it
+ * (export_add_tied_head). */
+static bool add_tensor(Export *x, const ModelTensor *t) {
+    if (t->role == ROLE_OTHER) return export_add_other(x, &t->tensor);
+    if (t->role != ROLE_HEAD_COPY) return export_add_tensor(x, t->role, t->layer, t->tensor);
+    const ModelTensor *embed = export_find(x, ROLE_EMBED, -1);
+    return x->out->format == FORMAT_GGUF || export_add_tensor(x, ROLE_HEAD, -1, embed->tensor);
+}
+
 /* Adds all tensors of the output in the order in which they will lie in the file: rotary tables, the model's
  * tensors in the order of the source, then tensors that the carrier demands. */
 static bool add_tensors(Export *x) {
@@ -82,9 +92,7 @@ static bool add_tensors(Export *x) {
         if (t->role == ROLE_SINKS && !sinks) continue;
         if (x->keeps_packed && t->tensor.quantization)
             continue; /* export_add_packed adds what it was made of */
-        if (!(t->role == ROLE_OTHER ? export_add_other(x, &t->tensor)
-                                    : export_add_tensor(x, t->role, t->layer, t->tensor)))
-            return false;
+        if (!add_tensor(x, t)) return false;
     }
     if (!export_add_carrier_tensors(x)) return false;
     if (x->keeps_packed) export_add_packed(x);

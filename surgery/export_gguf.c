@@ -12,6 +12,7 @@
 #include "formats/file_names.h"
 #include "formats/json.h"
 #include "formats/meta.h"
+#include "surgery/arch_check.h"
 #include "surgery/arch_keys.h"
 #include "surgery/carriers/carriers.h"
 #include "surgery/derope_keys.h"
@@ -31,8 +32,9 @@ static bool is_of_arch(const char *key, const char *arch) {
 }
 
 /* Copies the keys of a source GGUF in their order. Where the carrier changes the architecture, <old>.*
- * becomes <new>.*; keys that the source had under the new name are dropped, because they were about something
- * else. The manifest and DEROPE_DTYPES are left out, because every export writes its own. */
+ * becomes <new>.*, except for keys that had no effect in the old one and might have one in the new; keys that
+ * the source had under the new name are dropped, because they were about something else. The manifest and
+ * DEROPE_DTYPES are left out, because every export writes its own. */
 static void copy_meta(Export *x, const char *arch) {
     const Checkpoint *c = x->m->source;
     const char *old = meta_string(c, "general.architecture", NULL);
@@ -41,8 +43,10 @@ static void copy_meta(Export *x, const char *arch) {
         MetaEntry m = c->meta[i];
         if (strcmp(m.key, MANIFEST_KEY) == 0 || strcmp(m.key, DEROPE_DTYPES) == 0) continue;
         if (!same && is_of_arch(m.key, arch)) continue;
-        if (!same && is_of_arch(m.key, old))
+        if (!same && is_of_arch(m.key, old)) {
+            if (!arch_reads_key(old, m.key + strlen(old) + 1)) continue;
             m.key = arena_printf(&x->out->arena, "%s%.200s", arch, m.key + strlen(old));
+        }
         meta_append(x->out, &m);
     }
     if (!same) meta_set_string(x->out, "general.architecture", arch, strlen(arch));

@@ -80,6 +80,15 @@ static void state_dtype(const HfFilesRequest *r, json_t *config) {
         json_object_set_new(config, key, json_string(now));
 }
 
+/* tie_word_embeddings, where the configuration says otherwise than the tensors (model_bind.c). An absent key
+ * stands for the family's default. */
+static void state_tied_head(const Model *m, json_t *config) {
+    bool says = m->family->model.tied_head;
+    json_get_bool(config, "tie_word_embeddings", &says);
+    if (says != m->spec.tied_head)
+        json_object_set_new(config, "tie_word_embeddings", json_boolean(m->spec.tied_head));
+}
+
 /* The context length that set_context asked for, under the name that it has in this file. */
 static void state_context(const Model *m, json_t *config, const char *key) {
     const json_t *there = json_object_get(config, key);
@@ -111,6 +120,7 @@ static void write_config(const HfFilesRequest *r, Checkpoint *to) {
     r->carrier->write_hf(m, config);
     json_object_del(config, "auto_map"); /* custom code, which is left out */
     if (m->view && !r->keeps_packed) json_object_del(config, "quantization_config");
+    state_tied_head(m, config);
     /* Context and type are stated last, so that a carrier need not care for them. */
     state_context(m, config, "max_position_embeddings");
     state_dtype(r, config);

@@ -27,7 +27,7 @@ bool export_keeps_packed(const Export *x, const ExportOptions *o) {
         char name[128] = "";
         if (!t->origin || !t->origin->quantization) continue;
         if (!is_untouched(&t->tensor, t->origin)) return false;
-        if (t->role == ROLE_OTHER) continue;
+        if (t->role == ROLE_OTHER || t->role == ROLE_HEAD_COPY) continue;
         const TensorName *row = export_row(x, t->role, t->layer);
         if (row) tensor_name(row, t->layer, 0, FORMAT_HF, name);
         bool scaled = t->layer >= 0 && role_takes_scale(&m->spec.layers[t->layer], t->role) &&

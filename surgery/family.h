@@ -86,6 +86,7 @@ typedef enum GgufQuirk {
     GGUF_NEEDS_HEAD = 1 << 2,       /* output.weight has to be there even if it is the embedding's copy */
     GGUF_ROUNDED_YARN = 1 << 3,   /* YaRN's ramp ends at whole dimensions, also where config.json says not */
     GGUF_EXPERT_FFN_KEY = 1 << 4, /* expert_feed_forward_length holds the columns of an expert's MLP */
+    GGUF_TIED_HEAD = 1 << 5,      /* the embedding is the output matrix; there is no output.weight */
 } GgufQuirk;
 
 /* A family in llama.cpp: its architecture, how its keys are read and written, and which models it can

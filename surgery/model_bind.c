@@ -13,10 +13,12 @@
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "formats/tensor_views.h"
+#include "surgery/derope_keys.h"
 #include "surgery/family.h"
 #include "surgery/notices.h"
 #include "surgery/quantized.h"
 #include "surgery/rotary_rows.h"
+#include "surgery/tied_head.h"
 
 /* ---- rows of the family's table ---- */
 
@@ -184,6 +186,30 @@ static bool stack_experts(Model *m, const TensorName *row, int layer, Tensor *ou
     return ok;
 }
 
+/* Refuses a weight that is stored as integers or bits: they are codes whose meaning nothing states, because a
+ * quantization_config would have been read before (quantized.c). */
+static bool check_type(const Model *m, const Tensor *t, Error *e) {
+    if (dtype_is_float(t->storage_dtype)) return true;
+    return error_set(
+        e, ERR_INPUT,
+        "%s: tensor '%s' is a weight, but is stored as %s, which no quantization_config explains; "
+        "save the model without quantization, or with its quantization_config",
+        m->source->path, t->name, dtype_info(t->storage_dtype)->name);
+}
+
+/* True if all attention sinks in a tensor are -1000 or less. A sink is a logit in the softmax's denominator;
+ * exp(-1000) is 0 in fp32, so these change no result. */
+static bool is_neutral(const Tensor *sinks) {
+    enum { NEUTRAL = -1000 };
+    uint64_t n = tensor_elems(sinks);
+    float *values = xcalloc(n, sizeof *values);
+    bool neutral = tensor_read_f32(sinks, values, NULL);
+    for (uint64_t j = 0; neutral && j < n; j++)
+        neutral = values[j] <= NEUTRAL;
+    free(values);
+    return neutral;
+}
+
 /* Binds the tensor of one row in one layer (-1: outside the layers), if the spec asks for it and no other row
  * has bound it yet. Sets bound[i] for the tensors of the checkpoint that are taken. */
 static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *dtypes, bool *bound,
@@ -194,11 +220,13 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
     const Tensor *origin = find_by_row(m, row, layer, 0);
     /* 1. A GGUF's biases are in the spec because they are in the file. */
     if (origin && gguf && role_is_bias(row->role)) *bias_flag(&m->spec.layers[layer], row->role) = true;
-    /* 2. A tensor that the spec does not ask for is carried as it is (bind_others), as runtimes pass over it.
-     * Two kinds are dropped: in a GGUF what its carrier added (neutral sinks), and norms that DroPE's code
-     * saves but does not use. */
+    /* 2. A tensor that the spec does not ask for is left to bind_others. Two kinds are dropped: what the
+     * carrier of a GGUF of ours added, and norms that DroPE's code saves but does not use. */
     if (!has_role(m, row->role, layer)) {
-        if (origin) bound[origin - m->weights->tensors] |= gguf || role_is_norm(row->role);
+        if (origin && gguf && m->config && row->role == ROLE_SINKS && !is_neutral(origin))
+            return error_set(e, ERR_INPUT, "%s: tensor '%s' has sinks, of which its %s says nothing",
+                             m->source->path, origin->name, DEROPE_CONFIG);
+        if (origin) bound[origin - m->weights->tensors] |= gguf ? m->config != NULL : role_is_norm(row->role);
         return true;
     }
     /* 3. It may be bound by another name, or be about to be. */
@@ -207,6 +235,7 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
      * read, they have other names and shapes, and are carried as they are. */
     if (!origin) return m->quantized_config || missing(m, row, layer, 0, e);
     ModelTensor t = {.role = row->role, .layer = layer, .row = row, .tensor = *origin, .origin = origin};
+    if (!m->quantized_config && !check_type(m, origin, e)) return false;
     if ((by_expert(m, row) && !stack_experts(m, row, layer, &t.tensor, e)) ||
         !shape_agrees(m, row, fused, layer, &t.tensor, e))
         return m->quantized_config;
@@ -221,16 +250,42 @@ static bool bind_one(Model *m, const TensorName *row, int layer, const json_t *d
     return true;
 }
 
+/* ---- the head of a tied model ---- */
+
+/* Decides what the output matrix is that the file of a tied model has: a copy of the embedding, which is kept
+ * as such, or a matrix of its own, which unties the model (tied_head.h). A GGUF gets such a copy where its
+ * architecture demands one (export_added.c); it is not kept. */
+static bool settle_head(Model *m, bool *bound, Error *e) {
+    TiedHead t = tied_head_find(m->family, m->weights);
+    bool same = false;
+    if (!m->spec.tied_head || !t.head || m->quantized_config) return true;
+    if (!tied_head_is_copy(&t, &same, e)) return error_place(e, "%s", m->source->path);
+    if (!same) {
+        m->spec.tied_head = false;
+        notice_add(
+            m->notices,
+            "the configuration ties the output matrix to the embedding, but tensor '%s' differs from it; "
+            "it is the output matrix, as in transformers 5 and llama.cpp",
+            t.head->name);
+        return true;
+    }
+    bound[t.head - m->weights->tensors] = true;
+    if (m->source->format != FORMAT_GGUF)
+        model_append_tensor(
+            m, &(ModelTensor){.role = ROLE_HEAD_COPY, .layer = -1, .tensor = *t.head, .origin = t.head});
+    return true;
+}
+
 /* ---- tensors without a role ---- */
 
 /* Tensors that many files contain and that need no notice: rotary frequencies, tables and mask constants hold
- * what the configuration or the keys say anyway, and the head of a tied model is a copy of the embedding. */
-static bool harmless(const Model *m, const char *name) {
+ * what the configuration or the keys say anyway. */
+static bool harmless(const char *name) {
     static const char *const known[] = {"rotary_emb.inv_freq", "masked_bias", "rope_freqs.weight",
                                         "rope_factors_long.weight", "rope_factors_short.weight"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strstr(name, known[i])) return true;
-    return m->spec.tied_head && strcmp(name, "lm_head.weight") == 0;
+    return false;
 }
 
 /* number_at("model.layers.7.mlp.up_proj.weight", "model.layers.%d.mlp.up_proj.weight", "%d") is 7; -1 where
@@ -269,6 +324,24 @@ static bool check_beyond(const Model *m, const char *name, Error *e) {
     return true;
 }
 
+/* Whether a tensor is a table of rotary divisors that the architecture reads; the spec has what it says. */
+static bool is_rope_table(const Model *m, const char *name) {
+    uint32_t scalings = m->family->gguf.rope_scalings;
+    if (strcmp(name, "rope_freqs.weight") == 0) return scalings >> ROPE_SCALING_LLAMA3 & 1;
+    return strncmp(name, "rope_factors_", 13) == 0 && scalings >> ROPE_SCALING_LONGROPE & 1;
+}
+
+/* Refuses a tensor of a GGUF that the architecture does not have. llama.cpp would compute something with it
+ * that derope does not know, or, as with most names, not load the file. */
+static bool check_gguf_knows(const Model *m, const char *name, Error *e) {
+    if (m->source->format != FORMAT_GGUF || is_rope_table(m, name)) return true;
+    return error_set(
+        e, ERR_INPUT,
+        "%s: tensor '%s' is not one that architecture '%s' has here: derope does not know what it "
+        "does, and llama.cpp does not load a file with tensors that it does not know",
+        m->source->path, name, m->family->gguf.arch);
+}
+
 /* Keeps the tensors that no row bound as ROLE_OTHER, so that an export can copy them, and appends one notice
  * about all of them. A notice for each would fill the screen for checkpoints with a vision tower, for
  * example. */
@@ -279,9 +352,9 @@ static bool bind_others(Model *m, const bool *bound, Error *e) {
     for (size_t i = 0; i < c->n_tensors; i++) {
         const Tensor *t = &c->tensors[i];
         if (bound[i]) continue;
-        if (!check_beyond(m, t->name, e)) return false;
+        if (!check_beyond(m, t->name, e) || !check_gguf_knows(m, t->name, e)) return false;
         model_append_tensor(m, &(ModelTensor){.role = ROLE_OTHER, .layer = -1, .tensor = *t, .origin = t});
-        if (harmless(m, t->name)) continue;
+        if (harmless(t->name)) continue;
         if (n++ == 0) first = t->name;
     }
     if (m->quantized_config)
@@ -299,22 +372,12 @@ static bool bind_others(Model *m, const bool *bound, Error *e) {
     return true;
 }
 
-/* True if the model has attention sinks and every one is -1000 or less. A sink is a logit in the softmax's
- * denominator; exp(-1000) is 0 in fp32, so these change no result. A carrier whose architecture demands sinks
- * added them in an earlier export. */
+/* True if the model has attention sinks and all are neutral. A carrier whose architecture demands sinks added
+ * them in an earlier export. */
 static bool sinks_are_neutral(const Model *m) {
-    enum { NEUTRAL = -1000 };
     bool neutral = m->spec.layers[0].sinks;
-    for (size_t i = 0; neutral && i < m->n_tensors; i++) {
-        const Tensor *t = &m->tensors[i].tensor;
-        if (m->tensors[i].role != ROLE_SINKS) continue;
-        uint64_t n = tensor_elems(t);
-        float *values = xcalloc(n, sizeof *values);
-        neutral = tensor_read_f32(t, values, NULL);
-        for (uint64_t j = 0; neutral && j < n; j++)
-            neutral = values[j] <= NEUTRAL;
-        free(values);
-    }
+    for (size_t i = 0; neutral && i < m->n_tensors; i++)
+        if (m->tensors[i].role == ROLE_SINKS) neutral = is_neutral(&m->tensors[i].tensor);
     return neutral;
 }
 
@@ -378,6 +441,7 @@ bool model_bind(Model *m, const json_t *dtypes, Error *e) {
     bool ok = true;
     model_index_tensors(m);
     if (m->source->format == FORMAT_GGUF) forget_biases(&m->spec);
+    ok = settle_head(m, bound, e);
     for (const TensorName *row = m->family->tensors; ok && row->hf; row++) {
         if (!in_layers(row))
             ok = bind_one(m, row, -1, dtypes, bound, e);

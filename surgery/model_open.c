@@ -15,6 +15,7 @@
 #include "formats/file_names.h"
 #include "formats/json.h"
 #include "formats/meta.h"
+#include "surgery/arch_check.h"
 #include "surgery/arch_keys.h"
 #include "surgery/derope_keys.h"
 #include "surgery/families/families.h"
@@ -199,7 +200,8 @@ static Model *open_model(Checkpoint *source, bool config_only, Error *e) {
     m->notices = json_array();
     if (source->left_out) notice_add(m->notices, "left out, being no tensors: %s", source->left_out);
     /* The spec, then the tensors, which are checked against it. */
-    bool ok = source->format == FORMAT_GGUF ? read_gguf(m, e) : read_hf(m, e);
+    bool ok = source->format == FORMAT_GGUF ? read_gguf(m, e) && arch_check_keys(source, m->notices, e)
+                                            : read_hf(m, e);
     ok = ok && open_quantized(m, e) && check_layer_count(m, e);
     ok = ok && (config_only || bind(m, e));
     if (!ok) {

@@ -228,6 +228,7 @@ const char *role_name(TensorRole role) {
         [ROLE_SHARED_UP] = "shared_up",
         [ROLE_SHARED_DOWN] = "shared_down",
         [ROLE_FFN_POST_NORM] = "ffn_post_norm",
+        [ROLE_HEAD_COPY] = "head_copy",
         [ROLE_OTHER] = "other",
     };
     return names[role];

@@ -56,6 +56,8 @@ typedef enum TensorRole {
     ROLE_SHARED_DOWN,   /* [d, f] down projection of the shared expert */
     ROLE_FFN_POST_NORM, /* [d] weight of the norm of the MLP's output, before it is added to the residual
                            stream */
+    ROLE_HEAD_COPY,     /* [V, d] output projection of a model with tied_head whose file has the embedding a
+                           second time under that name; not read, and written from ROLE_EMBED */
     ROLE_OTHER,         /* any shape; not used in the forward pass and only copied, such as stored inv_freq
                            buffers of RoPE or classification heads */
     ROLE_COUNT          /* number of roles */

@@ -477,7 +477,8 @@ static void test_gguf_rows(void **state) {
     (void)state;
     static const char *const archs[] = {"llama", "granite", "smollm3", "granite_swa", "qwen2"};
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
-        Checkpoint *c = small_gguf(archs[i], QKV_BIAS | SINKS);
+        bool sinks = strcmp(archs[i], "granite_swa") == 0; /* the only one of them that has sinks */
+        Checkpoint *c = small_gguf(archs[i], QKV_BIAS | (sinks ? SINKS : 0));
         meta_set_f32(c, small_key(c, "logit_scale"), 1);
         meta_set_u32(c, small_key(c, "attention.sliding_window"), 8);
         meta_set_array(c, small_key(c, "attention.sliding_window_pattern"), META_BOOL, "\1\0\0\1", 4);
@@ -699,14 +700,27 @@ static void test_gguf_values_refused(void **state) {
 
 /* ---- a GGUF that derope wrote ---- */
 
+/* Gives all sinks of a GGUF the value -1e4, as carriers add them. */
+static void neutralize_sinks(const Checkpoint *c) {
+    for (int i = 0; i < LAYERS; i++) {
+        char name[100];
+        snprintf(name, sizeof name, "blk.%d.attn_sinks.weight", i);
+        float *v = (float *)(uintptr_t)checkpoint_find(c, name)->parts[0].source->map;
+        for (int k = 0; k < HEADS; k++)
+            v[k] = -1e4f;
+    }
+}
+
 static void test_gguf_restored(void **state) {
     (void)state;
     const char *config = "{" SMALL_SIZES ", \"model_type\": \"smollm3\", \"tie_word_embeddings\": false, "
                          "\"no_rope_layers\": [1, 1, 0, 0], \"keep\": \"me\"}";
     const char *dtypes = "{\"model.norm.weight\": \"bf16\", \"model.layers.0.mlp.up_proj.weight\": \"i64\"}";
     Checkpoint *c = small_gguf("granite_swa", SINKS);
+    meta_set_f32(c, "granite_swa.logit_scale", 1);
     meta_set_string(c, DEROPE_CONFIG, config, strlen(config));
     meta_set_string(c, DEROPE_DTYPES, dtypes, strlen(dtypes));
+    neutralize_sinks(c);
     Model *m = small_open(c);
     assert_string_equal(m->family->name, "smollm3");
     assert_layers(m, "RR..", "....", 0);

@@ -33,6 +33,8 @@ static bool own_block(const Model *m, char *why, size_t size) {
             return refuse_because(why, size, "supports only one activation, whatever the configuration says");
     if ((f->gguf.quirks & GGUF_NO_O_BIAS) && m->spec.layers[0].o_bias)
         return refuse_because(why, size, "has no bias after attention");
+    if ((f->gguf.quirks & GGUF_TIED_HEAD) && !m->spec.tied_head)
+        return refuse_because(why, size, "has no output matrix but the embedding");
     if (!model_keeps_family_norms(m, why, size)) return false;
     /* The family's hook knows about windows; without one there must be none. */
     if (f->gguf.can) return f->gguf.can(m, why, size);

@@ -93,7 +93,7 @@ const Family family_cohere2 = {
            .write = write_config},
     .gguf = {.arch = "cohere2",
              .since = "2025-01",
-             .quirks = GGUF_INTERLEAVED_ROPE,
+             .quirks = GGUF_INTERLEAVED_ROPE | GGUF_TIED_HEAD,
              .read = read_gguf,
              .can = gguf_can,
              .write = write_gguf},

@@ -256,7 +256,10 @@ const Family family_gemma = {
            .architecture = "GemmaForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY,
            .read = read_gemma},
-    .gguf = {.arch = "gemma", .since = "2024-02", .quirks = GGUF_NO_O_BIAS, .read = read_gemma_gguf},
+    .gguf = {.arch = "gemma",
+             .since = "2024-02",
+             .quirks = GGUF_NO_O_BIAS | GGUF_TIED_HEAD,
+             .read = read_gemma_gguf},
 };
 
 /* From Gemma 2 on the activation is under hidden_activation; the key hidden_act is ignored. */
@@ -285,7 +288,7 @@ const Family family_gemma2 = {
            .softmax_scale = stated_scale},
     .gguf = {.arch = "gemma2",
              .since = "2024-06",
-             .quirks = GGUF_NO_O_BIAS,
+             .quirks = GGUF_NO_O_BIAS | GGUF_TIED_HEAD,
              .read = read_gemma2_gguf,
              .can = gemma2_gguf_can,
              .write = write_gemma2_gguf,
