@@ -1,8 +1,10 @@
 /* The program: finds the verb (cmd/verb_table.c), runs it, and handles everything around it: --quiet and
  * --help, the error message and the exit status, which is the error's code (formats/error.h). */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "cmd/help_text.h"
@@ -12,6 +14,17 @@
 #include "formats/output.h"
 #include "recal/gemm.h"
 #include "surgery/version.h"
+
+/* Opens /dev/null in the place of each standard stream that is closed. Otherwise the first files that are
+ * opened would get the numbers 0 to 2, and lines of progress would be written into an output. Each stream is
+ * opened in the direction that it is not used in: reading a closed input and printing to a closed output are
+ * errors, as they would be without /dev/null. False if it cannot be opened. */
+static bool open_standard_streams(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
 
 /* Whether everything that was printed on standard output was written. The last write may succeed although a
  * full disk refused an earlier one, so the stream's error flag is checked as well. */
@@ -87,6 +100,7 @@ static int options_before_verb(int argc, char **argv, int *status) {
 }
 
 int main(int argc, char **argv) {
+    if (!open_standard_streams()) return ERR_FAILED;
     gemm_select_kernels(argv);
     /* What ends the program in the middle, such as the end of memory, removes temporary outputs by exit(). */
     json_use_own_memory();

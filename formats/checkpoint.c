@@ -28,6 +28,7 @@ void checkpoint_close(Checkpoint *c) {
     for (Mapping *m = c->mappings; m; m = m->next)
         if (m->close) m->close(m);
     json_decref(c->st_metadata);
+    json_decref(c->weight_files);
     free(c->tensors);
     free(c->tensor_index);
     free(c->meta);

@@ -78,6 +78,9 @@ typedef struct Checkpoint {
     SideFile *files; /* (n_files) of a Hugging Face folder, sorted by name */
     size_t n_files;
     json_t *st_metadata; /* the __metadata__ of safetensors files, an object of strings; NULL: none */
+    /* The files that the writer of a Hugging Face folder puts the tensors into, an array of {"file", "bytes"}
+     * for the manifest; NULL before that. */
+    json_t *weight_files;
 
     const char
         *left_out; /* PyTorch: names of what was saved beside the tensors and is not read; NULL: nothing */

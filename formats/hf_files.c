@@ -210,6 +210,16 @@ static bool list_shards(HfFiles *f, const Checkpoint *c, const Layout *l, Error 
     return true;
 }
 
+/* Puts the files listed so far, which are the shards and the index, into c->weight_files. */
+static void note_weights(Checkpoint *c, const HfFiles *f) {
+    json_decref(c->weight_files);
+    c->weight_files = json_array();
+    for (size_t i = 0; i < f->n; i++)
+        json_array_append_new(c->weight_files,
+                              json_pack("{s:s, s:I}", "file", f->files[i].name, "bytes",
+                                        (json_int_t)(f->files[i].n_bytes + f->files[i].tensor_bytes)));
+}
+
 /* Lists the side files. Their names may come from the keys of a GGUF, so they are untrusted: each has to be a
  * plain file name and must not be that of a weights file. An old manifest is left out if a new one will be
  * written. */
@@ -248,6 +258,7 @@ bool hf_files_list(HfFiles *f, Checkpoint *c, const WriteOptions *o, Error *e) {
         set_text(f, append(f, SAFETENSORS_FILE INDEX_ENDING), &index);
     }
     free(l.shard);
+    note_weights(c, f);
     ok = ok && list_side_files(f, c, o->manifest != NULL, e);
     if (ok && o->manifest) append(f, MANIFEST_FILE)->is_manifest = true;
     return ok;

@@ -25,10 +25,10 @@ typedef struct HfFiles {
     Arena arena;      /* owns names and texts */
 } HfFiles;
 
-/* Lists the files that a Hugging Face folder of `c` consists of. `f` must be all zeros before the call and be
- * freed with hf_files_free afterwards, even if the call fails. ERR_FAILED if a tensor's type is not possible
- * in safetensors, ERR_INPUT if a side file has a name that leads out of the folder or belongs to the
- * weights. */
+/* Lists the files that a Hugging Face folder of `c` consists of, and sets c->weight_files. `f` must be all
+ * zeros before the call and be freed with hf_files_free afterwards, even if the call fails. ERR_FAILED if a
+ * tensor's type is not possible in safetensors, ERR_INPUT if a side file has a name that leads out of the
+ * folder or belongs to the weights. */
 bool hf_files_list(HfFiles *f, Checkpoint *c, const WriteOptions *o, Error *e);
 void hf_files_free(HfFiles *f);
 

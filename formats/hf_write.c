@@ -59,9 +59,11 @@ bool hf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) 
     Output out;
     bool zip = hf_is_zip(path);
     if (!output_begin(&out, path, !zip, o->force, e)) return false;
-    /* List, write, rename. */
+    /* List, check that no file of somebody else's is in the way, write, rename. */
     HfFiles files = {0};
     bool ok = hf_files_list(&files, c, o, e);
+    for (size_t i = 0; ok && !zip && i < files.n; i++)
+        ok = output_has_room(&out, files.files[i].name, e);
     ok =
         ok && (zip ? hf_zip_write(c, &files, out.temp, path, o, e) : write_folder(c, &files, out.temp, o, e));
     ok = ok && output_commit(&out, e);

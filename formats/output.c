@@ -16,9 +16,10 @@
 
 #include "formats/buffer.h"
 #include "formats/file.h"
-#include "formats/file_names.h"
+#include "formats/output_folder.h"
+#include "formats/path.h"
 #include "formats/remove_tree.h"
-#include "formats/text.h"
+#include "formats/temp_names.h"
 
 /* The outputs begun and not committed. This is the one list that a signal handler has to find without being
  * given a pointer. It is volatile because the handler may run between any two instructions. */
@@ -40,100 +41,59 @@ static void close_lock(Output *o) {
     o->lock = -1;
 }
 
-/* "FOLDER/.NAME.SUFFIX-PID" for "FOLDER/NAME". The leading dot hides the file from listings and from readers
- * of model folders. The result is freed with free(). */
-static char *beside(const char *path, const char *suffix) {
-    size_t n = path_length(path);
-    size_t slash = n;
-    while (slash > 0 && path[slash - 1] != '/')
-        slash--;
-    Buffer b = {0};
-    buffer_printf(&b, "%.*s.%.*s.%s-%ld", (int)slash, path, (int)(n - slash), path + slash, suffix,
-                  (long)getpid());
-    return buffer_string(&b);
-}
-
-/* The folder that holds `path`, which has no slash at its end. A name without a slash lies in ".", a name
- * like "/x" in "/". */
-static void parent_of(const char *path, char out[PATH_MAX]) {
-    const char *slash = strrchr(path, '/');
-    snprintf(out, PATH_MAX, "%.*s", !slash || slash == path ? 1 : (int)(slash - path), slash ? path : ".");
-}
-
-/* A copy of `path` without slashes at its end, to be freed with free(). */
-static char *without_end_slashes(const char *path) {
-    char *copy = xstrdup(path);
-    copy[path_length(copy)] = 0;
-    return copy;
-}
-
-/* Replacing a folder deletes all that is in it. That is allowed for an empty folder and for one that holds a
- * file that a model folder has, but not for any other folder, which was probably named by mistake. */
-static bool may_replace(const char *folder, Error *e) {
-    static const char *const marks[] = {CONFIG_FILE, MANIFEST_FILE, SAFETENSORS_FILE,
-                                        SAFETENSORS_FILE INDEX_ENDING};
-    /* A path that cannot be opened as a folder is left to the later steps. */
-    DIR *d = opendir(folder);
-    if (!d) return true;
-    bool empty = true, model = false;
-    for (struct dirent *entry; (entry = readdir(d));) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        empty = false;
-        for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
-            model |= strcmp(entry->d_name, marks[i]) == 0;
-    }
-    closedir(d);
-    return empty || model ||
-           error_set(e, ERR_FAILED, "%s: is a folder that holds no model; remove it first", folder);
-}
-
-/* Checks whether an output may be written to `path` before any work is done. lstat does not follow a link: a
- * symbolic link at `path` would itself be replaced. */
-bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
-    struct stat st;
+/* Writes the canonical form of an output's path to `out`. A symbolic link to a folder is followed, so that
+ * the folder is replaced and not the link. A link to a file is itself replaced, as rename(2) does. */
+static bool resolve(const char *path, bool is_folder, char out[PATH_MAX], Error *e) {
     if (!*path) return error_set(e, ERR_USAGE, "the output's name is empty");
-    /* What is there? */
-    char *plain = without_end_slashes(path), parent[PATH_MAX];
-    bool ok = true;
-    if (lstat(plain, &st) == 0) {
-        if (!force)
-            ok = error_set(e, ERR_FAILED, "%s: exists already; --force replaces it", path);
-        else if (S_ISDIR(st.st_mode) != is_folder)
-            ok = error_set(e, ERR_FAILED, "%s: is a %s, but a %s is to be written there", path,
-                           is_folder ? "file" : "folder", is_folder ? "folder" : "file");
-        else
-            ok = !is_folder || may_replace(plain, e);
-    }
+    return path_resolve(path, is_folder, out) || error_errno(e, "%s", path);
+}
+
+/* An open folder cannot be renamed away from under the process: its relative paths would lead elsewhere. */
+static bool holds_current_folder(const char *path) {
+    char here[PATH_MAX];
+    return getcwd(here, sizeof here) && path_lies_in(here, path);
+}
+
+/* Checks whether an existing file or folder at the canonical path `path` may be replaced. `name` is the path
+ * as the user wrote it. */
+static bool may_replace(const char *path, const char *name, bool is_folder, bool force, Error *e) {
+    struct stat st;
+    /* A symbolic link at `path` would itself be replaced, so it is not followed. */
+    if (lstat(path, &st) != 0) return true;
+    if (!force) return error_set(e, ERR_FAILED, "%s: exists already; --force replaces it", name);
+    if (S_ISDIR(st.st_mode) != is_folder)
+        return error_set(e, ERR_FAILED, "%s: is a %s, but a %s is to be written there", name,
+                         is_folder ? "file" : "folder", is_folder ? "folder" : "file");
+    if (is_folder && holds_current_folder(path))
+        return error_set(e, ERR_FAILED, "%s: the current folder cannot be replaced; start derope elsewhere",
+                         name);
+    return !is_folder || output_folder_may_replace(path, name, e);
+}
+
+/* Checks the canonical path of an output before any work is done. */
+static bool may_begin(const char *path, const char *name, bool is_folder, bool force, Error *e) {
+    char parent[PATH_MAX];
+    if (!may_replace(path, name, is_folder, force, e)) return false;
     /* May a file be created beside it? */
-    parent_of(plain, parent);
-    if (ok && access(parent, W_OK | X_OK) != 0) ok = error_errno(e, "%s: cannot write there", path);
-    free(plain);
-    return ok;
+    path_parent(path, parent);
+    return access(parent, W_OK | X_OK) == 0 || error_errno(e, "%s: cannot write there", name);
 }
 
-/* Removes a temporary file unless another process is writing it. That process holds the lock; locks of dead
- * processes are released by the kernel. */
-static void remove_if_abandoned(const char *temp) {
-    int fd = open(temp, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) return;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) remove_tree(temp, -1);
-    close(fd);
+bool output_may_begin(const char *path, bool is_folder, bool force, Error *e) {
+    char canonical[PATH_MAX];
+    return resolve(path, is_folder, canonical, e) && may_begin(canonical, path, is_folder, force, e);
 }
 
-/* Removes all files ".NAME.tmp-NUMBER" beside `path` that no process is writing. */
-static void remove_abandoned(const char *path) {
-    char parent[PATH_MAX], prefix[NAME_MAX + 8], temp[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    parent_of(path, parent);
-    size_t n = (size_t)snprintf(prefix, sizeof prefix, ".%s.tmp-", slash ? slash + 1 : path);
-    DIR *d = n < sizeof prefix ? opendir(parent) : NULL;
-    for (struct dirent *entry; d && (entry = readdir(d));) {
-        const char *name = entry->d_name;
-        /* Only names that `beside` makes: the prefix and a process id. */
-        if (strncmp(name, prefix, n) != 0 || !name[n] || name[n + strspn(name + n, "0123456789")]) continue;
-        if (snprintf(temp, sizeof temp, "%s/%s", parent, name) < (int)sizeof temp) remove_if_abandoned(temp);
-    }
-    if (d) closedir(d);
+/* For temp_names_each: removes a temporary file or folder that no process is writing. */
+static bool remove_abandoned(const char *temp, const char *path, Error *e) {
+    (void)path, (void)e;
+    remove_tree(temp, -1);
+    return true;
+}
+
+bool output_recover(const char *path, Error *e) {
+    char canonical[PATH_MAX];
+    return !path_resolve(path, true, canonical) || output_folder_recover(canonical, e);
 }
 
 /* Removes the temporary file or folder. The lock is a descriptor of it, which serves to read a folder when
@@ -185,18 +145,23 @@ static bool make_temp(Output *o) {
     return false;
 }
 
-/* Begins an output: removes what earlier runs left behind, creates and locks the temporary file or folder,
- * and enters it in the list. o->next is set before open_outputs, so that a signal handler always finds a
- * valid list. */
+/* Begins an output: removes or finishes what earlier runs left behind, creates and locks the temporary file
+ * or folder, and enters it in the list. o->next is set before open_outputs, so that a signal handler always
+ * finds a valid list. */
 bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e) {
+    char canonical[PATH_MAX];
     *o = (Output){.is_folder = is_folder, .force = force, .lock = -1};
-    if (!output_may_begin(path, is_folder, force, e)) return false;
-    o->path = without_end_slashes(path);
-    o->temp = beside(path, "tmp");
-    remove_abandoned(o->path);
+    if (!resolve(path, is_folder, canonical, e)) return false;
+    if (is_folder && !output_folder_recover(canonical, e)) return false;
+    if (!may_begin(canonical, path, is_folder, force, e)) return false;
+    o->path = xstrdup(canonical);
+    o->name = xstrdup(path);
+    o->temp = temp_name(o->path, TEMP_NEW);
+    temp_names_each(o->path, TEMP_NEW, remove_abandoned, e);
     if (!make_temp(o)) {
         error_errno(e, "%s: cannot write there", path);
         free(o->path);
+        free(o->name);
         free(o->temp);
         *o = (Output){.lock = -1};
         return false;
@@ -204,6 +169,10 @@ bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error
     o->next = open_outputs;
     open_outputs = o;
     return true;
+}
+
+bool output_has_room(const Output *o, const char *file, Error *e) {
+    return output_folder_has_room(o->path, file, e);
 }
 
 /* Flushes a file or folder to disk. EINVAL means that the file system cannot flush this kind of file, which
@@ -219,11 +188,11 @@ static bool sync_path(const char *path, Error *e) {
 /* Flushes the folder that holds `path`. */
 static bool sync_parent(const char *path, Error *e) {
     char parent[PATH_MAX];
-    parent_of(path, parent);
+    path_parent(path, parent);
     return sync_path(parent, e);
 }
 
-/* Flushes the files of a folder, then the folder itself, whose entries are data too. */
+/* Flushes the files of a folder and of those in it, then the folder itself, whose entries are data too. */
 static bool sync_folder(const char *path, Error *e) {
     DIR *d = opendir(path);
     if (!d) return error_errno(e, "%s", path);
@@ -233,28 +202,13 @@ static bool sync_folder(const char *path, Error *e) {
         if (entry->d_name[0] == '.' && (!entry->d_name[1] || (entry->d_name[1] == '.' && !entry->d_name[2])))
             continue;
         char file[PATH_MAX];
+        struct stat entry_st;
         if (snprintf(file, sizeof file, "%s/%s", path, entry->d_name) < (int)sizeof file)
-            ok = sync_path(file, e);
+            ok = lstat(file, &entry_st) == 0 && S_ISDIR(entry_st.st_mode) ? sync_folder(file, e)
+                                                                          : sync_path(file, e);
     }
     closedir(d);
     return ok && sync_path(path, e);
-}
-
-/* Puts the new folder in place. rename() replaces an empty folder only, so an existing one is renamed first,
- * and renamed back if the second step fails. Between the two renames there is no folder of that name; no
- * portable call exchanges folders in one step. */
-static bool replace_folder(const Output *o, Error *e) {
-    /* Move the existing folder out of the way. */
-    char *old = beside(o->path, "old");
-    remove_tree(old, -1);
-    bool had = rename(o->path, old) == 0;
-    bool ok = (had || errno == ENOENT) && rename(o->temp, o->path) == 0;
-    if (!ok) error_errno(e, "%s: cannot be renamed to its final name", o->path);
-    /* Undo the first step if the second failed. */
-    if (!ok && had && rename(old, o->path) != 0) error_place(e, "the former output is now %s", old);
-    if (ok && had) remove_tree(old, -1);
-    free(old);
-    return ok;
 }
 
 /* The final name was free or replaceable when the output was begun; it is checked again, because another
@@ -263,17 +217,19 @@ bool output_commit(Output *o, Error *e) {
     /* Make sure that the content is on disk before the name is. */
     bool ok = o->is_folder ? sync_folder(o->temp, e) : sync_path(o->temp, e);
     struct stat st;
-    if (ok && !o->force && lstat(o->path, &st) == 0)
+    bool exists = lstat(o->path, &st) == 0;
+    if (ok && !o->force && exists)
         ok = error_set(e, ERR_FAILED, "%s: was created by another process while it was being written",
-                       o->path);
+                       o->name);
     if (ok && o->is_folder)
-        ok = replace_folder(o, e);
+        ok = output_folder_place(o->temp, o->path, e);
     else if (ok)
-        ok = rename(o->temp, o->path) == 0 ||
-             error_errno(e, "%s: cannot be renamed to its final name", o->path);
+        ok = (o->force ? rename(o->temp, o->path) == 0 : path_move(o->temp, o->path)) ||
+             error_errno(e, "%s: cannot be renamed to its final name", o->name);
     if (!ok) return false;
-    /* The rename itself reaches the disk when the folder is flushed. */
-    ok = sync_parent(o->path, e);
+    /* Renames reach the disk when the folders are flushed: of files that were moved into the new folder, and
+     * of the new folder itself. */
+    ok = (!o->is_folder || !exists || sync_path(o->path, e)) && sync_parent(o->path, e);
     forget_output(o);
     free(o->temp);
     o->temp = NULL;
@@ -288,6 +244,7 @@ void output_discard(Output *o) {
     close_lock(o);
     free(o->temp);
     free(o->path);
+    free(o->name);
     *o = (Output){0};
 }
 

@@ -3,7 +3,10 @@
  * An output is written under a temporary name, ".NAME.tmp-PID", in the folder of its final name, flushed to
  * disk and renamed. Readers therefore never see half a model, and a crash leaves the earlier output as it
  * was. The writing process holds a lock (flock) on the temporary file, so that a later run can tell what
- * killed processes have left behind and remove it. */
+ * killed processes have left behind and remove it.
+ *
+ * A file that is replaced is the one file that the user has named. A folder may hold files of the user's
+ * beside derope's; formats/output_folder.h says how it is replaced without losing them. */
 #ifndef DEROPE_FORMATS_OUTPUT_H
 #define DEROPE_FORMATS_OUTPUT_H
 
@@ -13,7 +16,8 @@
 #include "formats/error.h"
 
 typedef struct Output {
-    char *path; /* final name, without slashes at its end */
+    char *path; /* final name, in canonical form (formats/path.h) */
+    char *name; /* the final name as it was given, for messages */
     char *temp; /* name until output_commit; NULL afterwards */
     bool is_folder;
     bool force;                   /* an existing output may be replaced */
@@ -22,14 +26,22 @@ typedef struct Output {
 } Output;
 
 /* Checks what output_begin would check, without creating anything, so that a mistake shows before hours of
- * work: whether `path` is free or may be replaced, and whether its folder can be written to. */
+ * work: whether `path` is free or may be replaced, and whether the folder that holds it can be written to. */
 bool output_may_begin(const char *path, bool is_folder, bool force, Error *e);
 
 /* Creates the temporary file or folder of an output. ERR_FAILED if `path` exists and `force` is not set, if
- * it is a file where a folder is to be written or the reverse, or if it is a folder that holds no model
- * (replacing means deleting, and a mistyped name must not delete a home directory). Removes what killed
- * processes left of this output. `o` must stay at its address until it is committed or discarded. */
+ * it is a file where a folder is to be written or the reverse, or if it is a folder that derope did not write
+ * and that is not empty. Removes or finishes what killed processes left of this output. `o` must stay at its
+ * address until it is committed or discarded. */
 bool output_begin(Output *o, const char *path, bool is_folder, bool force, Error *e);
+
+/* Checks, before a file `file` ("config.json") is written into a folder output, that it replaces nothing that
+ * derope did not write. */
+bool output_has_room(const Output *o, const char *file, Error *e);
+
+/* Finishes what a process that was killed while it replaced the folder `path` has begun, so that the folder
+ * can be read. output_begin does this too. */
+bool output_recover(const char *path, Error *e);
 
 /* Flushes the output to disk, renames it to its final name and flushes the folder. The caller has closed the
  * files. */

@@ -128,6 +128,7 @@ json_t *manifest_build(const Model *m, const ExportReport *report, const Checkpo
         json_object_set_new(manifest, "keys_xxh3_128", json_string(hash));
     } else {
         json_object_set_new(manifest, "files", side_files(out));
+        json_object_set(manifest, "weights", out->weight_files);
     }
     json_object_set_new(manifest, "tensors", tensors);
     return manifest;

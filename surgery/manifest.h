@@ -14,7 +14,11 @@
  *   notices                 what a user should know about the output
  *   layers                  [{position, window, rope}], which `verify` compares with the output as read
  *   files or keys_xxh3_128  hashes of the other files of a folder, or of the keys of a GGUF
+ *   weights                 [{file, bytes}], of a folder: the files that hold the tensors
  *   tensors                 [{name, dtype, shape, status, xxh3_128}], where status is a TensorStatus
+ *
+ * Only files that "files" and "weights" list are replaced when a folder is written again
+ * (formats/owned_files.h).
  *
  * The manifest has no times and no paths, so the same source and arguments always give the same manifest. */
 #ifndef DEROPE_SURGERY_MANIFEST_H

@@ -12,7 +12,8 @@
 /* ---- what the disk is told, in order ---- */
 
 static char told[2000];
-static const char *fails; /* the call, as it would stand in `told`, that fails with EIO */
+static const char *fails; /* the call, as it would stand in `told`, that fails with `fails_with` */
+static int fails_with = EIO;
 
 static void note_path(char *out, const char *path) {
     size_t n = strlen(scratch());
@@ -28,7 +29,7 @@ static int tell(const char *call) {
     size_t n = strlen(told);
     snprintf(told + n, sizeof told - n, "%s\n", call);
     if (!fails || strcmp(call, fails) != 0) return 0;
-    errno = EIO;
+    errno = fails_with;
     return -1;
 }
 
@@ -49,6 +50,16 @@ int rename(const char *from, const char *to) {
     note_path(b, to);
     snprintf(call, sizeof call, "%s -> %s", a, b);
     return tell(call) ? -1 : (int)syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
+}
+
+/* path_move and the exchange of two folders. */
+int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags) {
+    char a[300], b[300], call[620];
+    assert_true(from_folder == AT_FDCWD && to_folder == AT_FDCWD);
+    note_path(a, from);
+    note_path(b, to);
+    snprintf(call, sizeof call, "%s %s %s", a, flags == RENAME_EXCHANGE ? "<->" : "->", b);
+    return tell(call) ? -1 : (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags);
 }
 
 /* ---- in ---- */
@@ -165,6 +176,10 @@ static void put(const char *path, const char *text) {
     assert_int_equal(fclose(f), 0);
 }
 
+/* A manifest by which the files of these tests are derope's. */
+static const char manifest_of_parts[] = "{\"tensors\": [], \"files\": [{\"file\": \"part\"}, {\"file\": "
+                                        "\"weights\"}, {\"file\": \"config.json\"}]}";
+
 static void put_in(const Output *o, const char *name, const char *text) {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", o->temp, name);
@@ -235,6 +250,7 @@ static void a_folder_appears_when_it_is_whole(void **state) {
     assert_file("d/out/weights", "one", 3);
     assert_refused_output("d/out", true, false, "d/out: exists already; --force replaces it");
     assert_refused_output("d/out", false, true, "d/out: is a folder, but a file is to be written there");
+    scratch_text("d/out/derope.json", manifest_of_parts);
     begin(&o, "d/out", true, true); /* what is replaced is replaced as a whole */
     put_in(&o, "weights", "three");
     assert_true(output_commit(&o, &e));
@@ -277,13 +293,37 @@ static void trouble_leaves_what_was_there(void **state) {
     assert_int_equal(unlink(scratch_path("s/out")), 0);
     scratch_folder("s/out");
     scratch_text("s/out/part", "old");
-    scratch_text("s/out/derope.json", "{}");
+    scratch_text("s/out/derope.json", manifest_of_parts);
     assert_survives("sync s/.out.tmp/part", true, "cannot be flushed to disk: Input/output error");
     assert_survives("sync s/.out.tmp", true, "cannot be flushed to disk: Input/output error");
-    assert_survives("s/out -> s/.out.old", true,
+    assert_survives("s/.out.tmp -> s/.out.old", true, "s/.out.old-");
+    assert_survives("s/.out.old <-> s/out", true,
                     "s/out: cannot be renamed to its final name: Input/output error");
-    assert_survives("s/.out.tmp -> s/out", true,
-                    "s/out: cannot be renamed to its final name: Input/output error");
+}
+
+/* A file system that cannot exchange two folders. */
+static void folders_are_replaced_without_an_exchange(void **state) {
+    (void)state;
+    Output o;
+    Error e = {0};
+    scratch_folder("n");
+    scratch_folder("n/out");
+    scratch_text("n/out/part", "old");
+    scratch_text("n/out/derope.json", manifest_of_parts);
+    scratch_text("n/out/thesis.txt", "mine");
+    fails = "n/.out.old <-> n/out";
+    fails_with = EINVAL;
+    begin(&o, "n/out", true, true);
+    put_in(&o, "part", "new");
+    bool ok = output_commit(&o, &e);
+    output_discard(&o);
+    fails = NULL;
+    fails_with = EIO;
+    if (!ok) fail_msg("%s", e.message);
+    assert_file("n/out/part", "new", 3);
+    assert_file("n/out/thesis.txt", "mine", 4);
+    assert_int_equal(entries_in("n/out"), 2);
+    assert_int_equal(entries_in("n"), 1);
 }
 
 static void what_appears_meanwhile_is_kept(void **state) {
@@ -332,6 +372,7 @@ static void what_killed_processes_left_is_removed(void **state) {
     Output o;
     begin(&o, "l/out", true, false);
     put_in(&o, "part", "whole");
+    put_in(&o, "derope.json", manifest_of_parts);
     assert_int_equal(entries_in("l"), 5);
     Error e = {0};
     assert_true(output_commit(&o, &e));
@@ -439,6 +480,7 @@ int main(void) {
         cmocka_unit_test(a_file_appears_when_it_is_whole),
         cmocka_unit_test(a_folder_appears_when_it_is_whole),
         cmocka_unit_test(trouble_leaves_what_was_there),
+        cmocka_unit_test(folders_are_replaced_without_an_exchange),
         cmocka_unit_test(what_appears_meanwhile_is_kept),
         cmocka_unit_test(what_killed_processes_left_is_removed),
         cmocka_unit_test(all_can_be_discarded_at_once),

@@ -281,6 +281,13 @@ static void stop_after_first_bytes(void *stop, uint64_t done, uint64_t total) {
     if (done) *(volatile int *)stop = 1;
 }
 
+/* WriteOptions.manifest: enough of a manifest to tell that a folder is derope's. */
+static bool empty_manifest(void *context, const Checkpoint *out, Buffer *text, Error *e) {
+    (void)context, (void)out, (void)e;
+    buffer_printf(text, "{\"tensors\": []}");
+    return true;
+}
+
 static void leaves_nothing_when_it_cannot_write(void **state) {
     (void)state;
     Error e = {0};
@@ -319,34 +326,40 @@ static void leaves_nothing_when_it_cannot_write(void **state) {
     assert_non_null(strstr(e.message, "cannot write at offset 180"));
     assert_int_equal(entries_in("parent"), 0);
 
-    assert_true(hf_write(c, out, &(WriteOptions){0}, &e));
-    assert_false(hf_write(c, out, &(WriteOptions){0}, &e));
+    WriteOptions first = {.manifest = empty_manifest}, again = {.manifest = empty_manifest, .force = true};
+    assert_true(hf_write(c, out, &first, &e));
+    assert_false(hf_write(c, out, &first, &e));
     assert_non_null(strstr(e.message, "exists already; --force replaces it"));
-    assert_true(hf_write(c, out, &(WriteOptions){.force = true}, &e));
+    assert_true(hf_write(c, out, &again, &e));
     assert_int_equal(entries_in("parent"), 1);
-    assert_int_equal(entries_in("parent/out"), 1);
+    assert_int_equal(entries_in("parent/out"), 2);
     add(c, "q", DTYPE_Q8_0, 32);
-    assert_false(hf_write(c, out, &(WriteOptions){.force = true}, &e));
+    assert_false(hf_write(c, out, &again, &e));
     assert_non_null(strstr(e.message, "tensor 'q': a safetensors file cannot hold q8_0"));
-    assert_int_equal(entries_in("parent/out"), 1); /* the former output is as it was */
+    assert_int_equal(entries_in("parent/out"), 2); /* the former output is as it was */
     checkpoint_close(c);
 }
 
-/* --force deletes the folder that it replaces, so it only accepts an empty one or one that holds a model. */
-static void replaces_no_folder_but_a_models(void **state) {
+/* --force replaces an empty folder and one of derope's, and no other, even if it holds a model. */
+static void replaces_no_folder_but_its_own(void **state) {
     (void)state;
     Checkpoint *c = checkpoint_new(FORMAT_HF);
     Error e = {0};
+    WriteOptions o = {.force = true, .manifest = empty_manifest};
     add(c, "t", DTYPE_F32, 4);
     scratch_folder("home");
     scratch_folder("home/letters");
-    assert_false(hf_write(c, scratch_path("home"), &(WriteOptions){.force = true}, &e));
-    assert_non_null(strstr(e.message, "home: is a folder that holds no model; remove it first"));
+    assert_false(hf_write(c, scratch_path("home"), &o, &e));
+    assert_non_null(strstr(e.message, "home: derope did not write this folder"));
+    assert_non_null(strstr(e.message, "(letters)"));
     assert_int_equal(e.code, ERR_FAILED);
     assert_int_equal(entries_in("home"), 1);
-    assert_true(hf_write(c, scratch_path("home/letters"), &(WriteOptions){.force = true}, &e)); /* empty */
-    assert_true(
-        hf_write(c, scratch_path("home/letters"), &(WriteOptions){.force = true}, &e)); /* a model's */
+    assert_true(hf_write(c, scratch_path("home/letters"), &o, &e)); /* empty */
+    assert_true(hf_write(c, scratch_path("home/letters"), &o, &e)); /* its own */
+    assert_int_equal(unlink(scratch_path("home/letters/derope.json")), 0);
+    assert_false(hf_write(c, scratch_path("home/letters"), &o, &e));
+    assert_non_null(strstr(e.message, "home/letters: derope did not write this folder"));
+    assert_int_equal(entries_in("home/letters"), 1);
     checkpoint_close(c);
 }
 
@@ -364,7 +377,7 @@ int main(void) {
         cmocka_unit_test(keeps_elements_aligned),
         cmocka_unit_test(writes_the_manifest_last),
         cmocka_unit_test(leaves_nothing_when_it_cannot_write),
-        cmocka_unit_test(replaces_no_folder_but_a_models),
+        cmocka_unit_test(replaces_no_folder_but_its_own),
     };
     return cmocka_run_group_tests_name("hf_folder", tests, NULL, scratch_remove);
 }

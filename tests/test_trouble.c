@@ -134,6 +134,26 @@ static void a_full_standard_output(void **state) {
     assert_fails("inspect in --json > /dev/full", 1, "derope inspect: standard output: ");
 }
 
+/* Without standard streams, the first files that are opened would have their numbers, and lines of progress
+ * would be written into them. */
+static void closed_standard_streams(void **state) {
+    (void)state;
+    tiny_folder("in");
+    assert_runs("convert in open --dtype f32");
+    assert_runs("convert in open.gguf --dtype f32");
+    static const char *const closed[] = {"2>&-", ">&- 2>&-", "<&- >&- 2>&-", "<&- 2>&-"};
+    for (size_t i = 0; i < sizeof closed / sizeof *closed; i++) {
+        char line[200];
+        run_shell("rm -rf shut shut.gguf");
+        snprintf(line, sizeof line, "convert in shut --dtype f32 %s", closed[i]);
+        assert_runs(line);
+        snprintf(line, sizeof line, "convert in shut.gguf --dtype f32 %s", closed[i]);
+        assert_runs(line);
+        assert_int_equal(run_shell("diff -r open shut && cmp open.gguf shut.gguf"), 0);
+    }
+    assert_fails("inspect in >&-", 1, "derope inspect: standard output: Bad file descriptor");
+}
+
 /* Where bytes are copied the disk is told to write from memory that is gone; where they are converted we read
  * it. */
 static void a_source_that_shrinks(void **state) {
@@ -154,9 +174,13 @@ static void a_source_that_shrinks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_full_disk),           cmocka_unit_test(a_read_only_folder),
-        cmocka_unit_test(ctrl_c_leaves_nothing), cmocka_unit_test(a_second_ctrl_c_ends_at_once),
-        cmocka_unit_test(a_source_that_shrinks), cmocka_unit_test(a_full_standard_output),
+        cmocka_unit_test(a_full_disk),
+        cmocka_unit_test(a_read_only_folder),
+        cmocka_unit_test(ctrl_c_leaves_nothing),
+        cmocka_unit_test(a_second_ctrl_c_ends_at_once),
+        cmocka_unit_test(a_source_that_shrinks),
+        cmocka_unit_test(a_full_standard_output),
+        cmocka_unit_test(closed_standard_streams),
     };
     return cmocka_run_group_tests(tests, NULL, scratch_remove);
 }
