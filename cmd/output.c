@@ -19,6 +19,7 @@
 #include "formats/text.h"
 #include "surgery/carriers/carriers.h"
 #include "surgery/export.h"
+#include "surgery/export_check.h"
 #include "surgery/manifest.h"
 #include "surgery/notices.h"
 #include "surgery/pass.h"
@@ -52,6 +53,20 @@ static bool print_manifest(void *context, const Checkpoint *out, Buffer *text, E
     json_print(manifest, c->compact ? 0 : 2, text);
     json_decref(manifest);
     return true;
+}
+
+/* What check_output needs when the writer calls it. */
+typedef struct CheckContext {
+    const Model *m; /* after surgery */
+    const Carrier *carrier;
+    const Checkpoint *out; /* what was written */
+    const char *path;      /* where it will be */
+} CheckContext;
+
+/* WriteOptions.check: reads the output, which is at `temp`, and compares it with what was asked. */
+static bool check_output(void *context, const char *temp, Error *e) {
+    const CheckContext *c = context;
+    return export_check(c->m, c->carrier, c->out, temp, e) || error_place(e, "%s", c->path);
 }
 
 /* WriteOptions.progress: shows how much of the output is written; sizes are in bytes, `context` is the path
@@ -189,10 +204,13 @@ bool output_write(const Model *m, const OutputRequest *r, Error *e) {
     /* The export describes the output; its tensors are read and converted only while they are written. */
     bool ok = out != NULL, gguf = format_of_path(r->path) == FORMAT_GGUF;
     ManifestContext context = {.m = m, .report = &report, .extra = r->extra, .compact = gguf};
+    CheckContext check = {.m = m, .carrier = report.carrier, .out = out, .path = r->path};
     WriteOptions w = {.force = r->force,
                       .max_shard_size = r->max_shard_size,
                       .manifest = print_manifest,
                       .manifest_context = &context,
+                      .check = check_output,
+                      .check_context = &check,
                       .progress = show_progress,
                       .progress_context = (void *)r->path,
                       .stop = &cmd_stop};

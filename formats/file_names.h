@@ -9,8 +9,9 @@
 #define PYTORCH_FILE "pytorch_model.bin"     /* all weights in one file, written by torch.save */
 #define INDEX_ENDING ".index.json"      /* appended to either weight file's name: maps tensors to shards */
 #define TOKENIZER_FILE "tokenizer.json" /* the format of Hugging Face's tokenizers library */
-#define TOKENIZER_CONFIG_FILE "tokenizer_config.json" /* special tokens, chat template */
-#define SENTENCEPIECE_FILE "tokenizer.model"          /* SentencePiece's protobuf message */
+#define TOKENIZER_CONFIG_FILE "tokenizer_config.json"   /* special tokens, chat template */
+#define GENERATION_CONFIG_FILE "generation_config.json" /* how transformers samples, and with which ids */
+#define SENTENCEPIECE_FILE "tokenizer.model"            /* SentencePiece's protobuf message */
 
 /* The manifest of an output records its source files, the passes that were applied and a hash of each tensor
  * (surgery/manifest.c). */

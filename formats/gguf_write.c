@@ -182,6 +182,7 @@ bool gguf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e
     /* Write the file, close it, and give it its final name. */
     ok = ok && write_all(&d, c, e);
     if (d.fd >= 0 && close(d.fd) != 0 && ok) ok = error_errno(e, "%s", path);
+    ok = ok && (!o->check || o->check(o->check_context, out.temp, e));
     ok = ok && output_commit(&out, e);
     output_discard(&out);
     return ok;

@@ -66,6 +66,7 @@ bool hf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e) 
         ok = output_has_room(&out, files.files[i].name, e);
     ok =
         ok && (zip ? hf_zip_write(c, &files, out.temp, path, o, e) : write_folder(c, &files, out.temp, o, e));
+    ok = ok && (!o->check || o->check(o->check_context, out.temp, e));
     ok = ok && output_commit(&out, e);
     hf_files_free(&files);
     output_discard(&out);

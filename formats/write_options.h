@@ -16,6 +16,11 @@ typedef struct WriteOptions {
     bool (*manifest)(void *context, const Checkpoint *out, Buffer *text, Error *e);
     void *manifest_context;
 
+    /* Reads the finished output, which is at `path` until it gets its final name, and fails if it is not what
+     * was asked; the output is then removed. NULL: it is not read again. */
+    bool (*check)(void *context, const char *path, Error *e);
+    void *check_context;
+
     /* Called after each piece of tensor data with the number of bytes written so far and the number of bytes
      * of all tensors; NULL: not called. */
     void (*progress)(void *context, uint64_t done, uint64_t total);

@@ -19,13 +19,11 @@ static void set_longrope(Checkpoint *out, const RopeScaling *r) {
  * becomes head_dim where nothing rotates, which is also what llama.cpp takes where the key is absent; such an
  * output turns rotation off in another way. */
 void arch_set_rope(const Model *m, Checkpoint *out, const LayerSpec *l) {
-    static const char *const scaling_keys[] = {"rope.scaling.type",
-                                               "rope.scaling.factor",
-                                               "rope.scaling.original_context_length",
-                                               "rope.scaling.attn_factor",
-                                               "rope.scaling.yarn_beta_fast",
-                                               "rope.scaling.yarn_beta_slow",
-                                               "rope.scaling.yarn_attn_factor"};
+    static const char *const scaling_keys[] = {
+        "rope.scaling.type",           "rope.scaling.factor",
+        "rope.scale_linear",           "rope.scaling.original_context_length",
+        "rope.scaling.attn_factor",    "rope.scaling.yarn_beta_fast",
+        "rope.scaling.yarn_beta_slow", "rope.scaling.yarn_attn_factor"};
     const RopeScaling *r = &l->scaling;
     uint64_t dim;
     arch_set_f32(out, "rope.freq_base", l->rope_base);
@@ -77,6 +75,13 @@ void arch_set_window_pattern(const Model *m, Checkpoint *out) {
     if (!window) windowed[0] = 1;
     arch_set_u32(out, "attention.sliding_window", window ? window : GGUF_NO_WINDOW);
     arch_set_array(out, "attention.sliding_window_pattern", META_BOOL, windowed, n);
+}
+
+/* A key that the source had would go on giving layers a window. */
+void arch_remove_windows(Checkpoint *out) {
+    arch_remove(out, "attention.sliding_window");
+    arch_remove(out, "attention.sliding_window_pattern");
+    arch_remove(out, "rope.freq_base_swa");
 }
 
 /* Granite's multipliers. llama.cpp divides logits by logit_scale here, while the spec has the factor that

@@ -16,6 +16,8 @@ bool arch_can_scale_rope(const Model *m, char *why, size_t why_size);
  * layer 0 gets one that is longer than any text (GGUF_NO_WINDOW), because llama.cpp demands a windowed layer.
  */
 void arch_set_window_pattern(const Model *m, Checkpoint *out);
+/* Removes the keys of windows, for architectures in which their absence means that no layer has one. */
+void arch_remove_windows(Checkpoint *out);
 /* Granite's four multipliers: embedding_scale, residual_scale, logit_scale (which divides the logits) and
  * attention.scale (the softmax scale). */
 void arch_set_multipliers(const Model *m, Checkpoint *out);

@@ -21,6 +21,7 @@
 #include "surgery/gguf_keys.h"
 #include "surgery/model_traits.h"
 #include "surgery/notices.h"
+#include "surgery/special_ids.h"
 #include "surgery/tokenizer/hf_to_gguf.h"
 
 /* ---- keys of the source ---- */
@@ -220,6 +221,7 @@ bool export_gguf(Export *x) {
     if (!from_gguf && !meta_find(x->out, "tokenizer.ggml.model") &&
         !tokenizer_to_gguf(c, &target, x->out, x->e))
         return false;
+    special_ids_limit_keys(x->out, x->m->spec.vocab, x->report->notices);
     /* A GGUF that never was a folder stays plain. */
     if (!from_gguf || meta_find(c, DEROPE_CONFIG)) embed_hf_files(x);
     embed_json(x, DEROPE_DTYPES, x->dtypes);

@@ -17,6 +17,7 @@
 #include "surgery/derope_keys.h"
 #include "surgery/gguf_keys.h"
 #include "surgery/notices.h"
+#include "surgery/special_ids.h"
 #include "surgery/tokenizer/gguf_to_hf.h"
 
 /* ---- config.json ---- */
@@ -124,8 +125,21 @@ static void write_config(const HfFilesRequest *r, Checkpoint *to) {
     /* Context and type are stated last, so that a carrier need not care for them. */
     state_context(m, config, "max_position_embeddings");
     state_dtype(r, config);
+    special_ids_limit_config(config, CONFIG_FILE, m->spec.vocab, r->notices);
     set_if_changed(to, CONFIG_FILE, m->config, config);
     json_decref(config);
+}
+
+/* generation_config.json pads with an id as well, which has to be in the vocabulary. A file that is no JSON
+ * is copied like any other. */
+static void patch_generation_config(const HfFilesRequest *r, Checkpoint *to) {
+    json_t *before = checkpoint_json(to, GENERATION_CONFIG_FILE, &(Error){0});
+    json_t *after = json_deep_copy(before);
+    if (!before) return;
+    special_ids_limit_config(after, GENERATION_CONFIG_FILE, r->m->spec.vocab, r->notices);
+    set_if_changed(to, GENERATION_CONFIG_FILE, before, after);
+    json_decref(before);
+    json_decref(after);
 }
 
 /* tokenizer_config.json states the context length as model_max_length, and may name a tokenizer class of the
@@ -218,6 +232,7 @@ bool export_hf_files(const HfFilesRequest *r, Checkpoint *to, Error *e) {
         copy_side_files(r, to);
     }
     write_config(r, to);
+    patch_generation_config(r, to);
     return patch_tokenizer_config(r->m, to, e);
 }
 

@@ -238,8 +238,14 @@ static bool gemma3_can(const Model *m, char *why, size_t size) {
  * llama.cpp concludes that all layers see the whole context. */
 static void write_gemma3_gguf(const Model *m, Checkpoint *out) {
     const LayerSpec *windowed = model_layer_by_window(m, true);
-    if (m->spec.logit_softcap > 0) arch_set_f32(out, "final_logit_softcapping", m->spec.logit_softcap);
-    if (!windowed) return;
+    if (m->spec.logit_softcap > 0)
+        arch_set_f32(out, "final_logit_softcapping", m->spec.logit_softcap);
+    else
+        arch_remove(out, "final_logit_softcapping");
+    if (!windowed) {
+        arch_remove_windows(out);
+        return;
+    }
     arch_set_window_pattern(m, out);
     arch_set_f32(out, "rope.freq_base_swa", windowed->rope_base);
 }

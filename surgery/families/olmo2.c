@@ -48,7 +48,10 @@ static bool gguf_can_olmo(const Model *m, char *why, size_t size) {
 
 /* GgufArch.write of both: a model without windows gets no keys of windows, as in OLMo 2's published files. */
 static void write_olmo_gguf(const Model *m, Checkpoint *out) {
-    if (model_window(m)) arch_set_window_pattern(m, out);
+    if (model_window(m))
+        arch_set_window_pattern(m, out);
+    else
+        arch_remove_windows(out);
 }
 
 /* transformers' class looks for the type of a rope scaling under the old key "type" (HF_OLD_ROPE_TYPE_KEY)
@@ -160,7 +163,10 @@ static void write_exaone4(const Model *m, json_t *config) {
 
 /* GgufArch.write of EXAONE 4: the window and its pattern, for models that have windows. */
 static void write_gguf_exaone4(const Model *m, Checkpoint *out) {
-    if (has_windows(m)) arch_set_window_pattern(m, out);
+    if (has_windows(m))
+        arch_set_window_pattern(m, out);
+    else
+        arch_remove_windows(out);
 }
 
 /* llama.cpp reads a table of frequencies of the kind llama3 in this architecture. */
