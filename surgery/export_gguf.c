@@ -199,6 +199,17 @@ static bool set_general(Export *x, const char *arch) {
     return true;
 }
 
+/* llama.cpp aborts where tensors lie at multiples of less than 32 bytes, so such a source gets the default of
+ * the format, which needs no key. */
+static void raise_alignment(Export *x) {
+    enum { DEFAULT = 32 };
+    uint64_t stated = x->out->alignment;
+    meta_u64(x->out, "general.alignment", &stated);
+    if (stated >= DEFAULT && x->out->alignment >= DEFAULT) return;
+    meta_remove(x->out, "general.alignment");
+    x->out->alignment = DEFAULT;
+}
+
 /* The order matters: general.architecture comes first, because the functions of arch_keys.h look it up; the
  * carrier comes after the common keys, which it may change; derope's own keys come last. */
 bool export_gguf(Export *x) {
@@ -207,6 +218,7 @@ bool export_gguf(Export *x) {
     bool from_gguf = c->format == FORMAT_GGUF;
     x->out->alignment = c->alignment;
     if (!set_general(x, arch)) return false;
+    raise_alignment(x);
     set_common_meta(x, arch);
     x->carrier->write_gguf(x->m, x->out);
     const char *notice = x->carrier->notice ? x->carrier->notice(x->m) : NULL;

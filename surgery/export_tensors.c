@@ -21,17 +21,13 @@ const ModelTensor *export_find(const Export *x, TensorRole role, int layer) {
 
 /* ---- types ---- */
 
-/* Types whose values can be written as F32, with or without rounding. */
-static bool is_float(DType t) {
-    return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16 || t == DTYPE_F64;
-}
-
 /* For a GGUF: changes the type of norms, biases, sinks and routers to F32. llama.cpp multiplies F32
- * activations only by F32 vectors, and its converter writes routers as F32. The original type is recorded
+ * activations only by F32 vectors, and its converter writes routers as F32. Matrices of F64, which it cannot
+ * multiply by, become F32 too. The original type is recorded
  * under DEROPE_DTYPES, so that a folder that is made of the GGUF later has the original type. */
 static void widen_vector(Export *x, TensorRole role, Tensor *t) {
     bool matrix = t->rank > 1 && !role_is_bias(role) && role != ROLE_ROUTER;
-    if (matrix || !is_float(t->dtype) || t->dtype == DTYPE_F32) return;
+    if (t->dtype == DTYPE_F32 || (matrix && t->dtype != DTYPE_F64) || !dtype_info(t->dtype)->decode) return;
     /* A vector that --dtype would cast becomes F32 instead of the requested type. No original type is
      * recorded for it, because the user asked for another one. */
     bool cast = t->dtype != t->storage_dtype && t->dtype != t->exact_dtype;

@@ -11,6 +11,7 @@
 #include "formats/file_names.h"
 #include "formats/json.h"
 #include "formats/meta.h"
+#include "surgery/runtime_checks.h"
 
 /* The releases that `make peers` installs (tests/peers/requirements*.txt), and the llama.cpp inside the
  * package xllamacpp. test_runtime_claims.py checks that they are the installed ones. */
@@ -69,7 +70,8 @@ static bool legacy_rope_agrees(const json_t *config) {
 }
 
 /* Whether a release of transformers runs a folder. The order of the questions is from general to particular:
- * a folder that is no model, a class that the release does not have, keys that it does not read. */
+ * a folder that is no model, a class that the release does not have, keys that it does not read, and what it
+ * does with this configuration and these tensors. */
 static bool transformers_runs(const Runtime *r, const Checkpoint *c, const char *since, char *why,
                               size_t size) {
     json_t *config = checkpoint_json(c, CONFIG_FILE, NULL);
@@ -87,6 +89,8 @@ static bool transformers_runs(const Runtime *r, const Checkpoint *c, const char 
     } else if (r->legacy_rope_only && !legacy_rope_agrees(config)) {
         ok = refuse(why, size,
                     "reads rope_theta and rope_scaling, which do not say what rope_parameters does");
+    } else {
+        ok = runtime_check_transformers(c, config, r->legacy_rope_only, why, size);
     }
     json_decref(config);
     return ok;
@@ -99,8 +103,9 @@ static bool llama_cpp_runs(const Runtime *r, const Checkpoint *c, const char *si
     if (!since || !is_at_least(r->version, since))
         return refuse(why, size, "does not have this architecture");
     if (!tokenizer) return refuse(why, size, "needs the keys tokenizer.ggml.*, which are missing");
-    return strcmp(tokenizer, "none") != 0 ||
-           refuse(why, size, "would take token ids only: there is no tokenizer");
+    if (strcmp(tokenizer, "none") == 0 || strcmp(tokenizer, "no_vocab") == 0)
+        return refuse(why, size, "would take token ids only: there is no tokenizer");
+    return runtime_check_llama_cpp(c, why, size);
 }
 
 /* Asks the runtime that reads the checkpoint's format. transformers can load some GGUFs by converting them;
@@ -119,7 +124,7 @@ bool runtime_runs(const Runtime *r, const Checkpoint *c, const char *since, char
 json_t *runtimes_of(const Checkpoint *c, const char *since) {
     json_t *list = json_array();
     for (const Runtime *r = runtimes; r->name; r++) {
-        char why[200];
+        char why[400];
         bool runs = runtime_runs(r, c, since, why, sizeof why);
         json_array_append_new(list,
                               json_pack("{s:s, s:b, s:s}", "runtime", r->name, "runs", runs, "why", why));

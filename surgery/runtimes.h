@@ -20,7 +20,8 @@ extern const Runtime runtimes[];
 /* True if `r` runs the checkpoint as intended; otherwise `why` receives the reason as the end of the sentence
  * "no, it ..." ("is too old: ..."). `since` is the first release with the architecture, as Carrier.since has
  * it; NULL: no stock runtime has it. What is checked beside the release: that the runtime reads the format,
- * that the keys it knows say all there is to say, and that a GGUF has a tokenizer. */
+ * that the keys it knows say all there is to say, that a GGUF has a tokenizer, and what the runtime does with
+ * this configuration and these types (surgery/runtime_checks.h). */
 bool runtime_runs(const Runtime *r, const Checkpoint *c, const char *since, char *why, size_t why_size);
 /* Calls runtime_runs for every runtime of the registry: [{"runtime", "runs", "why"}]. New reference. */
 json_t *runtimes_of(const Checkpoint *c, const char *since);
