@@ -194,7 +194,7 @@ bool model_has_one_main_rotation(const Model *m, const LayerSpec **found) {
  * the block, so that the first reason given is the most telling one. */
 bool model_has_standard_layers(const Model *m, char *why, size_t size) {
     const ModelSpec *s = &m->spec;
-    if (s->norm != NORM_RMS || s->unit_offset_norm) return refuse_because(why, size, "supports RMSNorm only");
+    if (s->norm != NORM_RMS) return refuse_because(why, size, "supports RMSNorm only");
     if (s->head_bias || s->logit_softcap > 0)
         return refuse_because(why, size, "has neither a bias nor a soft cap on logits");
     for (uint32_t i = 0; i < s->n_layers; i++) {
@@ -209,7 +209,9 @@ bool model_has_standard_layers(const Model *m, char *why, size_t size) {
         if (l->temperature_scale)
             return refuse_because(why, size, "does not scale queries by their position");
     }
-    return true;
+    /* Last, because it is the least of what Gemma's block has of its own. */
+    return !s->unit_offset_norm ||
+           refuse_because(why, size, "multiplies by the weight of a norm, and not by 1 + the weight");
 }
 
 /* Granite SWA's mixture: transformers has one number of experts for all layers and a softmax over the chosen

@@ -67,6 +67,10 @@ static void missing_inputs_and_refusals(void **state) {
                  ". What could be carried: all layers rotating or none, without windows; or a mixture");
     assert_fails("convert in out --sliding-window 8:0 --sliding-window 4:2", 1,
                  ". What could be carried: any mixture with one window size");
+    /* A suggestion is something that a carrier can express. */
+    assert_fails("convert in out.gguf --sliding-window 8", 1, ". What works: with --sliding-window 0");
+    assert_int_equal(run_derope("convert in works.gguf --sliding-window 8 --sliding-window 0 --quiet", NULL),
+                     0);
     scratch_text("in/config.json", "{\"model_type\": \"mamba\"}");
     assert_fails("convert in out", 3, "config.json: model_type 'mamba' is not one derope knows");
     scratch_text("in/config.json", "{\"model_type\": ");
@@ -298,6 +302,22 @@ static void diff_tells_what_differs(void **state) {
     o = difference("in", "wider");
     row = named(o, "tensors", "name", "model.norm.weight");
     assert_string_equal(json_get_string(row, "status"), "same values");
+    json_decref(o);
+
+    /* The tiny Llama as safetensors whose first two rows of one matrix are exchanged. */
+    Checkpoint *moved = tiny_checkpoint(tiny_config, false);
+    Tensor *t = (Tensor *)(uintptr_t)checkpoint_find(moved, "model.layers.0.self_attn.k_proj.weight");
+    uint16_t *rows = (uint16_t *)(uintptr_t)t->parts[0].source->map;
+    for (int i = 0; i < TINY_WIDTH; i++) {
+        uint16_t first = rows[i];
+        rows[i] = rows[TINY_WIDTH + i];
+        rows[TINY_WIDTH + i] = first;
+    }
+    tiny_write(moved, "moved");
+    o = difference("in", "moved");
+    row = named(o, "tensors", "name", "model.layers.0.self_attn.k_proj.weight");
+    assert_string_equal(json_get_string(row, "status"), "permuted");
+    assert_null(json_object_get(row, "max_abs_difference"));
     json_decref(o);
 
     assert_runs("convert in a.gguf --drop-rope=0 --force");

@@ -379,6 +379,19 @@ static void depfile_names_every_input(void **state) {
 
 /* ---- plan ---- */
 
+/* Layers that are no neighbours are listed, not made a range. */
+static void plan_lists_layers_that_are_apart(void **state) {
+    (void)state;
+    const char *words;
+    scratch_text("apart.yaml",
+                 "source: in\nsurgery: [drop_rope: {layers: \"0,2-3\"}]\noutputs: [{path: out}]\n");
+    assert_int_equal(run_derope("plan apart.yaml", &words), 0);
+    if (!strstr(words, "  layers 0,2-3: rope -> nope, window 0 -> 0\n")) fail_msg("%s", words);
+    scratch_text("apart.yaml", "source: in\nsurgery: [drop_rope: {layers: 1}]\noutputs: [{path: out}]\n");
+    assert_int_equal(run_derope("plan apart.yaml", &words), 0);
+    if (!strstr(words, "  layer 1: rope -> nope, window 0 -> 0\n")) fail_msg("%s", words);
+}
+
 static void plan_touches_nothing_and_tells_all(void **state) {
     (void)state;
     char *before = xstrdup(snapshot());
@@ -596,6 +609,7 @@ int main(void) {
         cmocka_unit_test_setup(force_trains_again, fresh),
         cmocka_unit_test_setup(depfile_names_every_input, fresh),
         cmocka_unit_test_setup(depfile_spares_what_is_read, fresh),
+        cmocka_unit_test_setup(plan_lists_layers_that_are_apart, fresh),
         cmocka_unit_test_setup(plan_touches_nothing_and_tells_all, fresh),
         cmocka_unit_test_setup(plans_hold, fresh),
         cmocka_unit_test_setup(mistakes_that_the_model_shows, fresh),

@@ -1,7 +1,7 @@
 /* Prints the plan that recipe_plan built (its JSON is documented in recipe_plan.h) for people; `derope plan
  * --json` prints the JSON itself. A model has hundreds of tensors and some dozens of layers, most of which
- * change in the same way. The text is therefore grouped: neighbouring layers, and tensors of one name in
- * several layers, share a line. */
+ * change in the same way. The text is therefore grouped: layers that change in the same way, and tensors of
+ * one name in several layers, share a line. */
 #include "cmd/recipe/plan_text.h"
 
 #include <ctype.h>
@@ -12,31 +12,54 @@
 #include "formats/dtype.h"
 #include "formats/json.h"
 
-/* Prints one line for each run of neighbouring layers that change in the same way: "layers 20-29: rope ->
- * nope, window 0 -> 0". */
-static void print_layers(const json_t *layers) {
-    for (size_t i = 0, j; i < json_array_size(layers); i = j) {
-        const json_t *a = json_array_get(layers, i);
-        json_t *x = json_copy((json_t *)a);
-        /* x is what changes in layer i, without its number; j goes on while the same changes. */
-        json_object_del(x, "layer");
-        for (j = i + 1; j < json_array_size(layers); j++) {
-            json_t *y = json_copy(json_array_get(layers, j));
-            json_object_del(y, "layer");
-            bool same = json_equal(x, y);
-            json_decref(y);
-            if (!same) break;
-        }
-        json_decref(x);
-        /* Layers i to j - 1 share the change. */
-        printf("  layers %lld-%lld: %s -> %s, window %lld -> %lld\n",
-               json_integer_value(json_object_get(a, "layer")),
-               json_integer_value(json_object_get(json_array_get(layers, j - 1), "layer")),
-               json_string_value(json_object_get(a, "position_before")),
-               json_string_value(json_object_get(a, "position")),
-               json_integer_value(json_object_get(a, "window_before")),
-               json_integer_value(json_object_get(a, "window")));
+/* Prints an array of ascending numbers; consecutive ones as a range: "0-4,11". */
+static void print_numbers(const json_t *numbers) {
+    for (size_t a = 0, b; a < json_array_size(numbers); a = b) {
+        json_int_t first = json_integer_value(json_array_get(numbers, a)), last = first;
+        for (b = a + 1;
+             b < json_array_size(numbers) && json_integer_value(json_array_get(numbers, b)) == last + 1; b++)
+            last++;
+        printf(last > first ? "%s%lld-%lld" : "%s%lld", a ? "," : "", (long long)first, (long long)last);
     }
+}
+
+/* The description of a change, without the number of the layer: "rope -> nope, window 0 -> 0". */
+static void change_text(const json_t *layer, char text[160]) {
+    snprintf(text, 160, "%s -> %s, window %lld -> %lld", json_get_string(layer, "position_before"),
+             json_get_string(layer, "position"), json_integer_value(json_object_get(layer, "window_before")),
+             json_integer_value(json_object_get(layer, "window")));
+}
+
+/* Prints one line for the layers that change in the same way, wherever they are: "layers 5,11,17: rope ->
+ * nope, window 0 -> 0". Base and scaling belong to the change but are not printed, so two lines may read
+ * alike. */
+static void print_layers(const json_t *layers) {
+    json_t *groups = json_object(), *row, *numbers;
+    const char *key;
+    size_t i;
+    /* The key of a group is the whole change as JSON; the first member of a group is its text. */
+    json_array_foreach(layers, i, row) {
+        json_t *change = json_copy(row);
+        json_object_del(change, "layer");
+        Buffer whole = {0};
+        json_print(change, 0, &whole);
+        if (!json_object_get(groups, buffer_string(&whole)))
+            json_object_set_new(groups, buffer_string(&whole),
+                                json_pack("{s:O, s:[]}", "change", row, "layers"));
+        json_array_append(json_object_get(json_object_get(groups, buffer_string(&whole)), "layers"),
+                          json_object_get(row, "layer"));
+        buffer_free(&whole);
+        json_decref(change);
+    }
+    json_object_foreach(groups, key, row) {
+        char text[160];
+        numbers = json_object_get(row, "layers");
+        change_text(json_object_get(row, "change"), text);
+        printf("  layer%s ", json_array_size(numbers) > 1 ? "s" : "");
+        print_numbers(numbers);
+        printf(": %s\n", text);
+    }
+    json_decref(groups);
 }
 
 /* Splits "model.layers.17.mlp.up_proj.weight" into the pattern "model.layers.*.mlp.up_proj.weight" and the
@@ -89,18 +112,9 @@ static void print_tensors(const json_t *tensors) {
         if (!json_object_get(groups, key)) json_object_set_new(groups, key, json_array());
         if (layer >= 0) json_array_append_new(json_object_get(groups, key), json_integer(layer));
     }
-    /* Consecutive numbers are printed as a range. */
     json_object_foreach(groups, label, layers) {
-        printf("    %s", label);
-        for (size_t a = 0, b; a < json_array_size(layers); a = b) {
-            json_int_t first = json_integer_value(json_array_get(layers, a)), last = first;
-            for (b = a + 1;
-                 b < json_array_size(layers) && json_integer_value(json_array_get(layers, b)) == last + 1;
-                 b++)
-                last++;
-            printf(a ? "," : ", * = ");
-            printf(last > first ? "%lld-%lld" : "%lld", (long long)first, (long long)last);
-        }
+        printf("    %s%s", label, json_array_size(layers) ? ", * = " : "");
+        print_numbers(layers);
         printf("\n");
     }
     json_decref(groups);

@@ -205,6 +205,45 @@ static bool max_difference(const Tensor *a, const Tensor *b, double *out, Error 
     return ok;
 }
 
+/* For qsort: fp32 values in ascending order. */
+static int by_value(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* The sum of hashes of all rows of a tensor, each with its elements in ascending order. It is the same for
+ * tensors of which one has the rows, or the elements of rows, of the other in another order. */
+static bool unordered_hash(const Tensor *t, uint64_t sum[2], Error *e) {
+    Tensor x = *t;
+    x.dtype = DTYPE_F32;
+    uint64_t cols = t->row_elems;
+    float *row = big_alloc(cols ? cols : 1, sizeof *row, t->name, e);
+    bool ok = row != NULL;
+    sum[0] = sum[1] = 0;
+    for (uint64_t i = 0; ok && i < t->n_rows; i++) {
+        char hash[33];
+        unsigned long long high, low;
+        ok = tensor_read_rows(&x, i, 1, row, e);
+        if (!ok) break;
+        qsort(row, cols, sizeof *row, by_value);
+        hash_bytes(row, cols * sizeof *row, hash);
+        if (sscanf(hash, "%16llx%16llx", &high, &low) != 2) continue;
+        sum[0] += high;
+        sum[1] += low;
+    }
+    free(row);
+    return ok;
+}
+
+/* Whether two tensors of one shape have the same elements in another order, as rows of queries and keys have
+ * after a change of architecture. A vector is a single row. */
+static bool is_permuted(const Tensor *a, const Tensor *b, bool *permuted, Error *e) {
+    uint64_t x[2], y[2];
+    if (!unordered_hash(a, x, e) || !unordered_hash(b, y, e)) return false;
+    *permuted = x[0] == y[0] && x[1] == y[1];
+    return true;
+}
+
 /* Describes one side of a row: {"dtype", "shape", "xxh3_128"}. `hash` is NULL where it was not computed,
  * because the other side has no such tensor. */
 static json_t *describe(const Tensor *t, const char *hash) {
@@ -240,8 +279,16 @@ static bool compare_pair(const Tensor *a, const Tensor *b, json_t *row, Error *e
     } else if (dtype_info(a->storage_dtype)->decode && dtype_info(b->storage_dtype)->decode &&
                a->n_rows == b->n_rows) {
         if (!max_difference(a, b, &difference, e)) return false;
-        if (difference == 0) status = "same values";
-        if (isfinite(difference)) json_object_set_new(row, "max_abs_difference", json_real(difference));
+        bool permuted = false;
+        if (difference == 0)
+            status = "same values";
+        else if (!is_permuted(a, b, &permuted, e))
+            return false;
+        /* A difference of elements that do not belong together says nothing. */
+        if (permuted)
+            status = "permuted";
+        else if (isfinite(difference))
+            json_object_set_new(row, "max_abs_difference", json_real(difference));
     }
     json_object_set_new(row, "status", json_string(status));
     return true;
@@ -309,7 +356,7 @@ static void print_value(const json_t *v) {
 /* Prints the comparison for people: the number of tensors by status, then every difference on a line of its
  * own. */
 static void print_text(const json_t *o) {
-    static const char *const statuses[] = {"equal",    "same values", "changed",
+    static const char *const statuses[] = {"equal",    "same values", "permuted", "changed",
                                            "reshaped", "only in a",   "only in b"};
     const json_t *tensors = json_object_get(o, "tensors");
     size_t i;
@@ -394,7 +441,8 @@ const Verb verb_diff = {
              "names, with the rows of q and k in the same order. The exit status is 0 whether they differ or "
              "not.\n\n--json prints .equal, .tensors[] (name, status, a, b, max_abs_difference), .settings[] "
              "(key, a, b) and .files[] (name, status). A tensor's status is \"equal\", \"same values\" "
-             "(another type), \"changed\", \"reshaped\", \"only in a\" or \"only in b\".",
+             "(another type), \"permuted\" (the same elements in another order), \"changed\", \"reshaped\", "
+             "\"only in a\" or \"only in b\".",
     .groups = json_arguments_groups,
     .examples = "  derope diff SmolLM2-135M out.gguf --json\n",
     .run = run,

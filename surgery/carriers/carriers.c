@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "surgery/families/families.h"
@@ -153,6 +154,86 @@ json_t *carrier_because(const Model *m, const Carrier *chosen) {
     return reasons;
 }
 
+/* ---- what would work ---- */
+
+/* Whether some carrier of the format can express the model. */
+static bool any_can(const Model *m, Format format) {
+    char why[200];
+    for (const Carrier *const *c = carriers; *c; c++)
+        if ((*c)->format == format && carrier_can(*c, m, why, sizeof why)) return true;
+    return false;
+}
+
+/* Which layers a suggestion leaves without rotation. */
+typedef enum DropSet { DROP_AS_ASKED, DROP_GLOBAL, DROP_ALL, DROP_COUNT } DropSet;
+
+/* Makes the layers of `m`, a copy that the caller made of `asked`, those of a suggestion. */
+static void suggest(Model *m, const Model *asked, DropSet set, bool windows) {
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        LayerSpec *l = &m->spec.layers[i];
+        *l = asked->spec.layers[i];
+        bool drop = set == DROP_ALL || (set == DROP_GLOBAL && !l->window);
+        if (set != DROP_AS_ASKED) { /* position as the source has it, unless it is dropped */
+            uint32_t window = l->window;
+            *l = asked->source_spec.layers[i];
+            l->window = window;
+            if (drop) layer_drop_rope(l);
+        }
+        if (!windows) l->window = 0;
+    }
+}
+
+/* Appends the flags that ask for a suggestion: "--drop-rope=5,11,17 --sliding-window 0". */
+static void suggestion_text(const Model *m, DropSet set, bool windows, Buffer *out) {
+    if (set == DROP_ALL) buffer_printf(out, "--drop-rope");
+    if (set == DROP_GLOBAL) {
+        const char *before = "--drop-rope=";
+        for (uint32_t i = 0; i < m->spec.n_layers; i++)
+            if (m->spec.layers[i].position == POSITION_NOPE) {
+                buffer_printf(out, "%s%u", before, i);
+                before = ",";
+            }
+    }
+    if (!windows) buffer_printf(out, "%s--sliding-window 0", set == DROP_AS_ASKED ? "with " : " ");
+}
+
+/* Tries other sets of layers without rotation, and no windows, and lists up to two that a carrier can
+ * express. Suggestions that nothing would be dropped by, or that are what was asked, cannot be among them. */
+static void list_suggestions(const Model *m, Format format, Buffer *out) {
+    Model other = *m;
+    bool has_window = false, has_global = false;
+    other.spec.layers = xcalloc(m->spec.n_layers, sizeof *other.spec.layers);
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        has_window |= m->spec.layers[i].window != 0;
+        has_global |= m->spec.layers[i].window == 0;
+    }
+    size_t n = 0;
+    for (int set = 0; set < DROP_COUNT && n < 2; set++)
+        for (int windows = 1; windows >= 0 && n < 2; windows--) {
+            if (!windows && !has_window) continue;
+            if (set == DROP_GLOBAL && (!windows || !has_window || !has_global)) continue;
+            suggest(&other, m, (DropSet)set, windows);
+            if (!any_can(&other, format)) continue;
+            buffer_printf(out, "%s", n++ ? ", or " : ". What works: ");
+            suggestion_text(&other, (DropSet)set, windows, out);
+        }
+    free(other.spec.layers);
+}
+
+/* What carriers can express of models with Llama's block, for which most of them are; of other blocks nothing
+ * is said beside the suggestions. */
+static const char *what_could_be_carried(const Model *m, Format format) {
+    char why[200];
+    if (!model_has_standard_layers(m, why, sizeof why)) return "";
+    return format == FORMAT_GGUF ? ". What could be carried: all layers rotating or none, without windows; "
+                                   "or a mixture with one "
+                                   "window size, one rope base, no llama3 or dynamic scaling, at least one "
+                                   "layer that rotates and "
+                                   "one without a window"
+                                 : ". What could be carried: any mixture with one window size, one rope base "
+                                   "and one rope scaling";
+}
+
 /* With a name, only that carrier is asked; otherwise the carriers of the format are asked in the order of the
  * table, and the first that can express the model is returned. */
 const Carrier *carrier_pick(const Model *m, Format format, const char *name, json_t **explain, Error *e) {
@@ -179,14 +260,12 @@ const Carrier *carrier_pick(const Model *m, Format format, const char *name, jso
                   name, buffer_string(&reasons));
     } else {
         list_reasons(m, format, &reasons);
-        error_set(e, ERR_FAILED,
-                  "no stock architecture of %s can express this model: %s. What could be carried: %s",
+        Buffer works = {0};
+        list_suggestions(m, format, &works);
+        error_set(e, ERR_FAILED, "no stock architecture of %s can express this model: %s%s%s",
                   format == FORMAT_GGUF ? "llama.cpp" : "transformers", buffer_string(&reasons),
-                  format == FORMAT_GGUF
-                      ? "all layers rotating or none, without windows; or a mixture with one window "
-                        "size, one rope base, no llama3 or dynamic scaling, at least one layer that "
-                        "rotates and one without a window"
-                      : "any mixture with one window size, one rope base and one rope scaling");
+                  buffer_string(&works), what_could_be_carried(m, format));
+        buffer_free(&works);
     }
     buffer_free(&reasons);
     return NULL;

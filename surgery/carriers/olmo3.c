@@ -14,7 +14,7 @@
  * over all queries and all keys; SwiGLU; no multipliers. */
 static bool block(const Model *m, char *why, size_t size) {
     /* Norms first, then the parts of each layer. */
-    if (m->spec.norm != NORM_RMS || m->spec.unit_offset_norm)
+    if (m->spec.norm != NORM_RMS)
         return refuse_because(why, size, "supports RMSNorm only");
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
@@ -25,6 +25,8 @@ static bool block(const Model *m, char *why, size_t size) {
         if (l->no_gate || l->activation != ACT_SILU || l->n_experts || l->mlp_bias)
             return refuse_because(why, size, "supports SwiGLU only, without experts and biases");
     }
+    if (m->spec.unit_offset_norm)
+        return refuse_because(why, size, "multiplies by the weight of a norm, and not by 1 + the weight");
     return model_has_no_multipliers(m) ||
            refuse_because(why, size, "has no embedding, residual and logit multipliers");
 }
