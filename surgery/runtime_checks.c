@@ -1,6 +1,5 @@
 /* Checks of checkpoints against what runtimes do with them (runtime_checks.h). None of them decodes weights,
- * except to compare the output matrix of a tied model with its embedding. tests/peers/test_gguf_cases.py
- * holds those of llama.cpp against llama.cpp. */
+ * except to compare the output matrix of a tied model with its embedding. */
 #include "surgery/runtime_checks.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* Keys and tensors of a GGUF that change what llama.cpp computes, or whether it loads the file, and that no
- * reader asks for. tests/peers/test_gguf_cases.py holds the same against llama.cpp itself. */
+ * reader asks for. */
 #include "surgery/arch_check.h"
 
 #include <setjmp.h>
