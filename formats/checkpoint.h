@@ -48,7 +48,7 @@ typedef struct Mapping {
 
 /* A file beside the weights: config.json, tokenizer.json, chat_template.jinja, ... */
 typedef struct SideFile {
-    const char *name;     /* without a folder */
+    const char *name; /* within the folder, such as "config.json" or "additional_chat_templates/rag.jinja" */
     const uint8_t *bytes; /* (size) */
     uint64_t size;
 } SideFile;
@@ -81,6 +81,9 @@ typedef struct Checkpoint {
     /* The files that the writer of a Hugging Face folder puts the tensors into, an array of {"file", "bytes"}
      * for the manifest; NULL before that. */
     json_t *weight_files;
+    const char *not_carried; /* names of what lies in folders beside the weights and is not a side file: other
+                                weights, other models; NULL: nothing */
+    size_t n_not_carried;    /* how many */
 
     const char
         *left_out; /* PyTorch: names of what was saved beside the tensors and is not read; NULL: nothing */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "formats/file_names.h"
+#include "formats/hf_folder.h"
 #include "formats/json.h"
 #include "formats/tensor_writer.h"
 
@@ -221,14 +222,14 @@ static void note_weights(Checkpoint *c, const HfFiles *f) {
 }
 
 /* Lists the side files. Their names may come from the keys of a GGUF, so they are untrusted: each has to be a
- * plain file name and must not be that of a weights file. An old manifest is left out if a new one will be
- * written. */
+ * plain path within the folder and must not be that of a weights file. An old manifest is left out if a new
+ * one will be written. */
 static bool list_side_files(HfFiles *f, const Checkpoint *c, bool manifest, Error *e) {
     /* Names are checked against the rules and against the shards and index listed so far. */
     for (size_t i = 0; i < c->n_files; i++) {
         const SideFile *from = &c->files[i];
         if (manifest && strcmp(from->name, MANIFEST_FILE) == 0) continue;
-        if (!*from->name || *from->name == '.' || strchr(from->name, '/'))
+        if (!hf_side_file_name(from->name))
             return error_set(e, ERR_INPUT, "side file '%.100s': not a plain file name", from->name);
         for (size_t j = 0; j < f->n; j++)
             if (strcmp(f->files[j].name, from->name) == 0)

@@ -8,7 +8,7 @@
 /* A file, described as bytes in memory followed by the data of tensors. In a safetensors shard the bytes in
  * memory are the header. All other files have no tensors. */
 typedef struct HfFile {
-    const char *name;
+    const char *name;     /* within the folder; parts of a path are separated by "/" */
     const uint8_t *bytes; /* (n_bytes) */
     uint64_t n_bytes;
     Tensor **tensors; /* (n_tensors), a range of HfFiles.tensors */

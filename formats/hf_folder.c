@@ -4,10 +4,12 @@
 #include "formats/hf_folder.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "formats/container.h"
 #include "formats/file_names.h"
@@ -29,34 +31,121 @@ bool hf_is_weights(const char *name) {
 
 /* ---- on disk ---- */
 
-/* Filter for scandir. Hidden files, such as .gitattributes, do not belong to the model. */
-static int is_side_file(const struct dirent *d) {
-    return d->d_name[0] != '.' && !hf_is_weights(d->d_name);
+/* Limits on what is taken from folders beside the weights. They are far above what a model's files need, and
+ * keep out data that somebody put there: in a GGUF, all of it would be copied into keys. */
+enum { MAX_NESTING = 4, MAX_NESTED_FILES = 4096, MAX_NESTED_BYTES = 64 << 20, MAX_NAMED = 4 };
+
+/* Each part of the path has to be a name that stays where it is. */
+bool hf_side_file_name(const char *name) {
+    size_t parts = 0;
+    for (const char *at = name; at; parts++) {
+        const char *slash = strchr(at, '/');
+        size_t n = slash ? (size_t)(slash - at) : strlen(at);
+        if (n == 0 || *at == '.' || n > NAME_MAX || memchr(at, '\\', n)) return false;
+        at = slash ? slash + 1 : NULL;
+    }
+    return parts <= MAX_NESTING + 1;
 }
 
-/* Adds every regular file of the folder that is not hidden and not a weights file, mapped. Directories and
- * files whose path is too long are left out. */
-bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e) {
+void hf_leave_out(Checkpoint *c, const char *name) {
+    const char *before = c->not_carried;
+    if (c->n_not_carried++ <= MAX_NAMED)
+        c->not_carried = arena_printf(&c->arena, "%s%s%.200s", before ? before : "", before ? ", " : "",
+                                      c->n_not_carried > MAX_NAMED ? "..." : name);
+}
+
+/* A nested file is carried unless it is weights, or so large that it is data. */
+bool hf_carries_nested(Checkpoint *c, const char *name, uint64_t size) {
+    if (hf_side_file_name(name) && !hf_is_weights(name) && size <= MAX_NESTED_BYTES &&
+        c->n_files < MAX_NESTED_FILES)
+        return true;
+    hf_leave_out(c, name);
+    return false;
+}
+
+/* Filter for scandir. Hidden files, such as .gitattributes, do not belong to the model. */
+static int is_visible(const struct dirent *d) {
+    return d->d_name[0] != '.';
+}
+
+/* Whether a folder is a model, or an adapter of one, by itself: a checkpoint of the training, for instance.
+ */
+static bool is_model(const char *folder) {
+    static const char *const marks[] = {CONFIG_FILE, ADAPTER_CONFIG_FILE};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        char path[PATH_MAX];
+        if (snprintf(path, sizeof path, "%s/%s", folder, marks[i]) < (int)sizeof path &&
+            access(path, F_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Whether the model would silently be another one without the file. */
+static bool is_needed(const char *name) {
+    static const char *const needed[] = {CONFIG_FILE,
+                                         TOKENIZER_FILE,
+                                         TOKENIZER_CONFIG_FILE,
+                                         SENTENCEPIECE_FILE,
+                                         ADDED_TOKENS_FILE,
+                                         SPECIAL_TOKENS_FILE,
+                                         VOCAB_FILE,
+                                         MERGES_FILE,
+                                         CHAT_TEMPLATE_FILE,
+                                         GENERATION_CONFIG_FILE};
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (strcmp(name, needed[i]) == 0) return true;
+    return false;
+}
+
+static bool add_folder(Checkpoint *c, const char *folder, const char *within, Error *e);
+
+/* Adds one entry of a folder: a file, or a folder with all that is in it. `name` is its path within the
+ * model's folder. A link to a folder is not followed, because it may lead back. */
+static bool add_entry(Checkpoint *c, const char *path, const char *name, Error *e) {
+    struct stat st, link;
+    bool nested = strchr(name, '/') != NULL;
+    if (stat(path, &st) != 0) {
+        /* A broken link, such as that of a download which was not finished. */
+        if (is_needed(name)) return error_set(e, ERR_INPUT, "%s: cannot be read: %s", path, strerror(errno));
+        hf_leave_out(c, name);
+        return true;
+    }
+    if (S_ISDIR(st.st_mode) && lstat(path, &link) == 0 && S_ISDIR(link.st_mode)) {
+        if (hf_side_file_name(name) && !is_model(path)) return add_folder(c, path, name, e);
+        hf_leave_out(c, name);
+        return true;
+    }
+    if (!S_ISREG(st.st_mode)) return true;
+    if (nested ? !hf_carries_nested(c, name, (uint64_t)st.st_size) : hf_is_weights(name)) return true;
+    const ByteSource *file = checkpoint_map(c, path, e);
+    if (file) checkpoint_add_file(c, name, file->map, file->size);
+    return file != NULL;
+}
+
+/* Adds the entries of a folder. `within` is its path within the model's folder, "" for that folder itself. */
+static bool add_folder(Checkpoint *c, const char *folder, const char *within, Error *e) {
     struct dirent **list;
     int n =
-        scandir(folder, &list, is_side_file, alphasort); /* sorted, because the order on disk is arbitrary */
+        scandir(folder, &list, is_visible, alphasort); /* sorted, because the order on disk is arbitrary */
     if (n < 0) return error_errno(e, "%s", folder);
     /* Every name is freed, even after an error. */
     bool ok = true;
     for (int i = 0; i < n; i++) {
-        const char *name = list[i]->d_name;
-        char path[PATH_MAX];
-        struct stat st;
-        if (ok && snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path &&
-            stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
-            const ByteSource *file = checkpoint_map(c, path, e);
-            ok = file != NULL;
-            if (ok) checkpoint_add_file(c, name, file->map, file->size);
-        }
+        char path[PATH_MAX], name[PATH_MAX];
+        if (ok && snprintf(path, sizeof path, "%s/%s", folder, list[i]->d_name) < (int)sizeof path &&
+            snprintf(name, sizeof name, "%s%s%s", within, *within ? "/" : "", list[i]->d_name) <
+                (int)sizeof name)
+            ok = add_entry(c, path, name, e);
         free(list[i]);
     }
     free(list);
     return ok;
+}
+
+/* Files whose path is too long are left out. */
+bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e) {
+    return add_folder(c, folder, "", e);
 }
 
 /* The functions of struct Folder for a folder on disk, where f->path is its path. */

@@ -19,7 +19,7 @@ typedef struct Folder {
     const ByteSource *(*map)(const struct Folder *f, Checkpoint *c, const char *name, Error *e);
     /* Adds the tensors of one weights file to the checkpoint. */
     bool (*read_weights)(const struct Folder *f, Checkpoint *c, const char *name, Error *e);
-    /* Adds each file that is neither hidden nor weights as a side file. */
+    /* Adds each file that is neither hidden nor weights as a side file, also those of folders within. */
     bool (*read_side_files)(const struct Folder *f, Checkpoint *c, Error *e);
 } Folder;
 
@@ -33,8 +33,18 @@ bool hf_read_folder(Checkpoint *c, const Folder *f, Error *e);
 /* Fills the empty `c` from the folder on disk at path `folder`. Reads and fails like hf_read_folder. */
 bool hf_read(Checkpoint *c, const char *folder, Error *e);
 
-/* Adds only the side files of a folder on disk to `c`; no weights are read. */
+/* Adds only the side files of a folder on disk to `c`; no weights are read. Those of folders within it are
+ * named "FOLDER/FILE". Left out, and named in c->not_carried, are weights there, files larger than 64 MiB,
+ * and folders that are models of their own (they have a config.json). */
 bool hf_read_side_files(Checkpoint *c, const char *folder, Error *e);
+
+/* Whether `name` may be the name of a side file: a path of plain names with "/" between, at most five, none
+ * hidden. Such a name cannot lead out of a folder. */
+bool hf_side_file_name(const char *name);
+/* Whether a side file in a folder within the model's is carried; if not, it is entered in c->not_carried. */
+bool hf_carries_nested(Checkpoint *c, const char *name, uint64_t size);
+/* Enters a name in c->not_carried. */
+void hf_leave_out(Checkpoint *c, const char *name);
 
 /* True if the name is one of weights or of an index of weights, in any framework (".safetensors", ".bin",
  * ".h5", ".index.json", ...). Such files are not side files. */

@@ -3,10 +3,12 @@
  * last in the list, because its hashes are known only when all tensors are written. */
 #include "formats/hf_write.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "formats/hf_files.h"
@@ -15,12 +17,25 @@
 #include "formats/tensor_writer.h"
 #include "formats/text.h"
 
+/* Makes the folders within the output that the path of a file leads through. `path` is changed for a moment
+ * at each slash behind its first `start` bytes. */
+static bool make_folders(char *path, size_t start, Error *e) {
+    for (char *slash = strchr(path + start, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        bool ok = mkdir(path, 0777) == 0 || errno == EEXIST || error_errno(e, "%s", path);
+        *slash = '/';
+        if (!ok) return false;
+    }
+    return true;
+}
+
 /* Writes one file of the list: its bytes (of a shard, the header), then the data of its tensors, or the text
  * of the manifest. O_EXCL makes it an error if two files of the list have the same name. */
 static bool write_file(TensorWriter *d, Checkpoint *c, const char *folder, const HfFile *f, Error *e) {
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/%s", folder, f->name) >= (int)sizeof path)
         return error_set(e, ERR_FAILED, "%s/%s: the path is too long", folder, f->name);
+    if (!make_folders(path, strlen(folder) + 1, e)) return false;
     /* Create the file and write the bytes that are there already. */
     Buffer manifest = {0};
     d->path = path;

@@ -9,6 +9,7 @@
 #include "formats/container.h"
 #include "formats/file_names.h"
 #include "formats/hf_folder.h"
+#include "formats/text.h"
 
 /* The context of the functions of struct Folder below. */
 typedef struct ZipFolder {
@@ -65,13 +66,32 @@ static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The name within the folder if the entry is a side file there: directly in the folder, not hidden, not
- * weights. NULL otherwise. */
-static const char *companion(const ZipFolder *p, const char *entry) {
+/* Whether an entry lies in a folder within the model's that is a model, or an adapter, by itself: some folder
+ * on its path has a config.json. */
+static bool in_other_model(const ZipFolder *p, const char *entry) {
+    static const char *const marks[] = {CONFIG_FILE, ADAPTER_CONFIG_FILE};
+    Arena a = {0};
+    bool found = false;
+    for (const char *slash = strchr(entry + strlen(p->prefix), '/'); slash; slash = strchr(slash + 1, '/'))
+        for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+            found |= zip_map_has(p->zip, arena_printf(&a, "%.*s/%s", (int)(slash - entry), entry, marks[i]));
+    arena_free(&a);
+    return found;
+}
+
+/* The name within the folder if the entry is a side file there: not hidden, not weights, not of another
+ * model. NULL otherwise. What lies in folders within and is no side file is entered in c->not_carried. */
+static const char *companion(Checkpoint *c, const ZipFolder *p, const char *entry) {
     size_t n = strlen(p->prefix);
     const char *name = entry + n;
-    bool within = strncmp(entry, p->prefix, n) == 0 && *name && *name != '.' && !strchr(name, '/');
-    return within && !hf_is_weights(name) ? name : NULL;
+    if (strncmp(entry, p->prefix, n) != 0 || !*name || *name == '.' || text_ends_with(name, "/")) return NULL;
+    if (!strchr(name, '/')) return hf_is_weights(name) ? NULL : name;
+    if (strstr(name, "/.") || strncmp(name, "__MACOSX/", 9) == 0) return NULL; /* hidden, or litter */
+    if (in_other_model(p, entry)) {
+        hf_leave_out(c, name);
+        return NULL;
+    }
+    return hf_carries_nested(c, name, 0) ? name : NULL;
 }
 
 /* Folder.read_side_files: adds the side files sorted by name, so that the result does not depend on the order
@@ -82,7 +102,7 @@ static bool zipped_side_files(const Folder *f, Checkpoint *c, Error *e) {
     const char **names = xcalloc(zip_map_count(p->zip), sizeof *names);
     size_t n = 0;
     for (uint64_t i = 0; i < zip_map_count(p->zip); i++) {
-        const char *name = companion(p, zip_map_name(p->zip, i));
+        const char *name = companion(c, p, zip_map_name(p->zip, i));
         if (name) names[n++] = name;
     }
     /* Add them in the order of their names. */

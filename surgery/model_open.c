@@ -199,6 +199,11 @@ static Model *open_model(Checkpoint *source, bool config_only, Error *e) {
     m->passes = json_array();
     m->notices = json_array();
     if (source->left_out) notice_add(m->notices, "left out, being no tensors: %s", source->left_out);
+    if (source->not_carried)
+        notice_add(
+            m->notices,
+            "left out of the folders beside the weights, being weights, models or data of their own: %s",
+            source->not_carried);
     /* The spec, then the tensors, which are checked against it. */
     bool ok = source->format == FORMAT_GGUF ? read_gguf(m, e) && arch_check_keys(source, m->notices, e)
                                             : read_hf(m, e);

@@ -109,6 +109,51 @@ static void follows_links_as_the_hub_cache_has_them(void **state) {
     checkpoint_close(c);
 }
 
+/* Folders beside the weights belong to the model, but for other models and their weights. */
+static void carries_folders_beside_the_weights(void **state) {
+    (void)state;
+    static const char *const folders[] = {"nested",      "nested/additional_chat_templates",
+                                          "nested/a",    "nested/a/b",
+                                          "nested/.git", "nested/checkpoint-500",
+                                          "nested/lora", "nested/original"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        scratch_folder(folders[i]);
+    shard("nested/model.safetensors", "x");
+    scratch_text("nested/additional_chat_templates/rag.jinja", "R");
+    scratch_text("nested/a/b/c.txt", "c");
+    scratch_text("nested/.git/config", "not ours");
+    scratch_text("nested/checkpoint-500/config.json", "{}");
+    scratch_text("nested/lora/adapter_config.json", "{}");
+    scratch_text("nested/original/params.json", "{}");
+    scratch_text("nested/original/consolidated.00.pth", "weights");
+    assert_int_equal(symlink("..", scratch_path("nested/a/loop")), 0);
+    Checkpoint *c = opened(scratch_path("nested"));
+    static const char *const kept[] = {"a/b/c.txt", "additional_chat_templates/rag.jinja",
+                                       "original/params.json"};
+    assert_int_equal(c->n_files, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_string_equal(c->files[i].name, kept[i]);
+    assert_string_equal(c->not_carried, "checkpoint-500, lora, original/consolidated.00.pth");
+    /* They are written where they were. */
+    Error e = {0};
+    assert_true(hf_write(c, scratch_path("carried"), &(WriteOptions){0}, &e));
+    assert_file("carried/a/b/c.txt", "c", 1);
+    assert_file("carried/additional_chat_templates/rag.jinja", "R", 1);
+    assert_file("carried/original/params.json", "{}", 2);
+    /* No name leads out of the folder. */
+    static const char *const names[] = {"../x", "a/../../x", "a//x", "/x", "a/.x", "a\\x", "1/2/3/4/5/x"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        checkpoint_set_file(c, names[i], "x", 1);
+        assert_false(hf_write(c, scratch_path("out of it"), &(WriteOptions){0}, &e));
+        assert_non_null(strstr(e.message, "not a plain file name"));
+        checkpoint_remove_file(c, names[i]);
+    }
+    checkpoint_close(c);
+    /* A file that decides what the model is must not vanish silently. */
+    assert_int_equal(symlink("/nowhere", scratch_path("nested/tokenizer.json")), 0);
+    assert_refused(scratch_path("nested"), "tokenizer.json: cannot be read: No such file");
+}
+
 static void refuses_wrong_indexes(void **state) {
     (void)state;
 #define MAP(rest) "{\"weight_map\":{\"a\":\"one.safetensors\",\"b\":\"one.safetensors\"" rest "}}"
@@ -305,7 +350,7 @@ static void leaves_nothing_when_it_cannot_write(void **state) {
     assert_int_equal(entries_in("parent"), 0);
 
     static const char *const names[] = {"../evil", "/tmp/evil",        "", "..", ".hidden",
-                                        "a/b",     "model.safetensors"};
+                                        "a/../b",  "model.safetensors"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         checkpoint_set_file(c, names[i], "x", 1);
         assert_false(hf_write(c, out, &(WriteOptions){0}, &e));
@@ -368,6 +413,7 @@ int main(void) {
         cmocka_unit_test(reads_side_files_and_leaves_out_weights),
         cmocka_unit_test(reads_shards_that_the_index_names),
         cmocka_unit_test(follows_links_as_the_hub_cache_has_them),
+        cmocka_unit_test(carries_folders_beside_the_weights),
         cmocka_unit_test(refuses_wrong_indexes),
         cmocka_unit_test(refuses_folders_without_usable_weights),
         cmocka_unit_test(survives_every_damage_of_the_index),

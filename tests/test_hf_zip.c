@@ -41,8 +41,14 @@ static void reads_a_folder_at_the_root_or_one_below(void **state) {
                                 WEIGHTS("m/model.safetensors"))));
     Checkpoint *c = opened(WRITE(CONFIG("config.json"), WEIGHTS("model.safetensors"), {"a.txt", "a", 1, 0},
                                  {".hidden", "h", 1, 0}, {"sub/b.txt", "b", 1, 0}, {"old.bin", "o", 1, 0}));
-    assert_int_equal(c->n_files, 2); /* what a folder on disk would give */
+    assert_int_equal(c->n_files, 3); /* what a folder on disk would give */
     assert_non_null(checkpoint_file(c, "a.txt"));
+    assert_non_null(checkpoint_file(c, "sub/b.txt"));
+    checkpoint_close(c);
+    c = opened(WRITE(CONFIG("m/config.json"), WEIGHTS("m/model.safetensors"), {"m/sub/x.bin", "x", 1, 0},
+                     CONFIG("m/older/config.json"), {"m/older/b.txt", "b", 1, 0}, {"m/s/.h", "h", 1, 0}));
+    assert_int_equal(c->n_files, 1);
+    assert_string_equal(c->not_carried, "sub/x.bin, older/config.json, older/b.txt");
     checkpoint_close(c);
     assert_refused(WRITE(CONFIG("m/config.json"), WEIGHTS("m/model.safetensors"), {"n/a", "", 0, 0}),
                    "no weights here");
