@@ -19,6 +19,7 @@
 #include "surgery/notices.h"
 #include "surgery/special_ids.h"
 #include "surgery/tokenizer/gguf_to_hf.h"
+#include "surgery/tokenizer/hf_tokenizer.h"
 
 /* ---- config.json ---- */
 
@@ -189,8 +190,7 @@ static void copy_side_files(const HfFilesRequest *r, Checkpoint *to) {
 /* Whether a side file that travelled in a GGUF may be written under its name. The name of a key is whatever
  * its file says, so it must not lead out of the folder, be hidden, be code, or replace the weights. */
 static bool may_be_restored(const char *name) {
-    return *name && *name != '.' && !strchr(name, '/') && !is_code(name) && !is_manifest(name) &&
-           !hf_is_weights(name);
+    return hf_side_file_name(name) && !is_code(name) && !is_manifest(name) && !hf_is_weights(name);
 }
 
 /* From a GGUF of ours: the files that travelled in keys (DEROPE_FILE_PREFIX), as text or as bytes. */
@@ -224,7 +224,7 @@ bool export_hf_files(const HfFilesRequest *r, Checkpoint *to, Error *e) {
         restore_side_files(c, to);
         /* A GGUF that was never a folder has its tokenizer in keys alone, and keys that no file has a place
          * for. */
-        bool has = checkpoint_file(to, TOKENIZER_FILE) || checkpoint_file(to, SENTENCEPIECE_FILE);
+        bool has = hf_tokenizer_is_there(to) || checkpoint_file(to, SENTENCEPIECE_FILE);
         ConversionTarget target = export_tokenizer_target(r->m, r->notices);
         if (!has && !tokenizer_from_gguf(c, &target, to, e)) return false;
         if (!meta_find(c, DEROPE_CONFIG)) gguf_keys_keep(c, to);

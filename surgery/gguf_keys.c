@@ -43,10 +43,12 @@ static bool has_a_place(const char *key, const char *arch, bool tokenizer) {
                                                "tokenizer.ggml.add_bos_token",
                                                "tokenizer.ggml.add_eos_token",
                                                "tokenizer.chat_template",
+                                               "tokenizer.chat_templates",
                                                NULL};
     size_t n = strlen(arch);
     return (strncmp(key, arch, n) == 0 && key[n] == '.') || begins(key, "derope.") ||
-           contains(described, key) || (tokenizer && contains(of_tokenizer, key));
+           contains(described, key) ||
+           (tokenizer && (contains(of_tokenizer, key) || begins(key, "tokenizer.chat_template.")));
 }
 
 /* The side file is a GGUF without tensors, which keeps the types of all values; no file is written if there

@@ -12,7 +12,9 @@
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "formats/sentencepiece.h"
+#include "surgery/tokenizer/chat_templates.h"
 #include "surgery/tokenizer/pre_tokenizers.h"
+#include "surgery/tokenizer/tokenizer_json.h"
 #include "surgery/tokenizer/unicode.h"
 
 /* The GGUF that is converted, with what several parts need of it. */
@@ -158,43 +160,6 @@ static json_t *merges_from_scores(const Source *s, const json_t *vocab) {
 
 /* ---- tokenizer.json: steps around the model ---- */
 
-/* The step or decoder ByteLevel. trim_offsets only concerns positions in the text, and is what HF writes by
- * default. */
-static json_t *byte_level(bool use_regex) {
-    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
-                     "use_regex", use_regex);
-}
-
-/* A Split by an expression, whose matches become pieces of their own. */
-static json_t *split_at(const char *expression) {
-    return json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", expression, "behavior",
-                     "Isolated", "invert", 0);
-}
-
-/* The steps of a cut (pre_tokenizers.h) as a Sequence. The last step has to turn bytes into GPT-2's
- * characters, so cuts without a ByteLevel get one at the end that does not cut. */
-static json_t *pre_tokenizer(const PreTokenizerCut *cut) {
-    json_t *list = json_array();
-    bool bytes = false;
-    for (const char *const *step = cut->hf; *step; step++) {
-        const char *s = *step;
-        bool regex = strcmp(s, PRE_BYTE_LEVEL) == 0, single = strcmp(s, PRE_DIGITS) == 0;
-        bytes |= regex;
-        if (regex)
-            json_array_append_new(list, byte_level(true));
-        else if (single || strcmp(s, PRE_DIGIT_RUNS) == 0)
-            json_array_append_new(list,
-                                  json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", single));
-        else if (strcmp(s, PRE_PUNCTUATION) == 0)
-            json_array_append_new(list,
-                                  json_pack("{s:s, s:s}", "type", "Punctuation", "behavior", "Contiguous"));
-        else
-            json_array_append_new(list, split_at(s));
-    }
-    if (!bytes) json_array_append_new(list, byte_level(false));
-    return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
-}
-
 /* The pre-tokenizer that the GGUF names; GPT-2's, with a notice, if derope does not know the name. */
 static const PreTokenizer *find_pre(const Source *s, const ConversionTarget *to) {
     const char *name = meta_string(s->c, "tokenizer.ggml.pre", NULL);
@@ -235,49 +200,21 @@ static void set_spm_parts(const Source *s, json_t *root) {
     json_object_set_new(root, "decoder", json_pack("{s:s, s:o}", "type", "Sequence", "decoders", decoders));
 }
 
-/* Appends an entry of a template: a special token, or the text of that name. */
-static void put_piece(json_t *list, const char *special, const char *sequence, int type_id) {
-    json_array_append_new(
-        list, special ? json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", special, "type_id", type_id)
-                      : json_pack("{s:{s:s, s:i}}", "Sequence", "id", sequence, "type_id", type_id));
-}
-
-/* Appends a text (or the second one of a pair), between the special tokens that the GGUF puts around it. */
-static void put_text(json_t *list, const char *bos, const char *eos, const char *sequence, int type_id) {
-    if (bos) put_piece(list, bos, NULL, type_id);
-    put_piece(list, NULL, sequence, type_id);
-    if (eos) put_piece(list, eos, NULL, type_id);
-}
-
 /* The special token that the boolean key `flag` asks for (`fallback` where it is absent), whose id is in
- * `key`. Adds it to the table of special tokens. NULL if it is not asked for or does not exist. */
-static const char *wanted_special(const Source *s, const char *flag, bool fallback, const char *key,
-                                  json_t *table) {
+ * `key`; none if it is not asked for or does not exist. */
+static AroundToken wanted_special(const Source *s, const char *flag, bool fallback, const char *key) {
     uint64_t id;
     bool wanted = fallback;
     meta_bool(s->c, flag, &wanted);
-    if (!wanted || !meta_u64(s->c, key, &id) || id >= s->n) return NULL;
-    json_object_set_new(table, s->tokens[id],
-                        json_pack("{s:s, s:[I], s:[s]}", "id", s->tokens[id], "ids", (json_int_t)id, "tokens",
-                                  s->tokens[id]));
-    return s->tokens[id];
+    if (!wanted || !meta_u64(s->c, key, &id) || id >= s->n) return (AroundToken){0};
+    return (AroundToken){s->tokens[id], (json_int_t)id};
 }
 
 /* A template that puts BOS in front and EOS behind, where the GGUF says so; null if it says neither. */
 static json_t *post_processor(const Source *s, bool adds_bos) {
-    json_t *table = json_object(), *single = json_array(), *pair = json_array();
-    const char *bos =
-        wanted_special(s, "tokenizer.ggml.add_bos_token", adds_bos, "tokenizer.ggml.bos_token_id", table);
-    const char *eos =
-        wanted_special(s, "tokenizer.ggml.add_eos_token", false, "tokenizer.ggml.eos_token_id", table);
-    put_text(single, bos, eos, "A", 0);
-    put_text(pair, bos, eos, "A", 0);
-    put_text(pair, bos, eos, "B", 1);
-    json_t *o = json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair",
-                          pair, "special_tokens", table);
-    if (bos || eos) return o;
-    json_decref(o);
-    return json_null();
+    return tokenizer_json_template(
+        wanted_special(s, "tokenizer.ggml.add_bos_token", adds_bos, "tokenizer.ggml.bos_token_id"),
+        wanted_special(s, "tokenizer.ggml.add_eos_token", false, "tokenizer.ggml.eos_token_id"));
 }
 
 /* The member "model"; NULL with an error. SentencePiece's BPE has an unknown token and falls back on bytes,
@@ -309,8 +246,8 @@ static json_t *build_tokenizer(const Source *s, const ConversionTarget *to, Erro
         set_spm_parts(s, root);
     } else {
         if (pre->nfc) json_object_set_new(root, "normalizer", json_pack("{s:s}", "type", "NFC"));
-        json_object_set_new(root, "pre_tokenizer", pre_tokenizer(pre->cut));
-        json_object_set_new(root, "decoder", byte_level(true));
+        json_object_set_new(root, "pre_tokenizer", pre_tokenizer_steps(pre->cut, false));
+        json_object_set_new(root, "decoder", pre_tokenizer_byte_level(true, false));
     }
     json_object_set_new(root, "model", model);
     return root;
@@ -320,7 +257,8 @@ static json_t *build_tokenizer(const Source *s, const ConversionTarget *to, Erro
 
 /* tokenizer_config.json, and special_tokens_map.json in `*map`. Both name the special tokens by text. The
  * class PreTrainedTokenizerFast takes everything else from tokenizer.json. */
-static json_t *build_config(const Source *s, const ConversionTarget *to, json_t **map) {
+static json_t *build_config(const Source *s, const ConversionTarget *to, const json_t *templates,
+                            json_t **map) {
     json_t *c = json_object();
     *map = json_object();
     for (int i = 0; i < N_SPECIAL_ROLES; i++) {
@@ -335,8 +273,7 @@ static json_t *build_config(const Source *s, const ConversionTarget *to, json_t 
     json_object_set_new(c, "clean_up_tokenization_spaces", json_false());
     json_object_set_new(c, "model_max_length", json_integer((json_int_t)to->context));
     json_object_set_new(c, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
-    const char *chat = meta_string(s->c, "tokenizer.chat_template", NULL);
-    if (chat) json_object_set_new(c, "chat_template", json_string(chat));
+    chat_templates_to_config(templates, c);
     return c;
 }
 
@@ -365,13 +302,15 @@ bool tokenizer_from_gguf(const Checkpoint *c, const ConversionTarget *to, Checkp
     }
     Arena a = {0};
     /* 2. Build the three files, and add them once all of them are complete. */
-    json_t *root = read_tokens(&s, &a, e) ? build_tokenizer(&s, to, e) : NULL, *map = NULL;
+    json_t *templates = chat_templates_read(c, e), *map = NULL;
+    json_t *root = templates && read_tokens(&s, &a, e) ? build_tokenizer(&s, to, e) : NULL;
     if (root) {
-        json_t *config = build_config(&s, to, &map);
+        json_t *config = build_config(&s, to, templates, &map);
         set_file(out, TOKENIZER_FILE, root, 2);
         set_file(out, TOKENIZER_CONFIG_FILE, config, 2);
-        set_file(out, "special_tokens_map.json", map, 2);
+        set_file(out, SPECIAL_TOKENS_FILE, map, 2);
     }
+    json_decref(templates);
     arena_free(&a);
     if (!root && e->code == ERR_NONE)
         error_set(e, ERR_INPUT, "%s: a special token of tokenizer.ggml.tokens is not UTF-8", c->path);

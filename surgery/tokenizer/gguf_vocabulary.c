@@ -8,6 +8,7 @@
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "formats/sentencepiece.h"
+#include "formats/text.h"
 #include "surgery/tokenizer/conversion.h"
 #include "surgery/tokenizer/tokenizer_json.h"
 #include "surgery/tokenizer/unicode.h"
@@ -81,13 +82,23 @@ void gguf_write_special_ids(const GgufVocabulary *v, const json_t *tokenizer_con
     }
 }
 
-/* Writes tokenizer.chat_template. Recent versions of transformers save the template as a file of its own,
- * older ones within tokenizer_config.json; the file wins. */
-void gguf_write_chat_template(const Checkpoint *source, const json_t *tokenizer_config, Checkpoint *out) {
-    const SideFile *jinja = checkpoint_file(source, "chat_template.jinja");
-    const char *text = json_get_string(tokenizer_config, "chat_template");
-    if (jinja)
-        meta_set_string(out, "tokenizer.chat_template", (const char *)jinja->bytes, jinja->size);
-    else if (text)
-        meta_set_string(out, "tokenizer.chat_template", text, strlen(text));
+/* Whether text `s` begins with `start` and ends with `end`. With `end` NULL, whether it is `start`. */
+static bool has_form(const char *s, const char *start, const char *end) {
+    if (!end) return strcmp(s, start) == 0;
+    size_t a = strlen(start);
+    return strncmp(s, start, a) == 0 && text_ends_with(s + a, end);
+}
+
+/* The forms are those of the converter's does_token_look_special. The second one has full-width bars, as in
+ * DeepSeek's tokens. */
+bool token_looks_special(const char *text) {
+    static const struct {
+        const char *start, *end;
+    } forms[] = {{"<|", "|>"},     {"<\xef\xbd\x9c", "\xef\xbd\x9c>"},
+                 {"<unused", ">"}, {"<pad>", NULL},
+                 {"<mask>", NULL}, {"<2mass>", NULL},
+                 {"[@BOS@]", NULL}};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        if (has_form(text, forms[i].start, forms[i].end)) return true;
+    return false;
 }

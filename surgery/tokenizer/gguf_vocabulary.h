@@ -30,8 +30,8 @@ const char *marker_to_space(const char *text, size_t n, Arena *a);
  * that config.json names by id. Either may be NULL. */
 void gguf_write_special_ids(const GgufVocabulary *v, const json_t *tokenizer_config, const json_t *config,
                             Checkpoint *out);
-/* Writes tokenizer.chat_template from chat_template.jinja, else from tokenizer_config.json, if there is one.
- */
-void gguf_write_chat_template(const Checkpoint *source, const json_t *tokenizer_config, Checkpoint *out);
+/* Whether a text looks like a control token although no file says that it is one. Some models do not mark
+ * theirs; llama.cpp's converter knows them by their form, and so does derope when it writes a GGUF. */
+bool token_looks_special(const char *text);
 
 #endif

@@ -14,7 +14,9 @@
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "formats/sentencepiece.h"
+#include "surgery/tokenizer/chat_templates.h"
 #include "surgery/tokenizer/gguf_vocabulary.h"
+#include "surgery/tokenizer/hf_tokenizer.h"
 #include "surgery/tokenizer/pre_tokenizers.h"
 #include "surgery/tokenizer/sentencepiece_to_gguf.h"
 #include "surgery/tokenizer/tokenizer_json.h"
@@ -39,32 +41,44 @@ static bool is_byte_token(const char *s) {
     return strlen(s) == 6 && strncmp(s, "<0x", 3) == 0 && s[5] == '>';
 }
 
+/* Added tokens that have no row in the model's embedding, so that no GGUF can hold them. */
+typedef struct Beyond {
+    size_t n;
+    const char *first; /* text of the first one */
+    json_int_t id;     /* and its id */
+} Beyond;
+
 /* Reads "model.vocab" and "added_tokens"; the latter say which tokens are special. Texts are borrowed from
  * the JSON value, or live in the arena. */
-static bool read_vocab(GgufVocabulary *v, const json_t *root, bool spm, Arena *a, const char *where,
-                       Error *e) {
+static bool read_vocab(GgufVocabulary *v, const json_t *root, bool spm, Arena *a, Beyond *beyond,
+                       const char *where, Error *e) {
     const json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab");
-    const json_t *added = json_object_get(root, "added_tokens");
     const char *text;
-    json_t *id;
-    json_object_foreach((json_t *)vocab, text, id) {
+    json_t *value;
+    size_t i;
+    json_object_foreach((json_t *)vocab, text, value) {
         int32_t type = spm && is_byte_token(text) ? PIECE_BYTE : PIECE_NORMAL;
-        if (!set_token(v, text, json_is_integer(id) ? json_integer_value(id) : -1, type, where, e))
+        if (!set_token(v, text, json_is_integer(value) ? json_integer_value(value) : -1, type, where, e))
             return false;
     }
     /* Added tokens come second, so that their types replace those of the same ids above. */
-    for (size_t i = 0; i < json_array_size(added); i++) {
-        const json_t *t = json_array_get(added, i);
-        const char *content = json_get_string(t, "content");
-        uint64_t n;
-        if (!content || !json_get_u64(t, "id", &n)) continue;
+    json_array_foreach(json_object_get(root, "added_tokens"), i, value) {
+        const char *content = json_get_string(value, "content");
+        json_int_t id = json_integer_value(json_object_get(value, "id"));
+        if ((size_t)id < v->n && v->text[id] && strcmp(v->text[id], content) != 0)
+            return error_set(e, ERR_INPUT, "%s/tokenizer.json: id %lld is both '%.40s' and '%.40s'", where,
+                             (long long)id, v->text[id], content);
+        if ((size_t)id >= v->n) {
+            if (beyond->n++ == 0) *beyond = (Beyond){1, content, id};
+            continue;
+        }
         /* llama.cpp searches control and user-defined tokens in text, and leaves control tokens out of what
          * it prints. */
-        bool special = json_is_true(json_object_get(t, "special"));
+        bool special = json_is_true(json_object_get(value, "special")) || token_looks_special(content);
         int32_t type =
             special ? (spm && strcmp(content, "<unk>") == 0 ? PIECE_UNKNOWN : PIECE_CONTROL) : PIECE_USER;
         if (spm && type == PIECE_USER) content = marker_to_space(content, strlen(content), a);
-        if (!set_token(v, content, (json_int_t)n, type, where, e)) return false;
+        if (!set_token(v, content, id, type, where, e)) return false;
     }
     return true;
 }
@@ -150,15 +164,23 @@ static bool write_keys(const Checkpoint *source, const ConversionTarget *to, con
     /* Byte fallback tells the two kinds of BPE apart. */
     const char *type = json_get_string(model, "type");
     bool spm = json_is_true(json_object_get(model, "byte_fallback"));
+    Beyond beyond = {0};
     /* 1. Only BPE can be expressed; unigram models need the charsmap and scores of tokenizer.model. */
-    if (!json_is_object(json_object_get(model, "vocab")) || (type && strcmp(type, "BPE") != 0)) {
-        conversion_notice(to, "tokenizer.json is of type %s; the GGUF gets no tokenizer of its own",
-                          type ? type : "(none)");
+    if (type && strcmp(type, "BPE") != 0) {
+        conversion_notice(to, "tokenizer.json is of type %.60s; the GGUF gets no tokenizer of its own", type);
         meta_set_string(out, "tokenizer.ggml.model", "none", 4);
         return true;
     }
+    if (!json_is_object(json_object_get(model, "vocab")))
+        return error_set(e, ERR_INPUT, "%s/tokenizer.json: model.vocab is not an object", source->path);
     /* 2. The vocabulary, filled up to the rows of the embedding. */
-    if (!read_vocab(v, root, spm, a, source->path, e)) return false;
+    if (!read_vocab(v, root, spm, a, &beyond, source->path, e)) return false;
+    if (beyond.n)
+        conversion_notice(
+            to,
+            "%zu added tokens are left out of the GGUF (first '%.60s' with id %lld): the model's "
+            "vocabulary has %zu rows, so it cannot read them",
+            beyond.n, beyond.first, (long long)beyond.id, v->n);
     gguf_vocabulary_fill_gaps(v, a);
     /* 3. Kind and pre-tokenizer. */
     const PreTokenizer *known = spm ? NULL : pre_tokenizer_of(root);
@@ -180,30 +202,39 @@ static bool write_keys(const Checkpoint *source, const ConversionTarget *to, con
     meta_set_bool(out, "tokenizer.ggml.add_bos_token", template_adds_special(post, false));
     if (template_adds_special(post, true)) meta_set_bool(out, "tokenizer.ggml.add_eos_token", true);
     if (spm) meta_set_bool(out, "tokenizer.ggml.add_space_prefix", prepends_space(root));
-    gguf_write_chat_template(source, tokenizer_config, out);
     return true;
 }
 
-/* A folder without a tokenizer gives a GGUF without one: llama.cpp accepts the kind "none" and then takes
- * token ids. */
-bool tokenizer_to_gguf(const Checkpoint *source, const ConversionTarget *to, Checkpoint *out, Error *e) {
-    json_t *root = checkpoint_json(source, TOKENIZER_FILE, e);
-    if (!root) {
-        if (e->code) return false;
-        if (checkpoint_file(source, SENTENCEPIECE_FILE)) return sentencepiece_to_gguf(source, to, out, e);
-        conversion_notice(
-            to, "the source has neither tokenizer.json nor tokenizer.model; the GGUF gets no tokenizer");
-        meta_set_string(out, "tokenizer.ggml.model", "none", 4);
-        return true;
-    }
-    json_t *config = checkpoint_json(source, TOKENIZER_CONFIG_FILE, e);
-    bool ok = config || e->code == ERR_NONE;
+/* Writes the keys of tokenizer.json, or of vocab.json and merges.txt. */
+static bool files_to_gguf(const Checkpoint *source, const ConversionTarget *to, Checkpoint *out, Error *e) {
+    HfTokenizer files;
     Arena a = {0};
     GgufVocabulary v = gguf_vocabulary_new(to->vocab_size);
-    ok = ok && write_keys(source, to, root, config, &v, &a, out, e);
+    bool ok = hf_tokenizer_read(source, &files, e) &&
+              write_keys(source, to, files.root, files.config, &v, &a, out, e);
     gguf_vocabulary_free(&v);
     arena_free(&a);
-    json_decref(config);
-    json_decref(root);
+    hf_tokenizer_free(&files);
     return ok;
+}
+
+/* A folder without a tokenizer gives a GGUF without one: llama.cpp accepts the kind "none" and then takes
+ * token ids. The order of the files is that of tokenizer_open. */
+static bool vocabulary_to_gguf(const Checkpoint *source, const ConversionTarget *to, Checkpoint *out,
+                               Error *e) {
+    if (checkpoint_file(source, TOKENIZER_FILE)) return files_to_gguf(source, to, out, e);
+    if (checkpoint_file(source, SENTENCEPIECE_FILE)) return sentencepiece_to_gguf(source, to, out, e);
+    if (hf_tokenizer_is_there(source)) return files_to_gguf(source, to, out, e);
+    conversion_notice(to, "the source has no tokenizer (neither tokenizer.json nor tokenizer.model, nor "
+                          "vocab.json with merges.txt), and the GGUF gets none");
+    meta_set_string(out, "tokenizer.ggml.model", "none", 4);
+    return true;
+}
+
+bool tokenizer_to_gguf(const Checkpoint *source, const ConversionTarget *to, Checkpoint *out, Error *e) {
+    if (!vocabulary_to_gguf(source, to, out, e)) return false;
+    json_t *templates = chat_templates_read(source, e);
+    if (templates) chat_templates_to_gguf(templates, out);
+    json_decref(templates);
+    return templates != NULL;
 }

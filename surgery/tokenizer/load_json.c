@@ -1,7 +1,8 @@
-/* Loading tokenizer.json: vocabulary, merges or scores, added tokens, and the ids of BOS and EOS. The steps
- * around the model are loaded by load_json_steps.c. The format has no specification; it is what HF
- * `tokenizers` writes and reads (tokenizers/src/models, added_vocabulary.rs). What is not supported is
- * refused by name, because ignoring it would silently give other tokens. */
+/* Loading tokenizer.json, as hf_tokenizer.c completes it from the files beside it: vocabulary, merges or
+ * scores, added tokens, and the ids of BOS and EOS. The steps around the model are loaded by
+ * load_json_steps.c. The format has no specification; it is what HF `tokenizers` writes and reads
+ * (tokenizers/src/models, added_vocabulary.rs). What is not supported is refused by name, because ignoring it
+ * would silently give other tokens. */
 #include "surgery/tokenizer/load_json.h"
 
 #include <math.h>
@@ -10,6 +11,7 @@
 
 #include "formats/file_names.h"
 #include "formats/json.h"
+#include "surgery/tokenizer/hf_tokenizer.h"
 #include "surgery/tokenizer/load_json_steps.h"
 #include "surgery/tokenizer/tokenizer_json.h"
 #include "surgery/tokenizer/unigram.h"
@@ -175,20 +177,17 @@ static bool load_model(const Loader *l, const json_t *root) {
     return ok;
 }
 
-/* Loads "added_tokens", whose options are described in added_tokens.h. HF searches tokens that are not
- * special in normalised text by default. */
+/* Loads "added_tokens", whose options are described in added_tokens.h. hf_tokenizer.c has made the list
+ * complete: each token has a text, an id and all options. */
 static bool load_added(const Loader *l, const json_t *root) {
     Tokenizer *t = l->t;
     const json_t *list = json_object_get(root, "added_tokens");
     t->added.tokens = arena_alloc(&t->arena, (json_array_size(list) + 1) * sizeof *t->added.tokens);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *o = json_array_get(list, i);
-        /* Content and id are needed; all options have defaults. */
         const char *text = json_get_string(o, "content");
-        uint64_t id;
-        if (!text || !*text || !json_get_u64(o, "id", &id))
-            return error_set(l->e, ERR_INPUT, "%s: added token %zu has no content or id", l->where, i);
-        if (!put_token(l, text, (json_int_t)id)) return false;
+        json_int_t id = json_integer_value(json_object_get(o, "id"));
+        if (!put_token(l, text, id)) return false;
         t->is_special[id] = tokenizer_json_flag(o, "special", false);
         t->is_added[id] = true;
         t->added.tokens[t->added.n++] =
@@ -199,7 +198,7 @@ static bool load_added(const Loader *l, const json_t *root) {
                          .lstrip = tokenizer_json_flag(o, "lstrip", false),
                          .rstrip = tokenizer_json_flag(o, "rstrip", false),
                          .single_word = tokenizer_json_flag(o, "single_word", false),
-                         .normalized = tokenizer_json_flag(o, "normalized", !t->is_special[id])};
+                         .normalized = tokenizer_json_flag(o, "normalized", false)};
     }
     return true;
 }
@@ -240,18 +239,16 @@ static void apply_llama_class(Tokenizer *t, const json_t *tokenizer_config, bool
 }
 
 /* Finds BOS and EOS for those who ask, and lets the tokenizer's class decide about special tokens around a
- * text. Both files may be missing, but not damaged. */
-static bool load_ids(Tokenizer *t, const Checkpoint *c, bool has_template, Error *e) {
+ * text. config.json may be missing, but not damaged. */
+static bool load_ids(Tokenizer *t, const Checkpoint *c, const HfTokenizer *files, Error *e) {
     Error damaged = {0};
-    json_t *tokenizer_config = checkpoint_json(c, TOKENIZER_CONFIG_FILE, &damaged);
-    json_t *config = damaged.code ? NULL : checkpoint_json(c, CONFIG_FILE, &damaged);
-    t->bos = special_id(t, tokenizer_config, config, "bos_token");
-    t->eos = special_id(t, tokenizer_config, config, "eos_token");
+    json_t *config = checkpoint_json(c, CONFIG_FILE, &damaged);
+    t->bos = special_id(t, files->config, config, "bos_token");
+    t->eos = special_id(t, files->config, config, "eos_token");
     /* What the post_processor puts around a text is the next best guess. */
     if (t->bos < 0 && t->n_prefix) t->bos = t->prefix[0];
     if (t->eos < 0 && t->n_suffix) t->eos = t->suffix[0];
-    apply_llama_class(t, tokenizer_config, has_template);
-    json_decref(tokenizer_config);
+    apply_llama_class(t, files->config, json_is_object(json_object_get(files->root, "post_processor")));
     json_decref(config);
     return !damaged.code || error_set(e, damaged.code, "%s", damaged.message);
 }
@@ -260,12 +257,12 @@ static bool load_ids(Tokenizer *t, const Checkpoint *c, bool has_template, Error
  * ids. */
 bool tokenizer_load_json(Tokenizer *t, const Checkpoint *c, Error *e) {
     char where[600];
-    snprintf(where, sizeof where, "%.500s/tokenizer.json", c->path ? c->path : "checkpoint");
+    snprintf(where, sizeof where, "%.500s/%s", c->path ? c->path : "checkpoint",
+             checkpoint_file(c, TOKENIZER_FILE) ? TOKENIZER_FILE : VOCAB_FILE);
     Loader l = {.t = t, .where = where, .e = e};
-    json_t *root = checkpoint_json(c, TOKENIZER_FILE, e);
-    if (!root) return false;
-    bool ok = load_model(&l, root) && load_added(&l, root) && tokenizer_load_steps(t, root, where, e) &&
-              load_ids(t, c, json_is_object(json_object_get(root, "post_processor")), e);
-    json_decref(root);
+    HfTokenizer files;
+    bool ok = hf_tokenizer_read(c, &files, e) && load_model(&l, files.root) && load_added(&l, files.root) &&
+              tokenizer_load_steps(t, files.root, where, e) && load_ids(t, c, &files, e);
+    hf_tokenizer_free(&files);
     return ok;
 }

@@ -266,3 +266,41 @@ const PreTokenizer *pre_tokenizer_of(const json_t *tokenizer) {
     }
     return best;
 }
+
+/* ---- writing the pre_tokenizer of a tokenizer.json ---- */
+
+/* trim_offsets only concerns positions in the text, and is what HF writes by default. */
+json_t *pre_tokenizer_byte_level(bool use_regex, bool prefix) {
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", prefix, "trim_offsets",
+                     1, "use_regex", use_regex);
+}
+
+/* A Split by an expression, whose matches become pieces of their own. */
+static json_t *split_at(const char *expression) {
+    return json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", expression, "behavior",
+                     "Isolated", "invert", 0);
+}
+
+/* The steps as a Sequence. The last step has to turn bytes into GPT-2's characters, so cuts without a
+ * ByteLevel get one at the end that does not cut. */
+json_t *pre_tokenizer_steps(const PreTokenizerCut *cut, bool prefix) {
+    json_t *list = json_array();
+    bool bytes = false;
+    for (const char *const *step = cut->hf; *step; step++) {
+        const char *s = *step;
+        bool regex = strcmp(s, PRE_BYTE_LEVEL) == 0, single = strcmp(s, PRE_DIGITS) == 0;
+        bytes |= regex;
+        if (regex)
+            json_array_append_new(list, pre_tokenizer_byte_level(true, prefix));
+        else if (single || strcmp(s, PRE_DIGIT_RUNS) == 0)
+            json_array_append_new(list,
+                                  json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", single));
+        else if (strcmp(s, PRE_PUNCTUATION) == 0)
+            json_array_append_new(list,
+                                  json_pack("{s:s, s:s}", "type", "Punctuation", "behavior", "Contiguous"));
+        else
+            json_array_append_new(list, split_at(s));
+    }
+    if (!bytes) json_array_append_new(list, pre_tokenizer_byte_level(false, prefix));
+    return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
+}

@@ -40,4 +40,10 @@ const PreTokenizer *pre_tokenizer_named(const char *name);
  * several do, the one whose other fields agree best with its normalizer and ignore_merges. */
 const PreTokenizer *pre_tokenizer_of(const json_t *tokenizer);
 
+/* A new pre_tokenizer for a tokenizer.json that cuts in this way and turns bytes into GPT-2's characters.
+ * With `prefix`, a space is put in front of a text that has none. */
+json_t *pre_tokenizer_steps(const PreTokenizerCut *cut, bool prefix);
+/* A new ByteLevel, as a step with GPT-2's expression (`use_regex`) or without it, or as the decoder. */
+json_t *pre_tokenizer_byte_level(bool use_regex, bool prefix);
+
 #endif

@@ -13,7 +13,6 @@
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "formats/sentencepiece.h"
-#include "formats/text.h"
 #include "surgery/tokenizer/gguf_vocabulary.h"
 
 /* The scores that llama.cpp's converter gives to ids without a piece, and to added tokens. */
@@ -27,28 +26,6 @@ static void put_piece(GgufVocabulary *v, size_t id, const char *text, PieceType 
     v->len[id] = strlen(text);
     v->type[id] = type;
     v->score[id] = score;
-}
-
-/* Whether text `s` begins with `start` and ends with `end`. With `end` NULL, whether it is `start`. */
-static bool has_form(const char *s, const char *start, const char *end) {
-    if (!end) return strcmp(s, start) == 0;
-    size_t a = strlen(start);
-    return strncmp(s, start, a) == 0 && text_ends_with(s + a, end);
-}
-
-/* Whether a text looks like a control token. Some models do not mark their control tokens as special;
- * llama.cpp's converter knows them by their form (does_token_look_special). The second form has full-width
- * bars, as in DeepSeek's tokens. */
-static bool looks_special(const char *s) {
-    static const struct {
-        const char *start, *end;
-    } forms[] = {{"<|", "|>"},     {"<\xef\xbd\x9c", "\xef\xbd\x9c>"},
-                 {"<unused", ">"}, {"<pad>", NULL},
-                 {"<mask>", NULL}, {"<2mass>", NULL},
-                 {"[@BOS@]", NULL}};
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
-        if (has_form(s, forms[i].start, forms[i].end)) return true;
-    return false;
 }
 
 /* A function that receives an added token. It returns false to end the walk, with an error. */
@@ -75,7 +52,7 @@ static bool each_added(const json_t *added, const json_t *tokenizer_config, Adde
                 e, ERR_INPUT,
                 "tokenizer_config.json: added_tokens_decoder: '%.60s' is not an id, or has no content", key);
         bool special = json_is_true(json_object_get(value, "special"));
-        if (!each(context, id, text, special || looks_special(text), e)) return false;
+        if (!each(context, id, text, special || token_looks_special(text), e)) return false;
     }
     return true;
 }
@@ -144,7 +121,7 @@ static void write_default_id(Checkpoint *out, const char *key, int32_t id) {
     if (id >= 0 && !meta_find(out, key)) meta_set_u32(out, key, (uint32_t)id);
 }
 
-/* Writes all keys except the chat template. If tokenizer_config.json says nothing else, BPE models put BOS in
+/* Writes all keys. If tokenizer_config.json says nothing else, BPE models put BOS in
  * front of a text and unigram models (T5) put EOS behind it. */
 static void write_pieces(const SentencePiece *sp, const GgufVocabulary *v, const json_t *tokenizer_config,
                          const json_t *config, Checkpoint *out) {
@@ -204,7 +181,7 @@ typedef struct Companions {
 /* Reads both files. A missing one is no error, a damaged one is. */
 static bool read_companions(const Checkpoint *source, Companions *x, Error *e) {
     Error damaged = {0};
-    x->added = checkpoint_json(source, "added_tokens.json", &damaged);
+    x->added = checkpoint_json(source, ADDED_TOKENS_FILE, &damaged);
     if (!damaged.code) x->tokenizer_config = checkpoint_json(source, TOKENIZER_CONFIG_FILE, &damaged);
     return !damaged.code || error_set(e, damaged.code, "%s", damaged.message);
 }
@@ -224,12 +201,10 @@ static bool write_keys(const Checkpoint *source, const SentencePiece *sp, const 
         ok = read_pieces(&v, sp, &a, e) &&
              each_added(x.added, x.tokenizer_config, put_added, &(Putting){&v, &a}, e);
     }
-    if (ok) {
+    if (ok)
         write_pieces(sp, &v, x.tokenizer_config, config, out);
-        gguf_write_chat_template(source, x.tokenizer_config, out);
-    } else {
+    else
         error_place(e, "%s", source->path ? source->path : "checkpoint");
-    }
     gguf_vocabulary_free(&v);
     arena_free(&a);
     json_decref(x.added);

@@ -9,6 +9,7 @@
 #include "formats/file_names.h"
 #include "surgery/tokenizer/decode.h"
 #include "surgery/tokenizer/encode.h"
+#include "surgery/tokenizer/hf_tokenizer.h"
 #include "surgery/tokenizer/load_gguf.h"
 #include "surgery/tokenizer/load_json.h"
 #include "surgery/tokenizer/load_sentencepiece.h"
@@ -21,7 +22,11 @@ static bool load(Tokenizer *t, const Checkpoint *c, const char *path, Error *e) 
     if (checkpoint_file(c, TOKENIZER_FILE)) return tokenizer_load_json(t, c, e);
     if (c->format == FORMAT_GGUF) return tokenizer_load_gguf(t, c, e);
     if (checkpoint_file(c, SENTENCEPIECE_FILE)) return tokenizer_load_sentencepiece(t, c, e);
-    return error_set(e, ERR_INPUT, "%s: has neither tokenizer.json nor tokenizer.model", path);
+    if (hf_tokenizer_is_there(c)) return tokenizer_load_json(t, c, e); /* vocab.json and merges.txt */
+    return error_set(
+        e, ERR_INPUT,
+        "%s: has no tokenizer: neither tokenizer.json nor tokenizer.model, nor vocab.json with merges.txt",
+        path);
 }
 
 Tokenizer *tokenizer_open(const Checkpoint *c, Error *e) {

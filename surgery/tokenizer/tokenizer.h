@@ -1,7 +1,7 @@
 /* Text to tokens and back. A tokenizer is read from one of three sources, and gives the tokens of the program
  * that the source belongs to, so that a model reads what it was trained on:
  *
- *   tokenizer.json        tokens equal those of HF `tokenizers`
+ *   tokenizer.json        tokens equal those of HF `tokenizers`, with the files beside it (hf_tokenizer.h)
  *   GGUF keys             tokens equal those of llama.cpp
  *   tokenizer.model       tokens equal those of the `sentencepiece` library
  *
@@ -17,7 +17,8 @@
 typedef struct Tokenizer Tokenizer;
 
 /* Opens the tokenizer of a checkpoint: tokenizer.json if there is one, else the keys tokenizer.ggml.* of a
- * GGUF, else tokenizer.model. The checkpoint is not needed afterwards. NULL with an error. */
+ * GGUF, else tokenizer.model, else vocab.json with merges.txt. The checkpoint is not needed afterwards. NULL
+ * with an error. */
 Tokenizer *tokenizer_open(const Checkpoint *c, Error *e);
 void tokenizer_close(Tokenizer *t);
 

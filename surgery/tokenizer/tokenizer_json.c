@@ -42,3 +42,39 @@ bool tokenizer_json_merge(const json_t *merge, MergePair *out) {
     out->left_len = strlen(out->left);
     return true;
 }
+
+/* Appends an entry of a template: a special token, or the text of that name. */
+static void put_piece(json_t *list, const char *special, const char *sequence, int type_id) {
+    json_array_append_new(
+        list, special ? json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", special, "type_id", type_id)
+                      : json_pack("{s:{s:s, s:i}}", "Sequence", "id", sequence, "type_id", type_id));
+}
+
+/* Appends a text (or the second one of a pair) between the special tokens. */
+static void put_text(json_t *list, AroundToken before, AroundToken behind, const char *sequence,
+                     int type_id) {
+    if (before.text) put_piece(list, before.text, NULL, type_id);
+    put_piece(list, NULL, sequence, type_id);
+    if (behind.text) put_piece(list, behind.text, NULL, type_id);
+}
+
+/* Adds a token to the table of ids of a template. */
+static void put_id(json_t *table, AroundToken token) {
+    if (token.text)
+        json_object_set_new(
+            table, token.text,
+            json_pack("{s:s, s:[I], s:[s]}", "id", token.text, "ids", token.id, "tokens", token.text));
+}
+
+/* HF `tokenizers` wants the form for a pair of texts as well. */
+json_t *tokenizer_json_template(AroundToken before, AroundToken behind) {
+    if (!before.text && !behind.text) return json_null();
+    json_t *table = json_object(), *single = json_array(), *pair = json_array();
+    put_id(table, before);
+    put_id(table, behind);
+    put_text(single, before, behind, "A", 0);
+    put_text(pair, before, behind, "A", 0);
+    put_text(pair, before, behind, "B", 1);
+    return json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair", pair,
+                     "special_tokens", table);
+}

@@ -1,5 +1,6 @@
-/* Small questions about tokenizer.json that both of its readers ask: the loader (load_json.c), and the
- * conversion to GGUF keys (hf_to_gguf.c). */
+/* Small questions about tokenizer.json that its readers ask: the loader (load_json.c), the conversion to GGUF
+ * keys (hf_to_gguf.c) and what joins the files of a folder (hf_tokenizer.c); and the part of it that two
+ * writers make. */
 #ifndef DEROPE_SURGERY_TOKENIZER_TOKENIZER_JSON_H
 #define DEROPE_SURGERY_TOKENIZER_TOKENIZER_JSON_H
 
@@ -25,5 +26,15 @@ typedef struct MergePair {
 
 /* False if the value is neither of the two forms. */
 bool tokenizer_json_merge(const json_t *merge, MergePair *out);
+
+/* A special token before or behind a text. `text` NULL: none. */
+typedef struct AroundToken {
+    const char *text;
+    json_int_t id;
+} AroundToken;
+
+/* A new post_processor, TemplateProcessing, that puts `before` in front of each text and `behind` behind it;
+ * a JSON null if neither exists. */
+json_t *tokenizer_json_template(AroundToken before, AroundToken behind);
 
 #endif
