@@ -9,13 +9,13 @@
 
 #include "cmd/cmd.h"
 #include "cmd/evaluate/eval_subject.h"
-#include "cmd/recipe/recipe_read.h"
 #include "cmd/report/report_card.h"
 #include "cmd/report/report_files.h"
 #include "cmd/report/report_picture.h"
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_open.h"
 #include "formats/file_names.h"
+#include "formats/front_matter.h"
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "formats/output.h"
@@ -24,79 +24,25 @@
 /* The member of the manifest that holds the hash of everything the card was written from, so that a later run
  * can tell whether the card is up to date. */
 #define CARD_KEY "card_key"
-enum { MAX_CARD = 4 << 20 }; /* the most bytes of an existing card that are read */
 
 /* ---- the front matter of the existing card ---- */
-
-/* Converts a YAML scalar to JSON: a boolean if it is true or false without quotes, otherwise a string. NULL
- * for null, for an empty scalar and for bytes that are not UTF-8. Numbers stay strings, because the hub reads
- * no number under the keys that are kept. */
-static json_t *scalar(const yaml_node_t *n) {
-    const char *s = (const char *)n->data.scalar.value;
-    if (n->type != YAML_SCALAR_NODE) return NULL;
-    if (n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE) {
-        if (!strcmp(s, "true") || !strcmp(s, "false")) return json_boolean(*s == 't');
-        if (!*s || !strcmp(s, "null") || !strcmp(s, "~")) return NULL;
-    }
-    return json_string(s); /* NULL where it is not UTF-8 */
-}
-
-/* Converts a value of the front matter to JSON: a scalar, or a list of scalars. Items of a list that are
- * neither text nor boolean are dropped, and nested values are not carried over. */
-static json_t *value_of(yaml_document_t *d, yaml_node_t *n) {
-    if (n->type != YAML_SEQUENCE_NODE) return scalar(n);
-    json_t *list = json_array();
-    for (yaml_node_item_t *i = n->data.sequence.items.start; i < n->data.sequence.items.top; i++) {
-        yaml_node_t *item = yaml_document_get_node(d, *i);
-        json_t *v = item ? scalar(item) : NULL;
-        if (v) json_array_append_new(list, v);
-    }
-    return list;
-}
 
 /* Returns the members of the front matter that still hold for the new model: its licence, language, data and
  * base model. The source's metrics, widgets and evaluation results do not hold and are dropped. Text that is
  * not YAML gives an empty object and a notice. */
-static json_t *front_of(const char *yaml, size_t size) {
+static json_t *front_matter(const SideFile *card) {
     static const char *const kept[] = {
         "license",  "license_name", "license_link", "language",   "library_name",
         "datasets", "tags",         "pipeline_tag", "base_model", NULL};
-    json_t *front = json_object();
     Error wrong = {0};
-    yaml_document_t d;
-    if (!recipe_parse_yaml("front matter of README.md", yaml, size, &d, &wrong)) {
-        if (strspn(yaml, " \t\r\n") < size)
-            cmd_note("nothing is taken over from the existing model card: %s", wrong.message);
-        return front;
+    json_t *all = front_matter_read(card, &wrong), *front = json_object();
+    if (!all) cmd_note("nothing is taken over from the existing model card: %s", wrong.message);
+    for (size_t k = 0; kept[k]; k++) {
+        json_t *value = json_object_get(all, kept[k]);
+        if (value) json_object_set(front, kept[k], value);
     }
-    /* Copy the members whose keys are in `kept`. */
-    yaml_node_t *root = yaml_document_get_root_node(&d);
-    yaml_node_pair_t *p = root->type == YAML_MAPPING_NODE ? root->data.mapping.pairs.start : NULL;
-    for (; p && p < root->data.mapping.pairs.top; p++) {
-        yaml_node_t *key = yaml_document_get_node(&d, p->key), *v = yaml_document_get_node(&d, p->value);
-        for (size_t k = 0; key && v && key->type == YAML_SCALAR_NODE && kept[k]; k++)
-            if (!strcmp((const char *)key->data.scalar.value, kept[k]))
-                json_object_set_new(front, kept[k], value_of(&d, v));
-    }
-    yaml_document_delete(&d);
+    json_decref(all);
     return front;
-}
-
-/* Returns the front matter of a card as JSON: the text between a first line "---" and the next such line.
- * Cards from elsewhere may begin with a byte order mark and end their lines with CR LF. An empty object if
- * there is no card or no front matter. */
-static json_t *front_matter(const SideFile *card) {
-    const char *text = card ? (const char *)card->bytes : NULL;
-    size_t size = card ? card->size : 0, at = 0;
-    if (size > MAX_CARD) size = MAX_CARD;
-    /* Skip the byte order mark, then the first line "---" with its line end. */
-    if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) at = 3;
-    if (size < at + 8 || memcmp(text + at, "---", 3) != 0) return json_object();
-    at += text[at + 3] == '\r' ? 4 : 3;
-    if (text[at] != '\n') return json_object();
-    /* The closing line begins after a newline. */
-    const char *end = memmem(text + at, size - at, "\n---", 4);
-    return end ? front_of(text + at + 1, (size_t)(end - text) - at) : json_object();
 }
 
 /* Whether derope wrote this card: it gives every card the tag "derope". */

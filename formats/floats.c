@@ -6,6 +6,8 @@
  * processors that have them, on each processor, and loops over them vectorise. */
 #include "formats/floats.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Converts binary16 to float. The 15 bits of exponent and mantissa are shifted to their places in a float,
@@ -158,3 +160,13 @@ PLAIN_DECODE(e4m3fnuz_decode, uint8_t, fnuz_value(x, 3, 8))
 PLAIN_DECODE(e5m2fnuz_decode, uint8_t, fnuz_value(x, 2, 16))
 PLAIN_DECODE(e4m3_decode, uint8_t, e4m3_value(x))
 PLAIN_DECODE(e5m2_decode, uint8_t, f16_to_f32((uint16_t)(x << 8)))
+
+/* Nine digits tell all floats apart. */
+double float_shortest(float f) {
+    char text[32];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, f);
+        if (strtof(text, NULL) == f) break;
+    }
+    return strtod(text, NULL);
+}

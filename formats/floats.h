@@ -14,6 +14,10 @@ uint16_t f32_to_f16(float f); /* overflow gives infinity; a NaN keeps the upper 
 float bf16_to_f32(uint16_t h);
 uint16_t f32_to_bf16(float f); /* a NaN stays a NaN */
 
+/* The double with the fewest decimal digits that rounds to `f`. A GGUF holds 1e-05 as the nearest float; a
+ * JSON file should say 1e-05 again, not 9.999999747378752e-06. */
+double float_shortest(float f);
+
 /* Decoders: `n` little-endian elements at any alignment become floats. Integers and f64 are rounded to
  * float. */
 void f64_decode(const void *src, uint64_t n, float *dst);

@@ -19,6 +19,7 @@
 #include "surgery/export_hf.h"
 #include "surgery/export_tensors.h"
 #include "surgery/gguf_keys.h"
+#include "surgery/model_facts.h"
 #include "surgery/model_traits.h"
 #include "surgery/notices.h"
 #include "surgery/special_ids.h"
@@ -194,6 +195,7 @@ static bool set_general(Export *x, const char *arch) {
     }
     meta_set_string(x->out, "general.architecture", arch, strlen(arch));
     if (!gguf_keys_return(c, arch, x->out, x->e)) return false;
+    model_facts_to_gguf(c, x->out, x->report->notices);
     if (!meta_find(x->out, "general.type")) meta_set_string(x->out, "general.type", "model", 5);
     if (!meta_find(x->out, "general.name")) set_name(x->out, c->path);
     return true;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "formats/file_names.h"
+#include "formats/floats.h"
 #include "formats/hf_folder.h"
 #include "formats/json.h"
 #include "formats/meta.h"
@@ -16,23 +17,13 @@
 #include "surgery/config_read.h"
 #include "surgery/derope_keys.h"
 #include "surgery/gguf_keys.h"
+#include "surgery/model_facts.h"
 #include "surgery/notices.h"
 #include "surgery/special_ids.h"
 #include "surgery/tokenizer/gguf_to_hf.h"
 #include "surgery/tokenizer/hf_tokenizer.h"
 
 /* ---- config.json ---- */
-
-/* The shortest decimal number that rounds to `f`. A GGUF holds a norm's epsilon as the float nearest to
- * 1e-05; a config.json should say 1e-05, not 9.999999747378752e-06. */
-static double shortest_double(float f) {
-    char text[32];
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, f);
-        if (strtof(text, NULL) == f) break;
-    }
-    return strtod(text, NULL);
-}
 
 /* The settings that every family shares, for sources that have no config.json (plain GGUFs). The carrier adds
  * its class and what is particular. */
@@ -56,7 +47,7 @@ static json_t *fresh_config(const Model *m) {
     /* Context and norms. */
     json_object_set_new(c, "max_position_embeddings", json_integer(s->context));
     json_object_set_new(c, config_key(f, s->norm == NORM_LAYER ? "layer_norm_eps" : "rms_norm_eps"),
-                        json_real(shortest_double((float)s->norm_eps)));
+                        json_real(float_shortest((float)s->norm_eps)));
     /* Biases and tying. Classes without these keys ignore them. */
     json_object_set_new(c, "attention_bias", json_boolean(l->q_bias || l->o_bias));
     json_object_set_new(c, "mlp_bias", json_boolean(l->mlp_bias));
@@ -227,7 +218,10 @@ bool export_hf_files(const HfFilesRequest *r, Checkpoint *to, Error *e) {
         bool has = hf_tokenizer_is_there(to) || checkpoint_file(to, SENTENCEPIECE_FILE);
         ConversionTarget target = export_tokenizer_target(r->m, r->notices);
         if (!has && !tokenizer_from_gguf(c, &target, to, e)) return false;
-        if (!meta_find(c, DEROPE_CONFIG)) gguf_keys_keep(c, to);
+        if (!meta_find(c, DEROPE_CONFIG)) {
+            gguf_keys_keep(c, to);
+            model_facts_to_folder(c, r->m->spec.vocab, to);
+        }
     } else {
         copy_side_files(r, to);
     }
