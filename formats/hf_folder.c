@@ -304,6 +304,11 @@ bool hf_read_folder(Checkpoint *c, const Folder *f, Error *e) {
         if (f->has(f, weights[i])) return read_weights(c, f, weights[i], e);
         if (f->has(f, index)) return read_shards(c, f, index, e);
     }
+    if (f->has(f, ADAPTER_CONFIG_FILE))
+        return error_set(e, ERR_INPUT,
+                         "%s: an adapter (" ADAPTER_CONFIG_FILE
+                         "), which is no model by itself; merge it into its base model first",
+                         f->path);
     return error_set(e, ERR_INPUT,
                      "%s: no weights here (expected " SAFETENSORS_FILE ", " SAFETENSORS_FILE INDEX_ENDING
                      ", " PYTORCH_FILE " or " PYTORCH_FILE INDEX_ENDING ")",

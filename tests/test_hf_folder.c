@@ -134,6 +134,7 @@ static void carries_folders_beside_the_weights(void **state) {
     for (size_t i = 0; i < 3; i++)
         assert_string_equal(c->files[i].name, kept[i]);
     assert_string_equal(c->not_carried, "checkpoint-500, lora, original/consolidated.00.pth");
+    assert_refused(scratch_path("nested/lora"), "lora: an adapter (adapter_config.json), which is no model");
     /* They are written where they were. */
     Error e = {0};
     assert_true(hf_write(c, scratch_path("carried"), &(WriteOptions){0}, &e));
