@@ -26,6 +26,24 @@ bool config_has(const json_t *config, const char *key) {
     return v && !json_is_null(v);
 }
 
+/* A mapping has its kind under "rope_type" or, in older files, "type". One with a mapping for each type of
+ * layer has it inside of these. */
+static bool scales(const json_t *rope) {
+    const char *type = json_get_string(rope, "rope_type");
+    if (!type) type = json_get_string(rope, "type");
+    if (type) return strcmp(type, "default") != 0;
+    const char *key;
+    json_t *inner;
+    json_object_foreach((json_t *)rope, key, inner) if (json_is_object(inner) && scales(inner)) return true;
+    return false;
+}
+
+/* rope_scaling counts where it says anything. */
+bool config_scales_rope(const json_t *config) {
+    const json_t *legacy = json_object_get(config, "rope_scaling");
+    return scales(json_object_size(legacy) ? legacy : json_object_get(config, "rope_parameters"));
+}
+
 /* Searches the family's table of names. The tables have at most five entries, so a plain search does. */
 const char *config_key(const Family *f, const char *usual) {
     for (const KeyName *k = f->hf.keys; k && k->usual; k++)
@@ -105,6 +123,10 @@ bool config_read_layer_types(Model *m, const json_t *config, uint32_t window, Er
         const char *type = json_string_value(json_array_get(types, i));
         if (type && strcmp(type, "full_attention") == 0)
             m->spec.layers[i].window = 0;
+        else if (type && strcmp(type, "sliding_attention") == 0 && window == 0)
+            return error_set(
+                e, ERR_INPUT,
+                "config.json: layer_types[%u] is 'sliding_attention', but no sliding_window is in use", i);
         else if (type && strcmp(type, "sliding_attention") == 0)
             m->spec.layers[i].window = window;
         else

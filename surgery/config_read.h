@@ -11,6 +11,8 @@
 
 /* True if the key is there and not null. */
 bool config_has(const json_t *config, const char *key);
+/* True if the configuration states a rope scaling, in either of its forms. */
+bool config_scales_rope(const json_t *config);
 /* The family's own name for a key ("layer_norm_eps" for "rms_norm_eps"), or `usual` itself. */
 const char *config_key(const Family *f, const char *usual);
 
@@ -30,7 +32,8 @@ bool config_read_window(const json_t *config, const char *key, uint32_t *out, Er
  * transformers does. */
 bool config_read_layer_list(const Model *m, const json_t *config, const char *key, bool *listed, Error *e);
 /* layer_types, a list with "sliding_attention" or "full_attention" for each layer: gives the layers their
- * window, `window` tokens or 0. */
+ * window of `window` tokens. An error if a layer is "sliding_attention" and `window` is 0, because
+ * transformers fails on such a file. */
 bool config_read_layer_types(Model *m, const json_t *config, uint32_t window, Error *e);
 /* no_rope_layers (SmolLM3, Llama 4), a list with 1 for each layer with RoPE and 0 for each layer without. If
  * it is absent or empty, every no_rope_layer_interval-th layer has no RoPE and all others have it. Sets

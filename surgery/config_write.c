@@ -56,8 +56,10 @@ static double rotary_factor(uint32_t rotary_dim, uint32_t head_dim) {
 }
 
 /* The value of rope_scaling for LongRoPE; also sets original_max_position_embeddings beside it. A class that
- * knows no other scaling (Phi-3) accepts exactly the keys type, short_factor and long_factor. For other
- * classes the attention factor is stated, because transformers 4 and 5 compute different ones from `factor`.
+ * knows no other scaling (Phi-3) accepts exactly the keys type, short_factor and long_factor in transformers
+ * 4, so `factor`, which transformers 5 reads, is only stated where it is not the ratio of the contexts. For
+ * other classes the attention factor is stated, because transformers 4 and 5 compute different ones from
+ * `factor`.
  */
 static json_t *longrope_mapping(const Family *f, json_t *config, const RopeScaling *r) {
     bool only_longrope = f->hf.rope_scalings == 1u << ROPE_SCALING_LONGROPE;
@@ -66,6 +68,9 @@ static json_t *longrope_mapping(const Family *f, json_t *config, const RopeScali
                           number_list(r->long_factors, r->n_factors));
     json_object_set_new(config, "original_max_position_embeddings",
                         json_integer((json_int_t)r->original_context));
+    double ratio =
+        json_number_value(json_object_get(config, "max_position_embeddings")) / r->original_context;
+    if (only_longrope && r->factor != ratio) json_object_set_new(o, "factor", json_real(r->factor));
     if (only_longrope) return o;
     double attention = r->attention_factor > 0 ? r->attention_factor : rope_default_attention_factor(r);
     json_object_set_new(o, "factor", json_real(r->factor));
@@ -105,7 +110,8 @@ void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double
         json_object_set_new(config, config_key(f, "partial_rotary_factor"),
                             json_real(rotary_factor(l->rotary_dim, l->head_dim)));
     const RopeScaling *r = l ? &l->scaling : NULL;
-    json_t *mapping = !r || r->kind == ROPE_SCALING_NONE ? json_null()
+    bool none = !r || r->kind == ROPE_SCALING_NONE, by_default = f->hf.quirks & HF_SCALED_BY_DEFAULT;
+    json_t *mapping = none ? by_default ? json_pack("{s:s}", "rope_type", "default") : json_null()
                       : r->kind == ROPE_SCALING_LONGROPE ? longrope_mapping(f, config, r)
                                                          : scaling_mapping(f, r);
     json_object_set_new(config, "rope_scaling", mapping);

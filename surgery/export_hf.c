@@ -118,7 +118,7 @@ static void write_config(const HfFilesRequest *r, Checkpoint *to) {
     state_context(m, config, "max_position_embeddings");
     state_dtype(r, config);
     special_ids_limit_config(config, CONFIG_FILE, m->spec.vocab, r->notices);
-    set_if_changed(to, CONFIG_FILE, m->config, config);
+    set_if_changed(to, CONFIG_FILE, m->config_amended ? NULL : m->config, config);
     json_decref(config);
 }
 

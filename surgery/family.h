@@ -36,6 +36,15 @@ typedef struct KeyName {
     const char *usual, *own; /* "rms_norm_eps", "layer_norm_eps" */
 } KeyName;
 
+/* A key of config.json that would change what the class computes in a way that derope does not have. */
+typedef struct KeyLimit {
+    const char *key; /* "is_causal" */
+    /* The only value that is accepted: a number, or 1 and 0 for true and false. null, an empty string and an
+     * empty list or mapping count as 0. */
+    double neutral; /* NAN: no value is accepted */
+    const char *effect; /* what any other value does, for the error: "tokens attend to later ones" */
+} KeyLimit;
+
 /* Ways in which a transformers class differs from the common one. The bits of HfClass.quirks. */
 typedef enum HfQuirk {
     HF_INTERLEAVED_ROPE = 1 << 0, /* rotation pairs rows 2i and 2i+1 of a head of q and k, not i and i+d/2 */
@@ -48,6 +57,10 @@ typedef enum HfQuirk {
     HF_HEAD_DIM_KEY = 1 << 7,       /* head_dim has to be stated where rope_scaling is */
     HF_FFN_DEFAULT_4X = 1 << 8,     /* without a key the MLP has 4 * hidden_size columns */
     HF_CUSTOM_CODE = 1 << 9,        /* the model type exists in its author's code only: outputs get another */
+    HF_OWN_HEAD_DIM =
+        1 << 10, /* a head always has hidden_size / n_heads dimensions, whatever head_dim says */
+    HF_SCALED_BY_DEFAULT =
+        1 << 11, /* without rope_scaling the class has one: "default" is written for none */
 } HfQuirk;
 
 /* A family in transformers: its class, how its config.json is read and written, and which models it can
@@ -57,11 +70,30 @@ typedef struct HfClass {
     const char *since;      /* the first release of transformers with the class, "4.28"; NULL: custom code */
     const char *architecture; /* "LlamaForCausalLM": config.json's "architectures"; NULL for custom code */
     const KeyName *keys;      /* ends with a NULL `usual`; NULL: all keys have their usual names */
+    /* Second names that transformers 5 takes for a key of the class (its attribute_map), and that win over
+     * it: {"num_experts", "num_local_experts"} is a key and its second name. Ends with a NULL `usual`. */
+    const KeyName *second_names;
+    /* Keys that the class reads beside those of all classes (surgery/config_check.c), separated by spaces:
+     * "sliding_window layer_types". */
+    const char *reads;
+    /* Keys that published files of the family have and that no release of the class reads, separated by
+     * spaces. They are ignored without a notice. */
+    const char *ignores;
+    const KeyLimit *limits; /* ends with a NULL `key`; NULL: none beside those of all classes */
     /* Keys that no other class has, NULL-terminated: an output of another class does not keep them. */
     const char *const *private_keys;
-    uint32_t quirks;        /* HfQuirk bits */
-    uint32_t rope_scalings; /* bits 1 << RopeScalingKind that rope_scaling may name; 0: all of them */
-    const char *carrier;    /* the carrier that writes this class where the layers changed; NULL: "own" */
+    uint32_t quirks;         /* HfQuirk bits */
+    uint32_t rope_scalings;  /* bits 1 << RopeScalingKind that rope_scaling may name; 0: all of them */
+    const char *carrier;     /* the carrier that writes this class where the layers changed; NULL: "own" */
+    double original_context; /* original_max_position_embeddings where the key is absent; 0: no default */
+    /* Where layers with a window have a rope base of their own, its default; 0: all layers have one base.
+     * Then rope_parameters has a mapping for each type of layer, and the legacy key rope_scaling is about
+     * layers without a window. */
+    double window_base;
+    const char *window_base_key; /* the legacy key of that base, "rope_local_base_freq"; NULL: none */
+    /* Rewrites settings that releases of transformers understand differently into such that all understand
+     * alike, before anything is read. Called with the configuration that will be read and written. */
+    void (*amend)(Model *m, json_t *config);
     /* Reads the settings that only this family has. It is called after the settings common to all families
      * were read. Like every hook of this struct, it may be NULL. */
     bool (*read)(Model *m, const json_t *config, Error *e);

@@ -33,7 +33,13 @@ typedef struct Model {
     const Checkpoint *weights; /* the tensors that are bound: the source's, or those of `view` */
     Checkpoint *view;          /* the source with fp8 or mxfp4 weights as plain tensors; NULL: it has none */
     const struct Family *family; /* how its tensors and settings are called */
-    json_t *config;        /* the source's config.json, also if a GGUF carried it in a key; NULL: none */
+    json_t *config;      /* the source's config.json, also if a GGUF carried it in a key, as it is understood
+                          * (surgery/config_amend.h); NULL: none */
+    bool config_amended; /* `config` says the same as the file in other words: outputs get a new file */
+    const char *wrapper; /* the model type of the multimodal model whose text model this is; NULL: none */
+    /* What names in an HF file have in place of the first part of the family's names ("model."), and in
+     * front of names without that part (lm_head). Set when the tensors are bound. */
+    const char *name_base, *name_head;
     bool config_only;      /* opened without weights, to be trained from random ones */
     bool quantized_config; /* packed in a way that is not read (GPTQ, ...): weights can be copied, not
                               converted */

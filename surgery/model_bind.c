@@ -13,12 +13,75 @@
 #include "formats/json.h"
 #include "formats/meta.h"
 #include "formats/tensor_views.h"
+#include "formats/text.h"
 #include "surgery/derope_keys.h"
 #include "surgery/family.h"
 #include "surgery/notices.h"
 #include "surgery/quantized.h"
 #include "surgery/rotary_rows.h"
 #include "surgery/tied_head.h"
+
+/* ---- names in the file ---- */
+
+enum { NAME_TEXT = 160 }; /* room for a name of the family, which has less than 128 bytes, and a prefix */
+
+/* A way in which HF files write the names of a family. */
+typedef struct NameStyle {
+    const char *base; /* in place of the first part of the family's names ("model.") */
+    const char *head; /* in front of names without that part */
+    bool wrapped;     /* only multimodal models have such names */
+} NameStyle;
+
+/* In the order in which they are looked for: names without their first part are how the model below the head
+ * is saved by itself (LlamaModel); then come the names of multimodal models in transformers 4, in
+ * transformers 5, and of Idefics 3. */
+static const NameStyle styles[] = {
+    {"", "", false},
+    {"language_model.model.", "language_model.", true},
+    {"model.language_model.", "", true},
+    {"model.text_model.", "", true},
+    {"language_model.", "", true},
+};
+
+/* The row of the token embedding, which every family has. */
+static const TensorName *embedding_row(const Model *m) {
+    const TensorName *row = m->family->tensors;
+    while (row->role != ROLE_EMBED)
+        row++;
+    return row;
+}
+
+/* The length of the first part of the family's names, "model." in most of them. */
+static size_t base_length(const Model *m) {
+    return strcspn(embedding_row(m)->hf, ".") + 1;
+}
+
+/* Writes one of the family's names, or a pattern with "%d" and "%e", in the way of the file. */
+static void in_file(const Model *m, const char *name, char out[NAME_TEXT]) {
+    size_t base = base_length(m);
+    if (!m->name_base)
+        snprintf(out, NAME_TEXT, "%s", name);
+    else if (strncmp(name, embedding_row(m)->hf, base) == 0)
+        snprintf(out, NAME_TEXT, "%s%s", m->name_base, name + base);
+    else
+        snprintf(out, NAME_TEXT, "%s%s", m->name_head, name);
+}
+
+/* Decides by the embedding how the file writes names. Where none of the ways fits, the family's names stay,
+ * and the error about the first missing tensor says what is there instead. */
+static void find_name_style(Model *m) {
+    const char *embedding = embedding_row(m)->hf;
+    if (m->source->format == FORMAT_GGUF || checkpoint_find(m->weights, embedding)) return;
+    for (size_t i = 0; i < sizeof styles / sizeof *styles; i++) {
+        if (styles[i].wrapped && !m->wrapper) continue;
+        char name[NAME_TEXT];
+        snprintf(name, sizeof name, "%s%s", styles[i].base, embedding + base_length(m));
+        if (!checkpoint_find(m->weights, name)) continue;
+        m->name_base = styles[i].base;
+        m->name_head = styles[i].head;
+        return;
+    }
+}
 
 /* ---- rows of the family's table ---- */
 
@@ -41,9 +104,10 @@ static bool in_layers(const TensorName *row) {
 /* The tensor that a row names, or NULL. `expert` is used only if the pattern has "%e", which means that every
  * expert has a tensor of its own. */
 static const Tensor *find_by_row(const Model *m, const TensorName *row, int layer, int expert) {
-    char name[128];
+    char name[128], there[NAME_TEXT];
     tensor_name(row, layer, expert, m->source->format, name);
-    return checkpoint_find(m->weights, name);
+    in_file(m, name, there);
+    return checkpoint_find(m->weights, there);
 }
 
 /* True if another row of the family names the same role and its tensor is there. Some families have two rows
@@ -56,11 +120,27 @@ static bool has_other_name(const Model *m, const TensorName *row, int layer) {
     return false;
 }
 
-/* Sets the error for a tensor that the spec asks for. Returns false. */
+/* The tensor whose name is the one given with something in front of it, or NULL. */
+static const Tensor *find_with_prefix(const Model *m, const char *name) {
+    for (size_t i = 0; i < m->weights->n_tensors; i++)
+        if (text_ends_with(m->weights->tensors[i].name, name)) return &m->weights->tensors[i];
+    return NULL;
+}
+
+/* Sets the error for a tensor that the spec asks for. Returns false. Programs that wrap a model for training
+ * (DataParallel, torch.compile, PEFT) leave their prefix in the names of files that were saved without
+ * unwrapping it. */
 static bool missing(const Model *m, const TensorName *row, int layer, int expert, Error *e) {
-    char name[128];
+    char name[128], there[NAME_TEXT];
     tensor_name(row, layer, expert, m->source->format, name);
-    return error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, name);
+    in_file(m, name, there);
+    const Tensor *other = find_with_prefix(m, there);
+    if (!other) return error_set(e, ERR_INPUT, "%s: tensor '%s' is missing", m->source->path, there);
+    return error_set(e, ERR_INPUT,
+                     "%s: tensor '%s' is missing, but there is '%.120s': remove '%.*s' from the start of the "
+                     "names, which a program that wraps models left there",
+                     m->source->path, there, other->name, (int)(strlen(other->name) - strlen(there)),
+                     other->name);
 }
 
 /* ---- biases ---- */
@@ -312,7 +392,8 @@ static long number_at(const char *name, const char *pattern, const char *hole) {
  * wrong model. */
 static bool check_beyond(const Model *m, const char *name, Error *e) {
     for (const TensorName *row = m->family->tensors; row->hf; row++) {
-        const char *pattern = row_name(m, row);
+        char pattern[NAME_TEXT];
+        in_file(m, row_name(m, row), pattern);
         long layer = number_at(name, pattern, "%d"), expert = number_at(name, pattern, "%e");
         if (layer >= (long)m->spec.n_layers)
             return error_set(e, ERR_INPUT, "%s: tensor '%s' is of layer %ld, but %u layers are claimed",
@@ -343,8 +424,8 @@ static bool check_gguf_knows(const Model *m, const char *name, Error *e) {
 }
 
 /* Keeps the tensors that no row bound as ROLE_OTHER, so that an export can copy them, and appends one notice
- * about all of them. A notice for each would fill the screen for checkpoints with a vision tower, for
- * example. */
+ * about all of them. Those of a multimodal model are left out, because outputs are text models. A notice for
+ * each would fill the screen for checkpoints with a vision tower, for example. */
 static bool bind_others(Model *m, const bool *bound, Error *e) {
     const Checkpoint *c = m->weights;
     size_t n = 0;
@@ -353,15 +434,26 @@ static bool bind_others(Model *m, const bool *bound, Error *e) {
         const Tensor *t = &c->tensors[i];
         if (bound[i]) continue;
         if (!check_beyond(m, t->name, e) || !check_gguf_knows(m, t->name, e)) return false;
+        if (m->wrapper) {
+            if (n++ == 0) first = t->name;
+            continue;
+        }
         model_append_tensor(m, &(ModelTensor){.role = ROLE_OTHER, .layer = -1, .tensor = *t, .origin = t});
         if (harmless(t->name)) continue;
         if (n++ == 0) first = t->name;
     }
+    if (m->wrapper)
+        notice_add(m->notices,
+                   "the source is a multimodal model (%s): its text model is opened, as %s; other "
+                   "tensors, which are left out: %zu (first '%s')",
+                   m->wrapper, m->family->hf.model_type, n, first ? first : "none");
     if (m->quantized_config)
         notice_add(m->notices,
                    "the source has a quantization_config (%s): its weights are carried as they are, only "
                    "metadata can change",
                    quantized_kind(m->config));
+    else if (m->wrapper)
+        return true;
     else if (n == 1)
         notice_add(m->notices, "tensor '%s' is not one of the family %s; it is carried as it is", first,
                    m->family->name);
@@ -440,6 +532,7 @@ bool model_bind(Model *m, const json_t *dtypes, Error *e) {
     bool *bound = xcalloc(c->n_tensors, sizeof *bound); /* tensors of `c` that have a role */
     bool ok = true;
     model_index_tensors(m);
+    find_name_style(m);
     if (m->source->format == FORMAT_GGUF) forget_biases(&m->spec);
     ok = settle_head(m, bound, e);
     for (const TensorName *row = m->family->tensors; ok && row->hf; row++) {

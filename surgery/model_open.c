@@ -17,6 +17,7 @@
 #include "formats/meta.h"
 #include "surgery/arch_check.h"
 #include "surgery/arch_keys.h"
+#include "surgery/config_amend.h"
 #include "surgery/derope_keys.h"
 #include "surgery/families/families.h"
 #include "surgery/model_bind.h"
@@ -124,9 +125,11 @@ static bool read_gguf(Model *m, Error *e) {
     if (!text) return spec_from_gguf(m, c, e);
     m->config = json_parse(DEROPE_CONFIG, text, n, e);
     if (!m->config) return error_place(e, "%s", c->path);
-    const char *type = json_get_string(m->config, "model_type");
-    const Family *f = type ? family_by_model_type(type) : NULL;
-    if (!f) return error_set(e, ERR_INPUT, "%s: %s: unknown model_type", c->path, DEROPE_CONFIG);
+    const Family *of_arch = m->family;
+    if (!config_amend(m, NULL))
+        return error_set(e, ERR_INPUT, "%s: %s: unknown model_type", c->path, DEROPE_CONFIG);
+    const Family *f = m->family;
+    m->family = of_arch;
     /* The carrier may be of another family than the config.json. If its tensors have other names, too, the
      * keys are all that goes with them. */
     if (!family_has_arch(f, arch) && f->tensors != m->family->tensors) {
@@ -140,7 +143,7 @@ static bool read_gguf(Model *m, Error *e) {
     return true;
 }
 
-/* config.json is all that is needed: model_type names the family. */
+/* config.json is all that is needed: its model_type names the family. */
 static bool read_hf(Model *m, Error *e) {
     const Checkpoint *c = m->source;
     m->config = checkpoint_json(c, CONFIG_FILE, e);
@@ -148,11 +151,7 @@ static bool read_hf(Model *m, Error *e) {
         return e->code ? false
                        : error_set(e, ERR_INPUT, "%s: has no config.json, so its architecture is unknown",
                                    c->path);
-    const char *type = json_get_string(m->config, "model_type");
-    m->family = type ? family_by_model_type(type) : NULL;
-    if (!m->family)
-        return error_set(e, ERR_INPUT, "%s: config.json: model_type '%.60s' is not one derope knows", c->path,
-                         type ? type : "(none)");
+    if (!config_amend(m, e)) return error_place(e, "%s", c->path);
     m->interleaved = (m->family->hf.quirks & HF_INTERLEAVED_ROPE) != 0;
     return spec_from_config(m, m->config, e) || error_place(e, "%s", c->path);
 }

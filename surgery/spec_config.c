@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "formats/json.h"
+#include "surgery/config_check.h"
 #include "surgery/config_read.h"
 #include "surgery/rope_frequencies.h"
 
@@ -76,27 +77,49 @@ static const double *read_factors(Model *m, const json_t *rope, const char *key,
     return NULL;
 }
 
-/* LongRoPE's two lists of divisors, and the factor that its attention factor depends on. As transformers has
- * it: where config.json itself states an original context (not only its rope_scaling), the factor is the
- * ratio of the two contexts, and a stated factor is ignored. */
-static bool read_longrope(Model *m, const json_t *config, const json_t *rope, uint32_t rotary_dim,
-                          RopeScaling *r, Error *e) {
-    bool from_contexts = r->factor == 0 || json_object_get(config, "original_max_position_embeddings");
+/* LongRoPE's two lists of divisors, one for each rotated pair of dimensions. */
+static bool read_longrope(Model *m, const json_t *rope, uint32_t rotary_dim, RopeScaling *r, Error *e) {
     r->n_factors = rotary_dim / 2;
     r->short_factors = read_factors(m, rope, "short_factor", r->n_factors, e);
     r->long_factors = r->short_factors ? read_factors(m, rope, "long_factor", r->n_factors, e) : NULL;
-    if (r->original_context > 0 && from_contexts) r->factor = m->spec.context / r->original_context;
     return r->long_factors != NULL;
 }
 
-/* Reads one kind of scaling with its numbers. `rope` is the mapping rope_scaling, or rope_parameters, or the
- * part of it that is meant for the layer's type. `config` is the whole configuration, which may state the
- * original context too. */
-static bool read_scaling(Model *m, const json_t *config, const json_t *rope, uint32_t rotary_dim,
-                         RopeScaling *r, Error *e) {
+/* Where a layer's rotation is stated. */
+typedef struct RopeSource {
+    const json_t *config; /* the whole configuration */
+    const json_t *rope; /* the mapping rope_scaling or rope_parameters, or its part for the layer's type; may
+                           be NULL */
+    const char *base_key; /* the key of the base beside the mapping; NULL: there is none */
+    bool by_type;         /* `rope` is about one type of layer */
+} RopeSource;
+
+/* The name of the scaling: "rope_type" or, where that is absent, "type"; `*type` is NULL without either.
+ * transformers fails on null, so null is an error. */
+static bool read_rope_type(const json_t *rope, const char **type, Error *e) {
+    const char *key = json_object_get(rope, "rope_type") ? "rope_type" : "type";
+    const json_t *v = json_object_get(rope, key);
+    *type = json_string_value(v);
+    return !v || *type || config_unexpected(rope, key, "the name of a rope scaling", e);
+}
+
+/* The context that the scaling extends, 0 if it is not stated. As in transformers 5, the key beside the
+ * mapping wins over the one inside, and a default of the class over both; but a mapping for one type of layer
+ * stands for itself. */
+static bool read_original_context(const Model *m, const RopeSource *from, RopeScaling *r, Error *e) {
+    static const char key[] = "original_max_position_embeddings";
+    if (!config_read_real(from->rope, key, &r->original_context, e)) return false;
+    if (from->by_type) return true;
+    if (m->family->hf.original_context > 0) r->original_context = m->family->hf.original_context;
+    return config_read_real(from->config, key, &r->original_context, e);
+}
+
+/* Reads one kind of scaling with its numbers. */
+static bool read_scaling(Model *m, const RopeSource *from, uint32_t rotary_dim, RopeScaling *r, Error *e) {
+    const json_t *rope = from->rope;
     uint32_t context = m->spec.context;
-    const char *type = json_get_string(rope, "rope_type");
-    if (!type) type = json_get_string(rope, "type");
+    const char *type;
+    if (!read_rope_type(rope, &type, e)) return false;
     if (!scaling_kind(type, &r->kind))
         return error_set(e, ERR_INPUT,
                          "config.json: rope type '%.40s' is not supported (default, linear, dynamic, yarn, "
@@ -107,9 +130,7 @@ static bool read_scaling(Model *m, const json_t *config, const json_t *rope, uin
     double mscale = 0, all_dim = 0;
     r->low_freq_factor = 1;
     r->high_freq_factor = 4;
-    if (!config_read_real(config, "original_max_position_embeddings", &r->original_context, e) ||
-        !config_read_real(rope, "original_max_position_embeddings", &r->original_context, e) ||
-        !config_read_real(rope, "factor", &r->factor, e) ||
+    if (!read_original_context(m, from, r, e) || !config_read_real(rope, "factor", &r->factor, e) ||
         !config_read_real(rope, "low_freq_factor", &r->low_freq_factor, e) ||
         !config_read_real(rope, "high_freq_factor", &r->high_freq_factor, e) ||
         !config_read_real(rope, "beta_fast", &r->beta_fast, e) ||
@@ -118,10 +139,10 @@ static bool read_scaling(Model *m, const json_t *config, const json_t *rope, uin
         !config_read_real(rope, "mscale", &mscale, e) ||
         !config_read_real(rope, "mscale_all_dim", &all_dim, e))
         return false;
+    if (r->kind == ROPE_SCALING_LONGROPE && !read_longrope(m, rope, rotary_dim, r, e)) return false;
     /* What is computed from other values. */
-    if (r->kind == ROPE_SCALING_LONGROPE && !read_longrope(m, config, rope, rotary_dim, r, e)) return false;
-    if (r->factor == 0 && r->kind == ROPE_SCALING_YARN && r->original_context > 0)
-        r->factor = context / r->original_context;
+    bool by_contexts = r->kind == ROPE_SCALING_YARN || r->kind == ROPE_SCALING_LONGROPE;
+    if (r->factor == 0 && by_contexts && r->original_context > 0) r->factor = context / r->original_context;
     if (r->original_context == 0) r->original_context = context;
     if (r->beta_fast == 0) r->beta_fast = 32;
     if (r->beta_slow == 0) r->beta_slow = 1;
@@ -130,39 +151,97 @@ static bool read_scaling(Model *m, const json_t *config, const json_t *rope, uin
     return check_scaling(type, r, e);
 }
 
-/* Base, rotated dimensions and scaling of one layer. Values inside the mapping `rope` (transformers 5) win
- * over those beside it (transformers 4). A scaling by 1e20 or more, or no dimension left to rotate, is how
- * architectures without another way turn rotation off; such a layer is read as one without rotation. */
-static bool read_layer_rope(Model *m, const json_t *config, const json_t *rope, LayerSpec *l, Error *e) {
-    const Family *f = m->family;
-    /* `part` is the share of a head that rotates; 1 is the whole head. */
-    double part = f->rotary_part ? f->rotary_part : 1;
-    if (!config_read_real(config, config_key(f, "rope_theta"), &l->rope_base, e) ||
-        !config_read_real(rope, "rope_theta", &l->rope_base, e) ||
-        !config_read_real(config, config_key(f, "partial_rotary_factor"), &part, e) ||
-        !config_read_real(rope, "partial_rotary_factor", &part, e))
+/* The base of the rotary frequencies, whose default is in l->rope_base: inside the mapping (transformers 5)
+ * or beside it (transformers 4). transformers fails on null, so null is an error. */
+static bool read_base(const RopeSource *from, LayerSpec *l, Error *e) {
+    const char *key = from->base_key;
+    if (key && json_is_null(json_object_get(from->config, key)) && !config_has(from->rope, "rope_theta"))
+        return config_unexpected(from->config, key, "a number", e);
+    if ((key && !config_read_real(from->config, key, &l->rope_base, e)) ||
+        !config_read_real(from->rope, "rope_theta", &l->rope_base, e))
         return false;
-    if (!(l->rope_base > 0)) return error_set(e, ERR_INPUT, "config.json: rope_theta is %g", l->rope_base);
-    if (!(part >= 0 && part <= 1))
-        return error_set(e, ERR_INPUT, "config.json: partial_rotary_factor is %g", part);
-    l->rotary_dim = (uint32_t)(l->head_dim * part) / 2 * 2; /* rotation takes pairs */
+    return l->rope_base > 0 || error_set(e, ERR_INPUT, "config.json: rope_theta is %g", l->rope_base);
+}
+
+/* The number of dimensions of a head that rotate. Classes without partial_rotary_factor rotate whole heads;
+ * where a scaling meets that key they fail, because the tables of the scaling are shorter than a head. */
+static bool read_rotary_dim(const Model *m, const RopeSource *from, LayerSpec *l, Error *e) {
+    const Family *f = m->family;
+    const char *key = config_key(f, "partial_rotary_factor");
+    double part = f->rotary_part ? f->rotary_part : 1, stated = part;
+    bool partial = f->hf.quirks & HF_PARTIAL_ROTARY_KEY;
+    if (!config_read_real(from->config, key, &stated, e) ||
+        !config_read_real(from->rope, "partial_rotary_factor", &stated, e))
+        return false;
+    if (!(stated >= 0 && stated <= 1))
+        return error_set(e, ERR_INPUT, "config.json: partial_rotary_factor is %g", stated);
+    if (!partial && stated != 1 && config_scales_rope(from->config))
+        return error_set(e, ERR_INPUT,
+                         "config.json: partial_rotary_factor is %g, but %s rotates whole heads, and "
+                         "transformers fails where such a key meets a rope scaling",
+                         stated, f->name);
+    if (partial) part = stated;
+    /* Rotation takes pairs; an odd number is rounded up, as by the length of the table of frequencies. */
+    l->rotary_dim = ((uint32_t)(l->head_dim * part) + 1) / 2 * 2;
     l->position = l->rotary_dim == l->head_dim ? POSITION_ROPE : POSITION_PARTIAL;
-    if (!read_scaling(m, config, rope, l->rotary_dim, &l->scaling, e)) return false;
+    return true;
+}
+
+/* Base, rotated dimensions and scaling of one layer. A scaling by 1e20 or more, or no dimension left to
+ * rotate, is how architectures without another way turn rotation off; such a layer is read as one without
+ * rotation. */
+static bool read_layer_rope(Model *m, const RopeSource *from, LayerSpec *l, Error *e) {
+    if (!read_base(from, l, e) || !read_rotary_dim(m, from, l, e) ||
+        !read_scaling(m, from, l->rotary_dim, &l->scaling, e))
+        return false;
     if (rope_scaling_is_zero(&l->scaling) || l->rotary_dim == 0) layer_drop_rope(l);
     return true;
+}
+
+/* The type of a layer in layer_types, or NULL. */
+static const char *layer_type(const json_t *config, uint32_t layer) {
+    return json_string_value(json_array_get(json_object_get(config, "layer_types"), layer));
 }
 
 /* The mapping that holds a layer's rotation; NULL if there is none. Where both rope_scaling and
  * rope_parameters are there, rope_scaling is taken: transformers 5 prefers it, and transformers 4 knows
  * nothing else. Either is one mapping for all layers, or has a mapping for each layer type ("full_attention":
  * {...}). */
-static const json_t *rope_of_layer(const json_t *config, uint32_t layer) {
+static RopeSource rope_of_layer(const Model *m, const json_t *config, uint32_t layer) {
+    RopeSource from = {.config = config, .base_key = config_key(m->family, "rope_theta")};
     const json_t *rope = json_object_get(config, "rope_scaling");
     if (json_object_size(rope) == 0) rope = json_object_get(config, "rope_parameters");
     /* A mapping for each layer type is found by the type of this layer. */
-    const char *type = json_string_value(json_array_get(json_object_get(config, "layer_types"), layer));
+    const char *type = layer_type(config, layer);
     const json_t *own = type ? json_object_get(rope, type) : NULL;
-    return json_is_object(own) ? own : json_is_object(rope) ? rope : NULL;
+    from.by_type = json_is_object(own);
+    from.rope = from.by_type ? own : json_is_object(rope) ? rope : NULL;
+    return from;
+}
+
+/* The rotation of families in which layers with a window have a base of their own (HfClass.window_base), read
+ * once it is known which layers these are: rope_parameters has a mapping for each of the two types, and the
+ * legacy keys are rope_theta and rope_scaling for layers without a window, window_base_key for the others. */
+static bool read_rope_by_window(Model *m, const json_t *config, Error *e) {
+    const HfClass *hf = &m->family->hf;
+    const json_t *by_type = json_object_get(config, "rope_parameters");
+    RopeSource windowed = {config, json_object_get(by_type, "sliding_attention"), hf->window_base_key, true},
+               global = {config, NULL, "rope_theta", true};
+    /* rope_scaling adds to the mapping of layers without a window. */
+    json_t *merged = json_object();
+    json_object_update(merged, json_object_get(by_type, "full_attention"));
+    json_object_update(merged, json_object_get(config, "rope_scaling"));
+    global.rope = merged;
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < m->spec.n_layers; i++) {
+        LayerSpec *l = &m->spec.layers[i];
+        const char *type = layer_type(config, i);
+        bool has_window = type ? strcmp(type, "sliding_attention") == 0 : l->window > 0;
+        if (has_window) l->rope_base = hf->window_base;
+        ok = read_layer_rope(m, has_window ? &windowed : &global, l, e);
+    }
+    json_decref(merged);
+    return ok;
 }
 
 /* ---- sizes ---- */
@@ -173,15 +252,20 @@ static bool read_heads(const Family *f, const json_t *config, const ModelSpec *s
     const char *kv = config_key(f, "num_key_value_heads");
     if (!l->n_kv_heads || json_is_null(json_object_get(config, kv))) l->n_kv_heads = l->n_heads;
     if (!config_read_u32(config, kv, 1, 4096, &l->n_kv_heads, e)) return false;
+    uint32_t computed = s->hidden_size / l->n_heads;
     bool stated = config_has(config, "head_dim") || (l->head_dim && !json_object_get(config, "head_dim"));
     if (!config_read_u32(config, "head_dim", 1, 8192, &l->head_dim, e)) return false;
-    if (!stated) l->head_dim = s->hidden_size / l->n_heads;
+    if (!stated) l->head_dim = computed;
     if (!stated && s->hidden_size % l->n_heads)
         return error_set(e, ERR_INPUT, "config.json: hidden_size %u is not a multiple of %u heads",
                          s->hidden_size, l->n_heads);
     if (l->n_heads % l->n_kv_heads)
         return error_set(e, ERR_INPUT, "config.json: %u heads cannot share %u key/value heads evenly",
                          l->n_heads, l->n_kv_heads);
+    if ((f->hf.quirks & HF_OWN_HEAD_DIM) && l->head_dim != computed)
+        return error_set(e, ERR_INPUT,
+                         "config.json: head_dim is %u, but %s takes hidden_size / num_attention_heads, %u",
+                         l->head_dim, f->name, computed);
     if (l->head_dim == 0 || l->head_dim % 2)
         return error_set(e, ERR_INPUT, "config.json: head_dim %u is not an even number", l->head_dim);
     return true;
@@ -255,20 +339,23 @@ bool spec_from_config(Model *m, const json_t *config, Error *e) {
     *s = f->model;
     s->embedding_scale = s->residual_scale = s->logit_scale = 1;
     /* What all layers have in common goes into `l`. */
-    if (!check_types(config, e) || !read_sizes(m, config, &l, e) ||
+    if (!config_check_keys(m, config, e) || !check_types(config, e) || !read_sizes(m, config, &l, e) ||
         !read_activation(f, config, &l.activation, e))
         return false;
     if (!config_read_real(config, eps, &s->norm_eps, e)) return false;
     if (s->norm_eps < 0) return error_set(e, ERR_INPUT, "config.json: %s is %g", eps, s->norm_eps);
     read_biases(f, config, &l);
     json_get_bool(config, "tie_word_embeddings", &s->tied_head);
+    if (json_is_null(json_object_get(config, "tie_word_embeddings"))) s->tied_head = false;
     l.softmax_scale = 1 / sqrt(l.head_dim);
     /* Every layer is a copy of it with the rotation of its own. */
     s->layers = arena_alloc(&m->arena, s->n_layers * sizeof *s->layers);
     for (uint32_t i = 0; i < s->n_layers; i++) {
+        RopeSource from = rope_of_layer(m, config, i);
         s->layers[i] = l;
-        if (!read_layer_rope(m, config, rope_of_layer(config, i), &s->layers[i], e)) return false;
+        if (f->hf.window_base == 0 && !read_layer_rope(m, &from, &s->layers[i], e)) return false;
     }
     /* What is particular to the family: windows, multipliers, experts, norms per layer. */
-    return !f->hf.read || f->hf.read(m, config, e);
+    if (f->hf.read && !f->hf.read(m, config, e)) return false;
+    return f->hf.window_base == 0 || read_rope_by_window(m, config, e);
 }

@@ -61,7 +61,7 @@ static void test_llama(void **state) {
     assert_close(l->softmax_scale, 0.5);
     assert_false(l->q_bias || l->k_bias || l->v_bias || l->o_bias || l->mlp_bias || l->sinks);
     assert_layers(m, "RRRR", "....", 0); /* a Llama has no window, whatever its config says */
-    assert_notices(m, "");
+    assert_notices(m, "config.json: keys that LlamaForCausalLM does not read are ignored: sliding_window");
     assert_int_equal(m->n_tensors, m->source->n_tensors);
     const ModelTensor *t = model_tensor(m, ROLE_DOWN, 2);
     assert_string_equal(t->tensor.name, "model.layers.2.mlp.down_proj.weight");
@@ -218,9 +218,13 @@ static void test_rope_keys(void **state) {
     m = small_open(small_hf(LLAMA ", \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 1e30}", 0));
     assert_layers(m, "....", "....", 0);
     small_close(m);
+    /* transformers 5 ignores partial_rotary_factor in classes that rotate whole heads; transformers 4 fails,
+     * so an output does not have it. */
     m = small_open(small_hf(LLAMA ", \"partial_rotary_factor\": 0.5", 0));
-    assert_int_equal(m->spec.layers[0].position, POSITION_PARTIAL);
-    assert_int_equal(m->spec.layers[0].rotary_dim, 2);
+    assert_layers(m, "RRRR", "....", 0);
+    assert_int_equal(m->spec.layers[0].rotary_dim, 4);
+    assert_null(json_object_get(m->config, "partial_rotary_factor"));
+    assert_notices(m, "config.json: partial_rotary_factor 0.5 is ignored: llama rotates whole heads");
     small_close(m);
 }
 
@@ -263,6 +267,13 @@ static void test_rope_keys_refused(void **state) {
         {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 8, \"beta_fast\": -1}",
          "rope type 'yarn' has beta_fast -1, beta_slow 1, attention factor 0"},
         {"\"partial_rotary_factor\": 1.5", "partial_rotary_factor is 1.5"},
+        {"\"partial_rotary_factor\": 0.5, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}",
+         "partial_rotary_factor is 0.5, but llama rotates whole heads, and transformers fails where such a "
+         "key "
+         "meets a rope scaling"},
+        {"\"rope_theta\": null", "rope_theta: expected a number, found null"},
+        {"\"rope_scaling\": {\"type\": null, \"factor\": 2}",
+         "type: expected the name of a rope scaling, found null"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char config[300], message[300];

@@ -14,6 +14,22 @@ static Model *llama(void) {
     return small_open(small_hf(LLAMA, 0));
 }
 
+/* A StableLM whose heads rotate by half: Llama's tensors, and biases of the LayerNorms. */
+static Model *half_rotated(void) {
+    Checkpoint *c = small_hf("\"model_type\": \"stablelm\", \"partial_rotary_factor\": 0.5, "
+                             "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2}",
+                             0);
+    char name[80];
+    small_add(c, "model.norm.bias", 0, WIDTH);
+    for (int i = 0; i < LAYERS; i++) {
+        snprintf(name, sizeof name, "model.layers.%d.input_layernorm.bias", i);
+        small_add(c, name, 0, WIDTH);
+        snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.bias", i);
+        small_add(c, name, 0, WIDTH);
+    }
+    return small_open(c);
+}
+
 /* Applies a pass; `args` as JSON. */
 static void pass(Model *m, const char *name, const char *args) {
     Error e = {0};
@@ -178,9 +194,7 @@ static void test_drop_rope(void **state) {
     pass(m, "drop_rope", "{\"keep\": [1, 2]}");
     assert_positions(m, ".RR.");
     small_close(m);
-    m = small_open(small_hf(LLAMA ", \"partial_rotary_factor\": 0.5, \"rope_scaling\": {\"rope_type\": "
-                                  "\"linear\", \"factor\": 2}",
-                            0));
+    m = half_rotated();
     pass(m, "drop_rope", "{\"layers\": [3]}");
     assert_int_equal(m->spec.layers[0].position, POSITION_PARTIAL);
     assert_int_equal(m->spec.layers[3].position, POSITION_NOPE);

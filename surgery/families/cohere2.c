@@ -26,11 +26,10 @@ static void drop_in_global_layers(Model *m) {
 /* HfClass.read: three layers with a window, then one without, unless sliding_window_pattern or layer_types
  * says otherwise. The defaults are those of Cohere2Config. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
-    uint32_t window = 4096;
-    uint64_t every = 4;
+    uint32_t window = 4096, every = 4;
     m->spec.logit_scale = 0.0625;
-    json_get_u64(config, "sliding_window_pattern", &every);
     if (!config_read_real(config, "logit_scale", &m->spec.logit_scale, e) ||
+        !config_read_u32(config, "sliding_window_pattern", 1, INT32_MAX, &every, e) ||
         !config_read_window(config, "sliding_window", &window, e))
         return false;
     spec_set_windows(&m->spec, window, every);
@@ -88,6 +87,9 @@ const Family family_cohere2 = {
            .since = "4.48",
            .architecture = "Cohere2ForCausalLM",
            .quirks = HF_INTERLEAVED_ROPE | HF_ATTENTION_BIAS_KEY,
+           .reads = "logit_scale sliding_window sliding_window_pattern layer_types",
+           .ignores = "order_of_interleaved_layers rotary_pct position_embedding_type use_gated_activation "
+                      "use_embedding_sharing use_parallel_block use_parallel_embedding layer_switch",
            .read = read_config,
            .can = model_has_one_window_size,
            .write = write_config},

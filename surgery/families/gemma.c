@@ -5,6 +5,7 @@
  * 3 has RMSNorms on each head of queries and keys, and a rope base of its own in layers with a window. The
  * hooks are ordered by direction: reading both formats, then writing both, then the three tables. */
 #include <math.h>
+#include <string.h>
 
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
@@ -13,6 +14,7 @@
 #include "surgery/config_write.h"
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
+#include "surgery/notices.h"
 #include "surgery/rope_frequencies.h"
 
 /* Sets the factor sqrt(hidden_size) on embeddings, which both runtimes apply to every Gemma without a key for
@@ -60,11 +62,10 @@ static bool read_softcaps(Model *m, const json_t *config, double attention, doub
     return scale_embeddings(m);
 }
 
-/* Reads the windows: every `every`-th layer, or every sliding_window_pattern-th if that key is given, sees
- * the whole context; layer_types has precedence over both. */
-static bool read_windows(Model *m, const json_t *config, uint64_t every, Error *e) {
+/* Reads the windows: every `every`-th layer sees the whole context, unless layer_types lists each layer's
+ * kind. */
+static bool read_windows(Model *m, const json_t *config, uint32_t every, Error *e) {
     uint32_t window = 4096;
-    json_get_u64(config, "sliding_window_pattern", &every);
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
     spec_set_windows(&m->spec, window, every);
     return config_read_layer_types(m, config, window, e);
@@ -84,19 +85,27 @@ static void set_local_base(Model *m, double base) {
         if (m->spec.layers[i].window) m->spec.layers[i].rope_base = base;
 }
 
-/* HfClass.read of Gemma 3: five layers with a window, then one without. In configurations of transformers 5,
- * rope_parameters has a mapping for each type of layer, which the common reader has already applied; in older
- * ones, rope_local_base_freq is the base of layers with a window. */
+/* HfClass.read of Gemma 3: five layers with a window, then one without, or another pattern by the key
+ * sliding_window_pattern, which this class alone of the three reads. It has a key for a soft cap on scores
+ * too but does not apply it. */
 static bool read_gemma3(Model *m, const json_t *config, Error *e) {
-    double local = 10000;
-    /* Present in configurations of transformers 5. */
-    const json_t *per_type = json_object_get(json_object_get(config, "rope_parameters"), "sliding_attention");
-    if (!read_softcaps(m, config, 0, 0, e) || !read_windows(m, config, 6, e) ||
-        !config_read_real(config, "rope_local_base_freq", &local, e))
+    uint32_t every = 6;
+    if (!read_softcaps(m, config, 0, 0, e) ||
+        !config_read_u32(config, "sliding_window_pattern", 1, INT32_MAX, &every, e))
         return false;
-    if (!(local > 0)) return error_set(e, ERR_INPUT, "config.json: rope_local_base_freq is %g", local);
-    if (!json_is_object(per_type)) set_local_base(m, local);
-    return true;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        m->spec.layers[i].softcap = 0;
+    return read_windows(m, config, every, e);
+}
+
+/* HfClass.amend of Gemma 1: the files that Google published first say "gelu" and mean the form with tanh, as
+ * transformers 5 takes it. */
+static void amend_gemma(Model *m, json_t *config) {
+    const char *act = json_get_string(config, "hidden_act");
+    if (!act || strcmp(act, "gelu") != 0) return;
+    json_object_set_new(config, "hidden_act", json_string("gelu_pytorch_tanh"));
+    notice_add(m->notices, "config.json: hidden_act 'gelu' of a Gemma is read as 'gelu_pytorch_tanh', as "
+                           "transformers 5 does; transformers 4 computes the exact GELU");
 }
 
 /* The softmax scale that llama.cpp computes. It has no key for it: it recognizes the 27B model by its number
@@ -250,6 +259,10 @@ static void write_gemma3_gguf(const Model *m, Checkpoint *out) {
     arch_set_f32(out, "rope.freq_base_swa", windowed->rope_base);
 }
 
+/* The key by which transformers 5 makes a Gemma an encoder. */
+static const KeyLimit causal_only[] = {
+    {"use_bidirectional_attention", 0, "tokens would attend to later ones"}, {NULL, 0, NULL}};
+
 /* The embedding is tied to the LM head in all Gemmas. Gemma 1 is Llama's block with other norms and
  * activation, so it shares Llama's table. */
 const Family family_gemma = {
@@ -261,6 +274,9 @@ const Family family_gemma = {
            .since = "4.38",
            .architecture = "GemmaForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY,
+           .ignores = "hidden_activation",
+           .limits = causal_only,
+           .amend = amend_gemma,
            .read = read_gemma},
     .gguf = {.arch = "gemma",
              .since = "2024-02",
@@ -286,6 +302,10 @@ const Family family_gemma2 = {
            .since = "4.42",
            .architecture = "Gemma2ForCausalLM",
            .keys = gemma_keys,
+           .reads = "query_pre_attn_scalar attn_logit_softcapping final_logit_softcapping sliding_window "
+                    "layer_types",
+           .ignores = "hidden_act cache_implementation",
+           .limits = causal_only,
            .quirks = HF_ATTENTION_BIAS_KEY,
            .read = read_gemma2,
            .can = model_has_one_window_size,
@@ -318,6 +338,12 @@ const Family family_gemma3 = {
            .since = "4.50",
            .architecture = "Gemma3ForCausalLM",
            .keys = gemma_keys,
+           .reads = "query_pre_attn_scalar final_logit_softcapping sliding_window sliding_window_pattern "
+                    "_sliding_window_pattern layer_types rope_local_base_freq",
+           .ignores = "hidden_act cache_implementation",
+           .limits = causal_only,
+           .window_base = 10000,
+           .window_base_key = "rope_local_base_freq",
            .quirks = HF_ATTENTION_BIAS_KEY,
            .read = read_gemma3,
            .can = gemma3_can,

@@ -2,6 +2,8 @@
  * projections are interleaved column by column in one tensor, with biases and a clipped activation; attention
  * sinks; windows in every other layer; YaRN. The published weights are quantized to MXFP4, which
  * formats/hf_quantization.c undoes before this family sees the tensors. */
+#include <string.h>
+
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
 #include "surgery/arch_write.h"
@@ -9,6 +11,7 @@
 #include "surgery/config_write.h"
 #include "surgery/families/tensors.h"
 #include "surgery/model_traits.h"
+#include "surgery/notices.h"
 
 /* A row for gate or up of all experts. HF's tensor has their columns in pairs: column 2i is gate's and 2i + 1
  * is up's. The last field says that the tensor is transposed ([in, out]); biases are not. */
@@ -48,12 +51,33 @@ static const TensorName tensors[] = {
 static const RopeScaling usual_scaling = {
     .kind = ROPE_SCALING_YARN, .factor = 32, .beta_fast = 32, .beta_slow = 1, .original_context = 4096};
 
+/* HfClass.amend: a rope_scaling of null means no scaling to transformers 4, and the usual one to transformers
+ * 5. The release that wrote the file decides, and the scaling is then stated. */
+static void amend(Model *m, json_t *config) {
+    const char *version = json_get_string(config, "transformers_version");
+    bool old = version && strncmp(version, "4.", 2) == 0;
+    if (!json_object_get(config, "rope_scaling") ||
+        json_object_size(json_object_get(config, "rope_scaling")) || config_has(config, "rope_parameters"))
+        return;
+    json_object_set_new(config, "rope_scaling",
+                        old ? json_pack("{s:s}", "rope_type", "default")
+                            : json_pack("{s:s, s:f, s:f, s:f, s:b, s:i}", "rope_type", "yarn", "factor",
+                                        usual_scaling.factor, "beta_fast", usual_scaling.beta_fast,
+                                        "beta_slow", usual_scaling.beta_slow, "truncate", 0,
+                                        "original_max_position_embeddings",
+                                        (int)usual_scaling.original_context));
+    notice_add(m->notices,
+               "config.json: rope_scaling is null, which means none to transformers 4 and YaRN by %g to "
+               "transformers 5; read as %s, since transformers_version is %.20s",
+               usual_scaling.factor, old ? "none" : "YaRN", version ? version : "not stated");
+}
+
 /* HfClass.read: layers 0, 2, 4, ... have a window, unless layer_types lists each layer's kind. The class
  * always computes its clipped activation, whatever hidden_act says, and takes YaRN if the configuration
  * states no scaling. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window = 128;
-    bool scaled = json_object_get(config, "rope_scaling") || json_object_get(config, "rope_parameters");
+    bool scaled = config_has(config, "rope_scaling") || config_has(config, "rope_parameters");
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
     /* What the class does whatever the configuration says. */
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
@@ -104,6 +128,14 @@ static void write_gguf(const Model *m, Checkpoint *out) {
     arch_set_window_pattern(m, out);
 }
 
+static const KeyName second_names[] = {{"num_local_experts", "num_experts"}, {NULL, NULL}};
+
+/* The constants of the clipped activation, which transformers 5 reads from the configuration. */
+static const KeyLimit limits[] = {
+    {"swiglu_limit", 7, "derope and llama.cpp limit the experts' activation to 7"},
+    {"swiglu_alpha", 1.702, "derope and llama.cpp compute the experts' activation with 1.702"},
+    {NULL, 0, NULL}};
+
 /* Defaults of GptOssConfig. llama.cpp rounds the ends of YaRN's ramp to whole dimensions (GGUF_ROUNDED_YARN),
  * which GPT-OSS's configuration does not. */
 const Family family_gpt_oss = {
@@ -126,6 +158,12 @@ const Family family_gpt_oss = {
     .hf = {.model_type = "gpt_oss",
            .since = "4.55",
            .architecture = "GptOssForCausalLM",
+           .second_names = second_names,
+           .reads = "sliding_window layer_types num_local_experts num_experts_per_tok",
+           .ignores = "initial_context_length",
+           .limits = limits,
+           .quirks = HF_ATTENTION_BIAS_KEY | HF_SCALED_BY_DEFAULT,
+           .amend = amend,
            .read = read_config,
            .can = can,
            .write = write_config},

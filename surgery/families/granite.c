@@ -63,6 +63,9 @@ static bool read_gguf(Model *m, const Checkpoint *c, Error *e) {
     return read_gguf_scales(m, c, e);
 }
 
+/* The keys that read_config reads. */
+#define MULTIPLIERS "embedding_multiplier residual_multiplier attention_multiplier logits_scaling"
+
 /* There is no hook `can`: the class has no windows and rotates all layers alike, so models with changed
  * layers need a carrier. */
 const Family family_granite = {
@@ -74,6 +77,7 @@ const Family family_granite = {
            .since = "4.45",
            .architecture = "GraniteForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY | HF_MLP_BIAS_KEY,
+           .reads = MULTIPLIERS,
            .read = read_config,
            .write_softmax_scale = config_set_multipliers},
     .gguf = {.arch = "granite",
@@ -155,6 +159,7 @@ const Family family_granite_swa = {
            .architecture = "GraniteSWAForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY | HF_MLP_BIAS_KEY,
            .carrier = "granite_swa",
+           .reads = MULTIPLIERS " sliding_window layer_types layer_rope_theta",
            .read = read_swa_config,
            .write_softmax_scale = config_set_multipliers},
     .gguf = {.arch = "granite_swa",
@@ -198,6 +203,8 @@ const Family family_granitemoe_swa = {
            .architecture = "GraniteMoeSWAForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY,
            .carrier = "granitemoe_swa",
+           .reads = MULTIPLIERS " sliding_window layer_types layer_rope_theta num_local_experts "
+                                "num_experts_per_tok shared_intermediate_size",
            .read = read_moe_swa,
            .write_softmax_scale = config_set_multipliers},
     .gguf = {.arch = "granite_swa",

@@ -303,7 +303,11 @@ const Family family_llama4 = {
     .hf = {.model_type = "llama4_text",
            .since = "4.51",
            .architecture = "Llama4ForCausalLM",
-           .quirks = HF_INTERLEAVED_ROPE | HF_NO_ROPE_LAYERS_KEY,
+           .reads = "num_local_experts num_experts_per_tok intermediate_size_mlp interleave_moe_layer_step "
+                    "moe_layers use_qk_norm attention_chunk_size layer_types attn_temperature_tuning "
+                    "attn_scale floor_scale",
+           .ignores = "for_llm_compressor",
+           .quirks = HF_INTERLEAVED_ROPE | HF_NO_ROPE_LAYERS_KEY | HF_ATTENTION_BIAS_KEY,
            .rope_scalings = 1u << ROPE_SCALING_LLAMA3,
            .read = read_config,
            .can = can,

@@ -45,6 +45,8 @@ static void write_config(const Model *m, json_t *config) {
     config_set_experts(m, config, "num_local_experts");
 }
 
+static const KeyName second_names[] = {{"num_local_experts", "num_experts"}, {NULL, NULL}};
+
 /* llama.cpp's "llama" has no windows, so a model becomes a GGUF only if its window hides nothing. */
 const Family family_mixtral = {
     .name = "mixtral",
@@ -54,6 +56,8 @@ const Family family_mixtral = {
     .hf = {.model_type = "mixtral",
            .since = "4.36",
            .architecture = "MixtralForCausalLM",
+           .second_names = second_names,
+           .reads = "sliding_window num_local_experts num_experts_per_tok",
            .read = read_config,
            .can = model_has_one_window,
            .write = write_config},

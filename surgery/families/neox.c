@@ -3,6 +3,8 @@
  * 2311.16867), after transformers' modeling_gpt_neox.py, modeling_stablelm.py and modeling_falcon.py. In all
  * three, attention and MLP may be in parallel, behind one norm or two; each reader finds out which from its
  * format. */
+#include <math.h>
+
 #include "formats/json.h"
 #include "surgery/arch_keys.h"
 #include "surgery/families/tensors.h"
@@ -106,7 +108,8 @@ const Family family_gpt_neox = {
            .since = "4.20",
            .architecture = "GPTNeoXForCausalLM",
            .keys = neox_keys,
-           .quirks = HF_PARTIAL_ROTARY_KEY | HF_ATTENTION_BIAS_KEY,
+           .reads = "use_parallel_residual",
+           .quirks = HF_PARTIAL_ROTARY_KEY | HF_ATTENTION_BIAS_KEY | HF_OWN_HEAD_DIM,
            .read = read_neox,
            .write = write_parallel},
     .gguf = {.arch = "gptneox",
@@ -164,7 +167,8 @@ const Family family_stablelm = {
     .hf = {.model_type = "stablelm",
            .since = "4.38",
            .architecture = "StableLmForCausalLM",
-           .quirks = HF_PARTIAL_ROTARY_KEY | HF_NO_O_BIAS,
+           .reads = "use_qkv_bias qk_layernorm use_parallel_residual",
+           .quirks = HF_PARTIAL_ROTARY_KEY | HF_NO_O_BIAS | HF_OWN_HEAD_DIM,
            .read = read_stablelm,
            .write = write_stablelm},
     .gguf = {.arch = "stablelm",
@@ -199,6 +203,14 @@ static const KeyName falcon_keys[] = {{"layer_norm_eps", "layer_norm_epsilon"},
                                       {"num_key_value_heads", "num_kv_heads"},
                                       {"intermediate_size", "ffn_hidden_size"},
                                       {NULL, NULL}};
+
+/* Keys that transformers' class computes from others, so that it fails where a file has them. */
+static const KeyLimit falcon_limits[] = {{"rotary", NAN, "transformers fails on this key (alibi says it)"},
+                                         {"head_dim", NAN, "transformers fails on this key"},
+                                         {NULL, 0, NULL}};
+
+/* An older name of the width. */
+static const KeyName falcon_second_names[] = {{"hidden_size", "n_embed"}, {NULL, NULL}};
 
 /* HfClass.read of Falcon. The older decoder has one key/value head (multi_query) or as many as query heads;
  * the newer one (new_decoder_architecture) has groups of heads, and one or two norms in front of its parallel
@@ -273,7 +285,10 @@ const Family family_falcon = {
            .since = "4.31",
            .architecture = "FalconForCausalLM",
            .keys = falcon_keys,
-           .quirks = HF_FFN_DEFAULT_4X,
+           .second_names = falcon_second_names,
+           .limits = falcon_limits,
+           .reads = "alibi new_decoder_architecture multi_query parallel_attn bias num_ln_in_parallel_attn",
+           .quirks = HF_FFN_DEFAULT_4X | HF_OWN_HEAD_DIM,
            .read = read_falcon,
            .write = write_falcon},
     .gguf = {.arch = "falcon", .since = "2023-08", .read = read_falcon_gguf, .can = falcon_gguf_can},

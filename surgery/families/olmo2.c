@@ -17,9 +17,7 @@ static bool read_olmo3(Model *m, const json_t *config, Error *e) {
     uint32_t window = 4096;
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
     spec_set_windows(&m->spec, window, 4);
-    if (!config_read_layer_types(m, config, window, e)) return false;
-    spec_unscale_windowed(&m->spec);
-    return true;
+    return config_read_layer_types(m, config, window, e);
 }
 
 /* GgufArch.read of OLMo 2. llama.cpp's architecture olmo2 also runs OLMo 3, whose windows it reads from a key
@@ -94,6 +92,8 @@ const Family family_olmo3 = {
     .hf = {.model_type = "olmo3",
            .since = "4.57",
            .architecture = "Olmo3ForCausalLM",
+           .reads = "sliding_window layer_types",
+           .window_base = 500000,
            .quirks = HF_ATTENTION_BIAS_KEY,
            .carrier = "olmo3",
            .read = read_olmo3},
@@ -124,10 +124,13 @@ static void drop_in_others(Model *m) {
 /* HfClass.read of EXAONE 4: a sliding_window of null (the 1.2B model) means that there are no windows and all
  * layers rotate. Otherwise every sliding_window_pattern-th layer has no window and does not rotate. */
 static bool read_exaone4(Model *m, const json_t *config, Error *e) {
-    uint32_t window = 4096;
-    uint64_t every = 4;
-    json_get_u64(config, "sliding_window_pattern", &every);
+    uint32_t window = 4096, every = 4;
     if (!config_read_window(config, "sliding_window", &window, e)) return false;
+    /* The published 32B model has "LLLG" for the pattern and lists the layers beside it. Without that list
+     * transformers fails on a string. */
+    if (window && !config_has(config, "layer_types") &&
+        !config_read_u32(config, "sliding_window_pattern", 1, INT32_MAX, &every, e))
+        return false;
     if (window) spec_set_windows(&m->spec, window, every);
     if (!config_read_layer_types(m, config, window, e)) return false;
     /* In a model with windows, the layers without one do not rotate. */
@@ -185,6 +188,7 @@ const Family family_exaone4 = {
     .hf = {.model_type = "exaone4",
            .since = "4.54",
            .architecture = "Exaone4ForCausalLM",
+           .reads = "sliding_window sliding_window_pattern layer_types",
            .read = read_exaone4,
            .can = model_has_one_window_size,
            .write = write_exaone4},

@@ -21,6 +21,8 @@ static bool read_config(Model *m, const json_t *config, Error *e) {
     return config_read_experts(m, config, "num_experts", e);
 }
 
+static const KeyName second_names[] = {{"num_experts", "num_local_experts"}, {NULL, NULL}};
+
 /* The default of norm_topk_prob is false: a softmax over all experts. */
 const Family family_olmoe = {
     .name = "olmoe",
@@ -36,6 +38,8 @@ const Family family_olmoe = {
            .since = "4.45",
            .architecture = "OlmoeForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY,
+           .second_names = second_names,
+           .reads = "clip_qkv num_experts num_experts_per_tok norm_topk_prob",
            .carrier = "olmoe",
            .read = read_config},
     .gguf = {.arch = "olmoe", .since = "2024-09", .carrier = "olmoe"},

@@ -22,7 +22,7 @@ static bool read_window(const json_t *config, uint32_t *window, Error *e) {
 static bool read_config(Model *m, const json_t *config, Error *e) {
     uint32_t window, from = 28;
     if (!read_window(config, &window, e)) return false;
-    if (!window) return true;
+    if (!window) return config_read_layer_types(m, config, 0, e);
     if (!config_read_u32(config, "max_window_layers", 0, INT32_MAX, &from, e)) return false;
     for (uint32_t i = from; i < m->spec.n_layers; i++)
         m->spec.layers[i].window = window;
@@ -39,6 +39,7 @@ const Family family_qwen2 = {
            .since = "4.37",
            .architecture = "Qwen2ForCausalLM",
            .quirks = HF_NO_O_BIAS,
+           .reads = "use_sliding_window sliding_window max_window_layers layer_types",
            .read = read_config},
     .gguf = {.arch = "qwen2", .since = "2024-01"},
 };
@@ -58,6 +59,7 @@ const Family family_qwen3 = {
            .since = "4.51",
            .architecture = "Qwen3ForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY,
+           .reads = "use_sliding_window sliding_window max_window_layers layer_types",
            .read = read_config},
     .gguf = {.arch = "qwen3", .since = "2025-04", .quirks = GGUF_NO_O_BIAS},
 };
@@ -124,6 +126,9 @@ static bool gguf_can_moe(const Model *m, char *why, size_t size) {
            refuse_because(why, size, "weights experts by a softmax over those chosen");
 }
 
+/* transformers 5 saves the number of experts under the second name. */
+static const KeyName second_names[] = {{"num_experts", "num_local_experts"}, {NULL, NULL}};
+
 /* The layer's defaults describe a layer with experts; read_moe resets them in layers with a plain MLP. */
 const Family family_qwen3_moe = {
     .name = "qwen3_moe",
@@ -139,6 +144,10 @@ const Family family_qwen3_moe = {
            .since = "4.51",
            .architecture = "Qwen3MoeForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY,
+           .second_names = second_names,
+           .reads = "use_sliding_window sliding_window decoder_sparse_step moe_intermediate_size num_experts "
+                    "num_experts_per_tok norm_topk_prob mlp_only_layers",
+           .ignores = "max_window_layers",
            .read = read_moe,
            .write = write_moe},
     .gguf = {.arch = "qwen3moe",

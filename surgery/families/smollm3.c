@@ -10,18 +10,19 @@
 
 /* HfClass.read: despite its name, no_rope_layers has 1 for layers that rotate. If there is no layer_types but
  * use_sliding_window is true, the class gives the window to the layers that do not rotate; this follows
- * SmolLM3Config. */
+ * SmolLM3Config. Where layer_types lists the windows, use_sliding_window does not switch them off: the
+ * attention mask does not depend on it. */
 static bool read_config(Model *m, const json_t *config, Error *e) {
     ModelSpec *s = &m->spec;
     uint32_t window = 0;
     bool use_window = false, *rotates = arena_alloc(&m->arena, s->n_layers * sizeof *rotates);
     json_get_bool(config, "use_sliding_window", &use_window);
-    if (use_window && !config_read_window(config, "sliding_window", &window, e)) return false;
+    if (!config_read_window(config, "sliding_window", &window, e)) return false;
     if (!config_read_no_rope_layers(m, config, rotates, e)) return false;
     for (uint32_t i = 0; i < s->n_layers; i++) {
         if (rotates[i]) continue;
         layer_drop_rope(&s->layers[i]);
-        s->layers[i].window = window; /* the default, odd as it is */
+        if (use_window) s->layers[i].window = window; /* the default, odd as it is */
     }
     return config_read_layer_types(m, config, window, e);
 }
@@ -52,6 +53,7 @@ const Family family_smollm3 = {
            .since = "4.53",
            .architecture = "SmolLM3ForCausalLM",
            .quirks = HF_ATTENTION_BIAS_KEY | HF_MLP_BIAS_KEY,
+           .reads = "no_rope_layers no_rope_layer_interval use_sliding_window sliding_window layer_types",
            .read = read_config},
     .gguf = {.arch = "smollm3", .since = "2025-07", .quirks = GGUF_INTERLEAVED_ROPE, .read = read_gguf},
 };
