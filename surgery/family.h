@@ -41,7 +41,7 @@ typedef struct KeyLimit {
     const char *key; /* "is_causal" */
     /* The only value that is accepted: a number, or 1 and 0 for true and false. null, an empty string and an
      * empty list or mapping count as 0. */
-    double neutral; /* NAN: no value is accepted */
+    double neutral;     /* NAN: no value is accepted */
     const char *effect; /* what any other value does, for the error: "tokens attend to later ones" */
 } KeyLimit;
 

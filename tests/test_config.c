@@ -1,6 +1,6 @@
 /* What a config.json means: keys that are known, ignored or refused, keys with two names, published values
  * that are corrected, and names that tensors have in files of base models and of multimodal models. Held
- * against transformers itself in tests/peers/test_config.py. */
+ * against transformers itself in tests/peers/test_families.py. */
 #include <math.h>
 
 #include "formats/json.h"
