@@ -14,8 +14,7 @@
  * over all queries and all keys; SwiGLU; no multipliers. */
 static bool block(const Model *m, char *why, size_t size) {
     /* Norms first, then the parts of each layer. */
-    if (m->spec.norm != NORM_RMS)
-        return refuse_because(why, size, "supports RMSNorm only");
+    if (m->spec.norm != NORM_RMS) return refuse_because(why, size, "supports RMSNorm only");
     for (uint32_t i = 0; i < m->spec.n_layers; i++) {
         const LayerSpec *l = &m->spec.layers[i];
         if (!l->no_pre_norms || !l->post_norms || l->residual_layout != RESIDUAL_SEQUENTIAL)
