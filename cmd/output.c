@@ -23,6 +23,7 @@
 #include "surgery/manifest.h"
 #include "surgery/notices.h"
 #include "surgery/pass.h"
+#include "surgery/quant_mix.h"
 
 /* The format that a path's name asks for: GGUF for NAME.gguf, HF for anything else, a .zip included. ".gguf"
  * alone is a name without an ending, so it is an HF folder. */
@@ -106,7 +107,7 @@ static bool refuse_dtype(const char *dtype, Format holder, Error *e) {
     dtype_list_names(false, &names);
     if (holder == FORMAT_GGUF) {
         buffer_printf(&names, " or, in a GGUF, ");
-        dtype_list_names(true, &names);
+        quant_mix_list_names(&names);
     }
     cmd_usage(e,
               holder == FORMAT_HF ? "dtype %.40s: a safetensors file cannot hold it; choose one of %s"
@@ -116,6 +117,17 @@ static bool refuse_dtype(const char *dtype, Format holder, Error *e) {
     return false;
 }
 
+/* Looks up a dtype: a plain type, or for a GGUF a mix, whose base is the type of most tensors. */
+static bool find_dtype(const OutputRequest *r, ExportOptions *o, Error *e) {
+    o->mix = quant_mix_find(r->dtype);
+    o->pure = r->pure;
+    if (o->mix) o->dtype = o->mix->base;
+    /* First whether derope can write the dtype at all, then whether this format can hold it. */
+    if (!o->mix && (!dtype_from_name(r->dtype, &o->dtype) || !dtype_info(o->dtype)->encode))
+        return refuse_dtype(r->dtype, FORMAT_GGUF, e);
+    return o->format == FORMAT_GGUF || !o->mix || refuse_dtype(r->dtype, FORMAT_HF, e);
+}
+
 /* Translates a request into the options of model_export. Refuses an unknown dtype, one without an encoder or
  * one that the format cannot hold, and a shard size for a GGUF, with ERR_USAGE. */
 static bool output_options(const OutputRequest *r, ExportOptions *o, Error *e) {
@@ -123,11 +135,10 @@ static bool output_options(const OutputRequest *r, ExportOptions *o, Error *e) {
                          .carrier = r->carrier,
                          .has_dtype = r->dtype != NULL,
                          .allow_nonfinite = r->allow_nonfinite};
-    /* First whether derope can write the dtype at all, then whether this format can hold it. */
-    if (r->dtype && (!dtype_from_name(r->dtype, &o->dtype) || !dtype_info(o->dtype)->encode))
-        return refuse_dtype(r->dtype, FORMAT_GGUF, e);
-    if (r->dtype && o->format == FORMAT_HF && !dtype_info(o->dtype)->safetensors)
-        return refuse_dtype(r->dtype, FORMAT_HF, e);
+    if (r->dtype && !find_dtype(r, o, e)) return false;
+    if (r->pure && !o->mix)
+        return cmd_usage(
+            e, "pure: it is about the types of a GGUF in blocks; name one as dtype, such as q4_k_m");
     return !r->max_shard_size || o->format == FORMAT_HF ||
            cmd_usage(e, "max_shard_size: a GGUF is one file; leave it out, or name a folder");
 }

@@ -10,8 +10,11 @@
 /* What to write and where, filled by flags or by an entry of a recipe's `outputs` (cmd/output_options.h).
  * Texts are borrowed. Start from {0}. */
 typedef struct OutputRequest {
-    const char *path;    /* NAME.gguf is a GGUF, NAME.zip a zip of an HF folder, anything else an HF folder */
-    const char *dtype;   /* dtype of the weights, such as "bf16"; NULL: as in the source */
+    const char *path; /* NAME.gguf is a GGUF, NAME.zip a zip of an HF folder, anything else an HF folder */
+    /* Type of the weights: a plain one, such as "bf16", or in a GGUF a mix (surgery/quant_mix.h); NULL: as in
+     * the source. */
+    const char *dtype;
+    bool pure;           /* every matrix gets the base type of the mix */
     const char *carrier; /* name of the carrier; NULL: the first of the table that can express the model */
     /* Largest safetensors file of an HF folder in bytes; 0: the writer's default. */
     uint64_t max_shard_size;

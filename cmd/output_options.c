@@ -1,5 +1,5 @@
 /* The table of options of an output, for recipes and for the verbs convert and recal; cmd/output.c uses the
- * values. Names of dtypes and carriers come from the tables that define them (formats/dtype.h,
+ * values. Names of dtypes and carriers come from the tables that define them (surgery/quant_mix.h,
  * surgery/carriers/carriers.h). Which of them are possible depends on the format that the output's name asks
  * for, and on the model. The option table therefore accepts any name, and output_check refuses those that are
  * not possible and says which are. */
@@ -10,6 +10,7 @@
 
 #include "cmd/output.h"
 #include "surgery/carriers/carriers.h"
+#include "surgery/quant_mix.h"
 
 /* Option.choices: fills `names` with the names of all carriers. A carrier for HF and one for GGUF may have
  * the same name, which is listed once. */
@@ -47,8 +48,8 @@ static void list_carriers(Buffer *out) {
  * only. */
 static void list_dtypes(Buffer *out) {
     dtype_list_names(false, out);
-    buffer_printf(out, "; in a GGUF also ");
-    dtype_list_names(true, out);
+    buffer_printf(out, "; in a GGUF also the mixes of llama-quantize, which choose a type for each tensor: ");
+    quant_mix_list_names(out);
 }
 
 /* The path is a key in recipes only, because verbs take it as an operand. */
@@ -62,12 +63,16 @@ const Option output_request_options[] = {
     {.name = "dtype",
      .type = OPTION_TEXT,
      .value_name = "TYPE",
-     .choices = dtype_names,
+     .choices = quant_mix_names,
      .list_choices = list_dtypes,
      .choices_checked_later = true, /* the format decides which of them are possible */
      .otherwise = "as in the source",
      .offset = offsetof(OutputRequest, dtype),
      .help = "type of the weights"},
+    {.name = "pure",
+     .type = OPTION_BOOL,
+     .offset = offsetof(OutputRequest, pure),
+     .help = "give every matrix the type that the dtype is named for, without a mix: q4_k alone for q4_k_m"},
     /* Runtimes load the output as this architecture (surgery/carriers/). */
     {.name = "carrier",
      .type = OPTION_TEXT,

@@ -13,4 +13,11 @@
  * cannot be decoded (ERR_INPUT). */
 bool cast_tensors(ModelTensor *tensors, size_t n, DType to, json_t *notices, Error *e);
 
+/* The same with a block type for each matrix: `choose` says which one. It is not called for tensors that stay
+ * plain; those are vectors, biases, routers and matrices of one row. Where rows are not even whole blocks of
+ * 32 elements, the tensor becomes F16, as llama-quantize makes it. */
+bool cast_tensors_each(ModelTensor *tensors, size_t n,
+                       DType (*choose)(const void *context, const ModelTensor *t), const void *context,
+                       json_t *notices, Error *e);
+
 #endif

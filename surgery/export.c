@@ -13,6 +13,7 @@
 #include "surgery/export_added.h"
 #include "surgery/export_gguf.h"
 #include "surgery/export_hf.h"
+#include "surgery/export_mix.h"
 #include "surgery/export_other.h"
 #include "surgery/export_packed.h"
 #include "surgery/export_scale.h"
@@ -40,6 +41,7 @@ static bool copy_tensors(Export *x, const ExportOptions *o) {
     if (m->n_tensors) memcpy(x->tensors, m->tensors, m->n_tensors * sizeof *x->tensors);
     for (size_t i = 0; i < m->n_tensors; i++)
         x->tensors[i].tensor.allow_nonfinite = o->allow_nonfinite;
+    if (x->mix && !o->pure) return export_mix_types(x);
     return !o->has_dtype || cast_tensors(x->tensors, m->n_tensors, o->dtype, x->report->notices, x->e);
 }
 
@@ -115,8 +117,13 @@ Checkpoint *model_export(const Model *m, const ExportOptions *o, ExportReport *r
     *report = (ExportReport){.notices = json_copy(m->notices)};
     report->carrier = carrier_pick(m, o->format, o->carrier, NULL, e);
     if (!report->carrier || !check_quantized(m, o, e)) return NULL;
-    Export x = {
-        .m = m, .carrier = report->carrier, .report = report, .out = checkpoint_new(o->format), .e = e};
+    Export x = {.m = m,
+                .carrier = report->carrier,
+                .mix = o->mix,
+                .pure = o->pure,
+                .report = report,
+                .out = checkpoint_new(o->format),
+                .e = e};
     /* Both become keys of a GGUF: types before widening, and tensors that are carried in keys. */
     x.dtypes = json_object();
     x.carried = json_object();

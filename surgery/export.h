@@ -22,13 +22,18 @@
 
 #include "surgery/model.h"
 
-struct Carrier; /* surgery/carrier.h */
+struct Carrier;  /* surgery/carrier.h */
+struct QuantMix; /* surgery/quant_mix.h */
 
 typedef struct ExportOptions {
     Format format;       /* FORMAT_HF or FORMAT_GGUF */
     const char *carrier; /* its name; NULL: the first that can express the model */
     bool has_dtype;      /* the output has a type of its own: `dtype` (norms and biases stay F32 in a GGUF) */
     DType dtype;
+    /* The output has a mix of types: `dtype` is its base. NULL: `dtype` is for all matrices. With `pure` the
+     * mix says only what general.file_type is. */
+    const struct QuantMix *mix;
+    bool pure;
     bool allow_nonfinite; /* write values that a type cannot hold instead of failing (Tensor.allow_nonfinite)
                            */
 } ExportOptions;

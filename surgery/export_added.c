@@ -5,6 +5,7 @@
 #include "surgery/export_added.h"
 
 #include "surgery/carriers/carriers.h"
+#include "surgery/export_mix.h"
 #include "surgery/export_tensors.h"
 #include "surgery/model_traits.h"
 #include "surgery/rope_frequencies.h"
@@ -107,12 +108,9 @@ bool export_add_carrier_tensors(Export *x) {
     return true;
 }
 
-/* Some architectures of llama.cpp do not fall back on the embedding where output.weight is missing, so the
- * embedding is written a second time. */
 bool export_add_tied_head(Export *x) {
-    const ModelTensor *embed = export_find(x, ROLE_EMBED, -1);
-    bool own = !x->carrier->tensors,
-         wanted = x->carrier->needs_head || (own && (x->m->family->gguf.quirks & GGUF_NEEDS_HEAD));
-    if (x->out->format != FORMAT_GGUF || !wanted || !x->m->spec.tied_head || !embed) return true;
-    return export_add_tensor(x, ROLE_HEAD, -1, embed->tensor);
+    if (!export_repeats_head(x)) return true;
+    Tensor head = export_find(x, ROLE_EMBED, -1)->tensor;
+    export_mix_head(x, &head);
+    return export_add_tensor(x, ROLE_HEAD, -1, head);
 }

@@ -96,9 +96,9 @@ static void set_common_meta(Export *x, const char *arch) {
     set_number(x->out, arch, "vocab_size", s->vocab);
 }
 
-/* general.file_type: llama.cpp's number (enum llama_ftype) for the type of the first matrix. llama.cpp prints
- * it and reads the weights by the types of the tensors. */
-static uint32_t file_type(const Checkpoint *c) {
+/* general.file_type: llama.cpp's number (enum llama_ftype) for the mix, or for the type of the first matrix.
+ * llama.cpp prints it and reads the weights by the types of the tensors. */
+static uint32_t file_type(const Export *x) {
     static const struct {
         DType dtype;
         uint32_t type;
@@ -106,6 +106,8 @@ static uint32_t file_type(const Checkpoint *c) {
                  {DTYPE_Q8_0, 7},    {DTYPE_Q5_0, 8},    {DTYPE_Q5_1, 9},  {DTYPE_Q2_K, 10},
                  {DTYPE_Q3_K, 11},   {DTYPE_Q4_K, 14},   {DTYPE_Q5_K, 16}, {DTYPE_Q6_K, 18},
                  {DTYPE_IQ4_NL, 25}, {DTYPE_IQ4_XS, 30}, {DTYPE_BF16, 32}};
+    const Checkpoint *c = x->out;
+    if (x->mix) return x->mix->file_type;
     for (size_t i = 0; i < c->n_tensors; i++)
         for (size_t j = 0; c->tensors[i].rank == 2 && j < sizeof types / sizeof *types; j++)
             if (c->tensors[i].dtype == types[j].dtype) return types[j].type;
@@ -226,8 +228,8 @@ bool export_gguf(Export *x) {
     const char *notice = x->carrier->notice ? x->carrier->notice(x->m) : NULL;
     if (notice) notice_add(x->report->notices, "%s", notice);
     /* A copied file_type is kept as long as the types of the matrices are. */
-    if (!from_gguf || matrix_types(x->out).cast) {
-        meta_set_u32(x->out, "general.file_type", file_type(x->out));
+    if (!from_gguf || x->mix || matrix_types(x->out).cast) {
+        meta_set_u32(x->out, "general.file_type", file_type(x));
         meta_set_u32(x->out, "general.quantization_version", 2);
     }
     /* A folder's tokenizer becomes keys, unless the folder kept the keys of the GGUF that it came from. */

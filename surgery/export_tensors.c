@@ -101,6 +101,14 @@ bool export_writes_sinks(const Model *m, const Carrier *c) {
     return !m->neutral_sinks || strcmp(c->name, "own") == 0;
 }
 
+/* Some architectures of llama.cpp do not fall back on the embedding where output.weight is missing. */
+bool export_repeats_head(const Export *x) {
+    bool own = !x->carrier->tensors,
+         wanted = x->carrier->needs_head || (own && (x->m->family->gguf.quirks & GGUF_NEEDS_HEAD));
+    return x->out->format == FORMAT_GGUF && wanted && x->m->spec.tied_head &&
+           model_tensor(x->m, ROLE_EMBED, -1);
+}
+
 /* What matrix_types would say of an HF output of the same model by carrier `hf`. It is needed while a GGUF is
  * written, for the config.json that travels in it. */
 MatrixTypes matrix_types_in_hf(const Export *x, const Carrier *hf) {

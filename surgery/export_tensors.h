@@ -21,6 +21,10 @@ DType export_hf_dtype(DType t);
  * carrier's architecture requires sinks. */
 bool export_writes_sinks(const Model *m, const Carrier *c);
 
+/* GGUF: true if the output has a copy of the embedding as output.weight, because the carrier's architecture
+ * does not share the two. */
+bool export_repeats_head(const Export *x);
+
 /* A summary of the types of all matrices (tensors of rank 2), from which the dtype of a config.json is
  * chosen. */
 typedef struct MatrixTypes {

@@ -150,7 +150,7 @@ static void training_of_blocks_is_planned(void **state) {
     wide_gguf("q.gguf", DTYPE_IQ2_XS);
     scratch_text("t.txt", "text\n");
     scratch_text("q.yaml", "source: q.gguf\nrecalibrate: {data: t.txt, tokens: 1k, context: 32}\n"
-                           "outputs: [{path: o.gguf}, {path: p.gguf, dtype: q3_k}]\n");
+                           "outputs: [{path: o.gguf}, {path: p.gguf, dtype: q3_k, pure: true}]\n");
     assert_int_equal(run_derope("plan q.yaml", &words), 0);
     assert_non_null(strstr(words, "  tensors: 20 changed\n"));
     assert_non_null(strstr(words,
@@ -179,7 +179,7 @@ static void a_smaller_block_stands_in(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char line[100], note[200];
         const char *words;
-        snprintf(line, sizeof line, "convert f.gguf o.gguf --force --dtype %s",
+        snprintf(line, sizeof line, "convert f.gguf o.gguf --force --pure --dtype %s",
                  dtype_info(cases[i].asked)->name);
         snprintf(note, sizeof note, "note: 2 tensors (first 'model.layers.0.mlp.down_proj.weight') become %s",
                  cases[i].note);

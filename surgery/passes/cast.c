@@ -2,6 +2,7 @@
  * outputs of a recipe. surgery/cast.h says which tensors follow. */
 #include "surgery/cast.h"
 #include "surgery/pass.h"
+#include "surgery/quant_mix.h"
 #include "surgery/quantized.h"
 
 /* Argument in a recipe: {"pass": "cast", "dtype": "q8_0"}. There is no flag for this pass, since --dtype
@@ -21,7 +22,14 @@ static bool apply(Model *m, const json_t *args, Error *e) {
     const char *name = json_string_value(json_object_get(args, "dtype"));
     /* Any known type is accepted here; cast_tensors refuses those that have no encoder. */
     DType to;
-    if (!dtype_from_name(name, &to)) return error_set(e, ERR_USAGE, "unknown dtype '%.40s'", name);
+    bool known = dtype_from_name(name, &to);
+    if (!known && quant_mix_find(name))
+        return error_set(
+            e, ERR_USAGE,
+            "'%.40s' is a mix of types, which depend on the file that is written; it belongs to an "
+            "output: outputs: {path: NAME.gguf, dtype: %.40s}",
+            name, name);
+    if (!known) return error_set(e, ERR_USAGE, "unknown dtype '%.40s'", name);
     if (m->quantized_config && dtype_info(to)->encode)
         return error_set(e, ERR_USAGE,
                          "the source has a quantization_config (%s); its weights are carried, not changed "
