@@ -175,6 +175,16 @@ check-tsan:
 	@TSAN_OPTIONS="suppressions=$(abspath tests/tsan.supp) exitcode=66" $$(setarch -R true 2>/dev/null && echo setarch -R) \
 	$(MAKE) --no-print-directory test BUILD=build/tsan TESTS="$(THREADED:%=build/tsan/tests/test_%)" SANITIZE="-fsanitize=thread" CFLAGS="-O1 -g"
 
+# Every call of the system fails once, under every verb; FAULTS=--sample takes a fixed part. tests/faults/faults.py has the options.
+FAULTS ?=
+$(BUILD)/tests/faults/inject.so: tests/faults/inject.c
+	@mkdir -p $(@D)
+	@echo "  CC $<"
+	$(Q)$(CC) $(CFLAGS) -D_GNU_SOURCE -Wall -Wextra -Werror -fPIC -shared -o $@ $< -ldl -pthread
+
+check-faults: all $(BUILD)/tests/faults/inject.so
+	@python3 tests/faults/faults.py $(BUILD) $(FAULTS)
+
 # Lines of each folder that the cmocka programs run, by gcov.
 coverage:
 	@rm -rf build/coverage/*.gcda && find build/coverage -name '*.gcda' -delete 2>/dev/null; \
@@ -236,6 +246,6 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: all look-at-flags missing-libraries tools tests test check demo install uninstall peers check-peers families check-long bench fuzz fuzz-run
-.PHONY: check-sanitize check-clang check-tsan coverage check-style check-structure lint compile_commands.json format clean
+.PHONY: check-sanitize check-clang check-tsan check-faults coverage check-style check-structure lint compile_commands.json format clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -14,6 +14,16 @@ static void out_of_memory(size_t n) {
     exit(ERR_FAILED);
 }
 
+void memory_used_up(void) {
+    fputs("derope: out of memory\n", stderr);
+    exit(ERR_FAILED);
+}
+
+void *allocated(void *p) {
+    if (!p) memory_used_up();
+    return p;
+}
+
 /* malloc(0) may return NULL, which would look like a failure, so xmalloc, xcalloc and xrealloc ask for at
  * least one byte. */
 void *xmalloc(size_t n) {

@@ -52,6 +52,13 @@ void *xcalloc(size_t count, size_t size);
 void *xrealloc(void *p, size_t n);
 char *xstrdup(const char *s);
 
+/* Ends the program with the message "out of memory": for a library that reports the end of memory by a code.
+ */
+_Noreturn void memory_used_up(void);
+/* Returns `p`, which a library has allocated; ends the program with a message if it is NULL. Only for calls
+ * that return NULL for no other reason. */
+void *allocated(void *p);
+
 /* count * size bytes, aligned to 64 and zeroed (or, with _unset, not initialised), freed with free(). NULL
  * with ERR_FAILED, which names `what`, if there is not enough memory or the product overflows. */
 void *big_alloc(size_t count, size_t size, const char *what, Error *e);

@@ -14,16 +14,20 @@
 #include "formats/safetensors.h"
 #include "formats/torch_zip.h"
 
-/* Reads up to 16 bytes from the beginning of a file; `*n` becomes their number. errno of a failed read is
- * saved, because close() may change it. */
+/* Reads up to 16 bytes from the beginning of a file; `*n` becomes their number. */
 static bool read_first_bytes(const char *path, uint8_t first[16], ssize_t *n, Error *e) {
     int fd = file_open(path, O_NONBLOCK, e);
     if (fd < 0) return false;
-    *n = read(fd, first, 16);
-    int saved = errno;
+    /* A read may return a part of what there is, and a signal may interrupt it. */
+    *n = 0;
+    bool ok = true;
+    for (ssize_t got = 1; ok && got && *n < 16;) {
+        got = read(fd, first + *n, (size_t)(16 - *n));
+        if (got > 0) *n += got;
+        ok = got >= 0 || errno == EINTR || file_error(path, e);
+    }
     close(fd);
-    errno = saved;
-    return *n >= 0 || file_error(path, e);
+    return ok;
 }
 
 /* Reports a file of an unknown kind; always false. Formats that people often try are named with advice; for

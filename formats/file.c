@@ -27,6 +27,20 @@ int file_open(const char *path, int flags, Error *e) {
     return fd;
 }
 
+int file_open_output(const char *path, int flags, Error *e) {
+    int fd;
+    do
+        fd = open(path, O_WRONLY | O_CLOEXEC | flags, 0666);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0) error_errno(e, "%s", path);
+    return fd;
+}
+
+/* On Linux the descriptor is closed also where a signal interrupted the call, so it is not repeated. */
+bool file_close_output(int fd, const char *path, Error *e) {
+    return close(fd) == 0 || errno == EINTR || error_errno(e, "%s", path);
+}
+
 /* Appends the content of a file to `out`, up to `limit` bytes. The file is read in steps and not by its
  * stated size, because pipes and files of /proc state none. */
 bool file_read(const char *path, uint64_t limit, Buffer *out, Error *e) {

@@ -13,6 +13,13 @@
  * O_NONBLOCK where `path` may be a FIFO, which would block until somebody writes to it, else 0. */
 int file_open(const char *path, int flags, Error *e);
 
+/* Opens a file of an output, which must exist, for writing; `flags` are added to O_WRONLY, such as
+ * O_CREAT | O_EXCL for one that must not exist. -1 with an error on failure. */
+int file_open_output(const char *path, int flags, Error *e);
+
+/* Closes what file_open_output opened. False with an error about `path` if written bytes may be lost. */
+bool file_close_output(int fd, const char *path, Error *e);
+
 /* Reports errno as an error about `path` and returns false. A file that is absent or is a folder counts as a
  * wrong input (ERR_INPUT), anything else as a failure of the machine (ERR_FAILED). */
 bool file_error(const char *path, Error *e);

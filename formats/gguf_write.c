@@ -9,6 +9,7 @@
  * file with the computed hashes. A hash always has the same number of digits, so both headers have the same
  * length. */
 #include "formats/gguf_write.h"
+#include "formats/file.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -177,11 +178,11 @@ bool gguf_write(Checkpoint *c, const char *path, const WriteOptions *o, Error *e
     tensors_blank_hashes(c);
     settle_alignment(c);
     TensorWriter d = {.path = path, .options = o, .total = tensors_total_bytes(c)};
-    d.fd = open(out.temp, O_WRONLY | O_CLOEXEC);
+    d.fd = file_open_output(out.temp, 0, NULL);
     bool ok = d.fd >= 0 || error_errno(e, "%s", path);
     /* Write the file, close it, and give it its final name. */
     ok = ok && write_all(&d, c, e);
-    if (d.fd >= 0 && close(d.fd) != 0 && ok) ok = error_errno(e, "%s", path);
+    if (d.fd >= 0) ok = file_close_output(d.fd, path, ok ? e : NULL) && ok;
     ok = ok && (!o->check || o->check(o->check_context, out.temp, e));
     ok = ok && output_commit(&out, e);
     output_discard(&out);

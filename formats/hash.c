@@ -32,7 +32,7 @@ static void to_hex(XXH128_hash_t digest, char out[33]) {
 /* The state of XXH3 needs an alignment of 64 bytes, so libxxhash allocates it. */
 Hash *hash_new(void) {
     Hash *h = xmalloc(sizeof *h);
-    h->state = XXH3_createState();
+    h->state = allocated(XXH3_createState());
     XXH3_128bits_reset(h->state);
     return h;
 }

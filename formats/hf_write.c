@@ -2,6 +2,7 @@
  * and this file writes one after the other; hf_zip_write.c writes the same list into a zip. The manifest is
  * last in the list, because its hashes are known only when all tensors are written. */
 #include "formats/hf_write.h"
+#include "formats/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,8 +40,8 @@ static bool write_file(TensorWriter *d, Checkpoint *c, const char *folder, const
     /* Create the file and write the bytes that are there already. */
     Buffer manifest = {0};
     d->path = path;
-    d->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    bool ok = d->fd >= 0 || error_errno(e, "%s", path);
+    d->fd = file_open_output(path, O_CREAT | O_EXCL, e);
+    bool ok = d->fd >= 0;
     ok = ok && fd_write(d->fd, f->bytes, f->n_bytes, path, e);
     /* Then what is computed while writing. */
     for (size_t i = 0; ok && i < f->n_tensors; i++)
@@ -48,7 +49,7 @@ static bool write_file(TensorWriter *d, Checkpoint *c, const char *folder, const
     if (ok && f->is_manifest)
         ok = hf_manifest_text(c, d->options, &manifest, e) &&
              fd_write(d->fd, manifest.data, manifest.size, path, e);
-    if (d->fd >= 0 && close(d->fd) != 0 && ok) ok = error_errno(e, "%s", path);
+    if (d->fd >= 0) ok = file_close_output(d->fd, path, ok ? e : NULL) && ok;
     buffer_free(&manifest);
     return ok;
 }

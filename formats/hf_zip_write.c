@@ -256,6 +256,7 @@ static bool write_entries(ZipWrite *w, zip_t *z, Entry *entries, const HfFiles *
     }
     ok = ok && zip_close(z) == 0;
     if (ok) return true;
+    if (w->e->code == ERR_NONE && zip_error_code_zip(zip_get_error(z)) == ZIP_ER_MEMORY) memory_used_up();
     if (w->e->code == ERR_NONE) error_set(w->e, ERR_FAILED, "%s: %s", w->path, zip_strerror(z));
     zip_discard(z);
     return false;
@@ -273,6 +274,7 @@ bool hf_zip_write(Checkpoint *c, const HfFiles *files, const char *temp, const c
     /* Open the zip on our file, add the entries, write it. */
     zip_source_t *file = zip_source_function_create(file_command, &w, &w.error);
     zip_t *z = file ? zip_open_from_source(file, ZIP_CREATE | ZIP_TRUNCATE, &w.error) : NULL;
+    if (!z && zip_error_code_zip(&w.error) == ZIP_ER_MEMORY) memory_used_up();
     Entry *entries = xcalloc(files->n, sizeof *entries);
     bool ok = z ? write_entries(&w, z, entries, files)
                 : error_set(&reason, ERR_FAILED, "%s: %s", path, zip_error_strerror(&w.error));

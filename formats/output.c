@@ -178,9 +178,12 @@ bool output_has_room(const Output *o, const char *file, Error *e) {
 /* Flushes a file or folder to disk. EINVAL means that the file system cannot flush this kind of file, which
  * is not reported. */
 static bool sync_path(const char *path, Error *e) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return error_errno(e, "%s", path);
-    bool ok = fsync(fd) == 0 || errno == EINVAL || error_errno(e, "%s: cannot be flushed to disk", path);
+    int fd = file_open(path, 0, e), failed;
+    if (fd < 0) return false;
+    do
+        failed = fsync(fd);
+    while (failed && errno == EINTR);
+    bool ok = !failed || errno == EINVAL || error_errno(e, "%s: cannot be flushed to disk", path);
     close(fd);
     return ok;
 }
@@ -285,10 +288,10 @@ bool fd_write(int fd, const void *bytes, size_t n, const char *path, Error *e) {
 bool file_write(const char *path, const void *bytes, size_t n, bool force, Error *e) {
     Output o;
     if (!output_begin(&o, path, false, force, e)) return false;
-    int fd = open(o.temp, O_WRONLY | O_CLOEXEC);
-    bool ok = fd >= 0 || error_errno(e, "%s", o.temp);
+    int fd = file_open_output(o.temp, 0, e);
+    bool ok = fd >= 0;
     ok = ok && fd_write(fd, bytes, n, path, e);
-    if (fd >= 0 && close(fd) != 0 && ok) ok = error_errno(e, "%s", path);
+    if (fd >= 0) ok = file_close_output(fd, path, ok ? e : NULL) && ok;
     ok = ok && output_commit(&o, e);
     output_discard(&o);
     return ok;

@@ -86,6 +86,11 @@ struct ZipMap {
     uint64_t unpacked; /* bytes that deflated entries take in memory */
 };
 
+/* Ends the program if libzip failed for want of memory; otherwise the caller reports what it knows. */
+static void check_memory(const zip_error_t *error) {
+    if (zip_error_code_zip(error) == ZIP_ER_MEMORY) memory_used_up();
+}
+
 /* Opens the zip, for which libzip reads the central directory. If that succeeds, libzip frees the source
  * later; otherwise it has to be freed here. */
 ZipMap *zip_map_open(Checkpoint *c, const ByteSource *file, Error *e) {
@@ -100,6 +105,7 @@ ZipMap *zip_map_open(Checkpoint *c, const ByteSource *file, Error *e) {
     zip_source_t *source = zip_source_function_create(window_command, &z->window, &why);
     z->zip = source ? zip_open_from_source(source, ZIP_RDONLY, &why) : NULL;
     if (!z->zip) {
+        check_memory(&why);
         error_set(e, ERR_INPUT, "%s: not a complete zip file: %s", file->path, zip_error_strerror(&why));
         if (source) zip_source_free(source);
     } else {
@@ -133,18 +139,23 @@ uint64_t zip_map_count(const ZipMap *z) {
 /* libzip may return NULL for an entry without a readable name, which then is "". */
 const char *zip_map_name(const ZipMap *z, uint64_t i) {
     const char *name = zip_get_name(z->zip, i, 0);
+    if (!name) check_memory(zip_get_error(z->zip));
     return name ? name : "";
 }
 
 /* Names are compared exactly, including case. */
 bool zip_map_has(const ZipMap *z, const char *name) {
-    return zip_name_locate(z->zip, name, 0) >= 0;
+    bool has = zip_name_locate(z->zip, name, 0) >= 0;
+    if (!has) check_memory(zip_get_error(z->zip));
+    return has;
 }
 
 /* False also if there is no such entry. */
 bool zip_map_is_compressed(const ZipMap *z, const char *name) {
     zip_stat_t st;
-    return zip_stat(z->zip, name, 0, &st) == 0 && st.comp_method != ZIP_CM_STORE;
+    bool known = zip_stat(z->zip, name, 0, &st) == 0;
+    if (!known) check_memory(zip_get_error(z->zip));
+    return known && st.comp_method != ZIP_CM_STORE;
 }
 
 /* ---- entries ---- */
@@ -177,6 +188,7 @@ static bool find_bytes(ZipMap *z, uint64_t number, uint64_t size, uint64_t *at) 
     uint8_t first;
     zip_file_t *f = zip_fopen_index(z->zip, number, ZIP_FL_COMPRESSED | ZIP_FL_ENCRYPTED);
     bool ok = f && zip_fread(f, &first, 1) == 1;
+    if (!ok) check_memory(f ? zip_file_get_error(f) : zip_get_error(z->zip));
     *at = z->window.last_read;
     if (f) zip_fclose(f);
     return ok && size <= z->file->size && *at <= z->file->size - size;
@@ -221,6 +233,7 @@ static bool unpack(ZipMap *z, ZipEntry *x, uint64_t number, uint64_t size, Error
     zip_file_t *f = zip_fopen_index(z->zip, number, 0);
     uint8_t past; /* libzip compares the checksum when a read reaches the end */
     bool ok = f && zip_fread(f, bytes, size) == (zip_int64_t)size && zip_fread(f, &past, 1) == 0;
+    if (!ok) check_memory(f ? zip_file_get_error(f) : zip_get_error(z->zip));
     if (!ok)
         error_set(e, ERR_INPUT, "%s: %.300s: cannot be unpacked to its %llu bytes: %s", z->file->path,
                   x->name, (unsigned long long)size, f ? zip_file_strerror(f) : zip_strerror(z->zip));
@@ -237,6 +250,7 @@ ZipEntry *zip_map_entry(ZipMap *z, const char *name, Error *e) {
     zip_int64_t number = zip_name_locate(z->zip, name, 0);
     zip_stat_t st;
     if (number < 0 || zip_stat_index(z->zip, (zip_uint64_t)number, 0, &st) != 0) {
+        check_memory(zip_get_error(z->zip));
         error_set(e, ERR_INPUT, "%s: has no entry %.300s", z->file->path, name);
         return NULL;
     }
@@ -319,6 +333,7 @@ bool zip_map_check(ZipMap *z, Error *e) {
     for (uint64_t i = 0; ok && i < z->n_entries; i++) {
         zip_stat_t st;
         x[i].name = zip_map_name(z, i);
+        if (zip_stat_index(z->zip, i, 0, &st) != 0) check_memory(zip_get_error(z->zip));
         if (zip_stat_index(z->zip, i, 0, &st) != 0)
             ok = error_set(e, ERR_INPUT, "%s: entry %llu cannot be read", z->file->path,
                            (unsigned long long)i);

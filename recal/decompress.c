@@ -112,7 +112,7 @@ Decompressor *decompressor_open(const char *path, Error *e) {
         u->read_piece = read_zstd;
     }
     if (u->read_piece == read_plain || u->gzip || u->zstd) return u;
-    error_set(e, ERR_FAILED, "%s: not enough memory to decompress it", path);
+    error_set(e, ERR_FAILED, "%s: out of memory to decompress it", path);
     decompressor_close(u);
     return NULL;
 }

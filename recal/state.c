@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "formats/checkpoint.h"
+#include "formats/file.h"
 #include "formats/hash.h"
 #include "formats/json.h"
 #include "formats/output.h"
@@ -77,7 +78,7 @@ bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW
     size_t bytes = n->n_weights * sizeof(float);
     char digest[33];
     Hash *h = hash_new();
-    int fd = open(out.temp, O_WRONLY | O_CLOEXEC);
+    int fd = file_open_output(out.temp, 0, NULL);
     bool ok = fd >= 0 || error_errno(e, "%s", path);
     ok = ok && write_part(fd, h, magic, sizeof magic, path, e) &&
          write_part(fd, h, &size, sizeof size, path, e) && write_part(fd, h, text.data, text.size, path, e) &&
@@ -85,7 +86,7 @@ bool state_save(const char *path, const StateKey *key, const Net *n, const AdamW
          write_part(fd, h, o->v, bytes, path, e);
     hash_finish(h, digest);
     ok = ok && fd_write(fd, digest, 32, path, e);
-    if (fd >= 0 && close(fd) != 0 && ok) ok = error_errno(e, "%s", path);
+    if (fd >= 0) ok = file_close_output(fd, path, ok ? e : NULL) && ok;
     /* Step 3: rename the temporary file to the final path. The rename is atomic, so there is a complete state
      * at any time, the old one or the new one. */
     ok = ok && output_commit(&out, e);

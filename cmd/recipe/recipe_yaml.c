@@ -3,6 +3,8 @@
  * holds one document and nothing else. recipe_read.c reads the nodes. */
 #include "cmd/recipe/recipe_yaml.h"
 
+#include "formats/buffer.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -12,8 +14,10 @@ enum { MAX_DEPTH = 16, MAX_NODES = 100000 };
 
 /* ---- parsing ---- */
 
-/* Sets libyaml's own error with file, line and column, both counted from 1, and returns false. */
+/* Sets libyaml's own error with file, line and column, both counted from 1, and returns false. Ends the
+ * program if libyaml had no memory. */
 static bool not_yaml(const yaml_parser_t *p, const char *place, Error *e) {
+    if (p->error == YAML_MEMORY_ERROR) memory_used_up();
     return error_set(e, ERR_RECIPE, "%s:%zu:%zu: not valid YAML: %s", place, p->problem_mark.line + 1,
                      p->problem_mark.column + 1, p->problem ? p->problem : "unreadable");
 }
@@ -45,7 +49,7 @@ static int nesting(yaml_event_type_t type) {
 static bool is_shallow(const char *place, const char *text, size_t size, Error *e) {
     yaml_parser_t parser;
     yaml_event_t event;
-    if (!yaml_parser_initialize(&parser)) return error_set(e, ERR_FAILED, "%s: no memory for YAML", place);
+    if (!yaml_parser_initialize(&parser)) memory_used_up();
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
     bool ok = true, end = false;
     /* Count levels event by event; the event that begins the level too deep has the place for the error. */
@@ -57,6 +61,7 @@ static bool is_shallow(const char *place, const char *text, size_t size, Error *
                            event.start_mark.line + 1, event.start_mark.column + 1, MAX_DEPTH);
         yaml_event_delete(&event);
     }
+    if (ok && !end && parser.error == YAML_MEMORY_ERROR) memory_used_up();
     yaml_parser_delete(&parser);
     return ok;
 }
@@ -64,7 +69,7 @@ static bool is_shallow(const char *place, const char *text, size_t size, Error *
 bool recipe_parse_yaml(const char *place, const char *text, size_t size, yaml_document_t *out, Error *e) {
     yaml_parser_t parser;
     if (!is_shallow(place, text, size, e)) return false;
-    if (!yaml_parser_initialize(&parser)) return error_set(e, ERR_FAILED, "%s: no memory for YAML", place);
+    if (!yaml_parser_initialize(&parser)) memory_used_up();
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
     /* The document has to be valid, not empty, and the only one. */
     bool ok = yaml_parser_load(&parser, out);

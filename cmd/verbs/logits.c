@@ -16,6 +16,7 @@
 #include "cmd/token_input.h"
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_open.h"
+#include "formats/file.h"
 #include "formats/output.h"
 #include "recal/inference.h"
 #include "recal/memory.h"
@@ -98,7 +99,7 @@ static bool write_all(const Arguments *a, const Model *m, const TokenList *token
         return false;
     Net *n = net_open(m, a->threads, e);
     /* Run from position 0 over all tokens. A signal makes net_run fail with ERR_INTERRUPTED. */
-    Sink s = {.fd = open(out.temp, O_WRONLY | O_CLOEXEC), .path = a->out, .vocab = m->spec.vocab};
+    Sink s = {.fd = file_open_output(out.temp, 0, NULL), .path = a->out, .vocab = m->spec.vocab};
     bool ok = n && (s.fd >= 0 || error_errno(e, "%s", a->out));
     KvCache *kv = ok ? kv_new(n, tokens->n, e) : NULL;
     if (kv) kv_watch(kv, &cmd_stop);
@@ -106,7 +107,7 @@ static bool write_all(const Arguments *a, const Model *m, const TokenList *token
     kv_free(kv);
     /* An interrupted run leaves no file, because logits of a part would be mistaken for all. */
     if (e->code == ERR_INTERRUPTED) error_set(e, e->code, "%s: interrupted; nothing was left behind", a->out);
-    if (s.fd >= 0 && close(s.fd) != 0 && ok) ok = error_errno(e, "%s", a->out);
+    if (s.fd >= 0) ok = file_close_output(s.fd, a->out, ok ? e : NULL) && ok;
     /* Rename the file if all went well; otherwise output_discard removes it. */
     ok = ok && output_commit(&out, e);
     output_discard(&out);

@@ -56,6 +56,7 @@ static bool map_run(const char *run, size_t n, int form, Buffer *out, Error *e) 
     utf8proc_uint8_t *mapped = NULL;
     utf8proc_ssize_t size =
         utf8proc_map((const utf8proc_uint8_t *)run, (utf8proc_ssize_t)n, &mapped, (utf8proc_option_t)form);
+    if (size == UTF8PROC_ERROR_NOMEM) memory_used_up();
     if (size < 0) return error_set(e, ERR_INPUT, "normalising text: %s", utf8proc_errmsg(size));
     buffer_append(out, mapped, (size_t)size);
     free(mapped);

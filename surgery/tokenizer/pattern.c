@@ -142,6 +142,7 @@ static Pattern *compile(const char *text, size_t n, uint32_t options, const char
     int code;
     PCRE2_SIZE offset;
     pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)text, n, PCRE2_UTF | options, &code, &offset, NULL);
+    if (!compiled && code == PCRE2_ERROR_HEAP_FAILED) memory_used_up();
     if (!compiled) {
         PCRE2_UCHAR message[160];
         pcre2_get_error_message(code, message, sizeof message);
@@ -150,13 +151,13 @@ static Pattern *compile(const char *text, size_t n, uint32_t options, const char
     }
     Pattern *p = xcalloc(1, sizeof *p);
     p->code = compiled;
-    p->match = pcre2_match_data_create(1, NULL);
-    p->limits = pcre2_match_context_create(NULL);
+    p->match = allocated(pcre2_match_data_create(1, NULL));
+    p->limits = allocated(pcre2_match_context_create(NULL));
     pcre2_set_match_limit(p->limits, MATCH_LIMIT);
     pcre2_set_heap_limit(p->limits, HEAP_LIMIT_KB);
     if (pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE) ==
         0) { /* without machine code matching is only slower */
-        p->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, NULL);
+        p->stack = allocated(pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, NULL));
         pcre2_jit_stack_assign(p->limits, NULL, p->stack);
     }
     return p;
@@ -199,6 +200,7 @@ int pattern_find(const Pattern *p, const char *text, size_t n, size_t at, size_t
         found = pcre2_match(p->code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, p->match,
                             p->limits);
     if (found == PCRE2_ERROR_NOMATCH) return 0;
+    if (found == PCRE2_ERROR_NOMEMORY) memory_used_up();
     if (found < 0) {
         PCRE2_UCHAR message[160];
         pcre2_get_error_message(found, message, sizeof message);
