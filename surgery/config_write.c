@@ -79,13 +79,18 @@ static json_t *longrope_mapping(const Family *f, json_t *config, const RopeScali
 }
 
 /* The value of rope_scaling for linear, dynamic, YaRN and llama3. A key is written only where its kind reads
- * it, because transformers warns about others. OLMo 2 checks for the older name of the type. */
-static json_t *scaling_mapping(const Family *f, const RopeScaling *r) {
+ * it, because transformers warns about others. OLMo 2 checks for the older name of the type. The context
+ * before scaling may also stand beside rope_scaling, as Phi-3 has it; transformers 5 prefers that one, so it
+ * is made equal. */
+static json_t *scaling_mapping(const Family *f, json_t *config, const RopeScaling *r) {
     const char *type_key = f->hf.quirks & HF_OLD_ROPE_TYPE_KEY ? "type" : "rope_type";
     json_t *o = json_pack("{s:s, s:f}", type_key, rope_scaling_name(r->kind), "factor", r->factor);
-    if (r->kind == ROPE_SCALING_YARN || r->kind == ROPE_SCALING_LLAMA3)
-        json_object_set_new(o, "original_max_position_embeddings",
-                            json_integer((json_int_t)r->original_context));
+    if (r->kind == ROPE_SCALING_YARN || r->kind == ROPE_SCALING_LLAMA3) {
+        static const char key[] = "original_max_position_embeddings";
+        json_object_set_new(o, key, json_integer((json_int_t)r->original_context));
+        if (json_object_get(config, key))
+            json_object_set_new(config, key, json_integer((json_int_t)r->original_context));
+    }
     if (r->kind == ROPE_SCALING_LLAMA3) {
         json_object_set_new(o, "low_freq_factor", json_real(r->low_freq_factor));
         json_object_set_new(o, "high_freq_factor", json_real(r->high_freq_factor));
@@ -113,7 +118,7 @@ void config_set_rope(const Family *f, json_t *config, const LayerSpec *l, double
     bool none = !r || r->kind == ROPE_SCALING_NONE, by_default = f->hf.quirks & HF_SCALED_BY_DEFAULT;
     json_t *mapping = none ? by_default ? json_pack("{s:s}", "rope_type", "default") : json_null()
                       : r->kind == ROPE_SCALING_LONGROPE ? longrope_mapping(f, config, r)
-                                                         : scaling_mapping(f, r);
+                                                         : scaling_mapping(f, config, r);
     json_object_set_new(config, "rope_scaling", mapping);
 }
 
