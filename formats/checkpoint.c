@@ -1,4 +1,4 @@
-/* The checkpoint as a container: tensors with a hash table of their names, side files, mapped files. Readers
+/* The checkpoint as a container: tensors with a table of their names, side files, mapped files. Readers
  * fill it, surgery edits it, writers write it out. formats/checkpoint.h explains what each part means. */
 #include "formats/checkpoint.h"
 
@@ -30,8 +30,9 @@ void checkpoint_close(Checkpoint *c) {
     json_decref(c->st_metadata);
     json_decref(c->weight_files);
     free(c->tensors);
-    free(c->tensor_index);
+    name_table_free(&c->tensor_names);
     free(c->meta);
+    name_table_free(&c->meta_keys);
     free(c->files);
     transpose_cache_free(&c->transpose_cache);
     arena_free(&c->arena);
@@ -82,44 +83,11 @@ const ByteSource *checkpoint_map(Checkpoint *c, const char *path, Error *e) {
     return &checkpoint_add_mapping(c, &s, unmap)->source;
 }
 
-/* ---- tensors, found by name through an open-addressing table of positions + 1 ---- */
-
-/* Hashes a name by 64-bit FNV-1a. The last step mixes the upper bits into the lower ones, which index the
- * table. */
-static uint64_t name_hash(const char *s) {
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-    for (; *s; s++)
-        h = (h ^ (uint8_t)*s) * 0x100000001b3u;
-    return h ^ h >> 29;
-}
-
-/* The slot of `name` in the hash table, or the free slot where it belongs. Collisions go to the next slot
- * (linear probing); the table is at most half full, so there always is a free one. */
-static size_t *index_slot(const Checkpoint *c, const char *name) {
-    size_t mask = c->index_capacity - 1;
-    for (size_t i = name_hash(name) & mask;; i = (i + 1) & mask) {
-        size_t at = c->tensor_index[i];
-        if (!at || strcmp(c->tensors[at - 1].name, name) == 0) return &c->tensor_index[i];
-    }
-}
-
-/* Doubles the table, from 256 slots on, and enters all tensors again. Of two tensors of the same name the
- * first stays in the table. */
-static void index_grow(Checkpoint *c) {
-    free(c->tensor_index);
-    c->index_capacity = c->index_capacity ? 2 * c->index_capacity : 256;
-    c->tensor_index = xcalloc(c->index_capacity, sizeof *c->tensor_index);
-    for (size_t i = 0; i < c->n_tensors; i++) {
-        size_t *slot = index_slot(c, c->tensors[i].name);
-        if (!*slot) *slot = i + 1;
-    }
-}
+/* ---- tensors ---- */
 
 /* Appends a copy of the tensor. Name and parts are copied into the arena, because callers build them on the
  * stack. The table of tensors may move, so pointers to tensors are valid only until the next call. */
 Tensor *checkpoint_add_tensor(Checkpoint *c, const Tensor *t) {
-    /* The table stays at most half full. */
-    if (2 * (c->n_tensors + 1) > c->index_capacity) index_grow(c);
     if (c->n_tensors == c->tensor_capacity) {
         c->tensor_capacity = c->tensor_capacity ? 2 * c->tensor_capacity : 64;
         c->tensors = xrealloc(c->tensors, c->tensor_capacity * sizeof *c->tensors);
@@ -132,18 +100,14 @@ Tensor *checkpoint_add_tensor(Checkpoint *c, const Tensor *t) {
     TensorPart *parts = arena_alloc(&c->arena, t->n_parts * sizeof *parts);
     memcpy(parts, t->parts, t->n_parts * sizeof *parts);
     added->parts = parts;
-    /* Enter the name, unless an earlier tensor has it. */
-    size_t *slot = index_slot(c, added->name);
-    c->n_tensors++;
-    if (!*slot) *slot = c->n_tensors;
+    /* Of two tensors of one name the first stays in the table. */
+    name_table_add(&c->tensor_names, added->name, c->n_tensors++);
     return added;
 }
 
-/* Without tensors there is no hash table yet. */
 const Tensor *checkpoint_find(const Checkpoint *c, const char *name) {
-    if (!c->n_tensors) return NULL;
-    size_t at = *index_slot(c, name);
-    return at ? &c->tensors[at - 1] : NULL;
+    size_t at = name_table_find(&c->tensor_names, name);
+    return at == NAME_ABSENT ? NULL : &c->tensors[at];
 }
 
 /* ---- side files, sorted by name ---- */

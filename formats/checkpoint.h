@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "formats/name_table.h"
 #include "formats/tensor_views.h"
 
 /* Types of GGUF values. The numbers are those of the file (ggml docs/gguf.md, gguf_metadata_value_type). */
@@ -66,13 +67,12 @@ typedef struct Checkpoint {
 
     Tensor *tensors; /* (n_tensors) in the order of the file, shard after shard */
     size_t n_tensors, tensor_capacity;
-    size_t *tensor_index; /* (index_capacity) hash table of checkpoint_find: positions in `tensors` plus 1, 0:
-                             free */
-    size_t index_capacity; /* a power of two */
+    NameTable tensor_names; /* positions in `tensors`, for checkpoint_find */
 
     MetaEntry *meta; /* (n_meta) key-values of a GGUF, in the order of the file */
     size_t n_meta, meta_capacity;
-    uint32_t alignment; /* of tensor data in a GGUF, in bytes; 32 unless general.alignment states another */
+    NameTable meta_keys; /* positions in `meta`, for meta_find; empty after a removal until the next search */
+    uint32_t alignment;  /* of tensor data in a GGUF, in bytes; 32 unless general.alignment states another */
     uint32_t gguf_version; /* 2 or 3 */
 
     SideFile *files; /* (n_files) of a Hugging Face folder, sorted by name */

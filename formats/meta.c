@@ -16,12 +16,17 @@ uint32_t meta_type_size(MetaType t) {
     return sizes[t];
 }
 
-/* The entry of a key, which the functions of this file may change; NULL if there is none. A linear search is
- * enough: files have some dozens of keys. */
+/* The entry of a key, which the functions of this file may change; NULL if there is none. A removal moves
+ * entries, so it empties the table of keys, which is filled again here although `c` is const: the table is no
+ * part of what a checkpoint means. Of two entries of one key, which a damaged file may have, the first one is
+ * found. */
 static MetaEntry *find(const Checkpoint *c, const char *key) {
-    for (size_t i = 0; i < c->n_meta; i++)
-        if (strcmp(c->meta[i].key, key) == 0) return &c->meta[i];
-    return NULL;
+    NameTable *keys = (NameTable *)&c->meta_keys;
+    if (!keys->n)
+        for (size_t i = 0; i < c->n_meta; i++)
+            name_table_add(keys, c->meta[i].key, i);
+    size_t at = name_table_find(keys, key);
+    return at == NAME_ABSENT ? NULL : &c->meta[at];
 }
 
 /* The public form, which does not allow changes. */
@@ -172,6 +177,7 @@ void meta_append(Checkpoint *c, const MetaEntry *m) {
         c->meta_capacity = c->meta_capacity ? 2 * c->meta_capacity : 32;
         c->meta = xrealloc(c->meta, c->meta_capacity * sizeof *c->meta);
     }
+    if (c->meta_keys.n || !c->n_meta) name_table_add(&c->meta_keys, m->key, c->n_meta);
     c->meta[c->n_meta++] = *m;
 }
 
@@ -260,4 +266,5 @@ void meta_remove(Checkpoint *c, const char *key) {
     if (!m) return;
     c->n_meta--;
     memmove(m, m + 1, (size_t)(c->meta + c->n_meta - m) * sizeof *m);
+    name_table_free(&c->meta_keys);
 }

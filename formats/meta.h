@@ -1,6 +1,6 @@
 /* Reading and writing of GGUF's typed key-values (meta.c). MetaType and MetaEntry, which a Checkpoint holds,
- * are declared in formats/checkpoint.h. Keys are looked up by a linear search: a model has a few dozen of
- * them. */
+ * are declared in formats/checkpoint.h. Keys are found through a hash table: a model has a few dozen of them,
+ * but a file may have any number. */
 #ifndef DEROPE_FORMATS_META_H
 #define DEROPE_FORMATS_META_H
 
@@ -43,7 +43,8 @@ void meta_set_array(Checkpoint *c, const char *key, MetaType elem, const void *v
 void meta_set_string_array(Checkpoint *c, const char *key, const char *const *s, const size_t *len,
                            uint64_t count);
 
-/* Does nothing if the key is absent. */
+/* Does nothing if the key is absent. Takes time in proportion to the number of keys, so it is not for loops
+ * over keys of a file. */
 void meta_remove(Checkpoint *c, const char *key);
 
 #endif

@@ -24,17 +24,17 @@ static const char *architecture(const Checkpoint *c, size_t *len) {
     return arch ? arch : "";
 }
 
-/* Compares architecture, dot and suffix in place instead of building the whole key. The result is valid until
- * a key is added. */
+/* Builds the whole key and looks it up. No key is longer than 65535 bytes, so neither is an architecture that
+ * keys begin with. The result is valid until a key is added. */
 const MetaEntry *arch_find(const Checkpoint *c, const char *suffix) {
     size_t n;
     const char *arch = architecture(c, &n);
-    for (size_t i = 0; i < c->n_meta; i++) {
-        const char *key = c->meta[i].key;
-        if (strncmp(key, arch, n) == 0 && key[n] == '.' && strcmp(key + n + 1, suffix) == 0)
-            return &c->meta[i];
-    }
-    return NULL;
+    if (n > UINT16_MAX) return NULL;
+    Buffer key = {0};
+    buffer_printf(&key, "%.*s.%s", (int)n, arch, suffix);
+    const MetaEntry *m = meta_find(c, buffer_string(&key));
+    buffer_free(&key);
+    return m;
 }
 
 /* The getters of formats/meta.h look the whole key up once more; a GGUF has a few dozen keys outside its

@@ -184,20 +184,31 @@ static bool may_be_restored(const char *name) {
     return hf_side_file_name(name) && !is_code(name) && !is_manifest(name) && !hf_is_weights(name);
 }
 
-/* From a GGUF of ours: the files that travelled in keys (DEROPE_FILE_PREFIX), as text or as bytes. */
+/* Order of pointers to entries by key, for qsort. */
+static int by_key(const void *a, const void *b) {
+    return strcmp((*(const MetaEntry *const *)a)->key, (*(const MetaEntry *const *)b)->key);
+}
+
+/* From a GGUF of ours: the files that travelled in keys (DEROPE_FILE_PREFIX), as text or as bytes. They are
+ * added in the order of their names, because each is then the last one of the sorted list. */
 static void restore_side_files(const Checkpoint *c, Checkpoint *to) {
-    size_t n, prefix = strlen(DEROPE_FILE_PREFIX);
-    const char *config = meta_string(c, DEROPE_CONFIG, &n);
-    if (config) checkpoint_set_file(to, CONFIG_FILE, config, n);
-    for (size_t i = 0; i < c->n_meta; i++) {
-        const MetaEntry *m = &c->meta[i];
+    size_t size, n = 0, prefix = strlen(DEROPE_FILE_PREFIX);
+    const char *config = meta_string(c, DEROPE_CONFIG, &size);
+    if (config) checkpoint_set_file(to, CONFIG_FILE, config, size);
+    const MetaEntry **files = xcalloc(c->n_meta, sizeof *files);
+    for (size_t i = 0; i < c->n_meta; i++)
+        if (strncmp(c->meta[i].key, DEROPE_FILE_PREFIX, prefix) == 0) files[n++] = &c->meta[i];
+    qsort(files, n, sizeof *files, by_key);
+    for (size_t i = 0; i < n; i++) {
+        const MetaEntry *m = files[i];
         const char *name = m->key + prefix;
-        if (strncmp(m->key, DEROPE_FILE_PREFIX, prefix) != 0 || !may_be_restored(name)) continue;
+        if (!may_be_restored(name)) continue;
         if (m->type == META_STRING)
             checkpoint_add_file(to, name, m->bytes + sizeof(uint64_t), m->size - sizeof(uint64_t));
         else if (m->type == META_ARRAY && m->elem_type == META_U8)
             checkpoint_add_file(to, name, m->bytes, m->size);
     }
+    free(files);
 }
 
 /* What the conversion of a tokenizer needs to know about the output. */

@@ -271,17 +271,23 @@ static const char *same_path(const json_t *outputs, size_t i) {
     return NULL;
 }
 
-/* Fails if two outputs have the same path. The error has the position of the second one: its line in the
- * file, or the --set that gave the path. */
+/* Every output is compared with all before it, and each is planned and written by itself. */
+enum { MAX_OUTPUTS = 1000 };
+
+/* Fails if two outputs have the same path, or if there are too many. The error has the position of the second
+ * of the two, or of the first one beyond the limit: its line in the file, or the --set that gave the path. */
 static bool check_outputs(const char *path, const char *const *sets, size_t n_sets, const json_t *recipe,
                           Error *e) {
     const json_t *outputs = json_object_get(recipe, "outputs");
     for (size_t i = 0; i < json_array_size(outputs); i++) {
-        const char *same = same_path(outputs, i);
+        const char *same = i < MAX_OUTPUTS ? same_path(outputs, i) : NULL;
         char dotted[64];
         snprintf(dotted, sizeof dotted, "outputs.%zu.path", i);
-        if (!same) continue;
-        error_set(e, ERR_RECIPE, "%s is written twice", same);
+        if (!same && i < MAX_OUTPUTS) continue;
+        if (same)
+            error_set(e, ERR_RECIPE, "%s is written twice", same);
+        else
+            error_set(e, ERR_RECIPE, "more than %d outputs", MAX_OUTPUTS);
         return recipe_blame(path, sets, n_sets, dotted, e);
     }
     return true;

@@ -8,9 +8,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Limits far above what a recipe needs. The depth limits the time that libyaml takes; the number of visited
- * nodes limits what aliases inside aliases ("billion laughs") can expand to. */
-enum { MAX_DEPTH = 16, MAX_NODES = 100000 };
+/* Limits far above what a recipe needs. Depth, anchors and directives limit the time that libyaml takes,
+ * which searches its lists of them from the beginning; the number of visited nodes limits what aliases inside
+ * aliases ("billion laughs") can expand to. */
+enum { MAX_DEPTH = 16, MAX_ANCHORS = 1000, MAX_DIRECTIVES = 10, MAX_NODES = 100000 };
 
 /* ---- parsing ---- */
 
@@ -43,15 +44,36 @@ static int nesting(yaml_event_type_t type) {
     return begins - (type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT);
 }
 
-/* Whether no list or mapping lies deeper than MAX_DEPTH. libyaml's loader takes time that grows with the
- * square of the nesting, so the events are counted before the document is loaded. Text that is not valid YAML
- * passes here, because the loader reports it with its place. */
-static bool is_shallow(const char *place, const char *text, size_t size, Error *e) {
+/* Whether the text has at most MAX_DIRECTIVES lines that begin with '%', as the directives %YAML and %TAG do.
+ * libyaml's parser compares each of them with all before it, so they are counted before it runs. */
+static bool has_few_directives(const char *place, const char *text, size_t size, Error *e) {
+    size_t line = 1, n = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '%' && (i == 0 || text[i - 1] == '\n' || text[i - 1] == '\r') && ++n > MAX_DIRECTIVES)
+            return error_set(e, ERR_RECIPE, "%s:%zu:1: more than %d directives", place, line, MAX_DIRECTIVES);
+        line += text[i] == '\n';
+    }
+    return true;
+}
+
+/* True if an event begins a value that is named by an anchor (&NAME). */
+static bool has_anchor(const yaml_event_t *event) {
+    return (event->type == YAML_SCALAR_EVENT && event->data.scalar.anchor) ||
+           (event->type == YAML_SEQUENCE_START_EVENT && event->data.sequence_start.anchor) ||
+           (event->type == YAML_MAPPING_START_EVENT && event->data.mapping_start.anchor);
+}
+
+/* Whether no list or mapping lies deeper than MAX_DEPTH, and there are at most MAX_ANCHORS anchors. libyaml's
+ * loader takes time that grows with the square of both, so the events are counted before the document is
+ * loaded. Text that is not valid YAML passes here, because the loader reports it with its place. */
+static bool is_simple(const char *place, const char *text, size_t size, Error *e) {
     yaml_parser_t parser;
     yaml_event_t event;
+    if (!has_few_directives(place, text, size, e)) return false;
     if (!yaml_parser_initialize(&parser)) memory_used_up();
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
     bool ok = true, end = false;
+    int anchors = 0;
     /* Count levels event by event; the event that begins the level too deep has the place for the error. */
     for (int depth = 0; ok && !end && yaml_parser_parse(&parser, &event);) {
         depth += nesting(event.type);
@@ -59,6 +81,9 @@ static bool is_shallow(const char *place, const char *text, size_t size, Error *
         if (depth > MAX_DEPTH)
             ok = error_set(e, ERR_RECIPE, "%s:%zu:%zu: lists and mappings lie more than %d deep", place,
                            event.start_mark.line + 1, event.start_mark.column + 1, MAX_DEPTH);
+        else if (has_anchor(&event) && ++anchors > MAX_ANCHORS)
+            ok = error_set(e, ERR_RECIPE, "%s:%zu:%zu: more than %d anchors", place,
+                           event.start_mark.line + 1, event.start_mark.column + 1, MAX_ANCHORS);
         yaml_event_delete(&event);
     }
     if (ok && !end && parser.error == YAML_MEMORY_ERROR) memory_used_up();
@@ -68,7 +93,7 @@ static bool is_shallow(const char *place, const char *text, size_t size, Error *
 
 bool recipe_parse_yaml(const char *place, const char *text, size_t size, yaml_document_t *out, Error *e) {
     yaml_parser_t parser;
-    if (!is_shallow(place, text, size, e)) return false;
+    if (!is_simple(place, text, size, e)) return false;
     if (!yaml_parser_initialize(&parser)) memory_used_up();
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
     /* The document has to be valid, not empty, and the only one. */

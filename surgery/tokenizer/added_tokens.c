@@ -55,10 +55,18 @@ static void trie_add(Trie *trie, const char *text, size_t n, int32_t token) {
     if (trie->nodes[at].token < 0) trie->nodes[at].token = token;
 }
 
+/* How many nodes a trie may have for tokens of `bytes` bytes: one for each byte, and some more for tokens
+ * that normalisation lengthens, but not the 32 times that it may lengthen each text. */
+static uint64_t node_limit(uint64_t bytes) {
+    return 8 * bytes + (1 << 20);
+}
+
 /* Builds both tries once the tokenizer is complete. `normalizers` NULL: texts are taken as they are. */
 bool added_tokens_index(AddedTokens *a, const NormalizerList *normalizers, Error *e) {
+    uint64_t bytes = 0; /* of the tokens so far */
     for (size_t i = 0; i < a->n; i++) {
         const AddedToken *token = &a->tokens[i];
+        bytes += token->len;
         if (token->len > MAX_TOKEN_LENGTH)
             return error_set(e, ERR_INPUT, "added token %d is %u bytes long, more than %d", token->id,
                              token->len, MAX_TOKEN_LENGTH);
@@ -71,6 +79,10 @@ bool added_tokens_index(AddedTokens *a, const NormalizerList *normalizers, Error
                      (int32_t)i);
         buffer_free(&text);
         if (!ok) return false;
+        if (a->in_normalized.n > node_limit(bytes))
+            return error_set(e, ERR_INPUT,
+                             "the normalizers turn %zu added tokens of %llu bytes into more than %llu", i + 1,
+                             (unsigned long long)bytes, (unsigned long long)node_limit(bytes));
     }
     return true;
 }
@@ -117,8 +129,10 @@ bool added_tokens_cut(const AddedTokens *a, const Trie *trie, const char *text, 
         size_t from = i, to = i + length;
         i = to;
         if (token->single_word && !stands_alone(text, n, from, to)) continue;
-        /* Take white space at the sides along, except for what the token before has taken already. */
-        while (token->lstrip && from > 0 && is_space_char(previous_char(text, from, &len)))
+        /* Take white space at the sides along, except for what the token before has taken already: each space
+         * is looked at once, even if tokens are spaces themselves. */
+        if (token->rstrip && to < done) to = done;
+        while (token->lstrip && from > done && is_space_char(previous_char(text, from, &len)))
             from -= len;
         while (token->rstrip && to < n && is_space_char(next_char(text + to, n - to, &len)))
             to += len;

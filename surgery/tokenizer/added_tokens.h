@@ -32,7 +32,8 @@ typedef struct AddedTokens {
 enum { MAX_TOKEN_LENGTH = 1024 }; /* bytes */
 
 /* Builds the tries. Tokens that are searched in normalised text are normalised by the steps of `normalizers`,
- * or taken as they are if it is NULL. An ERR_INPUT if a token is longer than MAX_TOKEN_LENGTH. */
+ * or taken as they are if it is NULL. An ERR_INPUT if a token is longer than MAX_TOKEN_LENGTH, or if the
+ * normalised tokens together are much longer than they were before. */
 bool added_tokens_index(AddedTokens *a, const NormalizerList *normalizers, Error *e);
 void added_tokens_free(AddedTokens *a);
 

@@ -85,10 +85,11 @@ static bool replace_text(Buffer *text, Buffer *changed, Error *e) {
            error_set(e, ERR_INPUT, "precompiled_charsmap puts bytes into a text that are not UTF-8");
 }
 
-bool normalize_charsmap(const Normalizer *z, Buffer *text, Error *e) {
+bool normalize_charsmap(const Normalizer *z, Buffer *text, size_t limit, Error *e) {
     const char *s = (char *)text->data, *to;
     Buffer out = {0};
-    for (size_t i = 0, len; i < text->size; i += len) {
+    /* The loop ends early once the text has become too long, which normalize_fits then reports. */
+    for (size_t i = 0, len; i < text->size && out.size <= limit; i += len) {
         if ((len = match(z->map, s + i, text->size - i, true, &to))) {
             buffer_append(&out, to, strlen(to));
         } else {
@@ -96,19 +97,19 @@ bool normalize_charsmap(const Normalizer *z, Buffer *text, Error *e) {
             buffer_append(&out, s + i, len);
         }
     }
-    return replace_text(text, &out, e);
+    return replace_text(text, &out, e) && normalize_fits(text->size, limit, e);
 }
 
 /* Appends a cluster with its replacement. HF looks up clusters of fewer than 6 bytes as a whole, and
  * otherwise each of their characters; it takes the shortest match and replaces all that it looked up, even if
- * the match is shorter. */
-static void replace_cluster(const Normalizer *z, const char *s, size_t n, Buffer *out) {
+ * the match is shorter. Ends early once `out` is longer than `limit`. */
+static void replace_cluster(const Normalizer *z, const char *s, size_t n, size_t limit, Buffer *out) {
     const char *to;
-    if (n < 6 && match(z->map, s, n, false, &to)) {
+    if (out->size <= limit && n < 6 && match(z->map, s, n, false, &to)) {
         buffer_append(out, to, strlen(to));
         return;
     }
-    for (size_t i = 0, len; i < n; i += len) {
+    for (size_t i = 0, len; i < n && out->size <= limit; i += len) {
         next_char(s + i, n - i, &len);
         if (match(z->map, s + i, len, false, &to))
             buffer_append(out, to, strlen(to));
@@ -119,19 +120,19 @@ static void replace_cluster(const Normalizer *z, const char *s, size_t n, Buffer
 
 /* HF cuts the text into grapheme clusters (UAX #29), what a reader takes for one character. utf8proc's rules
  * are older than Unicode 16, so marks that are newer are joined to the character before them here. */
-bool normalize_precompiled(const Normalizer *z, Buffer *text, Error *e) {
+bool normalize_precompiled(const Normalizer *z, Buffer *text, size_t limit, Error *e) {
     const char *s = (char *)text->data;
     size_t start = 0;
     int32_t before = -1, state = 0;
     Buffer out = {0};
-    for (size_t i = 0, len; i < text->size; i += len) {
+    for (size_t i = 0, len; i < text->size && out.size <= limit; i += len) {
         int32_t code = next_char(s + i, text->size - i, &len);
         if (before >= 0 && utf8proc_grapheme_break_stateful(before, code, &state) && !is_new_mark(code)) {
-            replace_cluster(z, s + start, i - start, &out);
+            replace_cluster(z, s + start, i - start, limit, &out);
             start = i;
         }
         before = code;
     }
-    replace_cluster(z, s + start, text->size - start, &out);
-    return replace_text(text, &out, e);
+    replace_cluster(z, s + start, text->size - start, limit, &out);
+    return replace_text(text, &out, e) && normalize_fits(text->size, limit, e);
 }

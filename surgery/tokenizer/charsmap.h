@@ -10,8 +10,8 @@
 const Charsmap *charsmap_open(Arena *a, const uint8_t *bytes, size_t n, const char *where, Error *e);
 
 /* Normalises as the sentencepiece library does: at each place the longest match of the map is replaced. */
-bool normalize_charsmap(const Normalizer *z, Buffer *text, Error *e);
+bool normalize_charsmap(const Normalizer *z, Buffer *text, size_t limit, Error *e);
 /* Normalises as HF's normalizer "Precompiled" does, by grapheme clusters. */
-bool normalize_precompiled(const Normalizer *z, Buffer *text, Error *e);
+bool normalize_precompiled(const Normalizer *z, Buffer *text, size_t limit, Error *e);
 
 #endif

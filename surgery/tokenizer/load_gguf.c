@@ -122,8 +122,9 @@ static bool load_merges(Tokenizer *t, const Checkpoint *c, Error *e) {
 /* Adds a step that cuts at an expression. llama.cpp's expressions cut one after the other: each cuts the
  * pieces that the one before made, and both matches and what lies between them are pieces. */
 static bool add_pattern(Tokenizer *t, const char *pattern, const char *where, Error *e) {
-    Splitter s = {
-        .apply = split_by_pattern, .behavior = SPLIT_ISOLATED, .pattern = pattern_compile(pattern, where, e)};
+    Splitter s = {.apply = split_by_pattern,
+                  .behavior = SPLIT_ISOLATED,
+                  .pattern = pattern_compile(pattern, true, where, e)};
     return s.pattern && splitters_add(&t->splitters, s, where, e);
 }
 
@@ -174,12 +175,8 @@ static bool may_be_merged(const Tokenizer *t, int type) {
 /* Turns the scores of SentencePiece's BPE into merges with ranks. */
 static bool load_scores(Tokenizer *t, const Checkpoint *c, Error *e) {
     const MetaEntry *scores = find_scores(t, c, e), *types = meta_find(c, "tokenizer.ggml.token_type");
-    if (!scores) return false;
     /* All ways to split a token are tried, so its length is limited. */
-    for (uint32_t i = 0; i < t->vocab_size; i++)
-        if (t->len[i] > MAX_TOKEN_LENGTH)
-            return error_set(e, ERR_INPUT, "%s: token %u is %u bytes long, more than %d", c->path, i,
-                             t->len[i], MAX_TOKEN_LENGTH);
+    if (!scores || !tokenizer_limit_lengths(t, c->path, e)) return false;
     /* 1. Order the tokens by score. */
     Scored *order = xcalloc(t->vocab_size, sizeof *order);
     for (uint32_t i = 0; i < t->vocab_size; i++) {
@@ -217,7 +214,7 @@ static double user_score(size_t len) {
  * text; llama.cpp lets pieces of the type "unused" be candidates, the library does not. */
 static bool load_unigram(Tokenizer *t, const Checkpoint *c, Error *e) {
     const MetaEntry *scores = find_scores(t, c, e), *types = meta_find(c, "tokenizer.ggml.token_type");
-    if (!scores) return false;
+    if (!scores || !tokenizer_limit_lengths(t, c->path, e)) return false;
     t->unigram = unigram_new(t->vocab_size, t->like_sentencepiece);
     double least = INFINITY;
     for (uint32_t i = 0; i < t->vocab_size; i++) {

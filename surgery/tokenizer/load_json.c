@@ -137,6 +137,7 @@ static bool load_unigram(const Loader *l, const json_t *root) {
         unigram_add(t->unigram, t->text[i], t->len[i], (int32_t)i, json_number_value(score));
         least = fmin(least, json_number_value(score));
     }
+    if (!tokenizer_limit_lengths(t, l->where, l->e)) return false;
     unigram_set_unknown(t->unigram, isfinite(least) ? least : 0);
     /* A unigram model names its unknown token by id, BPE by text. */
     uint64_t unk;

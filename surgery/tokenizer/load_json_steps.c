@@ -13,6 +13,7 @@
 
 #include "formats/json.h"
 #include "surgery/tokenizer/charsmap.h"
+#include "surgery/tokenizer/pre_tokenizers.h"
 #include "surgery/tokenizer/tokenizer_json.h"
 #include "surgery/tokenizer/unicode.h"
 
@@ -68,11 +69,12 @@ static char *copy_text(const Loader *l, const char *text) {
     return arena_strdup(&l->t->arena, text);
 }
 
-/* The member "pattern": {"Regex": ...}, or {"String": ...} which is matched literally. NULL with an error. */
+/* The member "pattern": {"Regex": ...}, or {"String": ...} which is matched literally. An expression that no
+ * published tokenizer is known to have is matched with a limit on its steps. NULL with an error. */
 static Pattern *load_expression(const Loader *l, const json_t *o) {
     const json_t *pattern = json_object_get(o, "pattern");
     const char *regex = json_get_string(pattern, "Regex"), *literal = json_get_string(pattern, "String");
-    if (regex) return pattern_compile(regex, l->where, l->e);
+    if (regex) return pattern_compile(regex, pre_tokenizer_publishes(regex), l->where, l->e);
     if (literal) return pattern_literal(literal, l->where, l->e);
     refuse(l, "a pattern in", json_get_string(o, "type"));
     return NULL;
@@ -196,7 +198,7 @@ static bool add_step(const Loader *l, Splitter s) {
 static bool load_pattern(const Loader *l, const json_t *o, const Step *row) {
     (void)o;
     Splitter s = {.apply = split_by_pattern, .behavior = row->behavior, .invert = row->invert};
-    s.pattern = pattern_compile(row->pattern, l->where, l->e);
+    s.pattern = pattern_compile(row->pattern, true, l->where, l->e);
     return s.pattern && add_step(l, s);
 }
 
@@ -227,7 +229,7 @@ static bool load_split(const Loader *l, const json_t *o, const Step *row) {
 static bool load_punctuation(const Loader *l, const json_t *o, const Step *row) {
     Splitter s = {.apply = split_by_pattern, .behavior = SPLIT_ISOLATED};
     if (json_object_get(o, "behavior") && !load_behavior(l, o, &s.behavior)) return false;
-    s.pattern = pattern_compile(row->pattern, l->where, l->e);
+    s.pattern = pattern_compile(row->pattern, true, l->where, l->e);
     return s.pattern && add_step(l, s);
 }
 
@@ -248,7 +250,7 @@ static bool load_digits(const Loader *l, const json_t *o, const Step *row) {
     Splitter s = {.apply = split_by_pattern,
                   .behavior =
                       tokenizer_json_flag(o, "individual_digits", false) ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS};
-    s.pattern = pattern_compile("[\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]", l->where, l->e);
+    s.pattern = pattern_compile("[\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]", true, l->where, l->e);
     return s.pattern && add_step(l, s);
 }
 
@@ -262,7 +264,7 @@ static bool load_byte_level(const Loader *l, const json_t *o, const Step *row) {
         return false;
     if (tokenizer_json_flag(o, "use_regex", true)) {
         Splitter s = {.apply = split_by_pattern, .behavior = SPLIT_ISOLATED};
-        s.pattern = pattern_compile(gpt2_pattern, l->where, l->e);
+        s.pattern = pattern_compile(gpt2_pattern, true, l->where, l->e);
         if (!s.pattern || !add_step(l, s)) return false;
     }
     l->t->byte_level = true;
@@ -316,7 +318,7 @@ static const char punctuation[] =
     "\\x{1e95e}-\\x{1e95f}])"
     "[!-/:-@\\[-`{-~\\p{P}\\x{166d}\\x{111c9}]";
 
-static const Step pre_tokenizer_steps[] = {
+static const Step splitting_steps[] = {
     {.type = "ByteLevel", .load = load_byte_level},
     {.type = "Split", .load = load_split},
     {.type = "Digits", .load = load_digits},
@@ -382,6 +384,8 @@ static const Step post_processors[] = {
 
 /* ---- decoder ---- */
 
+enum { MAX_REPLACEMENT_GROWTH = 32 }; /* published decoders write 1 byte for the 3 of a space marker */
+
 /* ByteFallback: tokens <0xXX> become bytes. */
 static bool load_decoder_bytes(const Loader *l, const json_t *o, const Step *row) {
     (void)o, (void)row;
@@ -389,8 +393,18 @@ static bool load_decoder_bytes(const Loader *l, const json_t *o, const Step *row
     return true;
 }
 
+/* How many times longer all replacements together can make a text, each by its own factor. */
+static size_t replacement_growth(const Tokenizer *t) {
+    size_t growth = 1;
+    for (size_t i = 0; i < t->n_replacements && growth <= MAX_REPLACEMENT_GROWTH; i++) {
+        size_t from = strlen(t->replacements[i].from), to = strlen(t->replacements[i].to);
+        growth *= to > from ? (to + from - 1) / from : 1;
+    }
+    return growth;
+}
+
 /* Replace: only of a text, mostly markers by spaces. An expression could match over several tokens, while
- * decoding goes token by token. */
+ * decoding goes token by token. Each step may multiply the text, so their product is limited. */
 static bool load_decoder_replace(const Loader *l, const json_t *o, const Step *row) {
     (void)row;
     Tokenizer *t = l->t;
@@ -399,6 +413,11 @@ static bool load_decoder_replace(const Loader *l, const json_t *o, const Step *r
     if (!from || !*from || !to || t->n_replacements == MAX_REPLACEMENTS)
         return refuse(l, "decoder", "Replace by pattern");
     t->replacements[t->n_replacements++] = (Replacement){copy_text(l, from), copy_text(l, to)};
+    if (replacement_growth(t) > MAX_REPLACEMENT_GROWTH)
+        return error_set(
+            l->e, ERR_INPUT,
+            "%s: the Replace steps of the decoder make a text more than %d times as long; refused", l->where,
+            MAX_REPLACEMENT_GROWTH);
     return true;
 }
 
@@ -442,7 +461,7 @@ bool tokenizer_load_steps(Tokenizer *t, const json_t *root, const char *where, E
         Part part;
     } parts[] = {
         {"normalizer", {"normalizer", "normalizers", normalizers}},
-        {"pre_tokenizer", {"pre_tokenizer", "pretokenizers", pre_tokenizer_steps}},
+        {"pre_tokenizer", {"pre_tokenizer", "pretokenizers", splitting_steps}},
         {"post_processor", {"post_processor", "processors", post_processors}},
         {"decoder", {"decoder", "decoders", decoders}},
     };

@@ -1,19 +1,20 @@
 /* Hash tables with open addressing: a key lies at its hash, or in the first free slot behind it. They are at
- * most half full, so a search ends after few steps, and nothing is ever removed. */
+ * most half full, so a search ends after few steps, and nothing is ever removed. The hash depends on a seed
+ * that the author of a file cannot know, because keys that all fall on one slot would make searches long. */
 #include "surgery/tokenizer/maps.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-#include "formats/buffer.h"
+#include "formats/name_table.h"
 
 enum { FIRST_CAPACITY = 1024 };
 
 /* The slot that has the key, or the empty one where it belongs. */
 static struct TextSlot *text_slot(const TextMap *m, const char *key, size_t len) {
     size_t mask = m->capacity - 1;
-    for (size_t i = XXH3_64bits(key, len) & mask;; i = (i + 1) & mask) {
+    for (size_t i = XXH3_64bits_withSeed(key, len, m->seed) & mask;; i = (i + 1) & mask) {
         struct TextSlot *s = &m->slots[i];
         if (!s->key || (s->len == len && memcmp(s->key, key, len) == 0)) return s;
     }
@@ -26,6 +27,7 @@ void text_map_put(TextMap *m, const char *key, uint32_t len, int32_t value) {
     if (2 * (m->n + 1) > m->capacity) {
         TextMap bigger = {.capacity = m->capacity ? 2 * m->capacity : FIRST_CAPACITY};
         bigger.slots = xcalloc(bigger.capacity, sizeof *bigger.slots);
+        bigger.seed = hash_seed(bigger.slots);
         for (size_t i = 0; i < m->capacity; i++)
             if (m->slots[i].key) *text_slot(&bigger, m->slots[i].key, m->slots[i].len) = m->slots[i];
         bigger.n = m->n;
@@ -51,10 +53,11 @@ static uint64_t pair_of(int32_t left, int32_t right) {
 }
 
 /* Fibonacci hashing: the multiplier is 2^64 over the golden ratio. Its upper half is mixed into the bits that
- * are used. */
+ * are used. The seed is added before a second multiplication, so that which pairs collide depends on it. */
 static struct MergeSlot *merge_slot(const MergeMap *m, uint64_t pair) {
     size_t mask = m->capacity - 1;
-    uint64_t h = pair * 0x9e3779b97f4a7c15u;
+    uint64_t h = (pair ^ m->seed) * 0x9e3779b97f4a7c15u;
+    h = (h ^ h >> 32) * 0x9e3779b97f4a7c15u;
     for (size_t i = (h ^ h >> 32) & mask;; i = (i + 1) & mask)
         if (!m->slots[i].pair || m->slots[i].pair == pair) return &m->slots[i];
 }
@@ -66,6 +69,7 @@ void merge_map_put(MergeMap *m, int32_t left, int32_t right, uint32_t rank, int3
     if (2 * (m->n + 1) > m->capacity) {
         MergeMap bigger = {.capacity = m->capacity ? 2 * m->capacity : FIRST_CAPACITY};
         bigger.slots = xcalloc(bigger.capacity, sizeof *bigger.slots);
+        bigger.seed = hash_seed(bigger.slots);
         for (size_t i = 0; i < m->capacity; i++)
             if (m->slots[i].pair) *merge_slot(&bigger, m->slots[i].pair) = m->slots[i];
         bigger.n = m->n;

@@ -17,6 +17,7 @@ typedef struct TextMap {
     } * slots;
     size_t capacity; /* a power of two */
     size_t n;        /* entries */
+    uint64_t seed;   /* of the hash; no file can be made so that its texts collide */
 } TextMap;
 
 /* Sets the value of a key; one that is there is replaced. */
@@ -33,6 +34,7 @@ typedef struct MergeMap {
     } * slots;
     size_t capacity; /* a power of two */
     size_t n;        /* entries */
+    uint64_t seed;   /* of the hash, as that of TextMap */
 } MergeMap;
 
 /* Adds a merge. If the pair has one already, it is kept unless `replace`. */

@@ -33,10 +33,26 @@ static bool puts_in_front(const Normalizer *z) {
     return z->apply == normalize_prepend || z->apply == normalize_prepend_words;
 }
 
+/* How much a segment may grow: normalize.h says why. */
+enum { MAX_GROWTH = 32, GROWTH_BASE = 256 };
+
+/* The message is about the tokenizer, because no text is at fault. */
+bool normalize_fits(size_t size, size_t limit, Error *e) {
+    return size <= limit ||
+           error_set(
+               e, ERR_INPUT,
+               "the tokenizer's normalizers make a text more than %d times as long, beyond %zu bytes, which "
+               "no published tokenizer does; refused",
+               MAX_GROWTH, limit);
+}
+
 /* `continues`: text came before this part, so nothing is put in front. */
 bool normalizers_apply(const NormalizerList *l, Buffer *text, bool continues, Error *e) {
+    size_t limit = text->size <= (SIZE_MAX - GROWTH_BASE) / MAX_GROWTH ? text->size * MAX_GROWTH + GROWTH_BASE
+                                                                       : SIZE_MAX;
     for (size_t i = 0; i < l->n; i++)
-        if (!(continues && puts_in_front(&l->steps[i])) && !l->steps[i].apply(&l->steps[i], text, e))
+        if (!(continues && puts_in_front(&l->steps[i])) &&
+            (!l->steps[i].apply(&l->steps[i], text, limit, e) || !normalize_fits(text->size, limit, e)))
             return false;
     return true;
 }
@@ -67,7 +83,8 @@ static bool map_run(const char *run, size_t n, int form, Buffer *out, Error *e) 
  * So only runs of other characters are mapped, each together with the ASCII character before it. A character
  * that HF leaves alone (is_unnormalized) ends a run and is copied as it is, since nothing composes across it
  * there. */
-bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e) {
+bool normalize_unicode(const Normalizer *z, Buffer *text, size_t limit, Error *e) {
+    (void)limit; /* the longest normal form of a character has 11 times its bytes */
     const char *s = (char *)text->data;
     size_t n = text->size, done = 0; /* up to `done` the text has been copied to `out` */
     Buffer out = {0};
@@ -102,8 +119,8 @@ bool normalize_unicode(const Normalizer *z, Buffer *text, Error *e) {
 
 /* Character by character, as HF does it; rules that depend on neighbours, such as the Greek final sigma, do
  * not apply. */
-bool normalize_lowercase(const Normalizer *z, Buffer *text, Error *e) {
-    (void)z, (void)e;
+bool normalize_lowercase(const Normalizer *z, Buffer *text, size_t limit, Error *e) {
+    (void)z, (void)limit, (void)e;
     Buffer out = {0};
     for (size_t i = 0, len; i < text->size; i += len) {
         int32_t code = next_char((char *)text->data + i, text->size - i, &len);
@@ -119,9 +136,9 @@ bool normalize_lowercase(const Normalizer *z, Buffer *text, Error *e) {
 
 /* HF's Prepend, and SentencePiece's add_dummy_prefix: it makes a word at the start of a text the same token
  * as elsewhere. */
-bool normalize_prepend(const Normalizer *z, Buffer *text, Error *e) {
-    (void)e;
+bool normalize_prepend(const Normalizer *z, Buffer *text, size_t limit, Error *e) {
     if (!text->size) return true;
+    if (!normalize_fits(text->size + strlen(z->to), limit, e)) return false;
     Buffer out = {0};
     buffer_append(&out, z->to, strlen(z->to));
     buffer_append(&out, text->data, text->size);
@@ -130,14 +147,14 @@ bool normalize_prepend(const Normalizer *z, Buffer *text, Error *e) {
 }
 
 /* llama.cpp puts no space in front of a unigram's text that has no words. */
-bool normalize_prepend_words(const Normalizer *z, Buffer *text, Error *e) {
+bool normalize_prepend_words(const Normalizer *z, Buffer *text, size_t limit, Error *e) {
     for (size_t i = 0; i < text->size; i++)
-        if (text->data[i] != ' ') return normalize_prepend(z, text, e);
+        if (text->data[i] != ' ') return normalize_prepend(z, text, limit, e);
     return true;
 }
 
 /* HF's Replace: every match of the pattern becomes z->to. */
-bool normalize_replace(const Normalizer *z, Buffer *text, Error *e) {
+bool normalize_replace(const Normalizer *z, Buffer *text, size_t limit, Error *e) {
     Buffer out = {0};
     const char *s = (char *)text->data;
     size_t done = 0, at = 0, span[2];
@@ -145,6 +162,10 @@ bool normalize_replace(const Normalizer *z, Buffer *text, Error *e) {
     while ((found = pattern_find(z->pattern, s, text->size, at, span, e)) > 0) {
         buffer_append(&out, s + done, span[0] - done);
         buffer_append(&out, z->to, strlen(z->to));
+        if (!normalize_fits(out.size, limit, e)) {
+            buffer_free(&out);
+            return false;
+        }
         done = at = span[1];
         /* Behind an empty match the search goes on one character later. */
         if (span[1] == span[0] && !next_position(s, text->size, &at)) break;
@@ -159,8 +180,8 @@ bool normalize_replace(const Normalizer *z, Buffer *text, Error *e) {
 }
 
 /* HF's Strip: removes white space at either end, or at both, in place. */
-bool normalize_strip(const Normalizer *z, Buffer *text, Error *e) {
-    (void)e;
+bool normalize_strip(const Normalizer *z, Buffer *text, size_t limit, Error *e) {
+    (void)limit, (void)e;
     const char *s = (char *)text->data;
     size_t from = 0, to = text->size, len;
     while (z->left && from < to && is_space_char(next_char(s + from, to - from, &len)))
@@ -174,8 +195,8 @@ bool normalize_strip(const Normalizer *z, Buffer *text, Error *e) {
 
 /* Removes all copies of z->to at the end of the text: SentencePiece's markers where it removes extra spaces.
  */
-bool normalize_strip_end(const Normalizer *z, Buffer *text, Error *e) {
-    (void)e;
+bool normalize_strip_end(const Normalizer *z, Buffer *text, size_t limit, Error *e) {
+    (void)limit, (void)e;
     /* z->to is not empty: load_gguf.c sets it to the space marker. */
     size_t n = strlen(z->to);
     while (text->size >= n && memcmp(text->data + text->size - n, z->to, n) == 0)
@@ -185,8 +206,8 @@ bool normalize_strip_end(const Normalizer *z, Buffer *text, Error *e) {
 
 /* SentencePiece's remove_extra_whitespaces: no space at either end, and one instead of several within. It
  * runs before spaces become markers. */
-bool normalize_squeeze(const Normalizer *z, Buffer *text, Error *e) {
-    (void)z, (void)e;
+bool normalize_squeeze(const Normalizer *z, Buffer *text, size_t limit, Error *e) {
+    (void)z, (void)limit, (void)e;
     size_t n = 0; /* bytes kept so far; the text is shortened in place */
     for (size_t i = 0; i < text->size; i++)
         if (text->data[i] != ' ' || (n && text->data[n - 1] != ' ')) text->data[n++] = text->data[i];

@@ -21,12 +21,25 @@ struct Pattern {
     pcre2_match_data *match;     /* the last match, which makes a pattern usable by one thread only */
     pcre2_match_context *limits; /* on steps and memory */
     pcre2_jit_stack *stack;      /* NULL: PCRE2 cannot compile to machine code here */
+    struct Steps *steps;         /* of an expression that is not trusted; NULL: not counted */
 };
 
+/* What an expression that is not trusted has cost so far. PCRE2's own limit is not enough: it begins anew at
+ * each place of the text, and machine code does not count the places that a repeated character tries. Instead
+ * PCRE2 calls count_step at each part of the expression that it tries. */
+typedef struct Steps {
+    uint64_t spent;   /* parts that were tried, and characters that were passed over between them */
+    uint64_t allowed; /* grows with the texts that are searched */
+    size_t place;     /* in the text, of the last part */
+} Steps;
+
 /* Expressions come from files. These limits end one whose backtracking explodes, and are far above what those
- * of published tokenizers need. */
+ * of published tokenizers need: GPT-2's takes 5 steps for each byte. The first steps are granted without any
+ * text, for they take a fraction of a second. */
+enum { STEPS_AT_FIRST = 64 * 1000 * 1000, STEPS_PER_BYTE = 1000 };
 enum { MATCH_LIMIT = 100 * 1000 * 1000 }; /* steps of one match */
-enum { HEAP_LIMIT_KB = 1 << 20 };
+enum { HEAP_LIMIT_KB = 1 << 18 };
+enum { MAX_EXPRESSION = 16384, MAX_LITERAL = 1024 };          /* bytes */
 enum { JIT_STACK_START = 1 << 15, JIT_STACK_MAX = 16 << 20 }; /* bytes */
 
 /* ---- rewriting Oniguruma's syntax ---- */
@@ -136,6 +149,16 @@ static const char *translate(const char *p, size_t n, Buffer *out) {
 
 /* ---- compiling and matching ---- */
 
+/* Called by PCRE2 at each part of an expression that is not trusted. A result other than 0 ends the search,
+ * and pcre2_match returns it. */
+static int count_step(pcre2_callout_block *at, void *context) {
+    Steps *s = context;
+    size_t place = at->current_position;
+    s->spent += 1 + (place > s->place ? place - s->place : s->place - place);
+    s->place = place;
+    return s->spent > s->allowed ? PCRE2_ERROR_CALLOUT : 0;
+}
+
 /* Compiles an expression in PCRE2's syntax, with limits, and to machine code where PCRE2 can. `text` is also
  * named in messages. NULL with an error. */
 static Pattern *compile(const char *text, size_t n, uint32_t options, const char *where, Error *e) {
@@ -160,26 +183,43 @@ static Pattern *compile(const char *text, size_t n, uint32_t options, const char
         p->stack = allocated(pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, NULL));
         pcre2_jit_stack_assign(p->limits, NULL, p->stack);
     }
+    if (options & PCRE2_AUTO_CALLOUT) {
+        p->steps = xcalloc(1, sizeof *p->steps);
+        p->steps->allowed = STEPS_AT_FIRST;
+        pcre2_set_callout(p->limits, count_step, p->steps);
+    }
     return p;
+}
+
+/* A short escape stands for a class of some hundred characters, so the length is limited before that. */
+static bool is_short(const char *text, size_t limit, const char *where, Error *e) {
+    size_t n = strlen(text);
+    return n <= limit ||
+           error_set(e, ERR_INPUT, "%s: pattern '%.40s...' has %zu bytes, at most %zu are supported", where,
+                     text, n, limit);
 }
 
 /* From Oniguruma's syntax; an expression that cannot be rewritten is refused, because it would cut
  * differently. */
-Pattern *pattern_compile(const char *text, const char *where, Error *e) {
+Pattern *pattern_compile(const char *text, bool trusted, const char *where, Error *e) {
+    if (!is_short(text, MAX_EXPRESSION, where, e)) return NULL;
     Buffer translated = {0};
+    uint32_t counted = trusted ? 0 : PCRE2_AUTO_CALLOUT;
     const char *foreign = translate(text, strlen(text), &translated);
     Pattern *p = NULL;
     if (foreign)
         error_set(e, ERR_INPUT, "%s: pattern '%.80s': %s is not supported", where, text, foreign);
     else /* UCP: properties by Unicode. MULTILINE: ^ and $ match at lines, as in Oniguruma. */
-        p = compile(buffer_string(&translated), translated.size, PCRE2_UCP | PCRE2_MULTILINE, where, e);
+        p = compile(buffer_string(&translated), translated.size, PCRE2_UCP | PCRE2_MULTILINE | counted, where,
+                    e);
     buffer_free(&translated);
     return p;
 }
 
 /* PCRE2_LITERAL: no character has a meaning of its own, so nothing has to be escaped. */
 Pattern *pattern_literal(const char *text, const char *where, Error *e) {
-    return compile(text, strlen(text), PCRE2_LITERAL, where, e);
+    return is_short(text, MAX_LITERAL, where, e) ? compile(text, strlen(text), PCRE2_LITERAL, where, e)
+                                                 : NULL;
 }
 
 void pattern_free(Pattern *p) {
@@ -188,12 +228,17 @@ void pattern_free(Pattern *p) {
     pcre2_match_data_free(p->match);
     pcre2_match_context_free(p->limits);
     pcre2_jit_stack_free(p->stack);
+    free(p->steps);
     free(p);
 }
 
 /* Returns 1 with the span of the first match at or behind `at`, 0 if there is none, -1 with an error. The
  * text was checked to be UTF-8 by encode.c, so PCRE2 need not check it for every search. */
 int pattern_find(const Pattern *p, const char *text, size_t n, size_t at, size_t span[2], Error *e) {
+    if (p->steps) {
+        p->steps->place = at;
+        if (at == 0) p->steps->allowed += (uint64_t)n * STEPS_PER_BYTE;
+    }
     int found = pcre2_match(p->code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK, p->match, p->limits);
     /* The interpreter keeps its state on the heap, where the limit is higher. */
     if (found == PCRE2_ERROR_JIT_STACKLIMIT)
@@ -201,6 +246,14 @@ int pattern_find(const Pattern *p, const char *text, size_t n, size_t at, size_t
                             p->limits);
     if (found == PCRE2_ERROR_NOMATCH) return 0;
     if (found == PCRE2_ERROR_NOMEMORY) memory_used_up();
+    if (found == PCRE2_ERROR_CALLOUT) {
+        error_set(
+            e, ERR_INPUT,
+            "cutting text, %zu bytes into a piece of %zu: an expression of the tokenizer takes more than %d "
+            "steps for each byte; refused",
+            at, n, STEPS_PER_BYTE);
+        return -1;
+    }
     if (found < 0) {
         PCRE2_UCHAR message[160];
         pcre2_get_error_message(found, message, sizeof message);

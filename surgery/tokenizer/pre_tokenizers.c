@@ -249,6 +249,14 @@ static bool is_cut(const json_t *pre, const PreTokenizerCut *cut) {
     return i == n || (sequence && i + 1 == n && is_plain_byte_level(json_array_get(list, i)));
 }
 
+/* The table is small, and a tokenizer has a few expressions, so all steps are compared. */
+bool pre_tokenizer_publishes(const char *expression) {
+    for (const PreTokenizer *p = pre_tokenizers; p->gguf; p++)
+        for (const char *const *step = p->cut->hf; *step; step++)
+            if (same_expression(expression, *step)) return true;
+    return false;
+}
+
 const PreTokenizer *pre_tokenizer_of(const json_t *tokenizer) {
     const json_t *pre = json_object_get(tokenizer, "pre_tokenizer"),
                  *normalizer = json_object_get(tokenizer, "normalizer"),

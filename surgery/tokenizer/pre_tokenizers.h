@@ -39,6 +39,8 @@ const PreTokenizer *pre_tokenizer_named(const char *name);
 /* The pre-tokenizer that cuts text like the pre_tokenizer of a tokenizer.json, or NULL if none does. If
  * several do, the one whose other fields agree best with its normalizer and ignore_merges. */
 const PreTokenizer *pre_tokenizer_of(const json_t *tokenizer);
+/* True if a step of one of them, as tokenizer.json has it, is this expression. */
+bool pre_tokenizer_publishes(const char *expression);
 
 /* A new pre_tokenizer for a tokenizer.json that cuts in this way and turns bytes into GPT-2's characters.
  * With `prefix`, a space is put in front of a text that has none. */

@@ -17,6 +17,14 @@ void tokenizer_allocate(Tokenizer *t, size_t n) {
     t->is_added = arena_alloc(&t->arena, n);
 }
 
+bool tokenizer_limit_lengths(const Tokenizer *t, const char *where, Error *e) {
+    for (uint32_t i = 0; i < t->vocab_size; i++)
+        if (t->len[i] > MAX_TOKEN_LENGTH)
+            return error_set(e, ERR_INPUT, "%s: token %u is %u bytes long, more than %d", where, i, t->len[i],
+                             MAX_TOKEN_LENGTH);
+    return true;
+}
+
 /* ---- where long text may be cut ----
  *
  * Models of SentencePiece's kind have no pre-tokenizer: a whole text is one piece. If no token reaches over

@@ -85,6 +85,9 @@ struct Tokenizer {
 
 /* Sets vocab_size to `n` and allocates the arrays of the vocabulary, in which no id has a text yet. */
 void tokenizer_allocate(Tokenizer *t, size_t n);
+/* Refuses a vocabulary with a token of more than MAX_TOKEN_LENGTH bytes: false with an error that begins with
+ * `where`. For models that try all parts of a token, or all tokens at each place of a text. */
+bool tokenizer_limit_lengths(const Tokenizer *t, const char *where, Error *e);
 /* Computes byte_id, markers_start_words and newlines_end_words. tokenizer_open calls it after the loader,
  * when the vocabulary, the merges and the added tokens are complete. */
 void tokenizer_derive(Tokenizer *t);
